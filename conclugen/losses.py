@@ -1,0 +1,76 @@
+"""The three pretraining losses as functions of tensors (METHOD section 3).
+
+Legend: m modality, b batch, P projection width, K clusters, d_m feature width, δ margin. Each function takes mappings
+from modality name to a (b, width) tensor in modality order and returns a scalar.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["clustering_loss", "contrastive_loss", "reconstruction_loss"]
+
+
+def contrastive_loss(projections: Mapping[str, Tensor], margin: float = 0.001, temperature: float = 1.0) -> Tensor:
+    """Masked-margin softmax over the ring of modality pairs 0-1, 1-2, 2-0 (two modalities: the one pair 0-1).
+
+    For each pair, similarities of the row-normalised projections are divided by ``temperature``, δ is subtracted on the
+    diagonal, and the cross-entropies of rows and of columns against the diagonal are added; pairs are summed.
+
+    Args:
+        projections: modality -> (b, P); rows need not be normalised.
+        margin: δ.
+        temperature: 1 reproduces the released code.
+
+    Raises:
+        ValueError: fewer than two modalities.
+    """
+    if len(projections) < 2:
+        raise ValueError(f"the contrastive loss compares modalities: it needs at least 2, but got {list(projections)}.")
+    units = [functional.normalize(p, dim=1) for p in projections.values()]
+    pairs = list(zip(units, units[1:], strict=False))
+    if len(units) > 2:
+        pairs.append((units[-1], units[0]))
+    targets = torch.arange(len(units[0]), device=units[0].device)
+    total = units[0].new_zeros(())
+    for p, q in pairs:
+        logits = p @ q.T / temperature  # [b, b]
+        logits = logits - margin * torch.eye(len(p), device=p.device, dtype=p.dtype)
+        total = total + functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)
+    return total
+
+
+def clustering_loss(
+    logits: Mapping[str, Tensor],
+    centroids: Tensor,
+    labels: Tensor,
+    mode: Literal["individual", "joint"] = "individual",
+    margin: float = 0.001,
+) -> Tensor:
+    """Cross-entropy of the cluster logits' similarity to the centroids against the k-means labels.
+
+    Args:
+        logits: modality -> c_m (b, K).
+        centroids: μ (K, K), one row per cluster.
+        labels: (b,) cluster of each sample.
+        mode: ``individual`` sums one term per modality; ``joint`` takes one term on the modalities' mean.
+        margin: δ, subtracted from the similarity to the sample's own centroid.
+
+    Raises:
+        ValueError: ``mode`` is neither of the two.
+    """
+    if mode not in ("individual", "joint"):
+        raise ValueError(f"mode must be 'individual' or 'joint', but got {mode!r}.")
+    terms = list(logits.values())
+    if mode == "joint":
+        terms = [torch.stack(terms).mean(dim=0)]
+    own = margin * functional.one_hot(labels, len(centroids)).to(centroids.dtype)  # [b, K]
+    return torch.stack([functional.cross_entropy(c @ centroids.T - own, labels) for c in terms]).sum()
+
+
+def reconstruction_loss(reconstructions: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> Tensor:
+    """Sum over modalities of the mean squared error (over all entries) between (b, d_m) tensors."""
+    return torch.stack([functional.mse_loss(r, features[name]) for name, r in reconstructions.items()]).sum()

@@ -1,0 +1,103 @@
+"""The manifest of a feature set: what its folder holds, as one JSON file that is written last.
+
+A folder without a manifest is not a feature set: a writer that died leaves no half set behind. The manifest names
+every shard with its rows and checksum, so that a set has one fingerprint, which goes into each ledger record.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+__all__ = ["MANIFEST_FILE", "SPLITS", "FeatureSetError", "Labels", "Manifest", "Modality", "Shard", "SplitName"]
+
+MANIFEST_FILE = "manifest.json"
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+class FeatureSetError(ValueError):
+    """A feature set is missing, incomplete or not what it was asked to be; the message names folder and remedy."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Modality(_Strict):
+    """One feature column."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    width: Annotated[int, Field(gt=0)]
+    source: str
+    """What made the column: a backbone, or the array that it was imported from."""
+
+
+class Labels(_Strict):
+    """The label column's meaning: integer i stands for ``classes[i]``."""
+
+    kind: Literal["multiclass"] = "multiclass"
+    classes: tuple[str, ...]
+
+
+class Shard(_Strict):
+    """One Arrow IPC file; all its rows belong to one split."""
+
+    file: str
+    split: SplitName
+    rows: Annotated[int, Field(gt=0)]
+    sha256: str
+
+
+class Manifest(_Strict):
+    """Everything that is known about a feature set without reading a shard."""
+
+    schema_version: Literal[1] = 1
+    dtype: Literal["float16", "float32"]
+    modalities: tuple[Modality, ...]
+    labels: Labels | None
+    shards: tuple[Shard, ...]
+    created_by: str
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Modality name -> width, in the set's order."""
+        return {modality.name: modality.width for modality in self.modalities}
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the content: equal for equal features, labels and splits, whatever the folder is called."""
+        content = self.model_dump(mode="json", exclude={"created_by"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def rows(self, split: SplitName) -> int:
+        """Number of rows in ``split``, augmented versions included."""
+        return sum(shard.rows for shard in self.shards if shard.split == split)
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest into ``folder`` atomically; the set exists from this moment on."""
+        temporary = folder / f".{MANIFEST_FILE}.partial"
+        temporary.write_text(self.model_dump_json(indent=2) + "\n")
+        temporary.replace(folder / MANIFEST_FILE)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """Read the manifest of the set in ``folder``.
+
+        Raises:
+            FeatureSetError: no such folder, no manifest in it, or one that this version cannot read.
+        """
+        path = folder / MANIFEST_FILE
+        try:
+            return cls.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            raise FeatureSetError(
+                f"{folder} is not a feature set: it holds no {MANIFEST_FILE}. "
+                "Make one with `conclugen features import`."
+            ) from None
+        except (ValidationError, UnicodeDecodeError, OSError) as error:
+            raise FeatureSetError(
+                f"{path} cannot be read as a feature-set manifest of schema version 1: {error}"
+            ) from None
