@@ -1,0 +1,172 @@
+"""The executor: Ray Tune runs what the search decides.
+
+Two thin adapters connect Tune to the search. The searcher hands out jobs; the scheduler passes reports on and returns
+the search's verdicts. Tune keeps no state that matters: its own experiment files lie in the sweep's ``ray`` folder and
+are never read back.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from sweeps.config import ConfigError, SweepConfig
+from sweeps.mailbox import MAX_ATTEMPTS
+from sweeps.plan import Job, Report, SweepFolder
+from sweeps.search import Search
+from sweeps.workers import Slot
+
+__all__ = ["Allocation", "allocate", "connect", "execute"]
+
+_SLOT_MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
+
+_ENVIRONMENT = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they keep every finished trial in the driver's memory
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command line's to handle
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never resumed from
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """How the cluster is divided: slots run at a time, each with one worker of so many CPUs and GPUs."""
+
+    slots: int
+    cpus: int
+    gpus: int
+
+
+def connect(address: str | None) -> None:
+    """Connect to the Ray cluster at ``address``, or start one on this machine."""
+    os.environ.update(_ENVIRONMENT)
+    ray.init(address=address, include_dashboard=False if address is None else None, logging_level="warning")
+
+
+def allocate(config: SweepConfig) -> Allocation:
+    """Divide the cluster that this process is connected to.
+
+    Raises:
+        ConfigError: the cluster has not what the configuration asks for.
+    """
+    resources = ray.cluster_resources()
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    use_gpu = gpus > 0 if config.workers.gpus == "auto" else config.workers.gpus > 0
+    most = min(gpus, cpus) if use_gpu else cpus
+    wanted = most if config.workers.concurrent_trials == "auto" else config.workers.concurrent_trials
+    if not 1 <= wanted <= most:
+        have = f"the cluster has {cpus} CPUs and {gpus} GPUs"
+        raise ConfigError(
+            [f"workers: {wanted or 1} trials at a time need as many {'GPUs' if use_gpu else 'CPUs'}, but {have}."]
+        )
+    return Allocation(slots=wanted, cpus=max(1, cpus // wanted), gpus=int(use_gpu))
+
+
+def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_change: Callable[[], None]) -> None:
+    """Run jobs until the search is finished.
+
+    Args:
+        search: decides what runs.
+        folder: the sweep's.
+        allocation: how much runs at a time.
+        on_change: called whenever a job has started, reported or ended.
+
+    Raises:
+        RuntimeError: Tune ended before the search was finished.
+    """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.slots)  # else slots start one after another
+    # tune.run rather than a Tuner, which pickles its parts: the adapters hold the live search.
+    tune.run(
+        Slot,
+        name="tune",
+        storage_path=str(folder.ray.resolve()),
+        resources_per_trial=tune.PlacementGroupFactory([{"memory": _SLOT_MEMORY}]),
+        num_samples=-1,
+        search_alg=_Searcher(search, folder, allocation, on_change),
+        scheduler=_Scheduler(search, on_change),
+        reuse_actors=True,
+        max_failures=MAX_ATTEMPTS - 1,
+        raise_on_failed_trial=False,
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        callbacks=[_ForgetReports()],
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+        verbose=0,
+    )
+    if not search.finished:
+        raise RuntimeError("Ray Tune ended before the sweep was finished.")
+
+
+def _trial_name(trial: Trial) -> str:
+    return f"{trial.config['job'].key}-{trial.trial_id}"
+
+
+class _Searcher(Searcher):
+    """Hands out the search's jobs as Tune trials, never more at a time than there are slots.
+
+    The cap is what keeps worker groups, which Tune's own accounting does not see, from waiting for each other.
+    """
+
+    def __init__(
+        self, search: Search, folder: SweepFolder, allocation: Allocation, on_change: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._search, self._allocation, self._on_change = search, allocation, on_change
+        self._common = {"folder": str(folder.root.resolve()), "cpus": allocation.cpus, "gpus": allocation.gpus}
+        self._live: set[str] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._search.finished:
+            return Searcher.FINISHED
+        if len(self._live) >= self._allocation.slots or (job := self._search.next_job()) is None:
+            return None
+        self._live.add(trial_id)
+        self._on_change()
+        return {"job": job, **self._common}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self._live.discard(trial_id)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the studies are the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the studies are the state."""
+
+
+class _Scheduler(FIFOScheduler):
+    """Passes reports to the search and its verdicts to Tune."""
+
+    def __init__(self, search: Search, on_change: Callable[[], None]) -> None:
+        super().__init__()
+        self._search, self._on_change = search, on_change
+
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        job: Job = trial.config["job"]
+        report: Report = result["report"]
+        stop = self._search.report(job.key, report)
+        self._on_change()
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+        job: Job = trial.config["job"]
+        lines = str(trial.get_error()).strip().splitlines() or ["unknown"]
+        self._search.fail(job.key, f"slot_lost: its trial actor died {MAX_ATTEMPTS} times: {lines[-1]}")
+        self._on_change()
+
+
+class _ForgetReports(tune.Callback):
+    """Drops each report once it is in the ledger; Tune would keep a trial's last one, predictions and all."""
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        result.pop("report", None)

@@ -1,0 +1,189 @@
+"""The ledger: one immutable record per finished attempt, and nothing else that reports read.
+
+A record is one Parquet file of one row, named by the attempt's identity and written atomically: it is there whole or
+not at all, and is never written again. One file per record rather than one growing file, because many machines may
+share the folder and no writer can then harm another's record. This module is the schema that `reports` builds on; it
+loads neither Ray nor torch.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+__all__ = ["Ledger", "LedgerError", "Metric", "Predictions", "Record", "Stage", "State"]
+
+Stage = Literal["search", "confirm"]
+State = Literal["complete", "pruned", "failed"]
+
+
+class LedgerError(ValueError):
+    """A record cannot be read, or would be written a second time."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number: a probe's score on one split of one downstream set."""
+
+    dataset: str
+    split: Literal["val", "test"]
+    labels_per_class: int | None
+    """Label budget of the probe; None for all labels."""
+    metric: str
+    value: float
+    """Mean over the label draws."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A confirmed probe's predictions on a test split, for paired tests."""
+
+    dataset: str
+    labels_per_class: int | None
+    draw: int
+    truth: Sequence[int]
+    predicted: Sequence[int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One finished attempt of the search, of a confirmation or of a baseline."""
+
+    sweep: str
+    stage: Stage
+    method: str
+    """Loss subset, or baseline."""
+    number: int
+    """Trial number within the subset's study, or index of the confirmation seed."""
+    seed: int
+    state: State
+    reason: str = ""
+    """Why a failed or pruned attempt ended; its first word is the class of the reason."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Every hyperparameter, as resolved."""
+    epochs: int = 0
+    """Pretraining epochs done."""
+    value: float | None = None
+    """The objective on validation data; None for an attempt that never got one."""
+    history: Sequence[tuple[int, float]] = ()
+    """(epochs done, objective) at each validation probe."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    """Last epoch's mean pretraining losses; recorded, never an objective."""
+    metrics: Sequence[Metric] = ()
+    predictions: Sequence[Predictions] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall time: total, train, probe."""
+    started: str = ""
+    """UTC time, ISO 8601."""
+    features: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprint of each feature set, by its place in the configuration."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Code and library versions."""
+    host: str = ""
+
+    @property
+    def key(self) -> str:
+        """Identity within the sweep."""
+        return f"{self.stage}-{self.method}-{self.number:05d}"
+
+
+_METRIC = pa.struct(
+    [
+        ("dataset", pa.string()),
+        ("split", pa.string()),
+        ("labels_per_class", pa.int64()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+_PREDICTIONS = pa.struct(
+    [
+        ("dataset", pa.string()),
+        ("labels_per_class", pa.int64()),
+        ("draw", pa.int64()),
+        ("truth", pa.list_(pa.int32())),
+        ("predicted", pa.list_(pa.int32())),
+    ]
+)
+_JSON_FIELDS = ("config", "losses", "seconds", "features", "versions")
+_SCHEMA = pa.schema(
+    [
+        ("sweep", pa.string()),
+        ("stage", pa.string()),
+        ("method", pa.string()),
+        ("number", pa.int64()),
+        ("seed", pa.int64()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        ("epochs", pa.int64()),
+        ("value", pa.float64()),
+        ("history", pa.list_(pa.struct([("epoch", pa.int64()), ("value", pa.float64())]))),
+        ("metrics", pa.list_(_METRIC)),
+        ("predictions", pa.list_(_PREDICTIONS)),
+        ("started", pa.string()),
+        ("host", pa.string()),
+        *((name, pa.string()) for name in _JSON_FIELDS),
+    ],
+    metadata={"schema_version": "1"},
+)
+
+
+class Ledger:
+    """The records of one sweep, in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def add(self, record: Record) -> None:
+        """Write ``record``.
+
+        Raises:
+            LedgerError: a record of this identity exists.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        row = asdict(record)
+        row["history"] = [{"epoch": epoch, "value": value} for epoch, value in record.history]
+        row |= {name: json.dumps(row[name], sort_keys=True) for name in _JSON_FIELDS}
+        temporary = self._folder / f".{record.key}.{os.getpid()}.partial"
+        with temporary.open("wb") as file:
+            pq.write_table(pa.Table.from_pylist([row], schema=_SCHEMA), file)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, self._path(record.key))  # unlike a rename, refuses to replace
+        except FileExistsError:
+            raise LedgerError(f"{self._path(record.key)} exists: an attempt is recorded once.") from None
+        finally:
+            temporary.unlink()
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def __iter__(self) -> Iterator[Record]:
+        """Read all records, in the order of their identities.
+
+        Raises:
+            LedgerError: a file is no record that this version can read.
+        """
+        for path in sorted(self._folder.glob("*.parquet")):
+            yield _read(path)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.parquet"
+
+
+def _read(path: Path) -> Record:
+    try:
+        row = pq.ParquetFile(path).read().to_pylist()[0]
+        row |= {name: json.loads(row[name]) for name in _JSON_FIELDS}
+        row["history"] = [(point["epoch"], point["value"]) for point in row["history"]]
+        row["metrics"] = [Metric(**metric) for metric in row["metrics"]]
+        row["predictions"] = [Predictions(**predictions) for predictions in row["predictions"]]
+        return Record(**row)
+    except (OSError, pa.ArrowException, IndexError, KeyError, TypeError, ValueError) as error:
+        raise LedgerError(f"{path} is not a ledger record of schema version 1: {error}") from None

@@ -1,0 +1,141 @@
+"""What the user sees while a sweep runs: one live table on a terminal, one line per finished job elsewhere.
+
+Ray and its processes print through the driver's file descriptors. Those are turned to a log file for the sweep's
+duration, C++ libraries included; only this module writes to where the user looks.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from sweeps.search import Progress
+
+__all__ = ["Display", "output_to_log", "progress_table"]
+
+
+@contextmanager
+def output_to_log(log: Path) -> Iterator[Console]:
+    """Send everything that this process and its children print to ``log``; yield a console on the old output."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    out, err = os.dup(1), os.dup(2)
+    with log.open("ab") as file, os.fdopen(out, "w", closefd=False) as terminal:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield Console(file=terminal)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(out, 1)
+            os.dup2(err, 2)
+            os.close(out)
+            os.close(err)
+
+
+def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
+    """The sweep's state: a row per subset, then confirmations and baselines."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for column in ("planned", "running", "done", "pruned", "failed", "best val", "time left"):
+        table.add_column(column, justify="right")
+    overall = _mean([row.seconds_per_job for row in rows])
+    for row in rows:
+        table.add_row(
+            row.name,
+            str(row.planned),
+            str(row.running),
+            str(row.complete),
+            str(row.pruned),
+            str(row.failed),
+            "" if row.best is None else f"{row.best:.4f}",
+            _duration(_seconds_left(row, overall, slots)),
+            end_section=row is rows[-2],
+        )
+    left = [_seconds_left(row, overall, slots) for row in rows]
+    total = None if None in left else sum(seconds for seconds in left if seconds is not None)
+    counts = [sum(getattr(row, name) for row in rows) for name in ("planned", "running", "complete", "pruned", "failed")]
+    table.add_row("all", *map(str, counts), "", _duration(total))
+    return table
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _seconds_left(row: Progress, overall: float | None, slots: int) -> float | None:
+    """Time that the row's open jobs take if they share all slots and cost what finished ones did."""
+    open_jobs = row.planned - row.done
+    per_job = row.seconds_per_job or overall
+    if open_jobs <= 0:
+        return 0.0
+    return None if per_job is None else open_jobs * per_job / slots
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+class Display:
+    """Shows progress as it comes; use as a context manager."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console, self._title = console, title
+        self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
+        self._slots = 1
+        self._last: Sequence[Progress] = ()
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print one line, above the table where there is one."""
+        self._console.print(text, highlight=False)
+
+    def show(self, rows: Sequence[Progress], slots: int) -> None:
+        """Show the state: redraw the table, or print a line for each row in which a job has ended."""
+        if self._live is not None:
+            self._live.update(progress_table(rows, slots, self._title))
+        else:
+            self._print_changes(rows, slots)
+        self._last = rows
+
+    def _print_changes(self, rows: Sequence[Progress], slots: int) -> None:
+        before = {row.name: row.done for row in self._last}
+        planned, done = sum(row.planned for row in rows), sum(row.done for row in rows)
+        overall = _mean([row.seconds_per_job for row in rows])
+        left = [_seconds_left(row, overall, slots) for row in rows]
+        total = None if None in left else sum(seconds for seconds in left if seconds is not None)
+        for row in rows:
+            if row.done == before.get(row.name, 0):
+                continue
+            best = "" if row.best is None else f", best validation {row.best:.4f}"
+            self._console.print(
+                f"[{done}/{planned}] {row.name}: {row.complete} done, {row.pruned} pruned, {row.failed} failed"
+                f" of {row.planned}{best}; time left {_duration(total)}",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )

@@ -1,0 +1,94 @@
+"""What a sweep consists of: its jobs, what a running job reports, and where its files lie.
+
+Plain data that the search, the workers and the command line share; loads neither Ray nor Optuna nor torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from sweeps.config import SweepConfig
+from sweeps.ledger import Metric, Predictions, Stage
+
+__all__ = ["BASELINES", "Job", "Report", "SweepFolder"]
+
+BASELINES = ("raw_features", "random_head")
+"""Methods that stand beside the loss subsets in the table: probed, never pretrained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One unit of work for a worker group: a search trial, a confirmation run, or a baseline's run."""
+
+    stage: Stage
+    method: str
+    number: int
+    """Trial number within the subset's study, or index of the confirmation seed."""
+    seed: int
+    config: Mapping[str, Any]
+    """Fields of Hyperparameters; empty for methods without a head."""
+
+    @property
+    def key(self) -> str:
+        """Identity within the sweep; names the ledger record and the checkpoint folder."""
+        return f"{self.stage}-{self.method}-{self.number:05d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a worker says of its job: where it stands, or how it ended."""
+
+    epochs: int
+    """Pretraining epochs done."""
+    value: float | None = None
+    """The objective at this point."""
+    losses: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    state: Literal["running", "complete", "failed"] = "running"
+    reason: str = ""
+    metrics: Sequence[Metric] = ()
+    predictions: Sequence[Predictions] = ()
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The layout of a sweep's folder; one place that knows the names."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; a folder without it holds no sweep."""
+        return self.root / "config.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal with one study per subset."""
+        return self.root / "studies.journal"
+
+    @property
+    def ledger(self) -> Path:
+        """Folder of the finished attempts' records."""
+        return self.root / "ledger"
+
+    @property
+    def log(self) -> Path:
+        """Everything that Ray and the workers print."""
+        return self.root / "logs" / "ray.log"
+
+    @property
+    def ray(self) -> Path:
+        """What Ray writes for itself; never read back."""
+        return self.root / "ray"
+
+    def checkpoint(self, job: Job) -> Path:
+        """Where a job's state lies while it runs; follows from its identity, so whoever restarts it finds it."""
+        return self.root / "checkpoints" / f"{job.key}.safetensors"
+
+    def prepare(self, config: SweepConfig) -> None:
+        """Create the folder and write the configuration into it."""
+        for folder in (self.root, self.log.parent, self.ray):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(config.to_yaml())

@@ -1,0 +1,343 @@
+"""The search: which job runs next, which trial is stopped, what is told to Optuna and written to the ledger.
+
+One Optuna study per loss subset is the single truth of that subset's search; the ledger is the truth of what finished.
+This module joins the two and knows nothing of how jobs are executed: an executor asks for the next job, passes
+reports on, and says how jobs ended.
+
+Protocol (fair by construction):
+
+1. Search: the next trial goes to the subset with the fewest started ones; each study prunes by its own medians. The
+   first trial of every subset is the space's default configuration.
+2. Confirm: the best configuration of each subset that ran its full budget is retrained with S fresh seeds, the same S
+   for all subsets, and scored on test.
+3. Baselines run with the same S seeds: the raw features, and the untrained head of the best-scoring subset's width.
+"""
+
+import os
+import re
+import socket
+import statistics
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, cast
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import TPESampler
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from conclugen import __version__
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.manifest import Manifest
+from conclugen.seeds import derive_seed
+from conclugen.subsets import Loss
+from search_spaces import Parameter, Space
+from sweeps.config import ConfigError, SweepConfig
+from sweeps.ledger import Ledger, Record, State
+from sweeps.plan import BASELINES, Job, Report, SweepFolder
+
+__all__ = ["Progress", "Search"]
+
+_RANDOM_TRIALS = 4  # before TPE has something to learn from, and before a median means something
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where one row of the live table stands: a subset's search, or the confirmation and baselines."""
+
+    name: str
+    planned: int
+    running: int
+    complete: int
+    pruned: int
+    failed: int
+    best: float | None
+    """Best objective of a full-budget trial so far."""
+    seconds_per_job: float | None
+    """Mean wall seconds of the finished ones."""
+
+    @property
+    def done(self) -> int:
+        """Finished jobs, however they ended."""
+        return self.complete + self.pruned + self.failed
+
+
+class Search:
+    """The state of a sweep in its folder.
+
+    Args:
+        config: the sweep.
+        folder: where its studies and ledger lie.
+    """
+
+    def __init__(self, config: SweepConfig, folder: SweepFolder) -> None:
+        self._config, self._folder, self._ledger = config, folder, Ledger(folder.ledger)
+        self._space = config.load_space()
+        storage = _storage(config, folder)
+        self._studies = {subset: self._open_study(storage, subset) for subset in config.subsets}
+        self._records = {record.key: record for record in self._ledger}
+        self._live: dict[str, Job] = {}
+        self._trials: dict[str, optuna.Trial] = {}
+        self._history: dict[str, dict[int, Report]] = {}
+        self._started: dict[str, str] = {}
+        self._provenance = _provenance(config)
+
+    # -- what an executor calls ------------------------------------------------------------------------------------
+
+    @property
+    def finished(self) -> bool:
+        """True once every planned job has ended."""
+        return not self._live and self.next_job(peek=True) is None
+
+    def next_job(self, *, peek: bool = False) -> Job | None:
+        """Start the next job; None while there is none to start before a running one has ended.
+
+        Args:
+            peek: only tell, start nothing (a search trial is then returned without its configuration).
+        """
+        job = self._next_trial(peek) or self._next_confirmation() or self._next_baseline()
+        if job is not None and not peek:
+            self._live[job.key] = job
+            self._history[job.key] = {}
+            self._started[job.key] = datetime.now(UTC).isoformat(timespec="seconds")
+        return job
+
+    def report(self, key: str, report: Report) -> bool:
+        """Take the report of the running job ``key``; True if the job must not go on.
+
+        A report that was given before (a worker restarted and came by again) is judged again but counted once.
+        """
+        job = self._live[key]
+        if report.state != "running":
+            self._end(job, report.state, report, report.reason)
+            return True
+        trial = self._trials[key]
+        if report.value is not None and report.epochs not in self._history[key]:
+            self._history[key][report.epochs] = report
+            trial.report(report.value, report.epochs)
+        if not trial.should_prune():
+            return False
+        self._end(job, "pruned", report, f"median: below the median of its study after {report.epochs} epochs")
+        return True
+
+    def fail(self, key: str, reason: str) -> None:
+        """End the running job ``key`` as failed, for a ``reason`` that its worker could not report itself."""
+        last = list(self._history[key].values())[-1:] or [Report(epochs=0)]
+        self._end(self._live[key], "failed", last[0], reason)
+
+    def progress(self) -> list[Progress]:
+        """One row per subset, then one for confirmations and baselines together."""
+        rows = [self._subset_progress(subset) for subset in self._config.subsets]
+        planned = self._config.budget.seeds * (len(self._config.subsets) + len(BASELINES))
+        records = [record for record in self._records.values() if record.stage == "confirm"]
+        running = sum(job.stage == "confirm" for job in self._live.values())
+        return [*rows, _progress("confirm + baselines", planned, running, records)]
+
+    # -- which job is next -----------------------------------------------------------------------------------------
+
+    def _next_trial(self, peek: bool) -> Job | None:
+        budget = self._config.budget.trials_per_subset
+        started = {subset: self._started_trials(subset) for subset in self._studies}
+        subset = min(started, key=started.__getitem__)
+        if (number := started[subset]) >= budget:
+            return None
+        seed = derive_seed(self._config.seed, "trial", number)
+        if peek:
+            return Job(stage="search", method=subset, number=number, seed=seed, config={})
+        study, losses = self._studies[subset], self._config.losses[subset]
+        study.sampler = TPESampler(
+            n_startup_trials=_RANDOM_TRIALS, seed=derive_seed(self._config.seed, "sampler", subset, number)
+        )
+        trial = study.ask(_distributions(self._space.for_losses(losses)))
+        job = Job(
+            stage="search",
+            method=subset,
+            number=trial.number,
+            seed=seed,
+            config=_configuration(self._space, losses, trial.params),
+        )
+        self._trials[job.key] = trial
+        return job
+
+    def _next_confirmation(self) -> Job | None:
+        for subset in self._config.subsets:
+            if self._searched(subset) and (best := self._best_trial(subset)) is not None:
+                config = _configuration(self._space, self._config.losses[subset], best.params)
+                if (job := self._next_seed(subset, config)) is not None:
+                    return job
+        return None
+
+    def _next_baseline(self) -> Job | None:
+        if (job := self._next_seed("raw_features", {})) is not None:
+            return job
+        if all(self._searched(subset) for subset in self._config.subsets):
+            if (config := self._random_head_configuration()) is not None:
+                return self._next_seed("random_head", config)
+        return None
+
+    def _next_seed(self, method: str, config: Mapping[str, Any]) -> Job | None:
+        """The first confirmation seed of ``method`` that neither runs nor has ended; the seeds of all methods pair."""
+        for index in range(self._config.budget.seeds):
+            seed = derive_seed(self._config.seed, "confirm", index)
+            job = Job(stage="confirm", method=method, number=index, seed=seed, config=config)
+            if job.key not in self._live and job.key not in self._records:
+                return job
+        return None
+
+    def _random_head_configuration(self) -> Mapping[str, Any] | None:
+        best = [(trial.value, subset, trial) for subset in self._studies if (trial := self._best_trial(subset))]
+        if not best:
+            return None
+        _, subset, trial = max(best, key=lambda entry: cast(float, entry[0]))
+        return _configuration(self._space, self._config.losses[subset], trial.params)
+
+    def _started_trials(self, subset: str) -> int:
+        return sum(trial.state != TrialState.WAITING for trial in self._all_trials(subset))
+
+    def _searched(self, subset: str) -> bool:
+        ended = sum(trial.state.is_finished() for trial in self._all_trials(subset))
+        return ended >= self._config.budget.trials_per_subset
+
+    def _best_trial(self, subset: str) -> FrozenTrial | None:
+        """The best trial that ran its full budget; the earliest among equals."""
+        full = [trial for trial in self._all_trials(subset) if trial.state == TrialState.COMPLETE]
+        return max(full, key=lambda trial: (cast(float, trial.value), -trial.number)) if full else None
+
+    def _all_trials(self, subset: str) -> list[FrozenTrial]:
+        return self._studies[subset].get_trials(deepcopy=False)
+
+    # -- how a job ends --------------------------------------------------------------------------------------------
+
+    def _end(self, job: Job, state: State, report: Report, reason: str) -> None:
+        history = [(epoch, past.value) for epoch, past in self._history[job.key].items() if past.value is not None]
+        if state == "complete" and report.value is not None:
+            history.append((report.epochs, report.value))
+        record = Record(
+            sweep=self._config.name,
+            stage=job.stage,
+            method=job.method,
+            number=job.number,
+            seed=job.seed,
+            state=state,
+            reason=reason,
+            config=job.config,
+            epochs=report.epochs,
+            value=report.value,
+            history=history,
+            losses=report.losses,
+            metrics=report.metrics,
+            predictions=report.predictions,
+            seconds=report.seconds,
+            started=self._started[job.key],
+            host=report.host,
+            **self._provenance,
+        )
+        # The record first: a driver that dies between the two lines has a finished trial to tell, not a lost one.
+        self._ledger.add(record)
+        if job.key in self._trials:
+            self._tell(self._trials.pop(job.key), record)
+        self._records[job.key] = record
+        del self._live[job.key], self._history[job.key], self._started[job.key]
+        self._folder.checkpoint(job).unlink(missing_ok=True)
+
+    def _tell(self, trial: optuna.Trial, record: Record) -> None:
+        study = self._studies[record.method]
+        if record.reason:
+            trial.set_user_attr("reason", record.reason)
+        if record.state == "complete":
+            study.tell(trial, record.value)
+        else:
+            study.tell(trial, state=TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL)
+
+    # -- progress ----------------------------------------------------------------------------------------------------
+
+    def _subset_progress(self, subset: str) -> Progress:
+        records = [r for r in self._records.values() if r.stage == "search" and r.method == subset]
+        running = sum(trial.state == TrialState.RUNNING for trial in self._all_trials(subset))
+        return _progress(subset, self._config.budget.trials_per_subset, running, records)
+
+    # -- studies -----------------------------------------------------------------------------------------------------
+
+    def _open_study(self, storage: BaseStorage, subset: str) -> optuna.Study:
+        # The folder is part of the name, so that sweeps that share a database never share a study.
+        study = optuna.create_study(
+            study_name=f"{self._config.name}/{subset}@{self._folder.root.resolve()}",
+            storage=storage,
+            direction="maximize",
+            pruner=_pruner(self._config),
+            load_if_exists=True,
+        )
+        if not study.get_trials(deepcopy=False):
+            parameters = self._space.for_losses(self._config.losses[subset])
+            study.enqueue_trial({name: p.start for name, p in parameters.items() if p.fixed is None})
+        return study
+
+
+def _progress(name: str, planned: int, running: int, records: list[Record]) -> Progress:
+    states = [record.state for record in records]
+    full = [record.value for record in records if record.state == "complete" and record.value is not None]
+    times = [record.seconds["total"] for record in records if "total" in record.seconds]
+    return Progress(
+        name=name,
+        planned=planned,
+        running=running,
+        complete=states.count("complete"),
+        pruned=states.count("pruned"),
+        failed=states.count("failed"),
+        best=max(full, default=None),
+        seconds_per_job=statistics.mean(times) if times else None,
+    )
+
+
+def _pruner(config: SweepConfig) -> BasePruner:
+    if config.search.pruner == "none":
+        return NopPruner()
+    return MedianPruner(n_startup_trials=_RANDOM_TRIALS, n_min_trials=_RANDOM_TRIALS)
+
+
+def _storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if config.storage is None:
+        return JournalStorage(JournalFileBackend(str(folder.journal)))
+    missing = [name for name in re.findall(r"\$\{(\w+)\}", config.storage) if name not in os.environ]
+    if missing:
+        raise ConfigError([f"storage: the environment has no variable {name}; set it." for name in missing])
+    return RDBStorage(os.path.expandvars(config.storage))
+
+
+def _distributions(parameters: Mapping[str, Parameter]) -> dict[str, BaseDistribution]:
+    return {name: _distribution(p) for name, p in parameters.items() if p.fixed is None}
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if parameter.choices is not None:
+        return CategoricalDistribution(parameter.choices)
+    low, high = parameter.low, parameter.high
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=parameter.log, step=int(parameter.step or 1))
+    return FloatDistribution(cast(float, low), cast(float, high), log=parameter.log, step=parameter.step)
+
+
+def _configuration(space: Space, losses: tuple[Loss, ...], sampled: Mapping[str, Any]) -> dict[str, Any]:
+    """Every hyperparameter of a trial: what was sampled, what the space fixes, and the defaults of the rest."""
+    fixed = {name: p.fixed for name, p in space.for_losses(losses).items() if p.fixed is not None}
+    return asdict(replace(Hyperparameters(), **fixed, **sampled))
+
+
+def _provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
+    sets = {"pretrain": config.features.pretrain, **config.features.downstream}
+    return {
+        "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
+        "versions": {
+            "conclugen-sweeps": __version__,
+            "python": sys.version.split()[0],
+            **{package: version(package) for package in ("torch", "ray", "optuna")},
+            "driver": socket.gethostname(),
+        },
+    }
