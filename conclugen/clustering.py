@@ -48,8 +48,10 @@ def kmeans(
     points = functional.normalize(x.detach().float(), dim=1)
     if backend == "auto":
         backend = "faiss" if x.device.type == "cpu" and importlib.util.find_spec("faiss") else "torch"
-    centroids = _faiss(points, k, seed, initial, iterations) if backend == "faiss" else _torch(
-        points, k, seed, initial, iterations
+    centroids = (
+        _faiss(points, k, seed, initial, iterations)
+        if backend == "faiss"
+        else _torch(points, k, seed, initial, iterations)
     )
     return centroids, (points @ centroids.T).argmax(dim=1)
 

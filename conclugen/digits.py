@@ -27,7 +27,7 @@ def write_digits(out: Path) -> Manifest:
     images: npt.NDArray[np.float64] = digits.images
     rows = np.arange(len(images))
     rest, test = train_test_split(rows, test_size=0.2, stratify=digits.target, random_state=_SPLIT_SEED)
-    train, val = train_test_split(rest, test_size=0.25, stratify=digits.target[rest], random_state=_SPLIT_SEED)
+    _, val = train_test_split(rest, test_size=0.25, stratify=digits.target[rest], random_state=_SPLIT_SEED)
     split = np.full(len(images), "train")
     split[val], split[test] = "val", "test"
     return import_arrays(
@@ -61,4 +61,5 @@ def _gradient_orientations(images: npt.NDArray[np.float64]) -> npt.NDArray[np.fl
     one_hot = np.eye(_ORIENTATIONS)[orientation] * magnitude[..., None]
     cells = images.shape[1] // _CELL
     blocks = one_hot.reshape(len(images), cells, _CELL, cells, _CELL, _ORIENTATIONS)
-    return blocks.sum(axis=(2, 4)).reshape(len(images), -1)
+    histograms: npt.NDArray[np.float64] = blocks.sum(axis=(2, 4)).reshape(len(images), -1)
+    return histograms

@@ -180,7 +180,7 @@ class FeatureWriter:
         statistics |= {f"{name}.std": std for name, (_, std) in moments.items()}
         save_file(statistics, self._folder / _STATISTICS_FILE)
         Manifest(
-            dtype=self._dtype,  # type: ignore[arg-type]  # pydantic checks it
+            dtype=self._dtype,
             modalities=self._modalities,
             labels=self._labels,
             shards=tuple(self._shards),

@@ -5,6 +5,7 @@ from modality name to a (b, width) tensor in modality order and returns a scalar
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -31,7 +32,7 @@ def contrastive_loss(projections: Mapping[str, Tensor], margin: float = 0.001, t
     if len(projections) < 2:
         raise ValueError(f"the contrastive loss compares modalities: it needs at least 2, but got {list(projections)}.")
     units = [functional.normalize(p, dim=1) for p in projections.values()]
-    pairs = list(zip(units, units[1:], strict=False))
+    pairs = list(pairwise(units))
     if len(units) > 2:
         pairs.append((units[-1], units[0]))
     targets = torch.arange(len(units[0]), device=units[0].device)

@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_fscore_support
 
-__all__ = ["SUMMARY_METRICS", "classification_metrics"]
+__all__ = ["classification_metrics"]
 
-SUMMARY_METRICS = ("weighted_f1", "macro_f1", "accuracy")
 Integers = npt.NDArray[np.integer]
 
 

@@ -36,9 +36,7 @@ def build_head(widths: Mapping[str, int], hyperparameters: Hyperparameters, seed
     """Return the randomly initialised head that a run with this seed starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "head"))
-        return ConCluGenHead(
-            widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio
-        )
+        return ConCluGenHead(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
 
 
 class Pretraining:
@@ -70,9 +68,10 @@ class Pretraining:
             self._heads = PretrainingHeads(widths, losses, hyperparameters).to(data.device)
         self._data, self._losses, self._h = data, tuple(losses), hyperparameters
         self._epochs, self._seed = epochs, seed
+        self._batch_size = min(hyperparameters.batch_size, len(data))
         self._modules = nn.ModuleDict({"head": self.head, "heads": self._heads})
         self._optimizer = torch.optim.AdamW(
-            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay
+            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay, fused=True
         )
         self._queue = ClusterQueue(hyperparameters.kmeans_queue_size)
         self._weights = {
@@ -81,8 +80,16 @@ class Pretraining:
             Loss.GEN: hyperparameters.weight_gen,
         }
 
-    def run_epoch(self) -> dict[str, float]:
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch: a short last batch would have other batch statistics and is left out."""
+        return len(self._data) // self._batch_size
+
+    def run_epoch(self, max_steps: int | None = None) -> dict[str, float]:
         """Train for one epoch and return the mean of each active loss (unweighted) and of their ``total``.
+
+        Args:
+            max_steps: end the epoch after so many steps, for measuring what a step costs.
 
         Raises:
             DivergedError: the total became NaN or infinite.
@@ -94,13 +101,12 @@ class Pretraining:
             group["lr"] = self._h.lr * factor
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", self.epoch))
         order = torch.randperm(len(self._data), generator=generator)
-        batch_size = min(self._h.batch_size, len(order))
-        steps = len(order) // batch_size  # a short last batch would have other batch statistics: it is left out
+        steps = min(self.steps_per_epoch, max_steps or self.steps_per_epoch)
         self._modules.train()
         self._queue.clear()
         sums: dict[str, Tensor] = {}
         for step in range(steps):
-            rows = order[step * batch_size : (step + 1) * batch_size]
+            rows = order[step * self._batch_size : (step + 1) * self._batch_size]
             losses = self._step(self._data.batch(rows), derive_seed(self._seed, "step", self.epoch, step))
             for name, value in losses.items():
                 sums[name] = sums[name] + value if name in sums else value
@@ -116,7 +122,7 @@ class Pretraining:
             return {}
         total = torch.stack([self._weights[loss] * value for loss, value in active.items()]).mean()
         self._optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         self._optimizer.step()
         return {**{str(loss): value.detach() for loss, value in active.items()}, "total": total.detach()}
 

@@ -7,7 +7,7 @@ arithmetic, so five cost little more than one.
 Legend: n samples, F width of the representation, C classes, D label draws, s labelled samples per draw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,14 +63,14 @@ def draw_labels(labels: Tensor, per_class: int | None, draws: int, seed: int) ->
 
 
 class Probes:
-    """D trained linear classifiers: weight (D, F, C), bias (D, 1, C)."""
+    """D trained linear classifiers: weight (D, C, F), bias (D, C, 1)."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self._weight, self._bias = weight, bias
 
     def predict(self, x: Tensor) -> Tensor:
         """Return the predicted classes (D, n) of representations (n, F)."""
-        return _logits(x, self._weight, self._bias).argmax(dim=2)
+        return _logits(x, self._weight, self._bias).argmax(dim=1)
 
 
 def fit_probes(
@@ -100,16 +100,14 @@ def fit_probes(
         seed: identity of the fit (order, dropout).
     """
     generator = torch.Generator(x.device).manual_seed(derive_seed(seed, "probe"))
-    d, s = draws.shape
-    width, c = x.shape[1], len(classes)
-    weight = torch.zeros(d, width, c, device=x.device, requires_grad=True)
-    bias = torch.zeros(d, 1, c, device=x.device, requires_grad=True)
-    optimizer = torch.optim.AdamW([weight, bias], lr=settings.lr, weight_decay=settings.weight_decay)
+    d, width, c = len(draws), x.shape[1], len(classes)
+    weight = torch.zeros(d, c, width, device=x.device, requires_grad=True)
+    bias = torch.zeros(d, c, 1, device=x.device, requires_grad=True)
+    optimizer = torch.optim.AdamW([weight, bias], lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
     draws, targets = draws.to(x.device), labels[draws].to(x.device)  # [D, s]
     class_weights = _class_weights(targets, c, settings)  # [D, C]
     validation_x, validation_y = validation[0], validation[1].to(x.device).expand(d, -1)
-
-    one_batch = x[draws] if s <= settings.batch_size else None  # [D, s, F]
+    batches = _Batches(x, draws, targets, settings, generator)
 
     best_loss = torch.full((d,), torch.inf, device=x.device)
     best_weight, best_bias = weight.detach().clone(), bias.detach().clone()
@@ -119,14 +117,10 @@ def fit_probes(
             epoch, warmup=_WARMUP, period=_RESTART_PERIOD, growth=_RESTART_GROWTH, floor=_LR_FLOOR / settings.lr
         )
         optimizer.param_groups[0]["lr"] = settings.lr * factor
-        order = torch.randperm(s, generator=generator, device=x.device)
-        for part in order.split(settings.batch_size):
-            inputs = x[draws[:, part]] if one_batch is None else one_batch  # [D, b, F]
-            keep = torch.rand(inputs.shape, generator=generator, device=x.device) >= settings.dropout
-            logits = (inputs * keep) @ weight / (1 - settings.dropout) + bias  # [D, b, C]
-            losses = _cross_entropy(logits, targets if one_batch is not None else targets[:, part], class_weights)
+        for inputs, truth in batches.epoch():
+            losses = _cross_entropy(weight @ inputs.mT + bias, truth, class_weights)
             optimizer.zero_grad(set_to_none=True)
-            losses.sum().backward()  # type: ignore[no-untyped-call]  # draws are independent: a sum trains each alone
+            losses.sum().backward()  # draws are independent: a sum trains each alone
             optimizer.step()
         with torch.no_grad():
             loss = _cross_entropy(_logits(validation_x, weight, bias), validation_y, class_weights)  # [D]
@@ -140,9 +134,46 @@ def fit_probes(
     return Probes(best_weight, best_bias)
 
 
+class _Batches:
+    """Training batches of all draws with dropout applied: inputs (D, b, F) and targets (D, b).
+
+    Memory traffic is what a probe costs on a CPU: a batch that holds every sample is gathered once, its dropped copy
+    and mask are written into the same buffers each epoch, and a mask element takes one random byte.
+    """
+
+    def __init__(
+        self, x: Tensor, draws: Tensor, targets: Tensor, settings: ProbeSettings, generator: torch.Generator
+    ) -> None:
+        self._x, self._draws, self._targets = x, draws, targets
+        self._batch_size, self._generator = settings.batch_size, generator
+        self._threshold = round(settings.dropout * 256)  # of 256: the dropout rate in steps of a byte
+        self._scale = 256 / (256 - self._threshold)
+        samples = min(draws.shape[1], settings.batch_size)
+        self._dropped = x.new_empty(len(draws), samples, x.shape[1])
+        self._bits = torch.empty(-(-self._dropped.numel() // 8), dtype=torch.int64, device=x.device)
+        self._keep = torch.empty_like(self._dropped, dtype=torch.bool)
+        self._whole = x[draws] * self._scale if draws.shape[1] == samples else None
+
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._whole is not None:
+            yield self._drop(self._whole), self._targets
+            return
+        order = torch.randperm(self._draws.shape[1], generator=self._generator, device=self._x.device)
+        for part in order.split(self._batch_size):
+            yield self._drop(self._x[self._draws[:, part]] * self._scale), self._targets[:, part]
+
+    def _drop(self, inputs: Tensor) -> Tensor:
+        self._bits.random_(-(2**63), None, generator=self._generator)
+        keep, dropped = self._keep[:, : inputs.shape[1]], self._dropped[:, : inputs.shape[1]]
+        random_bytes = self._bits.view(torch.uint8)[: inputs.numel()].view_as(inputs)
+        torch.ge(random_bytes, self._threshold, out=keep)
+        return torch.mul(inputs, keep, out=dropped)
+
+
 def _logits(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(n, F), (D, F, C), (D, 1, C) -> (D, n, C), without the D copies of x that broadcasting would make."""
-    return torch.einsum("nf,dfc->dnc", x, weight) + bias
+    """(n, F), (D, C, F), (D, C, 1) -> (D, C, n), without the D copies of x that broadcasting would make."""
+    d, c, width = weight.shape
+    return (weight.reshape(d * c, width) @ x.T).view(d, c, -1) + bias
 
 
 def _class_weights(targets: Tensor, classes: int, settings: ProbeSettings) -> Tensor:
@@ -154,7 +185,7 @@ def _class_weights(targets: Tensor, classes: int, settings: ProbeSettings) -> Te
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor) -> Tensor:
-    """(D, b, C), (D, b), (D, C) -> (D,): weighted mean over the b samples of each draw."""
+    """(D, C, b), (D, b), (D, C) -> (D,): weighted mean over the b samples of each draw."""
     weights = class_weights.gather(1, targets)  # [D, b]
-    losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
+    losses = functional.cross_entropy(logits, targets, reduction="none")  # [D, b]
     return (losses * weights).sum(dim=1) / weights.sum(dim=1)

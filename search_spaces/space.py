@@ -52,9 +52,9 @@ class Parameter(BaseModel):
     step: int | float | None = None
     log: bool = False
     default: Scalar | None = None
-    needs: Annotated[
-        frozenset[Loss], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
-    ] = frozenset()
+    needs: Annotated[frozenset[Loss], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = (
+        frozenset()
+    )
     min_losses: Annotated[int, Field(ge=1, le=3)] = 1
 
     @model_validator(mode="after")
@@ -173,8 +173,8 @@ class Space(BaseModel):
             most_clusters = max(_integers(self._parameter("num_clusters", defaults.num_clusters)))
             if most_clusters > largest_batch:
                 found.append(
-                    f"num_clusters: {most_clusters} clusters of a batch of {largest_batch} samples; lower it to at most "
-                    f"{largest_batch}."
+                    f"num_clusters: {most_clusters} clusters of a batch of {largest_batch} samples; lower it to "
+                    f"at most {largest_batch}."
                 )
         if isinstance(warmup := self._parameter("warmup_epochs", defaults.warmup_epochs).start, int) and (
             warmup >= epochs

@@ -99,7 +99,9 @@ class Features(_Section):
             if manifest.labels is None:
                 problems.append(f"downstream.{name}: {folder} has no labels; import it with --labels.")
             if missing := [split for split in SPLITS if manifest.rows(split) == 0]:
-                problems.append(f"downstream.{name}: {folder} has no rows in {', '.join(missing)}; import with --split.")
+                problems.append(
+                    f"downstream.{name}: {folder} has no rows in {', '.join(missing)}; import with --split."
+                )
             if differing := {m: w for m, w in manifest.widths.items() if m in widths and widths[m] != w}:
                 problems.append(f"downstream.{name}: widths {differing} differ from those of the pretraining set.")
         if problems:
@@ -119,7 +121,9 @@ class Objective(_Section):
     """What the search maximises, on validation data."""
 
     metric: Literal["weighted_f1", "macro_f1", "accuracy"] = Field("weighted_f1", description="metric of the probe")
-    labels_per_class: Positive | None = Field(None, description="label budget of the search's probe; null for all labels")
+    labels_per_class: Positive | None = Field(
+        None, description="label budget of the search's probe; null for all labels"
+    )
 
 
 class Probe(_Section):
@@ -292,7 +296,9 @@ def _apply(data: dict[str, Any], override: str) -> str | None:
 def _messages(details: Mapping[str, Any]) -> list[str]:
     """One pydantic error as messages ``field: value: rule``."""
     # pydantic puts the branch of a union into the location, such as literal['auto'] or constrained-int
-    field = ".".join(part for part in map(str, details["loc"]) if not part.startswith(("literal[", "constrained-", "int")))
+    field = ".".join(
+        part for part in map(str, details["loc"]) if not part.startswith(("literal[", "constrained-", "int"))
+    )
     error = (details.get("ctx") or {}).get("error")
     if isinstance(error, ConfigError | SpaceError):
         return [f"{field}: {problem}" for problem in error.problems]

@@ -5,6 +5,7 @@ the search's verdicts. Tune keeps no state that matters: its own experiment file
 are never read back.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.error import TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -23,7 +25,7 @@ from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.workers import Slot
 
-__all__ = ["Allocation", "allocate", "connect", "execute"]
+__all__ = ["Allocation", "EngineError", "allocate", "connect", "disconnect", "execute"]
 
 _SLOT_MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
 
@@ -47,10 +49,26 @@ class Allocation:
     gpus: int
 
 
+class EngineError(RuntimeError):
+    """Ray gave up before the search was finished."""
+
+
 def connect(address: str | None) -> None:
-    """Connect to the Ray cluster at ``address``, or start one on this machine."""
+    """Connect to the Ray cluster at ``address``, or start one on this machine.
+
+    Raises:
+        ConfigError: there is no cluster at ``address``.
+    """
     os.environ.update(_ENVIRONMENT)
-    ray.init(address=address, include_dashboard=False if address is None else None, logging_level="warning")
+    try:
+        ray.init(address=address, include_dashboard=False if address is None else None, logging_level=logging.WARNING)
+    except ConnectionError as error:
+        raise ConfigError([f"--address {address}: no Ray cluster answers there: {error}"]) from None
+
+
+def disconnect() -> None:
+    """Leave the cluster, and stop it where :func:`connect` started it."""
+    ray.shutdown()
 
 
 def allocate(config: SweepConfig) -> Allocation:
@@ -82,29 +100,32 @@ def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_chan
         on_change: called whenever a job has started, reported or ended.
 
     Raises:
-        RuntimeError: Tune ended before the search was finished.
+        EngineError: Ray Tune ended before the search was finished.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.slots)  # else slots start one after another
-    # tune.run rather than a Tuner, which pickles its parts: the adapters hold the live search.
-    tune.run(
-        Slot,
-        name="tune",
-        storage_path=str(folder.ray.resolve()),
-        resources_per_trial=tune.PlacementGroupFactory([{"memory": _SLOT_MEMORY}]),
-        num_samples=-1,
-        search_alg=_Searcher(search, folder, allocation, on_change),
-        scheduler=_Scheduler(search, on_change),
-        reuse_actors=True,
-        max_failures=MAX_ATTEMPTS - 1,
-        raise_on_failed_trial=False,
-        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-        callbacks=[_ForgetReports()],
-        trial_name_creator=_trial_name,
-        trial_dirname_creator=_trial_name,
-        verbose=0,
-    )
+    try:
+        # tune.run rather than a Tuner, which pickles its parts: the adapters hold the live search.
+        tune.run(
+            Slot,
+            name="tune",
+            storage_path=str(folder.ray.resolve()),
+            resources_per_trial=tune.PlacementGroupFactory([{"memory": _SLOT_MEMORY}]),
+            num_samples=-1,
+            search_alg=_Searcher(search, folder, allocation, on_change),
+            scheduler=_Scheduler(search, on_change),
+            reuse_actors=True,
+            max_failures=MAX_ATTEMPTS - 1,
+            raise_on_failed_trial=False,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[_ForgetReports()],
+            trial_name_creator=_trial_name,
+            trial_dirname_creator=_trial_name,
+            verbose=0,
+        )
+    except (TuneError, ray.exceptions.RayError) as error:
+        raise EngineError(str(error).strip().splitlines()[-1]) from error
     if not search.finished:
-        raise RuntimeError("Ray Tune ended before the sweep was finished.")
+        raise EngineError("Ray Tune ended with jobs left to run.")
 
 
 def _trial_name(trial: Trial) -> str:
@@ -125,7 +146,7 @@ class _Searcher(Searcher):
         self._common = {"folder": str(folder.root.resolve()), "cpus": allocation.cpus, "gpus": allocation.gpus}
         self._live: set[str] = set()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         if self._search.finished:
             return Searcher.FINISHED
         if len(self._live) >= self._allocation.slots or (job := self._search.next_job()) is None:
@@ -148,7 +169,7 @@ class _Scheduler(FIFOScheduler):
     """Passes reports to the search and its verdicts to Tune."""
 
     def __init__(self, search: Search, on_change: Callable[[], None]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._search, self._on_change = search, on_change
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
@@ -168,5 +189,7 @@ class _Scheduler(FIFOScheduler):
 class _ForgetReports(tune.Callback):
     """Drops each report once it is in the ledger; Tune would keep a trial's last one, predictions and all."""
 
-    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
         result.pop("report", None)

@@ -16,9 +16,26 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["Ledger", "LedgerError", "Metric", "Predictions", "Record", "Stage", "State"]
+__all__ = [
+    "BASELINES",
+    "SUMMARY_METRICS",
+    "Ledger",
+    "LedgerError",
+    "Metric",
+    "Predictions",
+    "Record",
+    "ScoredSplit",
+    "Stage",
+    "State",
+]
+
+BASELINES = ("raw_features", "random_head")
+"""Methods that stand beside the loss subsets in every table: probed, never pretrained."""
+SUMMARY_METRICS = ("weighted_f1", "macro_f1", "accuracy")
+"""Names of a probe's summary metrics; ``f1/<class>`` stand beside them."""
 
 Stage = Literal["search", "confirm"]
+ScoredSplit = Literal["val", "test"]
 State = Literal["complete", "pruned", "failed"]
 
 
@@ -31,7 +48,7 @@ class Metric:
     """One number: a probe's score on one split of one downstream set."""
 
     dataset: str
-    split: Literal["val", "test"]
+    split: ScoredSplit
     labels_per_class: int | None
     """Label budget of the probe; None for all labels."""
     metric: str
@@ -64,8 +81,10 @@ class Record:
     state: State
     reason: str = ""
     """Why a failed or pruned attempt ended; its first word is the class of the reason."""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    """Every hyperparameter of the attempt, defaults written out."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """Every hyperparameter, as resolved."""
+    """The sweep's whole configuration when the attempt ended; it also says what else was planned."""
     epochs: int = 0
     """Pretraining epochs done."""
     value: float | None = None
@@ -110,7 +129,7 @@ _PREDICTIONS = pa.struct(
         ("predicted", pa.list_(pa.int32())),
     ]
 )
-_JSON_FIELDS = ("config", "losses", "seconds", "features", "versions")
+_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions")
 _SCHEMA = pa.schema(
     [
         ("sweep", pa.string()),
@@ -145,7 +164,6 @@ class Ledger:
         Raises:
             LedgerError: a record of this identity exists.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         row = asdict(record)
         row["history"] = [{"epoch": epoch, "value": value} for epoch, value in record.history]
         row |= {name: json.dumps(row[name], sort_keys=True) for name in _JSON_FIELDS}

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sweeps.search import Progress
+from sweeps.progress import Progress
 
 __all__ = ["Display", "output_to_log", "progress_table"]
 
@@ -63,7 +63,9 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
         )
     left = [_seconds_left(row, overall, slots) for row in rows]
     total = None if None in left else sum(seconds for seconds in left if seconds is not None)
-    counts = [sum(getattr(row, name) for row in rows) for name in ("planned", "running", "complete", "pruned", "failed")]
+    counts = [
+        sum(getattr(row, name) for row in rows) for name in ("planned", "running", "complete", "pruned", "failed")
+    ]
     table.add_row("all", *map(str, counts), "", _duration(total))
     return table
 

@@ -11,10 +11,7 @@ from typing import Any, Literal
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, Stage
 
-__all__ = ["BASELINES", "Job", "Report", "SweepFolder"]
-
-BASELINES = ("raw_features", "random_head")
-"""Methods that stand beside the loss subsets in the table: probed, never pretrained."""
+__all__ = ["Job", "Report", "SweepFolder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +23,7 @@ class Job:
     number: int
     """Trial number within the subset's study, or index of the confirmation seed."""
     seed: int
-    config: Mapping[str, Any]
+    hyperparameters: Mapping[str, Any]
     """Fields of Hyperparameters; empty for methods without a head."""
 
     @property
@@ -83,12 +80,21 @@ class SweepFolder:
         """What Ray writes for itself; never read back."""
         return self.root / "ray"
 
-    def checkpoint(self, job: Job) -> Path:
-        """Where a job's state lies while it runs; follows from its identity, so whoever restarts it finds it."""
-        return self.root / "checkpoints" / f"{job.key}.safetensors"
+    @property
+    def running(self) -> Path:
+        """One folder per job that has started and not ended."""
+        return self.root / "running"
+
+    def job(self, key: str) -> Path:
+        """The folder of a job while it runs."""
+        return self.running / key
+
+    def checkpoint(self, key: str) -> Path:
+        """A running job's state; follows from its identity, so whoever restarts it finds it."""
+        return self.job(key) / "checkpoint.safetensors"
 
     def prepare(self, config: SweepConfig) -> None:
         """Create the folder and write the configuration into it."""
-        for folder in (self.root, self.log.parent, self.ray):
+        for folder in (self.root, self.log.parent, self.ledger, self.running, self.ray):
             folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(config.to_yaml())

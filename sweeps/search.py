@@ -15,11 +15,11 @@ Protocol (fair by construction):
 
 import os
 import re
+import shutil
 import socket
-import statistics
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, cast
@@ -40,32 +40,12 @@ from conclugen.subsets import Loss
 from search_spaces import Parameter, Space
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.ledger import Ledger, Record, State
-from sweeps.plan import BASELINES, Job, Report, SweepFolder
+from sweeps.plan import Job, Report, SweepFolder
+from sweeps.progress import Progress, sweep_progress
 
-__all__ = ["Progress", "Search"]
+__all__ = ["Search"]
 
 _RANDOM_TRIALS = 4  # before TPE has something to learn from, and before a median means something
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where one row of the live table stands: a subset's search, or the confirmation and baselines."""
-
-    name: str
-    planned: int
-    running: int
-    complete: int
-    pruned: int
-    failed: int
-    best: float | None
-    """Best objective of a full-budget trial so far."""
-    seconds_per_job: float | None
-    """Mean wall seconds of the finished ones."""
-
-    @property
-    def done(self) -> int:
-        """Finished jobs, however they ended."""
-        return self.complete + self.pruned + self.failed
 
 
 class Search:
@@ -104,6 +84,7 @@ class Search:
         job = self._next_trial(peek) or self._next_confirmation() or self._next_baseline()
         if job is not None and not peek:
             self._live[job.key] = job
+            self._folder.job(job.key).mkdir(exist_ok=True)
             self._history[job.key] = {}
             self._started[job.key] = datetime.now(UTC).isoformat(timespec="seconds")
         return job
@@ -133,11 +114,7 @@ class Search:
 
     def progress(self) -> list[Progress]:
         """One row per subset, then one for confirmations and baselines together."""
-        rows = [self._subset_progress(subset) for subset in self._config.subsets]
-        planned = self._config.budget.seeds * (len(self._config.subsets) + len(BASELINES))
-        records = [record for record in self._records.values() if record.stage == "confirm"]
-        running = sum(job.stage == "confirm" for job in self._live.values())
-        return [*rows, _progress("confirm + baselines", planned, running, records)]
+        return sweep_progress(self._config, self._records.values(), self._live)
 
     # -- which job is next -----------------------------------------------------------------------------------------
 
@@ -149,7 +126,7 @@ class Search:
             return None
         seed = derive_seed(self._config.seed, "trial", number)
         if peek:
-            return Job(stage="search", method=subset, number=number, seed=seed, config={})
+            return Job(stage="search", method=subset, number=number, seed=seed, hyperparameters={})
         study, losses = self._studies[subset], self._config.losses[subset]
         study.sampler = TPESampler(
             n_startup_trials=_RANDOM_TRIALS, seed=derive_seed(self._config.seed, "sampler", subset, number)
@@ -160,7 +137,7 @@ class Search:
             method=subset,
             number=trial.number,
             seed=seed,
-            config=_configuration(self._space, losses, trial.params),
+            hyperparameters=_hyperparameters(self._space, losses, trial.params),
         )
         self._trials[job.key] = trial
         return job
@@ -168,34 +145,34 @@ class Search:
     def _next_confirmation(self) -> Job | None:
         for subset in self._config.subsets:
             if self._searched(subset) and (best := self._best_trial(subset)) is not None:
-                config = _configuration(self._space, self._config.losses[subset], best.params)
-                if (job := self._next_seed(subset, config)) is not None:
+                hyperparameters = _hyperparameters(self._space, self._config.losses[subset], best.params)
+                if (job := self._next_seed(subset, hyperparameters)) is not None:
                     return job
         return None
 
     def _next_baseline(self) -> Job | None:
         if (job := self._next_seed("raw_features", {})) is not None:
             return job
-        if all(self._searched(subset) for subset in self._config.subsets):
-            if (config := self._random_head_configuration()) is not None:
-                return self._next_seed("random_head", config)
-        return None
+        if not all(map(self._searched, self._config.subsets)):
+            return None
+        hyperparameters = self._random_head_hyperparameters()
+        return None if hyperparameters is None else self._next_seed("random_head", hyperparameters)
 
-    def _next_seed(self, method: str, config: Mapping[str, Any]) -> Job | None:
+    def _next_seed(self, method: str, hyperparameters: Mapping[str, Any]) -> Job | None:
         """The first confirmation seed of ``method`` that neither runs nor has ended; the seeds of all methods pair."""
         for index in range(self._config.budget.seeds):
             seed = derive_seed(self._config.seed, "confirm", index)
-            job = Job(stage="confirm", method=method, number=index, seed=seed, config=config)
+            job = Job(stage="confirm", method=method, number=index, seed=seed, hyperparameters=hyperparameters)
             if job.key not in self._live and job.key not in self._records:
                 return job
         return None
 
-    def _random_head_configuration(self) -> Mapping[str, Any] | None:
+    def _random_head_hyperparameters(self) -> Mapping[str, Any] | None:
         best = [(trial.value, subset, trial) for subset in self._studies if (trial := self._best_trial(subset))]
         if not best:
             return None
         _, subset, trial = max(best, key=lambda entry: cast(float, entry[0]))
-        return _configuration(self._space, self._config.losses[subset], trial.params)
+        return _hyperparameters(self._space, self._config.losses[subset], trial.params)
 
     def _started_trials(self, subset: str) -> int:
         return sum(trial.state != TrialState.WAITING for trial in self._all_trials(subset))
@@ -226,7 +203,8 @@ class Search:
             seed=job.seed,
             state=state,
             reason=reason,
-            config=job.config,
+            hyperparameters=job.hyperparameters,
+            config=self._config.model_dump(mode="json"),
             epochs=report.epochs,
             value=report.value,
             history=history,
@@ -244,7 +222,7 @@ class Search:
             self._tell(self._trials.pop(job.key), record)
         self._records[job.key] = record
         del self._live[job.key], self._history[job.key], self._started[job.key]
-        self._folder.checkpoint(job).unlink(missing_ok=True)
+        shutil.rmtree(self._folder.job(job.key))
 
     def _tell(self, trial: optuna.Trial, record: Record) -> None:
         study = self._studies[record.method]
@@ -254,13 +232,6 @@ class Search:
             study.tell(trial, record.value)
         else:
             study.tell(trial, state=TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL)
-
-    # -- progress ----------------------------------------------------------------------------------------------------
-
-    def _subset_progress(self, subset: str) -> Progress:
-        records = [r for r in self._records.values() if r.stage == "search" and r.method == subset]
-        running = sum(trial.state == TrialState.RUNNING for trial in self._all_trials(subset))
-        return _progress(subset, self._config.budget.trials_per_subset, running, records)
 
     # -- studies -----------------------------------------------------------------------------------------------------
 
@@ -277,22 +248,6 @@ class Search:
             parameters = self._space.for_losses(self._config.losses[subset])
             study.enqueue_trial({name: p.start for name, p in parameters.items() if p.fixed is None})
         return study
-
-
-def _progress(name: str, planned: int, running: int, records: list[Record]) -> Progress:
-    states = [record.state for record in records]
-    full = [record.value for record in records if record.state == "complete" and record.value is not None]
-    times = [record.seconds["total"] for record in records if "total" in record.seconds]
-    return Progress(
-        name=name,
-        planned=planned,
-        running=running,
-        complete=states.count("complete"),
-        pruned=states.count("pruned"),
-        failed=states.count("failed"),
-        best=max(full, default=None),
-        seconds_per_job=statistics.mean(times) if times else None,
-    )
 
 
 def _pruner(config: SweepConfig) -> BasePruner:
@@ -324,10 +279,10 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
     return FloatDistribution(cast(float, low), cast(float, high), log=parameter.log, step=parameter.step)
 
 
-def _configuration(space: Space, losses: tuple[Loss, ...], sampled: Mapping[str, Any]) -> dict[str, Any]:
+def _hyperparameters(space: Space, losses: tuple[Loss, ...], sampled: Mapping[str, Any]) -> dict[str, Any]:
     """Every hyperparameter of a trial: what was sampled, what the space fixes, and the defaults of the rest."""
-    fixed = {name: p.fixed for name, p in space.for_losses(losses).items() if p.fixed is not None}
-    return asdict(replace(Hyperparameters(), **fixed, **sampled))
+    values: dict[str, Any] = {name: p.fixed for name, p in space.for_losses(losses).items() if p.fixed is not None}
+    return asdict(replace(Hyperparameters(), **values, **sampled))
 
 
 def _provenance(config: SweepConfig) -> dict[str, dict[str, str]]:

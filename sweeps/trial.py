@@ -10,9 +10,10 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -23,16 +24,18 @@ from conclugen.features import FeatureSet, Split, Standardisation, StandardisedS
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, SplitName
 from conclugen.metrics import classification_metrics
+from conclugen.model import ConCluGenHead
 from conclugen.pretrain import Pretraining, build_head, represent
 from conclugen.probe import ProbeSettings, draw_labels, fit_probes
 from conclugen.seeds import derive_seed
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig
-from sweeps.ledger import Metric, Predictions
+from sweeps.ledger import Metric, Predictions, ScoredSplit
 from sweeps.plan import Job, Report
 
 __all__ = ["TrialRunner"]
 
+_PRETRAIN_SPLITS: tuple[SplitName, ...] = ("train",)
 _SEARCH_SPLITS: tuple[SplitName, ...] = ("train", "val")
 Encoder = Callable[[StandardisedSplit, Tensor], Tensor]
 """Maps rows of a split to representations (n, F)."""
@@ -98,31 +101,22 @@ class TrialRunner:
             DivergedError: the pretraining loss is not finite.
         """
         clock = _Clock()
-        losses: dict[str, float] = {}
-        epochs = 0
         if job.method == "raw_features":
-            encoder: Encoder = _raw
-        elif job.method == "random_head":
-            encoder = self._encoder_of(build_head(self._widths, Hyperparameters(**job.config), job.seed))
-        else:
-            run = self._pretraining(job)
-            if checkpoint.exists():
-                clock.seconds, losses = _load_checkpoint(checkpoint, run)
-            if not self._pretrain(run, job, checkpoint, report, clock, losses):
-                return None
-            encoder, epochs = self._encoder_of(run.head), run.epoch
+            return self._confirm(job, _raw, clock)
+        if job.method == "random_head":
+            head = build_head(self._widths, Hyperparameters(**job.hyperparameters), job.seed)
+            return self._confirm(job, self._encoder_of(head), clock)
+        losses: dict[str, float] = {}
+        run = self.pretraining(job)
+        if checkpoint.exists():
+            clock.seconds, losses = _load_checkpoint(checkpoint, run)
+        if not self._pretrain(run, job, checkpoint, report, clock, losses):
+            return None
+        if job.stage == "confirm":
+            return replace(self._confirm(job, self._encoder_of(run.head), clock), epochs=run.epoch, losses=losses)
         with clock.measure("probe"):
-            value, metrics, predictions = self._score(encoder, job)
-        return Report(
-            epochs=epochs,
-            value=value,
-            losses=losses,
-            seconds=clock.seconds,
-            state="complete",
-            metrics=metrics,
-            predictions=predictions,
-            host=platform.node(),
-        )
+            value = self.objective(run.head, self._config.objective.labels_per_class)
+        return self._final(clock, epochs=run.epoch, value=value, losses=losses)
 
     def _pretrain(
         self,
@@ -141,7 +135,7 @@ class TrialRunner:
             if run.epoch in probed:
                 # After a restart this may be an epoch that was reported before: the receiver tells them apart.
                 with clock.measure("probe"):
-                    value = self._objective(self._encoder_of(run.head))
+                    value = self.objective(run.head, config.objective.labels_per_class)
                 if not report(Report(epochs=run.epoch, value=value, losses=losses, seconds=dict(clock.seconds))):
                     return False
             if run.epoch == config.budget.epochs:
@@ -152,45 +146,48 @@ class TrialRunner:
                 _save_checkpoint(checkpoint, run, clock.seconds, losses)
                 saved = run.epoch
 
-    def _pretraining(self, job: Job) -> Pretraining:
+    def pretraining(self, job: Job) -> Pretraining:
+        """Return the pretraining run of a job that has one, at its start."""
         return Pretraining(
             self._pretraining_data,
             self._widths,
             SUBSETS[job.method],
-            Hyperparameters(**job.config),
+            Hyperparameters(**job.hyperparameters),
             epochs=self._config.budget.epochs,
             seed=job.seed,
         )
 
-    def _encoder_of(self, head: torch.nn.Module) -> Encoder:
+    def _encoder_of(self, head: ConCluGenHead) -> Encoder:
         return lambda data, rows: represent(head.to(self._device), data, rows)
 
-    def _objective(self, encoder: Encoder) -> float:
-        """The search's objective: the metric on validation data, averaged over label draws and downstream sets."""
-        budget, seed = self._config.objective.labels_per_class, derive_seed(self._config.seed, "search")
+    def objective(self, head: ConCluGenHead, labels_per_class: int | None) -> float:
+        """The objective's metric on validation data, averaged over label draws and downstream sets."""
+        encoder, seed = self._encoder_of(head), derive_seed(self._config.seed, "search")
         scores = [
             metric.value
             for data in self._search_sets
-            for metric in self._probe_scores(encoder, data, budget, seed, ("val",))[0]
+            for metric in self._probe_scores(encoder, data, labels_per_class, seed, ("val",))[0]
             if metric.metric == self._config.objective.metric
         ]
         return math.fsum(scores) / len(scores)
 
-    def _score(self, encoder: Encoder, job: Job) -> tuple[float | None, list[Metric], list[Predictions]]:
-        """What a finished job is recorded with: the objective for a trial; validation and test for the others."""
-        if job.stage == "search":
-            return self._objective(encoder), [], []
+    def _confirm(self, job: Job, encoder: Encoder, clock: _Clock) -> Report:
+        """Score what a confirmation or baseline job has made, on validation and test, at every label budget."""
         metrics: list[Metric] = []
         predictions: list[Predictions] = []
-        for data in self._confirm_sets:
-            for budget in (None, *self._config.probe.labels_per_class):
-                scores, predicted = self._probe_scores(encoder, data, budget, job.seed, ("val", "test"))
-                metrics += scores
-                predictions += predicted
-        return None, metrics, predictions
+        with clock.measure("probe"):
+            for data in self._confirm_sets:
+                for budget in (None, *self._config.probe.labels_per_class):
+                    scores, predicted = self._probe_scores(encoder, data, budget, job.seed, ("val", "test"))
+                    metrics += scores
+                    predictions += predicted
+        return self._final(clock, epochs=0, metrics=metrics, predictions=predictions)
+
+    def _final(self, clock: _Clock, **results: Any) -> Report:
+        return Report(state="complete", seconds=clock.seconds, host=platform.node(), **results)
 
     def _probe_scores(
-        self, encoder: Encoder, data: _Downstream, budget: int | None, seed: int, splits: Iterable[SplitName]
+        self, encoder: Encoder, data: _Downstream, budget: int | None, seed: int, splits: Iterable[ScoredSplit]
     ) -> tuple[list[Metric], list[Predictions]]:
         """Fit probes on the training rows and score them on ``splits``; predictions are returned for test."""
         encoded = {name: encoder(split, data.rows(name)) for name, split in data.splits.items()}
@@ -227,7 +224,7 @@ class TrialRunner:
 
     @cached_property
     def _pretraining_data(self) -> StandardisedSplit:
-        train = FeatureSet(self._config.features.pretrain, ("train",)).split("train")
+        train = FeatureSet(self._config.features.pretrain, _PRETRAIN_SPLITS).split("train")
         return StandardisedSplit(train, self._standardisation, self._config.modalities, self._device)
 
     @cached_property

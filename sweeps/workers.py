@@ -15,8 +15,9 @@ from typing import Any
 import ray
 import torch
 from ray import tune
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
+from ray.train.v2.api.config import FailureConfig
 
 from conclugen.pretrain import DivergedError
 from sweeps.config import load_config
@@ -37,7 +38,7 @@ def _serve(settings: dict[str, Any]) -> None:
     runner = TrialRunner(load_config(folder.config), get_device())
     mailbox = settings["mailbox"]
     while (job := ray.get(mailbox.take.remote())) is not None:
-        report = attempt(runner, job, folder.checkpoint(job), mailbox)
+        report = attempt(runner, job, folder.checkpoint(job.key), mailbox)
         if report is not None:
             ray.get(mailbox.report.remote(job.key, report))
 
@@ -72,7 +73,8 @@ class Slot(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the group; it comes up while the first job already waits in the mailbox."""
-        self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote()
+        actor: Any = ray.remote(num_cpus=0)(Mailbox)
+        self._mailbox = actor.remote()
         trainer = TorchTrainer(
             _serve,
             train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},

@@ -1,0 +1,124 @@
+"""Computing the ablation table from ledgers; how it looks is decided in `reports.render`.
+
+One row per (dataset, method, metric). A label budget is a dataset of its own, named ``dataset@labels``. Every planned
+cell has a row: a method that has no result has one without a mean, and its failures are counted in it. What was
+planned is read from the configuration that each record carries.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from sweeps.ledger import BASELINES, SUMMARY_METRICS, Record
+
+__all__ = ["Ablation", "ReportError", "ablation"]
+
+_CONFIDENCE = 0.95
+COLUMNS = (
+    "dataset",
+    "method",
+    "metric",
+    "mean",
+    "std",
+    "ci_low",
+    "ci_high",
+    "n_seeds",
+    "n_trials",
+    "n_pruned",
+    "n_failed",
+)
+
+
+class ReportError(ValueError):
+    """The ledgers cannot be made into one table."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The table.
+
+    ``frame`` has the columns COLUMNS: ``mean``, sample standard deviation ``std`` and the 95 % Student-t interval
+    ``ci_low..ci_high`` over ``n_seeds`` confirmation seeds, scored on test; ``n_trials`` and ``n_pruned`` count search
+    trials, ``n_failed`` failed attempts of search and confirmation. Statistics that do not exist are NaN.
+    """
+
+    frame: pd.DataFrame
+    planned_seeds: dict[str, int]
+    """Dataset -> confirmation seeds that its sweep planned for each method."""
+
+    @property
+    def complete(self) -> bool:
+        """True if every planned cell has a result."""
+        return bool((self.frame["n_seeds"] > 0).all())
+
+
+def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
+    """Make one table from the records of one or more sweeps.
+
+    Raises:
+        ReportError: a ledger has no record, or two of them have results for the same dataset and method.
+    """
+    if not all(ledgers):
+        raise ReportError("a sweep has no finished attempt yet; report again when `conclugen sweep status` shows some.")
+    frames = [pd.DataFrame(_rows(records), columns=COLUMNS) for records in ledgers]
+    frame = pd.concat(frames, ignore_index=True)
+    if (twice := frame.duplicated(["dataset", "method", "metric"])).any():
+        names = sorted(set(frame[twice]["dataset"] + " / " + frame[twice]["method"]))
+        raise ReportError(
+            f"several sweeps have results for {', '.join(names)}; report them apart, or give the datasets other names "
+            "in features.downstream."
+        )
+    planned = {dataset: _config(records)["budget"]["seeds"] for records in ledgers for dataset in _budgets(records)}
+    return Ablation(frame, planned)
+
+
+def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
+    for dataset, (name, labels_per_class) in _budgets(records).items():
+        scores: dict[tuple[str, str], list[float]] = {}
+        for record in records:
+            for m in record.metrics:
+                if (m.dataset, m.split, m.labels_per_class) == (name, "test", labels_per_class):
+                    scores.setdefault((record.method, m.metric), []).append(m.value)
+        metrics = dict.fromkeys([*SUMMARY_METRICS, *(metric for _, metric in scores)])
+        for method in (*BASELINES, *_config(records)["subsets"]):
+            counts = _counts(records, method)
+            for metric in metrics:
+                yield (dataset, method, metric, *_statistics(scores.get((method, metric), [])), *counts)
+
+
+def _config(records: Sequence[Record]) -> dict[str, Any]:
+    """The sweep's configuration as its latest record has it: an extended sweep plans more than it did at first."""
+    return dict(max(records, key=lambda record: record.started).config)
+
+
+def _budgets(records: Sequence[Record]) -> dict[str, tuple[str, int | None]]:
+    """Name in the table -> (downstream set, label budget)."""
+    config = _config(records)
+    budgets = (None, *config["probe"]["labels_per_class"])
+    return {
+        name if labels is None else f"{name}@{labels}": (name, labels)
+        for name in config["features"]["downstream"]
+        for labels in budgets
+    }
+
+
+def _statistics(values: Sequence[float]) -> tuple[float, float, float, float, int]:
+    """Mean, std, ci_low, ci_high, n_seeds."""
+    n, nan = len(values), float("nan")
+    if n < 2:
+        return values[0] if values else nan, nan, nan, nan, n
+    mean, std = fmean(values), stdev(values)
+    half = std / n**0.5 * float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1))
+    return mean, std, mean - half, mean + half, n
+
+
+def _counts(records: Sequence[Record], method: str) -> tuple[int, int, int]:
+    """n_trials, n_pruned, n_failed."""
+    states = Counter((record.stage, record.state) for record in records if record.method == method)
+    trials = sum(count for (stage, _), count in states.items() if stage == "search")
+    return trials, states["search", "pruned"], states["search", "failed"] + states["confirm", "failed"]

@@ -1,0 +1,62 @@
+"""How the ablation table looks: CSV for machines, Markdown for papers and reviews, a table for the terminal."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+from rich.table import Table
+
+from reports.ablation import Ablation
+from sweeps.ledger import SUMMARY_METRICS
+
+__all__ = ["terminal_table", "write_tables"]
+
+_CAPTION = "Test scores: mean ± standard deviation over confirmation seeds; name@n: a probe with n labels per class."
+
+
+def write_tables(table: Ablation, out: Path) -> list[Path]:
+    """Write ``ablation.csv`` (every number) and ``ablation.md`` (one table per summary metric) into ``out``."""
+    out.mkdir(parents=True, exist_ok=True)
+    csv, markdown = out / "ablation.csv", out / "ablation.md"
+    table.frame.to_csv(csv, index=False, float_format="%.6f")
+    sections = [
+        f"## {metric}\n\n{_pivot(table, metric, bold=lambda cell: f'**{cell}**').to_markdown(index=False)}\n"
+        for metric in SUMMARY_METRICS
+    ]
+    markdown.write_text("\n".join(["# Ablation", "", f"{_CAPTION} The best of each column is bold.", "", *sections]))
+    return [csv, markdown]
+
+
+def terminal_table(table: Ablation, metric: str = "weighted_f1") -> Table:
+    """The table of one metric for a terminal."""
+    cells = _pivot(table, metric, bold=lambda cell: f"[bold]{cell}[/bold]")
+    drawn = Table(title=f"Ablation: {metric}", caption=_CAPTION, title_justify="left", caption_justify="left")
+    for column in cells.columns:
+        drawn.add_column(column, justify="left" if column == "method" else "right")
+    for row in cells.itertuples(index=False):
+        drawn.add_row(*map(str, row))
+    return drawn
+
+
+def _pivot(table: Ablation, metric: str, bold: Callable[[str], str]) -> pd.DataFrame:
+    """One row per method, one column per dataset, then the counts; cells as text."""
+    rows = table.frame[table.frame["metric"] == metric]
+    best = rows.groupby("dataset")["mean"].max()
+    texts = [
+        bold(text) if mean == best[dataset] else text
+        for dataset, mean, std, seeds in zip(rows["dataset"], rows["mean"], rows["std"], rows["n_seeds"], strict=True)
+        for text in [_cell(mean, std, seeds, table.planned_seeds[dataset])]
+    ]
+    cells = rows.assign(text=texts).pivot_table(
+        index="method", columns="dataset", values="text", aggfunc="first", sort=False
+    )
+    counts = rows.groupby("method", sort=False)[["n_trials", "n_pruned", "n_failed"]].max()
+    return cells.join(counts).fillna("not planned").reset_index()
+
+
+def _cell(mean: float, std: float, seeds: int, planned: int) -> str:
+    if seeds == 0:
+        return "no result"
+    text = f"{mean:.3f}" if math.isnan(std) else f"{mean:.3f} ± {std:.3f}"
+    return text if seeds == planned else f"{text} ({seeds} of {planned} seeds)"

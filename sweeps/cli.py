@@ -1,0 +1,302 @@
+"""The command line: arguments in, messages and exit codes out; what it does is elsewhere.
+
+Exit codes: 0 done; 1 done, but some cell of the table has no result; 2 bad input, with every problem listed and
+nothing written; 130 interrupted.
+
+Modules that load torch or Ray are imported by the commands that need them, so that `--help` and a refused
+configuration answer at once.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from conclugen import __version__
+from conclugen.manifest import SPLITS, FeatureSetError, Manifest
+from reports import Ablation, ReportError, ablation, terminal_table, write_tables
+from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.ledger import Ledger, LedgerError
+from sweeps.plan import SweepFolder
+
+__all__ = ["main"]
+
+_OK, _INCOMPLETE, _BAD_INPUT, _INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    help="Sweep and ablate ConCluGen pretraining: seven loss subsets, searched fairly, on Ray.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+features_app = typer.Typer(help="Make and inspect feature sets.", no_args_is_help=True, rich_markup_mode=None)
+sweep_app = typer.Typer(help="Check, run and watch sweeps.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(features_app, name="features")
+app.add_typer(sweep_app, name="sweep")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The sweep's YAML file.")]
+SweepDir = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as budget.epochs=30; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Run the command line; console script `conclugen`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+# -- demo and features -----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for data, sweep and report; must be new.")] = Path(
+        "conclugen-demo"
+    ),
+) -> None:
+    """Sweep all seven loss subsets on small built-in data and report: about two minutes on two cores.
+
+    The data are scikit-learn's bundled handwritten digits seen three ways (pixels, 2D Fourier magnitudes,
+    gradient-orientation histograms), which stand in for video, audio and text. No claim about faces follows.
+    """
+    with _bad_input():
+        if out.exists():
+            raise ConfigError([f"--out {out}: exists; choose another folder, or remove it first."])
+        from sweeps.demo import write_demo
+
+        config_file = write_demo(out)
+        typer.echo(
+            "Demo data: scikit-learn's handwritten digits. Pixels, Fourier magnitudes and gradient orientations\n"
+            f"stand in for video, audio and text. Configuration: {config_file}"
+        )
+        _run(load_config(config_file), out / "sweep", None)
+        code = _report([out / "sweep"], out / "report")
+    raise typer.Exit(code)
+
+
+@features_app.command("import")
+def import_features(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays with one row per sample.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the feature set; must not hold one.")],
+    modalities: Annotated[
+        str, typer.Option(metavar="NAME=KEY,...", help="Modality names and their array keys, in modality order.")
+    ],
+    labels: Annotated[str | None, typer.Option(metavar="KEY", help="Key of the labels; unlabelled without.")] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Key of the split names; all rows are train without.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="Stored precision: float32 or float16.")] = "float32",
+) -> None:
+    """Turn the arrays of an .npz file into a feature set of memory-mapped shards."""
+    with _bad_input():
+        pairs = _modality_keys(modalities)
+        if dtype not in ("float32", "float16"):
+            raise ConfigError([f"--dtype {dtype}: must be float32 or float16."])
+        from conclugen.importing import import_npz
+
+        manifest = import_npz(file, out, pairs, labels=labels, split=split, dtype=dtype)
+    _print_manifest(out, manifest)
+
+
+@features_app.command("info")
+def features_info(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A feature set.")], as_json: AsJson = False
+) -> None:
+    """Show what a feature set holds."""
+    with _bad_input():
+        manifest = Manifest.read(folder)
+    if as_json:
+        rows = {split: manifest.rows(split) for split in SPLITS}
+        document = {**manifest.model_dump(mode="json"), "fingerprint": manifest.fingerprint, "rows": rows}
+        typer.echo(json.dumps(document, indent=2))
+    else:
+        _print_manifest(folder, manifest)
+
+
+# -- sweeps ----------------------------------------------------------------------------------------------------------
+
+
+@sweep_app.command("check")
+def sweep_check(config_file: ConfigFile, overrides: Overrides = None) -> None:
+    """Validate a configuration and print the plan: trials, epochs and what they will cost."""
+    with _bad_input():
+        config = load_config(config_file, overrides or ())
+    from sweeps.estimate import estimate, total_seconds
+
+    costs = estimate(config)
+    budget = config.budget
+    table = Table(title=f"Plan of sweep {config.name}", title_justify="left")
+    for column in ("method", "trials", "seeds", "epochs", "s per trial", "s per seed"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for cost in costs:
+        searched = cost.method in config.subsets
+        table.add_row(
+            cost.method,
+            str(budget.trials_per_subset) if searched else "",
+            str(budget.seeds),
+            str(budget.epochs) if searched else "",
+            f"{cost.trial:.1f}" if searched else "",
+            f"{cost.confirmation:.1f}",
+        )
+    _console().print(table)
+    trials = budget.trials_per_subset * len(config.subsets)
+    typer.echo(
+        f"{trials} search trials of at most {budget.epochs} epochs, probed on validation after epochs "
+        f"{', '.join(map(str, config.probe_epochs))}; then {budget.seeds * len(costs)} confirmation runs.\n"
+        f"Estimated on this machine, from {len(config.subsets)} short measurements, without pruning: "
+        f"{total_seconds(config, costs) / 60:.1f} minutes."
+    )
+
+
+@sweep_app.command("run")
+def sweep_run(
+    config_file: ConfigFile,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the sweep; must be new or empty.")],
+    overrides: Overrides = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="ADDR", help="Ray cluster to run on; a local one is started without.")
+    ] = None,
+) -> None:
+    """Run a sweep: search every loss subset, confirm the best with fresh seeds, score on test."""
+    with _bad_input():
+        config = load_config(config_file, overrides or ())
+        _run(config, out, address)
+    typer.echo(f"Tables: conclugen report {out} --out {out / 'report'}")
+    raise typer.Exit(_OK if _table([out]).complete else _INCOMPLETE)
+
+
+@sweep_app.command("status")
+def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
+    """Show how far a sweep is: planned, running, done, pruned and failed per subset, and the best so far."""
+    with _bad_input():
+        layout = _sweep_folder(folder)
+        config = load_config(layout.config)
+        records = list(Ledger(layout.ledger))
+    from sweeps.live import progress_table
+    from sweeps.progress import sweep_progress
+
+    running = [path.name for path in layout.running.iterdir()]
+    rows = sweep_progress(config, records, running)
+    if as_json:
+        typer.echo(json.dumps({"name": config.name, "rows": [asdict(row) for row in rows]}, indent=2))
+    else:
+        _console().print(progress_table(rows, max(1, len(running)), f"sweep {config.name}"))
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, finished or not.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables.")],
+) -> None:
+    """Make the ablation tables from the ledgers of one or more sweeps."""
+    with _bad_input():
+        for folder in folders:
+            _sweep_folder(folder)
+        code = _report(folders, out)
+    raise typer.Exit(code)
+
+
+# -- shared ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _bad_input() -> Iterator[None]:
+    """Turn errors that the user can mend into their messages and exit code 2."""
+    try:
+        yield
+    except ConfigError as error:
+        problems = error.problems
+    except (FeatureSetError, LedgerError, ReportError) as error:
+        problems = str(error).splitlines()
+    else:
+        return
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    typer.echo("\n".join([f"error: {count}", *(f"  {problem}" for problem in problems)]), err=True)
+    raise typer.Exit(_BAD_INPUT)
+
+
+def _run(config: SweepConfig, out: Path, address: str | None) -> None:
+    from sweeps.launch import SweepFailedError, launch
+
+    try:
+        launch(config, out, address)
+    except SweepFailedError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(_INCOMPLETE) from None
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; what had finished is kept: conclugen report {out} --out DIR", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _table(folders: list[Path]) -> Ablation:
+    return ablation([list(Ledger(SweepFolder(folder).ledger)) for folder in folders])
+
+
+def _report(folders: list[Path], out: Path) -> int:
+    """Write and print the tables; the exit code."""
+    table = _table(folders)
+    written = write_tables(table, out)
+    _console().print(terminal_table(table))
+    typer.echo("Report: " + ", ".join(map(str, written)))
+    return _OK if table.complete else _INCOMPLETE
+
+
+def _sweep_folder(folder: Path) -> SweepFolder:
+    layout = SweepFolder(folder)
+    if not layout.config.is_file():
+        raise ConfigError(
+            [f"{folder}: holds no sweep ({layout.config.name} is missing); give the --out of a sweep run."]
+        )
+    return layout
+
+
+def _modality_keys(text: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(",")]
+    problems = [
+        f"--modalities {text}: {''.join(pair)!r} is not of the form name=key." for pair in pairs if not all(pair)
+    ]
+    names = [name for name, _, _ in pairs]
+    problems += [
+        f"--modalities {text}: {name!r} is given twice." for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return {name: key for name, _, key in pairs}
+
+
+def _print_manifest(folder: Path, manifest: Manifest) -> None:
+    table = Table(title=f"Feature set {folder}", title_justify="left", show_header=False)
+    for modality in manifest.modalities:
+        table.add_row(modality.name, f"{modality.width} x {manifest.dtype}, from {modality.source}")
+    for split in SPLITS:
+        table.add_row(split, f"{manifest.rows(split)} rows")
+    table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
+    table.add_row("fingerprint", manifest.fingerprint)
+    _console().print(table)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
