@@ -17,7 +17,7 @@ subsets: all
 space: small
 budget: {trials_per_subset: 4, epochs: 20, seeds: 3}
 objective: {metric: weighted_f1, labels_per_class: 5}
-probe: {labels_per_class: 5}
+probe: {labels_per_class: 5, every: 10}
 seed: 127
 """
 

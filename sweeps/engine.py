@@ -23,16 +23,19 @@ from sweeps.config import ConfigError, SweepConfig
 from sweeps.mailbox import MAX_ATTEMPTS
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
-from sweeps.workers import Slot
+from sweeps.slots import Slot
 
 __all__ = ["Allocation", "EngineError", "allocate", "connect", "disconnect", "execute"]
 
 _SLOT_MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
 
-_ENVIRONMENT = {
+_CLUSTER_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a lost worker, or a group that has ended, is noticed so much later
+}
+_DRIVER_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they keep every finished trial in the driver's memory
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command line's to handle
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never resumed from
@@ -59,9 +62,14 @@ def connect(address: str | None) -> None:
     Raises:
         ConfigError: there is no cluster at ``address``.
     """
-    os.environ.update(_ENVIRONMENT)
+    os.environ.update(_DRIVER_ENVIRONMENT)
     try:
-        ray.init(address=address, include_dashboard=False if address is None else None, logging_level=logging.WARNING)
+        ray.init(
+            address=address,
+            include_dashboard=False if address is None else None,
+            logging_level=logging.WARNING,
+            runtime_env={"env_vars": _CLUSTER_ENVIRONMENT},
+        )
     except ConnectionError as error:
         raise ConfigError([f"--address {address}: no Ray cluster answers there: {error}"]) from None
 

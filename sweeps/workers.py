@@ -1,37 +1,26 @@
-"""Slots: Ray Tune's trials on top of persistent Ray Train worker groups.
+"""Workers: the train loop of a persistent Ray Train worker group, which runs one job after another."""
 
-A slot is a Tune trainable that is reused from trial to trial and owns one TorchTrainer run. Starting a TorchTrainer
-inside every trial was rejected: it costs seconds a trial (benchmarks/turnaround.py measures both). Failures are retried
-at one level each: a lost worker is restarted by Train and takes the same job again; a lost slot is restarted by Tune.
-
-Only this module and the engine know Ray.
-"""
-
-import threading
-import uuid
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
-from ray import tune
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
-from ray.train.v2.api.config import FailureConfig
+from ray.train.torch import get_device
 
 from conclugen.pretrain import DivergedError
 from sweeps.config import load_config
-from sweeps.mailbox import Mailbox
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
 
-__all__ = ["Slot", "attempt"]
-
-_CLOSE_SECONDS = 30.0
+__all__ = ["attempt", "serve"]
 
 
-def _serve(settings: dict[str, Any]) -> None:
-    """The train loop: take one job after another until there are no more."""
+def serve(settings: dict[str, Any]) -> None:
+    """Take jobs from a mailbox and run them until there are no more.
+
+    Args:
+        settings: ``mailbox`` (its actor), ``folder`` (the sweep's) and ``cpus`` (threads to use).
+    """
     torch.set_num_threads(settings["cpus"])
     torch.set_flush_denormal(True)  # the optimisers' vanishing moments are 10 times slower as denormal numbers
     folder = SweepFolder(Path(settings["folder"]))
@@ -63,55 +52,3 @@ def attempt(runner: TrialRunner, job: Job, checkpoint: Path, mailbox: Any) -> Re
     except Exception as error:  # a trial must not take the group down: its reason goes into the ledger
         reason = f"exception: {type(error).__name__}: {error}"
     return Report(epochs=last.epochs, value=last.value, seconds=last.seconds, state="failed", reason=reason)
-
-
-class Slot(tune.Trainable):
-    """One concurrent trial: a mailbox, and the worker group that works for it.
-
-    Its Tune configuration has ``job`` (the job to run), ``folder`` (the sweep's), ``cpus`` and ``gpus`` (of a worker).
-    """
-
-    def setup(self, config: dict[str, Any]) -> None:
-        """Start the group; it comes up while the first job already waits in the mailbox."""
-        actor: Any = ray.remote(num_cpus=0)(Mailbox)
-        self._mailbox = actor.remote()
-        trainer = TorchTrainer(
-            _serve,
-            train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},
-            scaling_config=ScalingConfig(
-                num_workers=1,
-                use_gpu=config["gpus"] > 0,
-                resources_per_worker={"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] else {})},
-            ),
-            run_config=RunConfig(
-                name=f"group-{uuid.uuid4().hex}",  # Train's own names clash within a second
-                storage_path=str(SweepFolder(Path(config["folder"])).ray),
-                # Lost workers are restarted without limit: the mailbox counts attempts per job.
-                failure_config=FailureConfig(max_failures=-1, controller_failure_limit=3),
-            ),
-        )
-        self._group = threading.Thread(target=self._train, args=(trainer,), daemon=True)
-        self._group.start()
-        ray.get(self._mailbox.assign.remote(config["job"]))
-
-    def _train(self, trainer: TorchTrainer) -> None:
-        reason = "the worker group ended"
-        try:
-            trainer.fit()
-        except Exception as error:  # whatever ended the group, the slot that waits for a report must learn of it
-            reason = f"the worker group failed: {error}"
-        self._mailbox.break_off.remote(reason)
-
-    def step(self) -> dict[str, Any]:
-        """Let the worker go on and return its next report."""
-        return {"report": ray.get(self._mailbox.advance.remote())}
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next job; Tune calls this instead of starting a new actor."""
-        ray.get(self._mailbox.assign.remote(new_config["job"]))
-        return True
-
-    def cleanup(self) -> None:
-        """End the group."""
-        ray.get(self._mailbox.close.remote())
-        self._group.join(_CLOSE_SECONDS)

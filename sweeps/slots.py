@@ -1,0 +1,84 @@
+"""Slots: Ray Tune's trials on top of persistent Ray Train worker groups.
+
+A slot is a Tune trainable that is reused from trial to trial and owns one TorchTrainer run. Starting a TorchTrainer
+inside every trial was rejected: it costs seconds a trial (benchmarks/turnaround.py measures both). Failures are retried
+at one level each: a lost worker is restarted by Train and takes the same job again; a lost slot is restarted by Tune.
+
+Ray is known to this module, to `sweeps.workers` and to `sweeps.engine` only.
+"""
+
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import FailureConfig
+
+from sweeps.mailbox import Mailbox
+from sweeps.plan import SweepFolder
+
+__all__ = ["Slot"]
+
+_CLOSE_SECONDS = 30.0
+
+
+def _train_loop(settings: dict[str, Any]) -> None:
+    from sweeps.workers import serve  # what a worker needs is not loaded into the slot's own process
+
+    serve(settings)
+
+
+class Slot(tune.Trainable):
+    """One concurrent trial: a mailbox, and the worker group that works for it.
+
+    Its Tune configuration has ``job`` (the job to run), ``folder`` (the sweep's), ``cpus`` and ``gpus`` (of a worker).
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the group; it comes up while the first job already waits in the mailbox."""
+        actor: Any = ray.remote(num_cpus=0)(Mailbox)
+        self._mailbox = actor.remote()
+        trainer = TorchTrainer(
+            _train_loop,
+            train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},
+            scaling_config=ScalingConfig(
+                num_workers=1,
+                use_gpu=config["gpus"] > 0,
+                resources_per_worker={"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] else {})},
+            ),
+            run_config=RunConfig(
+                name=f"group-{uuid.uuid4().hex}",  # Train's own names clash within a second
+                storage_path=str(SweepFolder(Path(config["folder"])).ray),
+                # Lost workers are restarted without limit: the mailbox counts attempts per job.
+                failure_config=FailureConfig(max_failures=-1, controller_failure_limit=3),
+            ),
+        )
+        self._group = threading.Thread(target=self._train, args=(trainer,), daemon=True)
+        self._group.start()
+        ray.get(self._mailbox.assign.remote(config["job"]))
+
+    def _train(self, trainer: TorchTrainer) -> None:
+        reason = "the worker group ended"
+        try:
+            trainer.fit()
+        except Exception as error:  # whatever ended the group, the slot that waits for a report must learn of it
+            reason = f"the worker group failed: {error}"
+        self._mailbox.break_off.remote(reason)
+
+    def step(self) -> dict[str, Any]:
+        """Let the worker go on and return its next report."""
+        return {"report": ray.get(self._mailbox.advance.remote())}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next job; Tune calls this instead of starting a new actor."""
+        ray.get(self._mailbox.assign.remote(new_config["job"]))
+        return True
+
+    def cleanup(self) -> None:
+        """End the group."""
+        ray.get(self._mailbox.close.remote())
+        self._group.join(_CLOSE_SECONDS)
