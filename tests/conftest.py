@@ -1,0 +1,78 @@
+"""Fixtures that several packages' tests share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from conclugen.importing import import_arrays
+
+CLASSES = ("a", "b", "c")
+
+
+def write_planted(folder: Path, *, rows: int = 120, seed: int = 0) -> Path:
+    """A labelled set of three modalities whose class means differ: half train, a quarter val, a quarter test."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(rows) % len(CLASSES)
+    means = {"video": rng.normal(size=(3, 7)), "audio": rng.normal(size=(3, 5)), "text": rng.normal(size=(3, 4))}
+    import_arrays(
+        {name: mean[labels] + rng.normal(size=(rows, mean.shape[1])) for name, mean in means.items()},
+        folder,
+        labels=labels,
+        class_names=CLASSES,
+        split=np.array(["train", "train", "val", "test"])[np.arange(rows) // len(CLASSES) % 4],
+        sources=dict.fromkeys(means, "planted"),
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small feature set with something to learn in it."""
+    return write_planted(tmp_path_factory.mktemp("features") / "planted")
+
+
+TINY_SPACE = {
+    "description": "tiny heads",
+    "parameters": {
+        "representation_dim": {"choices": [8, 16], "default": 8},
+        "projection_dim": {"fixed": 8, "needs": ["Con", "Clu"]},
+        "temperature": {"low": 0.1, "high": 1.0, "log": True, "default": 1.0, "needs": "Con"},
+        "num_clusters": {"choices": [2, 4], "default": 4, "needs": "Clu"},
+        "kmeans_queue_size": {"choices": [0, 1], "default": 0, "needs": "Clu"},
+        "reconstruction_dim": {"fixed": 8, "needs": "Gen"},
+        "reconstruction_relu": {"fixed": False, "needs": "Gen"},
+        "weight_gen": {"low": 0.1, "high": 10.0, "log": True, "default": 1.0, "needs": "Gen", "min_losses": 2},
+        "feature_dropout": {"low": 0.0, "high": 0.5, "default": 0.25},
+        "batch_size": 20,
+        "warmup_epochs": 1,
+        "lr": {"low": 0.001, "high": 0.01, "log": True, "default": 0.003},
+    },
+}
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, planted: Path) -> Callable[..., Path]:
+    """Write a small sweep's configuration, with top-level settings replaced by keyword arguments."""
+    space = tmp_path / "tiny.yaml"
+    space.write_text(yaml.safe_dump(TINY_SPACE))
+
+    def write(**settings: Any) -> Path:
+        config = {
+            "name": "tiny",
+            "features": {"pretrain": str(planted), "downstream": {"planted": str(planted)}},
+            "modalities": ["video", "audio", "text"],
+            "space": "tiny.yaml",
+            "budget": {"trials_per_subset": 2, "epochs": 4, "seeds": 2},
+            "objective": {"labels_per_class": 2},
+            "probe": {"labels_per_class": [2], "label_draws": 2},
+            **settings,
+        }
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(config))
+        return path
+
+    return write

@@ -1,0 +1,206 @@
+"""The command line as a user's shell sees it: output, exit codes, and nothing written on bad input."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sweeps.config import load_config
+from sweeps.ledger import Ledger, Metric, Record
+from sweeps.plan import SweepFolder
+
+COMMANDS = (
+    [], ["demo"], ["features"], ["features", "import"], ["features", "info"],
+    ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["report"],
+)  # fmt: skip
+
+
+def conclugen(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sweeps", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_is_everywhere(command: list[str]) -> None:
+    result = conclugen(*command, "--help")
+    assert result.returncode == 0
+    assert "Usage:" in result.stdout
+
+
+def test_unknown_options_are_bad_input() -> None:
+    assert conclugen("sweep", "run", "--no-such-option").returncode == 2
+
+
+def write_npz(path: Path, **changes: object) -> Path:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "a": rng.normal(size=(12, 3)), "b": rng.normal(size=(12, 2)), "y": np.arange(12) % 2,
+        "s": np.array(["train", "val", "test"])[np.arange(12) // 2 % 3], **changes,
+    }  # fmt: skip
+    np.savez(path, **arrays)
+    return path
+
+
+def test_import_and_info(tmp_path: Path) -> None:
+    npz = write_npz(tmp_path / "x.npz")
+    out = tmp_path / "set"
+    result = conclugen(
+        "features", "import", npz, "--out", out, "--modalities", "video=a,text=b", "--labels", "y", "--split", "s"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    info = conclugen("features", "info", out, "--json")
+    document = json.loads(info.stdout)
+    assert [(m["name"], m["width"]) for m in document["modalities"]] == [("video", 3), ("text", 2)]
+    assert document["rows"] == {"train": 4, "val": 4, "test": 4}
+    assert document["labels"]["classes"] == ["0", "1"]
+    assert document["fingerprint"] in conclugen("features", "info", out).stdout
+
+
+def test_import_lists_every_problem_and_writes_nothing(tmp_path: Path) -> None:
+    npz = write_npz(tmp_path / "x.npz", a=np.full((12, 3), np.nan), y=np.zeros(5), s=np.array(["train", "no"] * 6))
+    out = tmp_path / "set"
+    result = conclugen(
+        "features", "import", npz, "--out", out, "--modalities", "video=a,text=b", "--labels", "y", "--split", "s"
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: 3 problems\n")
+    for part in ("'video'", "labels", "'no'"):
+        assert part in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("modalities", ["video", "video=a,video=b", "=a", "video=nope,text=b"])
+def test_bad_modalities_are_explained(tmp_path: Path, modalities: str) -> None:
+    npz = write_npz(tmp_path / "x.npz")
+    result = conclugen("features", "import", npz, "--out", tmp_path / "set", "--modalities", modalities)
+    assert result.returncode == 2
+    assert "error: 1 problem" in result.stderr
+    assert not (tmp_path / "set").exists()
+
+
+def test_info_of_something_else_is_bad_input(tmp_path: Path) -> None:
+    result = conclugen("features", "info", tmp_path)
+    assert result.returncode == 2
+    assert "is not a feature set" in result.stderr
+
+
+def test_check_prints_the_plan(write_config: Callable[..., Path]) -> None:
+    result = conclugen("sweep", "check", write_config(subsets=["Con", "ConCluGen"]), "--set", "budget.seeds=3")
+    assert result.returncode == 0, result.stderr
+    assert "4 search trials of at most 4 epochs" in result.stdout
+    assert "then 12 confirmation runs" in result.stdout
+    assert "raw_features" in result.stdout
+    assert "minutes" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_bad_configuration_lists_every_problem_and_writes_nothing(
+    write_config: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
+    config = write_config(subsets=["Con", "Cnu"], seed=-1, budget={"epochs": 1})
+    out = tmp_path / "out"
+    before = sorted(tmp_path.rglob("*"))
+    result = conclugen("sweep", command, config, *(["--out", out] if command == "run" else []))
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: 4 problems\n")
+    for field in ("subsets.1", "seed", "budget.epochs", "budget.trials_per_subset"):
+        assert f"  {field}: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_taken_folder_is_refused_untouched(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious").write_text("data")
+    result = conclugen("sweep", "run", write_config(), "--out", out)
+    assert result.returncode == 2
+    assert "exists and is not an empty folder" in result.stderr
+    assert [path.name for path in out.iterdir()] == ["precious"]
+
+
+@pytest.fixture
+def half_done(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
+    """A sweep over Con and Gen, of which Con is searched and confirmed and Gen has one trial that runs."""
+    config = load_config(write_config(subsets=["Con", "Gen"]))
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    ledger, common = Ledger(folder.ledger), {"sweep": "tiny", "config": config.model_dump(mode="json")}
+    for number, state in enumerate(("complete", "pruned")):
+        ledger.add(Record(stage="search", method="Con", number=number, seed=1, state=state, value=0.5, **common))
+    for method in ("Con", "raw_features"):
+        for number, value in enumerate((0.5, 0.7)):
+            metrics = [Metric("planted", "test", budget, "weighted_f1", value) for budget in (None, 2)]
+            ledger.add(
+                Record(
+                    stage="confirm", method=method, number=number, seed=1, state="complete", metrics=metrics, **common
+                )
+            )
+    folder.job("search-Gen-00000").mkdir()
+    return folder
+
+
+def test_status_counts(half_done: SweepFolder) -> None:
+    rows = {
+        row["name"]: row for row in json.loads(conclugen("sweep", "status", half_done.root, "--json").stdout)["rows"]
+    }
+    assert {k: rows["Con"][k] for k in ("planned", "running", "complete", "pruned", "failed", "best")} == {
+        "planned": 2, "running": 0, "complete": 1, "pruned": 1, "failed": 0, "best": 0.5,
+    }  # fmt: skip
+    assert (rows["Gen"]["running"], rows["Gen"]["best"]) == (1, None)
+    assert (rows["confirm + baselines"]["planned"], rows["confirm + baselines"]["complete"]) == (8, 4)
+    table = conclugen("sweep", "status", half_done.root)
+    assert table.returncode == 0
+    assert "0.5000" in table.stdout
+
+
+@pytest.mark.parametrize("command", [["sweep", "status"], ["report", "--out", "r"]])
+def test_a_folder_without_a_sweep_is_bad_input(tmp_path: Path, command: list[str]) -> None:
+    result = conclugen(*command, tmp_path, cwd=tmp_path)
+    assert result.returncode == 2
+    assert "holds no sweep" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_of_an_unfinished_sweep_exits_1_and_marks_the_gaps(half_done: SweepFolder, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    result = conclugen("report", half_done.root, "--out", out)
+    assert result.returncode == 1
+    assert "no result" in result.stdout
+    assert str(out / "ablation.csv") in result.stdout.replace("\n", "")
+    lines = (out / "ablation.csv").read_text().splitlines()
+    con = next(line for line in lines if line.startswith("planted,Con,weighted_f1,"))
+    assert con.split(",")[3] == "0.600000"
+    assert con.split(",")[7:] == ["2", "2", "1", "0"]
+    assert next(line for line in lines if line.startswith("planted@2,Gen,weighted_f1,")).endswith(",,,,,0,0,0,0")
+
+
+def test_report_before_anything_finished_is_bad_input(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(load_config(write_config()))
+    result = conclugen("report", folder.root, "--out", tmp_path / "report")
+    assert result.returncode == 2
+    assert "no finished attempt" in result.stderr
+    assert not (tmp_path / "report").exists()
+
+
+def test_demo_refuses_an_existing_folder(tmp_path: Path) -> None:
+    result = conclugen("demo", "--out", tmp_path)
+    assert result.returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_demo_configuration_is_valid_and_full(tmp_path: Path) -> None:
+    from sweeps.demo import write_demo
+
+    config = load_config(write_demo(tmp_path / "demo"))
+    assert len(config.subsets) == 7
+    assert config.budget.trials_per_subset >= 4
+    assert config.budget.seeds >= 3
+    assert yaml.safe_load((tmp_path / "demo" / "demo.yaml").read_text())["features"]["pretrain"] == "digits"

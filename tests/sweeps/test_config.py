@@ -1,0 +1,135 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweeps.config import ConfigError, load_config
+
+WriteConfig = Callable[..., Path]
+
+
+def problems_of(path: Path, overrides: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides)
+    return caught.value.problems
+
+
+def test_defaults_and_derived_values(write_config: WriteConfig) -> None:
+    config = load_config(write_config(budget={"trials_per_subset": 3, "epochs": 12}))
+    assert config.subsets == ("Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen")
+    assert config.budget.seeds == 5
+    assert config.probe_epochs == (2, 4, 6, 8, 10, 12)
+    assert config.seed == 127
+
+
+def test_last_probe_is_the_whole_budget_even_where_steps_do_not_fit(write_config: WriteConfig) -> None:
+    config = load_config(write_config(probe={"every": 3}), ["budget.epochs=8"])
+    assert config.probe_epochs == (3, 6, 8)
+
+
+def test_every_problem_is_listed_at_once(write_config: WriteConfig) -> None:
+    path = write_config(
+        name="no good name",
+        modalities=["video", "smell"],
+        subsets=["Con", "ConConCon"],
+        budget={"trials_per_subset": 0, "epochs": 4, "sedes": 3},
+        objective={"metric": "f7"},
+        workers={"gpus": 7},
+    )
+    found = problems_of(path)
+    for field in (
+        "name",
+        "modalities",
+        "subsets.1",
+        "budget.trials_per_subset",
+        "budget.sedes",
+        "objective.metric",
+        "workers.gpus",
+    ):
+        assert any(problem.startswith(f"{field}:") for problem in found), (field, found)
+    assert len(found) == len(set(found))
+
+
+def test_missing_sections_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "empty.yaml"
+    path.write_text("name: x")
+    assert problems_of(path) == [
+        "features: is required; add it.",
+        "modalities: is required; add it.",
+        "budget: is required; add it.",
+    ]
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "just text", "a: [1\n", "", "\x00"])
+def test_files_that_hold_no_mapping_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    assert len(problems_of(path)) == 1
+
+
+def test_missing_feature_set_says_how_to_make_one(write_config: WriteConfig, planted: Path) -> None:
+    path = write_config(features={"pretrain": "nowhere", "downstream": {"planted": str(planted)}})
+    (problem,) = problems_of(path)
+    assert problem.startswith("features.pretrain:")
+    assert "conclugen features import" in problem
+
+
+def test_relative_paths_count_from_the_configuration_file(
+    write_config: WriteConfig, planted: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(planted)
+    path = write_config(features={"pretrain": "link", "downstream": {"planted": "link"}})
+    monkeypatch.chdir("/")
+    assert load_config(path).features.pretrain == planted
+
+
+def test_overrides_replace_nested_values(write_config: WriteConfig) -> None:
+    config = load_config(write_config(), ["budget.epochs=6", "subsets=[Gen]", "workers.gpus=0", "checkpoint.every=2"])
+    assert (config.budget.epochs, config.subsets, config.workers.gpus, config.checkpoint.every) == (6, ("Gen",), 0, 2)
+
+
+@pytest.mark.parametrize("override", ["budget.epochs", "=3", "budget..epochs=3", "name.first=3", "seed=[1"])
+def test_malformed_overrides_are_problems_among_the_others(write_config: WriteConfig, override: str) -> None:
+    found = problems_of(write_config(objective={"metric": "f7"}), (override,))
+    assert any(problem.startswith("--set") for problem in found)
+    assert any(problem.startswith("objective.metric:") for problem in found)
+
+
+@given(st.text(max_size=30))
+def test_no_override_causes_anything_but_a_list_of_problems(text: str) -> None:
+    path = Path(__file__).with_suffix(".does-not-exist")
+    with pytest.raises(ConfigError):
+        load_config(path, [text])
+
+
+@given(st.text(alphabet="abns.=[]{}:, 0123", max_size=20))
+def test_overrides_never_crash(text: str) -> None:
+    from sweeps.config import _apply
+
+    data = {"budget": {"epochs": 3}, "seed": 1}
+    problem = _apply(data, text)
+    assert problem is None or problem.startswith("--set")
+
+
+def test_space_that_contradicts_the_budget_is_refused(write_config: WriteConfig) -> None:
+    found = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=100"))
+    assert all(problem.startswith("space: paper: ") for problem in found)
+    assert any("kmeans_queue_size: a queue of 128 batches never fills" in problem for problem in found)
+    assert any("num_clusters: 128 clusters of a batch of 60 samples" in problem for problem in found)
+
+
+def test_clustering_that_would_start_after_the_first_judgement_is_refused(write_config: WriteConfig) -> None:
+    found = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=20"))
+    assert any("kmeans_start_epoch" in problem and "first judged after epoch 4" in problem for problem in found)
+
+
+def test_resolved_configuration_loads_to_the_same_sweep(write_config: WriteConfig, tmp_path: Path) -> None:
+    config = load_config(write_config())
+    copy = tmp_path / "elsewhere" / "config.yaml"
+    copy.parent.mkdir()
+    copy.write_text(config.to_yaml())
+    assert load_config(copy) == config
+    assert yaml.safe_load(copy.read_text())["search"] == {"pruner": "median"}

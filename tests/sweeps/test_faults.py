@@ -1,0 +1,60 @@
+"""Real kills in mid-sweep. Whatever dies, every planned attempt ends in the ledger, once."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sweeps.ledger import BASELINES, Ledger
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+
+SUBSETS = ("Con", "Gen")
+TRIALS, SEEDS = 6, 2
+
+
+def processes(driver: psutil.Process, title: str) -> list[psutil.Process]:
+    """Ray's processes of this sweep by the title that Ray gives them."""
+    found = []
+    for process in driver.children(recursive=True):
+        try:
+            if process.cmdline()[:1] and process.cmdline()[0].startswith(title):
+                found.append(process)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("victim", ["ray::RayTrainWorker", "ray::Slot"])
+def test_a_killed_process_costs_no_trial(write_config: Callable[..., Path], tmp_path: Path, victim: str) -> None:
+    out = tmp_path / "sweep"
+    config = write_config(
+        subsets=list(SUBSETS),
+        budget={"trials_per_subset": TRIALS, "epochs": 40, "seeds": SEEDS},
+        probe={"labels_per_class": None, "every": 2},
+        checkpoint={"every": 2},
+        search={"pruner": "none"},
+    )
+    command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
+    killed = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sweep:
+        driver = psutil.Process(sweep.pid)
+        for line in sweep.stdout:
+            # Slots are in the middle of their next jobs when the line of a finished one appears.
+            if line.startswith(("[1/", "[7/")):
+                process = processes(driver, victim)[0]
+                process.send_signal(signal.SIGKILL)
+                process.wait(timeout=60)
+                killed += 1
+        assert sweep.wait() == 0
+    assert killed == 2
+    keys = Counter(record.key for record in Ledger(out / "ledger"))
+    planned = {f"search-{subset}-{n:05d}" for subset in SUBSETS for n in range(TRIALS)}
+    planned |= {f"confirm-{method}-{n:05d}" for method in (*SUBSETS, *BASELINES) for n in range(SEEDS)}
+    assert keys == Counter(planned)
+    assert {record.state for record in Ledger(out / "ledger")} == {"complete"}

@@ -1,0 +1,98 @@
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from sweeps.live import Display, output_to_log, progress_table
+from sweeps.progress import Progress
+
+
+def row(name: str = "Con", **changes: object) -> Progress:
+    values = {
+        "planned": 4,
+        "running": 1,
+        "complete": 1,
+        "pruned": 1,
+        "failed": 0,
+        "best": 0.51234,
+        "seconds_per_job": 10.0,
+    }
+    return Progress(name=name, **{**values, **changes})
+
+
+def text_of(rows: list[Progress], slots: int = 1) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(progress_table(rows, slots, "sweep x"))
+    return console.file.getvalue()
+
+
+def cells(text: str, name: str) -> list[str]:
+    line = next(line for line in text.splitlines() if name in line)
+    return [cell.strip() for cell in line.strip("│ ").split("│")]
+
+
+def test_rows_show_counts_best_and_time_left() -> None:
+    """Con: 2 of 4 jobs open at 10 s each on one slot; Gen never finished one, so it is taken to cost as Con does."""
+    text = text_of([row(), row("Gen", complete=0, pruned=0, best=None, seconds_per_job=None)])
+    assert cells(text, "Con") == ["Con", "4", "1", "1", "1", "0", "0.5123", "0:00:20"]
+    assert cells(text, "Gen") == ["Gen", "4", "1", "0", "0", "0", "", "0:00:40"]
+    assert cells(text, "all") == ["all", "8", "2", "1", "1", "0", "", "0:01:00"]
+
+
+def test_time_left_is_shared_by_the_slots_and_unknown_at_first() -> None:
+    assert cells(text_of([row(), row("Gen")], slots=4), "Con")[-1] == "0:00:05"
+    unknown = text_of([row(complete=0, pruned=0, seconds_per_job=None), row("Gen", seconds_per_job=None)])
+    assert cells(unknown, "all")[-1] == "?"
+
+
+def test_without_a_terminal_each_finished_job_is_a_line() -> None:
+    out = io.StringIO()
+    with Display(Console(file=out, width=40), "sweep x") as display:
+        display.show([row(complete=0, pruned=0), row("Gen", complete=0, pruned=0)], slots=1)
+        display.show([row(complete=1, pruned=0), row("Gen", complete=0, pruned=0)], slots=1)
+        display.show([row(complete=1, pruned=0), row("Gen", complete=0, pruned=0, running=2)], slots=1)
+        display.show([row(complete=1, pruned=1), row("Gen", complete=0, pruned=0)], slots=1)
+    assert out.getvalue().splitlines() == [
+        "[1/8] Con: 1 done, 0 pruned, 0 failed of 4, best validation 0.5123; time left 0:01:10",
+        "[2/8] Con: 1 done, 1 pruned, 0 failed of 4, best validation 0.5123; time left 0:01:00",
+    ]
+
+
+def test_on_a_terminal_the_table_is_drawn_in_place() -> None:
+    out = io.StringIO()
+    with Display(Console(file=out, force_terminal=True, width=120), "sweep x") as display:
+        display.show([row(), row("Gen")], slots=1)
+    assert "sweep x" in out.getvalue()
+    assert "\x1b[" in out.getvalue()
+
+
+def test_everything_but_the_console_goes_to_the_log(tmp_path: Path) -> None:
+    """Python's streams, raw writes and child processes, as Ray and its C++ parts would write."""
+    script = (
+        "import os, subprocess, sys\n"
+        "from pathlib import Path\n"
+        "from sweeps.live import output_to_log\n"
+        "with output_to_log(Path(sys.argv[1])) as console:\n"
+        "    print('python'); print('error', file=sys.stderr); os.write(1, b'raw\\n')\n"
+        "    subprocess.run(['echo', 'child'])\n"
+        "    console.print('seen')\n"
+        "print('after')\n"
+    )
+    log = tmp_path / "logs" / "ray.log"
+    result = subprocess.run([sys.executable, "-c", script, str(log)], capture_output=True, text=True, check=True)
+    assert result.stdout == "seen\nafter\n"
+    assert result.stderr == ""
+    assert set(log.read_text().split()) == {"python", "error", "raw", "child"}
+
+
+def test_output_returns_after_an_exception(tmp_path: Path) -> None:
+    before = os.fstat(1).st_ino
+    try:
+        with output_to_log(tmp_path / "log"):
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert os.fstat(1).st_ino == before

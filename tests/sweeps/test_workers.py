@@ -1,0 +1,77 @@
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+import torch
+
+from conclugen.pretrain import DivergedError
+from sweeps.plan import Job, Report
+from sweeps.workers import attempt
+
+JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
+
+
+class FakeRunner:
+    """Reports once, then does what the test says."""
+
+    def __init__(self, then: Callable[[], Report | None]) -> None:
+        self._then = then
+
+    def run(self, job: Job, checkpoint: Path, report: Callable[[Report], bool]) -> Report | None:
+        if not report(Report(epochs=5, value=0.4)):
+            return None
+        return self._then()
+
+
+@pytest.fixture
+def mailbox(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An actor handle whose ``report`` is answered at once by ``go_on``."""
+    monkeypatch.setattr(ray, "get", lambda reference: reference)
+    fake = SimpleNamespace(go_on=True, seen=[])
+
+    def remote(key: str, report: Report) -> bool:
+        fake.seen.append((key, report.epochs))
+        return fake.go_on
+
+    fake.report = SimpleNamespace(remote=remote)
+    return fake
+
+
+def raising(error: BaseException) -> Callable[[], Report | None]:
+    def then() -> Report | None:
+        raise error
+
+    return then
+
+
+def test_results_and_reports_pass_through(mailbox: Any) -> None:
+    final = Report(epochs=9, state="complete")
+    assert attempt(FakeRunner(lambda: final), JOB, Path("c"), mailbox) is final
+    assert mailbox.seen == [("search-Con-00003", 5)]
+
+
+def test_a_stop_ends_the_attempt_without_a_result(mailbox: Any) -> None:
+    mailbox.go_on = False
+    assert attempt(FakeRunner(raising(AssertionError("went on"))), JOB, Path("c"), mailbox) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (DivergedError("loss is not finite"), "nan_loss: loss is not finite"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory: CUDA out of memory"),
+        (MemoryError("host"), "out_of_memory: host"),
+        (ValueError("odd"), "exception: ValueError: odd"),
+    ],
+)
+def test_failures_of_the_job_become_its_reason(mailbox: Any, error: Exception, reason: str) -> None:
+    report = attempt(FakeRunner(raising(error)), JOB, Path("c"), mailbox)
+    assert (report.state, report.reason, report.epochs, report.value) == ("failed", reason, 5, 0.4)
+
+
+def test_loss_of_the_slot_is_not_the_jobs_failure(mailbox: Any) -> None:
+    with pytest.raises(ray.exceptions.RayActorError):
+        attempt(FakeRunner(raising(ray.exceptions.RayActorError())), JOB, Path("c"), mailbox)
