@@ -33,7 +33,7 @@ def terminal_table(table: Ablation, metric: str = "weighted_f1") -> Table:
     cells = _pivot(table, metric, bold=lambda cell: f"[bold]{cell}[/bold]")
     drawn = Table(title=f"Ablation: {metric}", caption=_CAPTION, title_justify="left", caption_justify="left")
     for column in cells.columns:
-        drawn.add_column(column, justify="left" if column == "method" else "right")
+        drawn.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
     for row in cells.itertuples(index=False):
         drawn.add_row(*map(str, row))
     return drawn
@@ -52,6 +52,7 @@ def _pivot(table: Ablation, metric: str, bold: Callable[[str], str]) -> pd.DataF
         index="method", columns="dataset", values="text", aggfunc="first", sort=False
     )
     counts = rows.groupby("method", sort=False)[["n_trials", "n_pruned", "n_failed"]].max()
+    counts.columns = pd.Index(["trials", "pruned", "failed"])
     return cells.join(counts).fillna("not planned").reset_index()
 
 

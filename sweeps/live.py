@@ -45,7 +45,7 @@ def output_to_log(log: Path) -> Iterator[Console]:
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
     """The sweep's state: a row per subset, then confirmations and baselines."""
     table = Table(title=title, title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for column in ("planned", "running", "done", "pruned", "failed", "best val", "time left"):
         table.add_column(column, justify="right")
     overall = _mean([row.seconds_per_job for row in rows])

@@ -53,7 +53,7 @@ def sweep_progress(config: SweepConfig, records: Iterable[Record], running: Coll
         for subset in config.subsets
     ]
     confirmations = _progress(
-        "confirm + baselines",
+        "confirm",
         config.budget.seeds * (len(config.subsets) + len(BASELINES)),
         sum(key.startswith("confirm-") for key in running),
         [record for record in records if record.stage == "confirm"],

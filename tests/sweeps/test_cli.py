@@ -154,7 +154,7 @@ def test_status_counts(half_done: SweepFolder) -> None:
         "planned": 2, "running": 0, "complete": 1, "pruned": 1, "failed": 0, "best": 0.5,
     }  # fmt: skip
     assert (rows["Gen"]["running"], rows["Gen"]["best"]) == (1, None)
-    assert (rows["confirm + baselines"]["planned"], rows["confirm + baselines"]["complete"]) == (8, 4)
+    assert (rows["confirm"]["planned"], rows["confirm"]["complete"]) == (8, 4)
     table = conclugen("sweep", "status", half_done.root)
     assert table.returncode == 0
     assert "0.5000" in table.stdout

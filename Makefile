@@ -1,0 +1,31 @@
+# `make demo` and `make test` need Python 3.11 and nothing else. Both install once, into .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= build/demo
+INSTALLED := $(VENV)/installed
+
+.PHONY: demo test check lint clean
+
+demo: $(INSTALLED)
+	rm -rf $(DEMO)
+	$(BIN)/conclugen demo --out $(DEMO)
+
+test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+check: lint  ## what to run before a commit
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[cpu,dev]'
+	touch $@

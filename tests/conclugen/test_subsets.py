@@ -1,0 +1,24 @@
+from itertools import chain, combinations
+
+import pytest
+
+from conclugen.subsets import SUBSETS, Loss
+
+
+def test_names_and_order_are_those_of_the_tables() -> None:
+    assert list(SUBSETS) == ["Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen"]
+
+
+def test_every_nonempty_combination_occurs_once() -> None:
+    expected = chain.from_iterable(combinations(["Con", "Clu", "Gen"], size) for size in (1, 2, 3))
+    assert sorted(SUBSETS.values()) == sorted(expected)
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+def test_a_name_spells_its_losses(name: str) -> None:
+    assert {loss for loss in Loss if loss.value in name} == set(SUBSETS[name])
+
+
+def test_subsets_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        SUBSETS["None"] = ()  # type: ignore[index]
