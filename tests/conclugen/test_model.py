@@ -195,7 +195,9 @@ class TestPretrainingHeads:
         reconstruction = sum((16 * 9 + 9) + (9 * width + width) for width in _WIDTHS.values())
         assert sum(p.numel() for p in _heads("ConCluGen").parameters()) == projection + 6 * 3 + reconstruction
 
-    @pytest.mark.parametrize(("modalities", "name"), product([("video", "text"), ("audio",)], ["ConCluGen", "Gen"]))
+    @pytest.mark.parametrize(
+        ("modalities", "name"), list(product([("video", "text"), ("audio",)], ["ConCluGen", "Gen"]))
+    )
     def test_fewer_modalities(self, modalities: tuple[str, ...], name: str) -> None:
         heads = PretrainingHeads({m: _WIDTHS[m] for m in modalities}, SUBSETS[name], _H)
         assert tuple(heads.reconstruct({m: torch.zeros(2, 16) for m in modalities})) == modalities
