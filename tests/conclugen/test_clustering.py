@@ -1,4 +1,5 @@
 import importlib.util
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -135,7 +136,7 @@ class TestKMeans:
     def test_more_iterations_fit_no_worse(self, backend: str) -> None:
         x = torch.randn(150, 6, generator=torch.Generator().manual_seed(6))
         objectives = [_objective(x, kmeans(x, 8, seed=1, iterations=i, backend=backend)[0]) for i in (1, 3, 10, 40)]
-        assert all(later >= earlier - 1e-6 for earlier, later in zip(objectives, objectives[1:], strict=False))
+        assert all(later >= earlier - 1e-6 for earlier, later in pairwise(objectives))
         assert objectives[-1] > objectives[0]
 
     def test_row_lengths_do_not_matter(self, backend: str) -> None:
