@@ -20,7 +20,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.mailbox import MAX_ATTEMPTS
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.slots import Slot
@@ -122,7 +121,7 @@ def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_chan
             search_alg=_Searcher(search, folder, allocation, on_change),
             scheduler=_Scheduler(search, on_change),
             reuse_actors=True,
-            max_failures=MAX_ATTEMPTS - 1,
+            max_failures=0,  # the search hands a lost job out again, as another Tune trial
             raise_on_failed_trial=False,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[_ForgetReports()],
@@ -189,8 +188,7 @@ class _Scheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         job: Job = trial.config["job"]
-        lines = str(trial.get_error()).strip().splitlines() or ["unknown"]
-        self._search.fail(job.key, f"slot_lost: its trial actor died {MAX_ATTEMPTS} times: {lines[-1]}")
+        self._search.lose(job.key)
         self._on_change()
 
 

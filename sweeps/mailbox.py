@@ -11,12 +11,9 @@ delivered: they are answered from memory. A job that has lost its worker too oft
 
 import asyncio
 
-from sweeps.plan import Job, Report
+from sweeps.plan import MAX_ATTEMPTS, Job, Report
 
-__all__ = ["MAX_ATTEMPTS", "GroupBrokenError", "Mailbox"]
-
-MAX_ATTEMPTS = 3
-"""How often a job is started in all before losing its worker counts as the job's own fault."""
+__all__ = ["GroupBrokenError", "Mailbox"]
 
 
 class GroupBrokenError(RuntimeError):

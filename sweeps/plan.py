@@ -11,7 +11,10 @@ from typing import Any, Literal
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, Stage
 
-__all__ = ["Job", "Report", "SweepFolder"]
+__all__ = ["MAX_ATTEMPTS", "Job", "Report", "SweepFolder"]
+
+MAX_ATTEMPTS = 3
+"""How often a job is started in all before losing its process counts as the job's own fault."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ import re
 import shutil
 import socket
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ from conclugen.subsets import Loss
 from search_spaces import Parameter, Space
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.ledger import Ledger, Record, State
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, sweep_progress
 
 __all__ = ["Search"]
@@ -63,6 +64,8 @@ class Search:
         self._studies = {subset: self._open_study(storage, subset) for subset in config.subsets}
         self._records = {record.key: record for record in self._ledger}
         self._live: dict[str, Job] = {}
+        self._lost: list[Job] = []  # live jobs without a slot
+        self._losses: Counter[str] = Counter()
         self._trials: dict[str, optuna.Trial] = {}
         self._history: dict[str, dict[int, Report]] = {}
         self._started: dict[str, str] = {}
@@ -76,11 +79,13 @@ class Search:
         return not self._live and self.next_job(peek=True) is None
 
     def next_job(self, *, peek: bool = False) -> Job | None:
-        """Start the next job; None while there is none to start before a running one has ended.
+        """Start the next job, lost ones first; None while there is none to start before a running one has ended.
 
         Args:
             peek: only tell, start nothing (a search trial is then returned without its configuration).
         """
+        if self._lost:
+            return self._lost[0] if peek else self._lost.pop(0)
         job = self._next_trial(peek) or self._next_confirmation() or self._next_baseline()
         if job is not None and not peek:
             self._live[job.key] = job
@@ -107,10 +112,19 @@ class Search:
         self._end(job, "pruned", report, f"median: below the median of its study after {report.epochs} epochs")
         return True
 
-    def fail(self, key: str, reason: str) -> None:
-        """End the running job ``key`` as failed, for a ``reason`` that its worker could not report itself."""
+    def lose(self, key: str) -> None:
+        """Take the running job ``key`` back from a slot that died: it starts next, or has failed if lost too often.
+
+        A slot may also die between its job's last report and its next job; then there is nothing to take back.
+        """
+        if (job := self._live.get(key)) is None:
+            return
+        self._losses[key] += 1
+        if self._losses[key] < MAX_ATTEMPTS:
+            self._lost.append(job)
+            return
         last = list(self._history[key].values())[-1:] or [Report(epochs=0)]
-        self._end(self._live[key], "failed", last[0], reason)
+        self._end(job, "failed", last[0], f"slot_lost: the slot that ran it died {MAX_ATTEMPTS} times")
 
     def progress(self) -> list[Progress]:
         """One row per subset, then one for confirmations and baselines together."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sweeps.mailbox import MAX_ATTEMPTS, GroupBrokenError, Mailbox
-from sweeps.plan import Job, Report
+from sweeps.mailbox import GroupBrokenError, Mailbox
+from sweeps.plan import MAX_ATTEMPTS, Job, Report
 
 
 def job(number: int = 0) -> Job:

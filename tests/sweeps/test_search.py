@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
 from sweeps.ledger import BASELINES, Ledger, Metric
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.search import Search
 
 Evaluate = Callable[[Job, int], float]
@@ -198,7 +198,10 @@ def test_failures_are_recorded_told_and_counted(write_config: Callable[..., Path
     search.report(first.key, Report(epochs=1, value=0.9))
     search.report(first.key, Report(epochs=1, value=0.9, state="failed", reason="nan_loss: in epoch 1"))
     second = search.next_job()
-    search.fail(second.key, "slot_lost: its trial actor died 3 times")
+    for _ in range(MAX_ATTEMPTS - 1):
+        search.lose(second.key)
+        assert search.next_job() == second
+    search.lose(second.key)
     Simulation(config, search, constant).run()
     records = {record.key: record for record in Ledger(folder.ledger)}
     assert [records[f"search-Con-0000{n}"].state for n in range(3)] == ["failed", "failed", "complete"]
@@ -212,13 +215,41 @@ def test_failures_are_recorded_told_and_counted(write_config: Callable[..., Path
     assert trials[0].user_attrs["reason"] == "nan_loss: in epoch 1"
 
 
+def test_a_lost_job_is_the_next_to_start_and_counts_once(
+    write_config: Callable[..., Path], folder: SweepFolder
+) -> None:
+    _, search = open_search(write_config(), folder, "subsets=[Con,Gen]")
+    first, second = search.next_job(), search.next_job()
+    search.report(first.key, Report(epochs=1, value=0.4))
+    search.lose(first.key)
+    assert not search.finished
+    assert search.next_job(peek=True) == first
+    assert search.next_job() == first
+    for epochs, state in ((1, "running"), (2, "running"), (4, "complete")):
+        search.report(first.key, Report(epochs=epochs, value=0.4, state=state))
+    (record,) = Ledger(folder.ledger)
+    assert record.history == [(1, 0.4), (2, 0.4), (4, 0.4)]
+    assert search.next_job().key not in (first.key, second.key)
+
+
+def test_a_slot_that_dies_after_its_job_has_ended_changes_nothing(
+    write_config: Callable[..., Path], folder: SweepFolder
+) -> None:
+    _, search = open_search(write_config(), folder, "subsets=[Con]")
+    job = search.next_job()
+    search.report(job.key, Report(epochs=4, value=0.5, state="complete"))
+    search.lose(job.key)
+    assert search.next_job().key != job.key
+    assert [record.state for record in Ledger(folder.ledger)] == ["complete"]
+
+
 def test_a_subset_whose_every_trial_failed_is_not_confirmed_and_ends(
     write_config: Callable[..., Path], folder: SweepFolder
 ) -> None:
     _, search = open_search(write_config(), folder, "subsets=[Con,Gen]")
     while (job := search.next_job()) is not None:
         if job.stage == "search" and job.method == "Con":
-            search.fail(job.key, "out_of_memory: x")
+            search.report(job.key, Report(epochs=0, state="failed", reason="out_of_memory: x"))
         else:
             search.report(job.key, Report(epochs=4, value=0.5, state="complete"))
     assert search.finished

@@ -1,0 +1,329 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conclugen.features import FeatureSet, FeatureWriter, Standardisation, StandardisedSplit
+from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Manifest, Modality, SplitName
+
+_CPU = torch.device("cpu")
+_WIDTHS = {"video": 5, "text": 3}
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What one shard is written from."""
+
+    split: SplitName
+    sample_ids: list[str]
+    features: dict[str, np.ndarray]
+    labels: np.ndarray | None = None
+    augmentation: np.ndarray | None = None
+
+
+def _modalities(widths: dict[str, int]) -> list[Modality]:
+    return [Modality(name=name, width=width, source="planted") for name, width in widths.items()]
+
+
+def _random_rows(
+    rng: np.random.Generator, split: SplitName, rows: int, *, labelled: bool = False, augmented: bool = False
+) -> _Rows:
+    return _Rows(
+        split,
+        [f"clip {number}" for number in rng.integers(0, 1000, rows)],
+        {name: rng.normal(scale=10.0, size=(rows, width)) for name, width in _WIDTHS.items()},
+        rng.integers(0, 4, rows) if labelled else None,
+        rng.integers(0, 3, rows) if augmented else None,
+    )
+
+
+def _write(folder: Path, shards: Sequence[_Rows], dtype: str = "float32", classes: Sequence[str] | None = None) -> Path:
+    widths = {name: x.shape[1] for name, x in shards[0].features.items()}
+    with FeatureWriter(folder, _modalities(widths), dtype=dtype, classes=classes) as writer:
+        for shard in shards:
+            writer.write(shard.split, shard.sample_ids, shard.features, shard.labels, shard.augmentation)
+    return folder
+
+
+def _one_column(folder: Path, *shards: tuple[SplitName, Sequence[Sequence[float]]], dtype: str = "float32") -> Path:
+    """A set with the one modality ``x``."""
+    blocks = [_Rows(split, [str(i) for i in range(len(x))], {"x": np.array(x)}) for split, x in shards]
+    return _write(folder, blocks, dtype)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two shards of train and one each of val and test."""
+    rng = np.random.default_rng(0)
+    sizes: list[tuple[SplitName, int]] = [("train", 6), ("train", 3), ("val", 4), ("test", 2)]
+    return _write(tmp_path / "set", [_random_rows(rng, split, rows) for split, rows in sizes])
+
+
+_shards = st.lists(st.tuples(st.sampled_from(SPLITS), st.integers(1, 9)), min_size=1, max_size=6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shards=_shards,
+    dtype=st.sampled_from(["float16", "float32"]),
+    labelled=st.booleans(),
+    augmented=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+    data=st.data(),
+)
+def test_what_was_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    shards: list[tuple[SplitName, int]],
+    dtype: str,
+    labelled: bool,
+    augmented: bool,
+    seed: int,
+    data: st.DataObject,
+) -> None:
+    rng = np.random.default_rng(seed)
+    blocks = [_random_rows(rng, split, rows, labelled=labelled, augmented=augmented) for split, rows in shards]
+    classes = ["a", "b", "c", "d"] if labelled else None
+    features = FeatureSet(_write(tmp_path_factory.mktemp("sets") / "set", blocks, dtype, classes))
+    assert features.manifest.widths == _WIDTHS
+    assert (features.manifest.labels is not None) == labelled
+    for name in {split for split, _ in shards}:
+        mine, split = [block for block in blocks if block.split == name], features.split(name)
+        assert len(split) == features.manifest.rows(name) == sum(rows for s, rows in shards if s == name)
+        assert split.sample_ids == [sample_id for block in mine for sample_id in block.sample_ids]
+        if labelled:
+            assert split.labels.dtype == torch.int64
+            assert split.labels.tolist() == [label for block in mine for label in block.labels]
+        versions = [v for block in mine for v in (block.augmentation if augmented else np.zeros(len(block.sample_ids)))]
+        assert split.clean_rows.tolist() == [row for row, version in enumerate(versions) if version == 0]
+        rows = data.draw(st.lists(st.integers(0, len(split) - 1), max_size=25), label=f"rows of {name}")
+        for modality, width in _WIDTHS.items():
+            stored = np.concatenate([block.features[modality] for block in mine]).astype(dtype)
+            gathered = split.gather(modality, torch.tensor(rows, dtype=torch.int64)).numpy()
+            assert (gathered.dtype, gathered.shape) == (np.dtype(dtype), (len(rows), width))
+            assert np.array_equal(gathered, stored[rows])
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_rows_past_the_end_are_refused(tmp_path: Path, shards: int) -> None:
+    rng = np.random.default_rng(0)
+    split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "val", 2) for _ in range(shards)])).split("val")
+    with pytest.raises(IndexError):
+        split.gather("video", torch.tensor([0, 2 * shards]))
+
+
+@pytest.mark.parametrize(("dtype", "bits"), [("float16", np.uint16), ("float32", np.uint32)])
+def test_features_stay_in_the_mapped_file(tmp_path: Path, dtype: str, bits: type[np.unsignedinteger]) -> None:
+    """What is written over the file after a split was opened is what the split reads: it holds no copy."""
+    marks = [1.515625, 2.515625, 3.515625]
+    folder = _one_column(tmp_path / "set", *(("train", [[mark] * 3] * 200) for mark in marks), dtype=dtype)
+    allocated = pa.total_allocated_bytes()
+    split = FeatureSet(folder).split("train")
+    assert pa.total_allocated_bytes() == allocated
+    rows = torch.arange(600)
+    assert set(split.gather("x", rows).flatten().tolist()) == set(marks)
+    for number, mark in enumerate(marks):
+        file = folder / f"train-{number:05d}.arrow"
+        old = np.full(600, mark, dtype).view(bits).tobytes()
+        start = file.read_bytes().index(old)
+        with file.open("r+b") as stream:
+            stream.seek(start)
+            stream.write(np.full(600, -mark, dtype).tobytes())
+    assert split.gather("x", rows)[::200, 0].tolist() == [-mark for mark in marks]
+    assert (split.gather("x", rows) < 0).all()
+
+
+def test_a_batch_is_a_copy(folder: Path) -> None:
+    """Mapped pages are read-only: writing to them would end the process."""
+    split = FeatureSet(folder).split("val")
+    split.gather("video", torch.arange(4)).zero_()
+    assert split.gather("video", torch.arange(4)).abs().sum() > 0
+
+
+class TestSplits:
+    def test_search_cannot_reach_test_labels(self, folder: Path) -> None:
+        """The shards of other splits are not even opened."""
+        for file in folder.glob("test-*.arrow"):
+            file.unlink()
+        features = FeatureSet(folder, splits=("train", "val"))
+        assert (len(features.split("train")), len(features.split("val"))) == (9, 4)
+        with pytest.raises(FeatureSetError, match=r"opened for \['train', 'val'\]; 'test' is out of reach"):
+            features.split("test")
+
+    def test_every_split_is_open_by_default(self, folder: Path) -> None:
+        assert [len(FeatureSet(folder).split(name)) for name in SPLITS] == [9, 4, 2]
+
+    def test_a_split_without_rows_is_refused(self, tmp_path: Path) -> None:
+        features = FeatureSet(_one_column(tmp_path / "set", ("train", [[1.0]])))
+        with pytest.raises(FeatureSetError, match="has no rows in split 'val'"):
+            features.split("val")
+
+    def test_labels_of_an_unlabelled_set_are_refused(self, folder: Path) -> None:
+        with pytest.raises(FeatureSetError, match="no labels"):
+            _ = FeatureSet(folder).split("train").labels
+
+    def test_no_feature_set(self, tmp_path: Path) -> None:
+        with pytest.raises(FeatureSetError, match="is not a feature set"):
+            FeatureSet(tmp_path)
+
+
+def test_clean_rows_count_through_shards(tmp_path: Path) -> None:
+    """Versions 0 1 2 | 0 0 | 3 of clips a a a | b c | c: the clean rows are 0, 3 and 4."""
+    versions = [("aaa", [0, 1, 2]), ("bc", [0, 0]), ("c", [3])]
+    blocks = [
+        _Rows("train", list(ids), {"x": np.zeros((len(ids), 1))}, augmentation=np.array(version))
+        for ids, version in versions
+    ]
+    split = FeatureSet(_write(tmp_path / "set", blocks)).split("train")
+    assert split.clean_rows.tolist() == [0, 3, 4]
+    assert split.sample_ids == list("aaabcc")
+
+
+class TestStandardisation:
+    @settings(deadline=None, max_examples=60)
+    @given(
+        sizes=st.lists(st.integers(1, 12), min_size=1, max_size=5),
+        offset=st.sampled_from([0.0, -3.0, 1e3, 1e6]),
+        scale=st.sampled_from([1e-3, 1.0, 1e4]),
+        seed=st.integers(0, 2**32 - 1),
+    )
+    def test_equals_numpy(
+        self, tmp_path_factory: pytest.TempPathFactory, sizes: list[int], offset: float, scale: float, seed: int
+    ) -> None:
+        """Over all training shards, in the stored precision, whatever val and test hold between them."""
+        rng = np.random.default_rng(seed)
+        train = [(offset + scale * rng.normal(size=(size, 4))).astype(np.float32) for size in sizes]
+        shards: list[tuple[SplitName, np.ndarray]] = [("val", np.full((3, 4), 7e5))]
+        shards += [("train", block) for block in train] + [("test", np.full((2, 4), -9e5))]
+        stored = np.concatenate(train).astype(np.float64)
+        mean, std = stored.mean(axis=0), stored.std(axis=0)
+        varies = std > 1e-6 * np.abs(mean)
+        ours = FeatureSet(_one_column(tmp_path_factory.mktemp("sets") / "set", *shards)).standardisation
+        assert ours.mean["x"].numpy() == pytest.approx(mean, rel=1e-6, abs=1e-9)
+        assert ours.scale["x"].numpy()[varies] == pytest.approx(1 / std[varies], rel=1e-5)
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32"])
+    def test_is_applied_when_rows_are_read(self, tmp_path: Path, dtype: str) -> None:
+        """Stored (0, 4), (2, 8), (4, 12): mean (2, 8), standard deviation sqrt(8/3) times (1, 2)."""
+        folder = _one_column(tmp_path / "set", ("train", [[0, 4], [2, 8]]), ("train", [[4, 12]]), dtype=dtype)
+        features = FeatureSet(folder)
+        data = StandardisedSplit(features.split("train"), features.standardisation, ["x"], _CPU)
+        root = np.sqrt(1.5)
+        batch = data.batch(torch.tensor([2, 0, 1]))["x"]
+        assert (len(data), batch.dtype) == (3, torch.float32)
+        assert batch.numpy() == pytest.approx(np.array([[root, root], [-root, -root], [0, 0]]), abs=1e-6)
+        assert data.split.gather("x", torch.tensor([2]))[0].tolist() == [4, 12]
+
+    @pytest.mark.parametrize("offset", [0.0, 1e3, -1e4])
+    def test_training_rows_have_mean_0_and_variance_1(self, tmp_path: Path, offset: float) -> None:
+        x = offset + np.random.default_rng(0).normal(size=(300, 6)) * np.logspace(-1, 3, 6)
+        features = FeatureSet(_one_column(tmp_path / "set", ("train", x[:100]), ("train", x[100:])))
+        data = StandardisedSplit(features.split("train"), features.standardisation, ["x"], _CPU)
+        rows = data.batch(torch.arange(300))["x"].double()
+        assert rows.mean(dim=0).numpy() == pytest.approx(np.zeros(6), abs=0.01)
+        assert rows.std(dim=0, correction=0).numpy() == pytest.approx(np.ones(6), abs=0.01)
+
+    @pytest.mark.parametrize("value", [0.0, 0.1, -1e-6, 12345.678, 1e30])
+    @pytest.mark.parametrize("sizes", [(1,), (7, 3, 11)])
+    def test_a_feature_that_is_constant_in_train_becomes_0(
+        self, tmp_path: Path, value: float, sizes: tuple[int, ...]
+    ) -> None:
+        """In every split, also where it varies there."""
+        train = [("train", [[value, float(row)] for row in range(size)]) for size in sizes]
+        features = FeatureSet(_one_column(tmp_path / "set", *train, ("val", [[5.0, 1.0]])))
+        assert features.standardisation.scale["x"][0] == 0
+        for name, rows in (("train", sum(sizes)), ("val", 1)):
+            data = StandardisedSplit(features.split(name), features.standardisation, ["x"], _CPU)
+            assert (data.batch(torch.arange(rows))["x"][:, 0] == 0).all()
+
+    def test_a_difference_of_rounding_is_no_variation(self, tmp_path: Path) -> None:
+        """One of 200 rows is the next float32: scaled to unit variance, it would be 14 standard deviations away."""
+        x = np.full((200, 1), 0.1, np.float32)
+        x[17] = np.nextafter(x[17], np.float32(1))
+        standardisation = FeatureSet(_one_column(tmp_path / "set", ("train", x))).standardisation
+        assert standardisation.scale["x"].item() == 0
+
+    def test_a_small_variation_on_a_large_offset_is_kept(self, tmp_path: Path) -> None:
+        """1e6 +- 1: float32 sums of squares (1e12) could not tell it from a constant."""
+        x = 1e6 + np.tile([[1.0], [-1.0]], (500, 1))
+        standardisation = FeatureSet(_one_column(tmp_path / "set", ("train", x))).standardisation
+        assert standardisation.mean["x"].item() == 1e6
+        assert standardisation.scale["x"].item() == 1
+
+    def test_another_set_is_read_with_given_statistics(self, tmp_path: Path) -> None:
+        """A downstream set is standardised as the pretraining set was."""
+        split = FeatureSet(_one_column(tmp_path / "set", ("val", [[1.0, 2.0]]))).split("val")
+        given = Standardisation.from_moments({"x": torch.tensor([3.0, 4.0])}, {"x": torch.tensor([2.0, 0.5])})
+        assert StandardisedSplit(split, given, ["x"], _CPU).batch(torch.tensor([0]))["x"].tolist() == [[-1.0, -4.0]]
+
+    def test_only_the_chosen_modalities_in_their_order(self, folder: Path) -> None:
+        features = FeatureSet(folder)
+        for names in (["text", "video"], ["video"]):
+            data = StandardisedSplit(features.split("val"), features.standardisation, names, _CPU)
+            assert list(data.batch(torch.arange(2))) == names
+
+
+class TestWriter:
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_an_exception_leaves_no_set(self, tmp_path: Path, error: type[BaseException]) -> None:
+        folder, rows = tmp_path / "set", _random_rows(np.random.default_rng(0), "train", 4)
+
+        def die() -> None:
+            with FeatureWriter(folder, _modalities(_WIDTHS)) as writer:
+                writer.write("train", rows.sample_ids, rows.features)
+                raise error
+
+        with pytest.raises(error):
+            die()
+        assert not (folder / MANIFEST_FILE).exists()
+        with pytest.raises(FeatureSetError, match="is not a feature set"):
+            FeatureSet(folder)
+
+    def test_a_folder_of_a_dead_writer_can_be_written_again(self, tmp_path: Path) -> None:
+        folder = tmp_path / "set"
+        (folder).mkdir()
+        (folder / "train-00000.arrow").write_bytes(b"half a shard")
+        features = FeatureSet(_one_column(folder, ("train", [[1.0], [2.0]])))
+        assert features.split("train").gather("x", torch.arange(2)).tolist() == [[1.0], [2.0]]
+
+    def test_an_existing_set_is_refused_and_left_alone(self, folder: Path) -> None:
+        before = {file.name: file.read_bytes() for file in folder.iterdir()}
+        with pytest.raises(FeatureSetError, match=rf"{folder} already holds a feature set"):
+            FeatureWriter(folder, _modalities(_WIDTHS))
+        assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+
+    def test_nothing_but_the_set_is_left(self, folder: Path) -> None:
+        shards = {shard.file for shard in Manifest.read(folder).shards}
+        assert {file.name for file in folder.iterdir()} == shards | {MANIFEST_FILE, "statistics.safetensors"}
+        assert len(shards) == 4
+
+    def test_same_content_same_bytes(self, tmp_path: Path) -> None:
+        """Checksums name the content, so no time or path may get into a shard."""
+        shards: list[tuple[SplitName, list[list[float]]]] = [("train", [[1.0, 2.0]]), ("val", [[3.0, 4.0]])]
+        first, again = (_one_column(tmp_path / name, *shards) for name in ("first", "again"))
+        other = _one_column(tmp_path / "other", shards[0], ("val", [[3.0, 4.5]]))
+        checksums = [[shard.sha256 for shard in Manifest.read(path).shards] for path in (first, again, other)]
+        assert checksums[0] == checksums[1]
+        assert checksums[0][0] == checksums[2][0]
+        assert checksums[0][1] != checksums[2][1]
+
+
+class TestDamage:
+    @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.99])
+    def test_a_truncated_shard(self, folder: Path, keep: float) -> None:
+        file = folder / "train-00001.arrow"
+        whole = file.read_bytes()
+        file.write_bytes(whole[: int(keep * len(whole))])
+        with pytest.raises(FeatureSetError, match=rf"shard {file} cannot be read"):
+            FeatureSet(folder).split("train")
+        assert len(FeatureSet(folder).split("val")) == 4
+
+    def test_a_missing_shard(self, folder: Path) -> None:
+        (folder / "val-00002.arrow").unlink()
+        with pytest.raises(FeatureSetError, match=r"val-00002\.arrow cannot be read"):
+            FeatureSet(folder).split("val")

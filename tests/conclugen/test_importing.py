@@ -1,0 +1,314 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conclugen import importing
+from conclugen.features import FeatureSet
+from conclugen.importing import import_arrays, import_npz
+from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Manifest
+
+
+def _arrays(rows: int = 6) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {"video": rng.normal(size=(rows, 4)), "text": rng.normal(size=(rows, 3))}
+
+
+def _import(out: Path, features: dict[str, np.ndarray] | None = None, **options: Any) -> Manifest:
+    features = _arrays() if features is None else features
+    arguments: dict[str, Any] = {"labels": None, "class_names": None, "split": None, "dtype": "float32", **options}
+    return import_arrays(features, out, sources=dict.fromkeys(features, "planted"), **arguments)
+
+
+def _problems(out: Path, features: dict[str, np.ndarray] | None = None, **options: Any) -> list[str]:
+    """The messages of a refused import, which must have left no trace."""
+    with pytest.raises(FeatureSetError) as caught:
+        _import(out, features, **options)
+    assert not out.exists()
+    return str(caught.value).splitlines()
+
+
+def _with(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    return {**_arrays(), name: array}
+
+
+def _spoilt(value: float, rows: list[int]) -> np.ndarray:
+    array = np.ones((6, 3))
+    array[rows, 1] = value
+    return array
+
+
+class TestRules:
+    @pytest.mark.parametrize(
+        ("features", "expected"),
+        [
+            (
+                _with("text", np.ones(6)),
+                "modality 'text': expected numbers of shape (samples, width), got float64 (6,)",
+            ),
+            (_with("video", np.ones((6, 2, 2))), "modality 'video': expected numbers of shape"),
+            (_with("text", np.full((6, 3), "a")), "modality 'text': expected numbers of shape"),
+            (_with("text", np.ones((6, 3), bool)), "got bool (6, 3)"),
+            (_with("text", np.ones((6, 3), complex)), "got complex128 (6, 3)"),
+            (_with("text", np.ones((5, 3))), "modality 'text': has 5 rows, the first modality has 6"),
+            (
+                _with("text", _spoilt(np.nan, [1])),
+                "modality 'text': 1 of 6 rows hold NaN or infinite values in float32",
+            ),
+            (_with("text", _spoilt(-np.inf, [0, 5])), "modality 'text': 2 of 6 rows hold NaN or infinite"),
+            (_with("text", _spoilt(1e39, [0, 2, 5])), "modality 'text': 3 of 6 rows hold NaN or infinite"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+    def test_features(self, tmp_path: Path, features: dict[str, np.ndarray], expected: str) -> None:
+        (problem,) = _problems(tmp_path / "set", features)
+        assert expected in problem
+
+    @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
+    def test_a_value_must_fit_the_stored_precision(self, tmp_path: Path) -> None:
+        """float16 ends at 65504."""
+        for value, fits in ((65504.0, True), (70000.0, False)):
+            out, features = tmp_path / str(value), _with("text", _spoilt(value, [3]))
+            if fits:
+                assert _import(out, features, dtype="float16").dtype == "float16"
+            else:
+                assert _problems(out, features, dtype="float16") == [
+                    "modality 'text': 1 of 6 rows hold NaN or infinite values in float16."
+                ]
+
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({"split": np.array(["train"] * 5)}, "split: expected 6 names, got shape (5,)"),
+            ({"split": np.array([["train"]] * 6)}, "split: expected 6 names, got shape (6, 1)"),
+            ({"split": np.array(["train"] * 4 + ["tset", "dve"])}, "split: 'dve', 'tset' is none of train, val"),
+            ({"split": np.array(["val", "test"] * 3)}, "split: no row is 'train'"),
+            ({"labels": np.zeros(5, int)}, "labels: expected 6 values, got shape (5,)"),
+            ({"labels": np.zeros((6, 2), int)}, "labels: expected 6 values, got shape (6, 2)"),
+            ({"labels": np.zeros(6)}, "labels: expected integers or strings, got float64"),
+            ({"labels": np.zeros(6), "class_names": ["a"]}, "labels: expected integers or strings, got float64"),
+            ({"labels": np.zeros(6, bool)}, "labels: expected integers or strings, got bool"),
+            (
+                {"labels": np.array([0, 1, 2, -1, 9, 9]), "class_names": ["a", "b"]},
+                "labels: [-1, 2, 9] are outside 0..1, the indices of class_names",
+            ),
+        ],
+    )
+    def test_splits_and_labels(self, tmp_path: Path, options: dict[str, Any], expected: str) -> None:
+        (problem,) = _problems(tmp_path / "set", **options)
+        assert expected in problem
+
+    def test_all_problems_at_once(self, tmp_path: Path) -> None:
+        features = {
+            "video": np.ones(6),
+            "audio": np.ones((4, 2)),
+            "text": _spoilt(np.nan, [2]),
+            "good": np.ones((6, 1)),
+        }
+        found = _problems(
+            tmp_path / "set",
+            features,
+            labels=np.array([0, 1, 2, 3, 4, 5]),
+            class_names=["a", "b"],
+            split=np.array(["train", "trian"] * 3),
+        )
+        assert [problem.partition(":")[0] for problem in found] == [
+            "modality 'video'",
+            "modality 'audio'",
+            "modality 'text'",
+            "split",
+            "labels",
+        ]
+
+    def test_an_existing_set_is_left_alone(self, tmp_path: Path) -> None:
+        manifest = _import(tmp_path / "set")
+        before = {file.name: file.read_bytes() for file in (tmp_path / "set").iterdir()}
+        with pytest.raises(FeatureSetError, match="already holds a feature set"):
+            _import(tmp_path / "set", {"other": np.ones((2, 2))})
+        assert {file.name: file.read_bytes() for file in (tmp_path / "set").iterdir()} == before
+        assert Manifest.read(tmp_path / "set") == manifest
+
+
+class TestSplits:
+    def test_without_names_every_row_is_train(self, tmp_path: Path) -> None:
+        manifest = _import(tmp_path / "set")
+        assert [manifest.rows(split) for split in SPLITS] == [6, 0, 0]
+
+    def test_aliases(self, tmp_path: Path) -> None:
+        names = np.array(["train", "dev", "valid", "validation", "val", "test"])
+        _import(tmp_path / "set", split=names)
+        features = FeatureSet(tmp_path / "set")
+        assert [features.split(split).sample_ids for split in SPLITS] == [["0"], ["1", "2", "3", "4"], ["5"]]
+
+    def test_same_arrays_same_fingerprint(self, tmp_path: Path) -> None:
+        names, labels = np.array(["train", "val", "test"] * 2), np.array([0, 1] * 3)
+        first, again = (_import(tmp_path / name, split=names, labels=labels) for name in ("first", "again"))
+        assert first.fingerprint == again.fingerprint
+        others = [
+            _import(tmp_path / "a", split=names[::-1], labels=labels),
+            _import(tmp_path / "b", split=names, labels=1 - labels),
+            _import(tmp_path / "c", _with("text", np.ones((6, 3))), split=names, labels=labels),
+            _import(tmp_path / "d", split=names, labels=labels, dtype="float16"),
+        ]
+        assert len({manifest.fingerprint for manifest in (first, *others)}) == 5
+
+
+class TestLabels:
+    @pytest.mark.parametrize(
+        ("labels", "class_names", "codes", "classes"),
+        [
+            (["joy", "anger", "joy", "fear"], None, [2, 0, 2, 1], ["anger", "fear", "joy"]),
+            ([7, 3, 7, 10], None, [1, 0, 1, 2], ["3", "7", "10"]),
+            ([1, 0, 1, 3], ["joy", "anger", "fear", "calm"], [1, 0, 1, 3], ["joy", "anger", "fear", "calm"]),
+            ([0, 0, 0, 0], ["only"], [0, 0, 0, 0], ["only"]),
+        ],
+        ids=["strings", "integers", "integers with names", "one class"],
+    )
+    def test_codes_and_classes(
+        self, tmp_path: Path, labels: list[Any], class_names: list[str] | None, codes: list[int], classes: list[str]
+    ) -> None:
+        """Names in their given order where there are names, else the sorted values."""
+        manifest = _import(tmp_path / "set", _arrays(4), labels=np.array(labels), class_names=class_names)
+        assert manifest.labels is not None
+        assert list(manifest.labels.classes) == classes
+        assert FeatureSet(tmp_path / "set").split("train").labels.tolist() == codes
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64])
+    def test_any_integers(self, tmp_path: Path, dtype: type[np.integer]) -> None:
+        _import(tmp_path / "set", labels=np.array([2, 0, 1, 1, 2, 0], dtype), class_names=["a", "b", "c"])
+        assert FeatureSet(tmp_path / "set").split("train").labels.tolist() == [2, 0, 1, 1, 2, 0]
+
+    def test_without_labels_the_set_is_unlabelled(self, tmp_path: Path) -> None:
+        assert _import(tmp_path / "set", class_names=["a"]).labels is None
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    splits=st.lists(st.sampled_from(SPLITS), max_size=30),
+    kind=st.sampled_from([None, "integers", "strings"]),
+    dtype=st.sampled_from(["float16", "float32"]),
+    source=st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.uint16]),
+    rows_per_shard=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_what_was_imported_is_read(
+    tmp_path_factory: pytest.TempPathFactory,
+    splits: list[str],
+    kind: str | None,
+    dtype: str,
+    source: type[np.number],
+    rows_per_shard: int,
+    seed: int,
+) -> None:
+    """Each split in input order, sample ids being input rows, however many shards it takes."""
+    rng = np.random.default_rng(seed)
+    names = np.array([*splits, "train"])
+    rng.shuffle(names)
+    n, out = len(names), tmp_path_factory.mktemp("sets") / "set"
+    features = {name: rng.uniform(0, 100, size=(n, width)).astype(source) for name, width in (("b", 3), ("a", 2))}
+    codes = rng.integers(0, 3, n)
+    labels = None if kind is None else codes if kind == "integers" else np.array(["x", "y", "z"])[codes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importing, "_SHARD_BYTES", rows_per_shard * 5 * np.dtype(dtype).itemsize)
+        manifest = _import(
+            out,
+            features,
+            labels=labels,
+            class_names=None if kind is None else ["x", "y", "z"],
+            split=names,
+            dtype=dtype,
+        )
+    assert manifest == Manifest.read(out)
+    assert list(manifest.widths.items()) == [("b", 3), ("a", 2)]
+    assert all(shard.rows <= rows_per_shard for shard in manifest.shards)
+    for split in SPLITS:
+        mine = np.flatnonzero(names == split)
+        assert sum(shard.split == split for shard in manifest.shards) == -(-len(mine) // rows_per_shard)
+        assert manifest.rows(split) == len(mine)
+        if not len(mine):
+            continue
+        read = FeatureSet(out).split(split)
+        assert read.sample_ids == [str(row) for row in mine]
+        assert len(read.clean_rows) == len(mine)
+        for name, x in features.items():
+            assert np.array_equal(read.gather(name, torch.arange(len(mine))).numpy(), x[mine].astype(dtype))
+        if labels is not None:
+            assert manifest.labels is not None
+            classes = np.array(manifest.labels.classes)
+            assert classes[read.labels.numpy()].tolist() == np.array(["x", "y", "z"])[codes[mine]].tolist()
+
+
+class TestNpz:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "arrays.npz"
+        np.savez(
+            path,
+            frames=np.arange(12.0).reshape(6, 2),
+            words=np.arange(6.0)[:, None],
+            y=np.array([1, 0, 1, 1, 0, 0]),
+            part=np.array(["train", "train", "dev", "test", "train", "dev"]),
+            class_names=np.array(["sad", "glad"]),
+        )
+        return path
+
+    def test_keys(self, tmp_path: Path, file: Path) -> None:
+        out = tmp_path / "set"
+        manifest = import_npz(file, out, {"video": "frames", "text": "words"}, labels="y", split="part")
+        assert [(m.name, m.width, m.source) for m in manifest.modalities] == [
+            ("video", 2, "arrays.npz:frames"),
+            ("text", 1, "arrays.npz:words"),
+        ]
+        assert manifest.labels is not None
+        assert manifest.labels.classes == ("sad", "glad")
+        assert [manifest.rows(split) for split in SPLITS] == [3, 2, 1]
+        val = FeatureSet(out).split("val")
+        assert val.gather("video", torch.arange(2)).tolist() == [[4, 5], [10, 11]]
+        assert val.labels.tolist() == [1, 0]
+
+    def test_unlabelled_and_unsplit(self, tmp_path: Path, file: Path) -> None:
+        manifest = import_npz(file, tmp_path / "set", {"text": "words"}, dtype="float16")
+        assert (manifest.labels, manifest.rows("train"), manifest.dtype) == (None, 6, "float16")
+
+    def test_every_missing_key_is_named(self, tmp_path: Path, file: Path) -> None:
+        with pytest.raises(FeatureSetError) as caught:
+            import_npz(file, tmp_path / "set", {"video": "frame", "text": "words"}, labels="z", split="parts")
+        has = "it has class_names, frames, part, words, y."
+        assert str(caught.value).splitlines() == [
+            f"modality 'video': {file} has no array 'frame'; {has}",
+            f"--labels: {file} has no array 'z'; {has}",
+            f"--split: {file} has no array 'parts'; {has}",
+        ]
+        assert not (tmp_path / "set").exists()
+
+    def test_problems_of_the_arrays_are_passed_on(self, tmp_path: Path, file: Path) -> None:
+        with pytest.raises(FeatureSetError, match="modality 'video': expected numbers") as caught:
+            import_npz(file, tmp_path / "set", {"video": "y", "text": "words"}, labels="words")
+        assert len(str(caught.value).splitlines()) == 2
+        assert not (tmp_path / "set").exists()
+
+    @pytest.mark.parametrize("content", [None, b"no archive"])
+    def test_no_archive(self, tmp_path: Path, content: bytes | None) -> None:
+        file = tmp_path / "arrays.npz"
+        if content is not None:
+            file.write_bytes(content)
+        with pytest.raises(FeatureSetError, match=rf"{file} cannot be read as an \.npz file"):
+            import_npz(file, tmp_path / "set", {"video": "frames"})
+
+    def test_nothing_in_an_archive_is_executed(self, tmp_path: Path) -> None:
+        """Object arrays are pickles."""
+        file, touched = tmp_path / "arrays.npz", tmp_path / "touched"
+
+        class Trap:
+            def __reduce__(self) -> tuple[Any, ...]:
+                return Path.touch, (touched,)
+
+        np.savez(file, frames=np.ones((2, 2)), trap=np.array([Trap()], dtype=object))
+        with pytest.raises(FeatureSetError, match="plain arrays"):
+            import_npz(file, tmp_path / "set", {"video": "frames"})
+        assert not touched.exists()
+        assert not (tmp_path / "set" / MANIFEST_FILE).exists()

@@ -1,0 +1,195 @@
+import json
+import re
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest, Modality, Shard
+
+_MANIFEST = Manifest(
+    dtype="float32",
+    modalities=(Modality(name="video", width=7, source="planted"), Modality(name="text", width=4, source="planted")),
+    labels=Labels(classes=("joy", "anger")),
+    shards=(
+        Shard(file="train-00000.arrow", split="train", rows=5, sha256="a" * 64),
+        Shard(file="train-00001.arrow", split="train", rows=3, sha256="b" * 64),
+        Shard(file="test-00002.arrow", split="test", rows=2, sha256="c" * 64),
+    ),
+    created_by="conclugen 0.1.0",
+)
+
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+_name = st.text(string.ascii_letters, min_size=1, max_size=3)
+_manifests = st.builds(
+    Manifest,
+    dtype=st.sampled_from(["float16", "float32"]),
+    modalities=st.lists(
+        st.builds(Modality, name=_name, width=st.integers(1, 5000), source=_text), min_size=1, max_size=3
+    ).map(tuple),
+    labels=st.none() | st.builds(Labels, classes=st.lists(_text, max_size=3).map(tuple)),
+    shards=st.lists(
+        st.builds(Shard, file=_text, split=st.sampled_from(SPLITS), rows=st.integers(1, 2**40), sha256=_text),
+        max_size=4,
+    ).map(tuple),
+    created_by=_text,
+)
+
+
+def _document(**changes: Any) -> dict[str, Any]:
+    return {**_MANIFEST.model_dump(mode="json"), **changes}
+
+
+def _store(folder: Path, **changes: Any) -> Path:
+    (folder / MANIFEST_FILE).write_text(json.dumps(_document(**changes)))
+    return folder
+
+
+def _shard(number: int, **changes: Any) -> tuple[Shard, ...]:
+    shards = list(_MANIFEST.shards)
+    shards[number] = shards[number].model_copy(update=changes)
+    return tuple(shards)
+
+
+def _modality(number: int, **changes: Any) -> tuple[Modality, ...]:
+    modalities = list(_MANIFEST.modalities)
+    modalities[number] = modalities[number].model_copy(update=changes)
+    return tuple(modalities)
+
+
+class TestRoundTrip:
+    @settings(deadline=None)
+    @given(manifest=_manifests)
+    def test_read_returns_what_was_written(self, tmp_path_factory: pytest.TempPathFactory, manifest: Manifest) -> None:
+        folder = tmp_path_factory.mktemp("manifest")
+        manifest.write(folder)
+        assert Manifest.read(folder) == manifest
+        assert Manifest.read(folder).fingerprint == manifest.fingerprint
+        assert [file.name for file in folder.iterdir()] == [MANIFEST_FILE]
+
+    def test_the_file_is_plain_json(self, tmp_path: Path) -> None:
+        """Field names are the format: sets on disk outlive the code that wrote them."""
+        _MANIFEST.write(tmp_path)
+        assert json.loads((tmp_path / MANIFEST_FILE).read_text()) == {
+            "schema_version": 1,
+            "dtype": "float32",
+            "modalities": [
+                {"name": "video", "width": 7, "source": "planted"},
+                {"name": "text", "width": 4, "source": "planted"},
+            ],
+            "labels": {"kind": "multiclass", "classes": ["joy", "anger"]},
+            "shards": [
+                {"file": "train-00000.arrow", "split": "train", "rows": 5, "sha256": "a" * 64},
+                {"file": "train-00001.arrow", "split": "train", "rows": 3, "sha256": "b" * 64},
+                {"file": "test-00002.arrow", "split": "test", "rows": 2, "sha256": "c" * 64},
+            ],
+            "created_by": "conclugen 0.1.0",
+        }
+
+    def test_widths_and_rows(self) -> None:
+        assert list(_MANIFEST.widths.items()) == [("video", 7), ("text", 4)]
+        assert [_MANIFEST.rows(split) for split in SPLITS] == [8, 0, 2]
+
+    def test_cannot_be_changed(self) -> None:
+        with pytest.raises(ValidationError, match="frozen"):
+            _MANIFEST.dtype = "float16"
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize("exists", [True, False])
+    def test_no_manifest(self, tmp_path: Path, exists: bool) -> None:
+        folder = tmp_path if exists else tmp_path / "nowhere"
+        with pytest.raises(FeatureSetError, match="is not a feature set") as caught:
+            Manifest.read(folder)
+        assert str(folder) in str(caught.value)
+        assert "conclugen features import" in str(caught.value)
+
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe", b"PK\x03\x04"])
+    def test_no_json_of_a_manifest(self, tmp_path: Path, content: bytes) -> None:
+        (tmp_path / MANIFEST_FILE).write_bytes(content)
+        with pytest.raises(FeatureSetError, match=rf"{tmp_path / MANIFEST_FILE} cannot be read as a feature-set"):
+            Manifest.read(tmp_path)
+
+    def test_a_half_written_manifest(self, tmp_path: Path) -> None:
+        _MANIFEST.write(tmp_path)
+        path = tmp_path / MANIFEST_FILE
+        path.write_text(path.read_text()[:-40])
+        with pytest.raises(FeatureSetError, match="cannot be read"):
+            Manifest.read(tmp_path)
+
+    def test_a_folder_in_its_place(self, tmp_path: Path) -> None:
+        (tmp_path / MANIFEST_FILE).mkdir()
+        with pytest.raises(FeatureSetError, match="cannot be read"):
+            Manifest.read(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("changes", "named"),
+        [
+            ({"licence": "MIT"}, "licence"),
+            ({"labels": {"classes": ["a"], "weights": [1]}}, "labels.weights"),
+            ({"modalities": [{"name": "video", "width": 7, "source": "s", "rate": 16}]}, "modalities.0.rate"),
+            ({"modalities": [{"name": "2d", "width": 7, "source": "s"}]}, "modalities.0.name"),
+            ({"modalities": [{"name": "video", "width": 0, "source": "s"}]}, "modalities.0.width"),
+            ({"shards": [{"file": "f", "split": "dev", "rows": 1, "sha256": ""}]}, "shards.0.split"),
+            ({"shards": [{"file": "f", "split": "val", "rows": 0, "sha256": ""}]}, "shards.0.rows"),
+            ({"labels": {"kind": "multilabel", "classes": ["a"]}}, "labels.kind"),
+            ({"dtype": "float64"}, "dtype"),
+        ],
+    )
+    def test_fields_that_this_version_does_not_know(self, tmp_path: Path, changes: dict[str, Any], named: str) -> None:
+        assert Manifest.read(_store(tmp_path)) == _MANIFEST
+        with pytest.raises(FeatureSetError) as caught:
+            Manifest.read(_store(tmp_path, **changes))
+        assert f"\n{named}\n" in str(caught.value)
+
+    @pytest.mark.parametrize("field", ["dtype", "modalities", "labels", "shards", "created_by"])
+    def test_a_missing_field(self, tmp_path: Path, field: str) -> None:
+        document = _document()
+        del document[field]
+        (tmp_path / MANIFEST_FILE).write_text(json.dumps(document))
+        with pytest.raises(FeatureSetError, match=rf"\n{field}\n"):
+            Manifest.read(tmp_path)
+
+    @pytest.mark.parametrize("newer", [2, 17])
+    def test_a_newer_format(self, tmp_path: Path, newer: int) -> None:
+        with pytest.raises(FeatureSetError, match=r"manifest of schema version 1: (.|\n)*schema_version"):
+            Manifest.read(_store(tmp_path, schema_version=newer))
+
+
+class TestFingerprint:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"dtype": "float16"},
+            {"labels": None},
+            {"labels": Labels(classes=("anger", "joy"))},
+            {"labels": Labels(classes=("joy", "anger", "fear"))},
+            {"modalities": _MANIFEST.modalities[::-1]},
+            {"modalities": _MANIFEST.modalities[:1]},
+            {"modalities": _modality(0, name="face")},
+            {"modalities": _modality(1, width=5)},
+            {"shards": _MANIFEST.shards[:2]},
+            {"shards": _shard(0, sha256="d" * 64)},
+            {"shards": _shard(1, split="val")},
+            {"shards": _shard(2, rows=3)},
+        ],
+    )
+    def test_changes_with_the_content(self, changes: dict[str, Any]) -> None:
+        assert _MANIFEST.model_copy(update=changes).fingerprint != _MANIFEST.fingerprint
+
+    def test_does_not_change_with_who_wrote_it_or_where(self, tmp_path: Path) -> None:
+        other = _MANIFEST.model_copy(update={"created_by": "conclugen 9.9"})
+        for name, manifest in (("here", _MANIFEST), ("there", other)):
+            (tmp_path / name).mkdir()
+            manifest.write(tmp_path / name)
+        here, there = (Manifest.read(tmp_path / name) for name in ("here", "there"))
+        assert here.fingerprint == there.fingerprint == _MANIFEST.fingerprint
+
+    @settings(deadline=None)
+    @given(manifest=_manifests)
+    def test_is_short_and_hexadecimal(self, manifest: Manifest) -> None:
+        assert re.fullmatch(r"[0-9a-f]{16}", manifest.fingerprint)

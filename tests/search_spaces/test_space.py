@@ -1,0 +1,413 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from conclugen.hyperparameters import HYPERPARAMETERS, Hyperparameters
+from conclugen.subsets import SUBSETS, Loss
+from search_spaces import Parameter, Space, SpaceError, load_space, named_spaces
+
+_FITTING = {
+    "warmup_epochs": 2,
+    "batch_size": 50,
+    "kmeans_start_epoch": {"choices": [0, 3], "default": 0, "min_losses": 2},
+    "kmeans_queue_size": {"choices": [0, 2], "default": 2, "needs": "Clu"},
+    "num_clusters": {"choices": [2, 16], "default": 2, "needs": "Clu"},
+}
+"""Fits 10 epochs, first judged after 4, on 1,000 rows: epochs of 20 steps."""
+
+
+def _space(**parameters: Any) -> Space:
+    return Space.model_validate({"description": "planted", "parameters": parameters})
+
+
+def _problems(
+    *,
+    subsets: Sequence[str] = tuple(SUBSETS),
+    epochs: int = 10,
+    first_rung: int = 4,
+    rows: int | None = 1000,
+    **changes: Any,
+) -> list[str]:
+    chosen = {name: SUBSETS[name] for name in subsets}
+    return _space(**{**_FITTING, **changes}).problems(chosen, epochs=epochs, first_rung=first_rung, rows=rows)
+
+
+def _store(folder: Path, text: str) -> str:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+class TestParameter:
+    @pytest.mark.parametrize(
+        ("values", "start", "extremes"),
+        [
+            ({"fixed": 3}, 3, (3,)),
+            ({"fixed": False}, False, (False,)),
+            ({"fixed": 0}, 0, (0,)),
+            ({"fixed": "joint"}, "joint", ("joint",)),
+            ({"choices": (4, 1, 2), "default": 1}, 1, (4, 1, 2)),
+            ({"choices": ("individual", "joint"), "default": "joint"}, "joint", ("individual", "joint")),
+            ({"low": 0, "high": 15, "step": 3, "default": 6}, 6, (0, 15)),
+            ({"low": 0.0, "high": 0.7, "default": 0.0}, 0.0, (0.0, 0.7)),
+            ({"low": 1e-4, "high": 1.0, "log": True, "default": 1.0}, 1.0, (1e-4, 1.0)),
+            ({"low": 5, "high": 5, "default": 5}, 5, (5, 5)),
+        ],
+    )
+    def test_start_and_extremes(self, values: dict[str, Any], start: Any, extremes: tuple[Any, ...]) -> None:
+        parameter = Parameter(**values)
+        assert (parameter.start, type(parameter.start)) == (start, type(start))
+        assert parameter.extremes() == extremes
+
+    @pytest.mark.parametrize(
+        ("values", "rule"),
+        [
+            ({}, "give exactly one of: fixed; choices; low and high"),
+            ({"default": 3}, "give exactly one of"),
+            ({"fixed": 1, "choices": (1, 2), "default": 1}, "give exactly one of"),
+            ({"fixed": 0, "low": 0, "high": 1, "default": 0}, "give exactly one of"),
+            ({"choices": (1, 2), "low": 0, "high": 1, "default": 1}, "give exactly one of"),
+            ({"choices": (1, 2)}, r"default must be one of the choices \[1, 2\], but got None"),
+            ({"choices": (1, 2), "default": 3}, r"default must be one of the choices \[1, 2\], but got 3"),
+            ({"choices": (), "default": 3}, "default must be one of the choices"),
+            ({"low": 1, "default": 1}, "low <= high must hold, but got low=1, high=None"),
+            ({"high": 1, "default": 1}, "low <= high must hold, but got low=None, high=1"),
+            ({"low": 2, "high": 1, "default": 1}, "low <= high must hold, but got low=2, high=1"),
+            ({"low": float("nan"), "high": 1.0, "default": 1.0}, "low <= high must hold"),
+            ({"low": 0, "high": 4}, r"default must lie in 0\.\.4, but got None"),
+            ({"low": 0, "high": 4, "default": 5}, r"default must lie in 0\.\.4, but got 5"),
+            ({"low": 0.5, "high": 4.0, "default": 0.4}, r"default must lie in 0\.5\.\.4\.0, but got 0\.4"),
+            ({"low": 0, "high": 4, "default": "two"}, r"default must lie in 0\.\.4, but got 'two'"),
+            ({"low": 0.0, "high": 1.0, "log": True, "default": 1.0}, "a log range needs low > 0 and no step"),
+            ({"low": -1.0, "high": 1.0, "log": True, "default": 1.0}, "a log range needs low > 0"),
+            ({"low": 1, "high": 9, "step": 2, "log": True, "default": 1}, "a log range needs low > 0 and no step"),
+            ({"fixed": 1, "needs": "Rec"}, "needs"),
+            ({"fixed": 1, "min_losses": 0}, "min_losses"),
+            ({"fixed": 1, "min_losses": 4}, "min_losses"),
+            ({"fixed": 1, "ranges": [1]}, "ranges"),
+        ],
+    )
+    def test_rules(self, values: dict[str, Any], rule: str) -> None:
+        with pytest.raises(ValidationError, match=rule) as caught:
+            Parameter(**values)
+        assert caught.value.error_count() == 1
+
+    @settings(deadline=None)
+    @given(bounds=st.lists(st.integers(-100, 100), min_size=3, max_size=3), real=st.booleans())
+    def test_a_default_lies_in_its_range(self, bounds: list[int], real: bool) -> None:
+        low, default, high = (float(value) if real else value for value in bounds)
+        if low <= default <= high:
+            assert Parameter(low=low, high=high, default=default).start == default
+        else:
+            with pytest.raises(ValidationError):
+                Parameter(low=low, high=high, default=default)
+
+    def test_a_range_of_integers_has_integer_bounds(self) -> None:
+        assert Parameter(low=0, high=4, default=2).integral
+        assert not Parameter(low=0.0, high=4.0, default=2.0).integral
+        assert not Parameter(low=0, high=4.5, default=2).integral
+        assert not Parameter(fixed=3).integral
+        assert not Parameter(choices=(1, 2), default=1).integral
+
+    @pytest.mark.parametrize(
+        ("needs", "min_losses", "subsets"),
+        [
+            ([], 1, ["Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen"]),
+            ("Con", 1, ["Con", "ConClu", "ConGen", "ConCluGen"]),
+            (["Con", "Clu"], 1, ["Con", "Clu", "ConClu", "ConGen", "CluGen", "ConCluGen"]),
+            ([], 2, ["ConClu", "ConGen", "CluGen", "ConCluGen"]),
+            ("Gen", 2, ["ConGen", "CluGen", "ConCluGen"]),
+            ("Clu", 3, ["ConCluGen"]),
+        ],
+    )
+    def test_conditions(self, needs: str | list[str], min_losses: int, subsets: list[str]) -> None:
+        """``needs`` means one of them, not all."""
+        parameter = Parameter.model_validate({"fixed": 1, "needs": needs, "min_losses": min_losses})
+        assert [name for name, losses in SUBSETS.items() if parameter.applies(losses)] == subsets
+
+    def test_cannot_be_changed(self) -> None:
+        with pytest.raises(ValidationError, match="frozen"):
+            Parameter(fixed=1).fixed = 2
+
+
+class TestSpace:
+    def test_plain_values_are_fixed(self) -> None:
+        space = _space(batch_size=256, reconstruction_relu=False, kmeans_loss_mode="joint", lr=1e-3)
+        assert all(parameter == Parameter(fixed=parameter.fixed) for parameter in space.parameters.values())
+        assert space.default_configuration(SUBSETS["Con"]) == {
+            "batch_size": 256,
+            "reconstruction_relu": False,
+            "kmeans_loss_mode": "joint",
+            "lr": 1e-3,
+        }
+
+    def test_unknown_names_are_listed_with_the_allowed_ones(self) -> None:
+        with pytest.raises(ValidationError) as caught:
+            _space(learning_rate=1.0, lr=1.0, batchsize=4)
+        message = str(caught.value)
+        assert "unknown hyperparameters batchsize, learning_rate; allowed are batch_size, " in message
+        assert all(name in message for name in HYPERPARAMETERS)
+
+    @pytest.mark.parametrize("missing", ["description", "parameters"])
+    def test_parts_are_required(self, missing: str) -> None:
+        document = {"description": "d", "parameters": {}}
+        del document[missing]
+        with pytest.raises(ValidationError, match=missing):
+            Space.model_validate(document)
+
+    @settings(deadline=None)
+    @given(
+        conditions=st.dictionaries(
+            st.sampled_from(sorted(HYPERPARAMETERS)), st.tuples(st.sets(st.sampled_from(Loss)), st.integers(1, 3))
+        ),
+        subset=st.sampled_from(sorted(SUBSETS)),
+    )
+    def test_a_subset_gets_the_parameters_whose_conditions_it_meets(
+        self, conditions: dict[str, tuple[set[Loss], int]], subset: str
+    ) -> None:
+        space = _space(
+            **{
+                name: {"choices": [1, 2], "default": 2, "needs": sorted(needs), "min_losses": least}
+                for name, (needs, least) in conditions.items()
+            }
+        )
+        losses = SUBSETS[subset]
+        expected = [
+            name
+            for name, (needs, least) in conditions.items()
+            if len(losses) >= least and (not needs or not needs.isdisjoint(losses))
+        ]
+        assert list(space.for_losses(losses)) == expected
+        assert all(parameter is space.parameters[name] for name, parameter in space.for_losses(losses).items())
+        assert space.default_configuration(losses) == dict.fromkeys(expected, 2)
+
+
+class TestProblems:
+    def test_none_where_the_space_fits(self) -> None:
+        assert _problems() == []
+
+    @pytest.mark.parametrize("start", [4, {"choices": [0, 4], "default": 0}, {"low": 0, "high": 4, "default": 0}])
+    def test_clustering_that_begins_after_the_first_rung(self, start: Any) -> None:
+        assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"]) == [
+            "kmeans_start_epoch: up to 4 for CluGen, but trials are first judged after epoch 4 of 10, before "
+            "clustering has begun; lower it below 4 or raise budget.epochs."
+        ]
+        assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"], first_rung=5) == []
+
+    def test_each_clustered_subset_is_named(self) -> None:
+        found = _problems(kmeans_start_epoch={"choices": [0, 9], "default": 0, "min_losses": 2})
+        assert [problem.split(" for ")[1].split(",")[0] for problem in found] == ["ConClu", "CluGen", "ConCluGen"]
+
+    @pytest.mark.parametrize("start", [1, {"choices": [0, 1], "default": 0}])
+    def test_clustering_alone_that_begins_late(self, start: Any) -> None:
+        assert _problems(kmeans_start_epoch=start, subsets=["Clu", "ConClu"]) == [
+            "kmeans_start_epoch: up to 1 for Clu, which has no other loss to train with before it; fix it to 0 there "
+            "(min_losses: 2)."
+        ]
+
+    def test_clustering_alone_from_the_start(self) -> None:
+        assert _problems(kmeans_start_epoch=0) == []
+
+    @pytest.mark.parametrize(("longest", "rows", "fits"), [(19, 1000, True), (20, 1000, False), (19, 999, False)])
+    def test_a_queue_that_never_fills(self, longest: int, rows: int, fits: bool) -> None:
+        """Full batches only: 999 rows are 19 steps of 50. The batch after the queue's last must exist."""
+        found = _problems(kmeans_queue_size={"choices": [0, longest], "default": 0}, rows=rows)
+        steps = rows // 50
+        message = (
+            f"kmeans_queue_size: a queue of {longest} batches never fills in the {steps} steps of an epoch ({rows} "
+            f"rows, batches of 50); lower it below {steps} or use smaller batches."
+        )
+        assert found == ([] if fits else [message])
+
+    def test_the_released_queue_and_batch_hold_where_the_space_names_none(self) -> None:
+        """Two batches beside one of 4,096: a set must have three times as many rows."""
+        space = _space(warmup_epochs=2)
+        for rows, count in ((3 * 4096, 0), (3 * 4096 - 1, 1)):
+            assert len(space.problems(SUBSETS, epochs=10, first_rung=4, rows=rows)) == count
+
+    @pytest.mark.parametrize(("most", "fits"), [(50, True), (51, False)])
+    def test_more_clusters_than_samples_in_a_batch(self, most: int, fits: bool) -> None:
+        found = _problems(num_clusters={"choices": [2, most], "default": 2})
+        message = f"num_clusters: {most} clusters of a batch of 50 samples; lower it to at most 50."
+        assert found == ([] if fits else [message])
+
+    def test_more_clusters_than_in_the_smallest_batch(self) -> None:
+        """Any of the batch sizes may be drawn together with any number of clusters."""
+        batches = {"choices": [12, 50], "default": 50}
+        assert _problems(batch_size=batches) == [
+            "num_clusters: 16 clusters of a batch of 12 samples; lower it to at most 12."
+        ]
+
+    def test_more_clusters_than_rows(self) -> None:
+        """A set smaller than a batch is one batch."""
+        found = _problems(rows=15, kmeans_queue_size=0)
+        assert found == ["num_clusters: 16 clusters of a batch of 15 samples; lower it to at most 15."]
+
+    @pytest.mark.parametrize(("warmup", "fits"), [(9, True), (10, False), (11, False)])
+    def test_a_warmup_that_fills_the_budget(self, warmup: int, fits: bool) -> None:
+        message = (
+            f"warmup_epochs: {warmup} epochs of warm-up in a budget of 10; raise budget.epochs above {warmup} or lower "
+            "warmup_epochs."
+        )
+        assert _problems(warmup_epochs=warmup) == ([] if fits else [message])
+
+    def test_the_released_warmup_holds_where_the_space_names_none(self) -> None:
+        for epochs, count in ((5, 1), (6, 0)):
+            assert len(_space(batch_size=8).problems({}, epochs=epochs, first_rung=1, rows=None)) == count
+
+    def test_clustering_concerns_subsets_with_clu_alone(self) -> None:
+        contradictions = {"kmeans_start_epoch": 9, "kmeans_queue_size": 500, "num_clusters": 5000}
+        assert _problems(subsets=["Con", "Gen", "ConGen"], **contradictions) == []
+        assert len(_problems(subsets=["ConClu"], **contradictions)) == 3
+
+    def test_unknown_rows_raise_no_problem_of_rows(self) -> None:
+        assert _problems(rows=None, kmeans_queue_size=500, num_clusters=5000) == []
+
+    def test_every_problem_is_listed(self) -> None:
+        found = _problems(kmeans_start_epoch=8, kmeans_queue_size=90, num_clusters=128, warmup_epochs=30)
+        assert [problem.partition(":")[0] for problem in found] == [
+            *["kmeans_start_epoch"] * 4,
+            "kmeans_queue_size",
+            "num_clusters",
+            "warmup_epochs",
+        ]
+
+
+def _is_of_type(value: object, hint: Any) -> bool:
+    if allowed := get_args(hint):
+        return value in allowed
+    return type(value) is hint or (hint is float and type(value) is int)
+
+
+class TestPackagedSpaces:
+    def test_names(self) -> None:
+        assert named_spaces() == ["paper", "small"]
+
+    @pytest.mark.parametrize("name", ["paper", "small"])
+    def test_values_are_of_their_hyperparameters_types(self, name: str) -> None:
+        """``1e-4`` without a point is a string in YAML."""
+        hints = get_type_hints(Hyperparameters)
+        for parameter_name, parameter in load_space(name).parameters.items():
+            for value in (parameter.start, *parameter.extremes()):
+                assert _is_of_type(value, hints[parameter_name]), (parameter_name, value)
+
+    @pytest.mark.parametrize("subset", SUBSETS)
+    @pytest.mark.parametrize("name", ["paper", "small"])
+    def test_a_subset_gets_what_its_losses_use(self, name: str, subset: str) -> None:
+        space, losses = load_space(name), SUBSETS[subset]
+        used = set(space.for_losses(losses))
+        groups = {
+            "temperature": Loss.CON in losses,
+            "projection_dim": bool({Loss.CON, Loss.CLU} & set(losses)),
+            "num_clusters": Loss.CLU in losses,
+            "kmeans_queue_size": Loss.CLU in losses,
+            "kmeans_loss_mode": Loss.CLU in losses,
+            "kmeans_start_epoch": Loss.CLU in losses and len(losses) > 1,
+            "reconstruction_dim": Loss.GEN in losses,
+            "reconstruction_relu": Loss.GEN in losses,
+            "weight_con": Loss.CON in losses and len(losses) > 1,
+            "weight_clu": Loss.CLU in losses and len(losses) > 1,
+            "weight_gen": Loss.GEN in losses and len(losses) > 1,
+        }
+        expected = {parameter for parameter in space.parameters if groups.get(parameter, True)}
+        assert used == expected
+        configuration = Hyperparameters(**space.default_configuration(losses))
+        assert all(getattr(configuration, parameter) == space.parameters[parameter].start for parameter in used)
+
+    @pytest.mark.parametrize(
+        ("name", "epochs", "first_rung", "rows"), [("paper", 100, 20, 1_090_000), ("small", 30, 6, 1077)]
+    )
+    def test_fit_what_they_are_made_for(self, name: str, epochs: int, first_rung: int, rows: int) -> None:
+        assert load_space(name).problems(SUBSETS, epochs=epochs, first_rung=first_rung, rows=rows) == []
+
+    def test_paper_has_the_released_ranges(self) -> None:
+        """METHOD section 5."""
+        parameters = load_space("paper").parameters
+        assert {name: p.choices for name, p in parameters.items() if p.choices is not None} == {
+            "representation_dim": (1024, 2048, 4096),
+            "projection_dim": (512, 768, 1024, 1536),
+            "reconstruction_dim": (512, 768, 1024, 1536),
+            "num_clusters": (2, 4, 8, 32, 64, 128),
+            "kmeans_queue_size": (2, 4, 8, 16, 32, 64, 128),
+            "kmeans_loss_mode": ("individual", "joint"),
+        }
+        ranges = {name: (p.low, p.high, p.step, p.log) for name, p in parameters.items() if p.low is not None}
+        assert ranges == {
+            "kmeans_start_epoch": (0, 15, 3, False),
+            "lr": (1e-5, 1e-3, None, True),
+            "weight_decay": (1e-5, 1e-3, None, True),
+            **dict.fromkeys(("weight_con", "weight_clu", "weight_gen"), (1e-4, 1.1, None, True)),
+        }
+        assert {name: p.fixed for name, p in parameters.items() if p.fixed is not None} == {
+            "lift_audio": True,
+            "batch_size": 4096,
+        }
+
+
+class TestLoadSpace:
+    def test_a_file(self, tmp_path: Path) -> None:
+        path = _store(tmp_path, yaml.safe_dump({"description": "mine", "parameters": {"lr": {"fixed": 0.5}}}))
+        assert load_space(path) == Space(description="mine", parameters={"lr": Parameter(fixed=0.5)})
+
+    @pytest.mark.parametrize("name", ["smal", "small.yaml", "nowhere/mine.yaml", "."])
+    def test_neither_name_nor_file(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(SpaceError) as caught:
+            load_space(name)
+        assert caught.value.problems == [f"{name!r} is neither a named space (paper, small) nor a YAML file."]
+
+    @pytest.mark.parametrize("text", ["parameters: {lr: [", "a: b: c", "\t- x"])
+    def test_no_yaml(self, tmp_path: Path, text: str) -> None:
+        path = _store(tmp_path, text)
+        with pytest.raises(SpaceError) as caught:
+            load_space(path)
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{path} is not valid YAML: ")
+
+    def test_yaml_that_would_build_objects_is_not_executed(self, tmp_path: Path) -> None:
+        touched = tmp_path / "touched"
+        path = _store(tmp_path, f"description: !!python/object/apply:os.mkdir ['{touched}']\nparameters: {{}}")
+        with pytest.raises(SpaceError, match="is not valid YAML"):
+            load_space(path)
+        assert not touched.exists()
+
+    @pytest.mark.parametrize("text", ["", "- 1", "just text"])
+    def test_no_mapping(self, tmp_path: Path, text: str) -> None:
+        path = _store(tmp_path, text)
+        with pytest.raises(SpaceError) as caught:
+            load_space(path)
+        (problem,) = caught.value.problems
+        assert problem.startswith(f"{path}: space: ")
+
+    def test_all_problems_at_once(self, tmp_path: Path) -> None:
+        text = """
+            parameters:
+              lr: {low: 1.0, high: 0.1, default: 0.5}
+              batch_size: {choices: [1, 2], default: 3}
+              num_clusters: {fixed: 3, needs: Clus}
+            notes: none
+        """
+        path = _store(tmp_path, text)
+        with pytest.raises(SpaceError) as caught:
+            load_space(path)
+        found = caught.value.problems
+        assert all(problem.startswith(f"{path}: ") for problem in found)
+        assert sorted(problem.split(": ")[1].removeprefix("parameters.") for problem in found) == [
+            "batch_size",
+            "description",
+            "lr",
+            "notes",
+            "num_clusters.needs.0",
+        ]
+        assert str(caught.value) == "\n".join(found)
+
+    def test_unknown_hyperparameters(self, tmp_path: Path) -> None:
+        path = _store(tmp_path, "description: d\nparameters: {lerning_rate: 1.0}")
+        with pytest.raises(SpaceError, match="unknown hyperparameters lerning_rate; allowed are batch_size"):
+            load_space(path)
