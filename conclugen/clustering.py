@@ -30,7 +30,7 @@ def kmeans(
     """Cluster the rows of ``x`` by cosine similarity.
 
     Args:
-        x: (n, d); rows need not be normalised.
+        x: (n, d); rows need not be normalised. A value that is not finite makes the centroids NaN.
         k: number of clusters, at most n.
         seed: chooses the initial centroids among the rows.
         initial: (k, d) centroids to start from instead.
@@ -60,6 +60,8 @@ def _faiss(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
     import faiss
 
     n, d = points.shape
+    if not points.isfinite().all():  # faiss refuses them; a diverged run is to be seen in its loss
+        return points.new_full((k, d), torch.nan)
     clustering = faiss.Kmeans(
         d,
         k,

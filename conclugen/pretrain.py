@@ -101,7 +101,7 @@ class Pretraining:
             group["lr"] = self._h.lr * factor
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", self.epoch))
         order = torch.randperm(len(self._data), generator=generator)
-        steps = min(self.steps_per_epoch, max_steps or self.steps_per_epoch)
+        steps = self.steps_per_epoch if max_steps is None else min(self.steps_per_epoch, max_steps)
         self._modules.train()
         self._queue.clear()
         sums: dict[str, Tensor] = {}
@@ -158,7 +158,10 @@ class Pretraining:
         }
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that the rest of the run depends on, as named tensors (between epochs)."""
+        """Return everything that the rest of the run depends on, as named tensors (between epochs).
+
+        They are the run's own, which its next epoch changes.
+        """
         tensors = {f"modules.{name}": value for name, value in self._modules.state_dict().items()}
         for index, slots in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
@@ -174,7 +177,7 @@ class Pretraining:
             kind, _, rest = name.partition(".")
             if kind == "optimizer":
                 index, _, slot = rest.partition(".")
-                slots.setdefault(int(index), {})[slot] = value
+                slots.setdefault(int(index), {})[slot] = value.clone()
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
 
 

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 import yaml
 
+import torch
+
 from conclugen.importing import import_arrays
+
+torch.set_num_threads(1)  # the tensors are tiny, and a machine that is busy with other tests makes threads wait
 
 CLASSES = ("a", "b", "c")
 
