@@ -10,19 +10,34 @@ A space is one YAML file. Each entry under ``parameters`` is either a plain valu
 
 ``needs`` names losses of which the subset must use at least one, ``min_losses`` the least number of losses in the
 subset: a parameter whose condition fails is left out of that subset's search. Names are the fields of
-:class:`conclugen.hyperparameters.Hyperparameters`; a range is of integers where its bounds are.
+:class:`conclugen.hyperparameters.Hyperparameters`, whose annotations say which values are allowed; a range is of
+integers where its bounds are.
 
 The default configuration of every subset (the ``default`` of each parameter) is its first trial, so a report can say
 what tuning was worth.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_type_hints
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from conclugen.hyperparameters import HYPERPARAMETERS, Hyperparameters
 from conclugen.subsets import Loss
@@ -30,6 +45,28 @@ from conclugen.subsets import Loss
 __all__ = ["Parameter", "Space", "SpaceError", "load_space", "named_spaces"]
 
 Scalar = bool | int | float | str
+
+_ALLOWED: dict[str, TypeAdapter[Any]] = {
+    name: TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
+    for name, hint in get_type_hints(Hyperparameters, include_extras=True).items()
+}
+"""Name -> check of one value of that hyperparameter; strict: neither True nor 2.0 is an integer."""
+
+
+def _scalar(value: object) -> Scalar:
+    if isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"must be a number, a word, true or false, but got {value!r}.")
+
+
+def _number(value: object) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
+        raise ValueError(f"must be a finite number, but got {value!r}.")
+    return value
+
+
+_Scalar = Annotated[Scalar, PlainValidator(_scalar)]  # one message, where pydantic has one for each type of a union
+_Number = Annotated[int | float, PlainValidator(_number)]
 
 
 class SpaceError(ValueError):
@@ -41,41 +78,85 @@ class SpaceError(ValueError):
 
 
 class Parameter(BaseModel):
-    """How one hyperparameter varies: fixed, one of some choices, or in a range."""
+    """How one hyperparameter varies: fixed, one of some choices, or in a range.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Validated with the context ``{"hyperparameter": name}``, its values are also checked against that hyperparameter.
+    """
 
-    fixed: Scalar | None = None
-    choices: tuple[Scalar, ...] | None = None
-    low: int | float | None = None
-    high: int | float | None = None
-    step: int | float | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True, revalidate_instances="always")
+
+    fixed: _Scalar | None = None
+    choices: tuple[_Scalar, ...] | None = None
+    low: _Number | None = None
+    high: _Number | None = None
+    step: _Number | None = None
     log: bool = False
-    default: Scalar | None = None
+    default: _Scalar | None = None
     needs: Annotated[frozenset[Loss], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = (
         frozenset()
     )
     min_losses: Annotated[int, Field(ge=1, le=3)] = 1
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        kinds = [self.fixed is not None, self.choices is not None, self.low is not None or self.high is not None]
-        if sum(kinds) != 1:
-            raise ValueError("give exactly one of: fixed; choices; low and high.")
-        if self.fixed is not None:
-            return self
-        if self.choices is not None:
-            if self.default not in self.choices:
-                raise ValueError(f"default must be one of the choices {list(self.choices)}, but got {self.default!r}.")
-            return self
-        low, high, default = self.low, self.high, self.default
-        if low is None or high is None or not low <= high:
-            raise ValueError(f"low <= high must hold, but got low={low}, high={high}.")
-        if not isinstance(default, int | float) or not low <= default <= high:
-            raise ValueError(f"default must lie in {low}..{high}, but got {default!r}.")
-        if self.log and (low <= 0 or self.step is not None):
-            raise ValueError("a log range needs low > 0 and no step.")
+    def _sound(self, info: ValidationInfo) -> Self:
+        found = list(self._contradictions())
+        if info.context is not None:
+            found += self._refused_values(_ALLOWED[info.context["hyperparameter"]])
+        if found:
+            raise ValueError("\n".join(found))
         return self
+
+    def _contradictions(self) -> Iterator[str]:
+        if (self.fixed is not None) + (self.choices is not None) + (self.low is not None or self.high is not None) != 1:
+            yield "give exactly one of: fixed; choices; low and high."
+        elif self.fixed is not None:
+            yield from self._ignored("default", "step", "log", beside="a fixed value")
+        elif self.choices is not None:
+            if self.default not in self.choices:
+                yield f"default must be one of the choices {list(self.choices)}, but got {self.default!r}."
+            if len(set(self.choices)) < len(self.choices):
+                yield f"choices must differ from each other, but got {list(self.choices)}."
+            yield from self._ignored("step", "log", beside="choices")
+        elif self.low is None or self.high is None or self.low > self.high:
+            yield f"low <= high must hold, but got low={self.low}, high={self.high}."
+        else:
+            yield from self._contradictions_of_range(self.low, self.high)
+
+    def _ignored(self, *keys: str, beside: str) -> Iterator[str]:
+        for key in keys:
+            if key in self.model_fields_set:
+                yield f"{key} says nothing beside {beside}; leave it out."
+
+    def _contradictions_of_range(self, low: float, high: float) -> Iterator[str]:
+        step, default = self.step, self.default
+        if self.log and (low <= 0 or step is not None):
+            yield "a log range needs low > 0 and no step."
+        if step is not None and step <= 0:
+            yield f"step > 0 must hold, but got step={step}."
+        if isinstance(default, bool | str) or default is None or not low <= default <= high:
+            yield f"default must lie in {low}..{high}, but got {default!r}."
+        elif self.integral and (isinstance(default, float) or isinstance(step, float)):
+            yield (
+                f"a range of integers needs an integer default and step, but got default={default}, step={step}; "
+                f"write low and high with a point, such as {low}.0, for a range of real numbers."
+            )
+        elif step is not None and step > 0 and _past_grid(default, low, step):
+            yield f"default must be low plus a multiple of step, but got low={low}, step={step}, default={default}."
+
+    def _refused_values(self, allowed: TypeAdapter[Any]) -> Iterator[str]:
+        values = {
+            "fixed": self.fixed,
+            **{f"choices[{index}]": choice for index, choice in enumerate(self.choices or ())},
+            "low": self.low,
+            "high": self.high,
+            "default": self.default,
+        }
+        for key, value in values.items():
+            try:
+                if value is not None:
+                    allowed.validate_python(value)
+            except ValidationError as error:
+                yield f"{key}={value!r} {error.errors()[0]['msg'].removeprefix('Input ')}."
 
     @property
     def integral(self) -> bool:
@@ -91,11 +172,14 @@ class Parameter(BaseModel):
         return value
 
     def extremes(self) -> tuple[Scalar, ...]:
-        """All values of a fixed or categorical parameter, the two bounds of a range."""
+        """All values of a fixed or categorical parameter, the lowest and the highest of a range."""
         if self.choices is not None:
             return self.choices
         if self.low is not None and self.high is not None:
-            return (self.low, self.high)
+            if self.step is None:
+                return (self.low, self.high)
+            highest = Fraction(str(self.high)) - _past_grid(self.high, self.low, self.step)
+            return (self.low, int(highest) if self.integral else float(highest))
         return (self.start,)
 
     def applies(self, losses: Sequence[Loss]) -> bool:
@@ -103,8 +187,24 @@ class Parameter(BaseModel):
         return len(losses) >= self.min_losses and (not self.needs or bool(self.needs & set(losses)))
 
 
-def _fixed_shorthand(value: object) -> object:
-    return value if isinstance(value, Mapping | Parameter) else {"fixed": value}
+def _past_grid(value: float, low: float, step: float) -> Fraction:
+    """How far ``value`` lies past the last of low, low + step, ...; in decimals as written, where 0.3 % 0.1 is 0."""
+    return (Fraction(str(value)) - Fraction(str(low))) % Fraction(str(step))
+
+
+def _with_names(parameters: object) -> object:
+    """Pair each entry with its name, which pydantic keeps from it."""
+    if not isinstance(parameters, Mapping):
+        return parameters
+    return {name: (name, entry) for name, entry in parameters.items()}
+
+
+def _parameter(named_entry: tuple[str, object]) -> Parameter:
+    name, entry = named_entry
+    if name not in _ALLOWED:
+        raise ValueError(f"is no hyperparameter; allowed are {', '.join(sorted(_ALLOWED))}.")
+    values = entry if isinstance(entry, Mapping | Parameter) else {"fixed": entry}
+    return Parameter.model_validate(values, context={"hyperparameter": name})
 
 
 class Space(BaseModel):
@@ -113,15 +213,7 @@ class Space(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     description: str
-    parameters: Mapping[str, Annotated[Parameter, BeforeValidator(_fixed_shorthand)]]
-
-    @model_validator(mode="after")
-    def _known_names(self) -> Self:
-        if unknown := sorted(set(self.parameters) - set(HYPERPARAMETERS)):
-            raise ValueError(
-                f"unknown hyperparameters {', '.join(unknown)}; allowed are {', '.join(sorted(HYPERPARAMETERS))}."
-            )
-        return self
+    parameters: Annotated[Mapping[str, Annotated[Parameter, PlainValidator(_parameter)]], BeforeValidator(_with_names)]
 
     def for_losses(self, losses: Sequence[Loss]) -> dict[str, Parameter]:
         """The parameters, fixed ones included, that a subset with these losses uses."""
@@ -143,54 +235,54 @@ class Space(BaseModel):
             rows: training samples of the pretraining set, None where unknown.
         """
         found: list[str] = []
-        clustered = {name: losses for name, losses in subsets.items() if Loss.CLU in losses}
-        for name, losses in clustered.items():
-            used = self.for_losses(losses)
-            if "kmeans_start_epoch" in used:
-                latest = max(_integers(used["kmeans_start_epoch"]))
-                if len(losses) == 1 and latest > 0:
-                    found.append(
-                        f"kmeans_start_epoch: up to {latest} for {name}, which has no other loss to train with before "
-                        "it; fix it to 0 there (min_losses: 2)."
-                    )
-                elif latest >= first_rung:
-                    found.append(
-                        f"kmeans_start_epoch: up to {latest} for {name}, but trials are first judged after epoch "
-                        f"{first_rung} of {epochs}, before clustering has begun; lower it below {first_rung} or raise "
-                        "budget.epochs."
-                    )
-        defaults = Hyperparameters()
-        if rows is not None and clustered:
-            smallest_batch = min(_integers(self._parameter("batch_size", defaults.batch_size)))
-            longest_queue = max(_integers(self._parameter("kmeans_queue_size", defaults.kmeans_queue_size)))
-            steps = max(1, rows // smallest_batch)
-            if longest_queue >= steps:
+        for name, losses in subsets.items():
+            if Loss.CLU in losses:
+                found += self._problems_of_clustering(name, losses, epochs, first_rung, rows)
+            if (warmup := max(self._integers("warmup_epochs", losses))) >= epochs:
                 found.append(
-                    f"kmeans_queue_size: a queue of {longest_queue} batches never fills in the {steps} steps of an "
-                    f"epoch ({rows} rows, batches of {smallest_batch}); lower it below {steps} or use smaller batches."
+                    f"warmup_epochs: up to {warmup} epochs of warm-up in a budget of {epochs}; raise budget.epochs "
+                    f"above {warmup} or lower warmup_epochs."
                 )
-            largest_batch = min(rows, smallest_batch)
-            most_clusters = max(_integers(self._parameter("num_clusters", defaults.num_clusters)))
-            if most_clusters > largest_batch:
-                found.append(
-                    f"num_clusters: {most_clusters} clusters of a batch of {largest_batch} samples; lower it to "
-                    f"at most {largest_batch}."
-                )
-        if isinstance(warmup := self._parameter("warmup_epochs", defaults.warmup_epochs).start, int) and (
-            warmup >= epochs
-        ):
-            found.append(
-                f"warmup_epochs: {warmup} epochs of warm-up in a budget of {epochs}; raise budget.epochs above "
-                f"{warmup} or lower warmup_epochs."
+        return list(dict.fromkeys(found))
+
+    def _problems_of_clustering(
+        self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int, rows: int | None
+    ) -> Iterator[str]:
+        latest = max(self._integers("kmeans_start_epoch", losses))
+        if len(losses) == 1 and latest > 0:
+            yield (
+                f"kmeans_start_epoch: up to {latest} for {subset}, which has no other loss to train with before "
+                "it; fix it to 0 there (min_losses: 2)."
             )
-        return found
+        elif latest >= first_rung:
+            yield (
+                f"kmeans_start_epoch: up to {latest} for {subset}, but trials are first judged after epoch "
+                f"{first_rung} of {epochs}, before clustering has begun; lower it below {first_rung} or raise "
+                "budget.epochs."
+            )
+        if rows is None:
+            return
+        # A set smaller than a batch is one batch. Any batch size may meet any queue and any number of clusters.
+        batches = [min(size, rows) for size in self._integers("batch_size", losses)]
+        steps = rows // max(batches)
+        longest_queue = max(self._integers("kmeans_queue_size", losses))
+        if longest_queue >= steps:
+            yield (
+                f"kmeans_queue_size: a queue of {longest_queue} batches never fills in the {steps} steps of an "
+                f"epoch ({rows} rows, batches of {max(batches)}); lower it below {steps} or use smaller batches."
+            )
+        # Until the queue is full, k-means sees one batch.
+        most_clusters = max(self._integers("num_clusters", losses))
+        if most_clusters > min(batches):
+            yield (
+                f"num_clusters: {most_clusters} clusters of a batch of {min(batches)} samples; lower it to "
+                f"at most {min(batches)}."
+            )
 
-    def _parameter(self, name: str, released: Scalar) -> Parameter:
-        return self.parameters.get(name, Parameter(fixed=released))
-
-
-def _integers(parameter: Parameter) -> list[int]:
-    return [int(value) for value in parameter.extremes()]
+    def _integers(self, name: str, losses: Sequence[Loss]) -> list[int]:
+        """The extremes of an integer hyperparameter in a subset with these losses."""
+        parameter = self.for_losses(losses).get(name, Parameter(fixed=HYPERPARAMETERS[name].default))
+        return [int(value) for value in parameter.extremes()]
 
 
 def named_spaces() -> list[str]:
@@ -202,23 +294,36 @@ def _folder() -> Any:
     return resources.files(__package__)
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-4 as a number, as YAML 1.2 has it; PyYAML alone takes it for a word."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 def load_space(name: str) -> Space:
     """Load a named space, or the YAML file at the path ``name``.
 
     Raises:
         SpaceError: no such space or file, or it is not valid.
     """
-    if name in named_spaces():
-        text = (_folder() / f"{name}.yaml").read_text()
-    elif (path := Path(name)).is_file():
-        text = path.read_text()
-    else:
+    named = name in named_spaces()
+    if not named and not os.path.isfile(name):  # Path(name).is_file() raises on a name too long for the file system
         raise SpaceError([f"{name!r} is neither a named space ({', '.join(named_spaces())}) nor a YAML file."])
     try:
-        return Space.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise SpaceError([f"{name} is not valid YAML: {error}"]) from None
+        text = (_folder() / f"{name}.yaml" if named else Path(name)).read_text(encoding="utf-8")
+        document = _Loader(text).get_single_data()
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date such as 2026-02-30
+        raise SpaceError([f"{name} cannot be read as YAML: {error}"]) from None
+    try:
+        return Space.model_validate(document)
     except ValidationError as error:
-        raise SpaceError(
-            [f"{name}: {'.'.join(map(str, e['loc'])) or 'space'}: {e['msg']}" for e in error.errors()]
-        ) from None
+        raise SpaceError([f"{name}: {problem}" for e in error.errors() for problem in _messages(e)]) from None
+
+
+def _messages(details: Mapping[str, Any]) -> list[str]:
+    """One pydantic error as messages ``field: rule``; a parameter lists its problems line by line."""
+    field = ".".join(map(str, details["loc"])) or "space"
+    return [f"{field}: {rule}" for rule in details["msg"].removeprefix("Value error, ").splitlines()]

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
-
 import torch
+import yaml
 
 from conclugen.importing import import_arrays
 
