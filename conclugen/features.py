@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,7 +54,8 @@ _ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
 class Standardisation:
     """Per-feature affine map to zero mean and unit variance: modality -> (d_m,) float32 each.
 
-    A feature that is constant over the training rows has scale 0 and becomes 0.
+    A feature that is constant over the training rows has scale 0 and becomes 0; so does one whose standard deviation
+    is no normal float32, as its reciprocal may be infinite.
     """
 
     mean: Mapping[str, Tensor]
@@ -62,7 +64,8 @@ class Standardisation:
     @classmethod
     def from_moments(cls, mean: Mapping[str, Tensor], std: Mapping[str, Tensor]) -> Self:
         """Build the map from means and standard deviations."""
-        return cls(mean, {name: torch.where(value > 0, 1 / value, 0.0) for name, value in std.items()})
+        tiny = torch.finfo(torch.float32).tiny
+        return cls(mean, {name: torch.where(value >= tiny, 1 / value, 0.0) for name, value in std.items()})
 
     def to(self, device: torch.device) -> "Standardisation":
         """Return the same map on ``device``."""
@@ -89,10 +92,18 @@ class _RunningMoments:
         self.rows = total
 
     def tensors(self) -> tuple[Tensor, Tensor]:
-        std = np.sqrt(self.squares / max(self.rows, 1))
-        # A column of one repeated value leaves rounding noise, which must not be scaled up to unit variance.
+        std = np.sqrt(self.squares / self.rows)
+        # Values that differ by about one float32 ulp differ by the rounding of what computed them, which must not be
+        # scaled up to unit variance.
         std[std <= 1e-7 * np.abs(self.mean)] = 0
         return torch.from_numpy(self.mean).float(), torch.from_numpy(std).float()
+
+
+def _schema(dtype: str, modalities: Sequence[Modality], labels: Labels | None) -> pa.Schema:
+    """The columns of every shard of a set."""
+    label = [(_LABEL, pa.int64())] if labels is not None else []
+    features = [(modality.name, pa.list_(_ARROW_TYPES[dtype], modality.width)) for modality in modalities]
+    return pa.schema([(_SAMPLE_ID, pa.string()), (_AUGMENTATION, pa.int16()), *label, *features])
 
 
 class FeatureWriter:
@@ -105,7 +116,7 @@ class FeatureWriter:
         classes: class names where the set is labelled, else None.
 
     Raises:
-        FeatureSetError: ``folder`` already holds a feature set.
+        FeatureSetError: ``folder`` already holds a feature set; or, when the manifest is due, no row is train.
     """
 
     def __init__(
@@ -123,6 +134,7 @@ class FeatureWriter:
         self._modalities = tuple(modalities)
         self._dtype = dtype
         self._labels = Labels(classes=tuple(classes)) if classes is not None else None
+        self._schema = _schema(dtype, self._modalities, self._labels)
         self._shards: list[Shard] = []
         self._moments = {m.name: _RunningMoments(m.width) for m in self._modalities}
 
@@ -142,22 +154,29 @@ class FeatureWriter:
             features: modality -> (n, d_m).
             labels: (n,) class indices, where the set is labelled.
             augmentation: (n,) version index, 0 for the clean one (the default).
+
+        Raises:
+            ValueError: there is no row, or the arrays do not fit the set; nothing is written.
         """
         n = len(sample_ids)
-        element = _ARROW_TYPES[self._dtype]
-        columns: dict[str, pa.Array] = {
-            _SAMPLE_ID: pa.array(sample_ids, pa.string()),
-            _AUGMENTATION: pa.array(np.zeros(n) if augmentation is None else augmentation, pa.int16()),
+        expected = {modality.name: (n, modality.width) for modality in self._modalities}
+        shapes = {name: array.shape for name, array in features.items()}
+        if n == 0 or shapes != expected:
+            raise ValueError(f"expected features of shapes {expected} with one row at least, got {shapes}.")
+        if (labels is None) != (self._labels is None):
+            raise ValueError("a labelled set needs labels in every shard, an unlabelled one takes none.")
+        if self._labels is not None and labels is not None:
+            classes = len(self._labels.classes)
+            if labels.shape != (n,) or not np.isin(labels, range(classes)).all():
+                raise ValueError(f"expected {n} labels in 0..{classes - 1}, got {labels!r}.")
+        stored = {name: np.ascontiguousarray(array, dtype=self._dtype) for name, array in features.items()}
+        columns = {
+            _SAMPLE_ID: sample_ids,
+            _AUGMENTATION: np.zeros(n) if augmentation is None else augmentation,
+            _LABEL: labels,
+            **{m: pa.FixedSizeListArray.from_arrays(array.reshape(-1), array.shape[1]) for m, array in stored.items()},
         }
-        if self._labels is not None:
-            columns[_LABEL] = pa.array(labels, pa.int64())
-        for modality in self._modalities:
-            stored = np.ascontiguousarray(features[modality.name], dtype=self._dtype)
-            flat = pa.array(stored.reshape(-1), element)
-            columns[modality.name] = pa.FixedSizeListArray.from_arrays(flat, modality.width)
-            if split == "train":
-                self._moments[modality.name].add(stored)
-        batch = pa.record_batch(columns)
+        batch = pa.record_batch({name: columns[name] for name in self._schema.names}, self._schema)
         file = f"{split}-{len(self._shards):05d}.arrow"
         temporary = self._folder / f".{file}.partial"
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
@@ -166,6 +185,9 @@ class FeatureWriter:
             checksum = hashlib.file_digest(written, "sha256").hexdigest()
         temporary.replace(self._folder / file)
         self._shards.append(Shard(file=file, split=split, rows=n, sha256=checksum))
+        if split == "train":
+            for name, array in stored.items():
+                self._moments[name].add(array)
 
     def __enter__(self) -> Self:
         return self
@@ -175,6 +197,8 @@ class FeatureWriter:
     ) -> None:
         if kind is not None:
             return
+        if all(shard.split != "train" for shard in self._shards):
+            raise FeatureSetError(f"{self._folder}: no row is 'train'; the standardisation needs training rows.")
         moments = {name: moments.tensors() for name, moments in self._moments.items()}
         statistics = {f"{name}.mean": mean for name, (mean, _) in moments.items()}
         statistics |= {f"{name}.std": std for name, (_, std) in moments.items()}
@@ -204,39 +228,51 @@ class FeatureSet:
         """Open one split, memory-mapped.
 
         Raises:
-            FeatureSetError: the split was not asked for when the set was opened, or has no rows.
+            FeatureSetError: the split was not asked for when the set was opened, has no rows, or has a shard that
+                cannot be read or is not as the manifest says. Checksums are not compared: that reads every byte.
         """
         if name not in self._splits:
             raise FeatureSetError(f"{self.folder} was opened for {sorted(self._splits)}; {name!r} is out of reach.")
-        files = [self.folder / shard.file for shard in self.manifest.shards if shard.split == name]
-        if not files:
+        shards = [_Shard(self.folder, shard, self.manifest) for shard in self.manifest.shards if shard.split == name]
+        if not shards:
             raise FeatureSetError(f"{self.folder} has no rows in split {name!r}.")
-        return Split([_Shard(file, self.manifest) for file in files])
+        return Split(shards)
 
     @cached_property
     def standardisation(self) -> Standardisation:
-        """Statistics of the set's own training rows."""
-        stored = load_file(self.folder / _STATISTICS_FILE)
-        names = self.manifest.widths
-        return Standardisation.from_moments(
-            {m: stored[f"{m}.mean"] for m in names}, {m: stored[f"{m}.std"] for m in names}
-        )
+        """Statistics of the set's own training rows.
+
+        Raises:
+            FeatureSetError: they are missing or cannot be read.
+        """
+        file = self.folder / _STATISTICS_FILE
+        try:
+            stored = load_file(file)
+            mean, std = ({m: stored[f"{m}.{kind}"] for m in self.manifest.widths} for kind in ("mean", "std"))
+        except (OSError, SafetensorError, KeyError) as error:
+            raise FeatureSetError(f"{file} cannot be read: {error}; make the set again.") from None
+        return Standardisation.from_moments(mean, std)
 
 
 class _Shard:
     """One memory-mapped Arrow file as zero-copy tensors."""
 
-    def __init__(self, file: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, shard: Shard, manifest: Manifest) -> None:
+        file = folder / shard.file
+        expected = _describe(shard.rows, _schema(manifest.dtype, manifest.modalities, manifest.labels))
         try:
             self._batch = pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
-        except (OSError, pa.ArrowException) as error:
-            raise FeatureSetError(f"shard {file} cannot be read: {error}") from None
-        self.features = {
-            modality.name: _as_tensor(self._batch.column(modality.name).values).view(-1, modality.width)
-            for modality in manifest.modalities
-        }
-        self.labels = _as_tensor(self._batch.column(_LABEL)) if manifest.labels is not None else None
-        self.augmentation = _as_tensor(self._batch.column(_AUGMENTATION))
+            if (found := _describe(self._batch.num_rows, self._batch.schema)) != expected:
+                raise ValueError(f"it holds {found}; the manifest says {expected}")
+            self._batch.validate()
+            self.features = {
+                modality.name: _as_tensor(self._batch.column(modality.name).values).view(-1, modality.width)
+                for modality in manifest.modalities
+            }
+            self.labels = _as_tensor(self._batch.column(_LABEL)) if manifest.labels is not None else None
+            self.augmentation = _as_tensor(self._batch.column(_AUGMENTATION))
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise FeatureSetError(f"shard {file} cannot be read: {error}; make the set again.") from None
 
     def __len__(self) -> int:
         return int(self._batch.num_rows)
@@ -245,6 +281,10 @@ class _Shard:
     def sample_ids(self) -> list[str]:
         ids: list[str] = self._batch.column(_SAMPLE_ID).to_pylist()
         return ids
+
+
+def _describe(rows: int, schema: pa.Schema) -> str:
+    return f"{rows} rows of {', '.join(f'{column.name} {column.type}' for column in schema)}"
 
 
 def _as_tensor(array: pa.Array) -> Tensor:
@@ -259,10 +299,10 @@ class Split:
 
     def __init__(self, shards: Sequence[_Shard]) -> None:
         self._shards = shards
-        self._ends = torch.tensor([len(shard) for shard in shards]).cumsum(0)
+        self._bounds = torch.tensor([0, *(len(shard) for shard in shards)]).cumsum(0)
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return int(self._bounds[-1])
 
     @cached_property
     def labels(self) -> Tensor:
@@ -287,16 +327,22 @@ class Split:
         return torch.cat([shard.augmentation for shard in self._shards]).eq(0).nonzero().squeeze(1)
 
     def gather(self, modality: str, rows: Tensor) -> Tensor:
-        """Return the features (b, d_m) of ``rows`` (b,) in their stored dtype."""
+        """Return the features (b, d_m) of ``rows`` (b,), each in 0..n-1, in their stored dtype.
+
+        Raises:
+            IndexError: a row is past the end or, of several shards, before the start. A single shard is indexed as
+                torch does it, negative rows counting from the end: to look for them would slow a small batch.
+        """
         if len(self._shards) == 1:
             return self._shards[0].features[modality][rows]
-        owner = torch.bucketize(rows, self._ends, right=True)
-        starts = torch.cat([torch.zeros(1, dtype=torch.int64), self._ends[:-1]])
+        owner = torch.bucketize(rows, self._bounds, right=True) - 1
         first = self._shards[0].features[modality]
         out = torch.empty(len(rows), first.shape[1], dtype=first.dtype)
         for index in owner.unique().tolist():
+            if not 0 <= index < len(self._shards):
+                raise IndexError(f"rows must be in 0..{len(self) - 1}.")
             mine = owner == index
-            out[mine] = self._shards[index].features[modality][rows[mine] - starts[index]]
+            out[mine] = self._shards[index].features[modality][rows[mine] - self._bounds[index]]
         return out
 
 

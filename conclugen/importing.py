@@ -3,6 +3,9 @@
 All problems of the input are found before anything is written, so that a user corrects them in one go.
 """
 
+import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conclugen.features import FeatureWriter
-from conclugen.manifest import SPLITS, FeatureSetError, Manifest, Modality
+from conclugen.manifest import MODALITY_NAME, SPLITS, FeatureSetError, Manifest, Modality
 
 __all__ = ["import_arrays", "import_npz"]
 
@@ -34,8 +37,9 @@ def import_npz(
         file: the .npz file; object arrays are refused, so nothing in it is executed.
         out: folder for the set; must not hold one yet.
         modalities: modality -> key of its (n, d_m) array, in modality order.
-        labels: key of the (n,) labels: integers, or strings that become class names. Class names for integer labels
-            are read from the key ``class_names`` where the file has it.
+        labels: key of the (n,) labels, integers or strings. Where the file has the key ``class_names``, it gives
+            the classes in their order, and labels are names among them or indices of them; a class may have no row.
+            Without it, the classes are the sorted labels, and integers must not be negative.
         split: key of the (n,) split names (train, val, test; dev and valid mean val); without it all rows are train.
         dtype: stored precision, float16 or float32.
 
@@ -43,23 +47,31 @@ def import_npz(
         FeatureSetError: with every problem of the file, one a line.
     """
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError) as error:
-        raise FeatureSetError(f"{file} cannot be read as an .npz file of plain arrays: {error}") from None
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array, without a key")
+        with archive:
+            arrays = {key: array for key in archive.files if isinstance(array := archive[key], np.ndarray)}
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise FeatureSetError(
+            f"{file} cannot be read as an .npz file of plain arrays: {error}; write it again with numpy.savez."
+        ) from None
     wanted = {**{f"modality {name!r}": key for name, key in modalities.items()}, "--labels": labels, "--split": split}
-    missing = [
+    problems = [
         f"{what}: {file} has no array {key!r}; it has {', '.join(sorted(arrays))}."
         for what, key in wanted.items()
         if key is not None and key not in arrays
     ]
-    if missing:
-        raise FeatureSetError("\n".join(missing))
+    names = arrays.get("class_names") if labels is not None else None
+    if names is not None and (names.ndim != 1 or names.dtype.kind not in "iuU"):
+        problems.append(f"class_names: expected names of shape (classes,), {file} has {names.dtype} {names.shape}.")
+    if problems:
+        raise FeatureSetError("\n".join(problems))
     return import_arrays(
         {name: arrays[key] for name, key in modalities.items()},
         out,
         labels=arrays[labels] if labels is not None else None,
-        class_names=[str(name) for name in arrays["class_names"]] if "class_names" in arrays else None,
+        class_names=[str(name) for name in names] if names is not None else None,
         split=arrays[split] if split is not None else None,
         sources={name: f"{file.name}:{key}" for name, key in modalities.items()},
         dtype=dtype,
@@ -82,20 +94,29 @@ def import_arrays(
         FeatureSetError: with every problem of the arrays, one a line.
     """
     problems: list[str] = []
-    n = len(next(iter(features.values())))
+    if dtype not in ("float16", "float32"):
+        problems.append(f"dtype: expected float16 or float32, got {dtype!r}.")
+        dtype = "float32"  # in which the other problems are looked for
+    if not features:
+        problems.append("modalities: there is none; give one at least.")
+    n = next((len(a) for a in (*features.values(), labels, split) if a is not None and a.ndim and len(a)), 0)
     for name, array in features.items():
-        if array.ndim != 2 or array.dtype.kind not in "fiu":
+        if not re.fullmatch(MODALITY_NAME, name):
             problems.append(
-                f"modality {name!r}: expected numbers of shape (samples, width), got {array.dtype} {array.shape}."
+                f"modality {name!r}: rename it; names start with a letter, hold only letters, digits and underscores "
+                "(A-Z, a-z, 0-9, _), and are not sample_id, augmentation or label."
+            )
+        if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
+            problems.append(
+                f"modality {name!r}: expected numbers of shape (samples, width), neither of them 0, "
+                f"got {array.dtype} {array.shape}."
             )
         elif len(array) != n:
-            problems.append(f"modality {name!r}: has {len(array)} rows, the first modality has {n}.")
+            problems.append(f"modality {name!r}: has {len(array)} rows, another array has {n}.")
         elif bad := int((~np.isfinite(array.astype(dtype))).any(axis=1).sum()):
             problems.append(f"modality {name!r}: {bad} of {n} rows hold NaN or infinite values in {dtype}.")
     splits = _canonical_splits(split, n, problems)
     codes, classes = _encode_labels(labels, class_names, n, problems)
-    if not problems and "train" not in splits:
-        problems.append("split: no row is 'train'; the standardisation needs training rows.")
     if problems:
         raise FeatureSetError("\n".join(problems))
 
@@ -122,11 +143,12 @@ def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.N
     if split.shape != (n,):
         problems.append(f"split: expected {n} names, got shape {split.shape}.")
         return np.full(n, "train")
-    names = np.array([_SPLIT_ALIASES.get(str(value), str(value)) for value in split])
-    unknown = sorted(set(names.tolist()) - set(SPLITS))
-    if unknown:
+    names = [_SPLIT_ALIASES.get(str(value), str(value)) for value in split]
+    if unknown := sorted(set(names) - set(SPLITS)):
         problems.append(f"split: {', '.join(map(repr, unknown))} is none of train, val (dev, valid, validation), test.")
-    return names
+    if "train" not in names:
+        problems.append("split: no row is 'train'; the standardisation needs training rows.")
+    return np.array(names)
 
 
 def _encode_labels(
@@ -134,16 +156,27 @@ def _encode_labels(
 ) -> tuple[npt.NDArray[np.int64] | None, Sequence[str] | None]:
     if labels is None:
         return None, None
+    names = list(class_names or ())
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        problems.append(f"class_names: {', '.join(map(repr, repeated))} is given more than once; name a class once.")
     if labels.shape != (n,):
         problems.append(f"labels: expected {n} values, got shape {labels.shape}.")
         return None, None
-    if labels.dtype.kind in "iu" and class_names is not None:
-        outside = sorted({int(v) for v in labels if not 0 <= v < len(class_names)})
-        if outside:
-            problems.append(f"labels: {outside} are outside 0..{len(class_names) - 1}, the indices of class_names.")
-        return labels.astype(np.int64), class_names
     if labels.dtype.kind not in "iuU":
         problems.append(f"labels: expected integers or strings, got {labels.dtype}.")
         return None, None
-    values, codes = np.unique(labels, return_inverse=True)
-    return codes.astype(np.int64), [str(value) for value in values]
+    unique, codes = np.unique(labels, return_inverse=True)
+    values = unique.tolist()
+    if class_names is None:
+        if negative := [value for value in values if not isinstance(value, str) and value < 0]:
+            problems.append(
+                f"labels: {negative} are negative; drop these rows if they have no label, else give strings."
+            )
+        return codes.astype(np.int64), [str(value) for value in values]
+    allowed: Sequence[object] = names if labels.dtype.kind == "U" else range(len(names))
+    if outside := [value for value in values if value not in allowed]:
+        problems.append(
+            f"labels: {outside} are none of {[*allowed]}, which class_names allows; correct one of the two."
+        )
+        return None, None
+    return np.array([allowed.index(value) for value in values], np.int64)[codes], names

@@ -11,9 +11,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-__all__ = ["MANIFEST_FILE", "SPLITS", "FeatureSetError", "Labels", "Manifest", "Modality", "Shard", "SplitName"]
+__all__ = [
+    "MANIFEST_FILE",
+    "MODALITY_NAME",
+    "SPLITS",
+    "FeatureSetError",
+    "Labels",
+    "Manifest",
+    "Modality",
+    "Shard",
+    "SplitName",
+]
 
 MANIFEST_FILE = "manifest.json"
+MODALITY_NAME = r"^(?!(sample_id|augmentation|label)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
+"""What a modality may be called: it names a column beside the three that every shard may have."""
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
@@ -23,13 +35,13 @@ class FeatureSetError(ValueError):
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
 
 
 class Modality(_Strict):
     """One feature column."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+    name: Annotated[str, Field(pattern=MODALITY_NAME)]
     width: Annotated[int, Field(gt=0)]
     source: str
     """What made the column: a backbone, or the array that it was imported from."""
@@ -68,8 +80,15 @@ class Manifest(_Strict):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the content: equal for equal features, labels and splits, whatever the folder is called."""
-        content = self.model_dump(mode="json", exclude={"created_by"})
+        """Identity of what training sees: modalities, stored precision, classes, and the shards in their order.
+
+        Who wrote the set, from what, and what its files are called do not count. Another division of the same rows
+        into shards does, as the checksums are those of whole shards.
+        """
+        content = self.model_dump(
+            mode="json",
+            exclude={"created_by": True, "modalities": {"__all__": {"source"}}, "shards": {"__all__": {"file"}}},
+        )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def rows(self, split: SplitName) -> int:

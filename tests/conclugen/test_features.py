@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from conclugen.features import FeatureSet, FeatureWriter, Standardisation, StandardisedSplit
 from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Manifest, Modality, SplitName
@@ -87,6 +89,7 @@ def test_what_was_written_is_read(
     data: st.DataObject,
 ) -> None:
     rng = np.random.default_rng(seed)
+    shards = [*shards, ("train", 2)]
     blocks = [_random_rows(rng, split, rows, labelled=labelled, augmented=augmented) for split, rows in shards]
     classes = ["a", "b", "c", "d"] if labelled else None
     features = FeatureSet(_write(tmp_path_factory.mktemp("sets") / "set", blocks, dtype, classes))
@@ -112,9 +115,17 @@ def test_what_was_written_is_read(
 @pytest.mark.parametrize("shards", [1, 3])
 def test_rows_past_the_end_are_refused(tmp_path: Path, shards: int) -> None:
     rng = np.random.default_rng(0)
-    split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "val", 2) for _ in range(shards)])).split("val")
+    split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "train", 2) for _ in range(shards)])).split("train")
     with pytest.raises(IndexError):
         split.gather("video", torch.tensor([0, 2 * shards]))
+
+
+@pytest.mark.parametrize("row", [-1, -2, -6, -7])
+def test_rows_before_the_start_of_several_shards_are_refused(tmp_path: Path, row: int) -> None:
+    rng = np.random.default_rng(0)
+    split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "train", 2) for _ in range(3)])).split("train")
+    with pytest.raises(IndexError, match=r"rows must be in 0\.\.5"):
+        split.gather("video", torch.tensor([0, row]))
 
 
 @pytest.mark.parametrize(("dtype", "bits"), [("float16", np.uint16), ("float32", np.uint32)])
@@ -255,9 +266,19 @@ class TestStandardisation:
         assert standardisation.mean["x"].item() == 1e6
         assert standardisation.scale["x"].item() == 1
 
+    @pytest.mark.parametrize(("spread", "varies"), [(1e-40, False), (1e-38, False), (2e-38, True), (1e38, True)])
+    def test_the_scale_is_finite(self, tmp_path: Path, spread: float, varies: bool) -> None:
+        """1 / 1e-40 is no float32; the smallest normal float32, 1.2e-38, is where a spread begins to count."""
+        folder = _one_column(tmp_path / "set", ("train", [[spread], [-spread]]))
+        features = FeatureSet(folder)
+        data = StandardisedSplit(features.split("train"), features.standardisation, ["x"], _CPU)
+        expected = [1.0, -1.0] if varies else [0.0, 0.0]
+        assert data.batch(torch.arange(2))["x"][:, 0].tolist() == pytest.approx(expected, rel=1e-5)
+
     def test_another_set_is_read_with_given_statistics(self, tmp_path: Path) -> None:
         """A downstream set is standardised as the pretraining set was."""
-        split = FeatureSet(_one_column(tmp_path / "set", ("val", [[1.0, 2.0]]))).split("val")
+        folder = _one_column(tmp_path / "set", ("train", [[7.0, 8.0]]), ("val", [[1.0, 2.0]]))
+        split = FeatureSet(folder).split("val")
         given = Standardisation.from_moments({"x": torch.tensor([3.0, 4.0])}, {"x": torch.tensor([2.0, 0.5])})
         assert StandardisedSplit(split, given, ["x"], _CPU).batch(torch.tensor([0]))["x"].tolist() == [[-1.0, -4.0]]
 
@@ -302,6 +323,47 @@ class TestWriter:
         assert {file.name for file in folder.iterdir()} == shards | {MANIFEST_FILE, "statistics.safetensors"}
         assert len(shards) == 4
 
+    @pytest.mark.parametrize(
+        ("classes", "changes", "expected"),
+        [
+            (None, {"features": {"x": np.zeros((2, 4))}}, "features of shapes"),
+            (None, {"features": {"x": np.zeros((1, 3))}}, "features of shapes"),
+            (None, {"features": {"x": np.zeros(6)}}, "features of shapes"),
+            (None, {"features": {}}, "features of shapes"),
+            (None, {"features": {"x": np.zeros((2, 3)), "y": np.zeros((2, 3))}}, "features of shapes"),
+            (None, {"sample_ids": [], "features": {"x": np.zeros((0, 3))}}, "one row at least"),
+            (None, {"labels": np.array([0, 0])}, "an unlabelled one takes none"),
+            (None, {"augmentation": np.array([0])}, "length"),
+            (["a", "b"], {}, "a labelled set needs labels"),
+            (["a", "b"], {"labels": np.array([0])}, r"2 labels in 0\.\.1"),
+            (["a", "b"], {"labels": np.array([0, 2])}, r"2 labels in 0\.\.1"),
+            (["a", "b"], {"labels": np.array([-1, 0])}, r"2 labels in 0\.\.1"),
+        ],
+    )
+    def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
+        self, tmp_path: Path, classes: list[str] | None, changes: dict[str, Any], expected: str
+    ) -> None:
+        """A caller that goes on gets the set, and the statistics, without them."""
+        rows = {"sample_ids": ["p", "q"], "features": {"x": np.full((2, 3), 1e6)}, **changes}
+        good = np.array([[1.0, 2, 3], [3, 4, 5]])
+        with FeatureWriter(tmp_path, _modalities({"x": 3}), classes=classes) as writer:
+            with pytest.raises(ValueError, match=expected):
+                writer.write("train", **rows)
+            assert not list(tmp_path.iterdir())
+            writer.write("train", ["r", "s"], {"x": good}, None if classes is None else np.array([0, 1]))
+        features = FeatureSet(tmp_path)
+        assert features.split("train").gather("x", torch.arange(2)).tolist() == good.tolist()
+        assert features.standardisation.mean["x"].tolist() == [2, 3, 4]
+
+    @pytest.mark.parametrize("shards", [[], ["val"], ["val", "test"]])
+    def test_a_set_without_training_rows_is_refused(self, tmp_path: Path, shards: list[SplitName]) -> None:
+        writer = FeatureWriter(tmp_path, _modalities({"x": 1}))
+        for split in shards:
+            writer.write(split, ["p"], {"x": np.ones((1, 1))})
+        with pytest.raises(FeatureSetError, match=rf"{tmp_path}: no row is 'train'"), writer:
+            pass
+        assert not (tmp_path / MANIFEST_FILE).exists()
+
     def test_same_content_same_bytes(self, tmp_path: Path) -> None:
         """Checksums name the content, so no time or path may get into a shard."""
         shards: list[tuple[SplitName, list[list[float]]]] = [("train", [[1.0, 2.0]]), ("val", [[3.0, 4.0]])]
@@ -327,3 +389,50 @@ class TestDamage:
         (folder / "val-00002.arrow").unlink()
         with pytest.raises(FeatureSetError, match=r"val-00002\.arrow cannot be read"):
             FeatureSet(folder).split("val")
+
+    @pytest.mark.parametrize(
+        ("shard", "found"),
+        [
+            (
+                _Rows("train", ["p"], {"x": np.ones((1, 2))}),
+                "holds 1 rows of sample_id string, augmentation int16, x f",
+            ),
+            (_Rows("train", ["p", "q"], {"x": np.ones((2, 3))}), r"x fixed_size_list<item: float>\[3\]; the manifest"),
+            (_Rows("train", ["p", "q"], {"y": np.ones((2, 2))}), r"y fixed_size_list<item: float>\[2\]; the manifest"),
+        ],
+        ids=["rows", "width", "name"],
+    )
+    def test_the_shard_of_another_set(self, tmp_path: Path, shard: _Rows, found: str) -> None:
+        folder = _one_column(tmp_path / "set", ("train", [[1, 2], [3, 4]]))
+        file = "train-00000.arrow"
+        (_write(tmp_path / "other", [shard]) / file).replace(folder / file)
+        with pytest.raises(FeatureSetError, match=rf"shard {folder / file} cannot be read: .*{found}"):
+            FeatureSet(folder).split("train")
+
+    @pytest.mark.parametrize(("dtype", "classes"), [("float16", None), ("float32", ["a"])])
+    def test_a_shard_of_another_precision_or_with_labels(
+        self, tmp_path: Path, dtype: str, classes: list[str] | None
+    ) -> None:
+        rows = _Rows("train", ["p"], {"x": np.ones((1, 2))}, None if classes is None else np.array([0]))
+        folder, file = _one_column(tmp_path / "set", ("train", [[1, 2]])), "train-00000.arrow"
+        (_write(tmp_path / "other", [rows], dtype, classes) / file).replace(folder / file)
+        with pytest.raises(FeatureSetError, match="the manifest says 1 rows"):
+            FeatureSet(folder).split("train")
+
+    def test_a_shard_without_rows(self, folder: Path) -> None:
+        """A whole Arrow file of no record batch."""
+        with pa.ipc.new_file(str(folder / "val-00002.arrow"), pa.schema([])):
+            pass
+        with pytest.raises(FeatureSetError, match=r"val-00002\.arrow cannot be read"):
+            FeatureSet(folder).split("val")
+
+    @pytest.mark.parametrize("content", [None, b"", b"no statistics", "of another set"])
+    def test_statistics(self, folder: Path, content: bytes | str | None) -> None:
+        file = folder / "statistics.safetensors"
+        file.unlink()
+        if isinstance(content, bytes):
+            file.write_bytes(content)
+        elif content is not None:
+            save_file({"x.mean": torch.zeros(1), "x.std": torch.zeros(1)}, file)
+        with pytest.raises(FeatureSetError, match=rf"{file} cannot be read: .*; make the set again"):
+            _ = FeatureSet(folder).standardisation

@@ -1,3 +1,5 @@
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +50,20 @@ class TestRules:
         [
             (
                 _with("text", np.ones(6)),
-                "modality 'text': expected numbers of shape (samples, width), got float64 (6,)",
+                "modality 'text': expected numbers of shape (samples, width), neither of them 0, got float64 (6,)",
             ),
             (_with("video", np.ones((6, 2, 2))), "modality 'video': expected numbers of shape"),
             (_with("text", np.full((6, 3), "a")), "modality 'text': expected numbers of shape"),
             (_with("text", np.ones((6, 3), bool)), "got bool (6, 3)"),
             (_with("text", np.ones((6, 3), complex)), "got complex128 (6, 3)"),
-            (_with("text", np.ones((5, 3))), "modality 'text': has 5 rows, the first modality has 6"),
+            (_with("text", np.ones((5, 3))), "modality 'text': has 5 rows, another array has 6"),
+            (_with("video", np.array(1.0)), "modality 'video': expected numbers of shape"),
+            (_with("video", np.ones((0, 4))), "modality 'video': expected numbers of shape"),
+            (_with("text", np.ones((6, 0))), "modality 'text': expected numbers of shape"),
+            (_with("2d-frames", np.ones((6, 2))), "modality '2d-frames': rename it; names start with a letter"),
+            (_with("text\n", np.ones((6, 2))), "modality 'text\\n': rename it"),
+            (_with("label", np.ones((6, 2))), "modality 'label': rename it"),
+            ({}, "modalities: there is none"),
             (
                 _with("text", _spoilt(np.nan, [1])),
                 "modality 'text': 1 of 6 rows hold NaN or infinite values in float32",
@@ -85,17 +94,31 @@ class TestRules:
         [
             ({"split": np.array(["train"] * 5)}, "split: expected 6 names, got shape (5,)"),
             ({"split": np.array([["train"]] * 6)}, "split: expected 6 names, got shape (6, 1)"),
+            ({"split": np.array("train")}, "split: expected 6 names, got shape ()"),
             ({"split": np.array(["train"] * 4 + ["tset", "dve"])}, "split: 'dve', 'tset' is none of train, val"),
             ({"split": np.array(["val", "test"] * 3)}, "split: no row is 'train'"),
             ({"labels": np.zeros(5, int)}, "labels: expected 6 values, got shape (5,)"),
+            ({"labels": np.array(0)}, "labels: expected 6 values, got shape ()"),
             ({"labels": np.zeros((6, 2), int)}, "labels: expected 6 values, got shape (6, 2)"),
             ({"labels": np.zeros(6)}, "labels: expected integers or strings, got float64"),
             ({"labels": np.zeros(6), "class_names": ["a"]}, "labels: expected integers or strings, got float64"),
             ({"labels": np.zeros(6, bool)}, "labels: expected integers or strings, got bool"),
             (
                 {"labels": np.array([0, 1, 2, -1, 9, 9]), "class_names": ["a", "b"]},
-                "labels: [-1, 2, 9] are outside 0..1, the indices of class_names",
+                "labels: [-1, 2, 9] are none of [0, 1], which class_names allows",
             ),
+            (
+                {"labels": np.array(["a", "b", "c"] * 2), "class_names": ["b", "d"]},
+                "labels: ['a', 'c'] are none of ['b', 'd'], which class_names allows",
+            ),
+            ({"labels": np.zeros(6, int), "class_names": []}, "labels: [0] are none of [], which class_names allows"),
+            ({"labels": np.array([0, 1, -1, -2, 1, 0])}, "labels: [-2, -1] are negative; drop these rows"),
+            (
+                {"labels": np.array([0, 1] * 3), "class_names": ["b", "a", "b"]},
+                "class_names: 'b' is given more than once",
+            ),
+            ({"dtype": "float64"}, "dtype: expected float16 or float32, got 'float64'"),
+            ({"dtype": "no such"}, "dtype: expected float16 or float32, got 'no such'"),
         ],
     )
     def test_splits_and_labels(self, tmp_path: Path, options: dict[str, Any], expected: str) -> None:
@@ -108,21 +131,34 @@ class TestRules:
             "audio": np.ones((4, 2)),
             "text": _spoilt(np.nan, [2]),
             "good": np.ones((6, 1)),
+            "2d-frames": np.ones((6, 1)),
+            "none": np.array(1.0),
         }
         found = _problems(
             tmp_path / "set",
             features,
             labels=np.array([0, 1, 2, 3, 4, 5]),
-            class_names=["a", "b"],
-            split=np.array(["train", "trian"] * 3),
+            class_names=["a", "b", "b"],
+            split=np.array(["val", "trian"] * 3),
+            dtype="float8",
         )
         assert [problem.partition(":")[0] for problem in found] == [
+            "dtype",
             "modality 'video'",
             "modality 'audio'",
             "modality 'text'",
+            "modality '2d-frames'",
+            "modality 'none'",
             "split",
+            "split",
+            "class_names",
             "labels",
         ]
+
+    def test_arrays_without_rows(self, tmp_path: Path) -> None:
+        nothing = {"split": np.array([], str), "labels": np.array([], int)}
+        found = _problems(tmp_path / "set", {"video": np.ones((0, 4))}, **nothing)
+        assert [problem.partition(":")[0] for problem in found] == ["modality 'video'", "split"]
 
     def test_an_existing_set_is_left_alone(self, tmp_path: Path) -> None:
         manifest = _import(tmp_path / "set")
@@ -162,11 +198,12 @@ class TestLabels:
         ("labels", "class_names", "codes", "classes"),
         [
             (["joy", "anger", "joy", "fear"], None, [2, 0, 2, 1], ["anger", "fear", "joy"]),
+            (["joy", "anger", "joy", "joy"], ["joy", "fear", "anger"], [0, 2, 0, 0], ["joy", "fear", "anger"]),
             ([7, 3, 7, 10], None, [1, 0, 1, 2], ["3", "7", "10"]),
             ([1, 0, 1, 3], ["joy", "anger", "fear", "calm"], [1, 0, 1, 3], ["joy", "anger", "fear", "calm"]),
             ([0, 0, 0, 0], ["only"], [0, 0, 0, 0], ["only"]),
         ],
-        ids=["strings", "integers", "integers with names", "one class"],
+        ids=["strings", "strings with names", "integers", "integers with names", "one class"],
     )
     def test_codes_and_classes(
         self, tmp_path: Path, labels: list[Any], class_names: list[str] | None, codes: list[int], classes: list[str]
@@ -206,19 +243,19 @@ def test_what_was_imported_is_read(
 ) -> None:
     """Each split in input order, sample ids being input rows, however many shards it takes."""
     rng = np.random.default_rng(seed)
-    names = np.array([*splits, "train"])
+    names, classes = np.array([*splits, "train"]), ["y", "z", "x"]
     rng.shuffle(names)
     n, out = len(names), tmp_path_factory.mktemp("sets") / "set"
     features = {name: rng.uniform(0, 100, size=(n, width)).astype(source) for name, width in (("b", 3), ("a", 2))}
     codes = rng.integers(0, 3, n)
-    labels = None if kind is None else codes if kind == "integers" else np.array(["x", "y", "z"])[codes]
+    labels = None if kind is None else codes if kind == "integers" else np.array(classes)[codes]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importing, "_SHARD_BYTES", rows_per_shard * 5 * np.dtype(dtype).itemsize)
         manifest = _import(
             out,
             features,
             labels=labels,
-            class_names=None if kind is None else ["x", "y", "z"],
+            class_names=None if kind is None else classes,
             split=names,
             dtype=dtype,
         )
@@ -238,8 +275,8 @@ def test_what_was_imported_is_read(
             assert np.array_equal(read.gather(name, torch.arange(len(mine))).numpy(), x[mine].astype(dtype))
         if labels is not None:
             assert manifest.labels is not None
-            classes = np.array(manifest.labels.classes)
-            assert classes[read.labels.numpy()].tolist() == np.array(["x", "y", "z"])[codes[mine]].tolist()
+            assert list(manifest.labels.classes) == classes
+            assert read.labels.tolist() == codes[mine].tolist()
 
 
 class TestNpz:
@@ -291,7 +328,55 @@ class TestNpz:
         assert len(str(caught.value).splitlines()) == 2
         assert not (tmp_path / "set").exists()
 
-    @pytest.mark.parametrize("content", [None, b"no archive"])
+    @pytest.mark.parametrize(
+        "names", [np.array("sad"), np.array([["sad", "glad"]]), np.array([0.5, 1.5])], ids=["0-d", "2-d", "numbers"]
+    )
+    def test_class_names_must_be_a_list_of_names(self, tmp_path: Path, names: np.ndarray) -> None:
+        file = tmp_path / "arrays.npz"
+        np.savez(file, frames=np.ones((2, 2)), y=np.array([0, 1]), class_names=names)
+        with pytest.raises(FeatureSetError) as caught:
+            import_npz(file, tmp_path / "set", {"video": "frame"}, labels="y")
+        missing, shape = str(caught.value).splitlines()
+        assert missing.startswith(f"modality 'video': {file} has no array 'frame'")
+        assert shape == f"class_names: expected names of shape (classes,), {file} has {names.dtype} {names.shape}."
+        assert import_npz(file, tmp_path / "set", {"video": "frames"}).labels is None
+
+    @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+    @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+    def test_a_damaged_archive(self, tmp_path: Path, save: Callable[..., None], damage: str) -> None:
+        """Wherever it is damaged, it is refused or read as it was."""
+        file = tmp_path / "arrays.npz"
+        save(file, frames=np.arange(12.0).reshape(6, 2))
+        whole = file.read_bytes()
+        for position in range(0, len(whole), 7):
+            rest = b"" if damage == "truncated" else b"\xff" + whole[position + 1 :]
+            file.write_bytes(whole[:position] + rest)
+            out = tmp_path / str(position)
+            try:
+                import_npz(file, out, {"video": "frames"})
+            except FeatureSetError as error:
+                assert str(file) in str(error)  # noqa: PT017
+                assert not out.exists()
+            else:
+                assert FeatureSet(out).split("train").gather("video", torch.arange(6)).flatten().tolist() == [
+                    *range(12)
+                ]
+
+    def test_a_single_array(self, tmp_path: Path) -> None:
+        np.save(tmp_path / "frames.npy", np.ones((6, 2)))
+        with pytest.raises(
+            FeatureSetError, match=r"frames\.npy cannot be read .* it holds a single array, without a key"
+        ):
+            import_npz(tmp_path / "frames.npy", tmp_path / "set", {"video": "frames"})
+
+    def test_members_that_are_no_arrays(self, tmp_path: Path, file: Path) -> None:
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr("notes", "read me")
+        with pytest.raises(FeatureSetError, match="has no array 'notes'; it has class_names, frames, part, words, y"):
+            import_npz(file, tmp_path / "set", {"video": "notes"})
+        assert import_npz(file, tmp_path / "set", {"video": "frames"}).widths == {"video": 2}
+
+    @pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x03\x04"])
     def test_no_archive(self, tmp_path: Path, content: bytes | None) -> None:
         file = tmp_path / "arrays.npz"
         if content is not None:

@@ -133,6 +133,8 @@ class TestUnreadable:
             ({"labels": {"classes": ["a"], "weights": [1]}}, "labels.weights"),
             ({"modalities": [{"name": "video", "width": 7, "source": "s", "rate": 16}]}, "modalities.0.rate"),
             ({"modalities": [{"name": "2d", "width": 7, "source": "s"}]}, "modalities.0.name"),
+            ({"modalities": [{"name": "label", "width": 7, "source": "s"}]}, "modalities.0.name"),
+            ({"modalities": [{"name": "video\n", "width": 7, "source": "s"}]}, "modalities.0.name"),
             ({"modalities": [{"name": "video", "width": 0, "source": "s"}]}, "modalities.0.width"),
             ({"shards": [{"file": "f", "split": "dev", "rows": 1, "sha256": ""}]}, "shards.0.split"),
             ({"shards": [{"file": "f", "split": "val", "rows": 0, "sha256": ""}]}, "shards.0.rows"),
@@ -173,6 +175,7 @@ class TestFingerprint:
             {"modalities": _modality(0, name="face")},
             {"modalities": _modality(1, width=5)},
             {"shards": _MANIFEST.shards[:2]},
+            {"shards": _MANIFEST.shards[::-1]},
             {"shards": _shard(0, sha256="d" * 64)},
             {"shards": _shard(1, split="val")},
             {"shards": _shard(2, rows=3)},
@@ -181,8 +184,16 @@ class TestFingerprint:
     def test_changes_with_the_content(self, changes: dict[str, Any]) -> None:
         assert _MANIFEST.model_copy(update=changes).fingerprint != _MANIFEST.fingerprint
 
-    def test_does_not_change_with_who_wrote_it_or_where(self, tmp_path: Path) -> None:
-        other = _MANIFEST.model_copy(update={"created_by": "conclugen 9.9"})
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"created_by": "conclugen 9.9"},
+            {"modalities": _modality(0, source="another array")},
+            {"shards": _shard(2, file="another.arrow")},
+        ],
+    )
+    def test_does_not_change_with_who_wrote_it_or_where(self, tmp_path: Path, changes: dict[str, Any]) -> None:
+        other = _MANIFEST.model_copy(update=changes)
         for name, manifest in (("here", _MANIFEST), ("there", other)):
             (tmp_path / name).mkdir()
             manifest.write(tmp_path / name)
