@@ -60,8 +60,8 @@ def trainer_per_trial(root: Path, jobs: list[Job]) -> float:
 
     def loop(settings: dict[str, Any]) -> None:
         torch.set_num_threads(settings["threads"])
-        runner = TrialRunner(load_config(SweepFolder(root).config), torch.device("cpu"))
-        report = runner.run(settings["job"], root / f"{settings['job'].key}.checkpoint", lambda _: True)
+        runner = TrialRunner(load_config(SweepFolder(root).config), SweepFolder(root), torch.device("cpu"))
+        report = runner.run(settings["job"], lambda _: True)
         assert report is not None  # noqa: S101  # it is told to go on every time
         Path(settings["result"]).write_text(str(report.seconds["total"]))
 

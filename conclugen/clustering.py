@@ -33,7 +33,7 @@ def kmeans(
         x: (n, d); rows need not be normalised. A value that is not finite makes the centroids NaN.
         k: number of clusters, at most n.
         seed: chooses the initial centroids among the rows.
-        initial: (k, d) centroids to start from instead.
+        initial: (k, d) centroids to start from instead; rows need not be normalised.
         iterations: Lloyd iterations.
         backend: ``auto`` picks faiss for CPU tensors where it is installed, else torch.
 
@@ -46,6 +46,8 @@ def kmeans(
     if not 1 <= k <= len(x):
         raise ValueError(f"k-means needs 1 <= k <= n, but got k={k} and n={len(x)}.")
     points = functional.normalize(x.detach().float(), dim=1)
+    if initial is not None:
+        initial = functional.normalize(initial.detach().float(), dim=1)
     if backend == "auto":
         backend = "faiss" if x.device.type == "cpu" and importlib.util.find_spec("faiss") else "torch"
     centroids = (
@@ -77,16 +79,17 @@ def _faiss(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
 
 
 def _torch(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations: int) -> Tensor:
-    n, d = points.shape
+    n, clusters = len(points), torch.arange(k, device=points.device)
     if initial is None:
-        generator = torch.Generator().manual_seed(seed)
-        centroids = points[torch.randperm(n, generator=generator)[:k].to(points.device)]
+        generator = torch.Generator(points.device).manual_seed(seed)
+        centroids = points[torch.randperm(n, generator=generator, device=points.device)[:k]]
     else:
-        centroids = functional.normalize(initial.float(), dim=1)
+        centroids = initial
     for _ in range(iterations):
         similarity, labels = (points @ centroids.T).max(dim=1)
-        sums = torch.zeros(k, d, device=points.device).index_add_(0, labels, points)
-        counts = torch.zeros(k, device=points.device).index_add_(0, labels, torch.ones_like(similarity))
+        # A product with the indicator (n, k), not index_add_, whose order of summation on a GPU is anyone's guess.
+        member = (labels[:, None] == clusters).float()
+        sums, counts = member.T @ points, member.sum(dim=0)
         # Empty clusters take the points that fit their own cluster worst: at most k of them, without asking how many.
         outliers = points[similarity.topk(k, largest=False).indices]
         lost = (counts == 0) | (sums.norm(dim=1) < 1e-6)
@@ -98,19 +101,23 @@ class ClusterQueue:
     """The last ``size`` batches of mean cluster logits (b, K) that k-means sees beside the current batch.
 
     Emptied at each epoch's start and used only once full (METHOD section 3).
+
+    Args:
+        size: past batches; 0 for none.
+        thinning: of a past batch every n-th row is kept; the current one is seen whole.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, thinning: int = 1) -> None:
         self._batches: deque[Tensor] = deque(maxlen=size)
-        self._size = size
+        self._size, self._thinning = size, thinning
 
     def clear(self) -> None:
         """Forget all batches."""
         self._batches.clear()
 
     def extend(self, batch: Tensor) -> Tensor:
-        """Return [queue ; batch] if the queue is full, else ``batch``; then remember ``batch``."""
+        """Return [queue ; batch] if the queue is full, else ``batch``; then remember its kept rows."""
         full = self._size > 0 and len(self._batches) == self._size
         seen = torch.cat([*self._batches, batch]) if full else batch
-        self._batches.append(batch)
+        self._batches.append(batch[:: self._thinning])
         return seen

@@ -17,6 +17,7 @@ Shapes: n rows of a split, b rows of a batch, d_m width of modality m.
 import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,7 +102,10 @@ class _RunningMoments:
 
 def _schema(dtype: str, modalities: Sequence[Modality], labels: Labels | None) -> pa.Schema:
     """The columns of every shard of a set."""
-    label = [(_LABEL, pa.int64())] if labels is not None else []
+    label = []
+    if labels is not None:
+        several = labels.kind == "multilabel"
+        label = [(_LABEL, pa.list_(pa.int8(), len(labels.classes)) if several else pa.int64())]
     features = [(modality.name, pa.list_(_ARROW_TYPES[dtype], modality.width)) for modality in modalities]
     return pa.schema([(_SAMPLE_ID, pa.string()), (_AUGMENTATION, pa.int16()), *label, *features])
 
@@ -113,7 +117,7 @@ class FeatureWriter:
         folder: where the set goes; created, and refused if it already holds a set.
         modalities: the feature columns in modality order.
         dtype: how features are stored.
-        classes: class names where the set is labelled, else None.
+        labels: classes where the set is labelled, else None.
 
     Raises:
         FeatureSetError: ``folder`` already holds a feature set; or, when the manifest is due, no row is train.
@@ -125,7 +129,7 @@ class FeatureWriter:
         modalities: Sequence[Modality],
         *,
         dtype: str = "float32",
-        classes: Sequence[str] | None = None,
+        labels: Labels | None = None,
     ) -> None:
         if (folder / MANIFEST_FILE).exists():
             raise FeatureSetError(f"{folder} already holds a feature set; choose another folder or remove it first.")
@@ -133,7 +137,7 @@ class FeatureWriter:
         self._folder = folder
         self._modalities = tuple(modalities)
         self._dtype = dtype
-        self._labels = Labels(classes=tuple(classes)) if classes is not None else None
+        self._labels = labels
         self._schema = _schema(dtype, self._modalities, self._labels)
         self._shards: list[Shard] = []
         self._moments = {m.name: _RunningMoments(m.width) for m in self._modalities}
@@ -149,10 +153,10 @@ class FeatureWriter:
         """Write one shard.
 
         Args:
-            split: the split that all rows belong to.
+            split: the split or fold that all rows belong to; a set has either.
             sample_ids: n identifiers; augmented versions of a sample share theirs.
             features: modality -> (n, d_m).
-            labels: (n,) class indices, where the set is labelled.
+            labels: where the set is labelled: (n,) class indices, or (n, classes) of 0 and 1 for several labels.
             augmentation: (n,) version index, 0 for the clean one (the default).
 
         Raises:
@@ -167,8 +171,12 @@ class FeatureWriter:
             raise ValueError("a labelled set needs labels in every shard, an unlabelled one takes none.")
         if self._labels is not None and labels is not None:
             classes = len(self._labels.classes)
-            if labels.shape != (n,) or not np.isin(labels, range(classes)).all():
-                raise ValueError(f"expected {n} labels in 0..{classes - 1}, got {labels!r}.")
+            several = self._labels.kind == "multilabel"
+            shape, allowed = ((n, classes), 2) if several else ((n,), classes)
+            if labels.shape != shape or not np.isin(labels, range(allowed)).all():
+                raise ValueError(f"expected labels of shape {shape} in 0..{allowed - 1}, got {labels!r}.")
+            if several:
+                labels = pa.FixedSizeListArray.from_arrays(labels.astype(np.int8).reshape(-1), classes)
         stored = {name: np.ascontiguousarray(array, dtype=self._dtype) for name, array in features.items()}
         columns = {
             _SAMPLE_ID: sample_ids,
@@ -185,7 +193,7 @@ class FeatureWriter:
             checksum = hashlib.file_digest(written, "sha256").hexdigest()
         temporary.replace(self._folder / file)
         self._shards.append(Shard(file=file, split=split, rows=n, sha256=checksum))
-        if split == "train":
+        if split not in ("val", "test"):
             for name, array in stored.items():
                 self._moments[name].add(array)
 
@@ -197,7 +205,7 @@ class FeatureWriter:
     ) -> None:
         if kind is not None:
             return
-        if all(shard.split != "train" for shard in self._shards):
+        if all(shard.split in ("val", "test") for shard in self._shards):
             raise FeatureSetError(f"{self._folder}: no row is 'train'; the standardisation needs training rows.")
         moments = {name: moments.tensors() for name, moments in self._moments.items()}
         statistics = {f"{name}.mean": mean for name, (mean, _) in moments.items()}
@@ -224,19 +232,21 @@ class FeatureSet:
         self.manifest = Manifest.read(folder)
         self._splits = frozenset(splits)
 
-    def split(self, name: SplitName) -> "Split":
-        """Open one split, memory-mapped.
+    def split(self, *names: SplitName) -> "Split":
+        """Open one split, or some folds as one, memory-mapped.
 
         Raises:
-            FeatureSetError: the split was not asked for when the set was opened, has no rows, or has a shard that
+            FeatureSetError: a split was not asked for when the set was opened, has no rows, or has a shard that
                 cannot be read or is not as the manifest says. Checksums are not compared: that reads every byte.
         """
-        if name not in self._splits:
-            raise FeatureSetError(f"{self.folder} was opened for {sorted(self._splits)}; {name!r} is out of reach.")
-        shards = [_Shard(self.folder, shard, self.manifest) for shard in self.manifest.shards if shard.split == name]
-        if not shards:
-            raise FeatureSetError(f"{self.folder} has no rows in split {name!r}.")
-        return Split(shards)
+        for name in names:
+            if name not in self._splits:
+                raise FeatureSetError(f"{self.folder} was opened for {sorted(self._splits)}; {name!r} is out of reach.")
+            if self.manifest.rows(name) == 0:
+                raise FeatureSetError(f"{self.folder} has no rows in split {name!r}.")
+        return Split(
+            [_Shard(self.folder, shard, self.manifest) for shard in self.manifest.shards if shard.split in names]
+        )
 
     @cached_property
     def standardisation(self) -> Standardisation:
@@ -269,7 +279,11 @@ class _Shard:
                 modality.name: _as_tensor(self._batch.column(modality.name).values).view(-1, modality.width)
                 for modality in manifest.modalities
             }
-            self.labels = _as_tensor(self._batch.column(_LABEL)) if manifest.labels is not None else None
+            self.labels: Tensor | None = None
+            if manifest.labels is not None:
+                column = self._batch.column(_LABEL)
+                several = manifest.labels.kind == "multilabel"
+                self.labels = _as_tensor(column.values).view(len(column), -1) if several else _as_tensor(column)
             self.augmentation = _as_tensor(self._batch.column(_AUGMENTATION))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise FeatureSetError(f"shard {file} cannot be read: {error}; make the set again.") from None
@@ -306,7 +320,7 @@ class Split:
 
     @cached_property
     def labels(self) -> Tensor:
-        """(n,) int64 class indices.
+        """(n,) int64 class indices, or (n, classes) int8 of 0 and 1 where samples have several labels.
 
         Raises:
             FeatureSetError: the set is not labelled.
@@ -323,8 +337,20 @@ class Split:
 
     @cached_property
     def clean_rows(self) -> Tensor:
-        """Indices of the rows that are no augmented version."""
+        """Indices (s,) of the rows that are no augmented version: one for each of s samples."""
         return torch.cat([shard.augmentation for shard in self._shards]).eq(0).nonzero().squeeze(1)
+
+    @cached_property
+    def versions(self) -> Tensor:
+        """Rows (s, v) of each sample's versions, the clean one first; a sample with fewer than v repeats its own."""
+        if len(self.clean_rows) == len(self):
+            return self.clean_rows[:, None]
+        rows_of: dict[str, list[int]] = {self.sample_ids[row]: [row] for row in self.clean_rows.tolist()}
+        for row, sample in enumerate(self.sample_ids):
+            if row != rows_of[sample][0]:
+                rows_of[sample].append(row)
+        most = max(map(len, rows_of.values()))
+        return torch.tensor([(rows * most)[:most] for rows in rows_of.values()])
 
     def gather(self, modality: str, rows: Tensor) -> Tensor:
         """Return the features (b, d_m) of ``rows`` (b,), each in 0..n-1, in their stored dtype.
@@ -366,6 +392,12 @@ class StandardisedSplit:
 
     def __len__(self) -> int:
         return len(self.split)
+
+    def only(self, modalities: Sequence[str]) -> "StandardisedSplit":
+        """Return the same rows with fewer modalities; nothing is copied."""
+        fewer = copy(self)
+        fewer._modalities = tuple(modalities)
+        return fewer
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""

@@ -17,7 +17,8 @@ __all__ = ["HYPERPARAMETERS", "Hyperparameters"]
 class Hyperparameters:
     """Hyperparameters of one pretraining run (METHOD: paper section 3 and the released code's ranges).
 
-    Defaults reproduce the released code where it has the option; a loss that a run does not use ignores its fields.
+    Defaults reproduce the released code where it has the option, but for k-means, whose warm start fits the points at
+    least as well in less time (benchmarks/kmeans.py). A loss that a run does not use ignores its fields.
     """
 
     representation_dim: Annotated[int, Field(ge=1)] = 1024
@@ -36,12 +37,20 @@ class Hyperparameters:
     """Clu: first epoch (0-based) with the clustering loss."""
     kmeans_queue_size: Annotated[int, Field(ge=0)] = 2
     """Clu: past batches that k-means sees beside the current one; 0 for none."""
+    kmeans_queue_thinning: Annotated[int, Field(ge=1)] = 1
+    """Clu: of past batches every n-th sample is kept; 1 keeps all."""
+    kmeans_warm_start: bool = True
+    """Clu: each step's k-means starts from the last step's centroids; false, from random points, is the paper's."""
+    kmeans_iterations: Annotated[int, Field(ge=1)] = 10
+    """Clu: Lloyd iterations per step at most; the paper's is 100, from random points."""
     kmeans_loss_mode: Literal["individual", "joint"] = "individual"
     """Clu: one cross-entropy per modality, or one on the modalities' mean."""
     reconstruction_dim: Annotated[int, Field(ge=1)] = 512
     """D, Gen: hidden width of the reconstruction heads."""
     reconstruction_relu: bool = True
     """Gen: end the reconstruction heads in a ReLU; wrong for standardised, signed features."""
+    view_noise: Annotated[float, Field(ge=0)] = 0.1
+    """SimCLR: standard deviation of the Gaussian noise on the standardised features of each view."""
     weight_con: Annotated[float, Field(ge=0)] = 1.0
     weight_clu: Annotated[float, Field(ge=0)] = 1.0
     weight_gen: Annotated[float, Field(ge=0)] = 1.0
@@ -53,7 +62,13 @@ class Hyperparameters:
     """AdamW's learning rate after warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     warmup_epochs: Annotated[int, Field(ge=0)] = 5
-    """Epochs of linear warm-up from a tenth of ``lr``; cosine decay to 0 follows over the rest of the budget."""
+    """Epochs of linear warm-up from a tenth of ``lr``; cosine decay to 0 follows."""
+    restart_epochs: Annotated[int, Field(ge=0)] = 0
+    """Epochs of each cosine cycle; 0 for a single one over the rest of the budget."""
+    restart_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor from one cycle's peak learning rate to the next's."""
+    early_stop_epochs: Annotated[int, Field(ge=0)] = 0
+    """Stop after so many epochs without a lower total loss, counted while all losses are active; 0 for never."""
 
 
 HYPERPARAMETERS = {field.name: field for field in fields(Hyperparameters)}

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from conclugen.features import FeatureWriter
-from conclugen.manifest import MODALITY_NAME, SPLITS, FeatureSetError, Manifest, Modality
+from conclugen.manifest import MODALITY_NAME, SPLITS, FeatureSetError, Labels, Manifest, Modality
 
 __all__ = ["import_arrays", "import_npz"]
 
 _SHARD_BYTES = 256 * 2**20
+_LEAST_FOLDS = 3
 _SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
 Array = npt.NDArray[np.generic]
 
@@ -29,6 +30,7 @@ def import_npz(
     *,
     labels: str | None = None,
     split: str | None = None,
+    folds: str | None = None,
     dtype: str = "float32",
 ) -> Manifest:
     """Turn arrays of one .npz file into a feature set.
@@ -39,8 +41,10 @@ def import_npz(
         modalities: modality -> key of its (n, d_m) array, in modality order.
         labels: key of the (n,) labels, integers or strings. Where the file has the key ``class_names``, it gives
             the classes in their order, and labels are names among them or indices of them; a class may have no row.
-            Without it, the classes are the sorted labels, and integers must not be negative.
+            Without it, the classes are the sorted labels, and integers must not be negative. An array (n, classes) of
+            0 and 1 says which of ``class_names`` each sample has.
         split: key of the (n,) split names (train, val, test; dev and valid mean val); without it all rows are train.
+        folds: key of the (n,) fold numbers of a set that is cross-validated, instead of ``split``.
         dtype: stored precision, float16 or float32.
 
     Raises:
@@ -56,7 +60,12 @@ def import_npz(
         raise FeatureSetError(
             f"{file} cannot be read as an .npz file of plain arrays: {error}; write it again with numpy.savez."
         ) from None
-    wanted = {**{f"modality {name!r}": key for name, key in modalities.items()}, "--labels": labels, "--split": split}
+    wanted = {
+        **{f"modality {name!r}": key for name, key in modalities.items()},
+        "--labels": labels,
+        "--split": split,
+        "--folds": folds,
+    }
     problems = [
         f"{what}: {file} has no array {key!r}; it has {', '.join(sorted(arrays))}."
         for what, key in wanted.items()
@@ -73,6 +82,7 @@ def import_npz(
         labels=arrays[labels] if labels is not None else None,
         class_names=[str(name) for name in names] if names is not None else None,
         split=arrays[split] if split is not None else None,
+        folds=arrays[folds] if folds is not None else None,
         sources={name: f"{file.name}:{key}" for name, key in modalities.items()},
         dtype=dtype,
     )
@@ -85,6 +95,7 @@ def import_arrays(
     labels: Array | None,
     class_names: Sequence[str] | None,
     split: Array | None,
+    folds: Array | None = None,
     sources: Mapping[str, str],
     dtype: str = "float32",
 ) -> Manifest:
@@ -99,7 +110,7 @@ def import_arrays(
         dtype = "float32"  # in which the other problems are looked for
     if not features:
         problems.append("modalities: there is none; give one at least.")
-    n = next((len(a) for a in (*features.values(), labels, split) if a is not None and a.ndim and len(a)), 0)
+    n = next((len(a) for a in (*features.values(), labels, split, folds) if a is not None and a.ndim and len(a)), 0)
     for name, array in features.items():
         if not re.fullmatch(MODALITY_NAME, name):
             problems.append(
@@ -115,7 +126,9 @@ def import_arrays(
             problems.append(f"modality {name!r}: has {len(array)} rows, another array has {n}.")
         elif bad := int((~np.isfinite(array.astype(dtype))).any(axis=1).sum()):
             problems.append(f"modality {name!r}: {bad} of {n} rows hold NaN or infinite values in {dtype}.")
-    splits = _canonical_splits(split, n, problems)
+    splits = _canonical_splits(split, n, problems) if folds is None else _fold_names(folds, n, problems)
+    if folds is not None and split is not None:
+        problems.append("folds: a set has splits or folds; give one of the two.")
     codes, classes = _encode_labels(labels, class_names, n, problems)
     if problems:
         raise FeatureSetError("\n".join(problems))
@@ -123,8 +136,11 @@ def import_arrays(
     columns = [Modality(name=m, width=a.shape[1], source=sources[m]) for m, a in features.items()]
     row_bytes = np.dtype(dtype).itemsize * sum(column.width for column in columns)
     rows_per_shard = max(1, _SHARD_BYTES // row_bytes)
-    with FeatureWriter(out, columns, dtype=dtype, classes=classes) as writer:
-        for name in SPLITS:
+    meaning = None
+    if codes is not None and classes is not None:
+        meaning = Labels(kind="multiclass" if codes.ndim == 1 else "multilabel", classes=tuple(classes))
+    with FeatureWriter(out, columns, dtype=dtype, labels=meaning) as writer:
+        for name in sorted(set(splits.tolist()), key=lambda name: (SPLITS.index(name) if name in SPLITS else 0, name)):
             members = np.flatnonzero(splits == name)
             for start in range(0, len(members), rows_per_shard):
                 rows = members[start : start + rows_per_shard]
@@ -151,6 +167,15 @@ def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.N
     return np.array(names)
 
 
+def _fold_names(folds: Array, n: int, problems: list[str]) -> npt.NDArray[np.str_]:
+    if folds.shape != (n,) or folds.dtype.kind not in "iu" or not np.isin(folds, range(1000)).all():
+        problems.append(f"folds: expected {n} integers in 0..999, got {folds.dtype} {folds.shape}.")
+        return np.full(n, "train")
+    if (found := len(np.unique(folds))) < _LEAST_FOLDS:
+        problems.append(f"folds: {found} are too few; train, val and test take {_LEAST_FOLDS} at least.")
+    return np.array([f"fold-{fold:03d}" for fold in folds.tolist()])
+
+
 def _encode_labels(
     labels: Array | None, class_names: Sequence[str] | None, n: int, problems: list[str]
 ) -> tuple[npt.NDArray[np.int64] | None, Sequence[str] | None]:
@@ -159,6 +184,13 @@ def _encode_labels(
     names = list(class_names or ())
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"class_names: {', '.join(map(repr, repeated))} is given more than once; name a class once.")
+    if labels.ndim == 2:
+        if labels.shape != (n, len(names)) or labels.dtype.kind not in "biu" or not np.isin(labels, (0, 1)).all():
+            problems.append(
+                f"labels: several labels per sample are 0 or 1 in an array of shape ({n}, classes), with as many "
+                f"class_names; got {labels.dtype} {labels.shape} and {len(names)} names."
+            )
+        return labels.astype(np.int64), names
     if labels.shape != (n,):
         problems.append(f"labels: expected {n} values, got shape {labels.shape}.")
         return None, None

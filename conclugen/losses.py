@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["clustering_loss", "contrastive_loss", "reconstruction_loss"]
+__all__ = ["clustering_loss", "contrastive_loss", "nt_xent_loss", "reconstruction_loss"]
 
 
 def contrastive_loss(projections: Mapping[str, Tensor], margin: float = 0.001, temperature: float = 1.0) -> Tensor:
@@ -75,3 +75,20 @@ def clustering_loss(
 def reconstruction_loss(reconstructions: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> Tensor:
     """Sum over modalities of the mean squared error (over all entries) between (b, d_m) tensors."""
     return torch.stack([functional.mse_loss(r, features[name]) for name, r in reconstructions.items()]).sum()
+
+
+def nt_xent_loss(first: Tensor, second: Tensor, temperature: float = 1.0) -> Tensor:
+    """SimCLR's normalised temperature-scaled cross-entropy over two views (Chen et al. 2020, eq. 1).
+
+    Each view's positive is the sample's other view; the other 2b - 2 views are its negatives, of either kind.
+
+    Args:
+        first: (b, P) projections of one view; rows need not be normalised.
+        second: (b, P) of the other.
+        temperature: similarities are divided by it.
+    """
+    views = functional.normalize(torch.cat([first, second]), dim=1)  # [2b, P]
+    b = len(first)
+    itself = torch.eye(2 * b, dtype=torch.bool, device=views.device)
+    logits = (views @ views.T / temperature).masked_fill(itself, -torch.inf)  # [2b, 2b]
+    return functional.cross_entropy(logits, torch.arange(2 * b, device=views.device).roll(b))

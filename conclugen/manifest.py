@@ -26,7 +26,7 @@ __all__ = [
 MANIFEST_FILE = "manifest.json"
 MODALITY_NAME = r"^(?!(sample_id|augmentation|label)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
 """What a modality may be called: it names a column beside the three that every shard may have."""
-SplitName = Literal["train", "val", "test"]
+SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 
 
@@ -48,14 +48,14 @@ class Modality(_Strict):
 
 
 class Labels(_Strict):
-    """The label column's meaning: integer i stands for ``classes[i]``."""
+    """The label column's meaning: the integer i, or a 1 at place i of several labels, stands for ``classes[i]``."""
 
-    kind: Literal["multiclass"] = "multiclass"
+    kind: Literal["multiclass", "multilabel"] = "multiclass"
     classes: tuple[str, ...]
 
 
 class Shard(_Strict):
-    """One Arrow IPC file; all its rows belong to one split."""
+    """One Arrow IPC file; all its rows belong to one split, or to one fold of a set that is cross-validated."""
 
     file: str
     split: SplitName
@@ -90,6 +90,16 @@ class Manifest(_Strict):
             exclude={"created_by": True, "modalities": {"__all__": {"source"}}, "shards": {"__all__": {"file"}}},
         )
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def folds(self) -> tuple[SplitName, ...]:
+        """Names of the set's folds, in order; empty for a set with splits."""
+        return tuple(sorted({shard.split for shard in self.shards} - set(SPLITS)))
+
+    @property
+    def training(self) -> tuple[SplitName, ...]:
+        """What unsupervised training may use: the split ``train``, or all folds."""
+        return self.folds or SPLITS[:1]
 
     def rows(self, split: SplitName) -> int:
         """Number of rows in ``split``, augmented versions included."""

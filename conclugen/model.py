@@ -1,108 +1,137 @@
-"""The heads: the only parts that are trained (METHOD section 2).
+# mypy: untyped-calls-exclude=transformers
+"""The trained heads as a Hugging Face model: raw features in, representations out.
 
-Legend: b batch, d_m feature width of modality m, R representation, P projection, K clusters, D reconstruction width.
+What pretraining trains works on standardised features; whoever loads a shared model has raw ones. So the model carries
+the standardisation of its training rows as buffers, and nobody can forget it or take another set's. The alternative, a
+preprocessor beside the model, would be a second thing to load and to mix up.
+
+Loads transformers, which is slow; what trains imports :mod:`conclugen.heads` instead.
+
+Legend: b batch, d_m feature width of modality m, R representation.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any
 
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
 
-from conclugen.hyperparameters import Hyperparameters
-from conclugen.subsets import Loss
+from conclugen.heads import GatedEmbeddingUnit, RepresentationHeads
 
-__all__ = ["ConCluGenHead", "GatedEmbeddingUnit", "PretrainingHeads"]
-
-
-class GatedEmbeddingUnit(nn.Module):
-    """Gated embedding unit: three linear layers, the middle one gating the first (Miech et al. 2018, eq. 3-5)."""
-
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__()
-        self.input = nn.Linear(in_features, out_features)
-        self.gate = nn.Linear(out_features, out_features)
-        self.output = nn.Linear(out_features, out_features)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map features (b, in_features) to non-negative representations (b, out_features)."""
-        u = torch.relu(self.input(x))  # [b, R]
-        g = u * torch.sigmoid(self.gate(u))  # [b, R]
-        return torch.relu(self.output(g))  # [b, R]
+__all__ = ["ConCluGenConfig", "ConCluGenHead", "GatedEmbeddingUnit"]
 
 
-class ConCluGenHead(nn.Module):
-    """One representation head per modality.
+@strict
+class ConCluGenConfig(PretrainedConfig):
+    """Shape and provenance of a :class:`ConCluGenHead`; every argument is a keyword.
 
     Args:
-        widths: modality -> d_m, in modality order.
+        modalities: names, in modality order. Two lists rather than a mapping, because transformers sorts the keys of
+            the file that it writes.
+        widths: d_m of each.
         representation_dim: R.
-        lift_audio: the released code's exception for the modality ``audio``: its gated unit works at width d_audio
-            and a linear layer without activation lifts it to R.
+        lift_audio: see :class:`conclugen.heads.RepresentationHeads`.
+        subset: the losses that the head was trained with, where known.
+        hyperparameters: of the pretraining run, where known; plain values under their names.
+        seed: of the pretraining run, where known.
+        features_fingerprint: identity of the feature set that it was trained on, where known.
+
+    Raises:
+        ValueError: modalities and widths do not fit together.
     """
 
-    def __init__(self, widths: Mapping[str, int], representation_dim: int, *, lift_audio: bool = False) -> None:
+    model_type = "conclugen"
+
+    modalities: list[str] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    representation_dim: int = 1024
+    lift_audio: bool = False
+    subset: str | None = None
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    features_fingerprint: str | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        names, widths = self.modalities, self.widths
+        if len(names) != len(widths) or len(set(names)) < len(names) or min([*widths, self.representation_dim]) < 1:
+            raise ValueError(
+                f"expected different modalities with one positive width each and a positive representation_dim, got "
+                f"modalities {names}, widths {widths}, representation_dim {self.representation_dim}."
+            )
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
+
+
+class _Standardise(nn.Module):
+    """Per-feature affine map; the identity until a state is loaded.
+
+    Computes in float32 and in the order of :class:`conclugen.features.StandardisedSplit`, so that both agree to the
+    last bit.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict(
-            {
-                name: nn.Sequential(GatedEmbeddingUnit(width, width), nn.Linear(width, representation_dim))
-                if lift_audio and name == "audio"
-                else GatedEmbeddingUnit(width, representation_dim)
-                for name, width in widths.items()
-            }
-        )
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (b, d_m) of any precision to standardised float32 ones (b, d_m)."""
+        return (x.float() - self.mean.float()) * self.scale.float()
+
+
+class ConCluGenHead(PreTrainedModel):
+    """One representation head per modality, behind the standardisation of its features.
+
+    ``from_pretrained`` and ``save_pretrained`` are those of transformers; weights lie in safetensors files.
+    """
+
+    config_class = ConCluGenConfig
+    main_input_name = "features"
+    _keep_in_fp32_modules_strict = ["standardisation"]  # noqa: RUF012  # as transformers declares it; also where weights are loaded in half precision
+
+    def __init__(self, config: ConCluGenConfig) -> None:
+        super().__init__(config)
+        self._widths = dict(zip(config.modalities, config.widths, strict=True))
+        self.standardisation = nn.ModuleDict({name: _Standardise(width) for name, width in self._widths.items()})
+        self.heads = RepresentationHeads(self._widths, config.representation_dim, lift_audio=config.lift_audio).heads
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Initialise as :mod:`conclugen.heads` does; transformers guards what it has loaded."""
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+        elif isinstance(module, _Standardise):
+            nn.init.zeros_(module.mean)
+            nn.init.ones_(module.scale)
 
     def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map modality -> (b, d_m) to modality -> (b, R)."""
-        return {name: self.heads[name](x) for name, x in features.items()}
+        """Map raw features to representations.
 
+        Args:
+            features: modality -> (b, d_m), as the backbone gave them, of all modalities or of some.
 
-class PretrainingHeads(nn.Module):
-    """The heads that only pretraining needs; builds those that the given losses use and no others."""
+        Returns:
+            modality -> (b, R) for the modalities given, in modality order.
 
-    def __init__(self, widths: Mapping[str, int], losses: Collection[Loss], hyperparameters: Hyperparameters) -> None:
-        super().__init__()
-        h = hyperparameters
-        self.projection: nn.Sequential | None = None
-        self.cluster: nn.Linear | None = None
-        self.reconstruction: nn.ModuleDict | None = None
-        if Loss.CON in losses or Loss.CLU in losses:
-            narrow = max(1, h.representation_dim // 8)
-            self.projection = nn.Sequential(
-                nn.Linear(h.representation_dim, narrow),
-                nn.BatchNorm1d(narrow),
-                nn.ReLU(),
-                nn.Linear(narrow, h.projection_dim),
-                nn.ReLU(),
-            )
-        if Loss.CLU in losses:
-            self.cluster = nn.Linear(h.projection_dim, h.num_clusters, bias=False)
-        if Loss.GEN in losses:
-            self.reconstruction = nn.ModuleDict(
-                {
-                    name: nn.Sequential(
-                        nn.Linear(h.representation_dim, h.reconstruction_dim),
-                        nn.ReLU(),
-                        nn.Linear(h.reconstruction_dim, width),
-                        nn.ReLU() if h.reconstruction_relu else nn.Identity(),
-                    )
-                    for name, width in widths.items()
-                }
-            )
-
-    def project(self, representations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map modality -> (b, R) to unnormalised projections (b, P), batch statistics taken per modality."""
-        if self.projection is None:
-            raise ValueError("these losses have no projection head.")
-        return {name: self.projection(z) for name, z in representations.items()}
-
-    def cluster_logits(self, projections: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map modality -> unnormalised (b, P) to cluster logits (b, K)."""
-        if self.cluster is None:
-            raise ValueError("these losses have no cluster head.")
-        return {name: self.cluster(p) for name, p in projections.items()}
-
-    def reconstruct(self, representations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map modality -> (b, R) to reconstructed features (b, d_m)."""
-        if self.reconstruction is None:
-            raise ValueError("these losses have no reconstruction heads.")
-        return {name: self.reconstruction[name](z) for name, z in representations.items()}
+        Raises:
+            ValueError: a modality is unknown or does not have its width; the message lists every such modality.
+        """
+        problems = [
+            f"modality {name!r}: expected shape (batch, {self._widths[name]}), got {tuple(x.shape)}."
+            if name in self._widths
+            else f"modality {name!r}: unknown; this model has {', '.join(self._widths)}."
+            for name, x in features.items()
+            if name not in self._widths or x.ndim != 2 or x.shape[1] != self._widths[name]
+        ]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return {
+            name: head(self.standardisation[name](features[name]).to(self.dtype))
+            for name, head in self.heads.items()
+            if name in features
+        }

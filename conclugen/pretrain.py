@@ -4,7 +4,10 @@ One object holds one run. It advances epoch by epoch, and its whole state goes o
 cut anywhere continues exactly: data order, dropout and k-means seeds are functions of (seed, epoch, step), and what
 else lives across steps is in the state.
 
-Legend: b batch, d_m width of modality m, K clusters.
+In a process group of N workers, joined before the object is made, each runs the same object on its share of every
+batch, and all hold the same state.
+
+Legend: B batch, b = B/N rows of this worker, d_m width of modality m, P projection width, K clusters.
 """
 
 import math
@@ -14,10 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from conclugen.clustering import ClusterQueue, kmeans
+from conclugen.distributed import average, average_gradients, broadcast, gather, rank_and_size
 from conclugen.features import StandardisedSplit
+from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.model import ConCluGenHead, PretrainingHeads
+from conclugen.probe import fuse
 from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
@@ -32,11 +37,11 @@ class DivergedError(ArithmeticError):
     """The loss is NaN or infinite."""
 
 
-def build_head(widths: Mapping[str, int], hyperparameters: Hyperparameters, seed: int) -> ConCluGenHead:
+def build_head(widths: Mapping[str, int], hyperparameters: Hyperparameters, seed: int) -> RepresentationHeads:
     """Return the randomly initialised head that a run with this seed starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "head"))
-        return ConCluGenHead(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
+        return RepresentationHeads(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
 
 
 class Pretraining:
@@ -49,6 +54,9 @@ class Pretraining:
         hyperparameters: see there.
         epochs: full length of the run; the learning-rate schedule ends with it.
         seed: identity of the run; every random choice follows from it.
+
+    Raises:
+        ValueError: the workers cannot share a batch equally.
     """
 
     def __init__(
@@ -68,12 +76,22 @@ class Pretraining:
             self._heads = PretrainingHeads(widths, losses, hyperparameters).to(data.device)
         self._data, self._losses, self._h = data, tuple(losses), hyperparameters
         self._epochs, self._seed = epochs, seed
-        self._batch_size = min(hyperparameters.batch_size, len(data))
+        self._batch_size = min(hyperparameters.batch_size, self.samples)
+        rank, workers = rank_and_size()
+        if self._batch_size % workers:
+            raise ValueError(
+                f"a batch must divide among the workers, but got {self._batch_size} rows for {workers}; choose a "
+                f"batch_size that is a multiple of {workers} and at most the {self.samples} training samples."
+            )
+        share = self._batch_size // workers
+        self._own = slice(rank * share, (rank + 1) * share)  # this worker's rows of a batch
         self._modules = nn.ModuleDict({"head": self.head, "heads": self._heads})
         self._optimizer = torch.optim.AdamW(
             self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay, fused=True
         )
-        self._queue = ClusterQueue(hyperparameters.kmeans_queue_size)
+        self._queue = ClusterQueue(hyperparameters.kmeans_queue_size, hyperparameters.kmeans_queue_thinning)
+        self._centroids: Tensor | None = None  # (K, K), where the next k-means starts
+        self._best_total, self._epochs_since_best = math.inf, 0
         self._weights = {
             Loss.CON: hyperparameters.weight_con,
             Loss.CLU: hyperparameters.weight_clu,
@@ -81,12 +99,24 @@ class Pretraining:
         }
 
     @property
+    def samples(self) -> int:
+        """Number of samples in an epoch; ``_batch`` is asked for indices below it."""
+        return len(self._data)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of an epoch: a short last batch would have other batch statistics and is left out."""
-        return len(self._data) // self._batch_size
+        return self.samples // self._batch_size
+
+    @property
+    def finished(self) -> bool:
+        """True once the budget is spent, or the total has not improved for ``early_stop_epochs``."""
+        return self.epoch >= self._epochs or 0 < self._h.early_stop_epochs <= self._epochs_since_best
 
     def run_epoch(self, max_steps: int | None = None) -> dict[str, float]:
         """Train for one epoch and return the mean of each active loss (unweighted) and of their ``total``.
+
+        The means are those of whole batches, the same on every worker.
 
         Args:
             max_steps: end the epoch after so many steps, for measuring what a step costs.
@@ -95,26 +125,47 @@ class Pretraining:
             DivergedError: the total became NaN or infinite.
         """
         factor = learning_rate_factor(
-            self.epoch, warmup=self._h.warmup_epochs, period=max(1, self._epochs - self._h.warmup_epochs)
+            self.epoch,
+            warmup=self._h.warmup_epochs,
+            period=self._h.restart_epochs or max(1, self._epochs - self._h.warmup_epochs),
+            decay=self._h.restart_decay,
         )
         for group in self._optimizer.param_groups:
             group["lr"] = self._h.lr * factor
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", self.epoch))
-        order = torch.randperm(len(self._data), generator=generator)
+        order = torch.randperm(self.samples, generator=generator)
         steps = self.steps_per_epoch if max_steps is None else min(self.steps_per_epoch, max_steps)
         self._modules.train()
         self._queue.clear()
         sums: dict[str, Tensor] = {}
         for step in range(steps):
-            rows = order[step * self._batch_size : (step + 1) * self._batch_size]
-            losses = self._step(self._data.batch(rows), derive_seed(self._seed, "step", self.epoch, step))
+            rows = order[step * self._batch_size : (step + 1) * self._batch_size][self._own]  # [b]
+            seed = derive_seed(self._seed, "step", self.epoch, step)
+            losses = self._step(self._batch(rows, seed), seed)
             for name, value in losses.items():
                 sums[name] = sums[name] + value if name in sums else value
-        means = {name: float(value) / steps for name, value in sums.items()}
+        means = {name: float(average(value)) / steps for name, value in sums.items()}
         if not all(map(math.isfinite, means.values())):
             raise DivergedError(f"loss is not finite in epoch {self.epoch}: {means}")
         self.epoch += 1
+        self._note_total(means)
         return means
+
+    def _note_total(self, means: Mapping[str, float]) -> None:
+        """Count for the early stop.
+
+        Only while every loss is active: before clustering sets in, the total is of other losses, and a run that ended
+        there would not be one of its subset.
+        """
+        if len(means) <= len(self._losses):
+            return
+        improved = means["total"] < self._best_total
+        self._best_total = min(means["total"], self._best_total)
+        self._epochs_since_best = 0 if improved else self._epochs_since_best + 1
+
+    def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
+        """Return modality -> (b, d_m) for the samples ``rows`` (b,)."""
+        return self._data.batch(rows)
 
     def _step(self, features: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
         active = self._active_losses(features, seed)
@@ -123,6 +174,7 @@ class Pretraining:
         total = torch.stack([self._weights[loss] * value for loss, value in active.items()]).mean()
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()
+        average_gradients(self._modules.parameters())
         self._optimizer.step()
         return {**{str(loss): value.detach() for loss, value in active.items()}, "total": total.detach()}
 
@@ -133,29 +185,40 @@ class Pretraining:
         representations = self.head(self._drop(features, seed))
         active: dict[Loss, Tensor] = {}
         if losses & {Loss.CON, Loss.CLU}:
-            projections = self._heads.project(representations)
+            # Con and Clu compare all rows of a batch: from here on every worker computes on all of them.
+            projections = {name: gather(p) for name, p in self._heads.project(representations).items()}  # [B, P]
         if Loss.CON in losses:
             active[Loss.CON] = contrastive_loss(projections, h.margin, h.temperature)
         if Loss.CLU in losses:
             logits = self._heads.cluster_logits(projections)
-            mean = torch.stack(list(logits.values())).mean(dim=0).detach()  # [b, K]
-            centroids, labels = kmeans(self._queue.extend(mean), h.num_clusters, seed)
-            active[Loss.CLU] = clustering_loss(logits, centroids, labels[-len(mean) :], h.kmeans_loss_mode, h.margin)
+            mean = torch.stack(list(logits.values())).mean(dim=0).detach()  # [B, K]
+            centroids, labels = self._cluster(mean, seed)
+            active[Loss.CLU] = clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin)
         if Loss.GEN in losses:
             active[Loss.GEN] = reconstruction_loss(self._heads.reconstruct(representations), features)
         return active
 
+    def _cluster(self, mean: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Return centroids (K, K) and the labels (B,) of the batch's mean cluster logits (B, K)."""
+        h, points = self._h, self._queue.extend(mean)
+        found = kmeans(points, h.num_clusters, seed, initial=self._centroids, iterations=h.kmeans_iterations)
+        centroids, labels = map(broadcast, found)  # where another worker rounds otherwise, it must not drift
+        if h.kmeans_warm_start:
+            self._centroids = centroids
+        return centroids, labels[-len(mean) :]
+
     def _drop(self, features: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-        """Feature dropout on the inputs; the reconstruction target stays the whole features."""
+        """Feature dropout on the inputs (b, d_m); the reconstruction target stays the whole features."""
         if self._h.feature_dropout == 0:
             return features
         device = next(iter(features.values())).device
         generator = torch.Generator(device).manual_seed(derive_seed(seed, "feature dropout"))
         keep = 1 - self._h.feature_dropout
-        return {
-            name: x * (torch.rand(x.shape, generator=generator, device=device) < keep) / keep
-            for name, x in features.items()
-        }
+        dropped = {}
+        for name, x in features.items():
+            noise = torch.rand(self._batch_size, x.shape[1], generator=generator, device=device)  # [B, d_m]
+            dropped[name] = x * (noise[self._own] < keep) / keep
+        return dropped
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the rest of the run depends on, as named tensors (between epochs).
@@ -165,11 +228,18 @@ class Pretraining:
         tensors = {f"modules.{name}": value for name, value in self._modules.state_dict().items()}
         for index, slots in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        if self._centroids is not None:
+            tensors["centroids"] = self._centroids
+        tensors["best_total"] = torch.tensor(self._best_total, dtype=torch.float64)
+        tensors["epochs_since_best"] = torch.tensor(self._epochs_since_best)
         return {**tensors, "epoch": torch.tensor(self.epoch)}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what :meth:`state` returned in a run with the same arguments."""
         self.epoch = int(tensors["epoch"])
+        self._best_total = float(tensors["best_total"])
+        self._epochs_since_best = int(tensors["epochs_since_best"])
+        self._centroids = tensors["centroids"].to(self._data.device) if "centroids" in tensors else None
         prefix = "modules."
         self._modules.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         slots: dict[int, dict[str, Tensor]] = {}
@@ -182,7 +252,7 @@ class Pretraining:
 
 
 @torch.no_grad()
-def represent(head: ConCluGenHead, data: StandardisedSplit, rows: Tensor) -> Tensor:
-    """Return the head's concatenated representations (n, modalities x R) of ``rows`` (n,), without dropout."""
+def represent(head: RepresentationHeads, data: StandardisedSplit, rows: Tensor, fusion: str = "concat") -> Tensor:
+    """Return a head's representations of ``rows`` (n,), without dropout: (n, F), see :func:`conclugen.probe.fuse`."""
     head.eval()
-    return torch.cat([torch.cat(list(head(data.batch(chunk)).values()), dim=1) for chunk in rows.split(_CHUNK)])
+    return torch.cat([fuse(head(data.batch(chunk)), fusion) for chunk in rows.split(_CHUNK)])

@@ -1,13 +1,15 @@
-"""The downstream probe: a linear classifier on frozen representations (METHOD section 4).
+"""The downstream probe: a small classifier on frozen representations (METHOD section 4).
 
 Small label budgets are probed on several random draws of labelled samples. All draws are trained at once, as one
 batched problem with a weight matrix per draw: a probe of 50 samples is bound by the overhead of each operation, not by
-arithmetic, so five cost little more than one.
+arithmetic, so five cost little more than one. Where draws differ in size, which only multi-label ones do, the short
+ones are padded with -1 and the padding counts for nothing; one fit after the other was rejected for its cost.
 
-Legend: n samples, F width of the representation, C classes, D label draws, s labelled samples per draw.
+Legend: n samples, F width of the representation, H hidden width, C classes, D label draws, s labelled samples per draw,
+b samples of a batch, V versions of a sample.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,12 +17,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from conclugen.labels import LabelBudget
 from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
 
-__all__ = ["ProbeSettings", "draw_labels", "fit_probes"]
+__all__ = ["MULTI_LABEL_THRESHOLD", "ClassWeights", "ProbeSettings", "Probes", "draw_labels", "fit_probes", "fuse"]
+__all__ += ["class_weights_of", "decide", "label_loss"]  # what a supervised run shares with a probe
 
+MULTI_LABEL_THRESHOLD = 0.5
+"""A label of a multi-label set is predicted where its probability is above this."""
+ClassWeights = Literal["none", "balanced"]
 _WARMUP, _RESTART_PERIOD, _RESTART_GROWTH, _LR_FLOOR = 5, 20, 2, 1e-6
+_CHUNK = 8192  # samples per forward pass outside training, where there are hidden layers
+_MOST_LAYERS = 3
+_Layer = tuple[Tensor, Tensor]
+"""Weight (D, out, in) and bias (D, out, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +40,17 @@ class ProbeSettings:
 
     Defaults are the released code's, but for the class weights (its frequency weights favour the majority) and the
     patience (its 15 epochs are shorter than a restart's setback and stop raw features too early: LOG.md).
+
+    Attributes:
+        dropout: rate before each layer; on the representation in steps of 1/256.
+        patience: epochs without a better validation loss after which a draw is done.
+        class_weights: ``balanced`` weighs classes by inverse frequency in the draw; a multi-label set's positives by
+            the ratio of negatives to positives.
+        layers: 1 is a linear probe; 2 and 3 have hidden layers with ReLU before it.
+        hidden_dim: H.
+
+    Raises:
+        ValueError: ``layers`` is not 1, 2 or 3, or ``hidden_dim`` is not positive.
     """
 
     epochs: int = 140
@@ -37,40 +59,117 @@ class ProbeSettings:
     dropout: float = 0.5
     batch_size: int = 4096
     patience: int = 40
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: ClassWeights = "none"
+    layers: int = 1
+    hidden_dim: int = 512
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.layers <= _MOST_LAYERS:
+            raise ValueError(f"a probe has 1 to {_MOST_LAYERS} layers, got {self.layers}.")
+        if self.hidden_dim < 1:
+            raise ValueError(f"hidden_dim must be positive, got {self.hidden_dim}.")
 
 
-def draw_labels(labels: Tensor, per_class: int | None, draws: int, seed: int) -> Tensor:
-    """Choose the labelled samples of each draw.
+def fuse(representations: Mapping[str, Tensor], fusion: str) -> Tensor:
+    """Make one representation of the modalities' own.
 
     Args:
-        labels: (n,) class of every training sample.
-        per_class: labelled samples per class; None for all, which is one draw whatever ``draws`` says.
+        representations: modality -> (n, R).
+        fusion: ``concat``, ``mean``, or the name of the one modality to take.
+
+    Returns:
+        (n, modalities x R), or (n, R) for the other two.
+
+    Raises:
+        ValueError: ``fusion`` is neither, or the mean is asked of different widths.
+    """
+    if fusion == "concat":
+        return torch.cat(list(representations.values()), dim=1)
+    if fusion == "mean":
+        widths = {name: z.shape[1] for name, z in representations.items()}
+        if len(set(widths.values())) > 1:
+            raise ValueError(f"fusion 'mean' needs modalities of one width, got {widths}.")
+        return torch.stack(list(representations.values())).mean(dim=0)
+    if fusion not in representations:
+        raise ValueError(f"fusion must be 'concat', 'mean' or one of {sorted(representations)}, got {fusion!r}.")
+    return representations[fusion]
+
+
+def draw_labels(labels: Tensor, budget: LabelBudget, draws: int, seed: int) -> Tensor:
+    """Choose the labelled samples of each draw.
+
+    So many per class: each class gives that number of samples, or all it has; of a multi-label set, that number of
+    samples that have the label, where one sample may serve several classes. A multi-label sample without any label is
+    then never drawn. A fraction: that share of each class, rounded, and at least one sample; of a multi-label set, that
+    share of all samples.
+
+    Args:
+        labels: (n,) class of every training sample, or (n, C) of 0 and 1.
+        budget: all labels make one draw, whatever ``draws`` says.
         draws: D.
         seed: identity of the draws.
 
     Returns:
-        (D, s) indices into ``labels``. A class with fewer than ``per_class`` samples gives all it has.
+        (D, s) indices into ``labels``. Only multi-label draws per class can differ in size; short ones end in -1.
+
+    Raises:
+        ValueError: no sample has any label, and the budget is per class.
     """
-    if per_class is None:
+    if budget == LabelBudget():
         return torch.arange(len(labels))[None]
     chosen = []
     for draw in range(draws):
-        generator = torch.Generator().manual_seed(derive_seed(seed, "labels", per_class, draw))
-        order = torch.randperm(len(labels), generator=generator)
-        chosen.append(torch.cat([order[labels[order] == c][:per_class] for c in labels.unique()]))
-    return torch.stack(chosen)
+        generator = torch.Generator().manual_seed(derive_seed(seed, "labels", str(budget), draw))
+        chosen.append(_draw(labels, torch.randperm(len(labels), generator=generator), budget))
+    return torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
+
+
+def _draw(labels: Tensor, order: Tensor, budget: LabelBudget) -> Tensor:
+    """The samples of one draw: the first in ``order`` (n,) that the budget allows, class by class."""
+    multi_label = labels.dim() == 2
+    if multi_label and budget.fraction is not None:
+        return order[: max(1, round(budget.fraction * len(order)))]
+    ordered = labels[order]
+    if multi_label:
+        rank = (ordered > 0).cumsum(dim=0)  # [n, C]: of a positive, which of its class it is
+        taken = ((ordered > 0) & (rank <= (budget.per_class or 0))).any(dim=1)
+        if not taken.any():
+            raise ValueError("labels per class cannot be drawn: no training sample has any label.")
+        return order[taken]
+    parts = []
+    for c in labels.unique():
+        members = order[ordered == c]
+        share = budget.per_class or max(1, round((budget.fraction or 0) * len(members)))
+        parts.append(members[:share])
+    return torch.cat(parts)
 
 
 class Probes:
-    """D trained linear classifiers: weight (D, C, F), bias (D, C, 1)."""
+    """D trained classifiers.
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self._weight, self._bias = weight, bias
+    Args:
+        layers: weight (D, out, in) and bias (D, out, 1) of each; a ReLU stands between two.
+        multi_label: classes do not exclude each other.
+    """
+
+    def __init__(self, layers: Sequence[_Layer], *, multi_label: bool) -> None:
+        self._layers, self._multi_label = tuple(layers), multi_label
 
     def predict(self, x: Tensor) -> Tensor:
-        """Return the predicted classes (D, n) of representations (n, F)."""
-        return _logits(x, self._weight, self._bias).argmax(dim=1)
+        """Return the predictions for representations (n, F): classes (D, n), or 0 and 1 (D, n, C) if multi-label."""
+        return decide(_outputs(x, self._layers), multi_label=self._multi_label)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Return the probabilities (D, n, C) for representations (n, F); they sum to 1 unless multi-label."""
+        logits = _outputs(x, self._layers)
+        return (logits.sigmoid() if self._multi_label else logits.softmax(dim=1)).mT
+
+
+def decide(logits: Tensor, *, multi_label: bool) -> Tensor:
+    """Turn logits (D, C, n) into classes (D, n), or into 0 and 1 (D, n, C) if multi-label."""
+    if multi_label:
+        return (logits.sigmoid() > MULTI_LABEL_THRESHOLD).long().mT
+    return logits.argmax(dim=1)
 
 
 def fit_probes(
@@ -81,86 +180,140 @@ def fit_probes(
     classes: Sequence[str],
     settings: ProbeSettings,
     seed: int,
+    versions: Tensor | None = None,
 ) -> Probes:
-    """Train one linear classifier per label draw, each stopped where its validation loss is lowest.
+    """Train one classifier per label draw, each stopped where its validation loss is lowest.
 
-    Weights start at zero rather than at random: with fewer samples than features, training never touches the random
-    start's component outside the samples' span, which stays as noise (measured in LOG.md).
+    The last layer starts at zero rather than at random: with fewer samples than features, training never touches the
+    random start's component outside the samples' span, which stays as noise (measured in LOG.md). Hidden layers start
+    at random, the same in every draw.
 
-    Dropout on the representation, cross-entropy, AdamW with warm-up and cosine restarts; a draw whose validation loss
-    has not improved for ``patience`` epochs is done.
+    Dropout before each layer, cross-entropy (multi-label: binary cross-entropy, mean over classes), AdamW with warm-up
+    and cosine restarts; a draw whose validation loss has not improved for ``patience`` epochs is done.
 
     Args:
-        x: (n, F) training representations.
-        labels: (n,) their classes.
-        draws: (D, s) the samples that each draw may use.
-        validation: (n_val, F) representations and (n_val,) classes.
+        x: (rows, F) training representations: row i is sample i, or see ``versions``.
+        labels: (n,) the samples' classes, or (n, C) of 0 and 1 where classes do not exclude each other.
+        draws: (D, s) the samples that each draw may use; -1 at the end of a draw that has fewer.
+        validation: (n_val, F) representations and their labels, (n_val,) or (n_val, C).
         classes: the C class names.
         settings: see there.
-        seed: identity of the fit (order, dropout).
-    """
-    generator = torch.Generator(x.device).manual_seed(derive_seed(seed, "probe"))
-    d, width, c = len(draws), x.shape[1], len(classes)
-    weight = torch.zeros(d, c, width, device=x.device, requires_grad=True)
-    bias = torch.zeros(d, c, 1, device=x.device, requires_grad=True)
-    optimizer = torch.optim.AdamW([weight, bias], lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
-    draws, targets = draws.to(x.device), labels[draws].to(x.device)  # [D, s]
-    class_weights = _class_weights(targets, c, settings)  # [D, C]
-    validation_x, validation_y = validation[0], validation[1].to(x.device).expand(d, -1)
-    batches = _Batches(x, draws, targets, settings, generator)
+        seed: identity of the fit (order, dropout, versions, hidden layers).
+        versions: (n, V) rows of ``x`` that show each sample (the clean one, augmented ones), repeated to fill V; every
+            epoch trains each sample of each draw on one of them, chosen at random. None: row i alone shows sample i.
 
-    best_loss = torch.full((d,), torch.inf, device=x.device)
-    best_weight, best_bias = weight.detach().clone(), bias.detach().clone()
-    waited = torch.zeros(d, device=x.device)
+    Raises:
+        ValueError: labels (n, C) have another number of classes than ``classes``.
+    """
+    multi_label = labels.dim() == 2
+    c = len(classes)
+    if multi_label and labels.shape[1] != c:
+        raise ValueError(f"expected labels (n, {c}) for the classes {list(classes)}, got {tuple(labels.shape)}.")
+    generator = torch.Generator(x.device).manual_seed(derive_seed(seed, "probe"))
+    layers = _initial_layers(len(draws), x.shape[1], c, settings, seed, x.device)
+    parameters = [parameter for layer in layers for parameter in layer]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    batches = _Batches(x, labels, draws, versions, settings, generator)
+    class_weights = class_weights_of(batches.targets, c, settings.class_weights, batches.counted)  # [D, C]
+    validation_x, validation_y = validation[0], validation[1].to(x.device).expand(len(draws), *validation[1].shape)
+
+    best_loss = torch.full((len(draws),), torch.inf, device=x.device)
+    best = [(weight.detach().clone(), bias.detach().clone()) for weight, bias in layers]
+    waited = torch.zeros(len(draws), device=x.device)
     for epoch in range(settings.epochs):
         factor = learning_rate_factor(
             epoch, warmup=_WARMUP, period=_RESTART_PERIOD, growth=_RESTART_GROWTH, floor=_LR_FLOOR / settings.lr
         )
         optimizer.param_groups[0]["lr"] = settings.lr * factor
-        for inputs, truth in batches.epoch():
-            losses = _cross_entropy(weight @ inputs.mT + bias, truth, class_weights)
+        for inputs, truth, counted in batches.epoch():
+            logits = _training_outputs(inputs, layers, settings.dropout, generator)
+            losses = label_loss(logits, truth, class_weights, counted)
             optimizer.zero_grad(set_to_none=True)
             losses.sum().backward()  # draws are independent: a sum trains each alone
             optimizer.step()
         with torch.no_grad():
-            loss = _cross_entropy(_logits(validation_x, weight, bias), validation_y, class_weights)  # [D]
+            loss = label_loss(_outputs(validation_x, layers), validation_y, class_weights)  # [D]
             better = (loss < best_loss) & (waited < settings.patience)
             best_loss = torch.where(better, loss, best_loss)
-            best_weight = torch.where(better[:, None, None], weight, best_weight)
-            best_bias = torch.where(better[:, None, None], bias, best_bias)
+            keep = better[:, None, None]
+            best = [
+                (torch.where(keep, weight, best_weight), torch.where(keep, bias, best_bias))
+                for (weight, bias), (best_weight, best_bias) in zip(layers, best, strict=True)
+            ]
             waited = torch.where(better, torch.zeros_like(waited), waited + 1)
         if bool((waited >= settings.patience).all()):
             break
-    return Probes(best_weight, best_bias)
+    return Probes(best, multi_label=multi_label)
+
+
+def _initial_layers(
+    draws: int, width: int, classes: int, settings: ProbeSettings, seed: int, device: torch.device
+) -> list[_Layer]:
+    """Hidden layers as torch's Linear starts them, equal in all draws and on all devices; the last one zero."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "probe", "hidden layers"))
+    layers = []
+    for _ in range(settings.layers - 1):
+        bound = width**-0.5
+        start = torch.empty(settings.hidden_dim, width + 1).uniform_(-bound, bound, generator=generator)
+        copies = start.to(device).expand(draws, -1, -1)
+        layers.append((copies[..., :-1].contiguous(), copies[..., -1:].contiguous()))
+        width = settings.hidden_dim
+    layers.append((torch.zeros(draws, classes, width, device=device), torch.zeros(draws, classes, 1, device=device)))
+    return [(weight.requires_grad_(), bias.requires_grad_()) for weight, bias in layers]
 
 
 class _Batches:
-    """Training batches of all draws with dropout applied: inputs (D, b, F) and targets (D, b).
+    """Training batches of all draws, dropout applied: inputs (D, b, F), targets (D, b) or (D, b, C), counted (D, b).
+
+    ``counted`` is 0 at the padding of short draws and 1 elsewhere, or None where no draw is short.
 
     Memory traffic is what a probe costs on a CPU: a batch that holds every sample is gathered once, its dropped copy
     and mask are written into the same buffers each epoch, and a mask element takes one random byte.
     """
 
     def __init__(
-        self, x: Tensor, draws: Tensor, targets: Tensor, settings: ProbeSettings, generator: torch.Generator
+        self,
+        x: Tensor,
+        labels: Tensor,
+        draws: Tensor,
+        versions: Tensor | None,
+        settings: ProbeSettings,
+        generator: torch.Generator,
     ) -> None:
-        self._x, self._draws, self._targets = x, draws, targets
-        self._batch_size, self._generator = settings.batch_size, generator
+        self._x, self._batch_size, self._generator = x, settings.batch_size, generator
+        present = draws >= 0
+        self.counted = None if present.all() else present.to(x.device, x.dtype)
+        samples = torch.where(present, draws, draws[:, :1])  # padding repeats a sample of the same draw
+        self.targets = labels[samples].to(x.device)
+        rows = samples[..., None] if versions is None else versions[samples]
+        self._rows = rows.to(x.device)  # [D, s, V]
         self._threshold = round(settings.dropout * 256)  # of 256: the dropout rate in steps of a byte
         self._scale = 256 / (256 - self._threshold)
-        samples = min(draws.shape[1], settings.batch_size)
-        self._dropped = x.new_empty(len(draws), samples, x.shape[1])
+        size = min(draws.shape[1], settings.batch_size)
+        self._dropped = x.new_empty(len(draws), size, x.shape[1])
         self._bits = torch.empty(-(-self._dropped.numel() // 8), dtype=torch.int64, device=x.device)
         self._keep = torch.empty_like(self._dropped, dtype=torch.bool)
-        self._whole = x[draws] * self._scale if draws.shape[1] == samples else None
+        same_each_epoch = draws.shape[1] == size and self._rows.shape[2] == 1
+        self._whole = x[self._rows[..., 0]] * self._scale if same_each_epoch else None
 
-    def epoch(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
         if self._whole is not None:
-            yield self._drop(self._whole), self._targets
+            yield self._drop(self._whole), self.targets, self.counted
             return
-        order = torch.randperm(self._draws.shape[1], generator=self._generator, device=self._x.device)
+        rows = self._choose_versions()
+        order = torch.randperm(rows.shape[1], generator=self._generator, device=self._x.device)
         for part in order.split(self._batch_size):
-            yield self._drop(self._x[self._draws[:, part]] * self._scale), self._targets[:, part]
+            inputs = self._drop(self._x[rows[:, part]] * self._scale)
+            yield inputs, self.targets[:, part], None if self.counted is None else self.counted[:, part]
+
+    def _choose_versions(self) -> Tensor:
+        """(D, s): the row of each sample of each draw for one epoch."""
+        versions = self._rows.shape[2]
+        if versions == 1:
+            return self._rows[..., 0]
+        shape = (*self._rows.shape[:2], 1)
+        chosen = torch.randint(versions, shape, generator=self._generator, device=self._rows.device)
+        return self._rows.gather(2, chosen)[..., 0]
 
     def _drop(self, inputs: Tensor) -> Tensor:
         self._bits.random_(-(2**63), None, generator=self._generator)
@@ -170,22 +323,81 @@ class _Batches:
         return torch.mul(inputs, keep, out=dropped)
 
 
-def _logits(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """(n, F), (D, C, F), (D, C, 1) -> (D, C, n), without the D copies of x that broadcasting would make."""
-    d, c, width = weight.shape
-    return (weight.reshape(d * c, width) @ x.T).view(d, c, -1) + bias
+def _training_outputs(inputs: Tensor, layers: Sequence[_Layer], dropout: float, generator: torch.Generator) -> Tensor:
+    """(D, b, F), dropped already -> logits (D, C, b), with dropout on each hidden layer."""
+    (weight, bias), *rest = layers
+    outputs = weight @ inputs.mT + bias
+    for weight, bias in rest:
+        keep = torch.rand(outputs.shape, generator=generator, device=outputs.device) >= dropout
+        outputs = weight @ (outputs.relu() * keep / (1 - dropout)) + bias
+    return outputs
 
 
-def _class_weights(targets: Tensor, classes: int, settings: ProbeSettings) -> Tensor:
-    """(D, s) -> (D, C): ones, or the inverse class frequency of each draw with mean 1 over its samples."""
-    if settings.class_weights == "none":
+@torch.no_grad()
+def _outputs(x: Tensor, layers: Sequence[_Layer]) -> Tensor:
+    """(n, F) -> logits (D, C, n), without the D copies of x that broadcasting would make."""
+    (weight, bias), *rest = layers
+    d, width, features = weight.shape
+    flat = weight.reshape(d * width, features)
+    parts = []
+    for part in x.split(_CHUNK if rest else max(1, len(x))):
+        outputs = (flat @ part.T).view(d, width, -1) + bias
+        for next_weight, next_bias in rest:
+            outputs = next_weight @ outputs.relu() + next_bias
+        parts.append(outputs)
+    return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
+
+
+def class_weights_of(targets: Tensor, classes: int, kind: ClassWeights, counted: Tensor | None = None) -> Tensor:
+    """Return the weight of each class for each draw, (D, C).
+
+    ``none`` gives ones. ``balanced`` gives s / (C x the class's samples), which has mean 1 over the draw if every class
+    has samples; multi-label, the ratio of negatives to positives, as the weight of a positive against a negative. A
+    class with no sample counts as having one, so that its weight stays finite.
+
+    Args:
+        targets: (D, s) classes, or (D, s, C) of 0 and 1.
+        classes: C.
+        kind: see above.
+        counted: (D, s) 1 for samples and 0 for padding; None for no padding.
+    """
+    if kind == "none":
         return torch.ones(len(targets), classes, device=targets.device)
-    counts = functional.one_hot(targets, classes).sum(dim=1).clamp(min=1)  # [D, C]
-    return targets.shape[1] / (counts * (counts > 0).sum(dim=1, keepdim=True))
+    multi_label = targets.dim() == 3
+    present = targets if multi_label else functional.one_hot(targets, classes)  # [D, s, C]
+    sizes: Tensor | int = targets.shape[1]
+    if counted is not None:
+        present, sizes = present * counted[..., None], counted.sum(dim=1, keepdim=True)  # [D, 1]
+    totals = present.sum(dim=1)  # [D, C]
+    counts = totals.clamp(min=1)
+    if multi_label:
+        return (sizes - totals).clamp(min=1) / counts
+    return sizes / (counts * classes)
 
 
-def _cross_entropy(logits: Tensor, targets: Tensor, class_weights: Tensor) -> Tensor:
-    """(D, C, b), (D, b), (D, C) -> (D,): weighted mean over the b samples of each draw."""
-    weights = class_weights.gather(1, targets)  # [D, b]
-    losses = functional.cross_entropy(logits, targets, reduction="none")  # [D, b]
-    return (losses * weights).sum(dim=1) / weights.sum(dim=1)
+def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Return the loss of each draw, (D,): the mean over its samples.
+
+    Multi-class: cross-entropy, where the mean is weighted by the samples' class weights. Multi-label: binary
+    cross-entropy per class, mean over classes, positives weighted.
+
+    Args:
+        logits: (D, C, b).
+        targets: (D, b) classes, or (D, b, C) of 0 and 1.
+        class_weights: (D, C), of :func:`class_weights_of`.
+        counted: (D, b) 1 for samples and 0 for padding; None for no padding.
+    """
+    if targets.dim() == 3:
+        losses = functional.binary_cross_entropy_with_logits(
+            logits, targets.mT.to(logits.dtype), pos_weight=class_weights[..., None], reduction="none"
+        ).mean(dim=1)  # [D, b]
+        weights = torch.ones_like(losses)
+    else:
+        losses = functional.cross_entropy(logits, targets, reduction="none")  # [D, b]
+        weights = class_weights.gather(1, targets)  # [D, b]
+    total = weights.sum(dim=1)
+    if counted is not None:
+        weights = weights * counted
+        total = weights.sum(dim=1)
+        total = torch.where(total > 0, total, 1)  # a batch may hold nothing but a short draw's padding
+    return (losses * weights).sum(dim=1) / total

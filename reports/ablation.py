@@ -6,7 +6,7 @@ planned is read from the configuration that each record carries.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from sweeps.ledger import BASELINES, SUMMARY_METRICS, Record
+from sweeps.ledger import SUMMARY_METRICS, Record, label_budgets, variant
 
 __all__ = ["Ablation", "ReportError", "ablation"]
 
@@ -78,14 +78,14 @@ def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
-    for dataset, (name, labels_per_class) in _budgets(records).items():
+    for dataset, (name, labels) in _budgets(records).items():
         scores: dict[tuple[str, str], list[float]] = {}
         for record in records:
             for m in record.metrics:
-                if (m.dataset, m.split, m.labels_per_class) == (name, "test", labels_per_class):
+                if (m.dataset, m.split, m.labels) == (name, "test", labels):
                     scores.setdefault((record.method, m.metric), []).append(m.value)
         metrics = dict.fromkeys([*SUMMARY_METRICS, *(metric for _, metric in scores)])
-        for method in (*BASELINES, *_config(records)["subsets"]):
+        for method in _methods(_config(records)):
             counts = _counts(records, method)
             for metric in metrics:
                 yield (dataset, method, metric, *_statistics(scores.get((method, metric), [])), *counts)
@@ -96,14 +96,23 @@ def _config(records: Sequence[Record]) -> dict[str, Any]:
     return dict(max(records, key=lambda record: record.started).config)
 
 
-def _budgets(records: Sequence[Record]) -> dict[str, tuple[str, int | None]]:
+def _methods(config: Mapping[str, Any]) -> list[str]:
+    """Every planned method, baselines first, each followed by its variants on fewer modalities."""
+    choices = [(), *config["modality_subsets"]]
+    return [
+        variant(method, modalities)
+        for method in (*config["baselines"], *config["subsets"])
+        for modalities in (choices[:1] if method == "SimCLR" else choices)
+    ]
+
+
+def _budgets(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
     """Name in the table -> (downstream set, label budget)."""
     config = _config(records)
-    budgets = (None, *config["probe"]["labels_per_class"])
     return {
-        name if labels is None else f"{name}@{labels}": (name, labels)
+        f"{name}@{labels}" if labels else name: (name, labels)
         for name in config["features"]["downstream"]
-        for labels in budgets
+        for labels in label_budgets(config["probe"])
     }
 
 

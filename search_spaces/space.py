@@ -184,7 +184,7 @@ class Parameter(BaseModel):
 
     def applies(self, losses: Sequence[Loss]) -> bool:
         """True where a subset with these losses uses the parameter."""
-        return len(losses) >= self.min_losses and (not self.needs or bool(self.needs & set(losses)))
+        return max(1, len(losses)) >= self.min_losses and (not self.needs or bool(self.needs & set(losses)))
 
 
 def _past_grid(value: float, low: float, step: float) -> Fraction:
@@ -224,18 +224,25 @@ class Space(BaseModel):
         return {name: parameter.start for name, parameter in self.for_losses(losses).items()}
 
     def problems(
-        self, subsets: Mapping[str, Sequence[Loss]], *, epochs: int, first_rung: int, rows: int | None
+        self, subsets: Mapping[str, Sequence[Loss]], *, epochs: int, first_rung: int, rows: int | None, workers: int = 1
     ) -> list[str]:
         """Where the space contradicts the budget, one message each with the remedy.
 
         Args:
-            subsets: the subsets that are searched.
+            subsets: what is searched, with its losses.
             epochs: epochs of a full trial.
             first_rung: epoch of the first validation after which a trial can be pruned.
             rows: training samples of the pretraining set, None where unknown.
+            workers: how many share a batch.
         """
         found: list[str] = []
         for name, losses in subsets.items():
+            batches = [min(size, rows or size) for size in self._integers("batch_size", losses)]
+            if uneven := [size for size in batches if size % workers]:
+                found.append(
+                    f"batch_size: {workers} workers cannot share a batch of {uneven[0]} samples evenly; use multiples "
+                    f"of {workers} (a set of {rows} rows is one batch at most) or other workers.per_trial."
+                )
             if Loss.CLU in losses:
                 found += self._problems_of_clustering(name, losses, epochs, first_rung, rows)
             if (warmup := max(self._integers("warmup_epochs", losses))) >= epochs:
@@ -280,9 +287,11 @@ class Space(BaseModel):
             )
 
     def _integers(self, name: str, losses: Sequence[Loss]) -> list[int]:
-        """The extremes of an integer hyperparameter in a subset with these losses."""
+        """The extremes of an integer hyperparameter in a subset with these losses; of a range, its first step, too."""
         parameter = self.for_losses(losses).get(name, Parameter(fixed=HYPERPARAMETERS[name].default))
-        return [int(value) for value in parameter.extremes()]
+        extremes = [int(value) for value in parameter.extremes()]
+        inner = [extremes[0] + int(parameter.step or 1)] if len(set(extremes)) > 1 and parameter.integral else []
+        return [*extremes, *(value for value in inner if value < extremes[-1])]
 
 
 def named_spaces() -> list[str]:

@@ -108,6 +108,9 @@ def import_features(
     split: Annotated[
         str | None, typer.Option(metavar="KEY", help="Key of the split names; all rows are train without.")
     ] = None,
+    folds: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Key of fold numbers, for sets that are cross-validated.")
+    ] = None,
     dtype: Annotated[str, typer.Option(help="Stored precision: float32 or float16.")] = "float32",
 ) -> None:
     """Turn the arrays of an .npz file into a feature set of memory-mapped shards."""
@@ -117,7 +120,7 @@ def import_features(
             raise ConfigError([f"--dtype {dtype}: must be float32 or float16."])
         from conclugen.importing import import_npz
 
-        manifest = import_npz(file, out, pairs, labels=labels, split=split, dtype=dtype)
+        manifest = import_npz(file, out, pairs, labels=labels, split=split, folds=folds, dtype=dtype)
     _print_manifest(out, manifest)
 
 
@@ -129,7 +132,7 @@ def features_info(
     with _bad_input():
         manifest = Manifest.read(folder)
     if as_json:
-        rows = {split: manifest.rows(split) for split in SPLITS}
+        rows = {split: manifest.rows(split) for split in manifest.folds or SPLITS}
         document = {**manifest.model_dump(mode="json"), "fingerprint": manifest.fingerprint, "rows": rows}
         typer.echo(json.dumps(document, indent=2))
     else:
@@ -219,6 +222,35 @@ def report(
     raise typer.Exit(code)
 
 
+@app.command()
+def export(
+    folder: SweepDir,
+    subset: Annotated[str, typer.Option(metavar="NAME", help="Method as the tables call it, such as ConCluGen.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model; must be new or empty.")],
+) -> None:
+    """Write a subset's best head as a Hugging Face model folder: raw features in, representations out."""
+    with _bad_input():
+        layout = _sweep_folder(folder)
+        from sweeps.export import export_best
+
+        record = export_best(layout, subset, out)
+    typer.echo(f"{out}: {record.method}, confirmation seed {record.number}, best on validation data.")
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(metavar="FILE.ckpt", help="A checkpoint of the authors' released code.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model; must be new or empty.")],
+) -> None:
+    """Turn the authors' released weights into the same folder format; nothing in the file is executed."""
+    with _bad_input():
+        from sweeps.export import import_released
+
+        config = import_released(file, out)
+    modalities = ", ".join(f"{name} {width}" for name, width in zip(config.modalities, config.widths, strict=True))
+    typer.echo(f"{out}: {modalities} to {config.representation_dim} each, not standardised.")
+
+
 # -- shared ----------------------------------------------------------------------------------------------------------
 
 
@@ -291,7 +323,7 @@ def _print_manifest(folder: Path, manifest: Manifest) -> None:
     table = Table(title=f"Feature set {folder}", title_justify="left", show_header=False)
     for modality in manifest.modalities:
         table.add_row(modality.name, f"{modality.width} x {manifest.dtype}, from {modality.source}")
-    for split in SPLITS:
+    for split in manifest.folds or SPLITS:
         table.add_row(split, f"{manifest.rows(split)} rows")
     table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
     table.add_row("fingerprint", manifest.fingerprint)

@@ -22,9 +22,11 @@ from pydantic import (
     model_validator,
 )
 
+from conclugen.labels import LabelBudget
 from conclugen.manifest import SPLITS, FeatureSetError, Manifest
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Space, SpaceError, load_space
+from sweeps.ledger import BASELINES, TUNED_BASELINES
 
 __all__ = ["ConfigError", "SweepConfig", "load_config"]
 
@@ -48,9 +50,20 @@ def _feature_set(path: Path) -> Path:
     return path
 
 
+def _several_labels(path: Path) -> bool:
+    labels = Manifest.read(path).labels
+    return labels is not None and labels.kind == "multilabel"
+
+
 def _known_subset(name: str) -> str:
     if name not in SUBSETS:
         raise ValueError(f"is no loss subset; allowed are all, or a list of {', '.join(SUBSETS)}.")
+    return name
+
+
+def _known_baseline(name: str) -> str:
+    if name not in BASELINES:
+        raise ValueError(f"is no baseline; allowed are all, or a list of {', '.join(BASELINES)}.")
     return name
 
 
@@ -71,12 +84,13 @@ def _resolve_space(value: object, info: ValidationInfo) -> object:
 
 
 def _as_list(value: object) -> object:
-    return [] if value is None else [value] if isinstance(value, int) else value
+    return [] if value is None else [value] if isinstance(value, int | float) else value
 
 
 FeatureFolder = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_feature_set)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Section(BaseModel):
@@ -98,9 +112,9 @@ class Features(_Section):
             manifest = Manifest.read(folder)
             if manifest.labels is None:
                 problems.append(f"downstream.{name}: {folder} has no labels; import it with --labels.")
-            if missing := [split for split in SPLITS if manifest.rows(split) == 0]:
+            if not manifest.folds and (missing := [split for split in SPLITS if manifest.rows(split) == 0]):
                 problems.append(
-                    f"downstream.{name}: {folder} has no rows in {', '.join(missing)}; import with --split."
+                    f"downstream.{name}: {folder} has no rows in {', '.join(missing)}; import with --split or --folds."
                 )
             if differing := {m: w for m, w in manifest.widths.items() if m in widths and widths[m] != w}:
                 problems.append(f"downstream.{name}: widths {differing} differ from those of the pretraining set.")
@@ -122,8 +136,20 @@ class Objective(_Section):
 
     metric: Literal["weighted_f1", "macro_f1", "accuracy"] = Field("weighted_f1", description="metric of the probe")
     labels_per_class: Positive | None = Field(
-        None, description="label budget of the search's probe; null for all labels"
+        None, description="label budget of the search's probe, samples per class; null for all labels"
     )
+    label_fraction: Fraction | None = Field(None, description="the same as a fraction of the labels; null for all")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.labels_per_class is not None and self.label_fraction is not None:
+            raise ValueError("labels_per_class and label_fraction exclude each other; keep one.")
+        return self
+
+    @property
+    def budget(self) -> LabelBudget:
+        """The label budget of the search's probe."""
+        return LabelBudget(per_class=self.labels_per_class, fraction=self.label_fraction)
 
 
 class Probe(_Section):
@@ -132,17 +158,33 @@ class Probe(_Section):
     labels_per_class: Annotated[tuple[Positive, ...], BeforeValidator(_as_list), AfterValidator(_unique)] = Field(
         (), description="label budgets that are reported beside all labels: a number, a list of numbers, or null"
     )
+    label_fraction: Annotated[tuple[Fraction, ...], BeforeValidator(_as_list), AfterValidator(_unique)] = Field(
+        (), description="label budgets as fractions of the labels, such as 0.1"
+    )
     label_draws: Positive = Field(5, description="random draws of labelled samples that a label budget averages over")
+    fusion: str = Field(
+        "concat", description="what the probe sees of the modalities' representations: concat, mean, or one modality"
+    )
+    layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the probe")
+    hidden_dim: Positive = Field(256, description="width of its hidden layers, where it has any")
     every: Positive | None = Field(
         None, description="epochs between validation probes of a search trial; null for a fifth of the budget"
     )
     class_weights: Literal["none", "balanced"] = Field("none", description="weighting of the probe's loss by class")
 
+    @property
+    def budgets(self) -> tuple[LabelBudget, ...]:
+        """The label budgets that are reported, all labels first."""
+        per_class = [LabelBudget(per_class=number) for number in self.labels_per_class]
+        return (LabelBudget(), *per_class, *(LabelBudget(fraction=part) for part in self.label_fraction))
+
 
 class Workers(_Section):
     """Where trials run."""
 
-    per_trial: Literal[1] = Field(1, description="Ray Train workers of a trial (one, so far)")
+    per_trial: Positive = Field(
+        1, description="Ray Train workers that train one trial together, each on its share of every batch"
+    )
     gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1)] = Field(
         "auto", description="GPUs of a worker: 0, 1, or auto for 1 where the cluster has GPUs"
     )
@@ -179,13 +221,27 @@ class SweepConfig(_Section):
         Field(min_length=1),
         AfterValidator(_unique),
     ] = Field(tuple(SUBSETS), description="all, or a list of loss subsets")
+    baselines: Annotated[
+        tuple[Annotated[str, AfterValidator(_known_baseline)], ...],
+        BeforeValidator(lambda value: list(BASELINES) if value == "all" else value),
+        AfterValidator(_unique),
+    ] = Field(
+        tuple(name for name in BASELINES if name != "SimCLR"),
+        validate_default=True,
+        description="methods beside them: all, or a list",
+    )
+    modality_subsets: Annotated[tuple[tuple[str, ...], ...], AfterValidator(_unique)] = Field(
+        (),
+        validate_default=True,
+        description="lists of modalities; every best configuration is confirmed on each of them, too",
+    )
     budget: Budget
     objective: Objective = Objective()
-    probe: Probe = Probe()
+    probe: Probe = Field(Probe(), validate_default=True)
+    workers: Workers = Workers()
     space: Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)] = Field(
         "small", validate_default=True, description="a named search space, or a YAML file"
     )
-    workers: Workers = Workers()
     search: Search = Search()
     checkpoint: Checkpoint = Checkpoint()
     storage: str | None = Field(
@@ -211,16 +267,54 @@ class SweepConfig(_Section):
                 raise ConfigError(problems)
         return modalities
 
+    @field_validator("baselines")
+    @classmethod
+    def _possible(cls, baselines: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        downstream = info.data["features"].downstream if "features" in info.data else {}
+        several = [name for name, folder in downstream.items() if _several_labels(folder)]
+        if several and "label_spreading" in baselines:
+            raise ConfigError(
+                [f"label_spreading cannot give samples of {', '.join(several)} several labels; list the others only."]
+            )
+        return baselines
+
+    @field_validator("modality_subsets")
+    @classmethod
+    def _proper(cls, subsets: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
+        """Each in the sweep's order of modalities, which the contrastive ring follows."""
+        if (every := info.data.get("modalities")) is None:
+            return subsets
+        problems = [
+            f"{list(subset)}: must name some, not all, of {', '.join(every)}, at least two and each once."
+            for subset in subsets
+            if not set(subset) < set(every) or len(set(subset)) != len(subset) or len(subset) < 2
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return tuple(tuple(name for name in every if name in subset) for subset in subsets)
+
+    @field_validator("probe")
+    @classmethod
+    def _fusible(cls, probe: Probe, info: ValidationInfo) -> Probe:
+        allowed = ("concat", "mean", *info.data.get("modalities", (probe.fusion,)))
+        if probe.fusion not in allowed:
+            raise ConfigError([f"fusion: {probe.fusion!r} must be one of {', '.join(allowed)}."])
+        if probe.fusion not in allowed[:2] and info.data.get("modality_subsets"):
+            raise ConfigError(["fusion: one modality alone leaves nothing of modality_subsets to compare; drop one."])
+        return probe
+
     @field_validator("space")
     @classmethod
     def _fits_budget(cls, name: str, info: ValidationInfo) -> str:
         valid = info.data
-        if {"features", "subsets", "budget", "probe"} <= valid.keys():
+        if {"features", "subsets", "budget", "probe", "workers"} <= valid.keys():
+            pretrain = Manifest.read(valid["features"].pretrain)
             problems = load_space(name).problems(
                 {subset: SUBSETS[subset] for subset in valid["subsets"]},
                 epochs=valid["budget"].epochs,
                 first_rung=_probe_epochs(valid["budget"], valid["probe"])[0],
-                rows=Manifest.read(valid["features"].pretrain).rows("train"),
+                rows=sum(map(pretrain.rows, pretrain.training)),
+                workers=valid["workers"].per_trial,
             )
             if problems:
                 raise ConfigError([f"{name}: {problem}" for problem in problems])
@@ -228,8 +322,19 @@ class SweepConfig(_Section):
 
     @property
     def losses(self) -> dict[str, tuple[Loss, ...]]:
-        """Subset name -> its losses, for the subsets of this sweep."""
-        return {name: SUBSETS[name] for name in self.subsets}
+        """Method -> the losses whose hyperparameters it has, for all methods of this sweep that are searched."""
+        of_baselines = {"supervised_head": (), "SimCLR": (Loss.CON,)}
+        tuned = {name: of_baselines[name] for name in TUNED_BASELINES if name in self.baselines}
+        return {name: SUBSETS[name] for name in self.subsets} | tuned
+
+    @property
+    def simclr_modality(self) -> str:
+        """The modality whose views SimCLR compares."""
+        return "video" if "video" in self.modalities else self.modalities[0]
+
+    def modality_choices(self, method: str) -> list[tuple[str, ...]]:
+        """What ``method`` is confirmed on: its own modalities (empty), then each subset that it is restricted to."""
+        return [()] if method == "SimCLR" else [(), *self.modality_subsets]
 
     @property
     def probe_epochs(self) -> tuple[int, ...]:

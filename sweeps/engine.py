@@ -7,17 +7,21 @@ are never read back.
 
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import tune
+from ray._private.state import state as cluster_state
+from ray.core.generated import gcs_pb2
 from ray.tune.error import TuneError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.plan import Job, Report, SweepFolder
@@ -26,6 +30,7 @@ from sweeps.slots import Slot
 
 __all__ = ["Allocation", "EngineError", "allocate", "connect", "disconnect", "execute"]
 
+_ORPHANS_SECONDS = 2.0  # between two looks
 _SLOT_MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
 
 _CLUSTER_ENVIRONMENT = {
@@ -44,9 +49,10 @@ _DRIVER_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Allocation:
-    """How the cluster is divided: slots run at a time, each with one worker of so many CPUs and GPUs."""
+    """How the cluster is divided: slots run at a time, each with so many workers of so many CPUs and GPUs."""
 
     slots: int
+    workers: int
     cpus: int
     gpus: int
 
@@ -87,14 +93,13 @@ def allocate(config: SweepConfig) -> Allocation:
     resources = ray.cluster_resources()
     cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
     use_gpu = gpus > 0 if config.workers.gpus == "auto" else config.workers.gpus > 0
-    most = min(gpus, cpus) if use_gpu else cpus
+    workers = config.workers.per_trial
+    most = (min(gpus, cpus) if use_gpu else cpus) // workers
     wanted = most if config.workers.concurrent_trials == "auto" else config.workers.concurrent_trials
     if not 1 <= wanted <= most:
-        have = f"the cluster has {cpus} CPUs and {gpus} GPUs"
-        raise ConfigError(
-            [f"workers: {wanted or 1} trials at a time need as many {'GPUs' if use_gpu else 'CPUs'}, but {have}."]
-        )
-    return Allocation(slots=wanted, cpus=max(1, cpus // wanted), gpus=int(use_gpu))
+        need = f"{wanted or 1} trials at a time of {workers} workers need as many {'GPUs' if use_gpu else 'CPUs'}"
+        raise ConfigError([f"workers: {need}, but the cluster has {cpus} CPUs and {gpus} GPUs."])
+    return Allocation(slots=wanted, workers=workers, cpus=max(1, cpus // (wanted * workers)), gpus=int(use_gpu))
 
 
 def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_change: Callable[[], None]) -> None:
@@ -124,7 +129,7 @@ def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_chan
             max_failures=0,  # the search hands a lost job out again, as another Tune trial
             raise_on_failed_trial=False,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_ForgetReports()],
+            callbacks=[_ForgetReports(), _FreeGroups()],
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
             verbose=0,
@@ -150,7 +155,12 @@ class _Searcher(Searcher):
     ) -> None:
         super().__init__()
         self._search, self._allocation, self._on_change = search, allocation, on_change
-        self._common = {"folder": str(folder.root.resolve()), "cpus": allocation.cpus, "gpus": allocation.gpus}
+        self._common = {
+            "folder": str(folder.root.resolve()),
+            "workers": allocation.workers,
+            "cpus": allocation.cpus,
+            "gpus": allocation.gpus,
+        }
         self._live: set[str] = set()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
@@ -199,3 +209,31 @@ class _ForgetReports(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         result.pop("report", None)
+
+
+class _FreeGroups(tune.Callback):
+    """Frees the resources of worker groups whose slot was killed.
+
+    A placement group outlives the actor that made it until the whole Ray job ends. A group is orphaned some time after
+    its slot, and an idle slot dies without anyone being told: so they are looked for all the time.
+    """
+
+    def __init__(self) -> None:
+        self._looked = time.monotonic()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        if (now := time.monotonic()) - self._looked >= _ORPHANS_SECONDS:
+            self._looked = now
+            _remove_orphaned_groups()
+
+
+def _remove_orphaned_groups() -> None:
+    """Remove the placement groups of this Ray job that a dead actor has made."""
+    row: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]  # generated code
+    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id()).binary()
+    for content in cluster_state._connect_and_get_accessor().get_placement_group_table():
+        group = row.FromString(content)
+        # Ray counts a driver as a dead actor: Tune's own groups, the slots', are made by one.
+        orphaned = group.creator_actor_dead and not ray.ActorID(group.creator_actor_id).is_nil()
+        if group.creator_job_id == job and orphaned and group.state != row.REMOVED:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))

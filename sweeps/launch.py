@@ -55,7 +55,7 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
             engine.connect(address)
             allocation = engine.allocate(config)
             display.say(
-                f"{allocation.slots} trials at a time, each with {allocation.cpus} CPU"
+                f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
                 + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
                 + f"; Ray's output goes to {folder.log}"
             )

@@ -16,9 +16,12 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from conclugen.labels import LabelBudget
+
 __all__ = [
     "BASELINES",
     "SUMMARY_METRICS",
+    "TUNED_BASELINES",
     "Ledger",
     "LedgerError",
     "Metric",
@@ -27,10 +30,14 @@ __all__ = [
     "ScoredSplit",
     "Stage",
     "State",
+    "label_budgets",
+    "variant",
 ]
 
-BASELINES = ("raw_features", "random_head")
-"""Methods that stand beside the loss subsets in every table: probed, never pretrained."""
+BASELINES = ("raw_features", "raw_pca", "label_spreading", "random_head", "supervised_head", "SimCLR")
+"""Methods that stand beside the loss subsets in a table."""
+TUNED_BASELINES = ("supervised_head", "SimCLR")
+"""Baselines that are searched with the same budget as a loss subset."""
 SUMMARY_METRICS = ("weighted_f1", "macro_f1", "accuracy")
 """Names of a probe's summary metrics; ``f1/<class>`` stand beside them."""
 
@@ -49,19 +56,26 @@ class Metric:
 
     dataset: str
     split: ScoredSplit
-    labels_per_class: int | None
-    """Label budget of the probe; None for all labels."""
+    labels: str
+    """Label budget of the probe: such as 5 (per class) or 10%; empty for all labels."""
     metric: str
     value: float
-    """Mean over the label draws."""
+    """Mean over the label draws, and over the folds of a folded set."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """A confirmed probe's predictions on a test split, for paired tests."""
+    """A confirmed probe's predictions on a test split, for paired tests and confusion matrices.
+
+    ``truth`` and ``predicted`` hold class indices, or, where samples have several labels, one 0 or 1 per sample and
+    class, sample by sample.
+    """
 
     dataset: str
-    labels_per_class: int | None
+    labels: str
+    """Label budget, as in Metric."""
+    fold: int
+    """The fold that was the test split; 0 for a set without folds."""
     draw: int
     truth: Sequence[int]
     predicted: Sequence[int]
@@ -74,7 +88,7 @@ class Record:
     sweep: str
     stage: Stage
     method: str
-    """Loss subset, or baseline."""
+    """Loss subset, or baseline; with the modalities in brackets where they are not all of the sweep's."""
     number: int
     """Trial number within the subset's study, or index of the confirmation seed."""
     seed: int
@@ -111,11 +125,22 @@ class Record:
         return f"{self.stage}-{self.method}-{self.number:05d}"
 
 
+def variant(method: str, modalities: Sequence[str]) -> str:
+    """Return the name of ``method`` restricted to some modalities, such as ``Con[video-audio]``, or to none."""
+    return f"{method}[{'-'.join(modalities)}]" if modalities else method
+
+
+def label_budgets(probe: Mapping[str, Any]) -> list[str]:
+    """Return the names of the label budgets in a configuration's ``probe`` section, all labels (empty) first."""
+    budgets = [LabelBudget(per_class=number) for number in probe["labels_per_class"]]
+    return ["", *map(str, budgets), *(str(LabelBudget(fraction=part)) for part in probe["label_fraction"])]
+
+
 _METRIC = pa.struct(
     [
         ("dataset", pa.string()),
         ("split", pa.string()),
-        ("labels_per_class", pa.int64()),
+        ("labels", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
     ]
@@ -123,7 +148,8 @@ _METRIC = pa.struct(
 _PREDICTIONS = pa.struct(
     [
         ("dataset", pa.string()),
-        ("labels_per_class", pa.int64()),
+        ("labels", pa.string()),
+        ("fold", pa.int64()),
         ("draw", pa.int64()),
         ("truth", pa.list_(pa.int32())),
         ("predicted", pa.list_(pa.int32())),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeps.config import SweepConfig
-from sweeps.ledger import Metric, Predictions, Stage
+from sweeps.ledger import Metric, Predictions, Stage, variant
 
 __all__ = ["MAX_ATTEMPTS", "Job", "Report", "SweepFolder"]
 
@@ -28,11 +28,18 @@ class Job:
     seed: int
     hyperparameters: Mapping[str, Any]
     """Fields of Hyperparameters; empty for methods without a head."""
+    modalities: tuple[str, ...] = ()
+    """Those that it is restricted to; empty for the method's own."""
+
+    @property
+    def name(self) -> str:
+        """The method's name in tables: with the modalities that it is restricted to."""
+        return variant(self.method, self.modalities)
 
     @property
     def key(self) -> str:
         """Identity within the sweep; names the ledger record and the checkpoint folder."""
-        return f"{self.stage}-{self.method}-{self.number:05d}"
+        return f"{self.stage}-{self.name}-{self.number:05d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +99,21 @@ class SweepFolder:
         """The folder of a job while it runs."""
         return self.running / key
 
+    @property
+    def heads(self) -> Path:
+        """One file per method: the representation head of its best confirmation run."""
+        return self.root / "heads"
+
+    def head(self, key: str) -> Path:
+        """Where a confirmation run leaves its head."""
+        return self.heads / f"{key}.safetensors"
+
     def checkpoint(self, key: str) -> Path:
         """A running job's state; follows from its identity, so whoever restarts it finds it."""
         return self.job(key) / "checkpoint.safetensors"
 
     def prepare(self, config: SweepConfig) -> None:
         """Create the folder and write the configuration into it."""
-        for folder in (self.root, self.log.parent, self.ledger, self.running, self.ray):
+        for folder in (self.root, self.log.parent, self.ledger, self.running, self.heads, self.ray):
             folder.mkdir(parents=True, exist_ok=True)
         self.config.write_text(config.to_yaml())

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sweeps.config import SweepConfig
-from sweeps.ledger import BASELINES, Record
+from sweeps.ledger import Record
 
 __all__ = ["Progress", "sweep_progress"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one row of the table stands: a subset's search, or the confirmation runs and baselines."""
+    """Where one row of the table stands: the search of a subset or tuned baseline, or all confirmation runs."""
 
     name: str
     planned: int
@@ -35,7 +35,7 @@ class Progress:
 
 
 def sweep_progress(config: SweepConfig, records: Iterable[Record], running: Collection[str]) -> list[Progress]:
-    """One row per subset, then one for confirmations and baselines together.
+    """One row per search, then one for confirmations and baselines together.
 
     Args:
         config: the sweep.
@@ -43,6 +43,7 @@ def sweep_progress(config: SweepConfig, records: Iterable[Record], running: Coll
         running: keys of the jobs that have started and not ended.
     """
     records = list(records)
+    methods = dict.fromkeys([*config.losses, *config.baselines])
     searches = [
         _progress(
             subset,
@@ -50,11 +51,11 @@ def sweep_progress(config: SweepConfig, records: Iterable[Record], running: Coll
             sum(key.startswith(f"search-{subset}-") for key in running),
             [record for record in records if record.stage == "search" and record.method == subset],
         )
-        for subset in config.subsets
+        for subset in config.losses
     ]
     confirmations = _progress(
         "confirm",
-        config.budget.seeds * (len(config.subsets) + len(BASELINES)),
+        config.budget.seeds * sum(len(config.modality_choices(method)) for method in methods),
         sum(key.startswith("confirm-") for key in running),
         [record for record in records if record.stage == "confirm"],
     )

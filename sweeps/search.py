@@ -10,7 +10,8 @@ Protocol (fair by construction):
    first trial of every subset is the space's default configuration.
 2. Confirm: the best configuration of each subset that ran its full budget is retrained with S fresh seeds, the same S
    for all subsets, and scored on test.
-3. Baselines run with the same S seeds: the raw features, and the untrained head of the best-scoring subset's width.
+3. Baselines run with the same S seeds: those that have something to tune are searched like a subset, the random head
+   takes the configuration of the best-scoring subset, the others have nothing to choose.
 """
 
 import os
@@ -40,7 +41,7 @@ from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
 from search_spaces import Parameter, Space
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.ledger import Ledger, Record, State
+from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, sweep_progress
 
@@ -61,7 +62,7 @@ class Search:
         self._config, self._folder, self._ledger = config, folder, Ledger(folder.ledger)
         self._space = config.load_space()
         storage = _storage(config, folder)
-        self._studies = {subset: self._open_study(storage, subset) for subset in config.subsets}
+        self._studies = {subset: self._open_study(storage, subset) for subset in config.losses}
         self._records = {record.key: record for record in self._ledger}
         self._live: dict[str, Job] = {}
         self._lost: list[Job] = []  # live jobs without a slot
@@ -146,18 +147,13 @@ class Search:
             n_startup_trials=_RANDOM_TRIALS, seed=derive_seed(self._config.seed, "sampler", subset, number)
         )
         trial = study.ask(_distributions(self._space.for_losses(losses)))
-        job = Job(
-            stage="search",
-            method=subset,
-            number=trial.number,
-            seed=seed,
-            hyperparameters=_hyperparameters(self._space, losses, trial.params),
-        )
+        hyperparameters = _hyperparameters(self._space, losses, trial.params)
+        job = Job(stage="search", method=subset, number=trial.number, seed=seed, hyperparameters=hyperparameters)
         self._trials[job.key] = trial
         return job
 
     def _next_confirmation(self) -> Job | None:
-        for subset in self._config.subsets:
+        for subset in self._studies:
             if self._searched(subset) and (best := self._best_trial(subset)) is not None:
                 hyperparameters = _hyperparameters(self._space, self._config.losses[subset], best.params)
                 if (job := self._next_seed(subset, hyperparameters)) is not None:
@@ -165,25 +161,36 @@ class Search:
         return None
 
     def _next_baseline(self) -> Job | None:
-        if (job := self._next_seed("raw_features", {})) is not None:
-            return job
-        if not all(map(self._searched, self._config.subsets)):
-            return None
-        hyperparameters = self._random_head_hyperparameters()
-        return None if hyperparameters is None else self._next_seed("random_head", hyperparameters)
-
-    def _next_seed(self, method: str, hyperparameters: Mapping[str, Any]) -> Job | None:
-        """The first confirmation seed of ``method`` that neither runs nor has ended; the seeds of all methods pair."""
-        for index in range(self._config.budget.seeds):
-            seed = derive_seed(self._config.seed, "confirm", index)
-            job = Job(stage="confirm", method=method, number=index, seed=seed, hyperparameters=hyperparameters)
-            if job.key not in self._live and job.key not in self._records:
+        for method in self._config.baselines:
+            if method in TUNED_BASELINES:
+                continue
+            hyperparameters = self._random_head_hyperparameters() if method == "random_head" else {}
+            if hyperparameters is not None and (job := self._next_seed(method, hyperparameters)) is not None:
                 return job
         return None
 
+    def _next_seed(self, method: str, hyperparameters: Mapping[str, Any]) -> Job | None:
+        """The first confirmation seed of ``method`` that neither runs nor has ended; the seeds of all methods pair."""
+        for modalities in self._config.modality_choices(method):
+            for index in range(self._config.budget.seeds):
+                seed = derive_seed(self._config.seed, "confirm", index)
+                job = Job(
+                    stage="confirm",
+                    method=method,
+                    number=index,
+                    seed=seed,
+                    hyperparameters=hyperparameters,
+                    modalities=modalities,
+                )
+                if job.key not in self._live and job.key not in self._records:
+                    return job
+        return None
+
     def _random_head_hyperparameters(self) -> Mapping[str, Any] | None:
-        best = [(trial.value, subset, trial) for subset in self._studies if (trial := self._best_trial(subset))]
-        if not best:
+        """The best subset's; None while it is not known, or if there is none."""
+        subsets = self._config.subsets
+        best = [(trial.value, subset, trial) for subset in subsets if (trial := self._best_trial(subset))]
+        if not best or not all(map(self._searched, subsets)):
             return None
         _, subset, trial = max(best, key=lambda entry: cast(float, entry[0]))
         return _hyperparameters(self._space, self._config.losses[subset], trial.params)
@@ -212,7 +219,7 @@ class Search:
         record = Record(
             sweep=self._config.name,
             stage=job.stage,
-            method=job.method,
+            method=job.name,
             number=job.number,
             seed=job.seed,
             state=state,
@@ -237,15 +244,29 @@ class Search:
         self._records[job.key] = record
         del self._live[job.key], self._history[job.key], self._started[job.key]
         shutil.rmtree(self._folder.job(job.key))
+        if job.stage == "confirm":
+            self._keep_best_head(job)
 
     def _tell(self, trial: optuna.Trial, record: Record) -> None:
-        study = self._studies[record.method]
+        study = self._studies[record.method]  # a search uses all modalities: name and method are the same
         if record.reason:
             trial.set_user_attr("reason", record.reason)
         if record.state == "complete":
             study.tell(trial, record.value)
         else:
             study.tell(trial, state=TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL)
+
+    def _keep_best_head(self, job: Job) -> None:
+        """Delete the heads of a method's confirmation runs but for the best on validation data: disk stays bounded."""
+        values = {
+            record.key: record.value
+            for record in self._records.values()
+            if record.stage == "confirm" and record.method == job.name and record.value is not None
+        }
+        best = max(values, key=values.__getitem__, default=None)
+        for key in values:
+            if key != best:
+                self._folder.head(key).unlink(missing_ok=True)
 
     # -- studies -----------------------------------------------------------------------------------------------------
 

@@ -15,14 +15,11 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray._private.state import state as cluster_state
-from ray.core.generated import gcs_pb2
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from sweeps.mailbox import Mailbox
 from sweeps.plan import SweepFolder
@@ -42,7 +39,7 @@ class _Trainer(TorchTrainer):
     """A TorchTrainer without the helper processes that slots have no use for.
 
     Train's cleaner of placement groups asks the dashboard, which a cluster need not have, and so leaves a dead slot's
-    resources taken for ever: `_remove_orphaned_groups` does its work. Ray Data's helpers have no data to feed.
+    resources taken for ever; `sweeps.engine` frees them. Ray Data's helpers have no data to feed.
     """
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
@@ -50,38 +47,22 @@ class _Trainer(TorchTrainer):
         return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, needless)]
 
 
-def _remove_orphaned_groups() -> None:
-    """Free the resources of worker groups of this Ray job whose slot was killed.
-
-    A placement group outlives the actor that made it until the whole job ends.
-    """
-    table_row: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]  # generated code
-    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id()).binary()
-    for row in cluster_state._connect_and_get_accessor().get_placement_group_table():
-        group = table_row.FromString(row)
-        removed = group.state == table_row.REMOVED
-        # Ray counts a driver as a dead actor: Tune's own groups, the slots', are made by one.
-        orphaned = group.creator_actor_dead and not ray.ActorID(group.creator_actor_id).is_nil()
-        if group.creator_job_id == job and orphaned and not removed:
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
-
-
 class Slot(tune.Trainable):
     """One concurrent trial: a mailbox, and the worker group that works for it.
 
-    Its Tune configuration has ``job`` (the job to run), ``folder`` (the sweep's), ``cpus`` and ``gpus`` (of a worker).
+    Its Tune configuration has ``job`` (the job to run), ``folder`` (the sweep's), ``workers`` (of the group), and
+    ``cpus`` and ``gpus`` (of a worker).
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the group; it comes up while the first job already waits in the mailbox."""
-        _remove_orphaned_groups()  # this slot may be in the place of a dead one, and needs what that one had
         actor: Any = ray.remote(num_cpus=0)(Mailbox)
         self._mailbox = actor.remote()
         trainer = _Trainer(
             _train_loop,
             train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},
             scaling_config=ScalingConfig(
-                num_workers=1,
+                num_workers=config["workers"],
                 use_gpu=config["gpus"] > 0,
                 resources_per_worker={"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] else {})},
             ),

@@ -1,16 +1,15 @@
 """One job, from its configuration to its scores: everything that a worker does and nothing of how it is scheduled.
 
 Knows no Ray: a job is a function of the configuration, the job and a callback, so tests and benchmarks run the same
-code in one process.
+code in one process. In a process group, every worker runs the same job; the first one alone writes files.
 """
 
 import json
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,41 +19,20 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from conclugen.features import FeatureSet, Split, Standardisation, StandardisedSplit
+from conclugen.distributed import rank_and_size
+from conclugen.features import FeatureSet, Standardisation, StandardisedSplit
+from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import SPLITS, SplitName
-from conclugen.metrics import classification_metrics
-from conclugen.model import ConCluGenHead
+from conclugen.labels import LabelBudget
+from conclugen.manifest import Manifest
 from conclugen.pretrain import Pretraining, build_head, represent
-from conclugen.probe import ProbeSettings, draw_labels, fit_probes
-from conclugen.seeds import derive_seed
+from conclugen.simclr import SimCLR
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig
-from sweeps.ledger import Metric, Predictions, ScoredSplit
-from sweeps.plan import Job, Report
+from sweeps.plan import Job, Report, SweepFolder
+from sweeps.scoring import Fit, Scoring
 
 __all__ = ["TrialRunner"]
-
-_PRETRAIN_SPLITS: tuple[SplitName, ...] = ("train",)
-_SEARCH_SPLITS: tuple[SplitName, ...] = ("train", "val")
-Encoder = Callable[[StandardisedSplit, Tensor], Tensor]
-"""Maps rows of a split to representations (n, F)."""
-
-
-@dataclass(frozen=True)
-class _Downstream:
-    """A labelled set's clean rows, one entry per split that the stage may see."""
-
-    name: str
-    classes: Sequence[str]
-    splits: dict[SplitName, StandardisedSplit]
-
-    def rows(self, split: SplitName) -> Tensor:
-        return self.splits[split].split.clean_rows
-
-    def labels(self, split: SplitName) -> Tensor:
-        source: Split = self.splits[split].split
-        return source.labels[source.clean_rows]
 
 
 class _Clock:
@@ -75,148 +53,130 @@ class _Clock:
 class TrialRunner:
     """Runs jobs of one sweep in this process, keeping features open from one job to the next.
 
-    Jobs of the search stage get data that was opened without the test split: no path from them to a test label exists.
-
     Args:
         config: the sweep.
+        folder: where checkpoints and heads lie.
         device: where heads and probes are trained.
     """
 
-    def __init__(self, config: SweepConfig, device: torch.device) -> None:
-        self._config, self._device = config, device
-        self._probe = ProbeSettings(class_weights=config.probe.class_weights)
+    def __init__(self, config: SweepConfig, folder: SweepFolder, device: torch.device) -> None:
+        self._config, self._folder, self._device = config, folder, device
 
-    def run(self, job: Job, checkpoint: Path, report: Callable[[Report], bool]) -> Report | None:
-        """Run ``job`` to its end.
+    def run(self, job: Job, report: Callable[[Report], bool]) -> Report | None:
+        """Run ``job`` to its end, continuing from its checkpoint where there is one.
 
         Args:
             job: what to run.
-            checkpoint: file to continue from where it exists, and to save the state in.
             report: told of each validation probe of a search trial; False means that the trial is not to go on.
 
         Returns:
             The final report, or None if the trial was stopped.
 
         Raises:
-            DivergedError: the pretraining loss is not finite.
+            DivergedError: the training loss is not finite.
         """
-        clock = _Clock()
-        if job.method == "raw_features":
-            return self._confirm(job, _raw, clock)
-        if job.method == "random_head":
-            head = build_head(self._widths, Hyperparameters(**job.hyperparameters), job.seed)
-            return self._confirm(job, self._encoder_of(head), clock)
-        losses: dict[str, float] = {}
+        clock, losses = _Clock(), dict[str, float]()
+        if job.method not in SUBSETS and job.method != "SimCLR":
+            return self._score(job, self._untrained(job), clock, losses, epochs=0)
         run = self.pretraining(job)
+        checkpoint = self._folder.checkpoint(job.key)
         if checkpoint.exists():
             clock.seconds, losses = _load_checkpoint(checkpoint, run)
-        if not self._pretrain(run, job, checkpoint, report, clock, losses):
+        if not self._pretrain(run, job, report, clock, losses):
             return None
         if job.stage == "confirm":
-            return replace(self._confirm(job, self._encoder_of(run.head), clock), epochs=run.epoch, losses=losses)
-        with clock.measure("probe"):
-            value = self.objective(run.head, self._config.objective.labels_per_class)
-        return self._final(clock, epochs=run.epoch, value=value, losses=losses)
+            _save(self._folder.head(job.key), run.head.state_dict(), {})
+        return self._score(job, self._probed(run.head), clock, losses, epochs=run.epoch)
 
     def _pretrain(
-        self,
-        run: Pretraining,
-        job: Job,
-        checkpoint: Path,
-        report: Callable[[Report], bool],
-        clock: _Clock,
-        losses: dict[str, float],
+        self, run: Pretraining, job: Job, report: Callable[[Report], bool], clock: _Clock, losses: dict[str, float]
     ) -> bool:
         """Train to the last epoch, filling ``losses``; False if a report was answered by a stop."""
         config = self._config
         probed = set(config.probe_epochs[:-1]) if job.stage == "search" else set()
         saved = run.epoch
         while True:
-            if run.epoch in probed:
+            if run.epoch in probed and not run.finished:
                 # After a restart this may be an epoch that was reported before: the receiver tells them apart.
                 with clock.measure("probe"):
-                    value = self.objective(run.head, config.objective.labels_per_class)
+                    value = self.objective(run.head)
                 if not report(Report(epochs=run.epoch, value=value, losses=losses, seconds=dict(clock.seconds))):
                     return False
-            if run.epoch == config.budget.epochs:
+            if run.finished:
                 return True
             with clock.measure("train"):
                 losses.update(run.run_epoch())
-            if run.epoch - saved >= config.checkpoint.every and run.epoch < config.budget.epochs:
-                _save_checkpoint(checkpoint, run, clock.seconds, losses)
+            if run.epoch - saved >= config.checkpoint.every and not run.finished:
+                metadata = {"seconds": json.dumps(clock.seconds), "losses": json.dumps(losses)}
+                _save(self._folder.checkpoint(job.key), run.state(), metadata)
                 saved = run.epoch
 
     def pretraining(self, job: Job) -> Pretraining:
         """Return the pretraining run of a job that has one, at its start."""
-        return Pretraining(
-            self._pretraining_data,
-            self._widths,
-            SUBSETS[job.method],
-            Hyperparameters(**job.hyperparameters),
-            epochs=self._config.budget.epochs,
-            seed=job.seed,
-        )
+        widths = self._widths(job)
+        data = self._pretraining_data.only(list(widths))
+        hyperparameters, epochs = Hyperparameters(**job.hyperparameters), self._config.budget.epochs
+        if job.method == "SimCLR":
+            return SimCLR(data, widths, hyperparameters, epochs=epochs, seed=job.seed)
+        return Pretraining(data, widths, SUBSETS[job.method], hyperparameters, epochs=epochs, seed=job.seed)
 
-    def _encoder_of(self, head: ConCluGenHead) -> Encoder:
-        return lambda data, rows: represent(head.to(self._device), data, rows)
+    def objective(self, head: RepresentationHeads, budget: LabelBudget | None = None) -> float:
+        """What the search maximises, for a head as it is now; at another label budget where one is given."""
+        return self._scoring.objective(self._probed(head), budget or self._config.objective.budget)
 
-    def objective(self, head: ConCluGenHead, labels_per_class: int | None) -> float:
-        """The objective's metric on validation data, averaged over label draws and downstream sets."""
-        encoder, seed = self._encoder_of(head), derive_seed(self._config.seed, "search")
-        scores = [
-            metric.value
-            for data in self._search_sets
-            for metric in self._probe_scores(encoder, data, labels_per_class, seed, ("val",))[0]
-            if metric.metric == self._config.objective.metric
-        ]
-        return math.fsum(scores) / len(scores)
-
-    def _confirm(self, job: Job, encoder: Encoder, clock: _Clock) -> Report:
-        """Score what a confirmation or baseline job has made, on validation and test, at every label budget."""
-        metrics: list[Metric] = []
-        predictions: list[Predictions] = []
+    def _score(self, job: Job, fit: Fit, clock: _Clock, losses: Mapping[str, float], *, epochs: int) -> Report:
+        """The final report of a job whose training is done."""
         with clock.measure("probe"):
-            for data in self._confirm_sets:
-                for budget in (None, *self._config.probe.labels_per_class):
-                    scores, predicted = self._probe_scores(encoder, data, budget, job.seed, ("val", "test"))
-                    metrics += scores
-                    predictions += predicted
-        return self._final(clock, epochs=0, metrics=metrics, predictions=predictions)
-
-    def _final(self, clock: _Clock, **results: Any) -> Report:
-        return Report(state="complete", seconds=clock.seconds, host=platform.node(), **results)
-
-    def _probe_scores(
-        self, encoder: Encoder, data: _Downstream, budget: int | None, seed: int, splits: Iterable[ScoredSplit]
-    ) -> tuple[list[Metric], list[Predictions]]:
-        """Fit probes on the training rows and score them on ``splits``; predictions are returned for test."""
-        encoded = {name: encoder(split, data.rows(name)) for name, split in data.splits.items()}
-        labels = data.labels("train")
-        draws = draw_labels(labels, budget, self._config.probe.label_draws, seed)
-        probes = fit_probes(
-            encoded["train"], labels, draws, (encoded["val"], data.labels("val")), data.classes, self._probe, seed
-        )
-        metrics: list[Metric] = []
-        predictions: list[Predictions] = []
-        for split in splits:
-            truth = data.labels(split).numpy()
-            per_draw = probes.predict(encoded[split]).cpu().numpy()
-            scores = [classification_metrics(truth, predicted, data.classes) for predicted in per_draw]
-            metrics += [
-                Metric(data.name, split, budget, name, math.fsum(s[name] for s in scores) / len(scores))
-                for name in scores[0]
-            ]
-            if split == "test":
-                predictions += [
-                    Predictions(data.name, budget, draw, truth.tolist(), predicted.tolist())
-                    for draw, predicted in enumerate(per_draw)
+            results: dict[str, Any]
+            if job.stage == "search":
+                results = {"value": self._scoring.objective(fit, self._config.objective.budget)}
+            else:
+                metrics, predictions = self._scoring.confirm(fit, job.seed)
+                objective = self._config.objective
+                labels = str(objective.budget) if objective.budget in self._config.probe.budgets else ""
+                values = [
+                    m.value for m in metrics if (m.split, m.metric, m.labels) == ("val", objective.metric, labels)
                 ]
-        return metrics, predictions
+                value = math.fsum(values) / len(values)
+                results = {"value": value, "metrics": metrics, "predictions": predictions}
+        return Report(
+            state="complete", epochs=epochs, losses=losses, seconds=clock.seconds, host=platform.node(), **results
+        )
+
+    def _probed(self, head: RepresentationHeads) -> Fit:
+        fusion, modalities = self._config.probe.fusion, list(head.heads)
+        head = head.to(self._device)
+        if len(modalities) == 1:
+            fusion = "concat"
+        return self._scoring.probed(lambda split, rows: represent(head, split, rows, fusion), modalities)
+
+    def _untrained(self, job: Job) -> Fit:
+        """How the baselines that are not pretrained fit."""
+        widths, scoring = self._widths(job), self._scoring
+        modalities, hyperparameters = list(widths), Hyperparameters(**job.hyperparameters)
+        if job.method == "raw_features":
+            return scoring.probed(scoring.raw, modalities)
+        if job.method == "raw_pca":
+            return scoring.probed(scoring.whitened(self._pretraining_data.only(modalities)), modalities)
+        if job.method == "label_spreading":
+            return scoring.spread(modalities)
+        if job.method == "random_head":
+            return self._probed(build_head(widths, hyperparameters, job.seed))
+        if job.method == "supervised_head":
+            return scoring.supervised(widths, hyperparameters)
+        raise ValueError(f"unknown method {job.method!r}.")
+
+    def _widths(self, job: Job) -> dict[str, int]:
+        """The job's modalities with their widths, in the sweep's order."""
+        every = Manifest.read(self._config.features.pretrain).widths
+        modalities = job.modalities or self._config.modalities
+        if job.method == "SimCLR":
+            modalities = (self._config.simclr_modality,)
+        return {name: every[name] for name in modalities}
 
     @cached_property
-    def _widths(self) -> dict[str, int]:
-        widths = FeatureSet(self._config.features.pretrain, ()).manifest.widths
-        return {name: widths[name] for name in self._config.modalities}
+    def _scoring(self) -> Scoring:
+        return Scoring(self._config, self._standardisation, self._device)
 
     @cached_property
     def _standardisation(self) -> Standardisation:
@@ -224,42 +184,19 @@ class TrialRunner:
 
     @cached_property
     def _pretraining_data(self) -> StandardisedSplit:
-        train = FeatureSet(self._config.features.pretrain, _PRETRAIN_SPLITS).split("train")
+        folder = self._config.features.pretrain
+        parts = Manifest.read(folder).training
+        train = FeatureSet(folder, parts).split(*parts)
         return StandardisedSplit(train, self._standardisation, self._config.modalities, self._device)
 
-    @cached_property
-    def _search_sets(self) -> list[_Downstream]:
-        return self._open_downstream(_SEARCH_SPLITS)
 
-    @cached_property
-    def _confirm_sets(self) -> list[_Downstream]:
-        return self._open_downstream(SPLITS)
-
-    def _open_downstream(self, splits: tuple[SplitName, ...]) -> list[_Downstream]:
-        opened = []
-        for name, folder in self._config.features.downstream.items():
-            features = FeatureSet(folder, splits)
-            labels = features.manifest.labels
-            classes = labels.classes if labels is not None else ()
-            readable = {
-                split: StandardisedSplit(
-                    features.split(split), self._standardisation, self._config.modalities, self._device
-                )
-                for split in splits
-            }
-            opened.append(_Downstream(name, classes, readable))
-        return opened
-
-
-def _raw(data: StandardisedSplit, rows: Tensor) -> Tensor:
-    return torch.cat(list(data.batch(rows).values()), dim=1)
-
-
-def _save_checkpoint(path: Path, run: Pretraining, seconds: dict[str, float], losses: dict[str, float]) -> None:
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a file whole or not at all; of several workers, the first does."""
+    if rank_and_size()[0] > 0:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".partial")
-    state = {name: tensor.contiguous() for name, tensor in run.state().items()}
-    save_file(state, temporary, metadata={"seconds": json.dumps(seconds), "losses": json.dumps(losses)})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
     temporary.replace(path)
 
 

@@ -1,18 +1,48 @@
-"""Workers: the train loop of a persistent Ray Train worker group, which runs one job after another."""
+"""Workers: the train loop of a persistent Ray Train worker group, which runs one job after another.
 
+A group of several workers trains one job together, data parallel. Its first worker speaks to the mailbox; what it is
+told, it shares with the others.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import ray
 import torch
 from ray.train.torch import get_device
+from torch import distributed
 
 from conclugen.pretrain import DivergedError
 from sweeps.config import load_config
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
 
-__all__ = ["attempt", "serve"]
+__all__ = ["Team", "attempt", "serve"]
+
+_WITHOUT_LIMIT = timedelta(days=365)  # the others wait as long as the first worker waits for a job
+
+
+class Team:
+    """The workers of a group, as one of them sees them; alone without a process group."""
+
+    def __init__(self) -> None:
+        alone = not distributed.is_initialized() or distributed.get_world_size() == 1
+        self.leads = alone or distributed.get_rank() == 0
+        self._channel = None if alone else distributed.new_group(timeout=_WITHOUT_LIMIT, backend="gloo")
+
+    @property
+    def alone(self) -> bool:
+        """True if there are no others."""
+        return self._channel is None
+
+    def ask(self, question: Callable[[], Any]) -> Any:
+        """Let the first worker ask; return its answer to every worker."""
+        answer = [question() if self.leads else None]
+        if self._channel is not None:
+            distributed.broadcast_object_list(answer, src=0, group=self._channel)
+        return answer[0]
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -23,32 +53,41 @@ def serve(settings: dict[str, Any]) -> None:
     """
     torch.set_num_threads(settings["cpus"])
     torch.set_flush_denormal(True)  # the optimisers' vanishing moments are 10 times slower as denormal numbers
-    folder = SweepFolder(Path(settings["folder"]))
-    runner = TrialRunner(load_config(folder.config), get_device())
-    mailbox = settings["mailbox"]
-    while (job := ray.get(mailbox.take.remote())) is not None:
-        report = attempt(runner, job, folder.checkpoint(job.key), mailbox)
-        if report is not None:
+    folder, team, mailbox = SweepFolder(Path(settings["folder"])), Team(), settings["mailbox"]
+    runner = TrialRunner(load_config(folder.config), folder, get_device())
+    while (job := team.ask(lambda: ray.get(mailbox.take.remote()))) is not None:
+        report = attempt(runner, job, mailbox, team)
+        if report is not None and team.leads:
             ray.get(mailbox.report.remote(job.key, report))
 
 
-def attempt(runner: TrialRunner, job: Job, checkpoint: Path, mailbox: Any) -> Report | None:
-    """Run ``job``; an exception of its own making becomes a failed report, and the process stays usable."""
+def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report | None:
+    """Run ``job``; an exception of its own making becomes a failed report, and the process stays usable.
+
+    Raises:
+        Exception: whatever happened to one worker of several, once it is reported: the others wait for it in vain, and
+            only a new group helps them.
+    """
     last = Report(epochs=0)
 
     def report(progress: Report) -> bool:
         nonlocal last
         last = progress
-        return bool(ray.get(mailbox.report.remote(job.key, progress)))
+        return bool(team.ask(lambda: ray.get(mailbox.report.remote(job.key, progress))))
+
+    def failed(reason: str) -> Report:
+        return Report(epochs=last.epochs, value=last.value, seconds=last.seconds, state="failed", reason=reason)
 
     try:
-        return runner.run(job, checkpoint, report)
+        return runner.run(job, report)
     except ray.exceptions.RayError:
         raise  # the slot is gone, and the group goes with it
-    except DivergedError as error:
-        reason = f"nan_loss: {error}"
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        reason = f"out_of_memory: {error}"
+    except DivergedError as error:  # losses are the whole group's: all workers are here
+        return failed(f"nan_loss: {error}")
     except Exception as error:  # a trial must not take the group down: its reason goes into the ledger
-        reason = f"exception: {type(error).__name__}: {error}"
-    return Report(epochs=last.epochs, value=last.value, seconds=last.seconds, state="failed", reason=reason)
+        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        failure = failed(f"out_of_memory: {error}" if memory else f"exception: {type(error).__name__}: {error}")
+        if team.alone:
+            return failure
+        ray.get(mailbox.report.remote(job.key, failure))
+        raise

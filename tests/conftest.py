@@ -70,6 +70,7 @@ def write_config(tmp_path: Path, planted: Path) -> Callable[..., Path]:
             "modalities": ["video", "audio", "text"],
             "space": "tiny.yaml",
             "budget": {"trials_per_subset": 2, "epochs": 4, "seeds": 2},
+            "baselines": ["raw_features", "random_head"],
             "objective": {"labels_per_class": 2},
             "probe": {"labels_per_class": [2], "label_draws": 2},
             **settings,

@@ -30,7 +30,7 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield f"| `{prefix}{name}` | {shown} | {field.description} |"
 
 
-@pytest.mark.parametrize("row", _settings(SweepConfig))
+@pytest.mark.parametrize("row", list(_settings(SweepConfig)))
 def test_every_setting_is_listed_with_its_default(row: str) -> None:
     assert row in _README.splitlines()
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from conclugen.clustering import ClusterQueue, kmeans
 
@@ -145,6 +146,26 @@ class TestKMeans:
         scaled = x * 2.0 ** (torch.arange(50) % 9 - 4)[:, None]
         assert torch.equal(kmeans(x, 5, backend=backend)[0], kmeans(scaled, 5, backend=backend)[0])
 
+    def test_a_warm_start_fits_no_worse_than_where_it_starts(self, backend: str) -> None:
+        x = torch.randn(150, 6, generator=torch.Generator().manual_seed(6))
+        objectives = []
+        centroids = kmeans(x, 8, seed=1, iterations=1, backend=backend)[0]
+        for _ in range(6):
+            objectives.append(_objective(x, centroids))
+            centroids, labels = kmeans(x, 8, initial=centroids, iterations=1, backend=backend)
+            _check_centroids_and_labels(x, centroids, labels)
+        assert all(later >= earlier - 1e-6 for earlier, later in pairwise(objectives))
+        assert objectives[-1] > objectives[0]
+
+    def test_centroids_that_have_lost_all_points_are_replaced(self, backend: str) -> None:
+        """A warm start after the points have moved away: all centroids but one are behind them."""
+        x, _ = _planted()
+        initial = -torch.eye(8)[:4]
+        initial[0] = 1
+        centroids, labels = kmeans(x, 4, initial=initial, iterations=5, backend=backend)
+        _check_centroids_and_labels(x, centroids, labels)
+        assert len(labels.unique()) == 4
+
     def test_an_initial_centroid_far_from_all_points_is_replaced(self, backend: str) -> None:
         """Two tight groups and a third centroid opposite to both, which wins no point."""
         x, _ = _planted(clusters=2)
@@ -187,6 +208,16 @@ def test_backends_agree_from_the_same_start() -> None:
     assert torch.equal(with_faiss[1], with_torch[1])
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_torch_asks_the_host_for_no_value(warm: bool) -> None:
+    """Fake tensors have no values: whatever needs one (``item``, a shape that depends on data) raises."""
+    with FakeTensorMode():
+        centroids, labels = kmeans(
+            torch.empty(60, 6), 5, initial=torch.empty(5, 6) if warm else None, iterations=3, backend="torch"
+        )
+    assert (centroids.shape, labels.shape) == ((5, 6), (60,))
+
+
 def test_auto_picks_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(60, 6, generator=torch.Generator().manual_seed(9))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
@@ -200,19 +231,23 @@ def test_auto_picks_faiss_on_the_cpu() -> None:
 
 
 @settings(deadline=None)
-@given(size=st.integers(0, 4), steps=st.lists(st.sampled_from(["extend", "clear"]), max_size=15))
-def test_queue_gives_past_batches_only_once_full(size: int, steps: list[str]) -> None:
+@given(
+    size=st.integers(0, 4),
+    thinning=st.integers(1, 6),
+    steps=st.lists(st.sampled_from(["extend", "clear"]), max_size=15),
+)
+def test_queue_gives_past_batches_only_once_full(size: int, thinning: int, steps: list[str]) -> None:
     """Against a list of the batches since the last clear."""
-    queue, past = ClusterQueue(size), []
+    queue, past = ClusterQueue(size, thinning), []
     for number, step in enumerate(steps):
         if step == "clear":
             queue.clear()
             past = []
             continue
-        batch = torch.full((2, 3), float(number))
+        batch = 10 * torch.full((5, 3), float(number)) + torch.arange(5)[:, None]
         expected = [*past[len(past) - size :], batch] if len(past) >= size else [batch]
         assert torch.equal(queue.extend(batch), torch.cat(expected))
-        past.append(batch)
+        past.append(torch.stack([row for index, row in enumerate(batch) if index % thinning == 0]))
 
 
 def test_current_batch_comes_last() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from conclugen.features import FeatureSet, FeatureWriter, Standardisation, StandardisedSplit
-from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Manifest, Modality, SplitName
+from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest, Modality, SplitName
 
 _CPU = torch.device("cpu")
 _WIDTHS = {"video": 5, "text": 3}
@@ -47,7 +47,8 @@ def _random_rows(
 
 def _write(folder: Path, shards: Sequence[_Rows], dtype: str = "float32", classes: Sequence[str] | None = None) -> Path:
     widths = {name: x.shape[1] for name, x in shards[0].features.items()}
-    with FeatureWriter(folder, _modalities(widths), dtype=dtype, classes=classes) as writer:
+    labels = None if classes is None else Labels(classes=tuple(classes))
+    with FeatureWriter(folder, _modalities(widths), dtype=dtype, labels=labels) as writer:
         for shard in shards:
             writer.write(shard.split, shard.sample_ids, shard.features, shard.labels, shard.augmentation)
     return folder
@@ -335,9 +336,9 @@ class TestWriter:
             (None, {"labels": np.array([0, 0])}, "an unlabelled one takes none"),
             (None, {"augmentation": np.array([0])}, "length"),
             (["a", "b"], {}, "a labelled set needs labels"),
-            (["a", "b"], {"labels": np.array([0])}, r"2 labels in 0\.\.1"),
-            (["a", "b"], {"labels": np.array([0, 2])}, r"2 labels in 0\.\.1"),
-            (["a", "b"], {"labels": np.array([-1, 0])}, r"2 labels in 0\.\.1"),
+            (["a", "b"], {"labels": np.array([0])}, r"labels of shape \(2,\) in 0\.\.1"),
+            (["a", "b"], {"labels": np.array([0, 2])}, r"labels of shape \(2,\) in 0\.\.1"),
+            (["a", "b"], {"labels": np.array([-1, 0])}, r"labels of shape \(2,\) in 0\.\.1"),
         ],
     )
     def test_rows_that_do_not_fit_are_refused_before_anything_is_written(
@@ -346,7 +347,8 @@ class TestWriter:
         """A caller that goes on gets the set, and the statistics, without them."""
         rows = {"sample_ids": ["p", "q"], "features": {"x": np.full((2, 3), 1e6)}, **changes}
         good = np.array([[1.0, 2, 3], [3, 4, 5]])
-        with FeatureWriter(tmp_path, _modalities({"x": 3}), classes=classes) as writer:
+        labels = None if classes is None else Labels(classes=tuple(classes))
+        with FeatureWriter(tmp_path, _modalities({"x": 3}), labels=labels) as writer:
             with pytest.raises(ValueError, match=expected):
                 writer.write("train", **rows)
             assert not list(tmp_path.iterdir())
@@ -436,3 +438,56 @@ class TestDamage:
             save_file({"x.mean": torch.zeros(1), "x.std": torch.zeros(1)}, file)
         with pytest.raises(FeatureSetError, match=rf"{file} cannot be read: .*; make the set again"):
             _ = FeatureSet(folder).standardisation
+
+
+class TestSeveralLabels:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        labels = np.array([[0, 1, 1], [1, 0, 0], [0, 0, 0]])
+        meaning = Labels(kind="multilabel", classes=("a", "b", "c"))
+        with FeatureWriter(tmp_path, _modalities({"x": 1}), labels=meaning) as writer:
+            writer.write("train", ["p", "q"], {"x": np.ones((2, 1))}, labels[:2])
+            writer.write("train", ["r"], {"x": np.ones((1, 1))}, labels[2:])
+        read = FeatureSet(tmp_path).split("train").labels
+        assert (read.dtype, read.tolist()) == (torch.int8, labels.tolist())
+
+    @pytest.mark.parametrize("labels", [[[0, 1], [1, 2]], [[0], [1]], [0, 1]])
+    def test_what_does_not_fit_is_refused(self, tmp_path: Path, labels: list[Any]) -> None:
+        meaning = Labels(kind="multilabel", classes=("a", "b"))
+        writer = FeatureWriter(tmp_path, _modalities({"x": 1}), labels=meaning)
+        with pytest.raises(ValueError, match=r"labels of shape \(2, 2\) in 0\.\.1"):
+            writer.write("train", ["p", "q"], {"x": np.ones((2, 1))}, np.array(labels))
+
+
+def test_folds_are_read_alone_and_together(tmp_path: Path) -> None:
+    shards = [(f"fold-00{fold}", [[float(fold)], [fold + 0.5]]) for fold in range(3)]
+    features = FeatureSet(_one_column(tmp_path, *shards), ("fold-000", "fold-002"))
+    assert features.manifest.folds == features.manifest.training == ("fold-000", "fold-001", "fold-002")
+    both = features.split("fold-000", "fold-002")
+    assert both.gather("x", torch.arange(4)).squeeze(1).tolist() == [0, 0.5, 2, 2.5]
+    with pytest.raises(FeatureSetError, match="'fold-001' is out of reach"):
+        features.split("fold-000", "fold-001")
+    assert features.standardisation.mean["x"].item() == pytest.approx(1.25)  # of all folds
+
+
+class TestVersions:
+    def test_of_a_set_without_augmentation_each_row_is_its_own(self, folder: Path) -> None:
+        assert FeatureSet(folder).split("train").versions.tolist() == [[row] for row in range(9)]
+
+    def test_clean_first_in_the_order_of_the_clean_rows_and_short_ones_repeated(self, tmp_path: Path) -> None:
+        """Sample p has rows 1 (clean), 3, 4; q has 2 (clean), 0; r has 5 alone, in another shard."""
+        ids, augmentation = ["q", "p", "q", "p", "p"], [1, 0, 0, 2, 1]
+        first = _Rows("train", ids, {"x": np.zeros((5, 1))}, augmentation=np.array(augmentation))
+        second = _Rows("train", ["r"], {"x": np.zeros((1, 1))})
+        versions = FeatureSet(_write(tmp_path, [first, second])).split("train").versions
+        assert versions.tolist() == [[1, 3, 4], [2, 0, 2], [5, 5, 5]]
+
+
+def test_fewer_modalities_of_the_same_rows(folder: Path) -> None:
+    features = FeatureSet(folder)
+    names = list(features.manifest.widths)
+    split = StandardisedSplit(features.split("train"), features.standardisation, names, torch.device("cpu"))
+    rows = torch.tensor([3, 0])
+    fewer = split.only(names[:1])
+    assert list(fewer.batch(rows)) == names[:1]
+    assert torch.equal(fewer.batch(rows)[names[0]], split.batch(rows)[names[0]])
+    assert list(split.batch(rows)) == names

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from conclugen import importing
 from conclugen.features import FeatureSet
 from conclugen.importing import import_arrays, import_npz
-from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Manifest
+from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest
 
 
 def _arrays(rows: int = 6) -> dict[str, np.ndarray]:
@@ -99,7 +99,21 @@ class TestRules:
             ({"split": np.array(["val", "test"] * 3)}, "split: no row is 'train'"),
             ({"labels": np.zeros(5, int)}, "labels: expected 6 values, got shape (5,)"),
             ({"labels": np.array(0)}, "labels: expected 6 values, got shape ()"),
-            ({"labels": np.zeros((6, 2), int)}, "labels: expected 6 values, got shape (6, 2)"),
+            ({"labels": np.zeros((6, 2), int)}, "with as many class_names; got int64 (6, 2) and 0 names"),
+            (
+                {"labels": np.full((6, 2), 2), "class_names": ["a", "b"]},
+                "labels: several labels per sample are 0 or 1",
+            ),
+            ({"labels": np.zeros((6, 2), int), "class_names": ["a"]}, "got int64 (6, 2) and 1 names"),
+            ({"labels": np.zeros((5, 1), int), "class_names": ["a"]}, "got int64 (5, 1) and 1 names"),
+            ({"split": None, "folds": np.zeros(5, int)}, "folds: expected 6 integers in 0..999, got int64 (5,)"),
+            ({"split": None, "folds": np.array([0, 1, 2, -1, 0, 1])}, "folds: expected 6 integers in 0..999"),
+            ({"split": None, "folds": np.zeros(6)}, "folds: expected 6 integers in 0..999, got float64"),
+            ({"split": None, "folds": np.array([0, 1] * 3)}, "folds: 2 are too few; train, val and test take 3"),
+            (
+                {"split": np.array(["train"] * 6), "folds": np.array([0, 1, 2] * 2)},
+                "folds: a set has splits or folds; give one of the two",
+            ),
             ({"labels": np.zeros(6)}, "labels: expected integers or strings, got float64"),
             ({"labels": np.zeros(6), "class_names": ["a"]}, "labels: expected integers or strings, got float64"),
             ({"labels": np.zeros(6, bool)}, "labels: expected integers or strings, got bool"),
@@ -397,3 +411,21 @@ class TestNpz:
             import_npz(file, tmp_path / "set", {"video": "frames"})
         assert not touched.exists()
         assert not (tmp_path / "set" / MANIFEST_FILE).exists()
+
+
+def test_several_labels_and_folds(tmp_path: Path) -> None:
+    labels = np.array([[1, 0], [0, 0], [1, 1], [0, 1]])
+    manifest = import_arrays(
+        {"video": np.arange(4.0)[:, None]},
+        tmp_path,
+        labels=labels,
+        class_names=["a", "b"],
+        split=None,
+        folds=np.array([7, 2, 7, 10]),
+        sources={"video": "x"},
+    )
+    assert manifest.labels == Labels(kind="multilabel", classes=("a", "b"))
+    assert manifest.folds == ("fold-002", "fold-007", "fold-010")
+    fold = FeatureSet(tmp_path, manifest.folds).split("fold-007")
+    assert fold.labels.tolist() == [[1, 0], [1, 1]]
+    assert fold.gather("video", torch.arange(2)).squeeze(1).tolist() == [0, 2]

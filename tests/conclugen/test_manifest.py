@@ -138,7 +138,7 @@ class TestUnreadable:
             ({"modalities": [{"name": "video", "width": 0, "source": "s"}]}, "modalities.0.width"),
             ({"shards": [{"file": "f", "split": "dev", "rows": 1, "sha256": ""}]}, "shards.0.split"),
             ({"shards": [{"file": "f", "split": "val", "rows": 0, "sha256": ""}]}, "shards.0.rows"),
-            ({"labels": {"kind": "multilabel", "classes": ["a"]}}, "labels.kind"),
+            ({"labels": {"kind": "ordinal", "classes": ["a"]}}, "labels.kind"),
             ({"dtype": "float64"}, "dtype"),
         ],
     )

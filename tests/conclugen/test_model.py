@@ -1,204 +1,192 @@
-import math
-from itertools import product
+import json
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
-from conclugen.hyperparameters import Hyperparameters
-from conclugen.model import ConCluGenHead, GatedEmbeddingUnit, PretrainingHeads
-from conclugen.subsets import SUBSETS, Loss
+import conclugen.heads
+from conclugen.features import Split, Standardisation, StandardisedSplit
+from conclugen.heads import RepresentationHeads
+from conclugen.model import ConCluGenConfig, ConCluGenHead, GatedEmbeddingUnit
 
 _WIDTHS = {"video": 7, "audio": 5, "text": 4}
-_H = Hyperparameters(representation_dim=16, projection_dim=6, num_clusters=3, reconstruction_dim=9)
 
 
-def _features(batch: int = 8, seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(batch, width, generator=generator) for name, width in _WIDTHS.items()}
+def _config(**changes: Any) -> ConCluGenConfig:
+    settings = {"modalities": list(_WIDTHS), "widths": list(_WIDTHS.values()), "representation_dim": 16, **changes}
+    return ConCluGenConfig(**settings)
 
 
-def _representations(batch: int = 8, seed: int = 0) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(batch, 16, generator=generator) for name in _WIDTHS}
+def _standardisation() -> Standardisation:
+    generator = torch.Generator().manual_seed(1)
+    return Standardisation.from_moments(
+        {name: torch.randn(width, generator=generator) for name, width in _WIDTHS.items()},
+        {name: torch.rand(width, generator=generator) for name, width in _WIDTHS.items()},
+    )
 
 
-def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().double().numpy()
-
-
-def _linear(layer: nn.Module, x: np.ndarray) -> np.ndarray:
-    """Row by row W x + b."""
-    weight, bias = _array(layer.weight), _array(layer.bias)
-    return np.array([[sum(w * v for w, v in zip(row, sample, strict=True)) for row in weight] for sample in x]) + bias
-
-
-def _gated_unit(unit: nn.Module, x: np.ndarray) -> np.ndarray:
-    u = np.maximum(_linear(unit.input, x), 0)
-    g = u / (1 + np.exp(-_linear(unit.gate, u)))
-    return np.maximum(_linear(unit.output, g), 0)
-
-
-def _heads(name: str, **changes: object) -> PretrainingHeads:
+def _model(**changes: Any) -> ConCluGenHead:
+    """A model with a standardisation other than the identity."""
     torch.manual_seed(0)
-    return PretrainingHeads(_WIDTHS, SUBSETS[name], Hyperparameters(**{**vars(_H), **changes}))
+    model, standardisation = ConCluGenHead(_config(**changes)), _standardisation()
+    for name, affine in model.standardisation.items():
+        affine.load_state_dict({"mean": standardisation.mean[name], "scale": standardisation.scale[name]})
+    return model
 
 
-class TestGatedEmbeddingUnit:
-    def test_hand_set_weights(self) -> None:
-        """x = (1, 2). u = relu(W1 x) = relu(1, -2) = (1, 0).
-
-        The gate has zero weights and biases (log 3, 0): sigmoid = (3/4, 1/2), so g = (3/4, 0).
-        W3 g + b3 = (2 * 3/4 + 1/2, -3/4 + 1/4) = (2, -1/2), so z = (2, 0).
-        """
-        unit = GatedEmbeddingUnit(2, 2)
-        unit.load_state_dict(
-            {
-                "input.weight": torch.tensor([[1.0, 0.0], [0.0, -1.0]]),
-                "input.bias": torch.zeros(2),
-                "gate.weight": torch.zeros(2, 2),
-                "gate.bias": torch.tensor([math.log(3), 0.0]),
-                "output.weight": torch.tensor([[2.0, 0.0], [-1.0, 0.0]]),
-                "output.bias": torch.tensor([0.5, 0.25]),
-            }
-        )
-        assert unit(torch.tensor([[1.0, 2.0]]))[0].tolist() == pytest.approx([2.0, 0.0])
-
-    @pytest.mark.parametrize(("d", "r"), [(3, 5), (5, 3), (1, 1)])
-    def test_equals_the_formula(self, d: int, r: int) -> None:
-        torch.manual_seed(d)
-        unit, x = GatedEmbeddingUnit(d, r), torch.randn(6, d)
-        assert _array(unit(x)) == pytest.approx(_gated_unit(unit, _array(x)), abs=1e-6)
-
-    def test_parts(self) -> None:
-        unit = GatedEmbeddingUnit(3, 5)
-        assert {name: tuple(value.shape) for name, value in unit.state_dict().items()} == {
-            "input.weight": (5, 3),
-            "input.bias": (5,),
-            "gate.weight": (5, 5),
-            "gate.bias": (5,),
-            "output.weight": (5, 5),
-            "output.bias": (5,),
-        }
+def _features(dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(8, width, generator=generator).to(dtype) for name, width in _WIDTHS.items()}
 
 
-class TestConCluGenHead:
+def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+    return list(left) == list(right) and all(torch.equal(left[name], right[name]) for name in left)
+
+
+class _InMemory(Split):
+    """Features that lie in no file."""
+
+    def __init__(self, features: dict[str, Tensor]) -> None:
+        self._features = features
+
+    def gather(self, modality: str, rows: Tensor) -> Tensor:
+        return self._features[modality][rows]
+
+
+def test_unit_is_that_of_the_heads() -> None:
+    assert GatedEmbeddingUnit is conclugen.heads.GatedEmbeddingUnit
+
+
+class TestForward:
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
     @pytest.mark.parametrize("lift", [False, True])
-    def test_shapes_and_order(self, lift: bool) -> None:
-        representations = ConCluGenHead(_WIDTHS, 16, lift_audio=lift)(_features())
-        assert list(representations) == ["video", "audio", "text"]
-        assert {tuple(z.shape) for z in representations.values()} == {(8, 16)}
+    def test_raw_features_in_gives_what_training_computes(self, lift: bool, dtype: torch.dtype) -> None:
+        """To the last bit: stored features through StandardisedSplit and the trained heads."""
+        model, features = _model(lift_audio=lift), _features(dtype)
+        heads = RepresentationHeads(_WIDTHS, 16, lift_audio=lift)
+        heads.load_state_dict({k: v for k, v in model.state_dict().items() if k.startswith("heads.")})
+        data = StandardisedSplit(_InMemory(features), _standardisation(), list(_WIDTHS), torch.device("cpu"))
+        assert _equal(model(features), heads(data.batch(torch.arange(8))))
 
-    def test_each_modality_has_its_own_unit(self) -> None:
-        head, features = ConCluGenHead(_WIDTHS, 16), _features()
-        for name, z in head(features).items():
-            assert _array(z) == pytest.approx(_gated_unit(head.heads[name], _array(features[name])), abs=1e-6)
+    def test_identity_unless_told_otherwise(self) -> None:
+        model = ConCluGenHead(_config())
+        assert _equal(model(_features()), {name: model.heads[name](x) for name, x in _features().items()})
 
-    def test_lifted_audio(self) -> None:
-        """The gated unit at width d_audio, then a linear layer whose outputs keep their sign."""
-        torch.manual_seed(0)
-        head, features = ConCluGenHead(_WIDTHS, 16, lift_audio=True), _features()
-        unit, lift = head.heads["audio"]
-        assert (unit.input.in_features, unit.output.out_features, lift.out_features) == (5, 5, 16)
-        representations = head(features)
-        expected = _linear(lift, _gated_unit(unit, _array(features["audio"])))
-        assert _array(representations["audio"]) == pytest.approx(expected, abs=1e-6)
-        assert representations["audio"].min() < 0
-        assert min(representations["video"].min(), representations["text"].min()) >= 0
+    def test_a_constant_feature_has_no_influence(self) -> None:
+        model, features = _model(), _features()
+        model.standardisation["text"].scale[2] = 0
+        before = model(features)["text"]
+        features["text"][:, 2] = 1e6
+        assert torch.equal(model(features)["text"], before)
 
-    def test_lifting_concerns_audio_alone(self) -> None:
-        head = ConCluGenHead({"video": 7, "text": 4}, 16, lift_audio=True)
-        assert all(isinstance(unit, GatedEmbeddingUnit) for unit in head.heads.values())
+    @pytest.mark.parametrize("given", [["audio"], ["text", "video"], ["text", "audio", "video"], []])
+    def test_some_modalities_in_any_order(self, given: list[str]) -> None:
+        model, features = _model(), _features()
+        every = model(features)
+        expected = {name: every[name] for name in _WIDTHS if name in given}
+        assert _equal(model({name: features[name] for name in given}), expected)
 
-    def test_parameter_count(self) -> None:
-        """Per modality d R + R weights and biases of the first layer and R R + R of each of the other two."""
-        expected = sum(width * 16 + 16 + 2 * (16 * 16 + 16) for width in _WIDTHS.values())
-        assert sum(p.numel() for p in ConCluGenHead(_WIDTHS, 16).parameters()) == expected
+    def test_every_problem_is_named(self) -> None:
+        with pytest.raises(ValueError, match="modality") as caught:
+            _model()({"video": torch.zeros(2, 6), "smell": torch.zeros(2, 3), "text": torch.zeros(4)})
+        assert str(caught.value).splitlines() == [
+            "modality 'video': expected shape (batch, 7), got (2, 6).",
+            "modality 'smell': unknown; this model has video, audio, text.",
+            "modality 'text': expected shape (batch, 4), got (4,).",
+        ]
 
 
-class TestPretrainingHeads:
+class TestPreTrained:
+    def test_is_a_transformers_model(self) -> None:
+        assert issubclass(ConCluGenHead, PreTrainedModel)
+        assert issubclass(ConCluGenConfig, PretrainedConfig)
+
+    def test_parameters_are_those_of_the_heads(self) -> None:
+        model = _model(lift_audio=True)
+        parameters = {name: value.shape for name, value in model.named_parameters()}
+        heads = RepresentationHeads(_WIDTHS, 16, lift_audio=True)
+        assert parameters == {name: value.shape for name, value in heads.named_parameters()}
+        assert {"heads.video.gate.weight", "heads.audio.0.input.bias", "heads.audio.1.weight"} <= set(parameters)
+        assert [name for name, _ in model.named_buffers()] == [
+            f"standardisation.{name}.{part}" for name in _WIDTHS for part in ("mean", "scale")
+        ]
+
+    @pytest.mark.parametrize("lift", [False, True])
+    def test_round_trip_is_exact(self, lift: bool, tmp_path: Path) -> None:
+        model = _model(lift_audio=lift)
+        model.save_pretrained(tmp_path)
+        assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
+        loaded = ConCluGenHead.from_pretrained(tmp_path)
+        assert _equal(loaded.state_dict(), model.state_dict())
+        assert _equal(loaded(_features()), model(_features()))
+        assert not loaded.training
+
+    def test_loading_draws_no_random_number(self, tmp_path: Path) -> None:
+        _model().save_pretrained(tmp_path)
+        before = torch.random.get_rng_state()
+        ConCluGenHead.from_pretrained(tmp_path)
+        assert torch.equal(torch.random.get_rng_state(), before)
+
+    def test_half_precision_keeps_the_standardisation(self, tmp_path: Path) -> None:
+        model = _model()
+        model.save_pretrained(tmp_path)
+        half = ConCluGenHead.from_pretrained(tmp_path, dtype=torch.float16)
+        assert {value.dtype for value in half.heads.state_dict().values()} == {torch.float16}
+        assert _equal(half.standardisation.state_dict(), model.standardisation.state_dict())
+        for name, z in half(_features()).items():
+            assert z.dtype == torch.float16
+            assert torch.allclose(z.float(), model(_features())[name], rtol=1e-2, atol=1e-2)
+
+    def test_missing_weights_are_initialised_and_the_others_stay(self, tmp_path: Path) -> None:
+        """As transformers does it, with a warning; the new ones follow torch's default, |w| <= 1 / sqrt(R)."""
+        model = _model()
+        model.save_pretrained(tmp_path)
+        state = load_file(tmp_path / "model.safetensors")
+        missing = {"heads.video.gate.weight", "standardisation.text.mean", "standardisation.text.scale"}
+        kept = {name: value for name, value in state.items() if name not in missing}
+        save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        loaded = ConCluGenHead.from_pretrained(tmp_path).state_dict()
+        assert {name for name in state if not torch.equal(loaded[name], state[name])} == missing
+        assert 0 < loaded["heads.video.gate.weight"].abs().max() <= 1 / 4
+        assert loaded["standardisation.text.mean"].tolist() == [0] * 4
+        assert loaded["standardisation.text.scale"].tolist() == [1] * 4
+
+
+class TestConfig:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        """Modality order is not alphabetic, and must survive a file whose keys are sorted."""
+        config = _config(
+            lift_audio=True,
+            subset="ConGen",
+            hyperparameters={"lr": 1e-4, "batch_size": 64, "kmeans_loss_mode": "joint", "nested": {"none": None}},
+            seed=127,
+            features_fingerprint="0123456789abcdef",
+        )
+        config.save_pretrained(tmp_path)
+        loaded = ConCluGenConfig.from_pretrained(tmp_path)
+        for name in ("modalities", "widths", "representation_dim", "lift_audio", "subset", "hyperparameters", "seed"):
+            assert getattr(loaded, name) == getattr(config, name)
+        assert loaded.modalities == ["video", "audio", "text"]
+        assert loaded.features_fingerprint == "0123456789abcdef"
+        assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "conclugen"
+
+    def test_can_be_empty(self) -> None:
+        """As transformers makes one to see which values are no defaults."""
+        assert ConCluGenConfig().modalities == []
+
     @pytest.mark.parametrize(
-        ("name", "built"),
+        "changes",
         [
-            ("Con", {"projection"}),
-            ("Clu", {"projection", "cluster"}),
-            ("Gen", {"reconstruction"}),
-            ("ConClu", {"projection", "cluster"}),
-            ("ConGen", {"projection", "reconstruction"}),
-            ("CluGen", {"projection", "cluster", "reconstruction"}),
-            ("ConCluGen", {"projection", "cluster", "reconstruction"}),
+            {"widths": [7, 5]},
+            {"widths": [7, 5, 0]},
+            {"modalities": ["video", "video", "text"]},
+            {"representation_dim": 0},
         ],
     )
-    def test_only_what_the_subset_uses_is_built(self, name: str, built: set[str]) -> None:
-        heads = _heads(name)
-        assert {part for part, _ in heads.named_children()} == built
-        calls = {
-            "projection": lambda: heads.project(_representations()),
-            "cluster": lambda: heads.cluster_logits({"video": torch.zeros(8, 6)}),
-            "reconstruction": lambda: heads.reconstruct(_representations()),
-        }
-        for part, call in calls.items():
-            if part in built:
-                call()
-            else:
-                with pytest.raises(ValueError, match=f"no {part} head"):
-                    call()
-
-    def test_projection_equals_the_formula(self) -> None:
-        """Linear, BatchNorm (biased variance, epsilon 1e-5, identity affine), ReLU, linear, ReLU; per modality."""
-        heads, representations = _heads("Con"), _representations()
-        first, _, _, second, _ = heads.projection
-        for name, p in heads.project(representations).items():
-            hidden = _linear(first, _array(representations[name]))
-            normal = (hidden - hidden.mean(axis=0)) / np.sqrt(hidden.var(axis=0) + 1e-5)
-            expected = np.maximum(_linear(second, np.maximum(normal, 0)), 0)
-            assert _array(p) == pytest.approx(expected, abs=1e-5)
-
-    def test_batch_statistics_are_per_modality(self) -> None:
-        heads, representations = _heads("Con"), _representations()
-        before = heads.project(representations)["video"]
-        shifted = {**representations, "audio": 100 * representations["audio"] + 7}
-        assert torch.equal(heads.project(shifted)["video"], before)
-
-    @pytest.mark.parametrize(("r", "narrow"), [(16, 2), (24, 3), (23, 2), (8, 1), (4, 1)])
-    def test_projection_narrows_to_an_eighth(self, r: int, narrow: int) -> None:
-        projection = _heads("Con", representation_dim=r).projection
-        assert (projection[0].in_features, projection[0].out_features) == (r, narrow)
-        assert (projection[3].in_features, projection[3].out_features) == (narrow, 6)
-
-    def test_cluster_logits_are_linear_in_the_unnormalised_projections(self) -> None:
-        heads = _heads("Clu")
-        p = torch.randn(8, 6, generator=torch.Generator().manual_seed(1))
-        logits = heads.cluster_logits({"video": p, "text": 2 * p})
-        expected = [
-            [sum(w * v for w, v in zip(row, x, strict=True)) for row in _array(heads.cluster.weight)] for x in _array(p)
-        ]
-        assert _array(logits["video"]) == pytest.approx(np.array(expected), abs=1e-6)
-        assert torch.equal(logits["text"], 2 * logits["video"])
-        assert heads.cluster.bias is None
-        assert logits["video"].shape == (8, 3)
-
-    @pytest.mark.parametrize("relu", [True, False])
-    def test_reconstruction_equals_the_formula(self, relu: bool) -> None:
-        heads, representations = _heads("Gen", reconstruction_relu=relu), _representations()
-        for name, reconstruction in heads.reconstruct(representations).items():
-            first, _, second, _ = heads.reconstruction[name]
-            linear = _linear(second, np.maximum(_linear(first, _array(representations[name])), 0))
-            assert (linear < 0).any()
-            assert _array(reconstruction) == pytest.approx(np.maximum(linear, 0) if relu else linear, abs=1e-6)
-            assert reconstruction.shape == (8, _WIDTHS[name])
-
-    def test_parameter_count(self) -> None:
-        """R = 16, R//8 = 2, P = 6, K = 3, D = 9; the BatchNorm has a weight and a bias of width 2."""
-        projection = (16 * 2 + 2) + 2 * 2 + (2 * 6 + 6)
-        reconstruction = sum((16 * 9 + 9) + (9 * width + width) for width in _WIDTHS.values())
-        assert sum(p.numel() for p in _heads("ConCluGen").parameters()) == projection + 6 * 3 + reconstruction
-
-    @pytest.mark.parametrize(
-        ("modalities", "name"), list(product([("video", "text"), ("audio",)], ["ConCluGen", "Gen"]))
-    )
-    def test_fewer_modalities(self, modalities: tuple[str, ...], name: str) -> None:
-        heads = PretrainingHeads({m: _WIDTHS[m] for m in modalities}, SUBSETS[name], _H)
-        assert tuple(heads.reconstruct({m: torch.zeros(2, 16) for m in modalities})) == modalities
-        assert (Loss.CLU in SUBSETS[name]) == (heads.cluster is not None)
+    def test_contradictions_are_refused(self, changes: dict[str, object]) -> None:
+        with pytest.raises(ValueError, match="expected different modalities with one positive width each"):
+            _config(**changes)

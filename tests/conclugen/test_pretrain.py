@@ -20,9 +20,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from conclugen import pretrain
 from conclugen.clustering import kmeans
 from conclugen.features import StandardisedSplit
+from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.model import ConCluGenHead, PretrainingHeads
 from conclugen.pretrain import DivergedError, Pretraining, build_head, represent
 from conclugen.subsets import SUBSETS, Loss
 
@@ -39,6 +39,17 @@ _H = Hyperparameters(
     lr=1e-2,
     warmup_epochs=2,
 )
+_EVERY_OPTION = replace(
+    _H,
+    feature_dropout=0.3,
+    kmeans_queue_thinning=2,
+    kmeans_iterations=2,
+    restart_epochs=2,
+    restart_decay=0.5,
+    early_stop_epochs=1,
+    lr=0.1,
+)
+"""What must survive a restart: a learning rate this high lets the total rise, so that the early stop counts."""
 _CLUSTERED = [name for name, losses in SUBSETS.items() if Loss.CLU in losses]
 
 
@@ -68,11 +79,15 @@ class _RecordedKMeans:
 
     def __init__(self) -> None:
         self.calls: list[tuple[Tensor, int, int, tuple[Tensor, Tensor]]] = []
+        self.starts: list[tuple[Tensor | None, int]] = []
 
-    def __call__(self, x: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
-        centroids, labels = kmeans(x, k, seed)
+    def __call__(
+        self, x: Tensor, k: int, seed: int, *, initial: Tensor | None, iterations: int
+    ) -> tuple[Tensor, Tensor]:
+        centroids, labels = kmeans(x, k, seed, initial=initial, iterations=iterations)
         result = centroids.to(x.dtype), labels
         self.calls.append((x.clone(), k, seed, result))
+        self.starts.append((initial, iterations))
         return result
 
 
@@ -105,7 +120,7 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
-def _initial_heads(run: Pretraining, name: str, h: Hyperparameters) -> tuple[ConCluGenHead, PretrainingHeads]:
+def _initial_heads(run: Pretraining, name: str, h: Hyperparameters) -> tuple[RepresentationHeads, PretrainingHeads]:
     """Copies of the modules of a run that has not begun."""
     head, heads = build_head(_WIDTHS, h, 0), PretrainingHeads(_WIDTHS, SUBSETS[name], h)
     prefix = "modules.heads."
@@ -201,17 +216,28 @@ class TestResumption:
     @pytest.mark.parametrize("cut", [0, 1, 3])
     @pytest.mark.parametrize("name", SUBSETS)
     def test_continues_to_the_same_bits(self, name: str, cut: int) -> None:
-        """Through safetensors, as a checkpoint does it; clustering begins after the first cut."""
-        h = replace(_H, feature_dropout=0.3, kmeans_start_epoch=2 if len(SUBSETS[name]) > 1 else 0)
+        """Through safetensors, as a checkpoint does it; clustering begins after the first cuts."""
+        h = replace(_EVERY_OPTION, kmeans_start_epoch=2 if len(SUBSETS[name]) > 1 else 0)
         whole, first = _run(name, h), _run(name, h)
-        expected = [whole.run_epoch() for _ in range(5)]
-        begun = [first.run_epoch() for _ in range(cut)]
+        expected = [(whole.run_epoch(), whole.finished) for _ in range(5)]
+        begun = [(first.run_epoch(), first.finished) for _ in range(cut)]
         rest = _run(name, h)
         rest.load_state(load(save({key: value.contiguous() for key, value in first.state().items()})))
-        assert rest.epoch == cut
-        assert [*begun, *(rest.run_epoch() for _ in range(cut, 5))] == expected
+        assert (rest.epoch, rest.finished) == (cut, first.finished)
+        assert [*begun, *((rest.run_epoch(), rest.finished) for _ in range(cut, 5))] == expected
         assert rest.epoch == 5
         assert _equal(rest.state(), whole.state())
+
+    def test_centroids_are_of_the_state(self) -> None:
+        """Without them, the first step after a restart would start its clusters anew."""
+        whole, cold = _run("ConCluGen"), _run("ConCluGen")
+        whole.run_epoch()
+        state = _copy(whole.state())
+        del state["centroids"]
+        cold.load_state(state)
+        whole.run_epoch()
+        cold.run_epoch()
+        assert not _equal(cold.state(), whole.state())
 
     def test_what_the_resumed_run_was_before_does_not_matter(self) -> None:
         whole = _run("ConCluGen")
@@ -239,7 +265,7 @@ class TestResumption:
 class TestSeeds:
     @pytest.mark.parametrize("name", SUBSETS)
     def test_same_seed_same_weights(self, name: str) -> None:
-        h, runs = replace(_H, feature_dropout=0.3), []
+        h, runs = _EVERY_OPTION, []
         for seed in (4, 4, 5):
             torch.rand(len(runs) + 1)  # the global generator is somewhere else each time
             before = torch.get_rng_state()
@@ -422,6 +448,13 @@ class TestLearningRate:
         rates = self._rates(_run("Gen", replace(_H, warmup_epochs=2), epochs=2), 2)
         assert [rate[0] for rate in rates] == pytest.approx([0.1e-2, 0.55e-2])
 
+    def test_restarts_with_decay(self) -> None:
+        """Cycles of two epochs: each has (1 + cos 0) / 2 = 1 and (1 + cos(pi / 2)) / 2 = 1/2 of its peak."""
+        h = replace(_H, restart_epochs=2, restart_decay=0.4)
+        rates = self._rates(_run("Gen", h, epochs=8), 8)
+        factors = [0.1, 0.55, 1, 0.5, 0.4, 0.2, 0.16, 0.08]
+        assert [rate[0] for rate in rates] == pytest.approx([1e-2 * factor for factor in factors])
+
     def test_a_resumed_run_goes_on_in_the_schedule(self) -> None:
         first, rest = _run("Gen", epochs=5), _run("Gen", epochs=5)
         first.run_epoch()
@@ -480,6 +513,34 @@ class TestClustering:
                 number = 4 * epoch + step
                 assert torch.equal(seen[number], torch.cat(own[number - size : number + 1]))
 
+    @pytest.mark.parametrize(("thinning", "kept"), [(1, 15), (2, 8), (4, 4), (99, 1)])
+    def test_queue_is_thinned_and_the_current_batch_is_not(
+        self, thinning: int, kept: int, recorded: _RecordedKMeans
+    ) -> None:
+        _run("ConClu", replace(_H, kmeans_queue_size=2, kmeans_queue_thinning=thinning)).run_epoch()
+        seen = [x for x, *_ in recorded.calls]
+        assert [len(x) for x in seen] == [15, 15, 15 + 2 * kept, 15 + 2 * kept]
+        own = [x[-15:] for x in seen]
+        assert torch.equal(seen[3], torch.cat([own[1][::thinning], own[2][::thinning], own[3]]))
+
+    @pytest.mark.parametrize("start", [0, 2])
+    def test_warm_start(self, start: int, recorded: _RecordedKMeans) -> None:
+        """Each step begins where the last one ended, the first one of the run from random points."""
+        run = _run("ConClu", replace(_H, kmeans_start_epoch=start, kmeans_iterations=3))
+        for _ in range(start + 2):
+            run.run_epoch()
+        (first, _), *later = recorded.starts
+        assert first is None
+        ends = [centroids for *_, (centroids, _) in recorded.calls]
+        assert all(initial is end for (initial, _), end in zip(later, ends, strict=False))
+        assert {iterations for _, iterations in recorded.starts} == {3}
+
+    def test_without_warm_start_every_step_begins_anew(self, recorded: _RecordedKMeans) -> None:
+        run = _run("ConClu", replace(_H, kmeans_warm_start=False, kmeans_iterations=100))
+        run.run_epoch()
+        assert recorded.starts == [(None, 100)] * 4
+        assert "centroids" not in run.state()
+
     def test_clusters_are_of_the_detached_mean_of_all_modalities(self, recorded: _RecordedKMeans) -> None:
         data = _Planted()
         run = _run("Clu", replace(_H, num_clusters=5), data=data)
@@ -496,6 +557,50 @@ class TestClustering:
             run.run_epoch()
             run.run_epoch()
         assert len({seed for _, _, seed, _ in recorded.calls}) == 16
+
+
+class TestFinished:
+    def _finished(self, run: Pretraining, totals: list[float], monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+        """Whether the run is finished after each epoch, if epochs have these totals."""
+        finished = []
+        for total in totals:
+            names = [str(loss) for loss in SUBSETS["ConClu"]][: 1 + (run.epoch >= 2)]  # clustering begins at 2
+            losses = dict.fromkeys([*names, "total"], torch.tensor(total))
+            monkeypatch.setattr(run, "_step", lambda *_, losses=losses: losses)
+            run.run_epoch()
+            finished.append(run.finished)
+        return finished
+
+    def _conclu(self, patience: int, epochs: int = 99) -> Pretraining:
+        return _run("ConClu", replace(_H, kmeans_start_epoch=2, early_stop_epochs=patience), epochs=epochs)
+
+    def test_when_the_budget_is_spent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self._finished(self._conclu(0, epochs=5), [1.0] * 5, monkeypatch) == [False] * 4 + [True]
+
+    @pytest.mark.parametrize(
+        ("patience", "totals", "stop"),
+        [
+            (0, [9, 9, 5, 5, 5, 5, 5], None),
+            (1, [9, 9, 5, 4, 4], 5),
+            (2, [9, 9, 5, 6, 4, 5, 4.5], 7),
+            (2, [9, 9, 5, 6, 4.9, 5, 4.8], None),
+            (3, [9, 9, 5, 6, 7, 8], 6),
+            (1, [1, 2, 5, 4], None),  # clustering raised the total: it is compared with totals that include it
+            (1, [1, 2, 5, 6], 4),
+        ],
+    )
+    def test_when_the_total_stops_improving(
+        self, patience: int, totals: list[float], stop: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Epochs before clustering sets in do not count."""
+        expected = [stop is not None and epoch >= stop for epoch in range(1, len(totals) + 1)]
+        assert self._finished(self._conclu(patience), totals, monkeypatch) == expected
+
+    def test_a_resumed_run_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        first, rest = self._conclu(3), self._conclu(3)
+        self._finished(first, [9, 9, 5, 6, 7], monkeypatch)
+        rest.load_state(_copy(first.state()))
+        assert self._finished(rest, [5.0], monkeypatch) == [True]
 
 
 @pytest.mark.parametrize("name", SUBSETS)

@@ -12,7 +12,18 @@ from sklearn.metrics import recall_score
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
-from conclugen.probe import ProbeSettings, draw_labels, fit_probes
+from conclugen.labels import LabelBudget
+from conclugen.probe import (
+    Probes,
+    ProbeSettings,
+    _Batches,
+    class_weights_of,
+    draw_labels,
+    fit_probes,
+    fuse,
+    label_loss,
+)
+from conclugen.seeds import derive_seed
 
 _PLAIN = ProbeSettings(dropout=0.0, epochs=60)
 
@@ -22,6 +33,10 @@ def _blobs(n: int, *, classes: int = 3, width: int = 6, distance: float = 6.0, s
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % classes
     return distance * torch.eye(classes, width)[labels] + torch.randn(n, width, generator=generator), labels
+
+
+def _per_class(number: int) -> LabelBudget:
+    return LabelBudget(per_class=number)
 
 
 def _every(n: int) -> Tensor:
@@ -52,38 +67,101 @@ class TestDrawLabels:
         seed=st.integers(0, 2**31 - 1),
     )
     def test_counts_per_class(self, labels: list[int], per_class: int, draws: int, seed: int) -> None:
-        chosen = draw_labels(torch.tensor(labels), per_class, draws, seed)
+        chosen = draw_labels(torch.tensor(labels), _per_class(per_class), draws, seed)
         expected = {label: min(per_class, count) for label, count in Counter(labels).items()}
         assert chosen.shape == (draws, sum(expected.values()))
         for rows in chosen.tolist():
             assert len(set(rows)) == len(rows)
             assert Counter(labels[row] for row in rows) == expected
 
-    def test_none_takes_every_sample_once(self) -> None:
-        chosen = draw_labels(torch.tensor([2, 0, 1, 1]), None, 5, seed=0)
+    def test_all_labels_take_every_sample_once(self) -> None:
+        chosen = draw_labels(torch.tensor([2, 0, 1, 1]), LabelBudget(), 5, seed=0)
         assert chosen.tolist() == [[0, 1, 2, 3]]
 
     def test_draws_follow_the_seed(self) -> None:
         labels = torch.arange(300) % 3
-        chosen = draw_labels(labels, 5, 3, seed=1)
-        assert torch.equal(chosen, draw_labels(labels, 5, 3, seed=1))
-        assert not torch.equal(chosen, draw_labels(labels, 5, 3, seed=2))
+        chosen = draw_labels(labels, _per_class(5), 3, seed=1)
+        assert torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=1))
+        assert not torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=2))
 
     def test_draws_differ_from_each_other_and_do_not_depend_on_their_number(self) -> None:
         labels = torch.arange(300) % 3
-        chosen = draw_labels(labels, 5, 4, seed=1)
+        chosen = draw_labels(labels, _per_class(5), 4, seed=1)
         assert len({tuple(sorted(rows)) for rows in chosen.tolist()}) == 4
-        assert torch.equal(draw_labels(labels, 5, 2, seed=1), chosen[:2])
+        assert torch.equal(draw_labels(labels, _per_class(5), 2, seed=1), chosen[:2])
 
     def test_every_sample_can_be_drawn(self) -> None:
         """One of two per class: after 40 draws, a sample is missing with probability 2^-40."""
-        chosen = draw_labels(torch.tensor([0, 0, 1, 1]), 1, 40, seed=0)
+        chosen = draw_labels(torch.tensor([0, 0, 1, 1]), _per_class(1), 40, seed=0)
         assert set(chosen.flatten().tolist()) == {0, 1, 2, 3}
 
     def test_global_generator_is_left_alone(self) -> None:
         before = torch.get_rng_state()
-        draw_labels(torch.arange(30) % 3, 2, 3, seed=1)
+        draw_labels(torch.arange(30) % 3, _per_class(2), 3, seed=1)
         assert torch.equal(torch.get_rng_state(), before)
+
+    def test_draws_per_class_are_those_of_earlier_versions(self) -> None:
+        """Recorded results stay comparable: the seed and the order of samples are part of the format."""
+        labels = torch.arange(30) % 3
+        generator = torch.Generator().manual_seed(derive_seed(7, "labels", 2, 1))
+        order = torch.randperm(30, generator=generator)
+        expected = torch.cat([order[labels[order] == c][:2] for c in range(3)])
+        assert torch.equal(draw_labels(labels, _per_class(2), 2, seed=7)[1], expected)
+
+    @settings(deadline=None)
+    @given(
+        labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+        fraction=st.floats(0.01, 0.99),
+        draws=st.integers(1, 3),
+        seed=st.integers(0, 2**31 - 1),
+    )
+    def test_a_fraction_is_of_each_class(self, labels: list[int], fraction: float, draws: int, seed: int) -> None:
+        chosen = draw_labels(torch.tensor(labels), LabelBudget(fraction=fraction), draws, seed)
+        expected = {label: max(1, round(fraction * count)) for label, count in Counter(labels).items()}
+        assert chosen.shape == (draws, sum(expected.values()))
+        for rows in chosen.tolist():
+            assert len(set(rows)) == len(rows)
+            assert Counter(labels[row] for row in rows) == expected
+
+    @settings(deadline=None)
+    @given(
+        labels=st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=1, max_size=40),
+        per_class=st.integers(1, 6),
+        draws=st.integers(1, 4),
+        seed=st.integers(0, 2**31 - 1),
+    )
+    def test_multi_label_classes_get_their_positives(
+        self, labels: list[tuple[int, ...]], per_class: int, draws: int, seed: int
+    ) -> None:
+        table = torch.tensor(labels)
+        if not table.any():
+            with pytest.raises(ValueError, match="no training sample has any label"):
+                draw_labels(table, _per_class(per_class), draws, seed)
+            return
+        chosen = draw_labels(table, _per_class(per_class), draws, seed)
+        assert len(chosen) == draws
+        assert (chosen >= 0).any(dim=0).all()  # no column is padding alone
+        needed = table.sum(dim=0).clamp(max=per_class)
+        for rows in chosen:
+            kept = rows[rows >= 0]
+            assert (rows[len(kept) :] == -1).all()
+            assert len(kept.unique()) == len(kept) <= needed.sum()
+            assert (table[kept].sum(dim=0) >= needed).all()
+            assert table[kept].any(dim=1).all()
+
+    def test_multi_label_draws_take_no_more_than_they_need(self) -> None:
+        """Exclusive labels are drawn like classes: two samples of each."""
+        chosen = draw_labels(nn.functional.one_hot(torch.arange(30) % 3), _per_class(2), 5, seed=0)
+        assert chosen.shape == (5, 6)
+        assert (torch.bincount(chosen.flatten() % 3) == 10).all()
+
+    def test_a_multi_label_fraction_is_of_all_samples(self) -> None:
+        labels = torch.zeros(50, 4, dtype=torch.int64)
+        labels[0] = 1
+        chosen = draw_labels(labels, LabelBudget(fraction=0.1), 200, seed=0)
+        assert chosen.shape == (200, 5)
+        assert all(len(set(rows)) == 5 for rows in chosen.tolist())
+        assert set(chosen.flatten().tolist()) == set(range(50))
 
 
 def test_separable_classes_are_separated() -> None:
@@ -147,7 +225,7 @@ def test_equals_a_plain_training_loop(weights: str, patience: int) -> None:
 def test_a_batched_fit_equals_each_draw_alone() -> None:
     train, validation = _blobs(200, classes=4, distance=2.0), _blobs(60, classes=4, distance=2.0, seed=1)
     at = 3 * torch.randn(2000, 6, generator=torch.Generator().manual_seed(2))
-    draws = draw_labels(train[1], 5, 6, seed=3)
+    draws = draw_labels(train[1], _per_class(5), 6, seed=3)
     together = _fit(train, validation, at, draws=draws)
     alone = torch.cat([_fit(train, validation, at, draws=draw[None]) for draw in draws])
     assert together.shape == (6, 2000)
@@ -158,7 +236,7 @@ def test_a_batched_fit_equals_each_draw_alone() -> None:
 def test_only_the_drawn_samples_are_used() -> None:
     train, validation = _blobs(60), _blobs(30, seed=1)
     at = 3 * torch.randn(500, 6, generator=torch.Generator().manual_seed(2))
-    draws = draw_labels(train[1], 4, 2, seed=0)
+    draws = draw_labels(train[1], _per_class(4), 2, seed=0)
     spoiled = train[0].clone()
     spoiled[~torch.isin(torch.arange(60), draws)] = torch.nan
     assert torch.equal(_fit((spoiled, train[1]), validation, at, draws=draws), _fit(train, validation, at, draws=draws))
@@ -256,3 +334,288 @@ def test_inputs_are_left_alone() -> None:
     copies = [tensor.clone() for tensor in (*train, *validation)]
     _fit(train, validation, train[0], ProbeSettings(epochs=5))
     assert all(torch.equal(now, then) for now, then in zip((*train, *validation), copies, strict=True))
+
+
+_PARTS = {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([[3.0, 6.0]])}
+
+
+class TestFuse:
+    @pytest.mark.parametrize(
+        ("fusion", "expected"), [("concat", [1, 2, 3, 6]), ("mean", [2, 4]), ("a", [1, 2]), ("b", [3, 6])]
+    )
+    def test_by_hand(self, fusion: str, expected: list[float]) -> None:
+        assert fuse(_PARTS, fusion).tolist() == [expected]
+
+    def test_an_unknown_fusion_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"'concat', 'mean' or one of \['a', 'b'\], got 'sum'"):
+            fuse(_PARTS, "sum")
+
+    def test_the_mean_of_different_widths_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="one width"):
+            fuse({"a": torch.zeros(1, 2), "b": torch.zeros(1, 3)}, "mean")
+
+
+def _tags(n: int, *, classes: int = 3, width: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Multi-label: class c is present where feature c, a unit Gaussian plus or minus 3, is on its positive side."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = (torch.rand(n, classes, generator=generator) < 0.4).long()
+    x = torch.randn(n, width, generator=generator)
+    x[:, :classes] += 6.0 * labels - 3.0
+    return x, labels
+
+
+def _fit_tags(
+    train: tuple[Tensor, Tensor],
+    validation: tuple[Tensor, Tensor],
+    options: ProbeSettings = _PLAIN,
+    *,
+    draws: Tensor | None = None,
+) -> Probes:
+    classes = [str(index) for index in range(train[1].shape[1])]
+    return fit_probes(*train, _every(len(train[1])) if draws is None else draws, validation, classes, options, 0)
+
+
+class TestMultiLabel:
+    @pytest.mark.parametrize("options", [ProbeSettings(), ProbeSettings(class_weights="balanced"), _PLAIN])
+    @pytest.mark.parametrize("layers", [1, 2])
+    def test_labels_are_found_independently(self, options: ProbeSettings, layers: int) -> None:
+        train, validation, test = (_tags(200, seed=seed) for seed in (0, 1, 2))
+        predicted = _fit_tags(train, validation, replace(options, layers=layers, hidden_dim=32)).predict(test[0])
+        assert predicted.shape == (1, 200, 3)
+        assert predicted.dtype == torch.int64
+        assert (predicted[0] == test[1]).float().mean() > 0.98
+
+    def test_as_accurate_as_one_logistic_regression_per_label(self) -> None:
+        train, validation, test = (_tags(400, seed=seed) for seed in (0, 1, 2))
+        for _, labels in (train, validation, test):  # a tenth of the labels is wrong
+            flips = torch.rand(labels.shape, generator=torch.Generator().manual_seed(len(labels))) < 0.1
+            labels[flips] = 1 - labels[flips]
+        ours = _fit_tags(train, validation, replace(_PLAIN, epochs=140)).predict(test[0])[0]
+        theirs = np.stack([LogisticRegression().fit(train[0], column).predict(test[0]) for column in train[1].T], 1)
+        agreement = (ours.numpy() == theirs).mean()
+        assert agreement > 0.98
+
+    def test_predictions_are_scores_above_one_half(self) -> None:
+        train, validation = _tags(100), _tags(100, seed=1)
+        probes = _fit_tags(train, validation)
+        scores = probes.scores(validation[0])
+        assert scores.shape == (1, 100, 3)
+        assert torch.equal(probes.predict(validation[0]), (scores > 0.5).long())
+
+    def test_a_probe_that_never_learned_predicts_no_label(self) -> None:
+        train = _tags(20)
+        probes = _fit_tags(train, train, ProbeSettings(epochs=0))
+        assert probes.predict(train[0]).sum() == 0
+        assert (probes.scores(train[0]) == 0.5).all()
+
+    def test_labels_may_be_stored_as_any_number(self) -> None:
+        train, validation = _tags(60), _tags(60, seed=1)
+        small = _fit_tags((train[0], train[1].to(torch.uint8)), (validation[0], validation[1].bool()))
+        assert torch.equal(small.scores(train[0]), _fit_tags(train, validation).scores(train[0]))
+
+    def test_classes_that_do_not_fit_are_refused(self) -> None:
+        x, labels = _tags(20)
+        with pytest.raises(ValueError, match=r"expected labels \(n, 2\)"):
+            fit_probes(x, labels, _every(20), (x, labels), ["a", "b"], _PLAIN, 0)
+
+    @pytest.mark.parametrize("weights", ["none", "balanced"])
+    @pytest.mark.parametrize("layers", [1, 2])
+    def test_draws_of_different_sizes_equal_each_alone(self, weights: str, layers: int) -> None:
+        """Padding must count for nothing, not even in the class weights."""
+        train, validation = _tags(120), _tags(60, seed=1)
+        at = 3 * torch.randn(500, 6, generator=torch.Generator().manual_seed(2))
+        options = replace(_PLAIN, class_weights=weights, layers=layers, hidden_dim=16)
+        draws = torch.nn.utils.rnn.pad_sequence(
+            [torch.arange(20), torch.arange(50, 57), torch.arange(30, 43)], batch_first=True, padding_value=-1
+        )
+        spoiled = train[0].clone()
+        spoiled[~torch.isin(torch.arange(120), draws)] = torch.nan
+        together = _fit_tags((spoiled, train[1]), validation, options, draws=draws).scores(at)
+        alone = [_fit_tags(train, validation, options, draws=draw[draw >= 0][None]).scores(at) for draw in draws]
+        torch.testing.assert_close(together, torch.cat(alone), atol=2e-3, rtol=0)
+
+    def test_batches_of_padding_alone_do_no_harm(self) -> None:
+        train, validation = _tags(60), _tags(60, seed=1)
+        draws = torch.stack([torch.arange(60), torch.arange(60).where(torch.arange(60) < 12, -1)])
+        probes = _fit_tags(train, validation, replace(_PLAIN, batch_size=4), draws=draws)
+        assert (probes.predict(validation[0]) == validation[1]).float().mean() > 0.9
+        assert probes.scores(validation[0]).isfinite().all()
+
+
+class TestLoss:
+    def test_binary_cross_entropy_by_hand(self) -> None:
+        """Probabilities 1/2 and 3/4 of labels 1 and 0; the positive counts twice.
+
+        Class a: 2 log 2. Class b: -log(1/4) = 2 log 2. Their mean is 2 log 2.
+        """
+        logits = torch.tensor([0.0, np.log(3.0)], dtype=torch.float64).reshape(1, 2, 1)
+        loss = label_loss(logits, torch.tensor([[[1, 0]]]), torch.tensor([[2.0, 5.0]], dtype=torch.float64))
+        assert loss.item() == pytest.approx(2 * np.log(2))
+
+    def test_padding_has_no_loss(self) -> None:
+        logits = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
+        for targets in (torch.tensor([[0, 2, 1, 1]]), torch.tensor([[[1, 0, 1], [0, 0, 1], [1, 1, 1], [0, 0, 0]]])):
+            weights = torch.tensor([[1.0, 2.0, 3.0]])
+            padded = label_loss(logits, targets, weights, torch.tensor([[1.0, 1.0, 0.0, 0.0]]))
+            torch.testing.assert_close(padded, label_loss(logits[..., :2], targets[:, :2], weights))
+
+    def test_balanced_weights_by_hand(self) -> None:
+        """Four samples a a a b: 4 / (2 * 3) and 4 / (2 * 1). Labels in 3, 1 and 0 of 4: 1/3, 3/1, 4/1."""
+        assert class_weights_of(torch.tensor([[0, 0, 0, 1]]), 2, "balanced").tolist() == [pytest.approx([2 / 3, 2])]
+        tags = torch.tensor([[[1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]]])
+        assert class_weights_of(tags, 3, "balanced").tolist() == [pytest.approx([1 / 3, 3, 4])]
+        padded, counted = torch.cat([tags, tags[:, :1]], dim=1), torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]])
+        assert class_weights_of(padded, 3, "balanced", counted).tolist() == [pytest.approx([1 / 3, 3, 4])]
+        assert class_weights_of(tags, 3, "none").tolist() == [[1, 1, 1]]
+
+
+def _rings(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Inside and outside of a circle: no line separates them."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    angle = 2 * torch.pi * torch.rand(n, generator=generator)
+    radius = 1.0 + labels + 0.2 * torch.randn(n, generator=generator)
+    return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1), labels
+
+
+class TestLayers:
+    @pytest.mark.parametrize("layers", [2, 3])
+    def test_hidden_layers_learn_what_a_line_cannot(self, layers: int) -> None:
+        train, validation, test = (_rings(400, seed) for seed in (0, 1, 2))
+        options = replace(_PLAIN, epochs=140, hidden_dim=64)
+        line = (_fit(train, validation, test[0], options)[0] == test[1]).float().mean()
+        deep = (_fit(train, validation, test[0], replace(options, layers=layers))[0] == test[1]).float().mean()
+        assert line < 0.7
+        assert deep > 0.95
+
+    @pytest.mark.parametrize("layers", [2, 3])
+    def test_equals_a_plain_network(self, layers: int) -> None:
+        """The same start, trained by torch one draw at a time, no dropout; warm-up epochs only, all improving.
+
+        Classes are not balanced, as a gradient of zero but for rounding becomes a full step of AdamW (LOG.md).
+        """
+        train, validation = _blobs(42, classes=4, width=10), _blobs(24, classes=4, width=10, seed=1)
+        options = ProbeSettings(dropout=0.0, lr=0.05, epochs=5, layers=layers, hidden_dim=7)
+        start = fit_probes(*train, _every(42), validation, "abcd", replace(options, epochs=0), 3)
+        modules: list[nn.Module] = []
+        for weight, bias in start._layers:
+            layer = nn.Linear(weight.shape[2], weight.shape[1])
+            layer.load_state_dict({"weight": weight[0], "bias": bias[0, :, 0]})
+            modules += [layer, nn.ReLU()]
+        network = nn.Sequential(*modules[:-1])
+        assert not network[-1].weight.any()
+        assert all(layer.weight.abs().max() <= layer.in_features**-0.5 for layer in network if hasattr(layer, "weight"))
+        assert all(layer.weight.std() > 0 for layer in network[:-1] if hasattr(layer, "weight"))
+        optimizer = torch.optim.AdamW(network.parameters(), lr=options.lr, weight_decay=options.weight_decay)
+        for epoch in range(5):
+            optimizer.param_groups[0]["lr"] = options.lr * (0.1 + 0.9 * epoch / 5)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(train[0]), train[1]).backward()
+            optimizer.step()
+        at = torch.randn(100, 10, generator=torch.Generator().manual_seed(5))
+        ours = fit_probes(*train, _every(42), validation, "abcd", options, 3).scores(at)[0]
+        theirs = network(at).softmax(dim=1)
+        assert (theirs - 1 / 4).abs().max() > 0.05  # it has learned something
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+    def test_a_batched_fit_equals_each_draw_alone(self) -> None:
+        train, validation = _blobs(200, classes=4, distance=2.0), _blobs(60, classes=4, distance=2.0, seed=1)
+        options = replace(_PLAIN, layers=3, hidden_dim=16, epochs=20)
+        draws = draw_labels(train[1], _per_class(5), 4, seed=3)
+        together = fit_probes(*train, draws, validation, "abcd", options, 0).scores(train[0])
+        alone = [fit_probes(*train, draw[None], validation, "abcd", options, 0).scores(train[0]) for draw in draws]
+        torch.testing.assert_close(together, torch.cat(alone), atol=1e-3, rtol=0)
+
+    @pytest.mark.parametrize("layers", [2, 3])
+    def test_hidden_dropout_and_start_follow_the_seed(self, layers: int) -> None:
+        train, validation = _blobs(60, distance=1.0), _blobs(60, distance=1.0, seed=1)
+        options = ProbeSettings(layers=layers, hidden_dim=16, epochs=10)
+        state = torch.get_rng_state()
+        first, again, other, dry = (
+            fit_probes(*train, _every(60), validation, "abc", chosen, seed).scores(train[0])
+            for chosen, seed in [(options, 4), (options, 4), (options, 5), (replace(options, dropout=0.0), 4)]
+        )
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert not torch.equal(first, dry)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    @pytest.mark.parametrize("n", [1, 8192, 8193, 20000])
+    def test_many_rows_are_scored_in_parts(self, n: int) -> None:
+        train = _blobs(30)
+        probes = fit_probes(*train, _every(30), train, "abc", replace(_PLAIN, layers=2, hidden_dim=4, epochs=5), 0)
+        at = torch.randn(n, 6, generator=torch.Generator().manual_seed(0))
+        assert probes.scores(at).shape == (1, n, 3)
+        torch.testing.assert_close(probes.scores(at)[:, -1], probes.scores(at[-1:])[:, 0])
+
+    @pytest.mark.parametrize("wrong", [{"layers": 0}, {"layers": 4}, {"hidden_dim": 0}])
+    def test_settings_out_of_range_are_refused(self, wrong: dict[str, int]) -> None:
+        with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
+            ProbeSettings(**wrong)
+
+
+class TestVersions:
+    @pytest.mark.parametrize("options", [ProbeSettings(epochs=20), ProbeSettings(epochs=20, batch_size=16)])
+    def test_one_version_each_changes_nothing(self, options: ProbeSettings) -> None:
+        train, validation = _blobs(60, distance=1.0), _blobs(60, distance=1.0, seed=1)
+        shuffled = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+        rows = torch.empty_like(train[0])
+        rows[shuffled] = train[0]  # sample i lies in row shuffled[i]
+        draws = draw_labels(train[1], _per_class(10), 3, seed=0)
+        plain = fit_probes(*train, draws, validation, "abc", options, 0)
+        moved = fit_probes(rows, train[1], draws, validation, "abc", options, 0, shuffled[:, None])
+        assert torch.equal(plain.scores(train[0]), moved.scores(train[0]))
+
+    @pytest.mark.parametrize("batch_size", [7, 4096])
+    def test_every_version_and_no_other_row_is_used(self, batch_size: int) -> None:
+        """Each row has a feature of its own, whose weight moves if the row is ever trained on."""
+        samples, versions = 8, 3
+        rows = samples * versions + 2
+        x, labels = torch.eye(rows), torch.arange(samples) % 2
+        table = torch.arange(samples * versions).reshape(samples, versions)
+        draws = torch.stack([torch.arange(6), torch.arange(1, 7)])
+        options = replace(_PLAIN, epochs=60, patience=1000, weight_decay=0.0, batch_size=batch_size)
+
+        def used(epochs: int) -> Tensor:
+            # Validation holds every row, so each step lowers its loss and the last epoch is the one that is kept.
+            truth = torch.cat([labels.repeat_interleave(versions), torch.zeros(2, dtype=torch.int64)])
+            chosen = replace(options, epochs=epochs)
+            probes = fit_probes(x, labels, draws, (x, truth), ["a", "b"], chosen, 0, table)
+            return probes._layers[0][0].abs().sum(dim=1) > 0  # [D, rows]
+
+        after_one = used(1)
+        assert [int(row.sum()) for row in after_one] == [6, 6]
+        assert not torch.equal(after_one[0, 3:18], after_one[1, 3:18])  # each draw chooses for itself
+        after_all = used(60)
+        expected = torch.zeros(2, rows, dtype=torch.bool)
+        expected[0, :18] = expected[1, 3:21] = True
+        assert torch.equal(after_all, expected)
+
+    def test_versions_are_drawn_evenly_and_anew(self) -> None:
+        """1,000 samples with three versions; five standard deviations around a third are 0.075.
+
+        A row says which version and which sample it shows, so the batches themselves can be read.
+        """
+        n = 1000
+        x = torch.cat([torch.eye(3).repeat(n, 1), torch.arange(n).repeat_interleave(3)[:, None].float()], dim=1)
+        labels, table = torch.arange(n) % 2, torch.arange(3 * n).reshape(n, 3)
+        batches = _Batches(x, labels, _every(n), table, _PLAIN, torch.Generator().manual_seed(0))
+        epochs = []
+        for _ in range(2):
+            ((inputs, targets, counted),) = batches.epoch()
+            assert counted is None
+            assert torch.equal(targets[0], inputs[0, :, 3].long() % 2)
+            order = inputs[0, :, 3].argsort()
+            assert torch.equal(inputs[0, order, 3], torch.arange(n).float())
+            epochs.append(inputs[0, order, :3])
+        for shown in epochs:
+            assert (shown.mean(dim=0) - 1 / 3).abs().max() < 0.075
+        assert (epochs[0] == epochs[1]).all(dim=1).float().mean().item() == pytest.approx(1 / 3, abs=0.075)
+
+    def test_multi_label_padding_and_versions_together(self) -> None:
+        train, validation = _tags(60), _tags(60, seed=1)
+        x = torch.cat([train[0], train[0] + 0.1, train[0] - 0.1])
+        table = torch.arange(180).reshape(3, 60).T
+        draws = torch.stack([torch.arange(40), torch.arange(40).where(torch.arange(40) < 30, -1)])
+        probes = fit_probes(x, train[1], draws, validation, "abc", ProbeSettings(), 0, table)
+        assert (probes.predict(validation[0]) == validation[1]).float().mean() > 0.95

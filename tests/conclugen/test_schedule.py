@@ -45,6 +45,12 @@ def test_restarts_lie_where_cycles_end() -> None:
     assert peaks == [5, 25, 65, 145]
 
 
+def test_each_cycle_is_lower_by_decay() -> None:
+    """Cycles of two epochs above a floor of 0.2: heights 0.8, 0.4, 0.2; each has all and half of its height."""
+    factors = [learning_rate_factor(e, warmup=0, period=2, decay=0.5, floor=0.2) for e in range(6)]
+    assert factors == pytest.approx([1, 0.6, 0.6, 0.4, 0.4, 0.3])
+
+
 def test_without_warmup_the_first_epoch_is_the_peak() -> None:
     assert learning_rate_factor(0, warmup=0, period=10) == 1
 
@@ -55,9 +61,10 @@ def test_without_warmup_the_first_epoch_is_the_peak() -> None:
     warmup=st.integers(0, 20),
     period=st.integers(1, 50),
     growth=st.integers(1, 3),
+    decay=st.floats(0, 1),
     floor=st.floats(0, 1),
 )
-def test_bounds(epoch: int, warmup: int, period: int, growth: int, floor: float) -> None:
-    factor = learning_rate_factor(epoch, warmup=warmup, period=period, growth=growth, floor=floor)
+def test_bounds(epoch: int, warmup: int, period: int, growth: int, decay: float, floor: float) -> None:
+    factor = learning_rate_factor(epoch, warmup=warmup, period=period, growth=growth, decay=decay, floor=floor)
     lowest = 0.1 if epoch < warmup else floor
     assert lowest - 1e-12 <= factor <= 1 + 1e-12

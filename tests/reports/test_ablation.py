@@ -7,12 +7,14 @@ import pytest
 from scipy import stats
 
 from reports import ReportError, ablation
-from sweeps.ledger import BASELINES, SUMMARY_METRICS, Metric, Record
+from sweeps.ledger import SUMMARY_METRICS, Metric, Record
 
 CONFIG: dict[str, Any] = {
     "subsets": ["Con", "Gen"],
     "features": {"downstream": {"digits": "/somewhere"}},
-    "probe": {"labels_per_class": [5]},
+    "probe": {"labels_per_class": [5], "label_fraction": []},
+    "baselines": ["raw_features", "random_head"],
+    "modality_subsets": [],
     "budget": {"seeds": 3},
 }
 
@@ -34,7 +36,7 @@ def confirm(method: str, number: int, value: float, **fields: Any) -> Record:
     metrics = [
         Metric("digits", split, budget, name, value + shift)
         for split, shift in (("val", 0.3), ("test", 0.0))
-        for budget in (None, 5)
+        for budget in ("", "5")
         for name in (*SUMMARY_METRICS, "f1/one")
     ]
     return record("confirm", method, number, metrics=metrics, **fields)
@@ -76,7 +78,7 @@ def test_one_row_per_dataset_method_and_metric() -> None:
     frame = ablation([full_ledger()]).frame
     assert not frame.duplicated(["dataset", "method", "metric"]).any()
     assert set(frame["dataset"]) == {"digits", "digits@5"}
-    assert list(frame["method"].unique()) == [*BASELINES, "Con", "Gen"]
+    assert list(frame["method"].unique()) == [*CONFIG["baselines"], "Con", "Gen"]
     assert set(frame["metric"]) == {"weighted_f1", "macro_f1", "accuracy", "f1/one"}
 
 
@@ -128,7 +130,7 @@ def test_sweeps_on_different_datasets_join() -> None:
             **{
                 **r.__dict__,
                 "config": {**CONFIG, "features": {"downstream": {"faces": "/x"}}},
-                "metrics": [Metric("faces", m.split, m.labels_per_class, m.metric, m.value) for m in r.metrics],
+                "metrics": [Metric("faces", m.split, m.labels, m.metric, m.value) for m in r.metrics],
             }
         )
         for r in full_ledger()

@@ -136,7 +136,7 @@ def half_done(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
         ledger.add(Record(stage="search", method="Con", number=number, seed=1, state=state, value=0.5, **common))
     for method in ("Con", "raw_features"):
         for number, value in enumerate((0.5, 0.7)):
-            metrics = [Metric("planted", "test", budget, "weighted_f1", value) for budget in (None, 2)]
+            metrics = [Metric("planted", "test", budget, "weighted_f1", value) for budget in ("", "2")]
             ledger.add(
                 Record(
                     stage="confirm", method=method, number=number, seed=1, state="complete", metrics=metrics, **common

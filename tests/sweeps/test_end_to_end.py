@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 
 from conclugen.subsets import SUBSETS
-from sweeps.ledger import BASELINES, Ledger
+from sweeps.ledger import BASELINES, TUNED_BASELINES, Ledger
+
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[..., Path], tmp_path: Path) -> None:
     out, report = tmp_path / "sweep", tmp_path / "report"
-    config = write_config()
+    config = write_config(baselines="all", modality_subsets=[["text", "video"]])
 
     def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -27,7 +28,9 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     lines = run.stdout.splitlines()
-    planned = 7 * 2 + 9 * 2
+    searched, confirmed = (*SUBSETS, *TUNED_BASELINES), [*SUBSETS, *BASELINES]
+    confirmed += [f"{method}[video-text]" for method in confirmed if method != "SimCLR"]
+    planned = 2 * len(searched) + 2 * len(confirmed)
     assert sum(line.startswith("[") for line in lines) == planned
     assert f"[{planned}/{planned}]" in run.stdout
     assert "ray" not in "".join(line for line in lines if line.startswith("["))
@@ -35,7 +38,10 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
     records = list(Ledger(out / "ledger"))
     assert len(records) == planned
     assert {record.state for record in records} == {"complete"}
-    assert {record.method for record in records if record.stage == "confirm"} == {*SUBSETS, *BASELINES}
+    assert {record.method for record in records if record.stage == "search"} == set(searched)
+    assert {record.method for record in records if record.stage == "confirm"} == set(confirmed)
+    with_heads = {file.name.split("-")[1].partition("[")[0] for file in (out / "heads").iterdir()}
+    assert with_heads == {*SUBSETS, "SimCLR"}
     assert not any((out / "running").iterdir())
     assert not (out / "ray").exists()
 
@@ -48,12 +54,34 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
             for record in records
             if (record.stage, record.method) == ("confirm", row.method)
             for metric in record.metrics
-            if (metric.dataset, metric.split, metric.metric) == (name, "test", row.metric)
-            and metric.labels_per_class == (int(labels) if labels else None)
+            if (metric.dataset, metric.split, metric.metric) == (name, "test", row.metric) and metric.labels == labels
         ]
         assert len(values) == row.n_seeds == 2
         assert row.mean == pytest.approx(sum(values) / 2, abs=1e-6)
-    assert len(table) == 2 * 9 * 6
+    metrics = 7 + 3 * 3  # of all classes together, and three of each class
+    assert len(table) == 2 * len(confirmed) * metrics
+
+
+def test_two_workers_per_trial_give_the_scores_of_one(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    scores = []
+    for workers in (1, 2):
+        out = tmp_path / f"workers-{workers}"
+        config = write_config(
+            subsets=["ConCluGen"],
+            budget={"trials_per_subset": 2, "epochs": 6, "seeds": 2},
+            workers={"per_trial": workers, "concurrent_trials": 1},
+        )
+        command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
+        subprocess.run(command, capture_output=True, check=True)
+        records = {record.key: record for record in Ledger(out / "ledger")}
+        assert {record.state for record in records.values()} == {"complete"}
+        scores.append(records)
+    one, two = scores
+    assert one.keys() == two.keys()
+    for key, record in one.items():
+        assert two[key].losses == pytest.approx(record.losses, rel=1e-3)
+        assert two[key].hyperparameters == record.hyperparameters
+        assert two[key].value == pytest.approx(record.value, abs=0.05)  # a sample or two at the boundary
 
 
 def test_a_demand_beyond_the_cluster_is_refused_and_nothing_is_left(

@@ -19,11 +19,13 @@ from sweeps.search import Search
 @pytest.mark.parametrize(
     ("cluster", "overrides", "expected"),
     [
-        ({"CPU": 2.0}, [], Allocation(slots=2, cpus=1, gpus=0)),
-        ({"CPU": 16.0}, ["workers.concurrent_trials=3"], Allocation(slots=3, cpus=5, gpus=0)),
-        ({"CPU": 16.0, "GPU": 4.0}, [], Allocation(slots=4, cpus=4, gpus=1)),
-        ({"CPU": 16.0, "GPU": 4.0}, ["workers.gpus=0"], Allocation(slots=16, cpus=1, gpus=0)),
-        ({"CPU": 2.0, "GPU": 4.0}, [], Allocation(slots=2, cpus=1, gpus=1)),
+        ({"CPU": 2.0}, [], Allocation(slots=2, workers=1, cpus=1, gpus=0)),
+        ({"CPU": 16.0}, ["workers.concurrent_trials=3"], Allocation(slots=3, workers=1, cpus=5, gpus=0)),
+        ({"CPU": 16.0, "GPU": 4.0}, [], Allocation(slots=4, workers=1, cpus=4, gpus=1)),
+        ({"CPU": 16.0, "GPU": 4.0}, ["workers.gpus=0"], Allocation(slots=16, workers=1, cpus=1, gpus=0)),
+        ({"CPU": 16.0}, ["workers.per_trial=4"], Allocation(slots=4, workers=4, cpus=1, gpus=0)),
+        ({"CPU": 16.0, "GPU": 5.0}, ["workers.per_trial=2"], Allocation(slots=2, workers=2, cpus=4, gpus=1)),
+        ({"CPU": 2.0, "GPU": 4.0}, [], Allocation(slots=2, workers=1, cpus=1, gpus=1)),
     ],
 )
 def test_the_cluster_is_divided_into_slots(
@@ -56,7 +58,7 @@ def search(write_config: Callable[..., Path], tmp_path: Path) -> tuple[Search, S
 
 
 def test_the_searcher_never_fills_more_than_its_slots(search: tuple[Search, SweepFolder]) -> None:
-    searcher = _Searcher(*search, Allocation(slots=2, cpus=1, gpus=0), lambda: None)
+    searcher = _Searcher(*search, Allocation(slots=2, workers=1, cpus=1, gpus=0), lambda: None)
     first = searcher.suggest("t1")
     assert first["job"].key == "search-Con-00000"
     assert (first["cpus"], first["gpus"], first["folder"]) == (1, 0, str(search[1].root.resolve()))
@@ -68,7 +70,7 @@ def test_the_searcher_never_fills_more_than_its_slots(search: tuple[Search, Swee
 
 
 def test_the_searcher_is_finished_with_the_search(search: tuple[Search, SweepFolder]) -> None:
-    searcher = _Searcher(*search, Allocation(slots=1, cpus=1, gpus=0), lambda: None)
+    searcher = _Searcher(*search, Allocation(slots=1, workers=1, cpus=1, gpus=0), lambda: None)
     for number in range(5):
         job = searcher.suggest(f"t{number}")["job"]
         search[0].report(job.key, Report(epochs=4, value=0.5, state="complete"))

@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeps.ledger import BASELINES, Ledger
+from sweeps.ledger import Ledger
+
+BASELINES = ("raw_features", "random_head")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
 

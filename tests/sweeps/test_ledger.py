@@ -10,7 +10,7 @@ from sweeps.ledger import Ledger, LedgerError, Metric, Predictions, Record, Stag
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
-budgets = st.none() | st.integers(1, 50)
+budgets = st.sampled_from(["", "5", "12.5%"])
 small = st.integers(0, 9)
 metrics = st.builds(Metric, names, st.sampled_from(["val", "test"]), budgets, names, finite)
 predictions = st.integers(0, 5).flatmap(
@@ -18,6 +18,7 @@ predictions = st.integers(0, 5).flatmap(
         Predictions,
         names,
         budgets,
+        st.integers(0, 9),
         st.integers(0, 5),
         st.lists(small, min_size=n, max_size=n),
         st.lists(small, min_size=n, max_size=n),

@@ -12,9 +12,11 @@ from optuna.trial import TrialState
 
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
-from sweeps.ledger import BASELINES, Ledger, Metric
+from sweeps.ledger import Ledger, Metric
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.search import Search
+
+BASELINES = ("raw_features", "random_head")
 
 Evaluate = Callable[[Job, int], float]
 
@@ -54,7 +56,7 @@ class Simulation:
     def _advance(self, job: Job, epochs: list[int]) -> bool:
         """One probe of a trial, or the whole of another job; True if it has ended."""
         if job.stage == "confirm":
-            metric = Metric("planted", "test", None, "weighted_f1", 0.5)
+            metric = Metric("planted", "test", "", "weighted_f1", 0.5)
             return self.search.report(job.key, Report(epochs=4, state="complete", metrics=[metric]))
         epoch = epochs.pop(0)
         value = self.evaluate(job, epoch)

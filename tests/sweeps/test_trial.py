@@ -1,34 +1,48 @@
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
-from conclugen.features import FeatureSet
+from conclugen.features import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
+from conclugen.importing import import_arrays
 from conclugen.manifest import FeatureSetError, SplitName
 from conclugen.pretrain import DivergedError
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
-from sweeps.plan import Job, Report
+from sweeps.ledger import BASELINES, SUMMARY_METRICS
+from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
 
 CPU = torch.device("cpu")
+VALIDATED = ("val", "2", "weighted_f1")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path / "sweep")
 
 
 @pytest.fixture
 def config(write_config: Callable[..., Path]) -> SweepConfig:
-    return load_config(write_config(checkpoint={"every": 1}))
+    return load_config(write_config(checkpoint={"every": 1}, baselines="all"))
 
 
-def make_job(config: SweepConfig, stage: str, method: str, **changes: object) -> Job:
+def make_job(
+    config: SweepConfig, stage: str, method: str, *, modalities: tuple[str, ...] = (), **changes: object
+) -> Job:
     values = {}
-    if method != "raw_features":
-        defaults = config.load_space().default_configuration(SUBSETS.get(method, ()))
+    if method not in ("raw_features", "raw_pca", "label_spreading"):
+        defaults = config.load_space().default_configuration(config.losses.get(method, ()))
         values = asdict(replace(Hyperparameters(), **(defaults | changes)))
-    return Job(stage=stage, method=method, number=0, seed=11, hyperparameters=values)
+    return Job(stage=stage, method=method, number=0, seed=11, hyperparameters=values, modalities=modalities)
 
 
 class Listener:
@@ -47,10 +61,10 @@ class Listener:
 
 @pytest.mark.parametrize("method", SUBSETS)
 def test_search_trials_report_at_every_rung_and_end_with_the_objective(
-    config: SweepConfig, tmp_path: Path, method: str
+    config: SweepConfig, folder: SweepFolder, method: str
 ) -> None:
     listener = Listener()
-    final = TrialRunner(config, CPU).run(make_job(config, "search", method), tmp_path / "c", listener)
+    final = TrialRunner(config, folder, CPU).run(make_job(config, "search", method), listener)
     assert [report.epochs for report in listener.reports] == [1, 2, 3]
     assert all(report.state == "running" and 0 <= report.value <= 1 for report in listener.reports)
     assert (final.state, final.epochs) == ("complete", 4)
@@ -60,97 +74,189 @@ def test_search_trials_report_at_every_rung_and_end_with_the_objective(
     assert final.seconds["total"] == pytest.approx(final.seconds["train"] + final.seconds["probe"])
 
 
-def test_search_never_opens_a_test_split(config: SweepConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_never_opens_a_test_split(
+    config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: set[SplitName] = set()
     original = FeatureSet.split
 
-    def spy(self: FeatureSet, name: SplitName) -> object:
-        opened.add(name)
-        return original(self, name)
+    def spy(self: FeatureSet, *names: SplitName) -> object:
+        opened.update(names)
+        return original(self, *names)
 
     monkeypatch.setattr(FeatureSet, "split", spy)
-    runner = TrialRunner(config, CPU)
-    runner.run(make_job(config, "search", "ConCluGen"), tmp_path / "c", Listener())
+    runner = TrialRunner(config, folder, CPU)
+    runner.run(make_job(config, "search", "ConCluGen"), Listener())
     assert opened == {"train", "val"}
-    for data in runner._search_sets:
-        assert "test" not in data.splits
-    runner.run(make_job(config, "confirm", "ConCluGen"), tmp_path / "d", Listener())
+    for divisions in runner._scoring._search_sets.values():
+        assert all("test" not in division.parts for division in divisions)
+    runner.run(make_job(config, "confirm", "ConCluGen"), Listener())
     assert opened == {"train", "val", "test"}
 
 
 def test_search_works_where_the_test_shards_do_not_even_exist(
-    config: SweepConfig, write_config: Callable[..., Path], planted: Path, tmp_path: Path
+    folder: SweepFolder, write_config: Callable[..., Path], planted: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "without-test"
     shutil.copytree(planted, copy)
     for shard in copy.glob("test-*.arrow"):
         shard.unlink()
     config = load_config(write_config(features={"pretrain": str(copy), "downstream": {"planted": str(copy)}}))
-    final = TrialRunner(config, CPU).run(make_job(config, "search", "Con"), tmp_path / "c", Listener())
+    final = TrialRunner(config, folder, CPU).run(make_job(config, "search", "Con"), Listener())
     assert final.value is not None
     with pytest.raises(FeatureSetError):
-        TrialRunner(config, CPU).run(make_job(config, "confirm", "Con"), tmp_path / "d", Listener())
+        TrialRunner(config, folder, CPU).run(make_job(config, "confirm", "Con"), Listener())
 
 
-@pytest.mark.parametrize("method", ["Con", "Gen", "raw_features", "random_head"])
-def test_confirmation_scores_every_budget_on_val_and_test(config: SweepConfig, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize("method", ["Con", "Gen", *BASELINES])
+def test_confirmation_scores_every_budget_on_val_and_test(
+    config: SweepConfig, folder: SweepFolder, method: str
+) -> None:
     listener = Listener()
-    final = TrialRunner(config, CPU).run(make_job(config, "confirm", method), tmp_path / "c", listener)
+    final = TrialRunner(config, folder, CPU).run(make_job(config, "confirm", method), listener)
     assert listener.reports == []
-    cells = {(metric.dataset, metric.split, metric.labels_per_class) for metric in final.metrics}
-    assert cells == {("planted", split, budget) for split in ("val", "test") for budget in (None, 2)}
+    cells = {(metric.dataset, metric.split, metric.labels) for metric in final.metrics}
+    assert cells == {("planted", split, budget) for split in ("val", "test") for budget in ("", "2")}
     names = {metric.metric for metric in final.metrics}
-    assert names == {"weighted_f1", "macro_f1", "accuracy", "f1/a", "f1/b", "f1/c"}
+    assert {*SUMMARY_METRICS, "f1/a", "f1/b", "f1/c"} < names
+    assert final.value == next(m.value for m in final.metrics if (m.split, m.labels, m.metric) == VALIDATED)
 
 
-def test_recorded_scores_follow_from_the_recorded_predictions(config: SweepConfig, tmp_path: Path) -> None:
-    final = TrialRunner(config, CPU).run(make_job(config, "confirm", "Con"), tmp_path / "c", Listener())
-    for budget, draws in ((None, 1), (2, 2)):
-        predictions = [p for p in final.predictions if p.labels_per_class == budget]
+def test_recorded_scores_follow_from_the_recorded_predictions(config: SweepConfig, folder: SweepFolder) -> None:
+    final = TrialRunner(config, folder, CPU).run(make_job(config, "confirm", "Con"), Listener())
+    for budget, draws in (("", 1), ("2", 2)):
+        predictions = [p for p in final.predictions if p.labels == budget]
         assert [p.draw for p in predictions] == list(range(draws))
         expected = sum(f1_score(p.truth, p.predicted, average="weighted") for p in predictions) / draws
         (recorded,) = [
-            m.value for m in final.metrics if (m.split, m.labels_per_class, m.metric) == ("test", budget, "weighted_f1")
+            m.value for m in final.metrics if (m.split, m.labels, m.metric) == ("test", budget, "weighted_f1")
         ]
         assert recorded == pytest.approx(expected)
 
 
-def test_a_stopped_trial_returns_nothing(config: SweepConfig, tmp_path: Path) -> None:
+def test_a_stopped_trial_returns_nothing(config: SweepConfig, folder: SweepFolder) -> None:
     listener = Listener(stop_at=2)
-    assert TrialRunner(config, CPU).run(make_job(config, "search", "Con"), tmp_path / "c", listener) is None
+    assert TrialRunner(config, folder, CPU).run(make_job(config, "search", "Con"), listener) is None
     assert [report.epochs for report in listener.reports] == [1, 2]
 
 
 @pytest.mark.parametrize("method", ["Con", "ConCluGen"])
-def test_a_trial_cut_anywhere_continues_to_the_same_result(config: SweepConfig, tmp_path: Path, method: str) -> None:
+def test_a_trial_cut_anywhere_continues_to_the_same_result(
+    config: SweepConfig, folder: SweepFolder, method: str
+) -> None:
     job = make_job(config, "search", method)
     whole = Listener()
-    expected = TrialRunner(config, CPU).run(job, tmp_path / "whole", whole)
+    expected = TrialRunner(config, SweepFolder(folder.root / "whole"), CPU).run(job, whole)
     with pytest.raises(KeyboardInterrupt):
-        TrialRunner(config, CPU).run(job, tmp_path / "cut", Listener(die_at=2))
-    assert (tmp_path / "cut").exists()
+        TrialRunner(config, folder, CPU).run(job, Listener(die_at=2))
+    assert folder.checkpoint(job.key).exists()
     rest = Listener()
-    final = TrialRunner(config, CPU).run(job, tmp_path / "cut", rest)
+    final = TrialRunner(config, folder, CPU).run(job, rest)
     assert [report.epochs for report in rest.reports] == [2, 3]
     assert [r.value for r in rest.reports] == [r.value for r in whole.reports[1:]]
     assert (final.value, final.losses) == (expected.value, expected.losses)
 
 
-def test_the_same_job_scores_the_same_in_another_process_order(config: SweepConfig, tmp_path: Path) -> None:
+def test_the_same_job_scores_the_same_in_another_process_order(config: SweepConfig, folder: SweepFolder) -> None:
     """Nothing leaks from one job to the next within a runner."""
     job = make_job(config, "confirm", "ConClu")
-    fresh = TrialRunner(config, CPU).run(job, tmp_path / "a", Listener())
-    used = TrialRunner(config, CPU)
-    used.run(make_job(config, "search", "Gen"), tmp_path / "b", Listener())
+    fresh = TrialRunner(config, folder, CPU).run(job, Listener())
+    used = TrialRunner(config, folder, CPU)
+    used.run(make_job(config, "search", "Gen"), Listener())
     torch.rand(3)
-    again = used.run(job, tmp_path / "c", Listener())
+    again = used.run(job, Listener())
     assert fresh.metrics == again.metrics
     assert fresh.predictions == again.predictions
 
 
-def test_divergence_is_raised(config: SweepConfig, tmp_path: Path) -> None:
+def test_divergence_is_raised(config: SweepConfig, folder: SweepFolder) -> None:
     job = make_job(config, "search", "Gen", lr=1e30)
     with pytest.raises(DivergedError):
-        TrialRunner(config, CPU).run(job, tmp_path / "c", Listener())
+        TrialRunner(config, folder, CPU).run(job, Listener())
+
+
+@pytest.mark.parametrize("method", ["Con", "SimCLR"])
+def test_a_confirmation_leaves_its_head(config: SweepConfig, folder: SweepFolder, method: str) -> None:
+    job = make_job(config, "confirm", method)
+    TrialRunner(config, folder, CPU).run(job, Listener())
+    heads = {name.split(".")[1] for name in load_file(folder.head(job.key))}
+    assert heads == ({"video"} if method == "SimCLR" else {"video", "audio", "text"})
+
+
+def test_a_search_trial_leaves_no_head(config: SweepConfig, folder: SweepFolder) -> None:
+    TrialRunner(config, folder, CPU).run(make_job(config, "search", "Con"), Listener())
+    assert not folder.heads.exists()
+
+
+def test_fewer_modalities_are_all_that_a_job_sees(
+    config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: set[str] = set()
+    original = Split.gather
+
+    def spy(self: Split, modality: str, rows: torch.Tensor) -> torch.Tensor:
+        seen.add(modality)
+        return original(self, modality, rows)
+
+    monkeypatch.setattr(Split, "gather", spy)
+    for method in ("ConCluGen", *BASELINES[:-1]):
+        job = make_job(config, "confirm", method, modalities=("video", "text"))
+        assert job.key == f"confirm-{method}[video-text]-00000"
+        TrialRunner(config, folder, CPU).run(job, Listener())
+    assert seen == {"video", "text"}
+
+
+def test_supervised_search_ends_with_the_objective(config: SweepConfig, folder: SweepFolder) -> None:
+    final = TrialRunner(config, folder, CPU).run(make_job(config, "search", "supervised_head"), Listener())
+    assert 0 < final.value <= 1
+
+
+@pytest.fixture
+def write_arrays(tmp_path: Path) -> Callable[..., Path]:
+    """Write the planted features with other labels or divisions."""
+
+    def write(**changes: Any) -> Path:
+        rng, n = np.random.default_rng(0), 180
+        classes = np.arange(n) % 3
+        arrays = {name: rng.normal(size=(n, 4)) + 3 * np.eye(3, 4)[classes] for name in ("video", "audio", "text")}
+        split = np.array(["train", "val", "test"])[np.arange(n) // 3 % 3]
+        options = {"labels": classes, "class_names": ["a", "b", "c"], "split": split} | changes
+        import_arrays(arrays, tmp_path / "other", sources=dict.fromkeys(arrays, "planted"), **options)
+        return tmp_path / "other"
+
+    return write
+
+
+def test_folds_are_each_test_once(
+    write_config: Callable[..., Path], planted: Path, write_arrays: Callable[..., Path], folder: SweepFolder
+) -> None:
+    features = np.arange(180) // 3 % 5
+    other = write_arrays(split=None, folds=features)
+    config = load_config(write_config(features={"pretrain": str(other), "downstream": {"folded": str(other)}}))
+    final = TrialRunner(config, folder, CPU).run(make_job(config, "confirm", "Con"), Listener())
+    whole = [p for p in final.predictions if p.labels == ""]
+    assert [p.fold for p in whole] == [0, 1, 2, 3, 4]
+    assert sum(len(p.truth) for p in whole) == 180
+    expected = sum(f1_score(p.truth, p.predicted, average="weighted") for p in whole) / 5
+    (value,) = [m.value for m in final.metrics if (m.split, m.labels, m.metric) == ("test", "", "weighted_f1")]
+    assert value == pytest.approx(expected)
+
+
+def test_several_labels_per_sample(
+    write_config: Callable[..., Path], write_arrays: Callable[..., Path], folder: SweepFolder
+) -> None:
+    labels = np.stack([np.arange(180) % 3 == 0, np.arange(180) % 3 != 1], axis=1).astype(int)
+    other = write_arrays(labels=labels, class_names=["zero", "not one"])
+    config = load_config(
+        write_config(
+            features={"pretrain": str(other), "downstream": {"several": str(other)}}, baselines=["raw_features"]
+        )
+    )
+    for method in ("ConCluGen", "raw_features", "supervised_head"):
+        final = TrialRunner(config, folder, CPU).run(make_job(config, "confirm", method), Listener())
+        (prediction,) = [p for p in final.predictions if p.labels == ""]
+        assert len(prediction.truth) == len(prediction.predicted) == 60 * 2
+        (value,) = [m.value for m in final.metrics if (m.split, m.labels, m.metric) == ("test", "", "weighted_f1")]
+        shape = np.array(prediction.truth).reshape(60, 2), np.array(prediction.predicted).reshape(60, 2)
+        assert value == pytest.approx(f1_score(*shape, average="weighted"))
+        assert value > (0.8 if method == "raw_features" else 0)

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +8,7 @@ import torch
 
 from conclugen.pretrain import DivergedError
 from sweeps.plan import Job, Report
-from sweeps.workers import attempt
+from sweeps.workers import Team, attempt
 
 JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
 
@@ -20,7 +19,7 @@ class FakeRunner:
     def __init__(self, then: Callable[[], Report | None]) -> None:
         self._then = then
 
-    def run(self, job: Job, checkpoint: Path, report: Callable[[Report], bool]) -> Report | None:
+    def run(self, job: Job, report: Callable[[Report], bool]) -> Report | None:
         if not report(Report(epochs=5, value=0.4)):
             return None
         return self._then()
@@ -49,13 +48,13 @@ def raising(error: BaseException) -> Callable[[], Report | None]:
 
 def test_results_and_reports_pass_through(mailbox: Any) -> None:
     final = Report(epochs=9, state="complete")
-    assert attempt(FakeRunner(lambda: final), JOB, Path("c"), mailbox) is final
+    assert attempt(FakeRunner(lambda: final), JOB, mailbox, Team()) is final
     assert mailbox.seen == [("search-Con-00003", 5)]
 
 
 def test_a_stop_ends_the_attempt_without_a_result(mailbox: Any) -> None:
     mailbox.go_on = False
-    assert attempt(FakeRunner(raising(AssertionError("went on"))), JOB, Path("c"), mailbox) is None
+    assert attempt(FakeRunner(raising(AssertionError("went on"))), JOB, mailbox, Team()) is None
 
 
 @pytest.mark.parametrize(
@@ -68,10 +67,24 @@ def test_a_stop_ends_the_attempt_without_a_result(mailbox: Any) -> None:
     ],
 )
 def test_failures_of_the_job_become_its_reason(mailbox: Any, error: Exception, reason: str) -> None:
-    report = attempt(FakeRunner(raising(error)), JOB, Path("c"), mailbox)
+    report = attempt(FakeRunner(raising(error)), JOB, mailbox, Team())
     assert (report.state, report.reason, report.epochs, report.value) == ("failed", reason, 5, 0.4)
 
 
 def test_loss_of_the_slot_is_not_the_jobs_failure(mailbox: Any) -> None:
     with pytest.raises(ray.exceptions.RayActorError):
-        attempt(FakeRunner(raising(ray.exceptions.RayActorError())), JOB, Path("c"), mailbox)
+        attempt(FakeRunner(raising(ray.exceptions.RayActorError())), JOB, mailbox, Team())
+
+
+def test_a_worker_that_fails_among_several_reports_and_ends_the_group(mailbox: Any) -> None:
+    """The others wait for it in a collective operation: a failed report alone would leave them there."""
+    team: Any = SimpleNamespace(alone=False, leads=False, ask=lambda question: True)
+    with pytest.raises(ValueError, match="odd"):
+        attempt(FakeRunner(raising(ValueError("odd"))), JOB, mailbox, team)
+    assert mailbox.seen == [("search-Con-00003", 5)]
+
+
+def test_divergence_is_every_workers_and_leaves_the_group_alive(mailbox: Any) -> None:
+    team: Any = SimpleNamespace(alone=False, leads=True, ask=lambda question: question())
+    report = attempt(FakeRunner(raising(DivergedError("x"))), JOB, mailbox, team)
+    assert report.state == "failed"

@@ -1,0 +1,144 @@
+"""What k-means with a warm start gives up against the released code's, which starts anew at every step.
+
+Pretrains on real data and, at every step, clusters the same points twice: warm (from the step before's centroids, a few
+iterations) and reference (from random points, up to 100). Prints the mean over steps of each one's objective, the mean
+cosine of the points to their own centroid, their difference with its standard error over seeds, and the median time of
+a step. The run itself trains with the one that ``--train-with`` says:
+the points that the warm start meets must not be of its own making only.
+
+    python benchmarks/kmeans.py [--data handwritten.npz --views fou fac kar] [--iterations 1 2 5 10]
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from conclugen import clustering, pretrain
+from conclugen.digits import write_digits
+from conclugen.features import FeatureSet, StandardisedSplit
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.importing import import_arrays
+from conclugen.subsets import SUBSETS
+
+_REFERENCE_ITERATIONS = 100
+_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class _Contest:
+    """Stands in for k-means: clusters by both, notes objectives and seconds, returns one of the two results."""
+
+    def __init__(self, backend: clustering.Backend, iterations: int, train_with: str) -> None:
+        self._backend, self._iterations, self._train_with = backend, iterations, train_with
+        self._previous: Tensor | None = None
+        self.objectives: list[tuple[float, float]] = []
+        self.seconds: list[tuple[float, float]] = []
+
+    def __call__(self, x: Tensor, k: int, seed: int, **_: object) -> tuple[Tensor, Tensor]:
+        warm, warm_seconds = self._timed(x, k, seed, self._previous, self._iterations)
+        reference, reference_seconds = self._timed(x, k, seed, None, _REFERENCE_ITERATIONS)
+        self._previous = warm[0]
+        self.objectives.append((_objective(x, warm[0]), _objective(x, reference[0])))
+        self.seconds.append((warm_seconds, reference_seconds))
+        return warm if self._train_with == "warm" else reference
+
+    def _timed(
+        self, x: Tensor, k: int, seed: int, initial: Tensor | None, iterations: int
+    ) -> tuple[tuple[Tensor, Tensor], float]:
+        _synchronise()
+        started = time.perf_counter()
+        found = clustering.kmeans(x, k, seed, initial=initial, iterations=iterations, backend=self._backend)
+        _synchronise()
+        return found, time.perf_counter() - started
+
+
+def _synchronise() -> None:
+    if _DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _objective(x: Tensor, centroids: Tensor) -> float:
+    return float((functional.normalize(x, dim=1) @ centroids.T).max(dim=1).values.mean())
+
+
+def _write_views(file: Path, views: list[str], folder: Path) -> None:
+    with np.load(file) as arrays:
+        labels, names = arrays["labels"], [str(name) for name in arrays["class_names"]]
+        features: Mapping[str, np.ndarray] = {view: arrays[view] for view in views}
+        import_arrays(
+            features,
+            folder,
+            labels=labels,
+            class_names=names,
+            split=arrays["split"],
+            sources=dict.fromkeys(views, file.name),
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="arrays with labels and split; scikit-learn's digits if left out")
+    parser.add_argument("--views", nargs="+", help="the arrays of --data to use as modalities")
+    parser.add_argument("--subsets", nargs="+", default=["Clu", "ConCluGen"], choices=SUBSETS)
+    parser.add_argument("--iterations", nargs="+", type=int, default=[1, 2, 5, 10], help="of the warm start")
+    parser.add_argument("--train-with", nargs="+", default=["warm", "reference"], choices=["warm", "reference"])
+    parser.add_argument("--backends", nargs="+", default=["faiss", "torch"], choices=["faiss", "torch"])
+    parser.add_argument("--clusters", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--seeds", type=int, default=4, help="runs, at least 2")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    h = Hyperparameters(
+        representation_dim=256,
+        num_clusters=arguments.clusters,
+        batch_size=256,
+        lr=1e-3,
+        reconstruction_relu=False,
+        feature_dropout=0.5,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "set"
+        if arguments.data is None:
+            write_digits(folder)
+        else:
+            _write_views(arguments.data, arguments.views, folder)
+        features = FeatureSet(folder, ("train",))
+        widths = features.manifest.widths
+        data = StandardisedSplit(features.split("train"), features.standardisation, list(widths), _DEVICE)
+        print("                                       | objective                           | ms a step")
+        print(
+            "subset    backend trained with  iterations |   warm reference        difference |   warm reference ratio"
+        )
+        grid = product(arguments.subsets, arguments.backends, arguments.train_with, arguments.iterations)
+        for subset, backend, train_with, iterations in grid:
+            contests = []
+            for seed in range(arguments.seeds):
+                contests.append(_Contest(backend, iterations, train_with))
+                pretrain.kmeans = contests[-1]  # type: ignore[assignment]
+                run = pretrain.Pretraining(data, widths, SUBSETS[subset], h, epochs=arguments.epochs, seed=seed)
+                while not run.finished:
+                    run.run_epoch()
+            print(f"{subset:9} {backend:7} {train_with:12} {iterations:11} | {_summary(contests)}", flush=True)
+
+
+def _summary(contests: list[_Contest]) -> str:
+    objectives = np.array([np.mean(contest.objectives, axis=0) for contest in contests])  # [seeds, 2]
+    differences = objectives @ [1, -1]
+    error = differences.std(ddof=1) / len(differences) ** 0.5
+    warm, reference = objectives.mean(axis=0)
+    warm_ms, reference_ms = 1e3 * np.median(np.concatenate([contest.seconds for contest in contests]), axis=0)
+    return (
+        f"{warm:.4f} {reference:9.4f} {differences.mean():+8.4f} ± {error:.4f} | "
+        f"{warm_ms:6.2f} {reference_ms:9.2f} {reference_ms / warm_ms:5.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Several workers, one result: N workers with B/N rows each compute what one worker computes with all B.
+
+The only module that knows torch.distributed. Without a process group, or with one process in it, every function is the
+identity, so that the rest of the package is written for one worker and nothing asks which case it is.
+
+Why the gradients are exact. Let θ_r be rank r's copy of the parameters and L_r its loss, which through the collectives
+depends on all copies. Every backward collective here is the adjoint of its forward one, so backward on all ranks gives
+rank r the derivative of sum_s L_s with respect to θ_r. All copies being θ, the sum of these over r is the total
+derivative d/dθ sum_s L_s(θ, ..., θ), and their mean is d/dθ of the mean loss (1/N) sum_s L_s. So all that a training
+step has to keep is: the mean over ranks of the losses is the loss of the whole batch. A loss computed on every rank
+from all B rows (Con, Clu) keeps it, since all L_s are equal; so does a mean over a rank's own rows (Gen), since all
+ranks have equally many.
+
+Rejected: DistributedDataParallel, which renames the parameters and wants one forward per backward; SyncBatchNorm, which
+refuses CPUs; a B/N x B share of the contrastive loss per rank, which saves little beside the heads and makes the ranks'
+losses differ.
+
+Legend: N ranks, b = B/N rows of a rank, C features.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+__all__ = ["GlobalBatchNorm1d", "average", "average_gradients", "broadcast", "gather", "rank_and_size"]
+
+_MOMENTUM = 0.1  # of running statistics, torch's default
+
+
+def rank_and_size() -> tuple[int, int]:
+    """Return this process's rank and the number of ranks N; (0, 1) outside a process group."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def gather(x: Tensor) -> Tensor:
+    """Return the rows of all ranks in rank order, differentiably: (b, ...) -> (N b, ...), the same b on every rank."""
+    gathered: Tensor = x if rank_and_size()[1] == 1 else _Gather.apply(x)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather along rows; its adjoint sums the gradient over ranks and keeps the own rows."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(rank_and_size()[1])]
+        dist.all_gather(parts, x.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        rank, size = rank_and_size()
+        total = gradient.clone(memory_format=torch.contiguous_format)  # the gradient may be shared with other nodes
+        dist.all_reduce(total)
+        return total.chunk(size)[rank]
+
+
+def average(x: Tensor) -> Tensor:
+    """Return the mean of ``x`` over ranks, the same bits on each; not differentiable."""
+    size = rank_and_size()[1]
+    if size == 1:
+        return x
+    total = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(total)
+    return total / size
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over ranks; a parameter without one must have none on any rank."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if rank_and_size()[1] == 1 or not gradients:
+        return
+    flat = average(torch.cat([gradient.flatten() for gradient in gradients]))  # one collective for all
+    for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))
+
+
+def broadcast(x: Tensor) -> Tensor:
+    """Return rank 0's ``x``; not differentiable."""
+    if rank_and_size()[1] == 1:
+        return x
+    copy = x.detach().clone(memory_format=torch.contiguous_format)
+    dist.broadcast(copy, src=0)
+    return copy
+
+
+class GlobalBatchNorm1d(nn.BatchNorm1d):
+    """nn.BatchNorm1d whose statistics in training are those of all ranks' rows; on one worker it is that module.
+
+    Args:
+        num_features: C.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features, momentum=_MOMENTUM)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the parent's name
+        """Normalise (b, C), every rank with the same b."""
+        size = rank_and_size()[1]
+        if size == 1 or not self.training:
+            return super().forward(input)
+        own_variance, own_mean = torch.var_mean(input, dim=0, correction=0)
+        means, variances = gather(torch.stack([own_mean, own_variance])[None]).unbind(dim=1)  # [N, C] each
+        mean = means.mean(dim=0)
+        # Law of total variance: stable where E[x^2] - E[x]^2 is not, and one collective.
+        variance = variances.mean(dim=0) + means.var(dim=0, correction=0)
+        with torch.no_grad():
+            rows = size * len(input)
+            self.get_buffer("running_mean").lerp_(mean, _MOMENTUM)
+            self.get_buffer("running_var").lerp_(variance * rows / (rows - 1), _MOMENTUM)
+            self.get_buffer("num_batches_tracked").add_(1)
+        return (input - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias

@@ -1,0 +1,115 @@
+"""The heads: the only parts that are trained (METHOD section 2).
+
+Plain modules, so that a worker loads nothing but torch; :mod:`conclugen.model` wraps the ones worth sharing.
+
+Plain modules, so that a worker loads nothing but torch; :mod:`conclugen.model` wraps the ones worth sharing.
+
+Legend: b batch, d_m feature width of modality m, R representation, P projection, K clusters, D reconstruction width.
+"""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from conclugen.distributed import GlobalBatchNorm1d
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.subsets import Loss
+
+__all__ = ["GatedEmbeddingUnit", "PretrainingHeads", "RepresentationHeads"]
+
+
+class GatedEmbeddingUnit(nn.Module):
+    """Gated embedding unit: three linear layers, the middle one gating the first (Miech et al. 2018, eq. 3-5)."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.input = nn.Linear(in_features, out_features)
+        self.gate = nn.Linear(out_features, out_features)
+        self.output = nn.Linear(out_features, out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (b, in_features) to non-negative representations (b, out_features)."""
+        u = torch.relu(self.input(x))  # [b, R]
+        g = u * torch.sigmoid(self.gate(u))  # [b, R]
+        return torch.relu(self.output(g))  # [b, R]
+
+
+class RepresentationHeads(nn.Module):
+    """One representation head per modality.
+
+    Args:
+        widths: modality -> d_m, in modality order.
+        representation_dim: R.
+        lift_audio: the released code's exception for the modality ``audio``: its gated unit works at width d_audio
+            and a linear layer without activation lifts it to R.
+    """
+
+    def __init__(self, widths: Mapping[str, int], representation_dim: int, *, lift_audio: bool = False) -> None:
+        super().__init__()
+        self.representation_dim = representation_dim
+        self.lift_audio = lift_audio
+        self.heads = nn.ModuleDict(
+            {
+                name: nn.Sequential(GatedEmbeddingUnit(width, width), nn.Linear(width, representation_dim))
+                if lift_audio and name == "audio"
+                else GatedEmbeddingUnit(width, representation_dim)
+                for name, width in widths.items()
+            }
+        )
+
+    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map modality -> (b, d_m) to modality -> (b, R)."""
+        return {name: self.heads[name](x) for name, x in features.items()}
+
+
+class PretrainingHeads(nn.Module):
+    """The heads that only pretraining needs; builds those that the given losses use and no others."""
+
+    def __init__(self, widths: Mapping[str, int], losses: Collection[Loss], hyperparameters: Hyperparameters) -> None:
+        super().__init__()
+        h = hyperparameters
+        self.projection: nn.Sequential | None = None
+        self.cluster: nn.Linear | None = None
+        self.reconstruction: nn.ModuleDict | None = None
+        if Loss.CON in losses or Loss.CLU in losses:
+            narrow = max(1, h.representation_dim // 8)
+            self.projection = nn.Sequential(
+                nn.Linear(h.representation_dim, narrow),
+                GlobalBatchNorm1d(narrow),
+                nn.ReLU(),
+                nn.Linear(narrow, h.projection_dim),
+                nn.ReLU(),
+            )
+        if Loss.CLU in losses:
+            self.cluster = nn.Linear(h.projection_dim, h.num_clusters, bias=False)
+        if Loss.GEN in losses:
+            self.reconstruction = nn.ModuleDict(
+                {
+                    name: nn.Sequential(
+                        nn.Linear(h.representation_dim, h.reconstruction_dim),
+                        nn.ReLU(),
+                        nn.Linear(h.reconstruction_dim, width),
+                        nn.ReLU() if h.reconstruction_relu else nn.Identity(),
+                    )
+                    for name, width in widths.items()
+                }
+            )
+
+    def project(self, representations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map modality -> (b, R) to unnormalised projections (b, P), batch statistics taken per modality."""
+        if self.projection is None:
+            raise ValueError("these losses have no projection head.")
+        return {name: self.projection(z) for name, z in representations.items()}
+
+    def cluster_logits(self, projections: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map modality -> unnormalised (b, P) to cluster logits (b, K)."""
+        if self.cluster is None:
+            raise ValueError("these losses have no cluster head.")
+        return {name: self.cluster(p) for name, p in projections.items()}
+
+    def reconstruct(self, representations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Map modality -> (b, R) to reconstructed features (b, d_m)."""
+        if self.reconstruction is None:
+            raise ValueError("these losses have no reconstruction heads.")
+        return {name: self.reconstruction[name](z) for name, z in representations.items()}

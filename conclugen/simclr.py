@@ -1,0 +1,65 @@
+"""SimCLR on one modality: the single-modality comparison of the paper's tables (Chen et al. 2020).
+
+The same gated unit and projection head as ConCluGen's, trained to recognise two views of one clip among all views of
+the batch. Views are two augmented versions of the clip where the feature set has some; features of a frozen backbone
+cannot be cropped or recoloured, so each view also gets feature dropout and Gaussian noise of its own.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from conclugen.distributed import gather
+from conclugen.features import StandardisedSplit
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.losses import nt_xent_loss
+from conclugen.pretrain import Pretraining
+from conclugen.seeds import derive_seed
+from conclugen.subsets import Loss
+
+__all__ = ["SimCLR"]
+
+
+class SimCLR(Pretraining):
+    """One SimCLR run; arguments as of :class:`conclugen.pretrain.Pretraining`, with one modality in ``widths``."""
+
+    def __init__(
+        self,
+        data: StandardisedSplit,
+        widths: Mapping[str, int],
+        hyperparameters: Hyperparameters,
+        *,
+        epochs: int,
+        seed: int,
+    ) -> None:
+        (self._modality,) = widths
+        self._versions = data.split.versions  # (s, v)
+        super().__init__(data, widths, [Loss.CON], hyperparameters, epochs=epochs, seed=seed)
+
+    @property
+    def samples(self) -> int:
+        """Clips, whatever the number of their versions."""
+        return len(self._versions)
+
+    def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
+        """Two versions (b, d) of each clip (b,), different ones where it has several: ``first`` and ``second``."""
+        generator = torch.Generator().manual_seed(derive_seed(seed, "versions"))
+        count = self._versions.shape[1]
+        first = torch.randint(count, (self._batch_size,), generator=generator)  # for all workers' rows
+        second = (first + torch.randint(1, max(2, count), (self._batch_size,), generator=generator)) % count
+        views = {"first": first[self._own], "second": second[self._own]}
+        return {
+            view: self._data.batch(self._versions[rows, version])[self._modality] for view, version in views.items()
+        }
+
+    def _active_losses(self, features: dict[str, Tensor], seed: int) -> dict[Loss, Tensor]:
+        views = self._drop(features, seed)
+        device = next(iter(views.values())).device
+        generator = torch.Generator(device).manual_seed(derive_seed(seed, "view noise"))
+        projections = []
+        for view in views.values():
+            noise = torch.randn(self._batch_size, view.shape[1], generator=generator, device=device)[self._own]
+            representation = self.head({self._modality: view + self._h.view_noise * noise})
+            projections.append(gather(self._heads.project(representation)[self._modality]))
+        return {Loss.CON: nt_xent_loss(projections[0], projections[1], self._h.temperature)}

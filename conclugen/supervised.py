@@ -1,0 +1,199 @@
+"""The supervised baseline: representation heads and a linear classifier trained end to end on the labels alone.
+
+Same architecture, same inputs and, for a seed, same initial heads as pretraining (and as the random head), same loss
+and dropout as the probe: what differs from a pretrained head is that no unlabelled sample was seen. A run is short and
+cheap, so it has no checkpoint.
+
+Legend: s labelled samples, V versions of a sample, n rows, C classes, R representation, b batch.
+"""
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.pretrain import DivergedError, build_head
+from conclugen.probe import ClassWeights, class_weights_of, decide, fuse, label_loss
+from conclugen.schedule import learning_rate_factor
+from conclugen.seeds import derive_seed
+
+__all__ = ["FeatureRows", "LabelledRows", "SupervisedTraining"]
+
+_CHUNK = 8192  # rows per forward pass outside training
+
+
+class FeatureRows(Protocol):
+    """What the heads read: :class:`conclugen.features.StandardisedSplit`, or anything like it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches lie."""
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Samples with their labels.
+
+    Attributes:
+        data: where the features come from.
+        rows: (s,) row of each sample on the CPU, or (s, V) rows that show it (the clean one, augmented ones), of which
+            every epoch of training takes one at random. Validation samples have one row.
+        labels: (s,) classes, or (s, C) of 0 and 1 where classes do not exclude each other.
+    """
+
+    data: FeatureRows
+    rows: Tensor
+    labels: Tensor
+
+
+class SupervisedTraining:
+    """One supervised run on the labelled samples of one draw.
+
+    Cross-entropy (multi-label: binary cross-entropy) as in the probe; AdamW, warm-up, cosine decay to 0 over the run
+    and input feature dropout as in pretraining, with the hyperparameters that pretraining has for them; the losses' own
+    hyperparameters are ignored. The classifier starts at zero, as the probe does. The epoch with the lowest validation
+    loss is kept. Every random choice follows from the seed.
+
+    Args:
+        train: the drawn samples.
+        validation: samples that choose the epoch.
+        widths: modality -> d_m, in modality order.
+        classes: the C class names.
+        hyperparameters: see above.
+        epochs: length of the run.
+        seed: identity of the run; the heads start as the random heads of this seed.
+        dropout: rate on the representation before the classifier.
+        class_weights: as in :class:`conclugen.probe.ProbeSettings`.
+        fusion: as in :func:`conclugen.probe.fuse`.
+
+    Raises:
+        ValueError: labels (s, C) have another number of classes than ``classes``.
+    """
+
+    def __init__(
+        self,
+        train: LabelledRows,
+        validation: LabelledRows,
+        widths: Mapping[str, int],
+        classes: Sequence[str],
+        hyperparameters: Hyperparameters,
+        *,
+        epochs: int,
+        seed: int,
+        dropout: float = 0.5,
+        class_weights: ClassWeights = "none",
+        fusion: str = "concat",
+    ) -> None:
+        self._multi_label = train.labels.dim() == 2
+        if self._multi_label and train.labels.shape[1] != len(classes):
+            raise ValueError(f"expected labels (s, {len(classes)}), got {tuple(train.labels.shape)}.")
+        device = train.data.device
+        self.epoch = 0
+        self._train, self._validation, self._h = train, validation, hyperparameters
+        self._epochs, self._seed, self._dropout, self._fusion = epochs, seed, dropout, fusion
+        self._labels = train.labels.to(device)
+        self._class_weights = class_weights_of(self._labels[None], len(classes), class_weights)  # [1, C]
+        r = hyperparameters.representation_dim
+        classifier = nn.utils.skip_init(nn.Linear, r * len(widths) if fusion == "concat" else r, len(classes))
+        nn.init.zeros_(classifier.weight)
+        nn.init.zeros_(classifier.bias)
+        self._modules = nn.ModuleDict({"head": build_head(widths, hyperparameters, seed), "classifier": classifier})
+        self._modules.to(device)
+        self._optimizer = torch.optim.AdamW(
+            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay, fused=True
+        )
+        self._best, self._best_loss = copy.deepcopy(self._modules), math.inf
+
+    def run(self) -> None:
+        """Train to the last epoch.
+
+        Raises:
+            DivergedError: the training loss became NaN or infinite.
+        """
+        while self.epoch < self._epochs:
+            self.run_epoch()
+
+    def run_epoch(self) -> dict[str, float]:
+        """Train for one epoch and return the losses: ``train`` (mean over its samples) and ``validation`` after it.
+
+        Raises:
+            DivergedError: the training loss became NaN or infinite.
+        """
+        factor = learning_rate_factor(
+            self.epoch, warmup=self._h.warmup_epochs, period=max(1, self._epochs - self._h.warmup_epochs)
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._h.lr * factor
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, "supervised epoch", self.epoch))
+        order = torch.randperm(len(self._labels), generator=generator)
+        rows = self._choose_versions(generator)
+        self._modules.train()
+        total = torch.zeros((), device=self._labels.device)
+        for step, samples in enumerate(order.split(self._h.batch_size)):
+            seed = derive_seed(self._seed, "supervised step", self.epoch, step)
+            logits = self._training_logits(self._train.data.batch(rows[samples]), seed)
+            loss = label_loss(logits.T[None], self._labels[samples][None], self._class_weights)[0]
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self._optimizer.step()
+            total += loss.detach() * len(samples)
+        if not math.isfinite(train := float(total) / len(order)):
+            raise DivergedError(f"supervised loss is not finite in epoch {self.epoch}: {train}")
+        self.epoch += 1
+        validation = self._validation_loss()
+        if validation < self._best_loss:
+            self._best, self._best_loss = copy.deepcopy(self._modules), validation
+        return {"train": train, "validation": validation}
+
+    def predict(self, data: FeatureRows, rows: Tensor) -> Tensor:
+        """Return the best epoch's predictions for ``rows`` (n,): classes (n,), or 0 and 1 (n, C) if multi-label."""
+        return decide(self._logits(self._best, data, rows).T[None], multi_label=self._multi_label)[0]
+
+    def scores(self, data: FeatureRows, rows: Tensor) -> Tensor:
+        """Return the best epoch's probabilities (n, C) for ``rows`` (n,); they sum to 1 unless multi-label."""
+        logits = self._logits(self._best, data, rows)
+        return logits.sigmoid() if self._multi_label else logits.softmax(dim=1)
+
+    def _choose_versions(self, generator: torch.Generator) -> Tensor:
+        """(s,): the row of each sample for one epoch."""
+        rows = self._train.rows
+        if rows.dim() == 1:
+            return rows
+        return rows.gather(1, torch.randint(rows.shape[1], (len(rows), 1), generator=generator))[:, 0]
+
+    def _training_logits(self, features: dict[str, Tensor], seed: int) -> Tensor:
+        device = self._labels.device
+        generator = torch.Generator(device).manual_seed(seed)
+        dropped = {name: _drop(x, self._h.feature_dropout, generator) for name, x in features.items()}
+        representation = fuse(self._modules["head"](dropped), self._fusion)
+        logits: Tensor = self._modules["classifier"](_drop(representation, self._dropout, generator))
+        return logits  # [b, C]
+
+    @torch.no_grad()
+    def _logits(self, modules: nn.ModuleDict, data: FeatureRows, rows: Tensor) -> Tensor:
+        """(n,) -> (n, C), without dropout."""
+        modules.eval()
+        parts = [
+            modules["classifier"](fuse(modules["head"](data.batch(chunk)), self._fusion))
+            for chunk in rows.split(_CHUNK)
+        ]
+        return torch.cat(parts)
+
+    def _validation_loss(self) -> float:
+        logits = self._logits(self._modules, self._validation.data, self._validation.rows)
+        labels = self._validation.labels.to(logits.device)
+        return float(label_loss(logits.T[None], labels[None], self._class_weights))
+
+
+def _drop(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    if rate == 0:
+        return x
+    return x * (torch.rand(x.shape, generator=generator, device=x.device) >= rate) / (1 - rate)

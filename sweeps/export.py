@@ -1,0 +1,83 @@
+"""Model folders that others load: from a finished method of a sweep, or from the authors' released weights."""
+
+import math
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from conclugen.features import FeatureSet
+from conclugen.heads import RepresentationHeads
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.model import ConCluGenConfig
+from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
+from sweeps.config import ConfigError, load_config
+from sweeps.ledger import SUMMARY_METRICS, Ledger, Record
+from sweeps.plan import SweepFolder
+
+__all__ = ["export_best", "import_released"]
+
+
+def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
+    """Write the head of the best confirmation run of ``method``, best on validation data, as a model folder.
+
+    Args:
+        folder: the sweep's.
+        method: a loss subset or SimCLR, as it is called in tables.
+        out: the folder to write; must not exist, or be empty.
+
+    Returns:
+        The record of the run.
+
+    Raises:
+        ConfigError: the sweep has no head of ``method``, or ``out`` is not free.
+        FeatureSetError: the pretraining features, whose standardisation goes along, are gone.
+    """
+    confirmed = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
+    heads = [record for record in confirmed if folder.head(record.key).is_file()]
+    chosen = [record for record in heads if record.method == method]
+    if not chosen:
+        have = ", ".join(dict.fromkeys(record.method for record in heads)) or "none yet"
+        raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}."])
+    best = max(chosen, key=lambda record: -math.inf if record.value is None else record.value)
+    state = load_file(folder.head(best.key))
+    features = FeatureSet(load_config(folder.config).features.pretrain, ())
+    names = dict.fromkeys(name.split(".")[1] for name in state)
+    widths = {name: width for name, width in features.manifest.widths.items() if name in names}
+    hyperparameters = Hyperparameters(**best.hyperparameters)
+    head = RepresentationHeads(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
+    head.load_state_dict(state)
+    card = ModelCard(
+        subset=method,
+        hyperparameters=best.hyperparameters,
+        seed=best.seed,
+        features_fingerprint=best.features["pretrain"],
+        scores=[
+            Score(metric.dataset, metric.labels, metric.metric, metric.value)
+            for metric in best.metrics
+            if metric.split == "test" and metric.metric in SUMMARY_METRICS
+        ],
+        versions=best.versions,
+        origin=f"The best on validation data of {len(_seeds(confirmed, method))} confirmation runs of the sweep "
+        f"{best.sweep}; scores are its own, on test data.",
+    )
+    try:
+        export_head(out, head, features.standardisation, widths, card)
+    except SharingError as error:
+        raise ConfigError(str(error).splitlines()) from None
+    return best
+
+
+def import_released(file: Path, out: Path) -> ConCluGenConfig:
+    """Write the heads of a released checkpoint as a model folder; return its configuration.
+
+    Raises:
+        ConfigError: the file is no such checkpoint, or would have to be executed, or ``out`` is not free.
+    """
+    try:
+        return import_checkpoint(file, out)
+    except SharingError as error:
+        raise ConfigError(str(error).splitlines()) from None
+
+
+def _seeds(records: list[Record], method: str) -> set[int]:
+    return {record.seed for record in records if record.method == method}

@@ -1,0 +1,247 @@
+"""Scoring: what a method is worth on the labelled sets (METHOD section 4).
+
+A method says how it fits a classifier to the labelled samples that a budget allows; everything else, who sees which
+rows and how scores are counted, is the same for all methods and decided here.
+
+Jobs of the search get sets that were opened without their test split: no path from them to a test label exists. A set
+with folds has no such split, since each fold is test in one division and train in others: its test rows are left out of
+a division's search, not of every division's.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from conclugen.baselines import PCAWhitening, fit_label_spreading
+from conclugen.features import FeatureSet, Standardisation, StandardisedSplit
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.labels import LabelBudget
+from conclugen.manifest import SPLITS, Manifest
+from conclugen.metrics import classification_metrics
+from conclugen.probe import ProbeSettings, draw_labels, fit_probes, fuse
+from conclugen.seeds import derive_seed
+from conclugen.supervised import LabelledRows, SupervisedTraining
+from sweeps.config import SweepConfig
+from sweeps.ledger import Metric, Predictions, ScoredSplit
+
+__all__ = ["Encode", "Fit", "Scoring"]
+
+Part = Literal["train", "val", "test"]
+Encode = Callable[[StandardisedSplit, Tensor], Tensor]
+"""Maps rows (n,) of a split to representations (n, F)."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """One division of a labelled set into parts: its splits, or those that follow from one fold being test."""
+
+    fold: int
+    classes: Sequence[str]
+    parts: Mapping[Part, StandardisedSplit]
+
+    def rows(self, part: Part) -> Tensor:
+        """The part's samples (n,), each by its clean version."""
+        return self.parts[part].split.clean_rows
+
+    def labels(self, part: Part) -> Tensor:
+        """Their labels: (n,) classes, or (n, C) of 0 and 1."""
+        return self.parts[part].split.labels[self.rows(part)]
+
+
+Fit = Callable[[Division, Tensor, int], Callable[[Part], Tensor]]
+"""Fits classifiers to a division's labelled samples (D draws, s) with a seed; the result maps a part to predictions
+(D, n), or (D, n, C) of 0 and 1."""
+
+
+class Scoring:
+    """Fits and scores methods on a sweep's downstream sets.
+
+    Args:
+        config: the sweep.
+        standardisation: of the pretraining set, which all features go through.
+        device: where classifiers are trained.
+    """
+
+    def __init__(self, config: SweepConfig, standardisation: Standardisation, device: torch.device) -> None:
+        self._config, self._standardisation, self._device = config, standardisation, device
+        self._probe = ProbeSettings(
+            class_weights=config.probe.class_weights, layers=config.probe.layers, hidden_dim=config.probe.hidden_dim
+        )
+
+    # -- scores ----------------------------------------------------------------------------------------------------
+
+    def objective(self, fit: Fit, budget: LabelBudget) -> float:
+        """The objective's metric on validation data, averaged over label draws, folds and downstream sets."""
+        seed = derive_seed(self._config.seed, "search")
+        scores = [
+            metric.value
+            for name, divisions in self._search_sets.items()
+            for metric in self._score(fit, name, divisions, budget, seed, ("val",))[0]
+            if metric.metric == self._config.objective.metric
+        ]
+        return math.fsum(scores) / len(scores)
+
+    def confirm(self, fit: Fit, seed: int) -> tuple[list[Metric], list[Predictions]]:
+        """Scores on validation and test at every label budget, and the predictions on test."""
+        metrics: list[Metric] = []
+        predictions: list[Predictions] = []
+        for name, divisions in self._confirm_sets.items():
+            for budget in self._config.probe.budgets:
+                scores, predicted = self._score(fit, name, divisions, budget, seed, ("val", "test"))
+                metrics += scores
+                predictions += predicted
+        return metrics, predictions
+
+    def _score(
+        self,
+        fit: Fit,
+        name: str,
+        divisions: Sequence[Division],
+        budget: LabelBudget,
+        seed: int,
+        parts: Sequence[ScoredSplit],
+    ) -> tuple[list[Metric], list[Predictions]]:
+        scores: dict[tuple[ScoredSplit, str], list[float]] = {}
+        predictions: list[Predictions] = []
+        for division in divisions:
+            draws = draw_labels(division.labels("train"), budget, self._config.probe.label_draws, seed)
+            predict = fit(division, draws, seed)
+            for part in parts:
+                truth = division.labels(part).numpy()
+                for draw, predicted in enumerate(predict(part).cpu().numpy()):
+                    for metric, value in classification_metrics(truth, predicted, division.classes).items():
+                        scores.setdefault((part, metric), []).append(value)
+                    if part == "test":
+                        lists = truth.reshape(-1).tolist(), predicted.reshape(-1).tolist()
+                        predictions.append(Predictions(name, str(budget), division.fold, draw, *lists))
+        means = [
+            Metric(name, part, str(budget), metric, math.fsum(values) / len(values))
+            for (part, metric), values in scores.items()
+        ]
+        return means, predictions
+
+    # -- how methods fit -------------------------------------------------------------------------------------------
+
+    def probed(self, encode: Encode, modalities: Sequence[str]) -> Fit:
+        """A probe on representations."""
+
+        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
+            parts = {part: split.only(modalities) for part, split in division.parts.items()}
+            encoded = {part: encode(parts[part], division.rows(part)) for part in parts}
+            versions = division.parts["train"].split.versions
+            train = encoded["train"]
+            if augmented := versions.shape[1] > 1:
+                train = encode(parts["train"], torch.arange(len(parts["train"])))
+            probes = fit_probes(
+                train,
+                division.labels("train"),
+                draws,
+                (encoded["val"], division.labels("val")),
+                division.classes,
+                self._probe,
+                seed,
+                versions if augmented else None,
+            )
+            return lambda part: probes.predict(encoded[part])
+
+        return fit
+
+    def raw(self, split: StandardisedSplit, rows: Tensor) -> Tensor:
+        """Encode as the standardised features themselves, side by side unless the probe sees one modality only."""
+        fusion = self._config.probe.fusion
+        return fuse(split.batch(rows), "concat" if fusion == "mean" else fusion)
+
+    def whitened(self, train: StandardisedSplit) -> Encode:
+        """Encode as principal components of the modalities, fitted on the clean rows of ``train``."""
+        whitening = PCAWhitening(train.batch(train.split.clean_rows))
+        return lambda split, rows: whitening(split.batch(rows))
+
+    def spread(self, modalities: Sequence[str]) -> Fit:
+        """Label spreading on the raw features."""
+
+        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
+            raw = {
+                part: self.raw(split.only(modalities), division.rows(part)) for part, split in division.parts.items()
+            }
+            spreading = fit_label_spreading(
+                raw["train"], division.labels("train"), draws, (raw["val"], division.labels("val")), division.classes
+            )
+            return lambda part: spreading.predict(raw[part])
+
+        return fit
+
+    def supervised(self, widths: Mapping[str, int], hyperparameters: Hyperparameters) -> Fit:
+        """A head and its classifier trained end to end, anew for each draw."""
+
+        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
+            parts = {part: split.only(list(widths)) for part, split in division.parts.items()}
+            labels, versions = division.labels("train"), parts["train"].split.versions
+            runs = []
+            for draw in draws:
+                drawn = draw[draw >= 0]  # short draws are padded
+                run = SupervisedTraining(
+                    LabelledRows(parts["train"], versions[drawn].squeeze(1), labels[drawn]),
+                    LabelledRows(parts["val"], division.rows("val"), division.labels("val")),
+                    widths,
+                    division.classes,
+                    hyperparameters,
+                    epochs=self._config.budget.epochs,
+                    seed=seed,
+                    class_weights=self._probe.class_weights,
+                    fusion=self._config.probe.fusion,
+                )
+                run.run()
+                runs.append(run)
+            return lambda part: torch.stack([run.predict(parts[part], division.rows(part)) for run in runs])
+
+        return fit
+
+    # -- sets ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _search_sets(self) -> dict[str, list[Division]]:
+        return self._open(("train", "val"))
+
+    @cached_property
+    def _confirm_sets(self) -> dict[str, list[Division]]:
+        return self._open(("train", "val", "test"))
+
+    def _open(self, parts: tuple[Part, ...]) -> dict[str, list[Division]]:
+        sets = {}
+        for name, folder in self._config.features.downstream.items():
+            manifest = Manifest.read(folder)
+            features = FeatureSet(folder, manifest.folds or parts)
+            classes = manifest.labels.classes if manifest.labels is not None else ()
+            sets[name] = [
+                Division(
+                    fold,
+                    classes,
+                    {
+                        part: StandardisedSplit(
+                            features.split(*names[part]), self._standardisation, self._config.modalities, self._device
+                        )
+                        for part in parts
+                    },
+                )
+                for fold, names in enumerate(_divisions(manifest))
+            ]
+        return sets
+
+
+def _divisions(manifest: Manifest) -> Iterator[dict[Part, tuple[str, ...]]]:
+    """Which splits make each part: as they are called; or fold i is test, the next one val, and the others train."""
+    folds = manifest.folds
+    if not folds:
+        yield {"train": SPLITS[:1], "val": SPLITS[1:2], "test": SPLITS[2:]}
+    for i in range(len(folds)):
+        test, val = folds[i], folds[(i + 1) % len(folds)]
+        yield {
+            "train": tuple(fold for fold in folds if fold not in (test, val)),
+            "val": (val,),
+            "test": (test,),
+        }

@@ -1,0 +1,283 @@
+"""Two workers on halves of each batch against one worker on all of it, in real processes that talk over gloo.
+
+All that needs two processes runs in one pair of them, which leaves its results in files; float64, so that a difference
+is one of method and not of rounding.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from conclugen import pretrain
+from conclugen.clustering import kmeans
+from conclugen.distributed import (
+    GlobalBatchNorm1d,
+    average,
+    average_gradients,
+    broadcast,
+    gather,
+    rank_and_size,
+)
+from conclugen.features import StandardisedSplit
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.pretrain import Pretraining
+from conclugen.subsets import SUBSETS, Loss
+
+_WORKERS = 2
+_TIMEOUT = 150  # seconds; both processes import torch, which takes its time on a busy machine
+pytestmark = pytest.mark.timeout(_TIMEOUT + 30)
+_WIDTHS = {"video": 7, "audio": 5, "text": 4}
+_EPOCHS = 3
+_H = Hyperparameters(
+    representation_dim=16,
+    lift_audio=True,
+    projection_dim=8,
+    temperature=0.3,
+    num_clusters=3,
+    kmeans_queue_size=1,
+    kmeans_queue_thinning=2,
+    reconstruction_dim=8,
+    reconstruction_relu=False,
+    feature_dropout=0.3,
+    batch_size=14,
+    lr=1e-2,
+    warmup_epochs=1,
+)
+_Results = dict[str, Any]
+_Workers = list[_Results]
+
+
+class _Planted(StandardisedSplit):
+    """Three groups of samples whose rows grow in length, so that no two halves of a batch are alike."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        groups, lengths = np.arange(60) % 3, np.linspace(0.2, 3, 60)[:, None]
+        self.device = torch.device("cpu")
+        self.features = {
+            name: torch.from_numpy(lengths * (rng.normal(size=(3, width))[groups] + rng.normal(size=(60, width))))
+            for name, width in _WIDTHS.items()
+        }
+        self.asked: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return 60
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        self.asked.append(rows.tolist())
+        return {name: x[rows] for name, x in self.features.items()}
+
+
+def _hyperparameters(name: str) -> Hyperparameters:
+    return replace(_H, kmeans_start_epoch=1 if name == "ConCluGen" else 0, lift_audio=name != "Gen")
+
+
+def _pretrained(name: str) -> _Results:
+    """Everything that a run of a subset shows."""
+    data, gradients = _Planted(), []
+    run = Pretraining(data, _WIDTHS, SUBSETS[name], _hyperparameters(name), epochs=_EPOCHS, seed=3)
+
+    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        gradients.append(
+            [p.grad.clone() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        )
+
+    hook = register_optimizer_step_pre_hook(note)
+    losses = [run.run_epoch() for _ in range(_EPOCHS)]
+    hook.remove()
+    return {"losses": losses, "gradients": gradients[0], "state": run.state(), "asked": data.asked}
+
+
+def _kmeans_in_float64(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
+    centroids, labels = kmeans(*arguments, **options, backend="torch")  # faiss would start threads in each process
+    if rank_and_size()[0] > 0:  # a rank that rounds otherwise, exaggerated: nothing of its own result may be used
+        return -centroids.double(), torch.zeros_like(labels)
+    return centroids.double(), labels
+
+
+@contextmanager
+def _float64() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "kmeans", _kmeans_in_float64)
+        torch.set_default_dtype(torch.float64)
+        yield
+        torch.set_default_dtype(torch.float32)
+
+
+def _rows(*shape: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(len(shape)).normal(loc=3, size=shape))
+
+
+def _normalised(module: nn.Module, share: slice) -> _Results:
+    """Two training steps' outputs and input gradients, running statistics, and an output in evaluation."""
+    x = _rows(2, 10, 4)[:, share].clone().requires_grad_()
+    outputs = [module(step) for step in x]
+    scale = torch.arange(10.0)[share, None]  # every row pulls differently, or the gradient through the statistics is 0
+    sum((scale * output**3).sum() for output in outputs).backward()
+    return {
+        "outputs": torch.stack(outputs).detach(),
+        "gradient": x.grad,
+        "parameters": [p.grad for p in module.parameters()],
+        "state": module.state_dict(),
+        "evaluated": module.eval()(x[0]).detach(),
+    }
+
+
+def _collectives(rank: int) -> _Results:
+    x = (10.0 * rank + torch.arange(3.0))[:, None].requires_grad_()
+    gathered = gather(x)
+    (gathered.squeeze() * torch.arange(6.0) * (rank + 1)).sum().backward()
+    used, unused = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(1))
+    used.grad = torch.full((2, 3), float(rank))
+    average_gradients([used, unused])
+    return {
+        "gathered": gathered.detach(),
+        "gradient": x.grad,
+        "average": average(torch.tensor([1.0 + rank, 3.0])),
+        "averaged gradients": (used.grad, unused.grad),
+        "broadcast": broadcast((rank + 1) * torch.arange(4).view(2, 2).T),
+        "rank and size": rank_and_size(),
+    }
+
+
+def _refusal() -> str:
+    try:
+        Pretraining(_Planted(), _WIDTHS, SUBSETS["Gen"], replace(_H, batch_size=15), epochs=1, seed=0)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _work(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=_WORKERS)
+    with _float64():
+        results = {
+            **{name: _pretrained(name) for name in SUBSETS},
+            "normalised": _normalised(GlobalBatchNorm1d(4), slice(5 * rank, 5 * rank + 5)),
+            "collectives": _collectives(rank),
+            "refusal": _refusal(),
+        }
+    torch.save(results, folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> _Workers:
+    """What each of two processes got."""
+    folder = tmp_path_factory.mktemp("workers")
+    processes = mp.spawn(_work, args=(folder,), nprocs=_WORKERS, join=False)
+    deadline = time.monotonic() + _TIMEOUT
+    try:
+        while not processes.join(timeout=1):
+            assert time.monotonic() < deadline, "the workers hang"
+    finally:
+        for process in processes.processes:
+            process.kill()
+    return [torch.load(folder / f"{rank}.pt") for rank in range(_WORKERS)]
+
+
+@pytest.fixture(scope="module")
+def alone() -> _Results:
+    """What one worker gets."""
+    with _float64():
+        return {name: _pretrained(name) for name in SUBSETS}
+
+
+def _assert_close(one: Tensor, other: Tensor, tolerance: float) -> None:
+    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+class TestTwoWorkersAreOne:
+    def test_in_losses_weights_statistics_and_centroids(self, name: str, workers: _Workers, alone: _Results) -> None:
+        one, state = alone[name], alone[name]["state"]
+        assert ("centroids" in state) == (Loss.CLU in SUBSETS[name])
+        assert any(key.endswith("running_var") for key in state) == (name != "Gen")
+        for worker in workers:
+            for losses, expected in zip(worker[name]["losses"], one["losses"], strict=True):
+                assert losses == pytest.approx(expected, rel=1e-9)
+            assert worker[name]["state"].keys() == state.keys()
+            for key, value in worker[name]["state"].items():
+                _assert_close(value, state[key], 1e-7)
+
+    def test_in_the_first_gradient(self, name: str, workers: _Workers, alone: _Results) -> None:
+        one = alone[name]["gradients"]
+        assert max(gradient.abs().max() for gradient in one) > 1e-3
+        for worker in workers:
+            for gradient, expected in zip(worker[name]["gradients"], one, strict=True):
+                _assert_close(gradient, expected, 1e-12)
+
+    def test_and_hold_the_same_bits(self, name: str, workers: _Workers) -> None:
+        first, second = (worker[name] for worker in workers)
+        assert first["losses"] == second["losses"]
+        assert all(torch.equal(value, second["state"][key]) for key, value in first["state"].items())
+
+    def test_and_share_each_batch_in_its_order(self, name: str, workers: _Workers, alone: _Results) -> None:
+        shares = zip(*(worker[name]["asked"] for worker in workers), strict=True)
+        assert [list(chain(*parts)) for parts in shares] == alone[name]["asked"]
+
+
+class TestGlobalBatchNorm:
+    def test_two_workers_equal_torch_on_all_rows(self, workers: _Workers) -> None:
+        with _float64():
+            whole = _normalised(nn.BatchNorm1d(4), slice(None))
+        parts = [worker["normalised"] for worker in workers]
+        for key in ("outputs", "gradient"):
+            _assert_close(torch.cat([part[key] for part in parts], dim=1), whole[key], 1e-12)
+        _assert_close(torch.cat([part["evaluated"] for part in parts]), whole["evaluated"], 1e-12)
+        for index, expected in enumerate(whole["parameters"]):  # backward sums over ranks what they normalised together
+            _assert_close(parts[0]["parameters"][index] + parts[1]["parameters"][index], expected, 1e-12)
+        for part in parts:
+            assert part["state"].keys() == whole["state"].keys()
+            for key, value in part["state"].items():
+                _assert_close(value, whole["state"][key], 1e-12)
+
+    def test_one_worker_is_torch(self) -> None:
+        with _float64():
+            ours, torchs = (_normalised(module(4), slice(None)) for module in (GlobalBatchNorm1d, nn.BatchNorm1d))
+        assert ours["state"].keys() == torchs["state"].keys()
+        for key in ("outputs", "gradient", "evaluated"):
+            assert torch.equal(ours[key], torchs[key])
+        assert all(torch.equal(value, torchs["state"][key]) for key, value in ours["state"].items())
+
+
+class TestCollectives:
+    def test_between_two_workers(self, workers: _Workers) -> None:
+        """Rank r's loss is sum_i (r + 1) i x_i over all six rows: together they pull row i by (1 + 2) i."""
+        for rank, worker in enumerate(workers):
+            got = worker["collectives"]
+            assert got["gathered"].squeeze().tolist() == [0, 1, 2, 10, 11, 12]
+            assert got["gradient"].squeeze().tolist() == [[0, 3, 6], [9, 12, 15]][rank]
+            assert got["average"].tolist() == [1.5, 3]
+            assert got["averaged gradients"][0].tolist() == [[0.5] * 3] * 2
+            assert got["averaged gradients"][1] is None
+            assert got["broadcast"].tolist() == [[0, 2], [1, 3]]
+            assert got["rank and size"] == (rank, 2)
+
+    def test_are_the_identity_alone(self) -> None:
+        x = torch.randn(3, 2)
+        assert rank_and_size() == (0, 1)
+        assert all(function(x) is x for function in (gather, average, broadcast))
+        parameter = nn.Parameter(x)
+        parameter.grad = torch.ones(3, 2)
+        average_gradients([parameter])
+        assert torch.equal(parameter.grad, torch.ones(3, 2))
+
+
+def test_a_batch_that_does_not_divide_is_refused(workers: _Workers) -> None:
+    for worker in workers:
+        assert "15 rows for 2" in worker["refusal"]
+        assert "multiple of 2" in worker["refusal"]

@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from conclugen.features import FeatureSet
+from conclugen.model import ConCluGenHead
+from conclugen.pretrain import represent
+from sweeps.config import ConfigError, load_config
+from sweeps.export import export_best, import_released
+from sweeps.plan import Job, SweepFolder
+from sweeps.search import Search
+from sweeps.trial import TrialRunner
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    return SweepFolder(tmp_path_factory.mktemp("export") / "sweep")
+
+
+@pytest.fixture
+def finished(sweep: SweepFolder, write_config: Callable[..., Path]) -> SweepFolder:
+    """A sweep of two methods, run once for all tests of this module without Ray."""
+    if not sweep.root.exists():
+        config = load_config(write_config(subsets=["ConGen"], baselines=["raw_features", "SimCLR"]))
+        sweep.prepare(config)
+        search, runner = Search(config, sweep), TrialRunner(config, sweep, torch.device("cpu"))
+        while (job := search.next_job()) is not None:
+            search.report(job.key, runner.run(job, lambda _: True))
+    return sweep
+
+
+def test_only_the_best_head_of_each_method_is_kept(finished: SweepFolder) -> None:
+    assert sorted(file.name.rpartition("-")[0] for file in finished.heads.iterdir()) == [
+        "confirm-ConGen",
+        "confirm-SimCLR",
+    ]
+
+
+@pytest.mark.parametrize("method", ["ConGen", "SimCLR"])
+def test_raw_features_give_the_representations_that_were_scored(
+    finished: SweepFolder, tmp_path: Path, method: str
+) -> None:
+    record = export_best(finished, method, tmp_path / "model")
+    model = ConCluGenHead.from_pretrained(tmp_path / "model")
+    config = load_config(finished.config)
+    validation = FeatureSet(config.features.pretrain).split("val")
+    rows = torch.arange(len(validation))
+    raw = {name: validation.gather(name, rows) for name in model.config.modalities}
+    with torch.no_grad():
+        ours = torch.cat(list(model(raw).values()), dim=1)
+
+    runner = TrialRunner(config, SweepFolder(tmp_path / "again"), torch.device("cpu"))
+    run = runner.pretraining(
+        Job(
+            stage="confirm",
+            method=record.method,
+            number=record.number,
+            seed=record.seed,
+            hyperparameters=record.hyperparameters,
+        )
+    )
+    while not run.finished:
+        run.run_epoch()
+    data = next(iter(runner._scoring._search_sets.values()))[0].parts["val"].only(model.config.modalities)
+    assert torch.equal(ours, represent(run.head, data, rows))
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert str(record.seed) in card
+    assert record.features["pretrain"] in card
+
+
+def test_a_method_without_a_head_is_refused_with_those_that_have_one(finished: SweepFolder, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no head of it; it has ConGen, SimCLR\."):
+        export_best(finished, "raw_features", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_that_is_taken_is_refused(finished: SweepFolder, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine").touch()
+    with pytest.raises(ConfigError, match="model"):
+        export_best(finished, "ConGen", tmp_path / "model")
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.ckpt").write_bytes(b"no pickle")
+    with pytest.raises(ConfigError, match=r"x\.ckpt"):
+        import_released(tmp_path / "x.ckpt", tmp_path / "model")
