@@ -68,6 +68,14 @@ class Standardisation:
         tiny = torch.finfo(torch.float32).tiny
         return cls(mean, {name: torch.where(value >= tiny, 1 / value, 0.0) for name, value in std.items()})
 
+    @classmethod
+    def identity(cls, widths: Mapping[str, int]) -> Self:
+        """Return the map that changes nothing, for features as their backbones gave them."""
+        return cls(
+            {name: torch.zeros(width) for name, width in widths.items()},
+            {name: torch.ones(width) for name, width in widths.items()},
+        )
+
     def to(self, device: torch.device) -> "Standardisation":
         """Return the same map on ``device``."""
         return Standardisation(

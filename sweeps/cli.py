@@ -155,7 +155,7 @@ def sweep_check(config_file: ConfigFile, overrides: Overrides = None) -> None:
     for column in ("method", "trials", "seeds", "epochs", "s per trial", "s per seed"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for cost in costs:
-        searched = cost.method in config.subsets
+        searched = cost.method in config.losses
         table.add_row(
             cost.method,
             str(budget.trials_per_subset) if searched else "",
@@ -165,11 +165,12 @@ def sweep_check(config_file: ConfigFile, overrides: Overrides = None) -> None:
             f"{cost.confirmation:.1f}",
         )
     _console().print(table)
-    trials = budget.trials_per_subset * len(config.subsets)
+    trials = budget.trials_per_subset * len(config.losses)
+    confirmations = budget.seeds * sum(len(config.modality_choices(cost.method)) for cost in costs)
     typer.echo(
         f"{trials} search trials of at most {budget.epochs} epochs, probed on validation after epochs "
-        f"{', '.join(map(str, config.probe_epochs))}; then {budget.seeds * len(costs)} confirmation runs.\n"
-        f"Estimated on this machine, from {len(config.subsets)} short measurements, without pruning: "
+        f"{', '.join(map(str, config.probe_epochs))}; then {confirmations} confirmation runs.\n"
+        f"Estimated on this machine, from {len(config.losses)} short measurements, without pruning: "
         f"{total_seconds(config, costs) / 60:.1f} minutes."
     )
 

@@ -104,6 +104,9 @@ class Features(_Section):
     downstream: Annotated[dict[Name, FeatureFolder], Field(min_length=1)] = Field(
         description="labelled feature sets that probes are trained and scored on, by the name they have in tables"
     )
+    standardise: bool = Field(
+        True, description="give features zero mean and unit variance over the pretraining rows; the paper does not"
+    )
 
     @model_validator(mode="after")
     def _fit_each_other(self) -> Self:
@@ -167,6 +170,9 @@ class Probe(_Section):
     )
     layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the probe")
     hidden_dim: Positive = Field(256, description="width of its hidden layers, where it has any")
+    patience: Positive = Field(
+        40, description="epochs without a better validation loss after which a probe is done; the released code has 15"
+    )
     every: Positive | None = Field(
         None, description="epochs between validation probes of a search trial; null for a fifth of the budget"
     )

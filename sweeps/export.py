@@ -5,14 +5,15 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from conclugen.features import FeatureSet
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
+from conclugen.manifest import Manifest
 from conclugen.model import ConCluGenConfig
 from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
 from sweeps.config import ConfigError, load_config
 from sweeps.ledger import SUMMARY_METRICS, Ledger, Record
 from sweeps.plan import SweepFolder
+from sweeps.trial import standardisation
 
 __all__ = ["export_best", "import_released"]
 
@@ -40,9 +41,10 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}."])
     best = max(chosen, key=lambda record: -math.inf if record.value is None else record.value)
     state = load_file(folder.head(best.key))
-    features = FeatureSet(load_config(folder.config).features.pretrain, ())
+    config = load_config(folder.config)
+    every = Manifest.read(config.features.pretrain).widths
     names = dict.fromkeys(name.split(".")[1] for name in state)
-    widths = {name: width for name, width in features.manifest.widths.items() if name in names}
+    widths = {name: width for name, width in every.items() if name in names}
     hyperparameters = Hyperparameters(**best.hyperparameters)
     head = RepresentationHeads(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
     head.load_state_dict(state)
@@ -61,7 +63,7 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         f"{best.sweep}; scores are its own, on test data.",
     )
     try:
-        export_head(out, head, features.standardisation, widths, card)
+        export_head(out, head, standardisation(config), widths, card)
     except SharingError as error:
         raise ConfigError(str(error).splitlines()) from None
     return best

@@ -70,7 +70,10 @@ class Scoring:
     def __init__(self, config: SweepConfig, standardisation: Standardisation, device: torch.device) -> None:
         self._config, self._standardisation, self._device = config, standardisation, device
         self._probe = ProbeSettings(
-            class_weights=config.probe.class_weights, layers=config.probe.layers, hidden_dim=config.probe.hidden_dim
+            class_weights=config.probe.class_weights,
+            layers=config.probe.layers,
+            hidden_dim=config.probe.hidden_dim,
+            patience=config.probe.patience,
         )
 
     # -- scores ----------------------------------------------------------------------------------------------------

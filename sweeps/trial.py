@@ -32,7 +32,7 @@ from sweeps.config import SweepConfig
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.scoring import Fit, Scoring
 
-__all__ = ["TrialRunner"]
+__all__ = ["TrialRunner", "standardisation"]
 
 
 class _Clock:
@@ -180,7 +180,7 @@ class TrialRunner:
 
     @cached_property
     def _standardisation(self) -> Standardisation:
-        return FeatureSet(self._config.features.pretrain, ()).standardisation
+        return standardisation(self._config)
 
     @cached_property
     def _pretraining_data(self) -> StandardisedSplit:
@@ -188,6 +188,14 @@ class TrialRunner:
         parts = Manifest.read(folder).training
         train = FeatureSet(folder, parts).split(*parts)
         return StandardisedSplit(train, self._standardisation, self._config.modalities, self._device)
+
+
+def standardisation(config: SweepConfig) -> Standardisation:
+    """The map that all features of a sweep go through: the pretraining set's own, or none."""
+    features = FeatureSet(config.features.pretrain, ())
+    if config.features.standardise:
+        return features.standardisation
+    return Standardisation.identity(features.manifest.widths)
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

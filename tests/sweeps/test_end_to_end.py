@@ -11,7 +11,6 @@ import pytest
 from conclugen.subsets import SUBSETS
 from sweeps.ledger import BASELINES, TUNED_BASELINES, Ledger
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
