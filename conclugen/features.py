@@ -18,7 +18,6 @@ import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -43,69 +42,13 @@ from conclugen.manifest import (
     Shard,
     SplitName,
 )
+from conclugen.standardise import RunningMoments, Standardisation
 
-__all__ = ["FeatureSet", "FeatureWriter", "Split", "Standardisation", "StandardisedSplit"]
+__all__ = ["FeatureSet", "FeatureWriter", "Split", "StandardisedSplit"]
 
 _STATISTICS_FILE = "statistics.safetensors"
 _SAMPLE_ID, _AUGMENTATION, _LABEL = "sample_id", "augmentation", "label"
 _ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
-
-
-@dataclass(frozen=True)
-class Standardisation:
-    """Per-feature affine map to zero mean and unit variance: modality -> (d_m,) float32 each.
-
-    A feature that is constant over the training rows has scale 0 and becomes 0; so does one whose standard deviation
-    is no normal float32, as its reciprocal may be infinite.
-    """
-
-    mean: Mapping[str, Tensor]
-    scale: Mapping[str, Tensor]
-
-    @classmethod
-    def from_moments(cls, mean: Mapping[str, Tensor], std: Mapping[str, Tensor]) -> Self:
-        """Build the map from means and standard deviations."""
-        tiny = torch.finfo(torch.float32).tiny
-        return cls(mean, {name: torch.where(value >= tiny, 1 / value, 0.0) for name, value in std.items()})
-
-    @classmethod
-    def identity(cls, widths: Mapping[str, int]) -> Self:
-        """Return the map that changes nothing, for features as their backbones gave them."""
-        return cls(
-            {name: torch.zeros(width) for name, width in widths.items()},
-            {name: torch.ones(width) for name, width in widths.items()},
-        )
-
-    def to(self, device: torch.device) -> "Standardisation":
-        """Return the same map on ``device``."""
-        return Standardisation(
-            {name: value.to(device) for name, value in self.mean.items()},
-            {name: value.to(device) for name, value in self.scale.items()},
-        )
-
-
-class _RunningMoments:
-    """Mean and variance of a stream of rows, in float64 (Chan, Golub & LeVeque 1983, pairwise update)."""
-
-    def __init__(self, width: int) -> None:
-        self.rows = 0
-        self.mean: npt.NDArray[np.float64] = np.zeros(width)
-        self.squares: npt.NDArray[np.float64] = np.zeros(width)
-
-    def add(self, features: npt.NDArray[np.floating]) -> None:
-        block = features.astype(np.float64)
-        mean = block.mean(axis=0)
-        delta, total = mean - self.mean, self.rows + len(block)
-        self.squares += ((block - mean) ** 2).sum(axis=0) + delta**2 * self.rows * len(block) / total
-        self.mean += delta * len(block) / total
-        self.rows = total
-
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        std = np.sqrt(self.squares / self.rows)
-        # Values that differ by about one float32 ulp differ by the rounding of what computed them, which must not be
-        # scaled up to unit variance.
-        std[std <= 1e-7 * np.abs(self.mean)] = 0
-        return torch.from_numpy(self.mean).float(), torch.from_numpy(std).float()
 
 
 def _schema(dtype: str, modalities: Sequence[Modality], labels: Labels | None) -> pa.Schema:
@@ -148,7 +91,7 @@ class FeatureWriter:
         self._labels = labels
         self._schema = _schema(dtype, self._modalities, self._labels)
         self._shards: list[Shard] = []
-        self._moments = {m.name: _RunningMoments(m.width) for m in self._modalities}
+        self._moments = {m.name: RunningMoments(m.width) for m in self._modalities}
 
     def write(
         self,

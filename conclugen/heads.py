@@ -2,8 +2,6 @@
 
 Plain modules, so that a worker loads nothing but torch; :mod:`conclugen.model` wraps the ones worth sharing.
 
-Plain modules, so that a worker loads nothing but torch; :mod:`conclugen.model` wraps the ones worth sharing.
-
 Legend: b batch, d_m feature width of modality m, R representation, P projection, K clusters, D reconstruction width.
 """
 
@@ -16,7 +14,7 @@ from conclugen.distributed import GlobalBatchNorm1d
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import Loss
 
-__all__ = ["GatedEmbeddingUnit", "PretrainingHeads", "RepresentationHeads"]
+__all__ = ["GatedEmbeddingUnit", "PretrainingHeads", "RepresentationHeads", "fuse"]
 
 
 class GatedEmbeddingUnit(nn.Module):
@@ -113,3 +111,28 @@ class PretrainingHeads(nn.Module):
         if self.reconstruction is None:
             raise ValueError("these losses have no reconstruction heads.")
         return {name: self.reconstruction[name](z) for name, z in representations.items()}
+
+
+def fuse(representations: Mapping[str, Tensor], fusion: str) -> Tensor:
+    """Make one representation of the modalities' own.
+
+    Args:
+        representations: modality -> (n, R).
+        fusion: ``concat``, ``mean``, or the name of the one modality to take.
+
+    Returns:
+        (n, modalities x R), or (n, R) for the other two.
+
+    Raises:
+        ValueError: ``fusion`` is neither, or the mean is asked of different widths.
+    """
+    if fusion == "concat":
+        return torch.cat(list(representations.values()), dim=1)
+    if fusion == "mean":
+        widths = {name: z.shape[1] for name, z in representations.items()}
+        if len(set(widths.values())) > 1:
+            raise ValueError(f"fusion 'mean' needs modalities of one width, got {widths}.")
+        return torch.stack(list(representations.values())).mean(dim=0)
+    if fusion not in representations:
+        raise ValueError(f"fusion must be 'concat', 'mean' or one of {sorted(representations)}, got {fusion!r}.")
+    return representations[fusion]

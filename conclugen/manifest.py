@@ -92,6 +92,11 @@ class Manifest(_Strict):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
+    def multi_label(self) -> bool:
+        """True if a sample may have several labels."""
+        return self.labels is not None and self.labels.kind == "multilabel"
+
+    @property
     def folds(self) -> tuple[SplitName, ...]:
         """Names of the set's folds, in order; empty for a set with splits."""
         return tuple(sorted({shard.split for shard in self.shards} - set(SPLITS)))

@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from conclugen.clustering import ClusterQueue, kmeans
 from conclugen.distributed import average, average_gradients, broadcast, gather, rank_and_size
 from conclugen.features import StandardisedSplit
-from conclugen.heads import PretrainingHeads, RepresentationHeads
+from conclugen.heads import PretrainingHeads, RepresentationHeads, fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.probe import fuse
 from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
@@ -253,6 +252,6 @@ class Pretraining:
 
 @torch.no_grad()
 def represent(head: RepresentationHeads, data: StandardisedSplit, rows: Tensor, fusion: str = "concat") -> Tensor:
-    """Return a head's representations of ``rows`` (n,), without dropout: (n, F), see :func:`conclugen.probe.fuse`."""
+    """Return a head's representations of ``rows`` (n,), without dropout: (n, F), see :func:`conclugen.heads.fuse`."""
     head.eval()
     return torch.cat([fuse(head(data.batch(chunk)), fusion) for chunk in rows.split(_CHUNK)])

@@ -9,24 +9,19 @@ Legend: n samples, F width of the representation, H hidden width, C classes, D l
 b samples of a batch, V versions of a sample.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from conclugen.classification import ClassWeights, class_weights_of, decide, label_loss
 from conclugen.labels import LabelBudget
 from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
 
-__all__ = ["MULTI_LABEL_THRESHOLD", "ClassWeights", "ProbeSettings", "Probes", "draw_labels", "fit_probes", "fuse"]
-__all__ += ["class_weights_of", "decide", "label_loss"]  # what a supervised run shares with a probe
+__all__ = ["ProbeSettings", "Probes", "draw_labels", "fit_probes"]
 
-MULTI_LABEL_THRESHOLD = 0.5
-"""A label of a multi-label set is predicted where its probability is above this."""
-ClassWeights = Literal["none", "balanced"]
 _WARMUP, _RESTART_PERIOD, _RESTART_GROWTH, _LR_FLOOR = 5, 20, 2, 1e-6
 _CHUNK = 8192  # samples per forward pass outside training, where there are hidden layers
 _MOST_LAYERS = 3
@@ -68,31 +63,6 @@ class ProbeSettings:
             raise ValueError(f"a probe has 1 to {_MOST_LAYERS} layers, got {self.layers}.")
         if self.hidden_dim < 1:
             raise ValueError(f"hidden_dim must be positive, got {self.hidden_dim}.")
-
-
-def fuse(representations: Mapping[str, Tensor], fusion: str) -> Tensor:
-    """Make one representation of the modalities' own.
-
-    Args:
-        representations: modality -> (n, R).
-        fusion: ``concat``, ``mean``, or the name of the one modality to take.
-
-    Returns:
-        (n, modalities x R), or (n, R) for the other two.
-
-    Raises:
-        ValueError: ``fusion`` is neither, or the mean is asked of different widths.
-    """
-    if fusion == "concat":
-        return torch.cat(list(representations.values()), dim=1)
-    if fusion == "mean":
-        widths = {name: z.shape[1] for name, z in representations.items()}
-        if len(set(widths.values())) > 1:
-            raise ValueError(f"fusion 'mean' needs modalities of one width, got {widths}.")
-        return torch.stack(list(representations.values())).mean(dim=0)
-    if fusion not in representations:
-        raise ValueError(f"fusion must be 'concat', 'mean' or one of {sorted(representations)}, got {fusion!r}.")
-    return representations[fusion]
 
 
 def draw_labels(labels: Tensor, budget: LabelBudget, draws: int, seed: int) -> Tensor:
@@ -163,13 +133,6 @@ class Probes:
         """Return the probabilities (D, n, C) for representations (n, F); they sum to 1 unless multi-label."""
         logits = _outputs(x, self._layers)
         return (logits.sigmoid() if self._multi_label else logits.softmax(dim=1)).mT
-
-
-def decide(logits: Tensor, *, multi_label: bool) -> Tensor:
-    """Turn logits (D, C, n) into classes (D, n), or into 0 and 1 (D, n, C) if multi-label."""
-    if multi_label:
-        return (logits.sigmoid() > MULTI_LABEL_THRESHOLD).long().mT
-    return logits.argmax(dim=1)
 
 
 def fit_probes(
@@ -346,58 +309,3 @@ def _outputs(x: Tensor, layers: Sequence[_Layer]) -> Tensor:
             outputs = next_weight @ outputs.relu() + next_bias
         parts.append(outputs)
     return torch.cat(parts, dim=2) if len(parts) > 1 else parts[0]
-
-
-def class_weights_of(targets: Tensor, classes: int, kind: ClassWeights, counted: Tensor | None = None) -> Tensor:
-    """Return the weight of each class for each draw, (D, C).
-
-    ``none`` gives ones. ``balanced`` gives s / (C x the class's samples), which has mean 1 over the draw if every class
-    has samples; multi-label, the ratio of negatives to positives, as the weight of a positive against a negative. A
-    class with no sample counts as having one, so that its weight stays finite.
-
-    Args:
-        targets: (D, s) classes, or (D, s, C) of 0 and 1.
-        classes: C.
-        kind: see above.
-        counted: (D, s) 1 for samples and 0 for padding; None for no padding.
-    """
-    if kind == "none":
-        return torch.ones(len(targets), classes, device=targets.device)
-    multi_label = targets.dim() == 3
-    present = targets if multi_label else functional.one_hot(targets, classes)  # [D, s, C]
-    sizes: Tensor | int = targets.shape[1]
-    if counted is not None:
-        present, sizes = present * counted[..., None], counted.sum(dim=1, keepdim=True)  # [D, 1]
-    totals = present.sum(dim=1)  # [D, C]
-    counts = totals.clamp(min=1)
-    if multi_label:
-        return (sizes - totals).clamp(min=1) / counts
-    return sizes / (counts * classes)
-
-
-def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Return the loss of each draw, (D,): the mean over its samples.
-
-    Multi-class: cross-entropy, where the mean is weighted by the samples' class weights. Multi-label: binary
-    cross-entropy per class, mean over classes, positives weighted.
-
-    Args:
-        logits: (D, C, b).
-        targets: (D, b) classes, or (D, b, C) of 0 and 1.
-        class_weights: (D, C), of :func:`class_weights_of`.
-        counted: (D, b) 1 for samples and 0 for padding; None for no padding.
-    """
-    if targets.dim() == 3:
-        losses = functional.binary_cross_entropy_with_logits(
-            logits, targets.mT.to(logits.dtype), pos_weight=class_weights[..., None], reduction="none"
-        ).mean(dim=1)  # [D, b]
-        weights = torch.ones_like(losses)
-    else:
-        losses = functional.cross_entropy(logits, targets, reduction="none")  # [D, b]
-        weights = class_weights.gather(1, targets)  # [D, b]
-    total = weights.sum(dim=1)
-    if counted is not None:
-        weights = weights * counted
-        total = weights.sum(dim=1)
-        total = torch.where(total > 0, total, 1)  # a batch may hold nothing but a short draw's padding
-    return (losses * weights).sum(dim=1) / total

@@ -16,9 +16,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from conclugen.classification import ClassWeights, class_weights_of, decide, label_loss
+from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.pretrain import DivergedError, build_head
-from conclugen.probe import ClassWeights, class_weights_of, decide, fuse, label_loss
 from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
 
@@ -72,7 +73,7 @@ class SupervisedTraining:
         seed: identity of the run; the heads start as the random heads of this seed.
         dropout: rate on the representation before the classifier.
         class_weights: as in :class:`conclugen.probe.ProbeSettings`.
-        fusion: as in :func:`conclugen.probe.fuse`.
+        fusion: as in :func:`conclugen.heads.fuse`.
 
     Raises:
         ValueError: labels (s, C) have another number of classes than ``classes``.

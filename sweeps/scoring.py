@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 
 from conclugen.baselines import PCAWhitening, fit_label_spreading
-from conclugen.features import FeatureSet, Standardisation, StandardisedSplit
+from conclugen.features import FeatureSet, StandardisedSplit
+from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.manifest import SPLITS, Manifest
 from conclugen.metrics import classification_metrics
-from conclugen.probe import ProbeSettings, draw_labels, fit_probes, fuse
+from conclugen.probe import ProbeSettings, draw_labels, fit_probes
 from conclugen.seeds import derive_seed
+from conclugen.standardise import Standardisation
 from conclugen.supervised import LabelledRows, SupervisedTraining
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, ScoredSplit

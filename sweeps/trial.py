@@ -20,13 +20,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from conclugen.distributed import rank_and_size
-from conclugen.features import FeatureSet, Standardisation, StandardisedSplit
+from conclugen.features import FeatureSet, StandardisedSplit
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.manifest import Manifest
 from conclugen.pretrain import Pretraining, build_head, represent
 from conclugen.simclr import SimCLR
+from conclugen.standardise import Standardisation
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig
 from sweeps.plan import Job, Report, SweepFolder

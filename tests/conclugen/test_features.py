@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from conclugen.features import FeatureSet, FeatureWriter, Standardisation, StandardisedSplit
+from conclugen.features import FeatureSet, FeatureWriter, StandardisedSplit
 from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest, Modality, SplitName
+from conclugen.standardise import Standardisation
 
 _CPU = torch.device("cpu")
 _WIDTHS = {"video": 5, "text": 3}

@@ -9,9 +9,10 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 import conclugen.heads
-from conclugen.features import Split, Standardisation, StandardisedSplit
+from conclugen.features import Split, StandardisedSplit
 from conclugen.heads import RepresentationHeads
 from conclugen.model import ConCluGenConfig, ConCluGenHead, GatedEmbeddingUnit
+from conclugen.standardise import Standardisation
 
 _WIDTHS = {"video": 7, "audio": 5, "text": 4}
 

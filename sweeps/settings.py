@@ -1,0 +1,207 @@
+"""The sections of a sweep's configuration: every setting with its default, meaning and rule.
+
+pydantic checks each field by itself; what one section asks of another is checked in `sweeps.config`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+from conclugen.labels import LabelBudget
+from conclugen.manifest import SPLITS, Manifest
+from conclugen.subsets import SUBSETS
+from search_spaces import load_space
+from sweeps.ledger import BASELINES
+
+
+class ConfigError(ValueError):
+    """A configuration, or a part of it, is not valid; ``problems`` holds one message per problem."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
+def _resolve(value: object, info: ValidationInfo) -> object:
+    """Relative paths count from the folder of the configuration file."""
+    base = (info.context or {}).get("base")
+    return str(Path(base, value).resolve()) if isinstance(value, str) and base is not None else value
+
+
+def _feature_set(path: Path) -> Path:
+    Manifest.read(path)
+    return path
+
+
+def _known_subset(name: str) -> str:
+    if name not in SUBSETS:
+        raise ValueError(f"is no loss subset; allowed are all, or a list of {', '.join(SUBSETS)}.")
+    return name
+
+
+def _known_baseline(name: str) -> str:
+    if name not in BASELINES:
+        raise ValueError(f"is no baseline; allowed are all, or a list of {', '.join(BASELINES)}.")
+    return name
+
+
+def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) != len(values):
+        raise ValueError(f"names something twice: {list(values)}; list each once.")
+    return values
+
+
+def _loadable(name: str) -> str:
+    load_space(name)
+    return name
+
+
+def _resolve_space(value: object, info: ValidationInfo) -> object:
+    is_file = isinstance(value, str) and value.endswith((".yaml", ".yml"))
+    return _resolve(value, info) if is_file else value
+
+
+def _as_list(value: object) -> object:
+    return [] if value is None else [value] if isinstance(value, int | float) else value
+
+
+FeatureFolder = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_feature_set)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+SubsetName = Annotated[str, AfterValidator(_known_subset)]
+BaselineName = Annotated[str, AfterValidator(_known_baseline)]
+SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
+Unique = AfterValidator(_unique)
+
+
+class Section(BaseModel):
+    """A part of the configuration: closed, so that a misspelt setting is noticed, and immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Features(Section):
+    """Where the features are."""
+
+    pretrain: FeatureFolder = Field(description="feature set whose train rows the heads are pretrained on")
+    downstream: Annotated[dict[Name, FeatureFolder], Field(min_length=1)] = Field(
+        description="labelled feature sets that probes are trained and scored on, by the name they have in tables"
+    )
+    standardise: bool = Field(
+        True, description="give features zero mean and unit variance over the pretraining rows; the paper does not"
+    )
+
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> Self:
+        widths, problems = Manifest.read(self.pretrain).widths, []
+        for name, folder in self.downstream.items():
+            manifest = Manifest.read(folder)
+            if manifest.labels is None:
+                problems.append(f"downstream.{name}: {folder} has no labels; import it with --labels.")
+            if not manifest.folds and (missing := [split for split in SPLITS if manifest.rows(split) == 0]):
+                problems.append(
+                    f"downstream.{name}: {folder} has no rows in {', '.join(missing)}; import with --split or --folds."
+                )
+            if differing := {m: w for m, w in manifest.widths.items() if m in widths and widths[m] != w}:
+                problems.append(f"downstream.{name}: widths {differing} differ from those of the pretraining set.")
+        if problems:
+            raise ConfigError(problems)
+        return self
+
+
+class Budget(Section):
+    """How much is run."""
+
+    trials_per_subset: Positive = Field(description="search trials of each loss subset, pruned and failed ones counted")
+    epochs: Annotated[int, Field(ge=2)] = Field(description="pretraining epochs of a full trial")
+    seeds: Annotated[int, Field(ge=1)] = Field(5, description="confirmation runs of each subset's best configuration")
+
+
+class Objective(Section):
+    """What the search maximises, on validation data."""
+
+    metric: Literal["weighted_f1", "macro_f1", "accuracy"] = Field("weighted_f1", description="metric of the probe")
+    labels_per_class: Positive | None = Field(
+        None, description="label budget of the search's probe, samples per class; null for all labels"
+    )
+    label_fraction: Fraction | None = Field(None, description="the same as a fraction of the labels; null for all")
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.labels_per_class is not None and self.label_fraction is not None:
+            raise ValueError("labels_per_class and label_fraction exclude each other; keep one.")
+        return self
+
+    @property
+    def budget(self) -> LabelBudget:
+        """The label budget of the search's probe."""
+        return LabelBudget(per_class=self.labels_per_class, fraction=self.label_fraction)
+
+
+class Probe(Section):
+    """The downstream linear probe."""
+
+    labels_per_class: Annotated[tuple[Positive, ...], BeforeValidator(_as_list), Unique] = Field(
+        (), description="label budgets that are reported beside all labels: a number, a list of numbers, or null"
+    )
+    label_fraction: Annotated[tuple[Fraction, ...], BeforeValidator(_as_list), Unique] = Field(
+        (), description="label budgets as fractions of the labels, such as 0.1"
+    )
+    label_draws: Positive = Field(5, description="random draws of labelled samples that a label budget averages over")
+    fusion: str = Field(
+        "concat", description="what the probe sees of the modalities' representations: concat, mean, or one modality"
+    )
+    layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the probe")
+    hidden_dim: Positive = Field(256, description="width of its hidden layers, where it has any")
+    patience: Positive = Field(
+        40, description="epochs without a better validation loss after which a probe is done; the released code has 15"
+    )
+    every: Positive | None = Field(
+        None, description="epochs between validation probes of a search trial; null for a fifth of the budget"
+    )
+    class_weights: Literal["none", "balanced"] = Field("none", description="weighting of the probe's loss by class")
+
+    @property
+    def budgets(self) -> tuple[LabelBudget, ...]:
+        """The label budgets that are reported, all labels first."""
+        per_class = [LabelBudget(per_class=number) for number in self.labels_per_class]
+        return (LabelBudget(), *per_class, *(LabelBudget(fraction=part) for part in self.label_fraction))
+
+
+class Workers(Section):
+    """Where trials run."""
+
+    per_trial: Positive = Field(
+        1, description="Ray Train workers that train one trial together, each on its share of every batch"
+    )
+    gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1)] = Field(
+        "auto", description="GPUs of a worker: 0, 1, or auto for 1 where the cluster has GPUs"
+    )
+    concurrent_trials: Literal["auto"] | Positive = Field(
+        "auto", description="trials at a time; auto for one per GPU, or per CPU where trials use none"
+    )
+
+
+class Search(Section):
+    """How configurations are proposed and stopped."""
+
+    pruner: Literal["median", "none"] = Field(
+        "median", description="median stops a trial that is below its study's median at the same epoch"
+    )
+
+
+class Checkpoint(Section):
+    """What a cut trial can go on from."""
+
+    every: Positive = Field(10, description="epochs between a trial's checkpoints, taken at validation probes")
