@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+from rich.console import JustifyMethod
+from rich.markup import escape
 from rich.table import Table
 
 from reports.ablation import Ablation
@@ -32,10 +34,16 @@ def terminal_table(table: Ablation, metric: str = "weighted_f1") -> Table:
     """The table of one metric for a terminal."""
     cells = _pivot(table, metric, bold=lambda cell: f"[bold]{cell}[/bold]")
     drawn = Table(title=f"Ablation: {metric}", caption=_CAPTION, title_justify="left", caption_justify="left")
+    datasets = set(table.frame["dataset"])
     for column in cells.columns:
-        drawn.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
-    for row in cells.itertuples(index=False):
-        drawn.add_row(*map(str, row))
+        # Where the terminal is too narrow, scores take two lines rather than lose their deviations.
+        wraps = column in datasets
+        justify: JustifyMethod = "left" if column == "method" else "right"
+        drawn.add_column(column, justify=justify, no_wrap=not wraps, overflow="fold", min_width=7 if wraps else None)
+    for method, *rest in cells.itertuples(index=False):
+        drawn.add_row(
+            escape(method), *(str(cell).replace("± ", "±\N{NO-BREAK SPACE}") for cell in rest)
+        )  # Con[video-audio] is no markup
     return drawn
 
 

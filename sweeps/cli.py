@@ -332,4 +332,5 @@ def _print_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _console() -> Console:
-    return Console(highlight=False)
+    """A console as wide as the terminal, or wide enough for any table where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)

@@ -61,3 +61,20 @@ def test_a_method_that_one_sweep_did_not_plan_is_not_a_missing_result(table: Abl
     _, markdown = write_tables(joined, tmp_path)
     gen = next(line for line in markdown.read_text().splitlines() if line.startswith("| Gen"))
     assert [cell.strip() for cell in gen.split("|")[2:4]] == ["no result", "not planned"]
+
+
+def test_a_narrow_terminal_hides_nothing(table: Ablation) -> None:
+    frames = [table.frame.assign(dataset=f"digits@{n}") for n in (2, 5, 10, 20)]
+    joined = Ablation(pd.concat([table.frame, *frames]), {"digits": 3, **{f"digits@{n}": 3 for n in (2, 5, 10, 20)}})
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal_table(joined))
+    text = console.file.getvalue()
+    assert "…" not in text
+    assert text.count("0.020") == 5
+
+
+def test_names_of_variants_are_no_markup(table: Ablation) -> None:
+    named = Ablation(table.frame.replace({"method": {"Con": "Con[video-audio]"}}), table.planned_seeds)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(terminal_table(named))
+    assert "Con[video-audio]" in console.file.getvalue()
