@@ -182,6 +182,17 @@ class Parameter(BaseModel):
             return (self.low, int(highest) if self.integral else float(highest))
         return (self.start,)
 
+    def values(self) -> tuple[Scalar, ...] | None:
+        """All values where they are finitely many: choices, a fixed value, a range of integers or with a step."""
+        if self.choices is not None or self.low is None or self.high is None:
+            return self.extremes()
+        if self.log or (self.step is None and not self.integral):
+            return None
+        step = Fraction(str(self.step or 1))
+        count = (Fraction(str(self.high)) - Fraction(str(self.low))) // step
+        kind = int if self.integral else float
+        return tuple(kind(Fraction(str(self.low)) + index * step) for index in range(int(count) + 1))
+
     def applies(self, losses: Sequence[Loss]) -> bool:
         """True where a subset with these losses uses the parameter."""
         return max(1, len(losses)) >= self.min_losses and (not self.needs or bool(self.needs & set(losses)))
@@ -214,6 +225,28 @@ class Space(BaseModel):
 
     description: str
     parameters: Annotated[Mapping[str, Annotated[Parameter, PlainValidator(_parameter)]], BeforeValidator(_with_names)]
+
+    def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int) -> list[str]:
+        """Why a sampler cannot search the space, one message each with the remedy.
+
+        Args:
+            sampler: a grid needs finitely many values and as many points as trials; cmaes knows ranges only.
+            subsets: what is searched, with its losses.
+            trials: of each.
+        """
+        found: list[str] = []
+        for subset, losses in subsets.items():
+            free = {name: p for name, p in self.for_losses(losses).items() if p.fixed is None}
+            endless = [name for name, parameter in free.items() if parameter.values() is None]
+            categorical = [name for name, parameter in free.items() if parameter.choices is not None]
+            points = math.prod(len(parameter.values() or ()) for parameter in free.values())
+            if sampler == "grid" and endless:
+                found.append(f"a grid needs finitely many values: give {', '.join(endless)} choices or a step.")
+            elif sampler == "grid" and points < trials:
+                found.append(f"the grid of {subset} has {points} points for {trials} trials; lower the budget.")
+            elif sampler == "cmaes" and categorical:
+                found.append(f"cmaes searches ranges only: fix {', '.join(categorical)}, or give them a range.")
+        return list(dict.fromkeys(found))
 
     def for_losses(self, losses: Sequence[Loss]) -> dict[str, Parameter]:
         """The parameters, fixed ones included, that a subset with these losses uses."""

@@ -74,8 +74,8 @@ class SweepConfig(Section):
     objective: Objective = Objective()
     probe: Probe = Field(Probe(), validate_default=True)
     workers: Workers = Workers()
-    space: SpaceName = Field("small", validate_default=True, description="a named search space, or a YAML file")
     search: Search = Search()
+    space: SpaceName = Field("small", validate_default=True, description="a named search space, or a YAML file")
     checkpoint: Checkpoint = Checkpoint()
     storage: str | None = Field(
         None,
@@ -140,15 +140,17 @@ class SweepConfig(Section):
     @classmethod
     def _fits_budget(cls, name: str, info: ValidationInfo) -> str:
         valid = info.data
-        if {"features", "subsets", "budget", "probe", "workers"} <= valid.keys():
-            pretrain = Manifest.read(valid["features"].pretrain)
-            problems = load_space(name).problems(
-                {subset: SUBSETS[subset] for subset in valid["subsets"]},
+        if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
+            pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
+            searched = _searched(valid["subsets"], valid["baselines"])
+            problems = space.problems(
+                searched,
                 epochs=valid["budget"].epochs,
                 first_rung=_probe_epochs(valid["budget"], valid["probe"])[0],
                 rows=sum(map(pretrain.rows, pretrain.training)),
                 workers=valid["workers"].per_trial,
             )
+            problems += space.unsuitable(valid["search"].sampler, searched, valid["budget"].trials_per_subset)
             if problems:
                 raise ConfigError([f"{name}: {problem}" for problem in problems])
         return name
@@ -156,9 +158,7 @@ class SweepConfig(Section):
     @property
     def losses(self) -> dict[str, tuple[Loss, ...]]:
         """Method -> the losses whose hyperparameters it has, for all methods of this sweep that are searched."""
-        of_baselines = {"supervised_head": (), "SimCLR": (Loss.CON,)}
-        tuned = {name: of_baselines[name] for name in TUNED_BASELINES if name in self.baselines}
-        return {name: SUBSETS[name] for name in self.subsets} | tuned
+        return _searched(self.subsets, self.baselines)
 
     @property
     def simclr_modality(self) -> str:
@@ -181,6 +181,12 @@ class SweepConfig(Section):
     def to_yaml(self) -> str:
         """The resolved configuration: every default written out, paths absolute."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def _searched(subsets: Sequence[str], baselines: Sequence[str]) -> dict[str, tuple[Loss, ...]]:
+    of_baselines = {"supervised_head": (), "SimCLR": (Loss.CON,)}
+    tuned = {name: of_baselines[name] for name in TUNED_BASELINES if name in baselines}
+    return {name: SUBSETS[name] for name in subsets} | tuned
 
 
 def _probe_epochs(budget: Budget, probe: Probe) -> tuple[int, ...]:

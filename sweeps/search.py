@@ -27,9 +27,6 @@ from importlib.metadata import version
 from typing import Any, cast
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -39,15 +36,14 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import Manifest
 from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
-from search_spaces import Parameter, Space
+from search_spaces import Space
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, sweep_progress
+from sweeps.strategies import distributions, grid_point, pruner, sampler
 
 __all__ = ["Search"]
-
-_RANDOM_TRIALS = 4  # before TPE has something to learn from, and before a median means something
 
 
 class Search:
@@ -110,7 +106,12 @@ class Search:
             trial.report(report.value, report.epochs)
         if not trial.should_prune():
             return False
-        self._end(job, "pruned", report, f"median: below the median of its study after {report.epochs} epochs")
+        self._end(
+            job,
+            "pruned",
+            report,
+            f"{self._config.search.pruner}: judged too low by its study after {report.epochs} epochs",
+        )
         return True
 
     def lose(self, key: str) -> None:
@@ -143,10 +144,11 @@ class Search:
         if peek:
             return Job(stage="search", method=subset, number=number, seed=seed, hyperparameters={})
         study, losses = self._studies[subset], self._config.losses[subset]
-        study.sampler = TPESampler(
-            n_startup_trials=_RANDOM_TRIALS, seed=derive_seed(self._config.seed, "sampler", subset, number)
-        )
-        trial = study.ask(_distributions(self._space.for_losses(losses)))
+        parameters = self._space.for_losses(losses)
+        study.sampler = sampler(self._config, derive_seed(self._config.seed, "sampler", subset, number))
+        if self._config.search.sampler == "grid" and number > 0:
+            study.enqueue_trial(grid_point(parameters, number, derive_seed(self._config.seed, "grid", subset)))
+        trial = study.ask(distributions(parameters))
         hyperparameters = _hyperparameters(self._space, losses, trial.params)
         job = Job(stage="search", method=subset, number=trial.number, seed=seed, hyperparameters=hyperparameters)
         self._trials[job.key] = trial
@@ -276,19 +278,13 @@ class Search:
             study_name=f"{self._config.name}/{subset}@{self._folder.root.resolve()}",
             storage=storage,
             direction="maximize",
-            pruner=_pruner(self._config),
+            pruner=pruner(self._config),
             load_if_exists=True,
         )
         if not study.get_trials(deepcopy=False):
             parameters = self._space.for_losses(self._config.losses[subset])
             study.enqueue_trial({name: p.start for name, p in parameters.items() if p.fixed is None})
         return study
-
-
-def _pruner(config: SweepConfig) -> BasePruner:
-    if config.search.pruner == "none":
-        return NopPruner()
-    return MedianPruner(n_startup_trials=_RANDOM_TRIALS, n_min_trials=_RANDOM_TRIALS)
 
 
 def _storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
@@ -299,19 +295,6 @@ def _storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
     if missing:
         raise ConfigError([f"storage: the environment has no variable {name}; set it." for name in missing])
     return RDBStorage(os.path.expandvars(config.storage))
-
-
-def _distributions(parameters: Mapping[str, Parameter]) -> dict[str, BaseDistribution]:
-    return {name: _distribution(p) for name, p in parameters.items() if p.fixed is None}
-
-
-def _distribution(parameter: Parameter) -> BaseDistribution:
-    if parameter.choices is not None:
-        return CategoricalDistribution(parameter.choices)
-    low, high = parameter.low, parameter.high
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=parameter.log, step=int(parameter.step or 1))
-    return FloatDistribution(cast(float, low), cast(float, high), log=parameter.log, step=parameter.step)
 
 
 def _hyperparameters(space: Space, losses: tuple[Loss, ...], sampled: Mapping[str, Any]) -> dict[str, Any]:

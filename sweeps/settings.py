@@ -196,8 +196,15 @@ class Workers(Section):
 class Search(Section):
     """How configurations are proposed and stopped."""
 
-    pruner: Literal["median", "none"] = Field(
-        "median", description="median stops a trial that is below its study's median at the same epoch"
+    sampler: Literal["tpe", "random", "grid", "cmaes"] = Field(
+        "tpe", description="how configurations are proposed: tpe, random, grid (finite spaces), cmaes (ranges only)"
+    )
+    pruner: Literal["median", "successive_halving", "hyperband", "none"] = Field(
+        "median",
+        description="how trials are stopped, each within its own study: median, successive_halving, hyperband, none",
+    )
+    reduction_factor: Annotated[int, Field(ge=2)] = Field(
+        3, description="of the trials at a rung of successive halving and hyperband, one in so many goes on"
     )
 
 

@@ -431,6 +431,8 @@ class TestPackagedSpaces:
             "kmeans_queue_size": Loss.CLU in losses,
             "kmeans_loss_mode": Loss.CLU in losses,
             "kmeans_start_epoch": Loss.CLU in losses and len(losses) > 1,
+            "kmeans_warm_start": Loss.CLU in losses,
+            "kmeans_iterations": Loss.CLU in losses,
             "reconstruction_dim": Loss.GEN in losses,
             "reconstruction_relu": Loss.GEN in losses,
             "weight_con": Loss.CON in losses and len(losses) > 1,
@@ -469,6 +471,9 @@ class TestPackagedSpaces:
         assert {name: p.fixed for name, p in parameters.items() if p.fixed is not None} == {
             "lift_audio": True,
             "batch_size": 4096,
+            "kmeans_warm_start": False,
+            "kmeans_iterations": 100,
+            "reconstruction_relu": True,
         }
 
 
@@ -564,3 +569,45 @@ class TestLoadSpace:
         text = f"description: d\nparameters: {{lr: {{low: 1, high: {huge}, step: 2, default: 1}}, margin: {huge}}}"
         with pytest.raises(SpaceError, match=r"margin: "):
             load_space(_store(tmp_path, text))
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("options", "expected"),
+        [
+            ({"fixed": 3}, (3,)),
+            ({"choices": (4, 2), "default": 2}, (4, 2)),
+            ({"low": 2, "high": 5, "default": 3}, (2, 3, 4, 5)),
+            ({"low": 0, "high": 5, "step": 3, "default": 0}, (0, 3)),
+            ({"low": 0.1, "high": 0.5, "step": 0.2, "default": 0.1}, (0.1, 0.3, 0.5)),
+            ({"low": 0.0, "high": 1.0, "default": 0.5}, None),
+            ({"low": 1, "high": 8, "log": True, "default": 2}, None),
+        ],
+    )
+    def test_finitely_many_or_none(self, options: dict[str, Any], expected: tuple[Any, ...] | None) -> None:
+        assert Parameter(**options).values() == expected
+
+
+class TestSamplers:
+    _SPACE = Space(
+        description="",
+        parameters={
+            "representation_dim": Parameter(choices=(8, 16), default=8),
+            "projection_dim": Parameter(low=2, high=4, default=2, needs="Con"),
+            "lr": Parameter(low=1e-4, high=1e-2, log=True, default=1e-3, needs="Gen"),
+        },
+    )
+
+    @pytest.mark.parametrize(
+        ("sampler", "subset", "trials", "expected"),
+        [
+            ("tpe", "ConGen", 99, []),
+            ("random", "ConGen", 99, []),
+            ("grid", "Con", 6, []),
+            ("grid", "Con", 7, ["the grid of Con has 6 points for 7 trials; lower the budget."]),
+            ("grid", "Gen", 1, ["a grid needs finitely many values: give lr choices or a step."]),
+            ("cmaes", "Con", 1, ["cmaes searches ranges only: fix representation_dim, or give them a range."]),
+        ],
+    )
+    def test_what_a_sampler_cannot_search(self, sampler: str, subset: str, trials: int, expected: list[str]) -> None:
+        assert self._SPACE.unsuitable(sampler, {subset: SUBSETS[subset]}, trials) == expected

@@ -1,0 +1,77 @@
+"""How a study proposes configurations and stops trials: Optuna's samplers and pruners, made for a sweep's settings.
+
+Every proposal gets a sampler of its own, seeded by the trial's identity: what is proposed follows from the study's
+finished trials and the seed, not from what one process happened to have drawn before.
+"""
+
+import random
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, cast
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+
+from search_spaces import Parameter
+from sweeps.config import SweepConfig
+
+__all__ = ["distributions", "grid_point", "pruner", "sampler"]
+
+_STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
+
+
+def sampler(config: SweepConfig, seed: int) -> BaseSampler:
+    """Return the sampler of one proposal; a grid's points are enqueued, and nothing is left to sample."""
+    if config.search.sampler == "tpe":
+        return TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed)
+    if config.search.sampler == "cmaes":
+        return CmaEsSampler(n_startup_trials=_STARTUP_TRIALS, seed=seed, warn_independent_sampling=False)
+    return RandomSampler(seed=seed)
+
+
+def pruner(config: SweepConfig) -> BasePruner:
+    """Return the pruner of a study; resources are epochs, and a rung is judged at the first probe that reaches it."""
+    search, rungs = config.search, config.probe_epochs
+    if search.pruner == "median":
+        return MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_min_trials=_STARTUP_TRIALS)
+    if search.pruner == "successive_halving":
+        return SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=search.reduction_factor)
+    if search.pruner == "hyperband":
+        return HyperbandPruner(
+            min_resource=rungs[0], max_resource=config.budget.epochs, reduction_factor=search.reduction_factor
+        )
+    return NopPruner()
+
+
+def distributions(parameters: Mapping[str, Parameter]) -> dict[str, BaseDistribution]:
+    """Return what Optuna samples: everything that is not fixed."""
+    return {name: _distribution(parameter) for name, parameter in parameters.items() if parameter.fixed is None}
+
+
+def grid_point(parameters: Mapping[str, Parameter], number: int, seed: int) -> dict[str, Any]:
+    """Return the values of trial ``number``: the default configuration first, then the grid's others in random order.
+
+    Args:
+        parameters: of a subset, each with finitely many values.
+        number: below the number of points.
+        seed: of the order.
+    """
+    free = {name: parameter for name, parameter in parameters.items() if parameter.fixed is None}
+    default = {name: parameter.start for name, parameter in free.items()}
+    points = [
+        point
+        for values in product(*(parameter.values() or () for parameter in free.values()))
+        if (point := dict(zip(free, values, strict=True))) != default
+    ]
+    random.Random(seed).shuffle(points)  # noqa: S311  # no secret
+    return [default, *points][number]
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if parameter.choices is not None:
+        return CategoricalDistribution(parameter.choices)
+    low, high = parameter.extremes()
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=parameter.log, step=int(parameter.step or 1))
+    return FloatDistribution(cast(float, low), cast(float, high), log=parameter.log, step=parameter.step)
