@@ -143,7 +143,8 @@ class FeatureWriter:
         with temporary.open("rb") as written:
             checksum = hashlib.file_digest(written, "sha256").hexdigest()
         temporary.replace(self._folder / file)
-        self._shards.append(Shard(file=file, split=split, rows=n, sha256=checksum))
+        samples = n if augmentation is None else int((augmentation == 0).sum())
+        self._shards.append(Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum))
         if split not in ("val", "test"):
             for name, array in stored.items():
                 self._moments[name].add(array)
@@ -343,6 +344,11 @@ class StandardisedSplit:
 
     def __len__(self) -> int:
         return len(self.split)
+
+    @property
+    def versions(self) -> Tensor:
+        """Rows (s, v) of each sample's versions, as of the split."""
+        return self.split.versions
 
     def only(self, modalities: Sequence[str]) -> "StandardisedSplit":
         """Return the same rows with fewer modalities; nothing is copied."""

@@ -60,6 +60,8 @@ class Shard(_Strict):
     file: str
     split: SplitName
     rows: Annotated[int, Field(gt=0)]
+    samples: Annotated[int, Field(ge=0)]
+    """Rows that are no augmented version."""
     sha256: str
 
 
@@ -109,6 +111,10 @@ class Manifest(_Strict):
     def rows(self, split: SplitName) -> int:
         """Number of rows in ``split``, augmented versions included."""
         return sum(shard.rows for shard in self.shards if shard.split == split)
+
+    def samples(self, split: SplitName) -> int:
+        """Number of samples in ``split``, each counted once whatever its versions."""
+        return sum(shard.samples for shard in self.shards if shard.split == split)
 
     def write(self, folder: Path) -> None:
         """Write the manifest into ``folder`` atomically; the set exists from this moment on."""

@@ -47,7 +47,7 @@ class Pretraining:
     """One pretraining run on the rows of ``data``.
 
     Args:
-        data: standardised training rows.
+        data: standardised training rows; an epoch takes each sample once, in one of its versions.
         widths: modality -> d_m, in modality order.
         losses: the subset's losses, at least one.
         hyperparameters: see there.
@@ -74,6 +74,7 @@ class Pretraining:
             torch.manual_seed(derive_seed(seed, "pretraining heads"))
             self._heads = PretrainingHeads(widths, losses, hyperparameters).to(data.device)
         self._data, self._losses, self._h = data, tuple(losses), hyperparameters
+        self._versions = data.versions  # (s, v)
         self._epochs, self._seed = epochs, seed
         self._batch_size = min(hyperparameters.batch_size, self.samples)
         rank, workers = rank_and_size()
@@ -99,8 +100,8 @@ class Pretraining:
 
     @property
     def samples(self) -> int:
-        """Number of samples in an epoch; ``_batch`` is asked for indices below it."""
-        return len(self._data)
+        """Number of samples in an epoch, whatever the number of their versions."""
+        return len(self._versions)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -163,8 +164,10 @@ class Pretraining:
         self._epochs_since_best = 0 if improved else self._epochs_since_best + 1
 
     def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
-        """Return modality -> (b, d_m) for the samples ``rows`` (b,)."""
-        return self._data.batch(rows)
+        """Return modality -> (b, d_m) for the samples ``rows`` (b,), each in one of its versions at random."""
+        generator = torch.Generator().manual_seed(derive_seed(seed, "versions"))
+        version = torch.randint(self._versions.shape[1], (self._batch_size,), generator=generator)[self._own]
+        return self._data.batch(self._versions[rows, version])
 
     def _step(self, features: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
         active = self._active_losses(features, seed)

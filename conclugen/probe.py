@@ -56,7 +56,7 @@ class ProbeSettings:
     patience: int = 40
     class_weights: ClassWeights = "none"
     layers: int = 1
-    hidden_dim: int = 512
+    hidden_dim: int = 256
 
     def __post_init__(self) -> None:
         if not 1 <= self.layers <= _MOST_LAYERS:

@@ -34,16 +34,10 @@ class SimCLR(Pretraining):
         seed: int,
     ) -> None:
         (self._modality,) = widths
-        self._versions = data.split.versions  # (s, v)
         super().__init__(data, widths, [Loss.CON], hyperparameters, epochs=epochs, seed=seed)
 
-    @property
-    def samples(self) -> int:
-        """Clips, whatever the number of their versions."""
-        return len(self._versions)
-
     def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
-        """Two versions (b, d) of each clip (b,), different ones where it has several: ``first`` and ``second``."""
+        """Two versions (b, d) of each clip (b,), ``first`` and ``second``; different ones where each has as many."""
         generator = torch.Generator().manual_seed(derive_seed(seed, "versions"))
         count = self._versions.shape[1]
         first = torch.randint(count, (self._batch_size,), generator=generator)  # for all workers' rows

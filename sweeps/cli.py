@@ -8,6 +8,7 @@ configuration answer at once.
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from conclugen import __version__
@@ -147,9 +149,9 @@ def sweep_check(config_file: ConfigFile, overrides: Overrides = None) -> None:
     """Validate a configuration and print the plan: trials, epochs and what they will cost."""
     with _bad_input():
         config = load_config(config_file, overrides or ())
-    from sweeps.estimate import estimate, total_seconds
+        from sweeps.estimate import estimate, total_seconds
 
-    costs = estimate(config)
+        costs = estimate(config)
     budget = config.budget
     table = Table(title=f"Plan of sweep {config.name}", title_justify="left")
     for column in ("method", "trials", "seeds", "epochs", "s per trial", "s per seed"):
@@ -188,7 +190,7 @@ def sweep_run(
     with _bad_input():
         config = load_config(config_file, overrides or ())
         _run(config, out, address)
-    typer.echo(f"Tables: conclugen report {out} --out {out / 'report'}")
+    typer.echo(f"Tables: {_command('report', out, '--out', out / 'report')}")
     raise typer.Exit(_OK if _table([out]).complete else _INCOMPLETE)
 
 
@@ -264,6 +266,8 @@ def _bad_input() -> Iterator[None]:
         problems = error.problems
     except (FeatureSetError, LedgerError, ReportError) as error:
         problems = str(error).splitlines()
+    except OSError as error:
+        problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]
     else:
         return
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
@@ -280,8 +284,13 @@ def _run(config: SweepConfig, out: Path, address: str | None) -> None:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(_INCOMPLETE) from None
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; what had finished is kept: conclugen report {out} --out DIR", err=True)
+        typer.echo(f"interrupted; what had finished is kept: {_command('report', out, '--out', 'DIR')}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def _command(*parts: str | Path) -> str:
+    """A command line that can be pasted."""
+    return shlex.join(["conclugen", *map(str, parts)])
 
 
 def _table(folders: list[Path]) -> Ablation:
@@ -321,12 +330,12 @@ def _modality_keys(text: str) -> dict[str, str]:
 
 
 def _print_manifest(folder: Path, manifest: Manifest) -> None:
-    table = Table(title=f"Feature set {folder}", title_justify="left", show_header=False)
+    table = Table(title=f"Feature set {escape(str(folder))}", title_justify="left", show_header=False)
     for modality in manifest.modalities:
-        table.add_row(modality.name, f"{modality.width} x {manifest.dtype}, from {modality.source}")
+        table.add_row(modality.name, escape(f"{modality.width} x {manifest.dtype}, from {modality.source}"))
     for split in manifest.folds or SPLITS:
         table.add_row(split, f"{manifest.rows(split)} rows")
-    table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
+    table.add_row("labels", escape(", ".join(manifest.labels.classes)) if manifest.labels is not None else "none")
     table.add_row("fingerprint", manifest.fingerprint)
     _console().print(table)
 

@@ -5,6 +5,7 @@ against budget) are validators of the later section: they see only those earlier
 wrong field neither hides other problems nor causes false ones. The rest of the program takes a configuration as valid.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,7 @@ from sweeps.settings import (
     Search,
     Section,
     SpaceName,
+    StorageUrl,
     SubsetName,
     Unique,
     Workers,
@@ -65,7 +67,7 @@ class SweepConfig(Section):
         validate_default=True,
         description="methods beside them: all, or a list",
     )
-    modality_subsets: Annotated[tuple[tuple[str, ...], ...], Unique] = Field(
+    modality_subsets: tuple[tuple[str, ...], ...] = Field(
         (),
         validate_default=True,
         description="lists of modalities; every best configuration is confirmed on each of them, too",
@@ -77,12 +79,14 @@ class SweepConfig(Section):
     search: Search = Search()
     space: SpaceName = Field("small", validate_default=True, description="a named search space, or a YAML file")
     checkpoint: Checkpoint = Checkpoint()
-    storage: str | None = Field(
+    storage: StorageUrl | None = Field(
         None,
         description="database URL of the Optuna studies, ${VARIABLES} taken from the environment; null for a journal "
         "file in the sweep's folder",
     )
-    seed: Annotated[int, Field(ge=0)] = Field(127, description="every random choice of the sweep follows from it")
+    seed: Annotated[int, Field(ge=0, strict=True)] = Field(
+        127, description="every random choice of the sweep follows from it"
+    )
 
     @field_validator("modalities")
     @classmethod
@@ -122,9 +126,13 @@ class SweepConfig(Section):
             for subset in subsets
             if not set(subset) < set(every) or len(set(subset)) != len(subset) or len(subset) < 2
         ]
+        ordered = [tuple(name for name in every if name in subset) for subset in subsets]
+        problems += [
+            f"{list(subset)}: is listed twice." for subset in dict.fromkeys(ordered) if ordered.count(subset) > 1
+        ]
         if problems:
             raise ConfigError(problems)
-        return tuple(tuple(name for name in every if name in subset) for subset in subsets)
+        return tuple(ordered)
 
     @field_validator("probe")
     @classmethod
@@ -147,7 +155,7 @@ class SweepConfig(Section):
                 searched,
                 epochs=valid["budget"].epochs,
                 first_rung=_probe_epochs(valid["budget"], valid["probe"])[0],
-                rows=sum(map(pretrain.rows, pretrain.training)),
+                rows=sum(map(pretrain.samples, pretrain.training)),
                 workers=valid["workers"].per_trial,
             )
             problems += space.unsuitable(valid["search"].sampler, searched, valid["budget"].trials_per_subset)
@@ -206,7 +214,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
     """
     try:
         data = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or no such date
         raise ConfigError([f"{path} cannot be read as YAML: {error}"]) from None
     if not isinstance(data, dict):
         raise ConfigError([f"{path} must hold a mapping of settings, but holds {type(data).__name__}."])
@@ -232,7 +240,7 @@ def _apply(data: dict[str, Any], override: str) -> str | None:
             return f"--set {override}: {parent} is a single value, it has no settings of its own."
     try:
         data[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         return f"--set {override}: the value is not valid YAML: {error}"
     return None
 
@@ -241,7 +249,7 @@ def _messages(details: Mapping[str, Any]) -> list[str]:
     """One pydantic error as messages ``field: value: rule``."""
     # pydantic puts the branch of a union into the location, such as literal['auto'] or constrained-int
     field = ".".join(
-        part for part in map(str, details["loc"]) if not part.startswith(("literal[", "constrained-", "int"))
+        part for part in map(str, details["loc"]) if not re.fullmatch(r"literal\[.*\]|(constrained-)?(int|str)", part)
     )
     error = (details.get("ctx") or {}).get("error")
     if isinstance(error, ConfigError | SpaceError):

@@ -30,6 +30,7 @@ from sweeps.slots import Slot
 
 __all__ = ["Allocation", "EngineError", "allocate", "connect", "disconnect", "execute"]
 
+_MOST_LOSSES = 6  # of slots in a row, without a report in between, before the sweep gives up
 _ORPHANS_SECONDS = 2.0  # between two looks
 _SLOT_MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
 
@@ -75,7 +76,7 @@ def connect(address: str | None) -> None:
             logging_level=logging.WARNING,
             runtime_env={"env_vars": _CLUSTER_ENVIRONMENT},
         )
-    except ConnectionError as error:
+    except (ConnectionError, ValueError) as error:
         raise ConfigError([f"--address {address}: no Ray cluster answers there: {error}"]) from None
 
 
@@ -188,8 +189,10 @@ class _Scheduler(FIFOScheduler):
     def __init__(self, search: Search, on_change: Callable[[], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._search, self._on_change = search, on_change
+        self._losses_in_a_row = 0
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+        self._losses_in_a_row = 0
         job: Job = trial.config["job"]
         report: Report = result["report"]
         stop = self._search.report(job.key, report)
@@ -198,6 +201,9 @@ class _Scheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         job: Job = trial.config["job"]
+        self._losses_in_a_row += 1
+        if self._losses_in_a_row == _MOST_LOSSES:  # it is no single job's fault: do not fail one after the other
+            raise EngineError(f"{_MOST_LOSSES} slots in a row were lost without having reported anything.")
         self._search.lose(job.key)
         self._on_change()
 

@@ -1,19 +1,14 @@
 """Model folders that others load: from a finished method of a sweep, or from the authors' released weights."""
 
-import math
 from pathlib import Path
 
-from safetensors.torch import load_file
-
-from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import Manifest
 from conclugen.model import ConCluGenConfig
 from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
-from sweeps.config import ConfigError, load_config
+from sweeps.config import ConfigError
 from sweeps.ledger import SUMMARY_METRICS, Ledger, Record
 from sweeps.plan import SweepFolder
-from sweeps.trial import standardisation
+from sweeps.trial import load_head
 
 __all__ = ["export_best", "import_released"]
 
@@ -31,23 +26,16 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
 
     Raises:
         ConfigError: the sweep has no head of ``method``, or ``out`` is not free.
-        FeatureSetError: the pretraining features, whose standardisation goes along, are gone.
     """
     confirmed = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
-    heads = [record for record in confirmed if folder.head(record.key).is_file()]
+    heads = [record for record in confirmed if record.value is not None and folder.head(record.key).is_file()]
     chosen = [record for record in heads if record.method == method]
     if not chosen:
         have = ", ".join(dict.fromkeys(record.method for record in heads)) or "none yet"
         raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}."])
-    best = max(chosen, key=lambda record: -math.inf if record.value is None else record.value)
-    state = load_file(folder.head(best.key))
-    config = load_config(folder.config)
-    every = Manifest.read(config.features.pretrain).widths
-    names = dict.fromkeys(name.split(".")[1] for name in state)
-    widths = {name: width for name, width in every.items() if name in names}
-    hyperparameters = Hyperparameters(**best.hyperparameters)
-    head = RepresentationHeads(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
-    head.load_state_dict(state)
+    best = max(chosen, key=lambda record: record.value or 0.0)
+    head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
+    widths = {name: len(mean) for name, mean in standardisation.mean.items()}
     card = ModelCard(
         subset=method,
         hyperparameters=best.hyperparameters,
@@ -63,7 +51,7 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         f"{best.sweep}; scores are its own, on test data.",
     )
     try:
-        export_head(out, head, standardisation(config), widths, card)
+        export_head(out, head, standardisation, widths, card)
     except SharingError as error:
         raise ConfigError(str(error).splitlines()) from None
     return best

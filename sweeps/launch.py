@@ -33,12 +33,17 @@ def launch(config: SweepConfig, root: Path, address: str | None = None) -> None:
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError([f"--out {root}: exists and is not an empty folder; choose another, or remove it first."])
-    folder = SweepFolder(root)
-    folder.prepare(config)
+    folder, existed = SweepFolder(root), root.exists()
+    try:
+        folder.prepare(config)
+    except OSError as error:
+        raise ConfigError([f"--out {root}: cannot be written: {error.strerror}; choose another folder."]) from None
     try:
         _execute(config, folder, address)
     except ConfigError:
         shutil.rmtree(root)
+        if existed:
+            root.mkdir()
         raise
 
 
@@ -60,7 +65,7 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
                 + f"; Ray's output goes to {folder.log}"
             )
             engine.execute(search, folder, allocation, lambda: display.show(search.progress(), allocation.slots))
-        except engine.EngineError as error:
+        except (engine.EngineError, OSError) as error:
             raise SweepFailedError(
                 f"the sweep stopped early: {error}\nWhat had finished is in {folder.ledger}; more in {folder.log}."
             ) from error

@@ -114,7 +114,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print one line, above the table where there is one."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, rows: Sequence[Progress], slots: int) -> None:
         """Show the state: redraw the table, or print a line for each row in which a job has ended."""

@@ -3,6 +3,7 @@
 Plain data that the search, the workers and the command line share; loads neither Ray nor Optuna nor torch.
 """
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,8 +113,14 @@ class SweepFolder:
         """A running job's state; follows from its identity, so whoever restarts it finds it."""
         return self.job(key) / "checkpoint.safetensors"
 
+    @property
+    def identity(self) -> str:
+        """What tells this sweep from all others that share a database with it, wherever the folder lies."""
+        return (self.root / "id").read_text()
+
     def prepare(self, config: SweepConfig) -> None:
-        """Create the folder and write the configuration into it."""
+        """Create the folder of a new sweep and write its identity and configuration into it."""
         for folder in (self.root, self.log.parent, self.ledger, self.running, self.heads, self.ray):
             folder.mkdir(parents=True, exist_ok=True)
+        (self.root / "id").write_text(uuid.uuid4().hex)
         self.config.write_text(config.to_yaml())

@@ -157,9 +157,8 @@ class Scoring:
         return fit
 
     def raw(self, split: StandardisedSplit, rows: Tensor) -> Tensor:
-        """Encode as the standardised features themselves, side by side unless the probe sees one modality only."""
-        fusion = self._config.probe.fusion
-        return fuse(split.batch(rows), "concat" if fusion == "mean" else fusion)
+        """Encode as the standardised features themselves, side by side: their widths differ, so they have no mean."""
+        return fuse(split.batch(rows), "concat")
 
     def whitened(self, train: StandardisedSplit) -> Encode:
         """Encode as principal components of the modalities, fitted on the clean rows of ``train``."""

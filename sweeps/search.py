@@ -30,6 +30,7 @@ import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from conclugen import __version__
 from conclugen.hyperparameters import Hyperparameters
@@ -247,7 +248,7 @@ class Search:
         del self._live[job.key], self._history[job.key], self._started[job.key]
         shutil.rmtree(self._folder.job(job.key))
         if job.stage == "confirm":
-            self._keep_best_head(job)
+            self._keep_best_head(record)
 
     def _tell(self, trial: optuna.Trial, record: Record) -> None:
         study = self._studies[record.method]  # a search uses all modalities: name and method are the same
@@ -258,24 +259,23 @@ class Search:
         else:
             study.tell(trial, state=TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL)
 
-    def _keep_best_head(self, job: Job) -> None:
+    def _keep_best_head(self, ended: Record) -> None:
         """Delete the heads of a method's confirmation runs but for the best on validation data: disk stays bounded."""
         values = {
             record.key: record.value
             for record in self._records.values()
-            if record.stage == "confirm" and record.method == job.name and record.value is not None
+            if (record.stage, record.method) == ("confirm", ended.method) and record.value is not None
         }
         best = max(values, key=values.__getitem__, default=None)
-        for key in values:
+        for key in {ended.key, *values}:
             if key != best:
                 self._folder.head(key).unlink(missing_ok=True)
 
     # -- studies -----------------------------------------------------------------------------------------------------
 
     def _open_study(self, storage: BaseStorage, subset: str) -> optuna.Study:
-        # The folder is part of the name, so that sweeps that share a database never share a study.
         study = optuna.create_study(
-            study_name=f"{self._config.name}/{subset}@{self._folder.root.resolve()}",
+            study_name=f"{self._config.name}/{subset}@{self._folder.identity}",
             storage=storage,
             direction="maximize",
             pruner=pruner(self._config),
@@ -294,7 +294,10 @@ def _storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
     missing = [name for name in re.findall(r"\$\{(\w+)\}", config.storage) if name not in os.environ]
     if missing:
         raise ConfigError([f"storage: the environment has no variable {name}; set it." for name in missing])
-    return RDBStorage(os.path.expandvars(config.storage))
+    try:
+        return RDBStorage(os.path.expandvars(config.storage))
+    except (SQLAlchemyError, ImportError) as error:
+        raise ConfigError([f"storage: {config.storage} cannot be opened: {error}"]) from None
 
 
 def _hyperparameters(space: Space, losses: tuple[Loss, ...], sampled: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,7 +307,8 @@ def _hyperparameters(space: Space, losses: tuple[Loss, ...], sampled: Mapping[st
 
 
 def _provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
-    sets = {"pretrain": config.features.pretrain, **config.features.downstream}
+    downstream = {f"downstream.{name}": folder for name, folder in config.features.downstream.items()}
+    sets = {"pretrain": config.features.pretrain, **downstream}
     return {
         "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
         "versions": {

@@ -3,6 +3,7 @@
 pydantic checks each field by itself; what one section asks of another is checked in `sweeps.config`.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -20,7 +21,7 @@ from pydantic import (
 from conclugen.labels import LabelBudget
 from conclugen.manifest import SPLITS, Manifest
 from conclugen.subsets import SUBSETS
-from search_spaces import load_space
+from search_spaces import load_space, named_spaces
 from sweeps.ledger import BASELINES
 
 
@@ -67,8 +68,23 @@ def _loadable(name: str) -> str:
 
 
 def _resolve_space(value: object, info: ValidationInfo) -> object:
-    is_file = isinstance(value, str) and value.endswith((".yaml", ".yml"))
-    return _resolve(value, info) if is_file else value
+    return value if value in named_spaces() else _resolve(value, info)
+
+
+def _safe_storage(url: str) -> str:
+    """Refuse what is no database URL, and passwords, which would be written into the sweep's folder."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ValueError("is no database URL such as postgresql://user:${PASSWORD}@host/name.") from None
+    if parsed.password and not re.fullmatch(r"\$\{\w+\}", parsed.password):
+        raise ValueError("holds a password; put it into the environment, and ${ITS_VARIABLE} here.")
+    if parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_absolute():
+        raise ValueError("names a relative file; give its whole path, as in sqlite:////folder/studies.db.")
+    return url
 
 
 def _as_list(value: object) -> object:
@@ -77,11 +93,12 @@ def _as_list(value: object) -> object:
 
 FeatureFolder = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_feature_set)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 SubsetName = Annotated[str, AfterValidator(_known_subset)]
 BaselineName = Annotated[str, AfterValidator(_known_baseline)]
 SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
+StorageUrl = Annotated[str, AfterValidator(_safe_storage)]
 Unique = AfterValidator(_unique)
 
 
@@ -124,8 +141,10 @@ class Budget(Section):
     """How much is run."""
 
     trials_per_subset: Positive = Field(description="search trials of each loss subset, pruned and failed ones counted")
-    epochs: Annotated[int, Field(ge=2)] = Field(description="pretraining epochs of a full trial")
-    seeds: Annotated[int, Field(ge=1)] = Field(5, description="confirmation runs of each subset's best configuration")
+    epochs: Annotated[int, Field(ge=2, strict=True)] = Field(description="pretraining epochs of a full trial")
+    seeds: Annotated[int, Field(ge=1, strict=True)] = Field(
+        5, description="confirmation runs of each subset's best configuration"
+    )
 
 
 class Objective(Section):
@@ -211,4 +230,4 @@ class Search(Section):
 class Checkpoint(Section):
     """What a cut trial can go on from."""
 
-    every: Positive = Field(10, description="epochs between a trial's checkpoints, taken at validation probes")
+    every: Positive = Field(10, description="epochs between a trial's checkpoints")

@@ -27,6 +27,7 @@ from sweeps.plan import SweepFolder
 __all__ = ["Slot"]
 
 _CLOSE_SECONDS = 30.0
+_MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
 
 
 def _train_loop(settings: dict[str, Any]) -> None:
@@ -69,8 +70,8 @@ class Slot(tune.Trainable):
             run_config=RunConfig(
                 name=f"group-{uuid.uuid4().hex}",  # Train's own names clash within a second
                 storage_path=str(SweepFolder(Path(config["folder"])).ray),
-                # Lost workers are restarted without limit: the mailbox counts attempts per job.
-                failure_config=FailureConfig(max_failures=-1, controller_failure_limit=3),
+                # The mailbox counts the attempts of each job; this is for workers that die without having one.
+                failure_config=FailureConfig(max_failures=_MOST_RESTARTS, controller_failure_limit=3),
             ),
         )
         self._group = threading.Thread(target=self._train, args=(trainer,), daemon=True)

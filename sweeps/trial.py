@@ -33,7 +33,7 @@ from sweeps.config import SweepConfig
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.scoring import Fit, Scoring
 
-__all__ = ["TrialRunner", "standardisation"]
+__all__ = ["TrialRunner", "load_head"]
 
 
 class _Clock:
@@ -86,7 +86,7 @@ class TrialRunner:
         if not self._pretrain(run, job, report, clock, losses):
             return None
         if job.stage == "confirm":
-            _save(self._folder.head(job.key), run.head.state_dict(), {})
+            _save_head(self._folder.head(job.key), run.head, self._standardisation)
         return self._score(job, self._probed(run.head), clock, losses, epochs=run.epoch)
 
     def _pretrain(
@@ -155,12 +155,14 @@ class TrialRunner:
         """How the baselines that are not pretrained fit."""
         widths, scoring = self._widths(job), self._scoring
         modalities, hyperparameters = list(widths), Hyperparameters(**job.hyperparameters)
+        fusion = self._config.probe.fusion
+        raw = [fusion] if fusion in modalities else modalities  # one modality for the probe is one without a head, too
         if job.method == "raw_features":
-            return scoring.probed(scoring.raw, modalities)
+            return scoring.probed(scoring.raw, raw)
         if job.method == "raw_pca":
-            return scoring.probed(scoring.whitened(self._pretraining_data.only(modalities)), modalities)
+            return scoring.probed(scoring.whitened(self._pretraining_data.only(raw)), raw)
         if job.method == "label_spreading":
-            return scoring.spread(modalities)
+            return scoring.spread(raw)
         if job.method == "random_head":
             return self._probed(build_head(widths, hyperparameters, job.seed))
         if job.method == "supervised_head":
@@ -181,7 +183,10 @@ class TrialRunner:
 
     @cached_property
     def _standardisation(self) -> Standardisation:
-        return standardisation(self._config)
+        features = FeatureSet(self._config.features.pretrain, ())
+        if self._config.features.standardise:
+            return features.standardisation
+        return Standardisation.identity(features.manifest.widths)
 
     @cached_property
     def _pretraining_data(self) -> StandardisedSplit:
@@ -189,14 +194,6 @@ class TrialRunner:
         parts = Manifest.read(folder).training
         train = FeatureSet(folder, parts).split(*parts)
         return StandardisedSplit(train, self._standardisation, self._config.modalities, self._device)
-
-
-def standardisation(config: SweepConfig) -> Standardisation:
-    """The map that all features of a sweep go through: the pretraining set's own, or none."""
-    features = FeatureSet(config.features.pretrain, ())
-    if config.features.standardise:
-        return features.standardisation
-    return Standardisation.identity(features.manifest.widths)
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
@@ -215,3 +212,31 @@ def _load_checkpoint(path: Path, run: Pretraining) -> tuple[dict[str, float], di
         run.load_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no mapping
         metadata = file.metadata()
     return json.loads(metadata["seconds"]), json.loads(metadata["losses"])
+
+
+def _save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
+    """Keep a head with the standardisation that it was trained behind; features may change or go."""
+    modalities = list(head.heads)
+    tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    tensors |= {f"mean.{name}": standardisation.mean[name] for name in modalities}
+    tensors |= {f"scale.{name}": standardisation.scale[name] for name in modalities}
+    _save(path, tensors, {"modalities": json.dumps(modalities)})
+
+
+def load_head(path: Path, hyperparameters: Hyperparameters) -> tuple[RepresentationHeads, Standardisation]:
+    """Return the head that a confirmation run left, and the standardisation that goes before it.
+
+    Raises:
+        SafetensorError: the file is damaged.
+    """
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        modalities = json.loads(file.metadata()["modalities"])
+    standardisation = Standardisation(
+        {name: tensors[f"mean.{name}"] for name in modalities}, {name: tensors[f"scale.{name}"] for name in modalities}
+    )
+    widths = {name: len(mean) for name, mean in standardisation.mean.items()}
+    head = RepresentationHeads(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
+    prefix = "head."
+    head.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    return head, standardisation

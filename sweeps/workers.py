@@ -53,8 +53,13 @@ def serve(settings: dict[str, Any]) -> None:
     """
     torch.set_num_threads(settings["cpus"])
     torch.set_flush_denormal(True)  # the optimisers' vanishing moments are 10 times slower as denormal numbers
-    folder, team, mailbox = SweepFolder(Path(settings["folder"])), Team(), settings["mailbox"]
-    runner = TrialRunner(load_config(folder.config), folder, get_device())
+    folder, mailbox = SweepFolder(Path(settings["folder"])), settings["mailbox"]
+    try:
+        team = Team()
+        runner = TrialRunner(load_config(folder.config), folder, get_device())
+    except Exception as error:  # no job is to blame, and starting again would not help
+        ray.get(mailbox.break_off.remote(f"a worker cannot start: {error}"))
+        raise
     while (job := team.ask(lambda: ray.get(mailbox.take.remote()))) is not None:
         report = attempt(runner, job, mailbox, team)
         if report is not None and team.leads:

@@ -16,9 +16,9 @@ _MANIFEST = Manifest(
     modalities=(Modality(name="video", width=7, source="planted"), Modality(name="text", width=4, source="planted")),
     labels=Labels(classes=("joy", "anger")),
     shards=(
-        Shard(file="train-00000.arrow", split="train", rows=5, sha256="a" * 64),
-        Shard(file="train-00001.arrow", split="train", rows=3, sha256="b" * 64),
-        Shard(file="test-00002.arrow", split="test", rows=2, sha256="c" * 64),
+        Shard(file="train-00000.arrow", split="train", rows=5, samples=5, sha256="a" * 64),
+        Shard(file="train-00001.arrow", split="train", rows=3, samples=3, sha256="b" * 64),
+        Shard(file="test-00002.arrow", split="test", rows=2, samples=2, sha256="c" * 64),
     ),
     created_by="conclugen 0.1.0",
 )
@@ -33,7 +33,14 @@ _manifests = st.builds(
     ).map(tuple),
     labels=st.none() | st.builds(Labels, classes=st.lists(_text, max_size=3).map(tuple)),
     shards=st.lists(
-        st.builds(Shard, file=_text, split=st.sampled_from(SPLITS), rows=st.integers(1, 2**40), sha256=_text),
+        st.builds(
+            Shard,
+            file=_text,
+            split=st.sampled_from(SPLITS),
+            rows=st.integers(1, 2**40),
+            samples=st.integers(0, 2**40),
+            sha256=_text,
+        ),
         max_size=4,
     ).map(tuple),
     created_by=_text,
@@ -83,9 +90,9 @@ class TestRoundTrip:
             ],
             "labels": {"kind": "multiclass", "classes": ["joy", "anger"]},
             "shards": [
-                {"file": "train-00000.arrow", "split": "train", "rows": 5, "sha256": "a" * 64},
-                {"file": "train-00001.arrow", "split": "train", "rows": 3, "sha256": "b" * 64},
-                {"file": "test-00002.arrow", "split": "test", "rows": 2, "sha256": "c" * 64},
+                {"file": "train-00000.arrow", "split": "train", "rows": 5, "samples": 5, "sha256": "a" * 64},
+                {"file": "train-00001.arrow", "split": "train", "rows": 3, "samples": 3, "sha256": "b" * 64},
+                {"file": "test-00002.arrow", "split": "test", "rows": 2, "samples": 2, "sha256": "c" * 64},
             ],
             "created_by": "conclugen 0.1.0",
         }
@@ -136,8 +143,8 @@ class TestUnreadable:
             ({"modalities": [{"name": "label", "width": 7, "source": "s"}]}, "modalities.0.name"),
             ({"modalities": [{"name": "video\n", "width": 7, "source": "s"}]}, "modalities.0.name"),
             ({"modalities": [{"name": "video", "width": 0, "source": "s"}]}, "modalities.0.width"),
-            ({"shards": [{"file": "f", "split": "dev", "rows": 1, "sha256": ""}]}, "shards.0.split"),
-            ({"shards": [{"file": "f", "split": "val", "rows": 0, "sha256": ""}]}, "shards.0.rows"),
+            ({"shards": [{"file": "f", "split": "dev", "rows": 1, "samples": 1, "sha256": ""}]}, "shards.0.split"),
+            ({"shards": [{"file": "f", "split": "val", "rows": 0, "samples": 0, "sha256": ""}]}, "shards.0.rows"),
             ({"labels": {"kind": "ordinal", "classes": ["a"]}}, "labels.kind"),
             ({"dtype": "float64"}, "dtype"),
         ],

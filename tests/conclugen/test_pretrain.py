@@ -66,6 +66,10 @@ class _Planted(StandardisedSplit):
         }
         self.asked: list[list[int]] = []
 
+    @property
+    def versions(self) -> Tensor:
+        return torch.arange(len(self))[:, None]
+
     def __len__(self) -> int:
         return len(self.features["video"])
 

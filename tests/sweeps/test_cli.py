@@ -1,6 +1,7 @@
 """The command line as a user's shell sees it: output, exit codes, and nothing written on bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -204,3 +205,32 @@ def test_demo_configuration_is_valid_and_full(tmp_path: Path) -> None:
     assert config.budget.trials_per_subset >= 4
     assert config.budget.seeds >= 3
     assert yaml.safe_load((tmp_path / "demo" / "demo.yaml").read_text())["features"]["pretrain"] == "digits"
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "report", "import"])
+def test_places_that_cannot_be_written_are_bad_input(
+    half_done: SweepFolder, write_config: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out"
+    arguments = {
+        "demo": ["demo"],
+        "run": ["sweep", "run", write_config()],
+        "report": ["report", half_done.root],
+        "import": ["features", "import", write_npz(tmp_path / "x.npz"), "--modalities", "video=a"],
+    }[command]
+    result = conclugen(*arguments, "--out", out)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "error: 1 problem" in result.stderr
+    assert str(tmp_path / "file") in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_check_of_a_damaged_set_is_bad_input(write_config: Callable[..., Path], planted: Path, tmp_path: Path) -> None:
+    shutil.copytree(planted, tmp_path / "damaged")
+    next((tmp_path / "damaged").glob("train-*.arrow")).unlink()
+    config = write_config(features={"pretrain": "damaged", "downstream": {"planted": "damaged"}})
+    result = conclugen("sweep", "check", config)
+    assert result.returncode == 2
+    assert "cannot be read" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -133,3 +134,54 @@ def test_resolved_configuration_loads_to_the_same_sweep(write_config: WriteConfi
     copy.write_text(config.to_yaml())
     assert load_config(copy) == config
     assert yaml.safe_load(copy.read_text())["search"]["pruner"] == "median"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"modality_subsets": [["video", "text"], ["text", "video"]]}, "is listed twice"),
+        ({"modality_subsets": [["video"]]}, "at least two"),
+        ({"modality_subsets": [["video", "audio", "text"]]}, "some, not all"),
+        ({"storage": "foo"}, "storage: 'foo': is no database URL"),
+        ({"storage": "postgresql://u:secret@h/db"}, "put it into the environment"),
+        ({"storage": "sqlite:///st.db"}, "names a relative file"),
+        ({"baselines": ["raw"]}, "is no baseline; allowed are all, or a list of raw_features"),
+        ({"probe": {"fusion": "smell"}}, "fusion: 'smell' must be one of concat, mean, video, audio, text"),
+        ({"objective": {"labels_per_class": 2, "label_fraction": 0.1}}, "exclude each other"),
+        ({"budget": {"trials_per_subset": True, "epochs": 4}}, "budget.trials_per_subset"),
+    ],
+)
+def test_refused(write_config: WriteConfig, settings: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(write_config(**settings))
+    assert any(expected in problem for problem in caught.value.problems), caught.value.problems
+
+
+def test_modality_subsets_take_the_sweeps_order_and_survive_being_written(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    config = load_config(write_config(modality_subsets=[["text", "video"], ["text", "audio"]], baselines="all"))
+    assert config.modality_subsets == (("video", "text"), ("audio", "text"))
+    (tmp_path / "copy.yaml").write_text(config.to_yaml())
+    assert load_config(tmp_path / "copy.yaml") == config
+
+
+def test_the_password_stays_in_the_environment(write_config: WriteConfig) -> None:
+    config = load_config(write_config(storage="postgresql://u:${SECRET}@h/db"))
+    assert "${SECRET}" in config.to_yaml()
+
+
+@pytest.mark.parametrize("text", ["name: 2026-02-30", "[" * 3000, "\xff"])
+def test_files_that_yaml_chokes_on(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.yaml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
+        load_config(tmp_path / "bad.yaml")
+
+
+def test_a_space_beside_the_configuration_is_found_from_anywhere(
+    write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny").write_text((tmp_path / "tiny.yaml").read_text())
+    config = write_config(space="tiny")
+    monkeypatch.chdir("/")
+    assert load_config(config).space == str(tmp_path / "tiny")

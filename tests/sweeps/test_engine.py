@@ -11,7 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.config import ConfigError, load_config
-from sweeps.engine import Allocation, _Scheduler, _Searcher, allocate
+from sweeps.engine import Allocation, EngineError, _Scheduler, _Searcher, allocate, connect
 from sweeps.plan import Report, SweepFolder
 from sweeps.search import Search
 
@@ -96,3 +96,20 @@ def test_the_job_of_a_slot_that_died_goes_back_to_the_search(search: tuple[Searc
     trial: Any = SimpleNamespace(config={"job": job})
     scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
     assert search[0].next_job() == job
+
+
+def test_slots_that_are_lost_one_after_the_other_end_the_sweep(search: tuple[Search, SweepFolder]) -> None:
+    """Were each loss its job's, every job would fail in turn for what is no fault of its own."""
+    scheduler = _Scheduler(search[0], lambda: None)
+    trial: Any = SimpleNamespace(config={"job": search[0].next_job()})
+    controller: Any = None
+    for _ in range(5):
+        scheduler.on_trial_error(controller, trial)
+        search[0].next_job()
+    with pytest.raises(EngineError, match="6 slots in a row"):
+        scheduler.on_trial_error(controller, trial)
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--address foo: no Ray cluster answers there"):
+        connect("foo")

@@ -60,3 +60,40 @@ def test_a_killed_process_costs_no_trial(write_config: Callable[..., Path], tmp_
     planned |= {f"confirm-{method}-{n:05d}" for method in (*SUBSETS, *BASELINES) for n in range(SEEDS)}
     assert keys == Counter(planned)
     assert {record.state for record in Ledger(out / "ledger")} == {"complete"}
+
+
+def test_ctrl_c_keeps_what_had_finished(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    config = write_config(subsets=list(SUBSETS), budget={"trials_per_subset": 50, "epochs": 40, "seeds": SEEDS})
+    command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        driver = psutil.Process(sweep.pid)
+        children = []
+        for line in sweep.stdout:
+            if line.startswith("[2/"):
+                children = driver.children(recursive=True)
+                sweep.send_signal(signal.SIGINT)
+        error = sweep.stderr.read()
+        assert sweep.wait() == 130
+    assert f"conclugen report {out} --out DIR" in error
+    assert "Traceback" not in error
+    assert len(list(Ledger(out / "ledger"))) >= 2
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+
+
+def test_workers_that_cannot_start_end_the_sweep_with_the_reason(
+    write_config: Callable[..., Path], planted: Path, tmp_path: Path
+) -> None:
+    """The space vanishes between the check of the configuration and the start of the workers."""
+    out = tmp_path / "sweep"
+    config = write_config(subsets=["Con"])
+    command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+        for line in sweep.stdout:
+            if "trials at a time" in line:
+                (tmp_path / "tiny.yaml").unlink()
+        error = sweep.stderr.read()
+        assert sweep.wait() == 1
+    assert "slots in a row were lost" in error
+    assert "a worker cannot start" in (out / "logs" / "ray.log").read_text()

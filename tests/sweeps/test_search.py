@@ -1,6 +1,7 @@
 """The search against a simulated executor: no Ray, no training, every rule of the protocol in milliseconds."""
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -291,7 +292,7 @@ def test_records_carry_configuration_fingerprints_and_versions(
     Simulation(config, search, constant).run()
     for record in Ledger(folder.ledger):
         assert record.config == config.model_dump(mode="json")
-        assert set(record.features) == {"pretrain", "planted"}
+        assert set(record.features) == {"pretrain", "downstream.planted"}
         assert {"conclugen-sweeps", "torch", "ray", "optuna", "python"} <= set(record.versions)
         assert record.started.endswith("+00:00")
 
@@ -320,3 +321,30 @@ def test_database_passwords_come_from_the_environment(
     Search(config, folder)
     assert (tmp_path / "studies.db").exists()
     assert "studies" not in folder.config.read_text()
+
+
+def test_a_new_sweep_in_an_old_place_starts_anew_in_a_shared_database(
+    write_config: Callable[..., Path], folder: SweepFolder, tmp_path: Path
+) -> None:
+    storage = f"storage=sqlite:///{tmp_path / 'studies.db'}"
+    for trials in (2, 3):
+        shutil.rmtree(folder.root, ignore_errors=True)
+        config, search = open_search(
+            write_config(), folder, "subsets=[Con]", f"budget.trials_per_subset={trials}", storage
+        )
+        Simulation(config, search, constant).run()
+        searched = [record.number for record in Ledger(folder.ledger) if record.stage == "search"]
+        assert searched == list(range(trials))
+
+
+def test_the_head_of_a_failed_confirmation_goes(write_config: Callable[..., Path], folder: SweepFolder) -> None:
+    _, search = open_search(write_config(), folder, "subsets=[Con]", "baselines=[]", "budget.seeds=3")
+    values = iter([0.5, 0.9, None])
+    while (job := search.next_job()) is not None:
+        if job.stage == "search":
+            search.report(job.key, Report(epochs=4, value=0.5, state="complete"))
+            continue
+        folder.head(job.key).touch()
+        value = next(values)
+        search.report(job.key, Report(epochs=4, value=value, state="failed" if value is None else "complete"))
+    assert [head.name for head in folder.heads.iterdir()] == ["confirm-Con-00001.safetensors"]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
 from conclugen.features import FeatureSet, Split
@@ -19,7 +18,7 @@ from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
 from sweeps.ledger import BASELINES, SUMMARY_METRICS
 from sweeps.plan import Job, Report, SweepFolder
-from sweeps.trial import TrialRunner
+from sweeps.trial import TrialRunner, load_head
 
 CPU = torch.device("cpu")
 VALIDATED = ("val", "2", "weighted_f1")
@@ -179,8 +178,11 @@ def test_divergence_is_raised(config: SweepConfig, folder: SweepFolder) -> None:
 def test_a_confirmation_leaves_its_head(config: SweepConfig, folder: SweepFolder, method: str) -> None:
     job = make_job(config, "confirm", method)
     TrialRunner(config, folder, CPU).run(job, Listener())
-    heads = {name.split(".")[1] for name in load_file(folder.head(job.key))}
-    assert heads == ({"video"} if method == "SimCLR" else {"video", "audio", "text"})
+    head, standardisation = load_head(folder.head(job.key), Hyperparameters(**job.hyperparameters))
+    expected = ["video"] if method == "SimCLR" else ["video", "audio", "text"]
+    assert list(head.heads) == list(standardisation.mean) == expected
+    own = FeatureSet(config.features.pretrain).standardisation
+    assert all(torch.equal(standardisation.scale[name], own.scale[name]) for name in expected)
 
 
 def test_a_search_trial_leaves_no_head(config: SweepConfig, folder: SweepFolder) -> None:
@@ -260,3 +262,20 @@ def test_several_labels_per_sample(
         shape = np.array(prediction.truth).reshape(60, 2), np.array(prediction.predicted).reshape(60, 2)
         assert value == pytest.approx(f1_score(*shape, average="weighted"))
         assert value > (0.8 if method == "raw_features" else 0)
+
+
+def test_a_probe_of_one_modality_compares_with_that_modality_raw(
+    write_config: Callable[..., Path], folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(write_config(probe={"fusion": "audio"}))
+    seen: set[str] = set()
+    original = Split.gather
+
+    def spy(self: Split, modality: str, rows: torch.Tensor) -> torch.Tensor:
+        seen.add(modality)
+        return original(self, modality, rows)
+
+    monkeypatch.setattr(Split, "gather", spy)
+    for method in ("raw_features", "raw_pca", "label_spreading"):
+        TrialRunner(config, folder, CPU).run(make_job(config, "confirm", method), Listener())
+    assert seen == {"audio"}
