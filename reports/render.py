@@ -17,17 +17,18 @@ __all__ = ["terminal_table", "write_tables"]
 _CAPTION = "Test scores: mean ± standard deviation over confirmation seeds; name@n: a probe with n labels per class."
 
 
-def write_tables(table: Ablation, out: Path) -> list[Path]:
-    """Write ``ablation.csv`` (every number) and ``ablation.md`` (one table per summary metric) into ``out``."""
+def write_tables(table: Ablation, confused: pd.DataFrame, out: Path) -> list[Path]:
+    """Write ``ablation.csv`` (every number), ``ablation.md`` (a table per summary metric) and ``confusion.csv``."""
     out.mkdir(parents=True, exist_ok=True)
-    csv, markdown = out / "ablation.csv", out / "ablation.md"
+    csv, markdown, confusions = out / "ablation.csv", out / "ablation.md", out / "confusion.csv"
     table.frame.to_csv(csv, index=False, float_format="%.6f")
+    confused.to_csv(confusions, index=False, float_format="%.6f")
     sections = [
         f"## {metric}\n\n{_pivot(table, metric, bold=lambda cell: f'**{cell}**').to_markdown(index=False)}\n"
         for metric in SUMMARY_METRICS
     ]
     markdown.write_text("\n".join(["# Ablation", "", f"{_CAPTION} The best of each column is bold.", "", *sections]))
-    return [csv, markdown]
+    return [csv, markdown, confusions]
 
 
 def terminal_table(table: Ablation, metric: str = "weighted_f1") -> Table:

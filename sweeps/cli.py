@@ -23,9 +23,9 @@ from rich.table import Table
 
 from conclugen import __version__
 from conclugen.manifest import SPLITS, FeatureSetError, Manifest
-from reports import Ablation, ReportError, ablation, terminal_table, write_tables
+from reports import ReportError, ablation, confusion, terminal_table, write_tables
 from sweeps.config import ConfigError, SweepConfig, load_config
-from sweeps.ledger import Ledger, LedgerError
+from sweeps.ledger import Ledger, LedgerError, Record
 from sweeps.plan import SweepFolder
 
 __all__ = ["main"]
@@ -191,7 +191,7 @@ def sweep_run(
         config = load_config(config_file, overrides or ())
         _run(config, out, address)
     typer.echo(f"Tables: {_command('report', out, '--out', out / 'report')}")
-    raise typer.Exit(_OK if _table([out]).complete else _INCOMPLETE)
+    raise typer.Exit(_OK if ablation(_records([out])).complete else _INCOMPLETE)
 
 
 @sweep_app.command("status")
@@ -293,14 +293,15 @@ def _command(*parts: str | Path) -> str:
     return shlex.join(["conclugen", *map(str, parts)])
 
 
-def _table(folders: list[Path]) -> Ablation:
-    return ablation([list(Ledger(SweepFolder(folder).ledger)) for folder in folders])
+def _records(folders: list[Path]) -> list[list[Record]]:
+    return [list(Ledger(SweepFolder(folder).ledger)) for folder in folders]
 
 
 def _report(folders: list[Path], out: Path) -> int:
     """Write and print the tables; the exit code."""
-    table = _table(folders)
-    written = write_tables(table, out)
+    ledgers = _records(folders)
+    table = ablation(ledgers)
+    written = write_tables(table, confusion(ledgers), out)
     _console().print(terminal_table(table))
     typer.echo("Report: " + ", ".join(map(str, written)))
     return _OK if table.complete else _INCOMPLETE

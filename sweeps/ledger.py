@@ -77,6 +77,8 @@ class Predictions:
     fold: int
     """The fold that was the test split; 0 for a set without folds."""
     draw: int
+    classes: Sequence[str]
+    multi_label: bool
     truth: Sequence[int]
     predicted: Sequence[int]
 
@@ -151,6 +153,8 @@ _PREDICTIONS = pa.struct(
         ("labels", pa.string()),
         ("fold", pa.int64()),
         ("draw", pa.int64()),
+        ("classes", pa.list_(pa.string())),
+        ("multi_label", pa.bool_()),
         ("truth", pa.list_(pa.int32())),
         ("predicted", pa.list_(pa.int32())),
     ]

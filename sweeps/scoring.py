@@ -122,8 +122,18 @@ class Scoring:
                     for metric, value in classification_metrics(truth, predicted, division.classes).items():
                         scores.setdefault((part, metric), []).append(value)
                     if part == "test":
-                        lists = truth.reshape(-1).tolist(), predicted.reshape(-1).tolist()
-                        predictions.append(Predictions(name, str(budget), division.fold, draw, *lists))
+                        predictions.append(
+                            Predictions(
+                                dataset=name,
+                                labels=str(budget),
+                                fold=division.fold,
+                                draw=draw,
+                                classes=division.classes,
+                                multi_label=truth.ndim == 2,
+                                truth=truth.reshape(-1).tolist(),
+                                predicted=predicted.reshape(-1).tolist(),
+                            )
+                        )
         means = [
             Metric(name, part, str(budget), metric, math.fsum(values) / len(values))
             for (part, metric), values in scores.items()

@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from reports import Ablation, terminal_table, write_tables
+from reports import Ablation, confusion, terminal_table, write_tables
 from reports.ablation import COLUMNS
 
 NAN = float("nan")
+NOTHING = confusion([])
 
 
 @pytest.fixture
@@ -27,14 +28,14 @@ def table() -> Ablation:
 
 
 def test_csv_has_the_documented_columns_and_every_number(table: Ablation, tmp_path: Path) -> None:
-    csv, _ = write_tables(table, tmp_path / "out")
+    csv, _, _ = write_tables(table, NOTHING, tmp_path / "out")
     header = csv.read_text().splitlines()[0]
     assert header == "dataset,method,metric,mean,std,ci_low,ci_high,n_seeds,n_trials,n_pruned,n_failed"
     pd.testing.assert_frame_equal(pd.read_csv(csv), table.frame)
 
 
 def test_markdown_marks_best_and_missing_cells(table: Ablation, tmp_path: Path) -> None:
-    _, markdown = write_tables(table, tmp_path)
+    _, markdown, _ = write_tables(table, NOTHING, tmp_path)
     text = markdown.read_text()
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     assert "**0.750 ± 0.020**" in lines["Con"]
@@ -58,7 +59,7 @@ def test_terminal_shows_one_line_per_method(table: Ablation) -> None:
 def test_a_method_that_one_sweep_did_not_plan_is_not_a_missing_result(table: Ablation, tmp_path: Path) -> None:
     faces = table.frame[table.frame["method"] == "Con"].assign(dataset="faces")
     joined = Ablation(pd.concat([table.frame, faces], ignore_index=True), {"digits": 3, "faces": 3})
-    _, markdown = write_tables(joined, tmp_path)
+    _, markdown, _ = write_tables(joined, NOTHING, tmp_path)
     gen = next(line for line in markdown.read_text().splitlines() if line.startswith("| Gen"))
     assert [cell.strip() for cell in gen.split("|")[2:4]] == ["no result", "not planned"]
 

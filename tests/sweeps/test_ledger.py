@@ -20,6 +20,8 @@ predictions = st.integers(0, 5).flatmap(
         budgets,
         st.integers(0, 9),
         st.integers(0, 5),
+        st.lists(names, max_size=3),
+        st.booleans(),
         st.lists(small, min_size=n, max_size=n),
         st.lists(small, min_size=n, max_size=n),
     )
