@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import sklearn.metrics
 
-__all__ = ["classification_metrics", "confusion_matrix"]
+__all__ = ["classification_metrics"]
 
 Integers = npt.NDArray[np.integer]
 _UNDEFINED = 0.0  # precision without predictions, recall without samples, F1 without either
@@ -47,25 +47,6 @@ def classification_metrics(truth: Integers, predicted: Integers, classes: Sequen
     return metrics
 
 
-def confusion_matrix(truth: Integers, predicted: Integers, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return counts (C, C) with the true class as row and the predicted one as column.
-
-    Multi-label: (C, 2, 2), for each label whether it is true (row) and predicted (column), absent before present.
-
-    Args:
-        truth: (n,) or (n, C).
-        predicted: like ``truth``.
-        classes: the C class names.
-
-    Raises:
-        ValueError: the shapes do not fit each other or ``classes``.
-    """
-    _check(truth, predicted, classes)
-    if truth.ndim == 2:
-        return np.stack([_counts(truth[:, c], predicted[:, c], 2) for c in range(len(classes))])
-    return _counts(truth, predicted, len(classes))
-
-
 def _check(truth: Integers, predicted: Integers, classes: Sequence[str]) -> None:
     n = len(truth)
     if truth.shape != predicted.shape or truth.shape not in {(n,), (n, len(classes))}:
@@ -82,8 +63,3 @@ def _per_class(truth: Integers, predicted: Integers, labels: Sequence[int]) -> n
             truth, predicted, labels=labels, average=None, zero_division=_UNDEFINED
         )
     )
-
-
-def _counts(truth: Integers, predicted: Integers, classes: int) -> npt.NDArray[np.int64]:
-    counts: npt.NDArray[np.int64] = sklearn.metrics.confusion_matrix(truth, predicted, labels=range(classes))
-    return counts

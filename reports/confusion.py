@@ -1,9 +1,11 @@
 """Which classes are taken for which, from the predictions that confirmed runs left."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from sklearn.metrics import confusion_matrix, multilabel_confusion_matrix
 
 from sweeps.ledger import Predictions, Record
 
@@ -18,39 +20,29 @@ def confusion(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     ``count`` sums over confirmation seeds, folds and label draws; ``share`` is the count over the true class's total.
     Where samples have several labels, each class is a table of its own: ``joy`` and ``not joy``.
     """
-    counts: dict[tuple[str, str], Counter[tuple[str, str]]] = {}
-    cells: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    for record in (record for records in ledgers for record in records if record.stage == "confirm"):
-        for predictions in record.predictions:
-            labels = f"@{predictions.labels}" if predictions.labels else ""
-            table = (f"{predictions.dataset}{labels}", record.method)
-            counts.setdefault(table, Counter()).update(_pairs(predictions))
-            cells.setdefault(table, list(_cells(predictions)))
-    rows = []
-    for table, counted in counts.items():
-        totals: Counter[str] = Counter()
-        for (truth, _), count in counted.items():
-            totals[truth] += count
-        for truth, predicted in cells[table]:
-            count = counted[truth, predicted]
-            rows.append((*table, truth, predicted, count, count / totals[truth] if totals[truth] else float("nan")))
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = [
+        (dataset, record.method, truth, predicted, count)
+        for records in ledgers
+        for record in records
+        if record.stage == "confirm"
+        for predictions in record.predictions
+        for dataset in [f"{predictions.dataset}@{predictions.labels}" if predictions.labels else predictions.dataset]
+        for names, matrix in _matrices(predictions)
+        for truth, counts in zip(names, matrix.tolist(), strict=True)
+        for predicted, count in zip(names, counts, strict=True)
+    ]
+    frame = pd.DataFrame(rows, columns=COLUMNS[:-1])
+    frame = frame.groupby(list(COLUMNS[:-2]), sort=False)["count"].sum().reset_index()
+    totals = frame.groupby(list(COLUMNS[:-3]), sort=False)["count"].transform("sum")
+    return frame.assign(share=frame["count"] / totals.where(totals > 0))
 
 
-def _cells(predictions: Predictions) -> Iterator[tuple[str, str]]:
-    for truth in predictions.classes:
-        if predictions.multi_label:
-            names = (truth, f"not {truth}")
-            yield from ((a, b) for a in names for b in names)
-        else:
-            yield from ((truth, predicted) for predicted in predictions.classes)
-
-
-def _pairs(predictions: Predictions) -> Iterator[tuple[str, str]]:
-    classes = predictions.classes
-    for place, (truth, predicted) in enumerate(zip(predictions.truth, predictions.predicted, strict=True)):
-        if predictions.multi_label:
-            name = classes[place % len(classes)]
-            yield (name if truth else f"not {name}", name if predicted else f"not {name}")
-        else:
-            yield classes[truth], classes[predicted]
+def _matrices(predictions: Predictions) -> Iterator[tuple[list[str], npt.NDArray[np.int64]]]:
+    """Names, and counts with the true name as row; one such pair, or one for each of several labels."""
+    classes = list(predictions.classes)
+    if not predictions.multi_label:
+        yield classes, confusion_matrix(predictions.truth, predictions.predicted, labels=range(len(classes)))
+        return
+    truth, predicted = (np.reshape(x, (-1, len(classes))) for x in (predictions.truth, predictions.predicted))
+    for name, matrix in zip(classes, multilabel_confusion_matrix(truth, predicted), strict=True):
+        yield [f"not {name}", name], matrix

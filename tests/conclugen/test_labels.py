@@ -15,29 +15,18 @@ _BUDGETS = st.one_of(
 
 
 @pytest.mark.parametrize(
-    ("value", "budget", "text"),
+    ("budget", "name"),
     [
-        (None, LabelBudget(), ""),
-        ("", LabelBudget(), ""),
-        (5, LabelBudget(per_class=5), "5"),
-        ("5", LabelBudget(per_class=5), "5"),
-        (" 20 ", LabelBudget(per_class=20), "20"),
-        ("10%", LabelBudget(fraction=0.1), "10%"),
-        ("10.0 %", LabelBudget(fraction=0.1), "10%"),
-        ("7%", LabelBudget(fraction=0.07), "7%"),
-        ("0.5%", LabelBudget(fraction=0.005), "0.5%"),
-        ("33.3%", LabelBudget(fraction=0.333), "33.3%"),
-        (LabelBudget(per_class=2), LabelBudget(per_class=2), "2"),
+        (LabelBudget(), ""),
+        (LabelBudget(per_class=5), "5"),
+        (LabelBudget(fraction=0.1), "10%"),
+        (LabelBudget(fraction=0.07), "7%"),
+        (LabelBudget(fraction=0.005), "0.5%"),
+        (LabelBudget(fraction=0.333), "33.3%"),
     ],
 )
-def test_parse_and_text(value: object, budget: LabelBudget, text: str) -> None:
-    assert LabelBudget.parse(value) == budget
-    assert str(budget) == text
-
-
-@given(_BUDGETS)
-def test_text_reads_back(budget: LabelBudget) -> None:
-    assert LabelBudget.parse(str(budget)) == budget
+def test_name(budget: LabelBudget, name: str) -> None:
+    assert str(budget) == name
 
 
 @given(_BUDGETS, _BUDGETS)
@@ -45,13 +34,10 @@ def test_different_budgets_have_different_texts(one: LabelBudget, other: LabelBu
     assert (str(one) == str(other)) == (one == other)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [0, -1, True, 5.0, 0.1, "0", "-5", "5.5", "0%", "100%", "110%", "-10%", "nan%", "1e1%", "1_0", "%", "٥", "all", []],
-)
-def test_anything_else_is_refused_with_what_is_allowed(value: object) -> None:
-    with pytest.raises(ValueError, match=r"labels per class.*'10%'.*null for all; got"):
-        LabelBudget.parse(value)
+@pytest.mark.parametrize("per_class", [0, -1])
+def test_numbers_out_of_range_are_refused(per_class: int) -> None:
+    with pytest.raises(ValueError, match=f"{per_class} per class"):
+        LabelBudget(per_class=per_class)
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])

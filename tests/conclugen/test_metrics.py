@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from conclugen.metrics import classification_metrics, confusion_matrix
+from conclugen.metrics import classification_metrics
 
 
 @st.composite
@@ -82,7 +82,6 @@ def test_multi_label_by_hand() -> None:
     assert (metrics["f1/a"], metrics["precision/a"], metrics["recall/a"]) == pytest.approx((2 / 3, 2 / 3, 2 / 3))
     assert (metrics["f1/b"], metrics["precision/b"], metrics["recall/b"]) == (0, 0, 0)
     assert (metrics["weighted_f1"], metrics["macro_f1"], metrics["accuracy"]) == pytest.approx((1 / 2, 1 / 3, 5 / 8))
-    assert confusion_matrix(truth, predicted, ["a", "b"]).tolist() == [[[0, 1], [1, 2]], [[3, 0], [1, 0]]]
 
 
 def test_one_label_alone() -> None:
@@ -90,7 +89,6 @@ def test_one_label_alone() -> None:
     truth, predicted = np.array([[1], [1], [0]]), np.array([[1], [0], [0]])
     metrics = classification_metrics(truth, predicted, ["a"])
     assert (metrics["precision/a"], metrics["recall/a"], metrics["accuracy"]) == pytest.approx((1, 1 / 2, 2 / 3))
-    assert confusion_matrix(truth, predicted, ["a"]).tolist() == [[[1, 0], [1, 1]]]
 
 
 def test_no_true_label_at_all() -> None:
@@ -99,37 +97,11 @@ def test_no_true_label_at_all() -> None:
     assert {value for name, value in metrics.items() if name != "accuracy"} == {0.0}
 
 
-def test_confusion_by_hand() -> None:
-    """Rows are true classes: of three a, two are found and one is taken for b; c is there though unseen."""
-    counts = confusion_matrix(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), ["a", "b", "c"])
-    assert counts.tolist() == [[2, 1, 0], [0, 1, 0], [0, 0, 0]]
-
-
-@settings(deadline=None)
-@given(st.one_of(_predictions(), _multi_label_predictions()))
-def test_confusion_agrees_with_the_metrics(case: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
-    truth, _, classes = case
-    counts, metrics = confusion_matrix(*case), classification_metrics(*case)
-    if truth.ndim == 2:
-        assert counts.shape == (len(classes), 2, 2)
-        assert (counts.sum(axis=(1, 2)) == len(truth)).all()
-        hits, present = counts[:, 1, 1], counts[:, 1].sum(axis=1)
-        accuracy = (counts[:, 0, 0] + counts[:, 1, 1]).sum() / counts.sum()
-    else:
-        assert counts.shape == (len(classes), len(classes))
-        hits, present = np.diag(counts), counts.sum(axis=1)
-        accuracy = hits.sum() / counts.sum()
-    assert metrics["accuracy"] == pytest.approx(accuracy)
-    recalls = [metrics[f"recall/{name}"] for name in classes]
-    assert recalls == pytest.approx(np.where(present > 0, hits / np.maximum(present, 1), 0).tolist())
-
-
 @pytest.mark.parametrize("shapes", [((3,), (4,)), ((3, 2), (3,)), ((3, 3), (3, 3)), ((3, 2, 1), (3, 2, 1))])
 def test_shapes_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     truth, predicted = (np.zeros(shape, dtype=int) for shape in shapes)
-    for function in (classification_metrics, confusion_matrix):
-        with pytest.raises(ValueError, match=r"one shape, \(n,\) or \(n, 2\)"):
-            function(truth, predicted, ["a", "b"])
+    with pytest.raises(ValueError, match=r"one shape, \(n,\) or \(n, 2\)"):
+        classification_metrics(truth, predicted, ["a", "b"])
 
 
 def test_values_are_plain_floats() -> None:
