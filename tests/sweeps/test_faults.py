@@ -32,6 +32,11 @@ def processes(driver: psutil.Process, title: str) -> list[psutil.Process]:
     return found
 
 
+def finished_jobs(line: str) -> int:
+    """What a line of progress says; 0 for other lines."""
+    return int(line[1:].partition("/")[0]) if line.startswith("[") else 0
+
+
 @pytest.mark.parametrize("victim", ["ray::RayTrainWorker", "ray::Slot"])
 def test_a_killed_process_costs_no_trial(write_config: Callable[..., Path], tmp_path: Path, victim: str) -> None:
     out = tmp_path / "sweep"
@@ -43,12 +48,12 @@ def test_a_killed_process_costs_no_trial(write_config: Callable[..., Path], tmp_
         search={"pruner": "none"},
     )
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
-    killed = 0
+    killed, after = 0, [1, 7]  # finished jobs; two that end together share one count
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sweep:
         driver = psutil.Process(sweep.pid)
         for line in sweep.stdout:
             # Slots are in the middle of their next jobs when the line of a finished one appears.
-            if line.startswith(("[1/", "[7/")):
+            if killed < len(after) and finished_jobs(line) >= after[killed]:
                 process = processes(driver, victim)[0]
                 process.send_signal(signal.SIGKILL)
                 process.wait(timeout=60)
@@ -70,7 +75,7 @@ def test_ctrl_c_keeps_what_had_finished(write_config: Callable[..., Path], tmp_p
         driver = psutil.Process(sweep.pid)
         children = []
         for line in sweep.stdout:
-            if line.startswith("[2/"):
+            if not children and finished_jobs(line) >= 2:
                 children = driver.children(recursive=True)
                 sweep.send_signal(signal.SIGINT)
         error = sweep.stderr.read()
