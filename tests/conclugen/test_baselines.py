@@ -13,7 +13,7 @@ from conclugen.labels import LabelBudget
 from conclugen.metrics import classification_metrics
 from conclugen.probe import draw_labels
 
-_HANDWRITTEN = Path("/work/shared/data/handwritten.npz")
+_HANDWRITTEN = Path(__file__).parents[3] / "shared" / "data" / "handwritten.npz"
 
 
 def _correlated(n: int, width: int, *, seed: int) -> Tensor:
