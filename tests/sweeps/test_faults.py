@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -71,7 +72,10 @@ def test_ctrl_c_keeps_what_had_finished(write_config: Callable[..., Path], tmp_p
     out = tmp_path / "sweep"
     config = write_config(subsets=list(SUBSETS), budget={"trials_per_subset": 50, "epochs": 40, "seeds": SEEDS})
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+    # A shell's background job ignores Ctrl-C, and so would what it starts.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as sweep:
         driver = psutil.Process(sweep.pid)
         children = []
         for line in sweep.stdout:
