@@ -234,12 +234,16 @@ class _FreeGroups(tune.Callback):
 
 
 def _remove_orphaned_groups() -> None:
-    """Remove the placement groups of this Ray job that a dead actor has made."""
+    """Remove the placement groups of this Ray job that a dead actor has made.
+
+    Ray's own mark, ``creator_actor_dead``, is not set on a group that is registered just after its maker has died.
+    """
     row: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]  # generated code
     job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id()).binary()
     for content in cluster_state._connect_and_get_accessor().get_placement_group_table():
         group = row.FromString(content)
-        # Ray counts a driver as a dead actor: Tune's own groups, the slots', are made by one.
-        orphaned = group.creator_actor_dead and not ray.ActorID(group.creator_actor_id).is_nil()
-        if group.creator_job_id == job and orphaned and group.state != row.REMOVED:
+        maker = ray.ActorID(group.creator_actor_id)
+        if group.creator_job_id != job or group.state == row.REMOVED or maker.is_nil():  # nil: the driver's own
+            continue
+        if cluster_state.actor_table(maker.hex()).get("State") == "DEAD":
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
