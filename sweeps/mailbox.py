@@ -65,9 +65,9 @@ class Mailbox:
             self._changed.notify_all()
 
     async def break_off(self, reason: str) -> None:
-        """The group has ended by itself."""
+        """The group has ended by itself; the first reason that is given is the cause of the others."""
         async with self._changed:
-            self._broken = reason
+            self._broken = self._broken or reason
             self._changed.notify_all()
 
     # -- the worker's side ---------------------------------------------------------------------------------------

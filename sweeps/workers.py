@@ -4,6 +4,7 @@ A group of several workers trains one job together, data parallel. Its first wor
 told, it shares with the others.
 """
 
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -57,9 +58,10 @@ def serve(settings: dict[str, Any]) -> None:
     try:
         team = Team()
         runner = TrialRunner(load_config(folder.config), folder, get_device())
-    except Exception as error:  # no job is to blame, and starting again would not help
+    except Exception as error:  # no job is to blame, and Train, were it told, would start the group again and again
+        traceback.print_exc()
         ray.get(mailbox.break_off.remote(f"a worker cannot start: {error}"))
-        raise
+        return
     while (job := team.ask(lambda: ray.get(mailbox.take.remote()))) is not None:
         report = attempt(runner, job, mailbox, team)
         if report is not None and team.leads:

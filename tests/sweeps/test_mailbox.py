@@ -115,6 +115,7 @@ def test_a_broken_group_reaches_the_waiting_slot_but_not_before_its_last_report(
         await mailbox.take()
         await mailbox.report(job().key, Report(epochs=3, state="complete"))
         await mailbox.break_off("it ended")
+        await mailbox.break_off("and so did all else")
         assert (await mailbox.advance()).epochs == 3
         with pytest.raises(GroupBrokenError, match="it ended"):
             await mailbox.advance()
