@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from sweeps.ledger import SUMMARY_METRICS, Record, label_budgets, variant
+from sweeps.ledger import SUMMARY_METRICS, TUNED_BASELINES, Record, label_budgets, variant
 
-__all__ = ["Ablation", "ReportError", "ablation"]
+__all__ = ["Ablation", "ReportError", "ablation", "latest_config", "planned_columns", "planned_methods"]
 
 _CONFIDENCE = 0.95
 COLUMNS = (
@@ -73,42 +73,52 @@ def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
             f"several sweeps have results for {', '.join(names)}; report them apart, or give the datasets other names "
             "in features.downstream."
         )
-    planned = {dataset: _config(records)["budget"]["seeds"] for records in ledgers for dataset in _budgets(records)}
+    planned = {
+        dataset: latest_config(records)["budget"]["seeds"]
+        for records in ledgers
+        for dataset in planned_columns(records)
+    }
     return Ablation(frame, planned)
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
-    for dataset, (name, labels) in _budgets(records).items():
+    for dataset, (name, labels) in planned_columns(records).items():
         scores: dict[tuple[str, str], list[float]] = {}
         for record in records:
             for m in record.metrics:
                 if (m.dataset, m.split, m.labels) == (name, "test", labels):
                     scores.setdefault((record.method, m.metric), []).append(m.value)
         metrics = dict.fromkeys([*SUMMARY_METRICS, *(metric for _, metric in scores)])
-        for method in _methods(_config(records)):
-            counts = _counts(records, method)
+        for method, recorded in planned_methods(latest_config(records), labels).items():
+            counts = _counts(records, recorded)
             for metric in metrics:
-                yield (dataset, method, metric, *_statistics(scores.get((method, metric), [])), *counts)
+                yield (dataset, method, metric, *_statistics(scores.get((recorded, metric), [])), *counts)
 
 
-def _config(records: Sequence[Record]) -> dict[str, Any]:
+def latest_config(records: Sequence[Record]) -> dict[str, Any]:
     """The sweep's configuration as its latest record has it: an extended sweep plans more than it did at first."""
     return dict(max(records, key=lambda record: record.started).config)
 
 
-def _methods(config: Mapping[str, Any]) -> list[str]:
-    """Every planned method, baselines first, each followed by its variants on fewer modalities."""
+def planned_methods(config: Mapping[str, Any], labels: str) -> dict[str, str]:
+    """Every planned method, each followed by its variants on fewer modalities -> its name in the records.
+
+    Where each label budget was searched by itself, what is shown at one of them is what was searched for it.
+    """
+    nested = "labels" in config["search"]["nested"]
     choices = [(), *config["modality_subsets"]]
-    return [
-        variant(method, modalities)
-        for method in (*config["baselines"], *config["subsets"])
-        for modalities in (choices[:1] if method == "SimCLR" else choices)
-    ]
+    names = {}
+    for method in (*config["baselines"], *config["subsets"]):
+        searched = method in config["subsets"] or method in TUNED_BASELINES
+        for modalities in choices[:1] if method == "SimCLR" else choices:
+            name = variant(method, modalities)
+            names[name] = variant(method, modalities, labels) if nested and searched else name
+    return names
 
 
-def _budgets(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
+def planned_columns(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
     """Name in the table -> (downstream set, label budget)."""
-    config = _config(records)
+    config = latest_config(records)
     return {
         f"{name}@{labels}" if labels else name: (name, labels)
         for name in config["features"]["downstream"]

@@ -21,7 +21,7 @@ def confusion(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     Where samples have several labels, each class is a table of its own: ``joy`` and ``not joy``.
     """
     rows = [
-        (dataset, record.method, truth, predicted, count)
+        (dataset, record.method.partition("@")[0], truth, predicted, count)  # what is searched for a label budget, too
         for records in ledgers
         for record in records
         if record.stage == "confirm"

@@ -15,20 +15,35 @@ from sweeps.ledger import SUMMARY_METRICS
 __all__ = ["terminal_table", "write_tables"]
 
 _CAPTION = "Test scores: mean ± standard deviation over confirmation seeds; name@n: a probe with n labels per class."
+_RANKING_CAPTION = (
+    "Rank correlation, over the methods that were searched, of their best trial's validation objective with the test "
+    "score of the same configuration, and the means of both."
+)
 
 
-def write_tables(table: Ablation, confused: pd.DataFrame, out: Path) -> list[Path]:
-    """Write ``ablation.csv`` (every number), ``ablation.md`` (a table per summary metric) and ``confusion.csv``."""
+def write_tables(table: Ablation, confused: pd.DataFrame, ranked: pd.DataFrame, out: Path) -> list[Path]:
+    """Write the tables.
+
+    Args:
+        table: to ``ablation.csv`` (every number) and ``ablation.md`` (a table per summary metric).
+        confused: to ``confusion.csv``.
+        ranked: how the objective ranked; to ``ranking.csv``, and into ``ablation.md``.
+        out: folder, made where it is missing.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    csv, markdown, confusions = out / "ablation.csv", out / "ablation.md", out / "confusion.csv"
-    table.frame.to_csv(csv, index=False, float_format="%.6f")
-    confused.to_csv(confusions, index=False, float_format="%.6f")
+    markdown = out / "ablation.md"
+    frames = {"ablation.csv": table.frame, "confusion.csv": confused, "ranking.csv": ranked}
+    for name, frame in frames.items():
+        frame.to_csv(out / name, index=False, float_format="%.6f")
     sections = [
         f"## {metric}\n\n{_pivot(table, metric, bold=lambda cell: f'**{cell}**').to_markdown(index=False)}\n"
         for metric in SUMMARY_METRICS
     ]
+    if len(ranked):
+        shown = ranked.to_markdown(index=False, floatfmt=".3f")
+        sections.append(f"## How the search's objective ranked\n\n{_RANKING_CAPTION}\n\n{shown}\n")
     markdown.write_text("\n".join(["# Ablation", "", f"{_CAPTION} The best of each column is bold.", "", *sections]))
-    return [csv, markdown, confusions]
+    return [out / "ablation.csv", markdown, *(out / name for name in frames if name != "ablation.csv")]
 
 
 def terminal_table(table: Ablation, metric: str = "weighted_f1") -> Table:

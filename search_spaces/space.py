@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Self, cast, get_type_hints
 
 import yaml
 from pydantic import (
@@ -193,6 +193,18 @@ class Parameter(BaseModel):
         kind = int if self.integral else float
         return tuple(kind(Fraction(str(self.low)) + index * step) for index in range(int(count) + 1))
 
+    def nearest(self, value: Scalar) -> Scalar | None:
+        """The allowed value that is closest to ``value``; None where there is no such thing."""
+        values = self.values()
+        if values is not None and value in values:
+            return values[values.index(value)]
+        if self.low is None or self.high is None or isinstance(value, bool | str):
+            return None
+        if values is not None:
+            return min(values, key=lambda allowed: abs(cast(float, allowed) - value))
+        clipped = min(max(value, self.low), self.high)
+        return round(clipped) if self.integral else clipped
+
     def applies(self, losses: Sequence[Loss]) -> bool:
         """True where a subset with these losses uses the parameter."""
         return max(1, len(losses)) >= self.min_losses and (not self.needs or bool(self.needs & set(losses)))
@@ -226,13 +238,13 @@ class Space(BaseModel):
     description: str
     parameters: Annotated[Mapping[str, Annotated[Parameter, PlainValidator(_parameter)]], BeforeValidator(_with_names)]
 
-    def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int) -> list[str]:
+    def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int | None) -> list[str]:
         """Why a sampler cannot search the space, one message each with the remedy.
 
         Args:
             sampler: a grid needs finitely many values and as many points as trials; cmaes knows ranges only.
             subsets: what is searched, with its losses.
-            trials: of each.
+            trials: of each; None where time is what limits them.
         """
         found: list[str] = []
         for subset, losses in subsets.items():
@@ -242,7 +254,9 @@ class Space(BaseModel):
             points = math.prod(len(parameter.values() or ()) for parameter in free.values())
             if sampler == "grid" and endless:
                 found.append(f"a grid needs finitely many values: give {', '.join(endless)} choices or a step.")
-            elif sampler == "grid" and points < trials:
+            elif sampler == "grid" and trials is None:
+                found.append("a grid is so many trials, not so much time; give budget.trials_per_subset.")
+            elif sampler == "grid" and trials is not None and points < trials:
                 found.append(f"the grid of {subset} has {points} points for {trials} trials; lower the budget.")
             elif sampler == "cmaes" and categorical:
                 found.append(f"cmaes searches ranges only: fix {', '.join(categorical)}, or give them a range.")
@@ -270,11 +284,15 @@ class Space(BaseModel):
         """
         found: list[str] = []
         for name, losses in subsets.items():
-            batches = [min(size, rows or size) for size in self._integers("batch_size", losses)]
+            batches = self._integers("batch_size", losses)
+            if rows is not None and max(batches) > rows:
+                found.append(
+                    f"batch_size: up to {max(batches)} of {rows} training samples; lower it to at most {rows}."
+                )
             if uneven := [size for size in batches if size % workers]:
                 found.append(
                     f"batch_size: {workers} workers cannot share a batch of {uneven[0]} samples evenly; use multiples "
-                    f"of {workers} (a set of {rows} rows is one batch at most) or other workers.per_trial."
+                    f"of {workers} or other workers.per_trial."
                 )
             if Loss.CLU in losses:
                 found += self._problems_of_clustering(name, losses, epochs, first_rung, rows)
@@ -302,7 +320,7 @@ class Space(BaseModel):
             )
         if rows is None:
             return
-        # A set smaller than a batch is one batch. Any batch size may meet any queue and any number of clusters.
+        # Any batch size may meet any queue and any number of clusters; one larger than the set is a problem of its own.
         batches = [min(size, rows) for size in self._integers("batch_size", losses)]
         steps = rows // max(batches)
         longest_queue = max(self._integers("kmeans_queue_size", losses))

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from conclugen import __version__
 from conclugen.manifest import SPLITS, FeatureSetError, Manifest
-from reports import ReportError, ablation, confusion, terminal_table, write_tables
+from reports import ReportError, ablation, confusion, ranking, terminal_table, write_tables
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.ledger import Ledger, LedgerError, Record
 from sweeps.plan import SweepFolder
@@ -145,36 +145,28 @@ def features_info(
 
 
 @sweep_app.command("check")
-def sweep_check(config_file: ConfigFile, overrides: Overrides = None) -> None:
-    """Validate a configuration and print the plan: trials, epochs and what they will cost."""
+def sweep_check(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", min=0, help="Memory of the GPUs that will be used; this machine's own without."),
+    ] = None,
+) -> None:
+    """Validate a configuration; print the plan, the search space of each method, and an estimate of time and disk."""
     with _bad_input():
         config = load_config(config_file, overrides or ())
-        from sweeps.estimate import estimate, total_seconds
+        from sweeps.estimate import estimate
+        from sweeps.footprint import gpu_problems, smallest_gpu
+        from sweeps.overview import cost_summary, plan_table, space_table
 
+        memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
+        if memory is not None and (problems := gpu_problems(config, memory)):
+            raise ConfigError(problems)
         costs = estimate(config)
-    budget = config.budget
-    table = Table(title=f"Plan of sweep {config.name}", title_justify="left")
-    for column in ("method", "trials", "seeds", "epochs", "s per trial", "s per seed"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for cost in costs:
-        searched = cost.method in config.losses
-        table.add_row(
-            cost.method,
-            str(budget.trials_per_subset) if searched else "",
-            str(budget.seeds),
-            str(budget.epochs) if searched else "",
-            f"{cost.trial:.1f}" if searched else "",
-            f"{cost.confirmation:.1f}",
-        )
-    _console().print(table)
-    trials = budget.trials_per_subset * len(config.losses)
-    confirmations = budget.seeds * sum(len(config.modality_choices(cost.method)) for cost in costs)
-    typer.echo(
-        f"{trials} search trials of at most {budget.epochs} epochs, probed on validation after epochs "
-        f"{', '.join(map(str, config.probe_epochs))}; then {confirmations} confirmation runs.\n"
-        f"Estimated on this machine, from {len(config.losses)} short measurements, without pruning: "
-        f"{total_seconds(config, costs) / 60:.1f} minutes."
-    )
+    _console().print(plan_table(config, costs))
+    _console().print(space_table(config))
+    typer.echo(cost_summary(config, costs))
 
 
 @sweep_app.command("run")
@@ -202,10 +194,13 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
         config = load_config(layout.config)
         records = list(Ledger(layout.ledger))
     from sweeps.live import progress_table
-    from sweeps.progress import sweep_progress
+    from sweeps.progress import Tally
 
     running = [path.name for path in layout.running.iterdir()]
-    rows = sweep_progress(config, records, running)
+    tally = Tally(config)
+    for record in records:
+        tally.add(record)
+    rows = tally.rows(running)
     if as_json:
         typer.echo(json.dumps({"name": config.name, "rows": [asdict(row) for row in rows]}, indent=2))
     else:
@@ -301,7 +296,7 @@ def _report(folders: list[Path], out: Path) -> int:
     """Write and print the tables; the exit code."""
     ledgers = _records(folders)
     table = ablation(ledgers)
-    written = write_tables(table, confusion(ledgers), out)
+    written = write_tables(table, confusion(ledgers), ranking(ledgers), out)
     _console().print(terminal_table(table))
     typer.echo("Report: " + ", ".join(map(str, written)))
     return _OK if table.complete else _INCOMPLETE

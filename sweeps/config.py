@@ -7,6 +7,7 @@ wrong field neither hides other problems nor causes false ones. The rest of the 
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,10 +20,11 @@ from pydantic import (
     field_validator,
 )
 
+from conclugen.labels import LabelBudget
 from conclugen.manifest import FeatureSetError, Manifest
 from conclugen.subsets import SUBSETS, Loss
-from search_spaces import Space, SpaceError, load_space
-from sweeps.ledger import BASELINES, TUNED_BASELINES
+from search_spaces import Parameter, Space, SpaceError, load_space
+from sweeps.ledger import BASELINES, TUNED_BASELINES, variant
 from sweeps.settings import (
     BaselineName,
     Budget,
@@ -41,7 +43,35 @@ from sweeps.settings import (
     Workers,
 )
 
-__all__ = ["ConfigError", "SweepConfig", "load_config"]
+__all__ = ["Arm", "ConfigError", "SweepConfig", "load_config"]
+
+_LOSSES: dict[str, tuple[Loss, ...]] = {**SUBSETS, "supervised_head": (), "SimCLR": (Loss.CON,)}
+"""Method that can be searched -> the losses whose hyperparameters it has."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one study searches: a method, for one set of modalities and one label budget."""
+
+    method: str
+    modalities: tuple[str, ...] = ()
+    """Those that it is restricted to; empty for the method's own."""
+    labels: LabelBudget | None = None
+    """The label budget that it is searched for; None for the sweep's objective."""
+
+    @property
+    def name(self) -> str:
+        """Its name in studies and records."""
+        return variant(self.method, self.modalities, self.labels)
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """The losses whose hyperparameters it has."""
+        return _LOSSES[self.method]
+
+    def parameters(self, space: Space) -> dict[str, Parameter]:
+        """The part of ``space``, fixed parameters included, that it uses."""
+        return space.for_losses(self.losses)
 
 
 class SweepConfig(Section):
@@ -115,6 +145,37 @@ class SweepConfig(Section):
             )
         return baselines
 
+    @field_validator("objective")
+    @classmethod
+    def _of_a_known_set(cls, objective: Objective, info: ValidationInfo) -> Objective:
+        sets = info.data["features"].downstream if "features" in info.data else None
+        if sets is not None and objective.dataset is not None and objective.dataset not in sets:
+            raise ConfigError(
+                [f"dataset: {objective.dataset!r} is no set of features.downstream, which has {', '.join(sets)}."]
+            )
+        return objective
+
+    @field_validator("search")
+    @classmethod
+    def _not_idle(cls, search: Search, info: ValidationInfo) -> Search:
+        problems = []
+        if search.sampler == "grid" and (search.warm_start is not None or search.share_best):
+            problems.append("sampler: a grid visits its own points only; drop warm_start and share_best.")
+        if "modalities" in search.nested and info.data.get("modality_subsets") == ():
+            problems.append("nested: modalities has nothing to search without modality_subsets; list some.")
+        if "labels" in search.nested and "probe" in info.data and len(info.data["probe"].budgets) < 2:
+            problems.append("nested: labels has nothing to search without label budgets of the probe; list some.")
+        if problems:
+            raise ConfigError(problems)
+        return search
+
+    @field_validator("workers")
+    @classmethod
+    def _can_spend(cls, workers: Workers, info: ValidationInfo) -> Workers:
+        if workers.gpus == 0 and "budget" in info.data and info.data["budget"].gpu_hours is not None:
+            raise ConfigError(["gpus: none, so no gpu_hours of the budget are ever used; give budget.hours."])
+        return workers
+
     @field_validator("modality_subsets")
     @classmethod
     def _proper(cls, subsets: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
@@ -150,23 +211,35 @@ class SweepConfig(Section):
         valid = info.data
         if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
             pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
-            searched = _searched(valid["subsets"], valid["baselines"])
+            searched = {method: _LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
+            budget, pruned = valid["budget"], valid["search"].pruner != "none"
             problems = space.problems(
                 searched,
-                epochs=valid["budget"].epochs,
-                first_rung=_probe_epochs(valid["budget"], valid["probe"])[0],
+                epochs=budget.epochs,
+                first_rung=_probe_epochs(budget, valid["probe"])[0] if pruned else budget.epochs,
                 rows=sum(map(pretrain.samples, pretrain.training)),
                 workers=valid["workers"].per_trial,
             )
-            problems += space.unsuitable(valid["search"].sampler, searched, valid["budget"].trials_per_subset)
+            problems += space.unsuitable(valid["search"].sampler, searched, budget.trials_per_subset)
             if problems:
                 raise ConfigError([f"{name}: {problem}" for problem in problems])
         return name
 
     @property
-    def losses(self) -> dict[str, tuple[Loss, ...]]:
-        """Method -> the losses whose hyperparameters it has, for all methods of this sweep that are searched."""
-        return _searched(self.subsets, self.baselines)
+    def arms(self) -> dict[str, Arm]:
+        """Name -> what is searched: subsets and tuned baselines, several times where ``search.nested`` asks for it."""
+        every_budget, every_choice = ("labels" in self.search.nested, "modalities" in self.search.nested)
+        arms = [
+            Arm(method, modalities, labels)
+            for labels in (self.probe.budgets if every_budget else [None])
+            for method in _searched(self.subsets, self.baselines)
+            for modalities in (self.modality_choices(method) if every_choice else [()])
+        ]
+        return {arm.name: arm for arm in arms}
+
+    def confirmed_on(self, arm: Arm) -> list[tuple[str, ...]]:
+        """The modalities that an arm's best configuration is confirmed on, those of its search first."""
+        return [arm.modalities] if "modalities" in self.search.nested else self.modality_choices(arm.method)
 
     @property
     def simclr_modality(self) -> str:
@@ -191,10 +264,9 @@ class SweepConfig(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-def _searched(subsets: Sequence[str], baselines: Sequence[str]) -> dict[str, tuple[Loss, ...]]:
-    of_baselines = {"supervised_head": (), "SimCLR": (Loss.CON,)}
-    tuned = {name: of_baselines[name] for name in TUNED_BASELINES if name in baselines}
-    return {name: SUBSETS[name] for name in subsets} | tuned
+def _searched(subsets: Sequence[str], baselines: Sequence[str]) -> list[str]:
+    """The methods that are searched."""
+    return [*subsets, *(name for name in TUNED_BASELINES if name in baselines)]
 
 
 def _probe_epochs(budget: Budget, probe: Probe) -> tuple[int, ...]:

@@ -1,25 +1,26 @@
 """What a sweep will cost, from a few measured steps: for `sweep check`, before anything is launched.
 
-Each subset's default configuration is trained for a few steps on the sweep's own features in this process. Other
+Each arm's default configuration is trained for a few steps on the sweep's own features in this process. Other
 configurations cost more or less, pruned trials cost less, and another machine is another machine: the answer is an
 order of magnitude, and says which jobs dominate it.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from conclugen.hyperparameters import Hyperparameters
-from sweeps.config import SweepConfig
+from sweeps.config import Arm, SweepConfig
 from sweeps.plan import Job, SweepFolder
 from sweeps.trial import TrialRunner
 
-__all__ = ["Cost", "estimate", "total_seconds"]
+__all__ = ["Cost", "estimate", "slots", "total_seconds", "trials_in_time"]
 
 _STEPS, _EPOCHS = 3, 2
 _NOWHERE = SweepFolder(Path(os.devnull))  # no job that is measured saves anything
@@ -27,77 +28,135 @@ _NOWHERE = SweepFolder(Path(os.devnull))  # no job that is measured saves anythi
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on one worker: a search trial that runs its full budget, and a confirmation run."""
+    """What an arm's default configuration, or a baseline, costs on one worker."""
 
-    method: str
+    name: str
     trial: float
+    """Seconds of a search trial that runs its full budget; 0 for what is not searched."""
     confirmation: float
+    """Seconds of a confirmation run."""
+    confirmations: int
+    """How many of those there are."""
+    head: int = 0
+    """Bytes of the head that is kept."""
+    checkpoint: int = 0
+    """Bytes of a checkpoint while a trial runs."""
 
 
 def estimate(config: SweepConfig) -> list[Cost]:
-    """Measure every method that is searched and extrapolate to its jobs; the other baselines come last."""
-    device = torch.device("cuda" if _slots_on_gpus(config) else "cpu")
+    """Measure every arm and extrapolate to its jobs; the baselines that are not searched come last."""
+    device = torch.device("cuda" if _on_gpus(config) else "cpu")
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // (_slots(config) * config.workers.per_trial)))
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // (slots(config) * config.workers.per_trial)))
     try:
         return _estimate(config, device)
     finally:
         torch.set_num_threads(before)
 
 
-def total_seconds(config: SweepConfig, costs: list[Cost]) -> float:
-    """Wall seconds of the whole sweep on this machine."""
+def total_seconds(config: SweepConfig, costs: Sequence[Cost]) -> float:
+    """Wall seconds of the whole sweep on this machine; a budget of time takes what it is given."""
+    confirmations = sum(cost.confirmation * cost.confirmations for cost in costs) / slots(config)
     budget = config.budget
-    work = sum(
-        cost.confirmation * budget.seeds * len(config.modality_choices(cost.method))
-        + cost.trial * budget.trials_per_subset
-        for cost in costs
-    )
-    return work / _slots(config)
+    if budget.trials_per_subset is not None:
+        return confirmations + sum(cost.trial for cost in costs) * budget.trials_per_subset / slots(config)
+    if budget.hours is not None:
+        return confirmations + budget.hours * 3600
+    gpus = slots(config) * config.workers.per_trial
+    return confirmations + (budget.gpu_hours or 0.0) * 3600 / gpus
 
 
-def _slots_on_gpus(config: SweepConfig) -> bool:
+def trials_in_time(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, int]:
+    """Arm -> about how many full trials its share of a budget of time allows; empty for a budget of trials."""
+    budget, at_a_time = config.budget, slots(config)
+    searched = [cost for cost in costs if cost.name in config.arms]
+    if budget.hours is not None:
+        share = budget.hours * 3600 * at_a_time / len(searched)
+    elif budget.gpu_hours is not None:
+        share = budget.gpu_hours * 3600 / config.workers.per_trial / len(searched)
+    else:
+        return {}
+    return {cost.name: int(share / cost.trial) for cost in searched}
+
+
+def _on_gpus(config: SweepConfig) -> bool:
     return torch.cuda.is_available() and config.workers.gpus != 0
 
 
-def _slots(config: SweepConfig) -> int:
+def slots(config: SweepConfig) -> int:
+    """How many trials run at a time on this machine."""
     if config.workers.concurrent_trials != "auto":
         return config.workers.concurrent_trials
-    return torch.cuda.device_count() if _slots_on_gpus(config) else os.cpu_count() or 1
+    return torch.cuda.device_count() if _on_gpus(config) else os.cpu_count() or 1
 
 
 def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
     runner = TrialRunner(config, _NOWHERE, device)
     space, costs = config.load_space(), []
-    search_probe = confirm_probe = 0.0
-    for method, losses in config.losses.items():
-        values: dict[str, Any] = space.default_configuration(losses)
+    scoring: dict[Any, tuple[float, float]] = {}  # what is probed -> seconds in search, in confirmation
+    for arm in config.arms.values():
+        values: dict[str, Any] = space.default_configuration(arm.losses)
         hyperparameters = replace(Hyperparameters(), **values)
-        job = Job(stage="search", method=method, number=0, seed=config.seed, hyperparameters=asdict(hyperparameters))
-        if method == "supervised_head":
-            costs.append(_cost_of_supervised(config, job, device))
+        job = Job(
+            stage="search",
+            method=arm.method,
+            number=0,
+            seed=config.seed,
+            hyperparameters=asdict(hyperparameters),
+            modalities=arm.modalities,
+            labels=arm.labels,
+        )
+        if arm.method == "supervised_head":
+            costs.append(_cost_of_supervised(config, arm, job, device))
             continue
         run = runner.pretraining(job)
         run.epoch = hyperparameters.kmeans_start_epoch  # where every loss is active
         run.run_epoch(max_steps=1)  # the first step allocates
         steps = min(_STEPS, run.steps_per_epoch)
         epoch = _seconds(run.run_epoch, steps) / steps * run.steps_per_epoch / config.workers.per_trial
-        if not search_probe:  # it depends on the representation's width only
-            runner.objective(run.head)
-            search_probe = _seconds(runner.objective, run.head)
-            confirm_probe = sum(_seconds(runner.objective, run.head, budget) for budget in config.probe.budgets)
+        probed = (arm.modalities, arm.labels)
+        if probed not in scoring:  # it depends on the representation's width only
+            runner.objective(run.head, arm.labels)
+            budgets = config.probe.budgets if arm.labels is None else (arm.labels,)
+            scoring[probed] = (
+                _seconds(runner.objective, run.head, arm.labels),
+                sum(_seconds(runner.objective, run.head, budget) for budget in budgets),
+            )
+        search, confirmation = scoring[probed]
         training = config.budget.epochs * epoch
-        costs.append(Cost(method, training + len(config.probe_epochs) * search_probe, training + confirm_probe))
-    others = [name for name in config.baselines if name not in config.losses]
-    return [*costs, *(Cost(name, 0.0, confirm_probe) for name in others)]
+        costs.append(
+            Cost(
+                arm.name,
+                training + len(config.probe_epochs) * search,
+                training + confirmation,
+                config.budget.seeds * len(config.confirmed_on(arm)),
+                head=_bytes(run.head.state_dict()),
+                checkpoint=_bytes(run.state()),
+            )
+        )
+    searched = {arm.method for arm in config.arms.values()}
+    probing = next(iter(scoring.values()), (0.0, 0.0))[1]
+    return [
+        *costs,
+        *(
+            Cost(name, 0.0, probing, config.budget.seeds * len(config.modality_choices(name)))
+            for name in config.baselines
+            if name not in searched
+        ),
+    ]
 
 
-def _cost_of_supervised(config: SweepConfig, job: Job, device: torch.device) -> Cost:
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+
+
+def _cost_of_supervised(config: SweepConfig, arm: Arm, job: Job, device: torch.device) -> Cost:
     """Trained anew for every draw and label budget; a confirmation's small budgets are the search's over again."""
     few = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": _EPOCHS})})
     runner = TrialRunner(few, _NOWHERE, device)
     trial = _seconds(runner.run, job, lambda _: True) * config.budget.epochs / _EPOCHS
-    return Cost(job.method, trial, trial * len(config.probe.budgets))
+    budgets = len(config.probe.budgets) if arm.labels is None else 1
+    return Cost(arm.name, trial, trial * budgets, config.budget.seeds * len(config.confirmed_on(arm)))
 
 
 def _seconds(action: Callable[..., object], *arguments: object) -> float:

@@ -31,6 +31,7 @@ __all__ = [
     "Stage",
     "State",
     "label_budgets",
+    "method_of",
     "variant",
 ]
 
@@ -95,6 +96,9 @@ class Record:
     """Trial number within the subset's study, or index of the confirmation seed."""
     seed: int
     state: State
+    origin: str = ""
+    """Where the configuration of a search trial came from: default, the sampler's name, grid, warm_start with the
+    earlier sweep's trial, or share_best with this sweep's."""
     reason: str = ""
     """Why a failed or pruned attempt ended; its first word is the class of the reason."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -114,7 +118,8 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time: total, train, probe."""
     started: str = ""
-    """UTC time, ISO 8601."""
+    """UTC time, ISO 8601, as is ``ended``."""
+    ended: str = ""
     features: Mapping[str, str] = field(default_factory=dict)
     """Fingerprint of each feature set, by its place in the configuration."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -127,9 +132,22 @@ class Record:
         return f"{self.stage}-{self.method}-{self.number:05d}"
 
 
-def variant(method: str, modalities: Sequence[str]) -> str:
-    """Return the name of ``method`` restricted to some modalities, such as ``Con[video-audio]``, or to none."""
-    return f"{method}[{'-'.join(modalities)}]" if modalities else method
+def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | None = None) -> str:
+    """Return the name of a method in studies, records and tables.
+
+    Args:
+        method: its own name.
+        modalities: those that it is restricted to, as in ``Con[video-audio]``; empty for no restriction.
+        labels: the label budget, or its name, that it is searched for, as in ``Con@5`` or ``Con@all``; None for the
+            sweep's.
+    """
+    name = f"{method}[{'-'.join(modalities)}]" if modalities else method
+    return name if labels is None else f"{name}@{str(labels) or 'all'}"
+
+
+def method_of(name: str) -> str:
+    """Return the method that :func:`variant` made ``name`` of."""
+    return name.partition("@")[0].partition("[")[0]
 
 
 def label_budgets(probe: Mapping[str, Any]) -> list[str]:
@@ -168,6 +186,7 @@ _SCHEMA = pa.schema(
         ("number", pa.int64()),
         ("seed", pa.int64()),
         ("state", pa.string()),
+        ("origin", pa.string()),
         ("reason", pa.string()),
         ("epochs", pa.int64()),
         ("value", pa.float64()),
@@ -175,6 +194,7 @@ _SCHEMA = pa.schema(
         ("metrics", pa.list_(_METRIC)),
         ("predictions", pa.list_(_PREDICTIONS)),
         ("started", pa.string()),
+        ("ended", pa.string()),
         ("host", pa.string()),
         *((name, pa.string()) for name in _JSON_FIELDS),
     ],

@@ -52,7 +52,7 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
     for row in rows:
         table.add_row(
             row.name,
-            str(row.planned),
+            _planned(row),
             str(row.running),
             str(row.complete),
             str(row.pruned),
@@ -63,11 +63,21 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
         )
     left = [_seconds_left(row, overall, slots) for row in rows]
     total = None if None in left else sum(seconds for seconds in left if seconds is not None)
-    counts = [
-        sum(getattr(row, name) for row in rows) for name in ("planned", "running", "complete", "pruned", "failed")
-    ]
-    table.add_row("all", *map(str, counts), "", _duration(total))
+    counts = [sum(getattr(row, name) for row in rows) for name in ("running", "complete", "pruned", "failed")]
+    table.add_row("all", _planned_in_all(rows), *map(str, counts), "", _duration(total))
     return table
+
+
+def _planned(row: Progress) -> str:
+    """The row's number of jobs; under a budget of time, how much of it is used."""
+    if row.planned is not None:
+        return str(row.planned)
+    return "" if row.share is None else f"{min(row.share, 1):.0%} used"
+
+
+def _planned_in_all(rows: Sequence[Progress]) -> str:
+    planned = [row.planned for row in rows if row.planned is not None]
+    return str(sum(planned)) if len(planned) == len(rows) else ""
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -77,6 +87,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _seconds_left(row: Progress, overall: float | None, slots: int) -> float | None:
     """Time that the row's open jobs take if they share all slots and cost what finished ones did."""
+    if row.planned is None:
+        return None if row.share is None or row.share < 1 else 0.0
     open_jobs = row.planned - row.done
     per_job = row.seconds_per_job or overall
     if open_jobs <= 0:
@@ -126,7 +138,7 @@ class Display:
 
     def _print_changes(self, rows: Sequence[Progress], slots: int) -> None:
         before = {row.name: row.done for row in self._last}
-        planned, done = sum(row.planned for row in rows), sum(row.done for row in rows)
+        done, planned = sum(row.done for row in rows), _planned_in_all(rows) or "?"
         overall = _mean([row.seconds_per_job for row in rows])
         left = [_seconds_left(row, overall, slots) for row in rows]
         total = None if None in left else sum(seconds for seconds in left if seconds is not None)
@@ -136,7 +148,7 @@ class Display:
             best = "" if row.best is None else f", best validation {row.best:.4f}"
             self._console.print(
                 f"[{done}/{planned}] {row.name}: {row.complete} done, {row.pruned} pruned, {row.failed} failed"
-                f" of {row.planned}{best}; time left {_duration(total)}",
+                f" of {_planned(row)}{best}; time left {_duration(total)}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

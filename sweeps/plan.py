@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from conclugen.labels import LabelBudget
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, Stage, variant
 
@@ -31,11 +32,13 @@ class Job:
     """Fields of Hyperparameters; empty for methods without a head."""
     modalities: tuple[str, ...] = ()
     """Those that it is restricted to; empty for the method's own."""
+    labels: LabelBudget | None = None
+    """The only label budget that it is scored at; None for the objective's, or all of the probe's in confirmation."""
 
     @property
     def name(self) -> str:
-        """The method's name in tables: with the modalities that it is restricted to."""
-        return variant(self.method, self.modalities)
+        """The method's name in records: with the modalities and the label budget that it is restricted to."""
+        return variant(self.method, self.modalities, self.labels)
 
     @property
     def key(self) -> str:

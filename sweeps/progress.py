@@ -1,16 +1,18 @@
 """How far a sweep is, from its configuration, its ledger and the names of its running jobs.
 
-The live table and `sweep status` show the same thing from here; neither loads an Optuna study.
+The live table and `sweep status` show the same thing from here; neither loads an Optuna study. Counts are kept along
+rather than taken anew from all records: the table is redrawn at every report of every trial.
 """
 
-import statistics
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sweeps.config import SweepConfig
 from sweeps.ledger import Record
 
-__all__ = ["Progress", "sweep_progress"]
+__all__ = ["Progress", "Tally"]
+
+_CONFIRM = "confirm"
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,8 @@ class Progress:
     """Where one row of the table stands: the search of a subset or tuned baseline, or all confirmation runs."""
 
     name: str
-    planned: int
+    planned: int | None
+    """Jobs; None for a search whose budget is time."""
     running: int
     complete: int
     pruned: int
@@ -27,6 +30,8 @@ class Progress:
     """Best objective of a full-budget trial so far."""
     seconds_per_job: float | None
     """Mean wall seconds of the finished ones."""
+    share: float | None = None
+    """How much of its search's budget is used, where that is known: 1 is all."""
 
     @property
     def done(self) -> int:
@@ -34,45 +39,61 @@ class Progress:
         return self.complete + self.pruned + self.failed
 
 
-def sweep_progress(config: SweepConfig, records: Iterable[Record], running: Collection[str]) -> list[Progress]:
-    """One row per search, then one for confirmations and baselines together.
+class _Count:
+    """What one row needs of its records."""
+
+    def __init__(self) -> None:
+        self.states = {"complete": 0, "pruned": 0, "failed": 0}
+        self.best: float | None = None
+        self.seconds, self.timed = 0.0, 0
+
+    def add(self, record: Record) -> None:
+        self.states[record.state] += 1
+        if record.state == "complete" and record.value is not None:
+            self.best = record.value if self.best is None else max(self.best, record.value)
+        if "total" in record.seconds:
+            self.seconds += record.seconds["total"]
+            self.timed += 1
+
+
+class Tally:
+    """Counts a sweep's finished attempts as they come.
 
     Args:
         config: the sweep.
-        records: its ledger.
-        running: keys of the jobs that have started and not ended.
     """
-    records = list(records)
-    methods = dict.fromkeys([*config.losses, *config.baselines])
-    searches = [
-        _progress(
-            subset,
-            config.budget.trials_per_subset,
-            sum(key.startswith(f"search-{subset}-") for key in running),
-            [record for record in records if record.stage == "search" and record.method == subset],
-        )
-        for subset in config.losses
-    ]
-    confirmations = _progress(
-        "confirm",
-        config.budget.seeds * sum(len(config.modality_choices(method)) for method in methods),
-        sum(key.startswith("confirm-") for key in running),
-        [record for record in records if record.stage == "confirm"],
-    )
-    return [*searches, confirmations]
 
+    def __init__(self, config: SweepConfig) -> None:
+        self._arms = list(config.arms)
+        runs = [len(config.confirmed_on(arm)) for arm in config.arms.values()]
+        others = [name for name in config.baselines if name not in {arm.method for arm in config.arms.values()}]
+        runs += [len(config.modality_choices(name)) for name in others]
+        self._trials, self._confirmations = config.budget.trials_per_subset, config.budget.seeds * sum(runs)
+        self._counts = {name: _Count() for name in (*self._arms, _CONFIRM)}
 
-def _progress(name: str, planned: int, running: int, records: Sequence[Record]) -> Progress:
-    states = [record.state for record in records]
-    full = [record.value for record in records if record.state == "complete" and record.value is not None]
-    times = [record.seconds["total"] for record in records if "total" in record.seconds]
-    return Progress(
-        name=name,
-        planned=planned,
-        running=running,
-        complete=states.count("complete"),
-        pruned=states.count("pruned"),
-        failed=states.count("failed"),
-        best=max(full, default=None),
-        seconds_per_job=statistics.mean(times) if times else None,
-    )
+    def add(self, record: Record) -> None:
+        """Count a record; one of an arm that the configuration has no more is left out."""
+        name = _CONFIRM if record.stage == "confirm" else record.method
+        if name in self._counts:
+            self._counts[name].add(record)
+
+    def rows(self, running: Collection[str], shares: Mapping[str, float] | None = None) -> list[Progress]:
+        """One row per arm, then one for confirmations and baselines together.
+
+        Args:
+            running: keys of the jobs that have started and not ended.
+            shares: arm -> how much of its budget is used, where it is known.
+        """
+        prefixes = {name: f"search-{name}-" for name in self._arms} | {_CONFIRM: "confirm-"}
+        return [
+            Progress(
+                name=name,
+                planned=self._confirmations if name == _CONFIRM else self._trials,
+                running=sum(key.startswith(prefixes[name]) for key in running),
+                **count.states,
+                best=count.best,
+                seconds_per_job=count.seconds / count.timed if count.timed else None,
+                share=(shares or {}).get(name),
+            )
+            for name, count in self._counts.items()
+        ]

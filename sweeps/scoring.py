@@ -81,26 +81,44 @@ class Scoring:
     # -- scores ----------------------------------------------------------------------------------------------------
 
     def objective(self, fit: Fit, budget: LabelBudget) -> float:
-        """The objective's metric on validation data, averaged over label draws, folds and downstream sets."""
+        """The objective's metric on validation data, averaged over label draws, folds and the sets that count."""
         seed = derive_seed(self._config.seed, "search")
-        scores = [
-            metric.value
+        metrics = [
+            metric
             for name, divisions in self._search_sets.items()
             for metric in self._score(fit, name, divisions, budget, seed, ("val",))[0]
-            if metric.metric == self._config.objective.metric
         ]
-        return math.fsum(scores) / len(scores)
+        return self._objective_of(metrics, budget)
 
-    def confirm(self, fit: Fit, seed: int) -> tuple[list[Metric], list[Predictions]]:
-        """Scores on validation and test at every label budget, and the predictions on test."""
+    def confirm(
+        self, fit: Fit, seed: int, only: LabelBudget | None = None
+    ) -> tuple[float, list[Metric], list[Predictions]]:
+        """Score on validation and test.
+
+        Args:
+            fit: the method.
+            seed: of label draws and classifiers.
+            only: the one label budget to score at; None for all of the probe's.
+
+        Returns:
+            The objective (at all labels if its own budget is not among the probe's), the scores at every label budget,
+            and the predictions on test.
+        """
         metrics: list[Metric] = []
         predictions: list[Predictions] = []
+        budgets = self._config.probe.budgets if only is None else (only,)
         for name, divisions in self._confirm_sets.items():
-            for budget in self._config.probe.budgets:
+            for budget in budgets:
                 scores, predicted = self._score(fit, name, divisions, budget, seed, ("val", "test"))
                 metrics += scores
                 predictions += predicted
-        return metrics, predictions
+        own = self._config.objective.budget
+        return self._objective_of(metrics, own if own in budgets else budgets[0]), metrics, predictions
+
+    def _objective_of(self, metrics: Sequence[Metric], budget: LabelBudget) -> float:
+        wanted, dataset = ("val", self._config.objective.metric, str(budget)), self._config.objective.dataset
+        values = [m.value for m in metrics if (m.split, m.metric, m.labels) == wanted and dataset in (None, m.dataset)]
+        return math.fsum(values) / len(values)
 
     def _score(
         self,
@@ -219,15 +237,17 @@ class Scoring:
 
     @cached_property
     def _search_sets(self) -> dict[str, list[Division]]:
-        return self._open(("train", "val"))
+        only = self._config.objective.dataset
+        return self._open(("train", "val"), [only] if only is not None else list(self._config.features.downstream))
 
     @cached_property
     def _confirm_sets(self) -> dict[str, list[Division]]:
-        return self._open(("train", "val", "test"))
+        return self._open(("train", "val", "test"), list(self._config.features.downstream))
 
-    def _open(self, parts: tuple[Part, ...]) -> dict[str, list[Division]]:
+    def _open(self, parts: tuple[Part, ...], names: Sequence[str]) -> dict[str, list[Division]]:
         sets = {}
-        for name, folder in self._config.features.downstream.items():
+        for name in names:
+            folder = self._config.features.downstream[name]
             manifest = Manifest.read(folder)
             features = FeatureSet(folder, manifest.folds or parts)
             classes = manifest.labels.classes if manifest.labels is not None else ()
@@ -237,12 +257,12 @@ class Scoring:
                     classes,
                     {
                         part: StandardisedSplit(
-                            features.split(*names[part]), self._standardisation, self._config.modalities, self._device
+                            features.split(*splits[part]), self._standardisation, self._config.modalities, self._device
                         )
                         for part in parts
                     },
                 )
-                for fold, names in enumerate(_divisions(manifest))
+                for fold, splits in enumerate(_divisions(manifest))
             ]
         return sets
 

@@ -6,43 +6,36 @@ reports on, and says how jobs ended.
 
 Protocol (fair by construction):
 
-1. Search: the next trial goes to the subset with the fewest started ones; each study prunes by its own medians. The
-   first trial of every subset is the space's default configuration.
+1. Search: turns are given fairly (`sweeps.turns`); each study prunes by its own trials. The first trial of every arm is
+   the space's default configuration.
 2. Confirm: the best configuration of each subset that ran its full budget is retrained with S fresh seeds, the same S
    for all subsets, and scored on test.
 3. Baselines run with the same S seeds: those that have something to tune are searched like a subset, the random head
    takes the configuration of the best-scoring subset, the others have nothing to choose.
 """
 
-import os
-import re
 import shutil
 import socket
 import sys
+import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from conclugen import __version__
-from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import Manifest
 from conclugen.seeds import derive_seed
-from conclugen.subsets import Loss
-from search_spaces import Space
-from sweeps.config import ConfigError, SweepConfig
+from sweeps.config import Arm, SweepConfig
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
-from sweeps.progress import Progress, sweep_progress
-from sweeps.strategies import distributions, grid_point, pruner, sampler
+from sweeps.progress import Progress, Tally
+from sweeps.studies import Best, Study, open_storage
+from sweeps.turns import Turns
+from sweeps.warm import proposals
 
 __all__ = ["Search"]
 
@@ -53,43 +46,69 @@ class Search:
     Args:
         config: the sweep.
         folder: where its studies and ledger lie.
+        clock: gives the time in seconds since the epoch.
+
+    Raises:
+        ConfigError: the sweep's database cannot be opened, or there is nothing to start warm from.
+        LedgerError: the ledger, or the one to start warm from, cannot be read.
     """
 
-    def __init__(self, config: SweepConfig, folder: SweepFolder) -> None:
-        self._config, self._folder, self._ledger = config, folder, Ledger(folder.ledger)
-        self._space = config.load_space()
-        storage = _storage(config, folder)
-        self._studies = {subset: self._open_study(storage, subset) for subset in config.losses}
-        self._records = {record.key: record for record in self._ledger}
+    def __init__(
+        self,
+        config: SweepConfig,
+        folder: SweepFolder,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config, self._folder, self._clock = config, folder, clock
+        self._ledger = Ledger(folder.ledger)
+        self._arms, warm = config.arms, config.search.warm_start
+        tried = {} if warm is None else proposals(warm, self._arms.values(), config.load_space())
+        storage = open_storage(config, folder)
+        self._studies = {
+            name: Study(arm, config, storage, folder.identity, tried.get(arm, ())) for name, arm in self._arms.items()
+        }
+        self._turns = Turns(config.budget, list(self._arms), config.workers.per_trial)
+        self._tally = Tally(config)
+        self._done: set[str] = set()
+        self._values: dict[str, dict[str, float]] = {}  # method -> key of a confirmation run -> its objective
         self._live: dict[str, Job] = {}
         self._lost: list[Job] = []  # live jobs without a slot
         self._losses: Counter[str] = Counter()
-        self._trials: dict[str, optuna.Trial] = {}
+        self._trials: dict[str, tuple[optuna.Trial, str]] = {}  # with the origin of its configuration
         self._history: dict[str, dict[int, Report]] = {}
-        self._started: dict[str, str] = {}
-        self._provenance = _provenance(config)
+        self._started: dict[str, float] = {}
+        self._constants: dict[str, Any] = {
+            "sweep": config.name,
+            "config": config.model_dump(mode="json"),
+            **_provenance(config),
+        }
+        records = list(self._ledger)
+        self._turns.restore(records)
+        for record in records:
+            self._note(record)
 
     # -- what an executor calls ------------------------------------------------------------------------------------
 
     @property
     def finished(self) -> bool:
         """True once every planned job has ended."""
-        return not self._live and self.next_job(peek=True) is None
+        if self._live:
+            return False
+        return self._turns.next(self._clock()) is None and self._confirmation() is None and self._baseline() is None
 
-    def next_job(self, *, peek: bool = False) -> Job | None:
-        """Start the next job, lost ones first; None while there is none to start before a running one has ended.
-
-        Args:
-            peek: only tell, start nothing (a search trial is then returned without its configuration).
-        """
+    def next_job(self) -> Job | None:
+        """Start the next job, lost ones first; None while there is none to start before a running one has ended."""
         if self._lost:
-            return self._lost[0] if peek else self._lost.pop(0)
-        job = self._next_trial(peek) or self._next_confirmation() or self._next_baseline()
-        if job is not None and not peek:
+            return self._lost.pop(0)
+        job = self._trial() or self._confirmation() or self._baseline()
+        if job is not None:
             self._live[job.key] = job
             self._folder.job(job.key).mkdir(exist_ok=True)
             self._history[job.key] = {}
-            self._started[job.key] = datetime.now(UTC).isoformat(timespec="seconds")
+            self._started[job.key] = now = self._clock()
+            if job.stage == "search":
+                self._turns.start(job.name, job.key, now)
         return job
 
     def report(self, key: str, report: Report) -> bool:
@@ -101,7 +120,7 @@ class Search:
         if report.state != "running":
             self._end(job, report.state, report, report.reason)
             return True
-        trial = self._trials[key]
+        trial, _ = self._trials[key]
         if report.value is not None and report.epochs not in self._history[key]:
             self._history[key][report.epochs] = report
             trial.report(report.value, report.epochs)
@@ -130,88 +149,78 @@ class Search:
         self._end(job, "failed", last[0], f"slot_lost: the slot that ran it died {MAX_ATTEMPTS} times")
 
     def progress(self) -> list[Progress]:
-        """One row per subset, then one for confirmations and baselines together."""
-        return sweep_progress(self._config, self._records.values(), self._live)
+        """One row per arm, then one for confirmations and baselines together."""
+        now = self._clock()
+        return self._tally.rows(self._live, {name: self._turns.share(name, now) for name in self._arms})
 
     # -- which job is next -----------------------------------------------------------------------------------------
 
-    def _next_trial(self, peek: bool) -> Job | None:
-        budget = self._config.budget.trials_per_subset
-        started = {subset: self._started_trials(subset) for subset in self._studies}
-        subset = min(started, key=started.__getitem__)
-        if (number := started[subset]) >= budget:
+    def _trial(self) -> Job | None:
+        name = self._turns.next(self._clock())
+        if name is None:
             return None
-        seed = derive_seed(self._config.seed, "trial", number)
-        if peek:
-            return Job(stage="search", method=subset, number=number, seed=seed, hyperparameters={})
-        study, losses = self._studies[subset], self._config.losses[subset]
-        parameters = self._space.for_losses(losses)
-        study.sampler = sampler(self._config, derive_seed(self._config.seed, "sampler", subset, number))
-        if self._config.search.sampler == "grid" and number > 0:
-            study.enqueue_trial(grid_point(parameters, number, derive_seed(self._config.seed, "grid", subset)))
-        trial = study.ask(distributions(parameters))
-        hyperparameters = _hyperparameters(self._space, losses, trial.params)
-        job = Job(stage="search", method=subset, number=trial.number, seed=seed, hyperparameters=hyperparameters)
-        self._trials[job.key] = trial
+        arm, study = self._arms[name], self._studies[name]
+        others = {self._arms[n]: other.best for n, other in self._studies.items() if other.best and n != name}
+        trial, hyperparameters, origin = study.ask(others)
+        job = Job(
+            stage="search",
+            method=arm.method,
+            number=trial.number,
+            seed=derive_seed(self._config.seed, "trial", trial.number),
+            hyperparameters=hyperparameters,
+            modalities=arm.modalities,
+            labels=arm.labels,
+        )
+        self._trials[job.key] = trial, origin
         return job
 
-    def _next_confirmation(self) -> Job | None:
-        for subset in self._studies:
-            if self._searched(subset) and (best := self._best_trial(subset)) is not None:
-                hyperparameters = _hyperparameters(self._space, self._config.losses[subset], best.params)
-                if (job := self._next_seed(subset, hyperparameters)) is not None:
+    def _confirmation(self) -> Job | None:
+        """The next confirmation of an arm whose search is over, first on what it was searched for."""
+        for name, arm in self._arms.items():
+            best = self._studies[name].best
+            if best is None or not self._turns.over(name, self._clock()):
+                continue
+            for modalities in self._config.confirmed_on(arm):
+                confirmed = Arm(arm.method, modalities, arm.labels)
+                if (job := self._next_seed(confirmed, best.hyperparameters)) is not None:
                     return job
         return None
 
-    def _next_baseline(self) -> Job | None:
+    def _baseline(self) -> Job | None:
         for method in self._config.baselines:
             if method in TUNED_BASELINES:
                 continue
             hyperparameters = self._random_head_hyperparameters() if method == "random_head" else {}
-            if hyperparameters is not None and (job := self._next_seed(method, hyperparameters)) is not None:
-                return job
+            if hyperparameters is None:
+                continue
+            for modalities in self._config.modality_choices(method):
+                if (job := self._next_seed(Arm(method, modalities), hyperparameters)) is not None:
+                    return job
         return None
 
-    def _next_seed(self, method: str, hyperparameters: Mapping[str, Any]) -> Job | None:
-        """The first confirmation seed of ``method`` that neither runs nor has ended; the seeds of all methods pair."""
-        for modalities in self._config.modality_choices(method):
-            for index in range(self._config.budget.seeds):
-                seed = derive_seed(self._config.seed, "confirm", index)
-                job = Job(
-                    stage="confirm",
-                    method=method,
-                    number=index,
-                    seed=seed,
-                    hyperparameters=hyperparameters,
-                    modalities=modalities,
-                )
-                if job.key not in self._live and job.key not in self._records:
-                    return job
+    def _next_seed(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> Job | None:
+        """The first confirmation seed that neither runs nor has ended; the seeds of all methods pair."""
+        for index in range(self._config.budget.seeds):
+            job = Job(
+                stage="confirm",
+                method=arm.method,
+                number=index,
+                seed=derive_seed(self._config.seed, "confirm", index),
+                hyperparameters=hyperparameters,
+                modalities=arm.modalities,
+                labels=arm.labels,
+            )
+            if job.key not in self._live and job.key not in self._done:
+                return job
         return None
 
     def _random_head_hyperparameters(self) -> Mapping[str, Any] | None:
         """The best subset's; None while it is not known, or if there is none."""
-        subsets = self._config.subsets
-        best = [(trial.value, subset, trial) for subset in subsets if (trial := self._best_trial(subset))]
-        if not best or not all(map(self._searched, subsets)):
+        subsets = [name for name, arm in self._arms.items() if arm.method in self._config.subsets]
+        found: list[Best] = [best for name in subsets if (best := self._studies[name].best) is not None]
+        if not found or not all(self._turns.over(name, self._clock()) for name in subsets):
             return None
-        _, subset, trial = max(best, key=lambda entry: cast(float, entry[0]))
-        return _hyperparameters(self._space, self._config.losses[subset], trial.params)
-
-    def _started_trials(self, subset: str) -> int:
-        return sum(trial.state != TrialState.WAITING for trial in self._all_trials(subset))
-
-    def _searched(self, subset: str) -> bool:
-        ended = sum(trial.state.is_finished() for trial in self._all_trials(subset))
-        return ended >= self._config.budget.trials_per_subset
-
-    def _best_trial(self, subset: str) -> FrozenTrial | None:
-        """The best trial that ran its full budget; the earliest among equals."""
-        full = [trial for trial in self._all_trials(subset) if trial.state == TrialState.COMPLETE]
-        return max(full, key=lambda trial: (cast(float, trial.value), -trial.number)) if full else None
-
-    def _all_trials(self, subset: str) -> list[FrozenTrial]:
-        return self._studies[subset].get_trials(deepcopy=False)
+        return max(found, key=lambda best: best.value).hyperparameters
 
     # -- how a job ends --------------------------------------------------------------------------------------------
 
@@ -219,16 +228,17 @@ class Search:
         history = [(epoch, past.value) for epoch, past in self._history[job.key].items() if past.value is not None]
         if state == "complete" and report.value is not None:
             history.append((report.epochs, report.value))
+        trial, origin = self._trials.pop(job.key, (None, ""))
+        now = self._clock()
         record = Record(
-            sweep=self._config.name,
             stage=job.stage,
             method=job.name,
             number=job.number,
             seed=job.seed,
             state=state,
+            origin=origin,
             reason=reason,
             hyperparameters=job.hyperparameters,
-            config=self._config.model_dump(mode="json"),
             epochs=report.epochs,
             value=report.value,
             history=history,
@@ -236,74 +246,41 @@ class Search:
             metrics=report.metrics,
             predictions=report.predictions,
             seconds=report.seconds,
-            started=self._started[job.key],
+            started=_iso(self._started.pop(job.key)),
+            ended=_iso(now),
             host=report.host,
-            **self._provenance,
+            **self._constants,
         )
         # The record first: a driver that dies between the two lines has a finished trial to tell, not a lost one.
         self._ledger.add(record)
-        if job.key in self._trials:
-            self._tell(self._trials.pop(job.key), record)
-        self._records[job.key] = record
-        del self._live[job.key], self._history[job.key], self._started[job.key]
+        if trial is not None:
+            self._studies[job.name].tell(trial, state, report.value, reason)
+            self._turns.end(job.name, job.key, now, failed=state == "failed")
+        del self._live[job.key], self._history[job.key]
+        self._losses.pop(job.key, None)
+        self._note(record)
         shutil.rmtree(self._folder.job(job.key))
         if job.stage == "confirm":
             self._keep_best_head(record)
 
-    def _tell(self, trial: optuna.Trial, record: Record) -> None:
-        study = self._studies[record.method]  # a search uses all modalities: name and method are the same
-        if record.reason:
-            trial.set_user_attr("reason", record.reason)
-        if record.state == "complete":
-            study.tell(trial, record.value)
-        else:
-            study.tell(trial, state=TrialState.PRUNED if record.state == "pruned" else TrialState.FAIL)
+    def _note(self, record: Record) -> None:
+        """Remember of a finished attempt what decisions need; predictions and configurations stay on disk."""
+        self._done.add(record.key)
+        self._tally.add(record)
+        if record.stage == "confirm" and record.value is not None:
+            self._values.setdefault(record.method, {})[record.key] = record.value
 
     def _keep_best_head(self, ended: Record) -> None:
         """Delete the heads of a method's confirmation runs but for the best on validation data: disk stays bounded."""
-        values = {
-            record.key: record.value
-            for record in self._records.values()
-            if (record.stage, record.method) == ("confirm", ended.method) and record.value is not None
-        }
+        values = self._values.get(ended.method, {})
         best = max(values, key=values.__getitem__, default=None)
         for key in {ended.key, *values}:
             if key != best:
                 self._folder.head(key).unlink(missing_ok=True)
 
-    # -- studies -----------------------------------------------------------------------------------------------------
 
-    def _open_study(self, storage: BaseStorage, subset: str) -> optuna.Study:
-        study = optuna.create_study(
-            study_name=f"{self._config.name}/{subset}@{self._folder.identity}",
-            storage=storage,
-            direction="maximize",
-            pruner=pruner(self._config),
-            load_if_exists=True,
-        )
-        if not study.get_trials(deepcopy=False):
-            parameters = self._space.for_losses(self._config.losses[subset])
-            study.enqueue_trial({name: p.start for name, p in parameters.items() if p.fixed is None})
-        return study
-
-
-def _storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if config.storage is None:
-        return JournalStorage(JournalFileBackend(str(folder.journal)))
-    missing = [name for name in re.findall(r"\$\{(\w+)\}", config.storage) if name not in os.environ]
-    if missing:
-        raise ConfigError([f"storage: the environment has no variable {name}; set it." for name in missing])
-    try:
-        return RDBStorage(os.path.expandvars(config.storage))
-    except (SQLAlchemyError, ImportError) as error:
-        raise ConfigError([f"storage: {config.storage} cannot be opened: {error}"]) from None
-
-
-def _hyperparameters(space: Space, losses: tuple[Loss, ...], sampled: Mapping[str, Any]) -> dict[str, Any]:
-    """Every hyperparameter of a trial: what was sampled, what the space fixes, and the defaults of the rest."""
-    values: dict[str, Any] = {name: p.fixed for name, p in space.for_losses(losses).items() if p.fixed is not None}
-    return asdict(replace(Hyperparameters(), **values, **sampled))
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _provenance(config: SweepConfig) -> dict[str, dict[str, str]]:

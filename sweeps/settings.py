@@ -91,14 +91,22 @@ def _as_list(value: object) -> object:
     return [] if value is None else [value] if isinstance(value, int | float) else value
 
 
+def _sweep(path: Path) -> Path:
+    if not (path / "config.yaml").is_file():
+        raise ValueError("is no sweep's folder (config.yaml is missing); give the --out of a sweep run.")
+    return path
+
+
 FeatureFolder = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_feature_set)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 SubsetName = Annotated[str, AfterValidator(_known_subset)]
 BaselineName = Annotated[str, AfterValidator(_known_baseline)]
 SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
 StorageUrl = Annotated[str, AfterValidator(_safe_storage)]
+SweepFolderPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_sweep)]
 Unique = AfterValidator(_unique)
 
 
@@ -138,19 +146,40 @@ class Features(Section):
 
 
 class Budget(Section):
-    """How much is run."""
+    """How much is run: a search of so many trials or so much time, then the confirmations."""
 
-    trials_per_subset: Positive = Field(description="search trials of each loss subset, pruned and failed ones counted")
+    trials_per_subset: Positive | None = Field(
+        None, description="search trials of each loss subset, pruned and failed ones counted"
+    )
+    hours: Hours | None = Field(
+        None, description="instead of trials: wall-clock hours of the search, shared equally by the subsets"
+    )
+    gpu_hours: Hours | None = Field(
+        None, description="instead of trials: GPU hours of the search, shared equally by the subsets"
+    )
     epochs: Annotated[int, Field(ge=2, strict=True)] = Field(description="pretraining epochs of a full trial")
     seeds: Annotated[int, Field(ge=1, strict=True)] = Field(
         5, description="confirmation runs of each subset's best configuration"
     )
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Self:
+        given = [name for name in ("trials_per_subset", "hours", "gpu_hours") if getattr(self, name) is not None]
+        if len(given) != 1:
+            got = " and ".join(given) or "none of them"
+            raise ValueError(
+                f"the search needs one of trials_per_subset, hours and gpu_hours, but got {got}; give one."
+            )
+        return self
 
 
 class Objective(Section):
     """What the search maximises, on validation data."""
 
     metric: Literal["weighted_f1", "macro_f1", "accuracy"] = Field("weighted_f1", description="metric of the probe")
+    dataset: str | None = Field(
+        None, description="the downstream set that counts; null for the mean over all of features.downstream"
+    )
     labels_per_class: Positive | None = Field(
         None, description="label budget of the search's probe, samples per class; null for all labels"
     )
@@ -224,6 +253,17 @@ class Search(Section):
     )
     reduction_factor: Annotated[int, Field(ge=2)] = Field(
         3, description="of the trials at a rung of successive halving and hyperband, one in so many goes on"
+    )
+    warm_start: SweepFolderPath | None = Field(
+        None, description="folder of an earlier sweep; its best configurations are among each subset's first trials"
+    )
+    share_best: bool = Field(
+        False, description="one early trial of each subset takes what it shares with the other subsets' best so far"
+    )
+    nested: Annotated[tuple[Literal["modalities", "labels"], ...], Unique] = Field(
+        (),
+        description="search each of modality_subsets (modalities), each label budget of the probe (labels) by itself "
+        "with the whole budget, rather than confirm the one best configuration there",
     )
 
 

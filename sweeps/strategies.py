@@ -16,17 +16,17 @@ from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
 
-__all__ = ["distributions", "grid_point", "pruner", "sampler"]
+__all__ = ["STARTUP_TRIALS", "distributions", "grid_point", "pruner", "sampler"]
 
-_STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
+STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
 
 
 def sampler(config: SweepConfig, seed: int) -> BaseSampler:
     """Return the sampler of one proposal; a grid's points are enqueued, and nothing is left to sample."""
     if config.search.sampler == "tpe":
-        return TPESampler(n_startup_trials=_STARTUP_TRIALS, seed=seed)
+        return TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
     if config.search.sampler == "cmaes":
-        return CmaEsSampler(n_startup_trials=_STARTUP_TRIALS, seed=seed, warn_independent_sampling=False)
+        return CmaEsSampler(n_startup_trials=STARTUP_TRIALS, seed=seed, warn_independent_sampling=False)
     return RandomSampler(seed=seed)
 
 
@@ -34,7 +34,7 @@ def pruner(config: SweepConfig) -> BasePruner:
     """Return the pruner of a study; resources are epochs, and a rung is judged at the first probe that reaches it."""
     search, rungs = config.search, config.probe_epochs
     if search.pruner == "median":
-        return MedianPruner(n_startup_trials=_STARTUP_TRIALS, n_min_trials=_STARTUP_TRIALS)
+        return MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS)
     if search.pruner == "successive_halving":
         return SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=search.reduction_factor)
     if search.pruner == "hyperband":

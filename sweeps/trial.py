@@ -5,7 +5,6 @@ code in one process. In a process group, every worker runs the same job; the fir
 """
 
 import json
-import math
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,7 +99,7 @@ class TrialRunner:
             if run.epoch in probed and not run.finished:
                 # After a restart this may be an epoch that was reported before: the receiver tells them apart.
                 with clock.measure("probe"):
-                    value = self.objective(run.head)
+                    value = self.objective(run.head, job.labels)
                 if not report(Report(epochs=run.epoch, value=value, losses=losses, seconds=dict(clock.seconds))):
                     return False
             if run.finished:
@@ -130,15 +129,9 @@ class TrialRunner:
         with clock.measure("probe"):
             results: dict[str, Any]
             if job.stage == "search":
-                results = {"value": self._scoring.objective(fit, self._config.objective.budget)}
+                results = {"value": self._scoring.objective(fit, job.labels or self._config.objective.budget)}
             else:
-                metrics, predictions = self._scoring.confirm(fit, job.seed)
-                objective = self._config.objective
-                labels = str(objective.budget) if objective.budget in self._config.probe.budgets else ""
-                values = [
-                    m.value for m in metrics if (m.split, m.metric, m.labels) == ("val", objective.metric, labels)
-                ]
-                value = math.fsum(values) / len(values)
+                value, metrics, predictions = self._scoring.confirm(fit, job.seed, job.labels)
                 results = {"value": value, "metrics": metrics, "predictions": predictions}
         return Report(
             state="complete", epochs=epochs, losses=losses, seconds=clock.seconds, host=platform.node(), **results

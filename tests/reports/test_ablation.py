@@ -15,6 +15,8 @@ CONFIG: dict[str, Any] = {
     "probe": {"labels_per_class": [5], "label_fraction": []},
     "baselines": ["raw_features", "random_head"],
     "modality_subsets": [],
+    "search": {"nested": []},
+    "objective": {"metric": "weighted_f1", "dataset": None},
     "budget": {"seeds": 3},
 }
 

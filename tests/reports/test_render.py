@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from reports import Ablation, confusion, terminal_table, write_tables
+from reports import Ablation, confusion, ranking, terminal_table, write_tables
 from reports.ablation import COLUMNS
 
 NAN = float("nan")
-NOTHING = confusion([])
+NOTHING = (confusion([]), ranking([]))
 
 
 @pytest.fixture
@@ -28,14 +28,14 @@ def table() -> Ablation:
 
 
 def test_csv_has_the_documented_columns_and_every_number(table: Ablation, tmp_path: Path) -> None:
-    csv, _, _ = write_tables(table, NOTHING, tmp_path / "out")
+    csv, *_ = write_tables(table, *NOTHING, tmp_path / "out")
     header = csv.read_text().splitlines()[0]
     assert header == "dataset,method,metric,mean,std,ci_low,ci_high,n_seeds,n_trials,n_pruned,n_failed"
     pd.testing.assert_frame_equal(pd.read_csv(csv), table.frame)
 
 
 def test_markdown_marks_best_and_missing_cells(table: Ablation, tmp_path: Path) -> None:
-    _, markdown, _ = write_tables(table, NOTHING, tmp_path)
+    _, markdown, *_ = write_tables(table, *NOTHING, tmp_path)
     text = markdown.read_text()
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("|")}
     assert "**0.750 ± 0.020**" in lines["Con"]
@@ -59,7 +59,7 @@ def test_terminal_shows_one_line_per_method(table: Ablation) -> None:
 def test_a_method_that_one_sweep_did_not_plan_is_not_a_missing_result(table: Ablation, tmp_path: Path) -> None:
     faces = table.frame[table.frame["method"] == "Con"].assign(dataset="faces")
     joined = Ablation(pd.concat([table.frame, faces], ignore_index=True), {"digits": 3, "faces": 3})
-    _, markdown, _ = write_tables(joined, NOTHING, tmp_path)
+    _, markdown, *_ = write_tables(joined, *NOTHING, tmp_path)
     gen = next(line for line in markdown.read_text().splitlines() if line.startswith("| Gen"))
     assert [cell.strip() for cell in gen.split("|")[2:4]] == ["no result", "not planned"]
 
@@ -79,3 +79,14 @@ def test_names_of_variants_are_no_markup(table: Ablation) -> None:
     console = Console(file=io.StringIO(), width=100)
     console.print(terminal_table(named))
     assert "Con[video-audio]" in console.file.getvalue()
+
+
+def test_markdown_says_how_the_objective_ranked(table: Ablation, tmp_path: Path) -> None:
+    row = ("digits", "weighted_f1", 7, 0.8125, 0.7, 0.9, 0.85, 0.05)
+    ranked = pd.DataFrame([row], columns=ranking([]).columns)
+    _, markdown, _, csv = write_tables(table, confusion([]), ranked, tmp_path)
+    assert "## How the search's objective ranked" in markdown.read_text()
+    assert "| digits    | weighted_f1 |           7 |      0.812 |" in markdown.read_text()
+    pd.testing.assert_frame_equal(pd.read_csv(csv), ranked)
+    write_tables(table, *NOTHING, tmp_path)
+    assert "ranked" not in markdown.read_text()

@@ -347,9 +347,14 @@ class TestProblems:
             "500); lower it below 2 or use smaller batches."
         ]
 
-    def test_a_batch_larger_than_the_set_is_one_step(self) -> None:
-        assert _problems(batch_size=4096, kmeans_queue_size=0) == []
-        (problem,) = _problems(batch_size=4096, kmeans_queue_size=1)
+    @pytest.mark.parametrize(("most", "fits"), [(1000, True), (1001, False)])
+    def test_a_batch_larger_than_the_set(self, most: int, fits: bool) -> None:
+        found = _problems(batch_size={"choices": [50, most], "default": 50}, kmeans_queue_size=0)
+        message = f"batch_size: up to {most} of 1000 training samples; lower it to at most 1000."
+        assert found == ([] if fits else [message])
+
+    def test_a_batch_as_large_as_the_set_is_one_step(self) -> None:
+        (problem,) = _problems(batch_size=1000, kmeans_queue_size=1)
         assert "a queue of 1 batches never fills in the 1 steps of an epoch (1000 rows, batches of 1000)" in problem
 
     def test_a_value_holds_for_the_subsets_that_use_it(self) -> None:
@@ -380,9 +385,12 @@ class TestProblems:
         ]
 
     def test_more_clusters_than_rows(self) -> None:
-        """A set smaller than a batch is one batch."""
+        """A set smaller than a batch makes a batch of its own size."""
         found = _problems(rows=15, kmeans_queue_size=0)
-        assert found == ["num_clusters: 16 clusters of a batch of 15 samples; lower it to at most 15."]
+        assert found == [
+            "batch_size: up to 50 of 15 training samples; lower it to at most 15.",
+            "num_clusters: 16 clusters of a batch of 15 samples; lower it to at most 15.",
+        ]
 
     @pytest.mark.parametrize(("warmup", "fits"), [(9, True), (10, False), (11, False)])
     def test_a_warmup_that_fills_the_budget(self, warmup: int, fits: bool) -> None:
@@ -415,12 +423,35 @@ class TestProblems:
         ]
 
 
+class TestNearest:
+    @pytest.mark.parametrize(
+        ("entry", "value", "nearest"),
+        [
+            ({"choices": [8, 16], "default": 8}, 16, 16),
+            ({"choices": [8, 16], "default": 8}, 12, None),
+            ({"choices": ["individual", "joint"], "default": "joint"}, "individual", "individual"),
+            ({"choices": [True, False], "default": True}, False, False),
+            ({"low": 0.1, "high": 1.0, "log": True, "default": 1.0}, 0.01, 0.1),
+            ({"low": 0.1, "high": 1.0, "default": 1.0}, 0.5, 0.5),
+            ({"low": 0, "high": 10, "step": 4, "default": 0}, 7, 8),
+            ({"low": 0, "high": 10, "step": 4, "default": 0}, 99, 8),
+            ({"low": 1, "high": 100, "log": True, "default": 1}, 2.6, 3),
+            ({"low": 0.1, "high": 1.0, "default": 1.0}, "joint", None),
+            ({"low": 0, "high": 1, "default": 1}, True, 1),
+        ],
+    )
+    def test_another_search_s_value_is_brought_into_the_space(self, entry: Any, value: Any, nearest: Any) -> None:
+        found = Parameter.model_validate(entry).nearest(value)
+        assert found == nearest
+        assert found is None or type(found) in (type(nearest), type(value))
+
+
 class TestPackagedSpaces:
     def test_names(self) -> None:
-        assert named_spaces() == ["paper", "small"]
+        assert named_spaces() == ["default", "paper", "small"]
 
     @pytest.mark.parametrize("subset", SUBSETS)
-    @pytest.mark.parametrize("name", ["paper", "small"])
+    @pytest.mark.parametrize("name", ["default", "paper", "small"])
     def test_a_subset_gets_what_its_losses_use(self, name: str, subset: str) -> None:
         space, losses = load_space(name), SUBSETS[subset]
         used = set(space.for_losses(losses))
@@ -487,7 +518,7 @@ class TestLoadSpace:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SpaceError) as caught:
             load_space(name)
-        assert caught.value.problems == [f"{name!r} is neither a named space (paper, small) nor a YAML file."]
+        assert caught.value.problems == [f"{name!r} is neither a named space (default, paper, small) nor a YAML file."]
 
     @pytest.mark.parametrize("text", ["parameters: {lr: [", "a: b: c", "\t- x"])
     def test_no_yaml(self, tmp_path: Path, text: str) -> None:
@@ -561,7 +592,7 @@ class TestLoadSpace:
 
     @pytest.mark.parametrize("name", ["x" * 5000, "mine\0.yaml", "", "x/" * 5000])
     def test_names_that_no_file_can_have(self, name: str) -> None:
-        with pytest.raises(SpaceError, match=r"is neither a named space \(paper, small\) nor a YAML file"):
+        with pytest.raises(SpaceError, match=r"is neither a named space \(default, paper, small\) nor a YAML file"):
             load_space(name)
 
     def test_no_number_is_too_large_to_be_refused(self, tmp_path: Path) -> None:

@@ -185,3 +185,66 @@ def test_a_space_beside_the_configuration_is_found_from_anywhere(
     config = write_config(space="tiny")
     monkeypatch.chdir("/")
     assert load_config(config).space == str(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize(
+    ("budget", "got"),
+    [({}, "none of them"), ({"hours": 1, "trials_per_subset": 3}, "trials_per_subset and hours")],
+)
+def test_a_budget_is_measured_one_way(write_config: WriteConfig, budget: dict[str, Any], got: str) -> None:
+    (problem,) = problems_of(write_config(budget={"epochs": 4, **budget}))
+    assert problem.startswith("budget:")
+    assert f"the search needs one of trials_per_subset, hours and gpu_hours, but got {got}; give one" in problem
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            {"objective": {"dataset": "faces"}},
+            "objective: dataset: 'faces' is no set of features.downstream, which has",
+        ),
+        (
+            {"search": {"nested": ["modalities"]}},
+            "search: nested: modalities has nothing to search without modality_subsets",
+        ),
+        (
+            {"search": {"nested": ["labels"]}, "probe": {"labels_per_class": []}},
+            "search: nested: labels has nothing to search without label budgets of the probe",
+        ),
+        (
+            {"search": {"sampler": "grid", "share_best": True}, "space": "small"},
+            "search: sampler: a grid visits its own points only; drop warm_start and share_best",
+        ),
+        ({"search": {"warm_start": "nowhere"}}, "is no sweep's folder (config.yaml is missing)"),
+        (
+            {"workers": {"gpus": 0}, "budget": {"gpu_hours": 1, "epochs": 4}},
+            "workers: gpus: none, so no gpu_hours of the budget are ever used; give budget.hours",
+        ),
+    ],
+)
+def test_search_options_that_cannot_work_are_refused(
+    write_config: WriteConfig, settings: dict[str, Any], expected: str
+) -> None:
+    assert any(expected in problem for problem in problems_of(write_config(**settings)))
+
+
+def test_a_grid_needs_a_number_of_trials(write_config: WriteConfig, tmp_path: Path) -> None:
+    space = tmp_path / "finite.yaml"
+    space.write_text("description: x\nparameters: {batch_size: 20, warmup_epochs: 1, projection_dim: 8}\n")
+    settings = {"space": str(space), "search": {"sampler": "grid"}, "subsets": ["Con"]}
+    found = problems_of(write_config(**settings, budget={"hours": 1, "epochs": 4}))
+    assert [p.partition(": ")[2].partition(": ")[2] for p in found] == [
+        "a grid is so many trials, not so much time; give budget.trials_per_subset."
+    ]
+
+
+def test_without_a_pruner_clustering_may_start_until_the_last_epoch(write_config: WriteConfig, tmp_path: Path) -> None:
+    space = tmp_path / "late.yaml"
+    space.write_text(
+        "description: x\nparameters: {batch_size: 20, warmup_epochs: 1, kmeans_queue_size: 0, num_clusters: 4,"
+        " kmeans_start_epoch: {fixed: 3, min_losses: 2}}\n"
+    )
+    settings = {"space": str(space), "subsets": ["ConClu"], "probe": {"every": 1}}
+    assert any("kmeans_start_epoch" in problem for problem in problems_of(write_config(**settings)))
+    load_config(write_config(**settings, search={"pruner": "none"}))

@@ -1,6 +1,5 @@
 """The search against a simulated executor: no Ray, no training, every rule of the protocol in milliseconds."""
 
-import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,60 +11,18 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from conclugen.subsets import SUBSETS
-from sweeps.config import SweepConfig, load_config
-from sweeps.ledger import Ledger, Metric
+from sweeps.config import load_config
+from sweeps.ledger import Ledger
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.search import Search
+from tests.sweeps.simulation import Simulation, constant, open_search
 
 BASELINES = ("raw_features", "random_head")
-
-Evaluate = Callable[[Job, int], float]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> SweepFolder:
     return SweepFolder(tmp_path / "sweep")
-
-
-def open_search(path: Path, folder: SweepFolder, *overrides: str) -> tuple[SweepConfig, Search]:
-    config = load_config(path, overrides)
-    folder.prepare(config)
-    return config, Search(config, folder)
-
-
-class Simulation:
-    """Runs jobs round robin, a probe at a time, as several slots would; ``evaluate`` gives a trial's objective."""
-
-    def __init__(
-        self, config: SweepConfig, search: Search, evaluate: Evaluate, *, slots: int = 2, seed: int = 0
-    ) -> None:
-        self.config, self.search, self.evaluate, self.slots = config, search, evaluate, slots
-        self.jobs: list[Job] = []
-        self._order = random.Random(seed)
-
-    def run(self, watch: Callable[[], None] = lambda: None) -> None:
-        live: dict[str, tuple[Job, list[int]]] = {}
-        while not self.search.finished:
-            while len(live) < self.slots and (job := self.search.next_job()) is not None:
-                self.jobs.append(job)
-                live[job.key] = (job, list(self.config.probe_epochs))
-            watch()
-            key = self._order.choice(sorted(live))
-            if self._advance(*live[key]):
-                del live[key]
-
-    def _advance(self, job: Job, epochs: list[int]) -> bool:
-        """One probe of a trial, or the whole of another job; True if it has ended."""
-        if job.stage == "confirm":
-            metric = Metric("planted", "test", "", "weighted_f1", 0.5)
-            return self.search.report(job.key, Report(epochs=4, state="complete", metrics=[metric]))
-        epoch = epochs.pop(0)
-        value = self.evaluate(job, epoch)
-        return self.search.report(job.key, Report(epochs=epoch, value=value, state="running" if epochs else "complete"))
-
-
-def constant(job: Job, epoch: int) -> float:
-    return 0.5
 
 
 def test_every_planned_job_runs_once(write_config: Callable[..., Path], folder: SweepFolder) -> None:
@@ -226,7 +183,6 @@ def test_a_lost_job_is_the_next_to_start_and_counts_once(
     search.report(first.key, Report(epochs=1, value=0.4))
     search.lose(first.key)
     assert not search.finished
-    assert search.next_job(peek=True) == first
     assert search.next_job() == first
     for epochs, state in ((1, "running"), (2, "running"), (4, "complete")):
         search.report(first.key, Report(epochs=epochs, value=0.4, state=state))

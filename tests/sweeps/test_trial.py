@@ -39,7 +39,7 @@ def make_job(
 ) -> Job:
     values = {}
     if method not in ("raw_features", "raw_pca", "label_spreading"):
-        defaults = config.load_space().default_configuration(config.losses.get(method, ()))
+        defaults = config.load_space().default_configuration(SUBSETS.get(method, ()))
         values = asdict(replace(Hyperparameters(), **(defaults | changes)))
     return Job(stage=stage, method=method, number=0, seed=11, hyperparameters=values, modalities=modalities)
 

@@ -1,0 +1,102 @@
+"""What a sweep takes of disks and of GPU memory, before anything is launched."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.manifest import Manifest
+from conclugen.memory import step_bytes
+from sweeps.config import SweepConfig
+from sweeps.estimate import Cost, slots
+from sweeps.ledger import Ledger, Record
+
+__all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
+
+_SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
+
+
+def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
+    """Bytes of the sweep's folder: kept heads, checkpoints of running trials, and the ledger with its predictions."""
+    confirmations = sum(cost.confirmations for cost in costs)
+    trials = (config.budget.trials_per_subset or 0) * len(config.arms)
+    heads = sum(cost.head * cost.confirmations // config.budget.seeds for cost in costs)
+    checkpoints = max((cost.checkpoint for cost in costs), default=0) * slots(config)
+    drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
+    tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())
+    predictions = confirmations * drawn * tested * 2 * torch.int32.itemsize
+    return heads + checkpoints + (trials + confirmations) * _record_bytes(config) + predictions
+
+
+def _answers(manifest: Manifest) -> int:
+    """Test samples, those of all folds together, times the answers about each."""
+    rows = sum(map(manifest.samples, manifest.folds)) if manifest.folds else manifest.samples("test")
+    answers = len(manifest.labels.classes) if manifest.multi_label and manifest.labels is not None else 1
+    return rows * answers
+
+
+def _record_bytes(config: SweepConfig) -> int:
+    """Bytes of a record without predictions, from one that is written."""
+    record = Record(
+        sweep=config.name,
+        stage="search",
+        method="ConCluGen",
+        number=0,
+        seed=config.seed,
+        state="complete",
+        hyperparameters=asdict(Hyperparameters()),
+        config=config.model_dump(mode="json"),
+        history=[(epoch, 0.0) for epoch in config.probe_epochs],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Ledger(Path(folder)).add(record)
+        return sum(file.stat().st_size for file in Path(folder).iterdir())
+
+
+def smallest_gpu(config: SweepConfig) -> int | None:
+    """Bytes of memory of this machine's smallest GPU; None if it has none or the sweep uses none."""
+    if config.workers.gpus == 0:
+        return None
+    sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
+    return min(sizes, default=None)
+
+
+def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
+    """Which parts of the space do not fit a GPU of ``memory`` bytes, one message each with the remedy.
+
+    Counted is what is there at least: the sets' features, which stay on the GPU, and a step of the largest heads that
+    the space allows (`conclugen.memory`).
+    """
+    features = _feature_bytes(config)
+    widths = Manifest.read(config.features.pretrain).widths
+    space, workers, found = config.load_space(), config.workers.per_trial, list[str]()
+    for arm in config.arms.values():
+        parameters = arm.parameters(space)
+        largest: dict[str, Any] = {name: max(parameters[name].extremes()) for name in _SIZES if name in parameters}
+        modalities = (config.simclr_modality,) if arm.method == "SimCLR" else arm.modalities or config.modalities
+        used = {name: widths[name] for name in modalities}
+        step = step_bytes(used, arm.losses, replace(Hyperparameters(), **largest), workers=workers)
+        if features + step > memory:
+            sizes = ", ".join(f"{name} {value}" for name, value in largest.items())
+            found.append(
+                f"space: {arm.name} with {sizes} needs at least {step / 2**30:.1f} GiB for a step and "
+                f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB; lower "
+                "representation_dim or batch_size, or use more workers.per_trial."
+            )
+    return found
+
+
+def _feature_bytes(config: SweepConfig) -> int:
+    """Bytes of the rows that lie on a GPU: each set's, and a set's once for pretraining and once for probing."""
+    total = 0
+    for folder in (config.features.pretrain, *config.features.downstream.values()):
+        manifest = Manifest.read(folder)
+        rows = sum(map(manifest.rows, manifest.folds or ("train", "val", "test")))
+        used = sum(manifest.widths[name] for name in config.modalities)
+        total += rows * used * np.dtype(manifest.dtype).itemsize
+    return total

@@ -1,0 +1,79 @@
+"""What `sweep check` shows of a sweep before it runs: the plan, the space of each arm, and the cost."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from search_spaces import Parameter
+from sweeps.config import SweepConfig
+from sweeps.estimate import Cost, total_seconds, trials_in_time
+from sweeps.footprint import disk_bytes
+
+__all__ = ["cost_summary", "plan_table", "space_table"]
+
+
+def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
+    """A row per arm and baseline: what it runs, and what a run costs on one worker."""
+    trials, in_time = config.budget.trials_per_subset, trials_in_time(config, costs)
+    table = Table(title=f"Plan of sweep {config.name}", title_justify="left")
+    for column in ("method", "trials", "epochs", "confirmations", "s per trial", "s per confirmation"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for cost in costs:
+        searched = cost.name in config.arms
+        planned = str(trials) if trials is not None else f"about {in_time.get(cost.name)}"
+        table.add_row(
+            cost.name,
+            planned if searched else "",
+            str(config.budget.epochs) if searched else "",
+            str(cost.confirmations),
+            f"{cost.trial:.1f}" if searched else "",
+            f"{cost.confirmation:.1f}",
+        )
+    return table
+
+
+def space_table(config: SweepConfig) -> Table:
+    """A row per hyperparameter of the space, and which arms search it."""
+    space = config.load_space()
+    arms = {arm.method: arm.parameters(space) for arm in config.arms.values()}
+    table = Table(title=f"Space {config.space}: + searched, = fixed", title_justify="left")
+    table.add_column("hyperparameter", no_wrap=True)
+    table.add_column("values")
+    table.add_column("first trial", justify="right")
+    for method in arms:
+        table.add_column(method, justify="center")
+    for name, parameter in space.parameters.items():
+        mark = "=" if parameter.fixed is not None else "+"
+        marks = [mark if name in parameters else "" for parameters in arms.values()]
+        table.add_row(name, _values(parameter), str(parameter.start), *marks)
+    return table
+
+
+def _values(parameter: Parameter) -> str:
+    if parameter.low is not None:
+        how = " log" if parameter.log else "" if parameter.step is None else f" step {parameter.step}"
+        return f"{parameter.low} .. {parameter.high}{how}"
+    return ", ".join(map(str, parameter.extremes()))
+
+
+def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
+    """What runs in which order, how long it takes and how much disk, and what of it is too little."""
+    budget, arms = config.budget, len(config.arms)
+    if budget.trials_per_subset is not None:
+        search = f"{budget.trials_per_subset * arms} search trials"
+    elif budget.hours is not None:
+        search = f"{budget.hours:g} hours of search, {budget.hours / arms:.3g} for each of {arms}; trials"
+    else:
+        hours = budget.gpu_hours or 0.0
+        search = f"{hours:g} GPU hours of search, {hours / arms:.3g} for each of {arms}; trials"
+    lines = [
+        f"{search} of at most {budget.epochs} epochs, probed on validation after epochs "
+        f"{', '.join(map(str, config.probe_epochs))}; then {sum(cost.confirmations for cost in costs)} "
+        "confirmation runs, scored on test.",
+        f"Estimated on this machine, from {arms} short measurements, without pruning: "
+        f"{total_seconds(config, costs) / 60:.1f} minutes, {disk_bytes(config, costs) / 2**20:.0f} MiB of disk.",
+    ]
+    few = [name for name, trials in trials_in_time(config, costs).items() if trials < 1]
+    if few:
+        lines.append(f"Warning: the time is not enough for one full trial of {', '.join(few)}; give more.")
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from conclugen.heads import PretrainingHeads, RepresentationHeads
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.memory import step_bytes
+from conclugen.subsets import SUBSETS
+
+WIDTHS = {"video": 40, "audio": 30, "text": 20}
+SMALL = Hyperparameters(representation_dim=64, projection_dim=16, reconstruction_dim=32, num_clusters=4, batch_size=32)
+
+
+def parameters_of(subset: str) -> int:
+    heads = [RepresentationHeads(WIDTHS, 64), PretrainingHeads(WIDTHS, SUBSETS[subset], SMALL)]
+    return sum(p.numel() for module in heads for p in module.parameters())
+
+
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_parameters_count_four_times_and_activations_grow_with_the_batch(subset: str) -> None:
+    """Without Con, whose similarities are batch x batch, activations are proportional to the batch."""
+    sizes = [
+        step_bytes(WIDTHS, SUBSETS[subset], Hyperparameters(**{**vars(SMALL), "batch_size": b})) for b in (32, 64, 128)
+    ]
+    states = 16 * parameters_of(subset)
+    activations = [size - states for size in sizes]
+    assert activations[0] > 4 * 32 * sum(WIDTHS.values())
+    first, second = activations[1] - activations[0], activations[2] - activations[1]
+    quadratic = "Con" in subset
+    assert (second > 2 * first) if quadratic else (second == 2 * first)
+
+
+def test_what_autograd_keeps_is_what_it_keeps_on_a_real_device() -> None:
+    """Linear -> ReLU -> Linear of the reconstruction head and the gated units, by hand, for Gen.
+
+    Kept per modality, in floats a row: the input d; u, the gate's sigmoid, g and z of R = 64; the hidden D = 32
+    and, for the squared error, the difference or both of its sides.
+    """
+    size = step_bytes(WIDTHS, SUBSETS["Gen"], SMALL) - 16 * parameters_of("Gen")
+    rows = 32
+    least = sum(4 * rows * (d + 4 * 64 + 32) for d in WIDTHS.values())
+    most = sum(4 * rows * (3 * d + 6 * 64 + 2 * 32) for d in WIDTHS.values()) + 4 * 8
+    assert least <= size <= most
+
+
+def test_workers_share_all_but_the_compared_rows() -> None:
+    whole, shared = (step_bytes(WIDTHS, SUBSETS["Gen"], SMALL, workers=n) for n in (1, 2))
+    states = 16 * parameters_of("Gen")
+    assert (shared - states) == pytest.approx((whole - states) / 2, rel=0.01)
+    compared = [step_bytes(WIDTHS, SUBSETS["Con"], SMALL, workers=n) for n in (1, 2)]
+    assert compared[1] > compared[0] / 2
+
+
+def test_no_memory_is_taken() -> None:
+    """Heads of 100 GB and more are weighed at once."""
+    huge = Hyperparameters(representation_dim=65536, batch_size=65536)
+    assert step_bytes(WIDTHS, SUBSETS["ConCluGen"], huge) > 100 * 2**30
+    assert not torch.empty(0).is_meta  # the default device is left as it was

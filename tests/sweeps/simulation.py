@@ -1,0 +1,78 @@
+"""A simulated executor: jobs run round robin in one process, and in no time or in simulated time."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sweeps.config import SweepConfig, load_config
+from sweeps.ledger import Metric
+from sweeps.plan import Job, Report, SweepFolder
+from sweeps.search import Search
+
+Evaluate = Callable[[Job, int], float]
+
+
+SECONDS_PER_PROBE = 10.0
+
+
+class Clock:
+    """Simulated time."""
+
+    def __init__(self) -> None:
+        self.now = 1.7e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def open_search(
+    path: Path, folder: SweepFolder, *overrides: str, clock: Callable[[], float] = time.time
+) -> tuple[SweepConfig, Search]:
+    config = load_config(path, overrides)
+    folder.prepare(config)
+    return config, Search(config, folder, clock=clock)
+
+
+class Simulation:
+    """Runs jobs round robin, a probe at a time, as several slots would; ``evaluate`` gives a trial's objective."""
+
+    def __init__(
+        self,
+        config: SweepConfig,
+        search: Search,
+        evaluate: Evaluate,
+        *,
+        slots: int = 2,
+        seed: int = 0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config, self.search, self.evaluate, self.slots, self.clock = config, search, evaluate, slots, clock
+        self.jobs: list[Job] = []
+        self._order = random.Random(seed)
+
+    def run(self, watch: Callable[[], None] = lambda: None) -> None:
+        live: dict[str, tuple[Job, list[int]]] = {}
+        while not self.search.finished:
+            while len(live) < self.slots and (job := self.search.next_job()) is not None:
+                self.jobs.append(job)
+                live[job.key] = (job, list(self.config.probe_epochs))
+            watch()
+            if self.clock is not None:
+                self.clock.now += SECONDS_PER_PROBE / len(live)
+            key = self._order.choice(sorted(live))
+            if self._advance(*live[key]):
+                del live[key]
+
+    def _advance(self, job: Job, epochs: list[int]) -> bool:
+        """One probe of a trial, or the whole of another job; True if it has ended."""
+        if job.stage == "confirm":
+            metric = Metric("planted", "test", "", "weighted_f1", 0.5)
+            return self.search.report(job.key, Report(epochs=4, state="complete", metrics=[metric]))
+        epoch = epochs.pop(0)
+        value = self.evaluate(job, epoch)
+        return self.search.report(job.key, Report(epochs=epoch, value=value, state="running" if epochs else "complete"))
+
+
+def constant(job: Job, epoch: int) -> float:
+    return 0.5

@@ -1,0 +1,218 @@
+"""The search's options: what trials start from, what a budget of time buys, and which dimensions are searched."""
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from conclugen.subsets import SUBSETS
+from sweeps.config import ConfigError
+from sweeps.ledger import Ledger, Record
+from sweeps.plan import Job, SweepFolder
+from tests.sweeps.simulation import Clock, Simulation, constant, open_search
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SweepFolder:
+    return SweepFolder(tmp_path / "sweep")
+
+
+def by_rate(job: Job, epoch: int) -> float:
+    """An objective that only the learning rate decides, so that the best configuration is known."""
+    return 1 - abs(float(job.hyperparameters["lr"]) - 0.007)
+
+
+def searched(folder: SweepFolder, method: str) -> list[Record]:
+    return [record for record in Ledger(folder.ledger) if (record.stage, record.method) == ("search", method)]
+
+
+def seconds(record: Record) -> float:
+    started, ended = map(datetime.fromisoformat, (record.started, record.ended))
+    return (ended - started).total_seconds()
+
+
+def best(folder: SweepFolder, *methods: str) -> Record:
+    return max((record for m in methods for record in searched(folder, m)), key=lambda record: record.value or 0.0)
+
+
+class TestOrigins:
+    def test_every_trial_says_where_its_configuration_came_from(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
+        config, search = open_search(write_config(), folder, "subsets=[Con,Gen]", "budget.trials_per_subset=3")
+        Simulation(config, search, constant).run()
+        for subset in ("Con", "Gen"):
+            assert [record.origin for record in searched(folder, subset)] == ["default", "tpe", "tpe"]
+
+    def test_a_grid_s_trials_are_its_points(self, write_config: Callable[..., Path], folder: SweepFolder) -> None:
+        space = folder.root.parent / "finite.yaml"
+        space.write_text(
+            "description: x\nparameters: {representation_dim: {choices: [8, 16], default: 16}, batch_size: 20,"
+            " projection_dim: 8, warmup_epochs: 1}\n"
+        )
+        path = write_config(space=str(space), subsets=["Con"], search={"sampler": "grid"})
+        config, search = open_search(path, folder, "baselines=[]")
+        Simulation(config, search, constant).run()
+        assert [(r.origin, r.hyperparameters["representation_dim"]) for r in searched(folder, "Con")] == [
+            ("default", 16),
+            ("grid", 8),
+        ]
+
+
+class TestShareBest:
+    def test_the_fifth_trial_takes_what_the_best_other_subset_shares(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
+        """One slot, so that all other trials up to the fourth have ended; Con and Gen share no loss's parameters."""
+        overrides = ("subsets=[Con,Gen]", "budget.trials_per_subset=6", "search.pruner=none", "baselines=[]")
+        config, search = open_search(write_config(search={"share_best": True}), folder, *overrides)
+        Simulation(config, search, by_rate, slots=1).run()
+        shared = searched(folder, "Con")[4]
+        donor = max(searched(folder, "Gen")[:4], key=lambda record: record.value or 0.0)
+        assert shared.origin == f"share_best: Gen-{donor.number:05d}"
+        for name in ("lr", "feature_dropout", "representation_dim"):
+            assert shared.hyperparameters[name] == donor.hyperparameters[name]
+        assert shared.hyperparameters["temperature"] == 1.0  # its own default: Gen has none
+        assert [record.origin for record in searched(folder, "Con")[5:]] == ["tpe"]
+
+
+class TestWarmStart:
+    @pytest.fixture
+    def earlier(self, write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
+        earlier = SweepFolder(tmp_path / "earlier")
+        overrides = ("subsets=[Con,Gen]", "budget.trials_per_subset=6", "search.pruner=none")
+        config, search = open_search(write_config(), earlier, *overrides)
+        Simulation(config, search, by_rate).run()
+        return earlier
+
+    def test_first_trials_are_the_earlier_best_of_the_subset_and_of_its_best_fellow(
+        self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
+    ) -> None:
+        path = write_config(search={"warm_start": str(earlier.root)})
+        config, search = open_search(path, folder, "subsets=[Con,ConClu]", "budget.trials_per_subset=4")
+        Simulation(config, search, constant).run()
+        own, fellow = best(earlier, "Con"), best(earlier, "Gen")
+        first = searched(folder, "Con")
+        assert [record.origin for record in first] == [
+            "default",
+            f"warm_start: {earlier.root}/{own.key}",
+            f"warm_start: {earlier.root}/{fellow.key}",
+            "tpe",
+        ]
+        assert first[1].hyperparameters == own.hyperparameters
+        assert first[2].hyperparameters["lr"] == fellow.hyperparameters["lr"]
+        assert first[2].hyperparameters["temperature"] == 1.0
+        # The earlier sweep had no ConClu: it takes what it shares with the best of all.
+        donor = best(earlier, "Con", "Gen")
+        other = searched(folder, "ConClu")
+        assert [record.origin for record in other[1:3]] == [f"warm_start: {earlier.root}/{donor.key}", "tpe"]
+        assert other[1].hyperparameters["lr"] == donor.hyperparameters["lr"]
+
+    def test_values_outside_the_new_space_are_brought_into_it(
+        self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
+    ) -> None:
+        path = write_config(search={"warm_start": str(earlier.root)})
+        space = folder.root.parent / "other.yaml"
+        space.write_text(
+            "description: x\nparameters: {lr: {low: 0.1, high: 0.2, log: true, default: 0.2}, batch_size: 20,"
+            " representation_dim: {choices: [4], default: 4}, warmup_epochs: 1}\n"
+        )
+        config, search = open_search(path, folder, f"space={space}", "subsets=[Con]")
+        Simulation(config, search, constant).run()
+        values = searched(folder, "Con")[1].hyperparameters
+        assert (values["lr"], values["representation_dim"]) == (0.1, 4)
+
+    def test_an_empty_ledger_is_refused(
+        self, write_config: Callable[..., Path], folder: SweepFolder, tmp_path: Path
+    ) -> None:
+        empty = SweepFolder(tmp_path / "empty")
+        open_search(write_config(), empty)
+        with pytest.raises(ConfigError, match="has no finished search trial yet; choose another, or drop it"):
+            open_search(write_config(search={"warm_start": str(empty.root)}), folder)
+
+
+class TestBudgetsOfTime:
+    def test_hours_are_shared_equally_and_every_subset_is_confirmed(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
+        clock = Clock()
+        path = write_config(budget={"hours": 0.5, "epochs": 4, "seeds": 2}, search={"pruner": "none"})
+        config, search = open_search(path, folder, clock=clock)
+        began = clock.now
+        simulation = Simulation(config, search, constant, clock=clock)
+        ended: list[float] = []
+
+        def watch() -> None:
+            if not ended and any(job.stage == "confirm" for job in simulation.jobs):
+                ended.append(clock.now)
+
+        simulation.run(watch)
+        used = {subset: [seconds(record) for record in searched(folder, subset)] for subset in SUBSETS}
+        longest = max(max(times) for times in used.values())
+        totals = [sum(times) for times in used.values()]
+        assert max(totals) - min(totals) <= longest
+        assert 1800 <= ended[0] - began < 1800 + 200
+        confirmed = Counter(job.method for job in simulation.jobs if job.stage == "confirm")
+        assert confirmed == Counter(dict.fromkeys([*SUBSETS, "raw_features", "random_head"], 2))
+
+    def test_progress_shows_the_share_of_the_time(self, write_config: Callable[..., Path], folder: SweepFolder) -> None:
+        clock = Clock()
+        path = write_config(budget={"gpu_hours": 1, "epochs": 4, "seeds": 2}, subsets=["Con", "Gen"])
+        _, search = open_search(path, folder, clock=clock)
+        search.next_job()
+        clock.now += 900
+        con, gen, confirm = search.progress()
+        assert (con.planned, con.share, gen.share) == (None, 0.5, 0.0)
+        assert confirm.planned == 8
+
+
+class TestNested:
+    SUBSETS = (["video", "audio"], ["video", "text"])
+
+    def test_modality_subsets_are_confirmed_with_the_one_best_configuration_by_default(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
+        path = write_config(modality_subsets=self.SUBSETS, subsets=["Con"], baselines=[])
+        config, search = open_search(path, folder)
+        simulation = Simulation(config, search, by_rate)
+        simulation.run()
+        assert {job.name for job in simulation.jobs if job.stage == "search"} == {"Con"}
+        confirmed = {job.name: job.hyperparameters for job in simulation.jobs if job.stage == "confirm"}
+        assert set(confirmed) == {"Con", "Con[video-audio]", "Con[video-text]"}
+        assert all(values == best(folder, "Con").hyperparameters for values in confirmed.values())
+
+    def test_modality_subsets_are_searched_each_where_asked(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
+        path = write_config(
+            modality_subsets=self.SUBSETS,
+            subsets=["Con"],
+            baselines=["raw_features"],
+            search={"nested": ["modalities"]},
+        )
+        config, search = open_search(path, folder, "budget.trials_per_subset=3")
+        simulation = Simulation(config, search, by_rate)
+        simulation.run()
+        names = ("Con", "Con[video-audio]", "Con[video-text]")
+        assert Counter(job.name for job in simulation.jobs if job.stage == "search") == dict.fromkeys(names, 3)
+        for job in simulation.jobs:
+            if job.stage == "confirm" and job.method == "Con":
+                assert job.hyperparameters == best(folder, job.name).hyperparameters
+        planned = sum(row.planned or 0 for row in search.progress())
+        assert planned == len(simulation.jobs) == 3 * 3 + 2 * 3 + 2 * 3
+
+    def test_label_budgets_are_searched_each_where_asked(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
+        path = write_config(subsets=["Con"], search={"nested": ["labels"]})
+        config, search = open_search(path, folder)
+        simulation = Simulation(config, search, by_rate)
+        simulation.run()
+        assert Counter(job.name for job in simulation.jobs if job.stage == "search") == {"Con@all": 2, "Con@2": 2}
+        labels = {job.name: str(job.labels) for job in simulation.jobs if job.method == "Con"}
+        assert labels == {"Con@all": "", "Con@2": "2"}
+        assert {job.name for job in simulation.jobs if job.stage == "confirm"} == {
+            "Con@all", "Con@2", "raw_features", "random_head",
+        }  # fmt: skip

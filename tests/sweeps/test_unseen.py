@@ -1,0 +1,73 @@
+"""What the search cannot see: a set whose test labels are poisoned gives the same search, trial for trial."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from conclugen.importing import import_arrays
+from sweeps.ledger import Ledger
+from sweeps.plan import SweepFolder
+from sweeps.trial import TrialRunner
+from tests.sweeps.simulation import open_search
+
+
+def write_set(folder: Path, *, poisoned: bool) -> Path:
+    """Two classes; poisoned, test labels are all wrong and test features are noise a million times as large."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    split = np.array(["train", "train", "val", "test"])[np.arange(120) // 2 % 4]
+    features = {name: labels[:, None] + rng.normal(size=(120, width)) for name, width in (("video", 4), ("text", 3))}
+    if poisoned:
+        test = split == "test"
+        labels = np.where(test, 1 - labels, labels)
+        features = {name: np.where(test[:, None], 1e6 * rng.normal(size=x.shape), x) for name, x in features.items()}
+    import_arrays(
+        features, folder, labels=labels, split=split, class_names=("a", "b"), sources=dict.fromkeys(features, "x")
+    )
+    return folder
+
+
+def run(path: Path, folder: SweepFolder) -> dict[str, tuple[Any, ...]]:
+    """Run a whole sweep in this process, one job at a time; return what each record says, but for times."""
+    config, search = open_search(path, folder)
+    runner = TrialRunner(config, folder, torch.device("cpu"))
+    while (job := search.next_job()) is not None:
+        key = job.key
+        final = runner.run(job, lambda report, key=key: not search.report(key, report))
+        if final is not None:
+            search.report(key, final)
+    return {
+        r.key: (r.state, r.origin, r.hyperparameters, r.history, r.value, r.losses, list(r.metrics))
+        for r in Ledger(folder.ledger)
+    }
+
+
+def test_poisoned_test_labels_change_the_test_scores_and_nothing_else(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    outcomes = []
+    for name in ("sound", "poisoned"):
+        data = write_set(tmp_path / name, poisoned=name == "poisoned")
+        path = write_config(
+            features={"pretrain": str(data), "downstream": {"set": str(data)}},
+            modalities=["video", "text"],
+            subsets=["Con", "CluGen"],
+            baselines=["raw_features", "random_head", "supervised_head"],
+            budget={"trials_per_subset": 7, "epochs": 4, "seeds": 1},
+        )
+        outcomes.append(run(path, SweepFolder(tmp_path / f"sweep-{name}")))
+    sound, poisoned = outcomes
+    assert sound.keys() == poisoned.keys()
+    assert any(state == "pruned" for state, *_ in sound.values())
+    for key, (*rest, metrics) in sound.items():
+        *other, other_metrics = poisoned[key]
+        assert other == rest, key
+        assert [m for m in other_metrics if m.split == "val"] == [m for m in metrics if m.split == "val"]
+        if key.startswith("confirm-"):
+            scores, others = (
+                {(m.labels, m.metric): m.value for m in ms if m.split == "test"} for ms in (metrics, other_metrics)
+            )
+            assert others["", "accuracy"] < scores["", "accuracy"]
