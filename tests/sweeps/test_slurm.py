@@ -179,7 +179,7 @@ def test_the_job_ends_as_the_sweep_does(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_a_sweep_on_two_nodes(write_config: Callable[..., Path], tmp_path: Path) -> None:
     job = environment(f"{install(tmp_path / 'bin', srun=SRUN)}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     out = tmp_path / "sweep"
