@@ -1,0 +1,195 @@
+"""sweeps/cluster/slurm.sh: what sbatch reads, what it starts and how it ends; and a whole sweep with it, without Slurm.
+
+`srun` is a stand-in that runs its command here once per node. `scontrol` is not needed: the script asks Ray.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray.scripts.scripts import start
+
+import sweeps
+from sweeps.ledger import Ledger
+
+SCRIPT = Path(sweeps.__file__).parent / "cluster" / "slurm.sh"
+
+SRUN = """
+import os, signal, subprocess, sys
+from itertools import takewhile
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until there is someone to hand it on to
+options = list(takewhile(lambda argument: argument.startswith("--"), sys.argv[1:]))
+values = dict(option[2:].split("=") for option in options)
+assert set(values) == {"nodes", "ntasks-per-node", "cpus-per-task"}, values
+heed = lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+tasks = []
+for number in range(int(values["nodes"])):
+    environment = {**os.environ, "SLURM_NODEID": str(number)}
+    tasks.append(subprocess.Popen(sys.argv[1 + len(options):], env=environment, preexec_fn=heed))
+signal.signal(signal.SIGTERM, lambda *_: [task.terminate() for task in tasks])
+heed()
+sys.exit(max(task.wait() for task in tasks) and 1)
+"""
+# These stand for what the script starts. They tell how they were called, and stay until they are told to end.
+RAY = """
+import json, os, signal, sys
+with open(f"ray-{os.environ['SLURM_NODEID']}.json", "w") as file:
+    json.dump({"arguments": sys.argv[1:], "pid": os.getpid(), "token": os.environ["RAY_AUTH_TOKEN"]}, file)
+with open("joined", "w") as file:
+    file.write(".")
+signal.pause()
+"""
+PYTHON = """
+import os, sys
+if sys.argv[1] == "-c":  # asked for a token, or for an address
+    print("127.0.0.1:6379")
+else:  # asked to wait for the nodes
+    joined = os.open("joined", os.O_RDWR)
+    for _ in range(int(os.environ["SLURM_JOB_NUM_NODES"])):
+        os.read(joined, 1)
+"""
+CONCLUGEN = """
+import json, signal, sys
+with open("conclugen.json", "w") as file:
+    json.dump(sys.argv[1:], file)
+deaf = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+print("deaf" if deaf else "started", flush=True)
+signal.sigwait({signal.SIGINT})
+sys.exit(130)
+"""
+
+
+def install(folder: Path, **programs: str) -> Path:
+    """Write Python programs that the shell finds in ``folder`` under their names."""
+    folder.mkdir()
+    for name, source in programs.items():
+        (folder / name).write_text(f"#!{sys.executable} -IS\n{source}")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def environment(path: str, **variables: str) -> dict[str, str]:
+    """What Slurm gives a batch script."""
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_PER_TASK": "1"}
+    return {**os.environ, **job, "PATH": path, **variables}
+
+
+def alive(job: str) -> list[psutil.Process]:
+    """The processes of a Slurm job, by what they have inherited."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("SLURM_JOB_ID") == job and process.pid != os.getpid():
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def test_bash_understands_the_script() -> None:
+    subprocess.run(["bash", "-n", SCRIPT], check=True)
+
+
+def test_sbatch_understands_its_lines() -> None:
+    sbatch = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    for option in ("nodes", "ntasks-per-node", "cpus-per-task", "gpus-per-node"):
+        sbatch.add_argument(f"--{option}", type=int)
+    for option, pattern in {
+        "job-name": r"\w+",
+        "output": r"[\w%.-]+",
+        "mem": r"\d+[KMGT]",
+        "time": r"(\d+-)?\d+:\d\d:\d\d",
+        "signal": r"B:TERM@\d+",
+    }.items():
+        sbatch.add_argument(f"--{option}", type=re.compile(pattern).fullmatch)
+    text = SCRIPT.read_text()
+    header = text[: text.index("\nset ")]
+    lines = re.findall(r"^#SBATCH (.+)$", header, re.MULTILINE)
+    assert len(lines) == text.count("#SBATCH")  # sbatch reads none below the first command
+    options, unknown = sbatch.parse_known_args(lines)
+    assert not unknown
+    assert all(value is not None for value in vars(options).values())
+    assert options.ntasks_per_node == 1
+
+
+@pytest.fixture
+def stand_ins(tmp_path: Path) -> Callable[[str], dict[str, str]]:
+    """Replace every program that the script starts; returns the environment for it."""
+
+    def write(conclugen: str) -> dict[str, str]:
+        os.mkfifo(tmp_path / "joined")
+        folder = install(tmp_path / "bin", srun=SRUN, ray=RAY, python=PYTHON, conclugen=conclugen)
+        return environment(f"{folder}:/usr/bin:/bin")
+
+    return write
+
+
+@pytest.mark.parametrize("missing", [[], ["config.yaml"]])
+def test_missing_arguments_are_named_before_anything_starts(
+    stand_ins: Callable[[str], dict[str, str]], missing: list[str], tmp_path: Path
+) -> None:
+    job, command = stand_ins(CONCLUGEN), ["bash", str(SCRIPT), *missing]
+    result = subprocess.run(command, env=job, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "usage: sbatch slurm.sh CONFIG DIR" in result.stderr
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_slurms_warning_interrupts_the_sweep_and_then_ends_the_nodes(
+    stand_ins: Callable[[str], dict[str, str]], parse_run: Callable[[list[str]], dict[str, Any]], tmp_path: Path
+) -> None:
+    job = stand_ins(CONCLUGEN)
+    command = ["bash", str(SCRIPT), "config.yaml", "runs/a sweep", "--set", "budget.seeds=3"]
+    with subprocess.Popen(command, env=job, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as script:
+        assert script.stdout.readline() == "started\n"
+        script.send_signal(signal.SIGTERM)
+        assert script.wait() == 130
+
+    sweep = parse_run(json.loads((tmp_path / "conclugen.json").read_text()))
+    assert sweep["config_file"] == Path("config.yaml")
+    assert sweep["out"] == Path("runs/a sweep")
+    assert sweep["overrides"] == ["budget.seeds=3"]
+    nodes = [json.loads((tmp_path / f"ray-{number}.json").read_text()) for number in range(2)]
+    head, worker = (start.make_context("ray start", node["arguments"][1:]).params for node in nodes)
+    assert head["head"]
+    assert sweep["address"] == worker["address"] == f"127.0.0.1:{head['port']}"
+    assert head["temp_dir"] == worker["temp_dir"] == f"/tmp/ray-{os.getpid()}"  # noqa: S108
+    assert nodes[0]["token"] == nodes[1]["token"] != ""
+    assert not any(psutil.pid_exists(node["pid"]) for node in nodes)
+    assert not alive(job["SLURM_JOB_ID"])
+
+
+@pytest.mark.parametrize("answer", [0, 1, 2])
+def test_the_job_ends_as_the_sweep_does(
+    stand_ins: Callable[[str], dict[str, str]], tmp_path: Path, answer: int
+) -> None:
+    job, command = stand_ins(f"raise SystemExit({answer})"), ["bash", str(SCRIPT), "config.yaml", "out"]
+    assert subprocess.run(command, env=job, cwd=tmp_path, check=False).returncode == answer
+    assert not alive(job["SLURM_JOB_ID"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(420)
+def test_a_sweep_on_two_nodes(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    job = environment(f"{install(tmp_path / 'bin', srun=SRUN)}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    out = tmp_path / "sweep"
+    budget = {"trials_per_subset": 2, "epochs": 2, "seeds": 1}
+    config = write_config(subsets=["Con"], budget=budget, baselines=["raw_features"])
+    command = ["bash", str(SCRIPT), str(config), str(out)]
+    result = subprocess.run(command, env=job, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 trials at a time" in result.stdout  # each node has one CPU
+    assert [record.state for record in Ledger(out / "ledger")] == ["complete"] * 4
+    _, left = psutil.wait_procs(alive(job["SLURM_JOB_ID"]), timeout=60)
+    assert not left
+    assert not Path(f"/tmp/ray-{job['SLURM_JOB_ID']}").exists()  # noqa: S108
