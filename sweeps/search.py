@@ -14,8 +14,6 @@ Protocol (fair by construction):
    takes the configuration of the best-scoring subset, the others have nothing to choose.
 """
 
-import os
-import re
 import shutil
 import socket
 import sys
@@ -27,10 +25,8 @@ from importlib.metadata import version
 from typing import Any, cast
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from conclugen import __version__
 from conclugen.hyperparameters import Hyperparameters
@@ -38,11 +34,12 @@ from conclugen.manifest import Manifest
 from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
 from search_spaces import Space
-from sweeps.config import ConfigError, SweepConfig
+from sweeps.config import SweepConfig
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, sweep_progress
 from sweeps.strategies import distributions, grid_point, pruner, sampler
+from sweeps.studies import open_storage
 
 __all__ = ["Search"]
 
@@ -58,7 +55,7 @@ class Search:
     def __init__(self, config: SweepConfig, folder: SweepFolder) -> None:
         self._config, self._folder, self._ledger = config, folder, Ledger(folder.ledger)
         self._space = config.load_space()
-        storage = _storage(config, folder)
+        storage = open_storage(config, folder)
         self._studies = {subset: self._open_study(storage, subset) for subset in config.losses}
         self._records = {record.key: record for record in self._ledger}
         self._live: dict[str, Job] = {}
@@ -285,19 +282,6 @@ class Search:
             parameters = self._space.for_losses(self._config.losses[subset])
             study.enqueue_trial({name: p.start for name, p in parameters.items() if p.fixed is None})
         return study
-
-
-def _storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if config.storage is None:
-        return JournalStorage(JournalFileBackend(str(folder.journal)))
-    missing = [name for name in re.findall(r"\$\{(\w+)\}", config.storage) if name not in os.environ]
-    if missing:
-        raise ConfigError([f"storage: the environment has no variable {name}; set it." for name in missing])
-    try:
-        return RDBStorage(os.path.expandvars(config.storage))
-    except (SQLAlchemyError, ImportError) as error:
-        raise ConfigError([f"storage: {config.storage} cannot be opened: {error}"]) from None
 
 
 def _hyperparameters(space: Space, losses: tuple[Loss, ...], sampled: Mapping[str, Any]) -> dict[str, Any]:
