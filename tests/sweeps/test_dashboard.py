@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
-from sweeps.config import load_config
+from sweeps.config import ConfigError, load_config
 from sweeps.plan import Report, SweepFolder
 from sweeps.search import Search
+from sweeps.studies import existing_storage
 
 SUBSETS = ("Con", "Gen")
 
 
 @pytest.fixture(params=["journal", "database"])
 def sweep(request: pytest.FixtureRequest, write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
+    """A sweep that has not opened its studies yet."""
     storage = f"sqlite:///{tmp_path / 'studies.db'}" if request.param == "database" else None
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config(subsets=list(SUBSETS), storage=storage)))
@@ -105,6 +107,7 @@ def refusal(folder: Path, *options: object) -> str:
     return result.stderr
 
 
+@pytest.mark.parametrize("sweep", ["journal"], indirect=True)
 def test_a_taken_port_is_bad_input(sweep: SweepFolder) -> None:
     open_search(sweep)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -119,5 +122,13 @@ def test_no_sweep_is_bad_input(tmp_path: Path) -> None:
 
 def test_missing_studies_are_bad_input_and_not_made(sweep: SweepFolder) -> None:
     before = sorted(path for path in sweep.root.parent.rglob("*"))
-    assert "error: 1 problem" in refusal(sweep.root)
+    with pytest.raises(ConfigError, match=r"holds no studies|does not exist"):
+        existing_storage(load_config(sweep.config), sweep)
     assert sorted(path for path in sweep.root.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("sweep", ["database"], indirect=True)
+def test_a_database_without_studies_is_bad_input(sweep: SweepFolder, tmp_path: Path) -> None:
+    (tmp_path / "studies.db").touch()
+    assert "holds no studies" in refusal(sweep.root)
+    assert (tmp_path / "studies.db").read_bytes() == b""

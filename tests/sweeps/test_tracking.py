@@ -180,10 +180,10 @@ def test_thousands_of_runs_leave_little_in_memory(sweep: tuple[SweepConfig, Swee
 
         run(range(20))
         tracemalloc.start()
-        run(range(20, 220))
+        run(range(20, 120))
         grown, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert grown / 200 < 2_000
+    assert grown / 100 < 2_000
 
 
 @pytest.fixture
