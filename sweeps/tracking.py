@@ -222,6 +222,9 @@ def _wandb(settings: WeightsAndBiases, sweep: str) -> LoggerCallback:
             self.kwargs |= {"tags": [trial.config["method"]], "job_type": trial.config["stage"]}
             super().log_trial_start(trial)
 
+        def __del__(self) -> None:
+            """Not Ray's clean-up, which fails at the interpreter's exit: `tracked` has ended the runs by then."""
+
     return Tagged(
         project=settings.project,
         group=sweep,

@@ -1,4 +1,4 @@
-"""What the trackers are told, read back from what they wrote; Weights & Biases, which needs Ray, in test_end_to_end."""
+"""What the trackers are told, read back from what they wrote; Weights & Biases, which needs Ray: test_faults.py."""
 
 import struct
 import sys
