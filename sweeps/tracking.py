@@ -184,7 +184,8 @@ class _TensorBoard(LoggerCallback):
         self._write(trial, experiment, start)
 
     def log_trial_result(self, iteration: int, trial: Any, result: Mapping[str, float]) -> None:
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in result.items()]
+        scalars = [(name, value) for name, value in result.items() if name != TRAINING_ITERATION]
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars]
         self._write(trial, Summary(value=values), step=int(result[TRAINING_ITERATION]))
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
