@@ -25,6 +25,7 @@ from sweeps.ledger import Ledger
 from sweeps.live import output_to_log
 from sweeps.plan import Job, SweepFolder
 from sweeps.search import Search
+from sweeps.tracking import tracked
 from sweeps.trial import TrialRunner
 
 
@@ -43,7 +44,8 @@ def persistent(config_file: Path, root: Path, trials: int) -> tuple[list[Job], f
         done = search.progress()[0].done
         ended.setdefault(done, time.perf_counter())
 
-    execute(search, folder, allocate(config), note_ends)
+    with tracked(config, folder, print) as trackers:
+        execute(search, folder, allocate(config), note_ends, trackers)
     records = [record for record in Ledger(folder.ledger) if record.stage == "search"]
     own = sum(record.seconds["total"] for record in records[1:])
     jobs = [

@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -156,6 +156,8 @@ def sweep_check(
     """Validate a configuration; print the plan, the search space of each method, and an estimate of time and disk."""
     with _bad_input():
         config = load_config(config_file, overrides or ())
+        if problems := config.tracking.missing():
+            raise ConfigError(problems)
         from sweeps.estimate import estimate
         from sweeps.footprint import gpu_problems, smallest_gpu
         from sweeps.overview import cost_summary, plan_table, space_table
@@ -205,6 +207,27 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
         typer.echo(json.dumps({"name": config.name, "rows": [asdict(row) for row in rows]}, indent=2))
     else:
         _console().print(progress_table(rows, max(1, len(running)), f"sweep {config.name}"))
+
+
+@app.command()
+def dashboard(
+    folder: SweepDir,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Name or address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for any that is free.")
+    ] = 8080,
+) -> None:
+    """Show a sweep's Optuna studies in a browser, while it runs or later; changes nothing."""
+    with _bad_input():
+        layout = _sweep_folder(folder)
+        config = load_config(layout.config)
+        from sweeps.dashboard import serve
+
+        def ready(address: str) -> None:
+            typer.echo(f"{address} shows the studies of sweep {config.name}; Ctrl-C ends it.")
+
+        with suppress(KeyboardInterrupt):  # there is no other way to end it
+            serve(config, layout, host, port, ready)
 
 
 @app.command()

@@ -39,6 +39,7 @@ from sweeps.settings import (
     SpaceName,
     StorageUrl,
     SubsetName,
+    Tracking,
     Unique,
     Workers,
 )
@@ -114,6 +115,7 @@ class SweepConfig(Section):
         description="database URL of the Optuna studies, ${VARIABLES} taken from the environment; null for a journal "
         "file in the sweep's folder",
     )
+    tracking: Tracking = Tracking()
     seed: Annotated[int, Field(ge=0, strict=True)] = Field(
         127, description="every random choice of the sweep follows from it"
     )

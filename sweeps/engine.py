@@ -8,7 +8,7 @@ are never read back.
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,7 +103,13 @@ def allocate(config: SweepConfig) -> Allocation:
     return Allocation(slots=wanted, workers=workers, cpus=max(1, cpus // (wanted * workers)), gpus=int(use_gpu))
 
 
-def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_change: Callable[[], None]) -> None:
+def execute(
+    search: Search,
+    folder: SweepFolder,
+    allocation: Allocation,
+    on_change: Callable[[], None],
+    trackers: Sequence[tune.Callback] = (),
+) -> None:
     """Run jobs until the search is finished.
 
     Args:
@@ -111,6 +117,7 @@ def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_chan
         folder: the sweep's.
         allocation: how much runs at a time.
         on_change: called whenever a job has started, reported or ended.
+        trackers: told what happens.
 
     Raises:
         EngineError: Ray Tune ended before the search was finished.
@@ -130,7 +137,7 @@ def execute(search: Search, folder: SweepFolder, allocation: Allocation, on_chan
             max_failures=0,  # the search hands a lost job out again, as another Tune trial
             raise_on_failed_trial=False,
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[_ForgetReports(), _FreeGroups()],
+            callbacks=[*trackers, _ForgetReports(), _FreeGroups()],
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
             verbose=0,

@@ -28,9 +28,12 @@ def launch(config: SweepConfig, root: Path, address: str | None = None) -> None:
         address: Ray cluster to run on; None starts one on this machine.
 
     Raises:
-        ConfigError: the folder is taken, or the cluster has not what the sweep needs; nothing is written.
+        ConfigError: the folder is taken, the cluster has not what the sweep needs, or a tracker is missing; nothing is
+            written.
         SweepFailedError: the engine stopped early.
     """
+    if problems := config.tracking.missing():
+        raise ConfigError(problems)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError([f"--out {root}: exists and is not an empty folder; choose another, or remove it first."])
     folder, existed = SweepFolder(root), root.exists()
@@ -53,6 +56,7 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
         # Ray and torch take seconds to load: later than the first line that the user sees, and inside the redirection.
         from sweeps import engine
         from sweeps.search import Search
+        from sweeps.tracking import tracked
 
         started = time.monotonic()
         search = Search(config, folder)
@@ -64,7 +68,10 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
                 + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
                 + f"; Ray's output goes to {folder.log}"
             )
-            engine.execute(search, folder, allocation, lambda: display.show(search.progress(), allocation.slots))
+            with tracked(config, folder, display.say) as trackers:
+                engine.execute(
+                    search, folder, allocation, lambda: display.show(search.progress(), allocation.slots), trackers
+                )
         except (engine.EngineError, OSError) as error:
             raise SweepFailedError(
                 f"the sweep stopped early: {error}\nWhat had finished is in {folder.ledger}; more in {folder.log}."

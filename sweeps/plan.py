@@ -90,6 +90,11 @@ class SweepFolder:
         return self.root / "logs" / "ray.log"
 
     @property
+    def tensorboard(self) -> Path:
+        """One folder of event files per job."""
+        return self.root / "tensorboard"
+
+    @property
     def ray(self) -> Path:
         """What Ray writes for itself; never read back."""
         return self.root / "ray"

@@ -33,7 +33,8 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, Tally
-from sweeps.studies import Best, Study, open_storage
+from sweeps.storage import open_storage
+from sweeps.studies import Best, Study
 from sweeps.turns import Turns
 from sweeps.warm import proposals
 

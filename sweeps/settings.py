@@ -1,12 +1,16 @@
 """The sections of a sweep's configuration: every setting with its default, meaning and rule.
 
-pydantic checks each field by itself; what one section asks of another is checked in `sweeps.config`.
+pydantic checks each field by itself; what one section asks of another is checked in `sweeps.config`. The configuration
+is written into the sweep's folder for everyone to read, so secrets stay in the environment.
 """
 
+import os
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -31,6 +35,18 @@ class ConfigError(ValueError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = list(problems)
+
+
+def with_environment(setting: str, text: str) -> str:
+    """Return ``text`` with each ``${VARIABLE}`` in it taken from the environment.
+
+    Raises:
+        ConfigError: the environment lacks one; the problems name ``setting``.
+    """
+    missing = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
+    if missing:
+        raise ConfigError([f"{setting}: the environment has no variable {name}; set it." for name in missing])
+    return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], text)
 
 
 def _resolve(value: object, info: ValidationInfo) -> object:
@@ -87,6 +103,20 @@ def _safe_storage(url: str) -> str:
     return url
 
 
+def _safe_tracking(uri: str) -> str:
+    """Refuse what MLflow would take for a folder's name, and credentials."""
+    address = urlsplit(uri)
+    kind = address.scheme.partition("+")[0]
+    if kind in ("http", "https"):
+        if address.username is not None:
+            raise ValueError("holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN.")
+    elif kind in ("sqlite", "postgresql", "mysql", "mssql"):
+        _safe_storage(uri)
+    else:
+        raise ValueError("must be a server (http, https) or a database (sqlite, postgresql, mysql, mssql).")
+    return uri
+
+
 def _as_list(value: object) -> object:
     return [] if value is None else [value] if isinstance(value, int | float) else value
 
@@ -107,6 +137,8 @@ BaselineName = Annotated[str, AfterValidator(_known_baseline)]
 SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
 StorageUrl = Annotated[str, AfterValidator(_safe_storage)]
 SweepFolderPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_sweep)]
+TrackingUri = Annotated[str, AfterValidator(_safe_tracking)]
+Text = Annotated[str, Field(min_length=1)]
 Unique = AfterValidator(_unique)
 
 
@@ -271,3 +303,45 @@ class Checkpoint(Section):
     """What a cut trial can go on from."""
 
     every: Positive = Field(10, description="epochs between a trial's checkpoints")
+
+
+class MLflow(Section):
+    """Where MLflow keeps the runs."""
+
+    tracking_uri: TrackingUri
+    experiment: Text
+
+
+class WeightsAndBiases(Section):
+    """Where Weights & Biases keeps the runs."""
+
+    project: Text
+    entity: Text | None = None
+
+
+class Tracking(Section):
+    """Who is told of the runs, besides the ledger."""
+
+    tensorboard: bool = Field(True, description="write TensorBoard event files into the sweep's folder")
+    mlflow: MLflow | None = Field(
+        None,
+        description="runs in MLflow: `{tracking_uri, experiment}`, a server or database; secrets in the environment",
+    )
+    wandb: WeightsAndBiases | None = Field(
+        None,
+        description="runs in Weights & Biases: `{project, entity}`; WANDB_API_KEY in the environment",
+    )
+
+    def missing(self) -> list[str]:
+        """Return a problem for each package that is asked for and not installed; only who runs a sweep needs them."""
+        asked = {"mlflow": self.mlflow, "wandb": self.wandb}
+        return [
+            f"tracking.{name}: the package {name} is not installed; pip install 'conclugen-sweeps[tracking]'."
+            for name, settings in asked.items()
+            if settings is not None and not _installed(name)
+        ]
+
+
+def _installed(package: str) -> bool:
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None  # a folder named wandb, where wandb keeps its files, has none

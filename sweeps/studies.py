@@ -1,30 +1,25 @@
-"""Studies: where Optuna keeps what was searched, and one arm's study with its running totals.
+"""Studies: one arm's study in Optuna, with its running totals.
 
 A study is the single truth of its arm's search. Its totals are counted along here, since reading all trials back at
 every decision would make each decision dearer than the one before.
 """
 
-import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.seeds import derive_seed
 from search_spaces import Parameter
-from sweeps.config import Arm, ConfigError, SweepConfig
+from sweeps.config import Arm, SweepConfig
 from sweeps.ledger import State
-from sweeps.plan import SweepFolder
 from sweeps.strategies import STARTUP_TRIALS, distributions, grid_point, pruner, sampler
 
-__all__ = ["Best", "Study", "open_storage"]
+__all__ = ["Best", "Study"]
 
 _ORIGIN = "origin"
 
@@ -137,21 +132,3 @@ def _transferred(values: Mapping[str, Any], free: Mapping[str, Parameter]) -> di
     """Another search's ``values`` as this space allows them, with its own defaults where it has nothing like them."""
     known = {name: parameter.nearest(values[name]) for name, parameter in free.items() if name in values}
     return {name: p.start if known.get(name) is None else known[name] for name, p in free.items()}
-
-
-def open_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
-    """Open the place where a sweep's studies are kept: the journal in its folder, or its database.
-
-    Raises:
-        ConfigError: the database cannot be opened.
-    """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    if config.storage is None:
-        return JournalStorage(JournalFileBackend(str(folder.journal)))
-    missing = [name for name in re.findall(r"\$\{(\w+)\}", config.storage) if name not in os.environ]
-    if missing:
-        raise ConfigError([f"storage: the environment has no variable {name}; set it." for name in missing])
-    try:
-        return RDBStorage(os.path.expandvars(config.storage))
-    except (SQLAlchemyError, ImportError) as error:
-        raise ConfigError([f"storage: {config.storage} cannot be opened: {error}"]) from None

@@ -17,7 +17,7 @@ from sweeps.plan import SweepFolder
 
 COMMANDS = (
     [], ["demo"], ["features"], ["features", "import"], ["features", "info"],
-    ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["report"],
+    ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["dashboard"], ["report"],
 )  # fmt: skip
 
 
@@ -114,6 +114,19 @@ def test_a_bad_configuration_lists_every_problem_and_writes_nothing(
         assert f"  {field}: " in result.stderr
     assert "Traceback" not in result.stderr
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_tracker_that_is_not_installed_is_bad_input(
+    write_config: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
+    config, out = write_config(tracking={"wandb": {"project": "p"}}), tmp_path / "out"
+    arguments = ["sweep", command, str(config), *(["--out", str(out)] if command == "run" else [])]
+    script = "import sys; sys.modules['wandb'] = None; from sweeps.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: 1 problem\n  tracking.wandb: the package wandb is not installed")
+    assert not out.exists()
 
 
 def test_a_taken_folder_is_refused_untouched(write_config: Callable[..., Path], tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
     assert with_heads == {*SUBSETS, "SimCLR"}
     assert not any((out / "running").iterdir())
     assert not (out / "ray").exists()
+    events = [file.parent.name for file in (out / "tensorboard").glob("*/events.out.tfevents.*")]
+    assert sorted(events) == sorted(record.key for record in records)
 
     assert conclugen("report", out, "--out", report).returncode == 0
     table = pd.read_csv(report / "ablation.csv")

@@ -1,6 +1,7 @@
 """Real kills in mid-sweep. Whatever dies, every planned attempt ends in the ledger, once."""
 
 import signal
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from mlflow import MlflowClient
+from wandb.proto.wandb_internal_pb2 import Record
 
 from sweeps.ledger import Ledger
 
@@ -68,9 +71,28 @@ def test_a_killed_process_costs_no_trial(write_config: Callable[..., Path], tmp_
     assert {record.state for record in Ledger(out / "ledger")} == {"complete"}
 
 
-def test_ctrl_c_keeps_what_had_finished(write_config: Callable[..., Path], tmp_path: Path) -> None:
-    out = tmp_path / "sweep"
-    config = write_config(subsets=list(SUBSETS), budget={"trials_per_subset": 50, "epochs": 40, "seeds": SEEDS})
+def weights_and_biases(file: Path) -> list[Record]:
+    """The records of an offline run: LevelDB's log format, without its split into blocks for files below 32 KiB."""
+    data, found = file.read_bytes()[7:], []  # after the file's own header
+    while data:
+        length, kind = struct.unpack_from("<HB", data, 4)  # after the checksum
+        assert kind == 1, "a record that is in one piece"
+        found.append(Record.FromString(data[7 : 7 + length]))
+        data = data[7 + length :]
+    return found
+
+
+def test_ctrl_c_keeps_what_had_finished(
+    write_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    out, runs = tmp_path / "sweep", f"sqlite:///{tmp_path / 'runs.db'}"
+    config = write_config(
+        subsets=list(SUBSETS),
+        budget={"trials_per_subset": 50, "epochs": 40, "seeds": SEEDS},
+        tracking={"mlflow": {"tracking_uri": runs, "experiment": "e"}, "wandb": {"project": "p"}},
+    )
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
     # A shell's background job ignores Ctrl-C, and so would what it starts.
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
@@ -89,6 +111,22 @@ def test_ctrl_c_keeps_what_had_finished(write_config: Callable[..., Path], tmp_p
     assert len(list(Ledger(out / "ledger"))) >= 2
     _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
+
+    finished = {record.key for record in Ledger(out / "ledger")}
+    assert finished <= {file.parent.name for file in (out / "tensorboard").glob("*/events.*")}
+    client = MlflowClient(runs)
+    tracked = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    assert {run.info.status for run in tracked} <= {"FINISHED", "FAILED"}
+    # Ctrl-C may come between the ledger's record of a job and the end of its run.
+    ended = {run.info.run_name for run in tracked if run.info.status == "FINISHED"}
+    assert ended
+    assert ended <= finished
+    sent = [weights_and_biases(file) for file in (out / "wandb").glob("offline-run-*/*.wandb")]
+    named = {record.run.display_name: records for records in sent for record in records if record.HasField("run")}
+    assert finished <= set(named)
+    for key in ended:
+        history = [item for record in named[key] for item in record.history.item]
+        assert "objective" in {item.key or "/".join(item.nested_key) for item in history}
 
 
 def test_workers_that_cannot_start_end_the_sweep_with_the_reason(
