@@ -11,12 +11,20 @@ that another slot could run.
 import logging
 import math
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
+from ray._common.network_utils import parse_address
+from ray._private import services
+from ray._private.authentication.authentication_token_setup import (
+    ensure_token_if_auth_enabled,
+    maybe_enable_token_auth_if_token_available,
+)
+from ray._raylet import GcsClient
 from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
 
@@ -25,6 +33,7 @@ from sweeps.settings import ConfigError, Workers
 __all__ = ["Allocation", "Capacity", "Node", "alive_nodes", "allocate", "connect", "disconnect", "grow", "local_only"]
 
 _LOOK_SECONDS = 1.0  # between two looks at the nodes
+_KNOCK_SECONDS = 10.0  # for a head to take a connection
 
 _CLUSTER_ENVIRONMENT = {
     "RAY_TRAIN_V2_ENABLED": "1",
@@ -99,6 +108,8 @@ def connect(address: str | None) -> None:
         )
     os.environ.update(_DRIVER_ENVIRONMENT)
     try:
+        if address != "local":
+            _knock(address)
         ray.init(
             address=address,
             include_dashboard=False if address == "local" else None,
@@ -109,11 +120,21 @@ def connect(address: str | None) -> None:
         raise ConfigError([_refusal(address, error)]) from None
 
 
-def _refusal(address: str, error: BaseException) -> str:
+def _knock(address: str) -> None:
+    """Ask the cluster once, and raise what it says: ray.init() asks 20 times, and buries the answer in a traceback."""
+    if address == "auto":
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as ray.init() does for this address alone
+    ensure_token_if_auth_enabled(create_token_if_missing=False)
+    if (found := services.canonicalize_bootstrap_address(address)) is None:
+        raise ConnectionError("none is running on this machine")
+    host, port = parse_address(found) or (found, "")
+    socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+    GcsClient(address=found)
+
+
+def _refusal(address: str, error: Exception) -> str:
     """What is wrong and how to mend it, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    reason = " ".join(str(error).split()).rstrip(".")
+    reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
     if address == "local":
         return f"Ray cannot start on this machine: {reason}."
     if isinstance(error, ray.exceptions.AuthenticationError):

@@ -139,14 +139,21 @@ def test_whatever_keeps_a_process_out_is_one_line(
         raise error
 
     monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(cluster, "_knock", lambda address: None)
     with pytest.raises(ConfigError, match=said) as refusal:
         connect(address)
     assert "\n" not in str(refusal.value)
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_an_address_where_nobody_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with pytest.raises(ConfigError, match="--address foo: no Ray cluster there"):
         connect("foo")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=f"--address {address}: no Ray cluster there .* refused"):
+            connect(address)
 
 
 def test_ray_client_is_refused_with_what_to_do_instead() -> None:
@@ -222,17 +229,13 @@ class RayNode:
         raise RuntimeError("".join(said))
 
     def kill(self) -> None:
-        """Lose the node with everything on it, as if its power went."""
-        node = psutil.Process(self._process.pid)
-        for process in [node, *node.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._process.wait(timeout=60)
-
-    def stop(self) -> None:
-        """Stop it in order; nothing is left to do where it was lost."""
-        self._process.terminate()
-        self._process.wait(timeout=60)
+        """Lose the node with everything on it, as if its power went; nothing happens to one that is lost."""
+        if self._process.poll() is None:
+            node = psutil.Process(self._process.pid)
+            for process in [node, *node.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            self._process.wait(timeout=60)
 
 
 class RunningSweep:
@@ -302,7 +305,7 @@ def test_a_sweep_survives_lost_nodes_and_uses_those_that_join(
 
     def start(*arguments: str) -> RayNode:
         node = RayNode(*arguments)
-        started.callback(node.stop)
+        started.callback(node.kill)
         return node
 
     def add(memory: str) -> RayNode:
@@ -387,7 +390,7 @@ def test_two_machines_with_a_token_and_a_folder_that_one_cannot_see(
     for i, (head, prefix) in enumerate(zip(heads, two_machines, strict=True)):
         place = f"--node-ip-address=10.99.0.{i + 1}"
         node = RayNode(*head, place, "--num-cpus=1", prefix=prefix, environment=token)
-        started.callback(node.stop)
+        started.callback(node.kill)
     config = write_config(
         subsets=["Con"],
         baselines=[],
@@ -401,8 +404,6 @@ def test_two_machines_with_a_token_and_a_folder_that_one_cannot_see(
     code, error = run(tmp_path / "refused")
     assert (code, error.count("\n")) == (2, 2), error
     assert "lets nobody in without its token; set RAY_AUTH_MODE=token" in error
-    code, error = run(tmp_path / "refused", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
-    assert (code, error.count("\n")) == (2, 2), error
     assert not (tmp_path / "refused").exists()
 
     code, error = run(tmp_path / "hidden" / "sweep", **token)
