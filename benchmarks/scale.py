@@ -30,8 +30,8 @@ WARM_UP = 20  # trials that are not counted
 SPACE = {
     "description": "tiny heads with something to search",
     "parameters": {
-        "representation_dim": 4, "projection_dim": 4, "num_clusters": 2, "kmeans_queue_size": 0, "reconstruction_dim": 4,
-        "batch_size": 20, "warmup_epochs": 1,
+        "representation_dim": 4, "projection_dim": 4, "num_clusters": 2, "kmeans_queue_size": 0,
+        "reconstruction_dim": 4, "batch_size": 20, "warmup_epochs": 1,
         "lr": {"low": 1e-4, "high": 1e-2, "log": True, "default": 1e-3},
         "weight_decay": {"low": 1e-5, "high": 1e-2, "log": True, "default": 1e-4},
         "feature_dropout": {"low": 0.0, "high": 0.7, "default": 0.5},

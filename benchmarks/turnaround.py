@@ -18,9 +18,10 @@ import torch
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 
+from sweeps.cluster import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.config import load_config
 from sweeps.demo import write_demo
-from sweeps.engine import allocate, connect, disconnect, execute
+from sweeps.engine import execute
 from sweeps.ledger import Ledger
 from sweeps.live import output_to_log
 from sweeps.plan import Job, SweepFolder
@@ -44,8 +45,9 @@ def persistent(config_file: Path, root: Path, trials: int) -> tuple[list[Job], f
         done = search.progress()[0].done
         ended.setdefault(done, time.perf_counter())
 
+    allocation = allocate(config.workers, alive_nodes())
     with tracked(config, folder, print) as trackers:
-        execute(search, folder, allocate(config), note_ends, trackers)
+        execute(search, folder, Capacity(allocation, config.workers, None, print), note_ends, trackers)
     records = [record for record in Ledger(folder.ledger) if record.stage == "search"]
     own = sum(record.seconds["total"] for record in records[1:])
     jobs = [

@@ -18,13 +18,23 @@ losses differ.
 Legend: N ranks, b = B/N rows of a rank, C features.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["GlobalBatchNorm1d", "average", "average_gradients", "broadcast", "gather", "rank_and_size"]
+__all__ = [
+    "GlobalBatchNorm1d",
+    "PeerLostError",
+    "average",
+    "average_gradients",
+    "broadcast",
+    "collective",
+    "gather",
+    "rank_and_size",
+]
 
 _MOMENTUM = 0.1  # of running statistics, torch's default
 
@@ -34,6 +44,23 @@ def rank_and_size() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+class PeerLostError(RuntimeError):
+    """A collective operation failed: another rank is gone, and this one is not to blame."""
+
+
+@contextmanager
+def collective() -> Iterator[None]:
+    """Name the failure of a collective operation, which torch.distributed raises as a bare RuntimeError.
+
+    Raises:
+        PeerLostError: the operation failed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise PeerLostError(str(error)) from error
 
 
 def gather(x: Tensor) -> Tensor:
@@ -48,14 +75,16 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
         parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(rank_and_size()[1])]
-        dist.all_gather(parts, x.contiguous())
+        with collective():
+            dist.all_gather(parts, x.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:
         rank, size = rank_and_size()
         total = gradient.clone(memory_format=torch.contiguous_format)  # the gradient may be shared with other nodes
-        dist.all_reduce(total)
+        with collective():
+            dist.all_reduce(total)
         return total.chunk(size)[rank]
 
 
@@ -65,7 +94,8 @@ def average(x: Tensor) -> Tensor:
     if size == 1:
         return x
     total = x.detach().clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(total)
+    with collective():
+        dist.all_reduce(total)
     return total / size
 
 
@@ -84,7 +114,8 @@ def broadcast(x: Tensor) -> Tensor:
     if rank_and_size()[1] == 1:
         return x
     copy = x.detach().clone(memory_format=torch.contiguous_format)
-    dist.broadcast(copy, src=0)
+    with collective():
+        dist.broadcast(copy, src=0)
     return copy
 
 

@@ -177,7 +177,10 @@ def sweep_run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the sweep; must be new or empty.")],
     overrides: Overrides = None,
     address: Annotated[
-        str | None, typer.Option(metavar="ADDR", help="Ray cluster to run on; a local one is started without.")
+        str | None,
+        typer.Option(
+            metavar="ADDR", help="Ray cluster to run on; without, RAY_ADDRESS's (as in `ray job submit`), or a new one."
+        ),
     ] = None,
 ) -> None:
     """Run a sweep: search every loss subset, confirm the best with fresh seeds, score on test."""

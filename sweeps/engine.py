@@ -3,13 +3,15 @@
 Two thin adapters connect Tune to the search. The searcher hands out jobs; the scheduler passes reports on and returns
 the search's verdicts. Tune keeps no state that matters: its own experiment files lie in the sweep's ``ray`` folder and
 are never read back.
+
+A slot that is lost loses a job, and the search counts how often that happened to each, to find those that kill their
+process. It is not told of what the cluster did: a slot that went with its node, or whose workers found no room after a
+node was lost. Such a job is kept here and started again.
 """
 
-import logging
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -23,90 +25,27 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from sweeps.config import ConfigError, SweepConfig
+from sweeps.cluster import Capacity
+from sweeps.mailbox import GroupDisplacedError
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.slots import Slot
 
-__all__ = ["Allocation", "EngineError", "allocate", "connect", "disconnect", "execute"]
+__all__ = ["EngineError", "execute"]
 
 _MOST_LOSSES = 6  # of slots in a row, without a report in between, before the sweep gives up
 _ORPHANS_SECONDS = 2.0  # between two looks
-_SLOT_MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
-
-_CLUSTER_ENVIRONMENT = {
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a lost worker, or a group that has ended, is noticed so much later
-}
-_DRIVER_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they keep every finished trial in the driver's memory
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command line's to handle
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never resumed from
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """How the cluster is divided: slots run at a time, each with so many workers of so many CPUs and GPUs."""
-
-    slots: int
-    workers: int
-    cpus: int
-    gpus: int
+_MOST_PENDING = "10000"  # Tune's own cap on trials that wait to start; the searcher's is the one that counts
 
 
 class EngineError(RuntimeError):
     """Ray gave up before the search was finished."""
 
 
-def connect(address: str | None) -> None:
-    """Connect to the Ray cluster at ``address``, or start one on this machine.
-
-    Raises:
-        ConfigError: there is no cluster at ``address``.
-    """
-    os.environ.update(_DRIVER_ENVIRONMENT)
-    try:
-        ray.init(
-            address=address,
-            include_dashboard=False if address is None else None,
-            logging_level=logging.WARNING,
-            runtime_env={"env_vars": _CLUSTER_ENVIRONMENT},
-        )
-    except (ConnectionError, ValueError) as error:
-        raise ConfigError([f"--address {address}: no Ray cluster answers there: {error}"]) from None
-
-
-def disconnect() -> None:
-    """Leave the cluster, and stop it where :func:`connect` started it."""
-    ray.shutdown()
-
-
-def allocate(config: SweepConfig) -> Allocation:
-    """Divide the cluster that this process is connected to.
-
-    Raises:
-        ConfigError: the cluster has not what the configuration asks for.
-    """
-    resources = ray.cluster_resources()
-    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-    use_gpu = gpus > 0 if config.workers.gpus == "auto" else config.workers.gpus > 0
-    workers = config.workers.per_trial
-    most = (min(gpus, cpus) if use_gpu else cpus) // workers
-    wanted = most if config.workers.concurrent_trials == "auto" else config.workers.concurrent_trials
-    if not 1 <= wanted <= most:
-        need = f"{wanted or 1} trials at a time of {workers} workers need as many {'GPUs' if use_gpu else 'CPUs'}"
-        raise ConfigError([f"workers: {need}, but the cluster has {cpus} CPUs and {gpus} GPUs."])
-    return Allocation(slots=wanted, workers=workers, cpus=max(1, cpus // (wanted * workers)), gpus=int(use_gpu))
-
-
 def execute(
     search: Search,
     folder: SweepFolder,
-    allocation: Allocation,
+    capacity: Capacity,
     on_change: Callable[[], None],
     trackers: Sequence[tune.Callback] = (),
 ) -> None:
@@ -115,24 +54,24 @@ def execute(
     Args:
         search: decides what runs.
         folder: the sweep's.
-        allocation: how much runs at a time.
+        capacity: how much runs at a time.
         on_change: called whenever a job has started, reported or ended.
         trackers: told what happens.
 
     Raises:
         EngineError: Ray Tune ended before the search was finished.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allocation.slots)  # else slots start one after another
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_PENDING  # else slots start one after another
+    searcher = _Searcher(search, folder, capacity, on_change)
     try:
         # tune.run rather than a Tuner, which pickles its parts: the adapters hold the live search.
         tune.run(
             Slot,
             name="tune",
             storage_path=str(folder.ray.resolve()),
-            resources_per_trial=tune.PlacementGroupFactory([{"memory": _SLOT_MEMORY}]),
             num_samples=-1,
-            search_alg=_Searcher(search, folder, allocation, on_change),
-            scheduler=_Scheduler(search, on_change),
+            search_alg=searcher,
+            scheduler=_Scheduler(search, searcher, on_change),
             reuse_actors=True,
             max_failures=0,  # the search hands a lost job out again, as another Tune trial
             raise_on_failed_trial=False,
@@ -153,32 +92,47 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _Searcher(Searcher):
-    """Hands out the search's jobs as Tune trials, never more at a time than there are slots.
+    """Hands out the search's jobs as Tune trials, never more at a time than there is room for.
 
     The cap is what keeps worker groups, which Tune's own accounting does not see, from waiting for each other.
     """
 
-    def __init__(
-        self, search: Search, folder: SweepFolder, allocation: Allocation, on_change: Callable[[], None]
-    ) -> None:
+    def __init__(self, search: Search, folder: SweepFolder, capacity: Capacity, on_change: Callable[[], None]) -> None:
         super().__init__()
-        self._search, self._allocation, self._on_change = search, allocation, on_change
+        self._search, self._capacity, self._on_change = search, capacity, on_change
+        allocation = capacity.allocation
         self._common = {
             "folder": str(folder.root.resolve()),
             "workers": allocation.workers,
             "cpus": allocation.cpus,
             "gpus": allocation.gpus,
         }
-        self._live: set[str] = set()
+        self._live: set[str] = set()  # Tune's trials
+        self._running: set[str] = set()  # jobs
+        self._displaced: list[Job] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
         if self._search.finished:
             return Searcher.FINISHED
-        if len(self._live) >= self._allocation.slots or (job := self._search.next_job()) is None:
+        if len(self._live) >= self._capacity.slots:
+            return None
+        job = self._displaced.pop(0) if self._displaced else self._search.next_job()
+        if job is None:
             return None
         self._live.add(trial_id)
+        self._running.add(job.key)
         self._on_change()
-        return {"job": job, **self._common}
+        return {"job": job, "avoid": self._capacity.refused, **self._common}
+
+    def ended(self, job: Job) -> None:
+        """Forget a job that will not come back."""
+        self._running.discard(job.key)
+
+    def put_back(self, job: Job) -> None:
+        """Start a running job again, before all others; does nothing for one that had ended when its slot was lost."""
+        if job.key in self._running:
+            self._running.discard(job.key)
+            self._displaced.append(job)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
@@ -193,26 +147,49 @@ class _Searcher(Searcher):
 class _Scheduler(FIFOScheduler):
     """Passes reports to the search and its verdicts to Tune."""
 
-    def __init__(self, search: Search, on_change: Callable[[], None]) -> None:
+    def __init__(self, search: Search, searcher: _Searcher, on_change: Callable[[], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._search, self._on_change = search, on_change
+        self._search, self._searcher, self._on_change = search, searcher, on_change
         self._losses_in_a_row = 0
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         self._losses_in_a_row = 0
         job: Job = trial.config["job"]
         report: Report = result["report"]
-        stop = self._search.report(job.key, report)
+        if stop := self._search.report(job.key, report):
+            self._searcher.ended(job)
         self._on_change()
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
     def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
         job: Job = trial.config["job"]
+        if _displaced(trial.get_pickled_error()):
+            self._searcher.put_back(job)
+            return
         self._losses_in_a_row += 1
         if self._losses_in_a_row == _MOST_LOSSES:  # it is no single job's fault: do not fail one after the other
             raise EngineError(f"{_MOST_LOSSES} slots in a row were lost without having reported anything.")
+        self._searcher.ended(job)
         self._search.lose(job.key)
         self._on_change()
+
+
+def _displaced(error: Exception | None) -> bool:
+    """Whether a slot ended with ``error`` because of the cluster: with its node, or for want of room."""
+    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+    if isinstance(cause, ray.exceptions.RayActorError):  # the slot, or the mailbox that it was asking
+        return not _process_died(cause.actor_id)
+    return isinstance(cause, GroupDisplacedError)
+
+
+def _process_died(actor_id: str) -> bool:
+    """Whether an actor's process has died on a node that lives on; one out of reach may have gone with its node."""
+    row: Any = gcs_pb2.ActorTableData  # type: ignore[attr-defined]  # generated code
+    content = cluster_state._connect_and_get_accessor().get_actor_info(ray.ActorID.from_hex(actor_id))
+    if content is None:
+        return False
+    context = row.FromString(content).death_cause.actor_died_error_context
+    return bool(context.reason == context.WORKER_DIED)
 
 
 class _ForgetReports(tune.Callback):

@@ -25,11 +25,11 @@ def launch(config: SweepConfig, root: Path, address: str | None = None) -> None:
     Args:
         config: the sweep.
         root: its folder; created, and must be empty where it exists.
-        address: Ray cluster to run on; None starts one on this machine.
+        address: Ray cluster to run on; None for the one that RAY_ADDRESS names, or else a new one on this machine.
 
     Raises:
-        ConfigError: the folder is taken, the cluster has not what the sweep needs, or a tracker is missing; nothing is
-            written.
+        ConfigError: the folder is taken, there is no such cluster, it has not what the sweep needs, a tracker is
+            missing, or there is nothing to start warm from; nothing is written.
         SweepFailedError: the engine stopped early.
     """
     if problems := config.tracking.missing():
@@ -54,29 +54,43 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
     with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
         display.say("Starting Ray ...")
         # Ray and torch take seconds to load: later than the first line that the user sees, and inside the redirection.
-        from sweeps import engine
+        from sweeps import cluster, engine
+        from sweeps.preflight import Preflight
         from sweeps.search import Search
         from sweeps.tracking import tracked
 
-        started = time.monotonic()
-        search = Search(config, folder)
+        started, existing = time.monotonic(), not cluster.local_only(address)
         try:
-            engine.connect(address)
-            allocation = engine.allocate(config)
+            cluster.connect(address)
+            if existing:
+                cluster.grow(config.workers, display.say)
+            nodes = cluster.alive_nodes()
+            allocation = cluster.allocate(config.workers, nodes, may_grow=existing)
+            preflight = Preflight(config, folder, allocation.gpus, display.say)
+            if existing:
+                preflight.check(nodes)
+            else:
+                preflight.check_here()
             display.say(
                 f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
                 + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
                 + f"; Ray's output goes to {folder.log}"
             )
+            capacity = cluster.Capacity(allocation, config.workers, preflight if existing else None, display.say)
+            search = Search(config, folder)
             with tracked(config, folder, display.say) as trackers:
                 engine.execute(
-                    search, folder, allocation, lambda: display.show(search.progress(), allocation.slots), trackers
+                    search,
+                    folder,
+                    capacity,
+                    lambda: display.show(search.progress(), max(1, capacity.slots)),
+                    trackers,
                 )
         except (engine.EngineError, OSError) as error:
             raise SweepFailedError(
                 f"the sweep stopped early: {error}\nWhat had finished is in {folder.ledger}; more in {folder.log}."
             ) from error
         finally:
-            engine.disconnect()
+            cluster.disconnect(withdraw=existing and config.workers.concurrent_trials != "auto")
         shutil.rmtree(folder.ray, ignore_errors=True)
         display.say(f"Finished in {time.monotonic() - started:.0f} s.")

@@ -6,18 +6,26 @@ step: a worker goes on only after the slot has been asked for the next result, w
 pruned trial stops at the very epoch it was judged at, and what runs next never depends on timing.
 
 Each side may die and come back. A worker that restarts takes the same job again and repeats reports that were already
-delivered: they are answered from memory. A job that has lost its worker too often is reported as failed.
+delivered: they are answered from memory. A job that has lost its worker too often is reported as failed. A worker that
+was lost with its node does not count, and whether it was may be known long after: so attempts keep their nodes, and are
+counted anew each time.
 """
 
 import asyncio
+from collections.abc import Collection
+from typing import cast
 
 from sweeps.plan import MAX_ATTEMPTS, Job, Report
 
-__all__ = ["GroupBrokenError", "Mailbox"]
+__all__ = ["GroupBrokenError", "GroupDisplacedError", "Mailbox"]
 
 
 class GroupBrokenError(RuntimeError):
     """The worker group ended and cannot be restarted from within."""
+
+
+class GroupDisplacedError(GroupBrokenError):
+    """The cluster has no room for the worker group any more; no job of its is to blame."""
 
 
 class Mailbox:
@@ -26,19 +34,19 @@ class Mailbox:
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
         self._job: Job | None = None
-        self._attempts = 0
+        self._attempts: list[frozenset[str]] = []  # at the job: the nodes of each
         self._undelivered: Report | None = None
         self._delivered = -1  # epochs of the last report that the slot was given
         self._granted = -1  # epochs up to which the worker may go on
         self._closed = False
-        self._broken: str | None = None
+        self._broken: GroupBrokenError | None = None
 
     # -- the slot's side -----------------------------------------------------------------------------------------
 
     async def assign(self, job: Job) -> None:
         """Give the group its next job; whatever it was doing is over."""
         async with self._changed:
-            self._job, self._attempts = job, 0
+            self._job, self._attempts = job, []
             self._undelivered, self._delivered, self._granted = None, -1, -1
             self._changed.notify_all()
 
@@ -53,7 +61,7 @@ class Mailbox:
             self._changed.notify_all()
             await self._changed.wait_for(lambda: self._undelivered is not None or self._broken is not None)
             if self._undelivered is None:
-                raise GroupBrokenError(self._broken)
+                raise cast(GroupBrokenError, self._broken)
             report, self._undelivered = self._undelivered, None
             self._delivered = report.epochs
             return report
@@ -64,23 +72,28 @@ class Mailbox:
             self._closed, self._job = True, None
             self._changed.notify_all()
 
-    async def break_off(self, reason: str) -> None:
-        """The group has ended by itself; the first reason that is given is the cause of the others."""
+    async def break_off(self, reason: str, *, displaced: bool = False) -> None:
+        """The group has ended by itself, or because there was no room; the first reason is the cause of the others."""
         async with self._changed:
-            self._broken = self._broken or reason
+            self._broken = self._broken or (GroupDisplacedError if displaced else GroupBrokenError)(reason)
             self._changed.notify_all()
 
     # -- the worker's side ---------------------------------------------------------------------------------------
 
-    async def take(self) -> Job | None:
-        """Wait for a job to run; None when there will be no more."""
+    async def take(self, nodes: Collection[str] = (), alive: Collection[str] = ()) -> Job | None:
+        """Wait for a job to run; None when there will be no more.
+
+        Args:
+            nodes: those that the group's workers are on.
+            alive: all of the cluster's.
+        """
         async with self._changed:
             while True:
                 await self._changed.wait_for(lambda: self._closed or self._job is not None)
                 if self._job is None:
                     return None
-                self._attempts += 1
-                if self._attempts <= MAX_ATTEMPTS:
+                self._attempts.append(frozenset(nodes))
+                if sum(attempt <= {*nodes, *alive} for attempt in self._attempts) <= MAX_ATTEMPTS:
                     return self._job
                 self._end(
                     Report(

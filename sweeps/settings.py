@@ -269,7 +269,12 @@ class Workers(Section):
         "auto", description="GPUs of a worker: 0, 1, or auto for 1 where the cluster has GPUs"
     )
     concurrent_trials: Literal["auto"] | Positive = Field(
-        "auto", description="trials at a time; auto for one per GPU, or per CPU where trials use none"
+        "auto",
+        description="trials at a time; auto for one per GPU, or per CPU where trials use none; on a cluster given by "
+        "address, auto follows the nodes that come and go, and a number asks the autoscaler for that much",
+    )
+    wait_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0, description="how long to wait for nodes where a cluster given by address has no room for a single trial"
     )
 
 

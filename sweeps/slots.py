@@ -3,13 +3,13 @@
 A slot is a Tune trainable that is reused from trial to trial and owns one TorchTrainer run. Starting a TorchTrainer
 inside every trial was rejected: it costs seconds a trial (benchmarks/turnaround.py measures both). Failures are retried
 at one level each: a lost worker is restarted by Train and takes the same job again; a lost slot
-takes nothing along, since the search hands its job out again.
-
-Ray is known to this module, to `sweeps.workers` and to `sweeps.engine` only.
+takes nothing along, since the search hands its job out again. A group that finds no room for its restart, because a
+node was lost, gives up and takes its slot with it: waiting, it would hold a job that another slot can run.
 """
 
 import threading
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import ray
 from ray import tune
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from sweeps.mailbox import Mailbox
@@ -27,6 +29,8 @@ from sweeps.plan import SweepFolder
 __all__ = ["Slot"]
 
 _CLOSE_SECONDS = 30.0
+_MEMORY = 256 * 2**20  # bytes that a slot's own processes take; its workers' resources are a group of their own
+_MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.cluster sets
 _MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
 
 
@@ -34,6 +38,11 @@ def _train_loop(settings: dict[str, Any]) -> None:
     from sweeps.workers import serve  # what a worker needs is not loaded into the slot's own process
 
     serve(settings)
+
+
+def _elsewhere(avoid: Sequence[str]) -> dict[str, str]:
+    """The label selector for all nodes but these."""
+    return {"ray.io/node-id": f"!in({','.join(avoid)})"} if avoid else {}
 
 
 class _Trainer(TorchTrainer):
@@ -51,9 +60,17 @@ class _Trainer(TorchTrainer):
 class Slot(tune.Trainable):
     """One concurrent trial: a mailbox, and the worker group that works for it.
 
-    Its Tune configuration has ``job`` (the job to run), ``folder`` (the sweep's), ``workers`` (of the group), and
-    ``cpus`` and ``gpus`` (of a worker).
+    Its Tune configuration has ``job`` (the job to run), ``folder`` (the sweep's), ``workers`` (of the group), ``cpus``
+    and ``gpus`` (of a worker), and ``avoid`` (nodes that nothing of the slot may be placed on).
     """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What the slot itself takes; Tune reuses it for jobs with the same needs, the nodes to avoid included."""
+        bundles: list[dict[str, int | float]] = [{"memory": _MEMORY}]
+        if selector := _elsewhere(config["avoid"]):
+            return tune.PlacementGroupFactory(bundles, bundle_label_selector=[selector])
+        return tune.PlacementGroupFactory(bundles)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the group; it comes up while the first job already waits in the mailbox."""
@@ -66,12 +83,13 @@ class Slot(tune.Trainable):
                 num_workers=config["workers"],
                 use_gpu=config["gpus"] > 0,
                 resources_per_worker={"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] else {})},
+                label_selector=_elsewhere(config["avoid"]) or None,
             ),
             run_config=RunConfig(
                 name=f"group-{uuid.uuid4().hex}",  # Train's own names clash within a second
                 storage_path=str(SweepFolder(Path(config["folder"])).ray),
                 # The mailbox counts the attempts of each job; this is for workers that die without having one.
-                failure_config=FailureConfig(max_failures=_MOST_RESTARTS, controller_failure_limit=3),
+                failure_config=FailureConfig(max_failures=_MOST_RESTARTS, controller_failure_limit=_MOST_STARTS),
             ),
         )
         self._group = threading.Thread(target=self._train, args=(trainer,), daemon=True)
@@ -79,12 +97,14 @@ class Slot(tune.Trainable):
         ray.get(self._mailbox.assign.remote(config["job"]))
 
     def _train(self, trainer: _Trainer) -> None:
-        reason = "the worker group ended"
+        reason, displaced = "the worker group ended", False
         try:
             trainer.fit()
         except Exception as error:  # whatever ended the group, the slot that waits for a report must learn of it
             reason = f"the worker group failed: {error}"
-        self._mailbox.break_off.remote(reason)
+            cause = error.controller_failure if isinstance(error, ControllerError) else None
+            displaced = isinstance(cause, WorkerGroupStartupTimeoutError)
+        self._mailbox.break_off.remote(reason, displaced=displaced)
 
     def step(self) -> dict[str, Any]:
         """Let the worker go on and return its next report."""

@@ -1,7 +1,8 @@
 """Workers: the train loop of a persistent Ray Train worker group, which runs one job after another.
 
 A group of several workers trains one job together, data parallel. Its first worker speaks to the mailbox; what it is
-told, it shares with the others.
+told, it shares with the others. A worker whose peer is gone says nothing of the job: it ends, the group starts again,
+and the job with it.
 """
 
 import traceback
@@ -15,6 +16,7 @@ import torch
 from ray.train.torch import get_device
 from torch import distributed
 
+from conclugen.distributed import PeerLostError, collective
 from conclugen.pretrain import DivergedError
 from sweeps.config import load_config
 from sweeps.plan import Job, Report, SweepFolder
@@ -42,8 +44,18 @@ class Team:
         """Let the first worker ask; return its answer to every worker."""
         answer = [question() if self.leads else None]
         if self._channel is not None:
-            distributed.broadcast_object_list(answer, src=0, group=self._channel)
+            with collective():
+                distributed.broadcast_object_list(answer, src=0, group=self._channel)
         return answer[0]
+
+    def everyones(self, own: str) -> list[str]:
+        """Return what each worker calls its own."""
+        if self._channel is None:
+            return [own]
+        every = [""] * distributed.get_world_size()
+        with collective():
+            distributed.all_gather_object(every, own, group=self._channel)
+        return every
 
 
 def serve(settings: dict[str, Any]) -> None:
@@ -57,12 +69,19 @@ def serve(settings: dict[str, Any]) -> None:
     folder, mailbox = SweepFolder(Path(settings["folder"])), settings["mailbox"]
     try:
         team = Team()
+        nodes = team.everyones(ray.get_runtime_context().get_node_id())
         runner = TrialRunner(load_config(folder.config), folder, get_device())
     except Exception as error:  # no job is to blame, and Train, were it told, would start the group again and again
         traceback.print_exc()
         ray.get(mailbox.break_off.remote(f"a worker cannot start: {error}"))
         return
-    while (job := team.ask(lambda: ray.get(mailbox.take.remote()))) is not None:
+
+    def take() -> Job | None:
+        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+        job: Job | None = ray.get(mailbox.take.remote(nodes, alive))
+        return job
+
+    while (job := team.ask(take)) is not None:
         report = attempt(runner, job, mailbox, team)
         if report is not None and team.leads:
             ray.get(mailbox.report.remote(job.key, report))
@@ -74,6 +93,7 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
     Raises:
         Exception: whatever happened to one worker of several, once it is reported: the others wait for it in vain, and
             only a new group helps them.
+        PeerLostError: another worker is gone; nothing is reported.
     """
     last = Report(epochs=0)
 
@@ -87,8 +107,8 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
 
     try:
         return runner.run(job, report)
-    except ray.exceptions.RayError:
-        raise  # the slot is gone, and the group goes with it
+    except (ray.exceptions.RayError, PeerLostError):
+        raise  # the slot or a peer is gone, and the group goes with it
     except DivergedError as error:  # losses are the whole group's: all workers are here
         return failed(f"nan_loss: {error}")
     except Exception as error:  # a trial must not take the group down: its reason goes into the ledger

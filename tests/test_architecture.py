@@ -15,7 +15,14 @@ ALLOWED = {
     "sweeps": {"sweeps", "search_spaces", "conclugen"},
     "reports": {"reports", "sweeps.ledger"},
 }
-RAY_MODULES = {"sweeps/engine.py", "sweeps/slots.py", "sweeps/tracking.py", "sweeps/workers.py"}
+RAY_MODULES = {
+    "sweeps/cluster.py",
+    "sweeps/engine.py",
+    "sweeps/preflight.py",
+    "sweeps/slots.py",
+    "sweeps/tracking.py",
+    "sweeps/workers.py",
+}
 
 
 def imports_of(path: Path) -> set[str]:

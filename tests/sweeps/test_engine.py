@@ -10,44 +10,24 @@ import ray
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.config import ConfigError, load_config
-from sweeps.engine import Allocation, EngineError, _Scheduler, _Searcher, allocate, connect
-from sweeps.plan import Report, SweepFolder
+from sweeps import cluster, engine
+from sweeps.cluster import Allocation, Capacity, Node
+from sweeps.config import load_config
+from sweeps.engine import EngineError, _Scheduler, _Searcher
+from sweeps.mailbox import GroupBrokenError, GroupDisplacedError
+from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
+from sweeps.settings import Workers
+from sweeps.slots import Slot
 
 
-@pytest.mark.parametrize(
-    ("cluster", "overrides", "expected"),
-    [
-        ({"CPU": 2.0}, [], Allocation(slots=2, workers=1, cpus=1, gpus=0)),
-        ({"CPU": 16.0}, ["workers.concurrent_trials=3"], Allocation(slots=3, workers=1, cpus=5, gpus=0)),
-        ({"CPU": 16.0, "GPU": 4.0}, [], Allocation(slots=4, workers=1, cpus=4, gpus=1)),
-        ({"CPU": 16.0, "GPU": 4.0}, ["workers.gpus=0"], Allocation(slots=16, workers=1, cpus=1, gpus=0)),
-        ({"CPU": 16.0}, ["workers.per_trial=4"], Allocation(slots=4, workers=4, cpus=1, gpus=0)),
-        ({"CPU": 16.0, "GPU": 5.0}, ["workers.per_trial=2"], Allocation(slots=2, workers=2, cpus=4, gpus=1)),
-        ({"CPU": 2.0, "GPU": 4.0}, [], Allocation(slots=2, workers=1, cpus=1, gpus=1)),
-    ],
-)
-def test_the_cluster_is_divided_into_slots(
-    write_config: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    cluster: dict[str, float],
-    overrides: list[str],
-    expected: Allocation,
-) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: cluster)
-    assert allocate(load_config(write_config(), overrides)) == expected
+def capacity(nodes: list[Node], slots: int = 1, gate: Any = None) -> Capacity:
+    allocation = Allocation(slots=slots, workers=1, cpus=1, gpus=0)
+    return Capacity(allocation, Workers(), gate, lambda text: None, lambda: nodes)
 
 
-@pytest.mark.parametrize(
-    ("cluster", "override"), [({"CPU": 2.0}, "workers.gpus=1"), ({"CPU": 2.0}, "workers.concurrent_trials=3")]
-)
-def test_more_than_the_cluster_has_is_refused(
-    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, cluster: dict[str, float], override: str
-) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: cluster)
-    with pytest.raises(ConfigError, match="the cluster has 2 CPUs and 0 GPUs"):
-        allocate(load_config(write_config(), [override]))
+def node(cpus: int) -> Node:
+    return Node("n", "10.0.0.1", cpus, 0)
 
 
 @pytest.fixture
@@ -58,7 +38,7 @@ def search(write_config: Callable[..., Path], tmp_path: Path) -> tuple[Search, S
 
 
 def test_the_searcher_never_fills_more_than_its_slots(search: tuple[Search, SweepFolder]) -> None:
-    searcher = _Searcher(*search, Allocation(slots=2, workers=1, cpus=1, gpus=0), lambda: None)
+    searcher = _Searcher(*search, capacity([node(2)], slots=2), lambda: None)
     first = searcher.suggest("t1")
     assert first["job"].key == "search-Con-00000"
     assert (first["cpus"], first["gpus"], first["folder"]) == (1, 0, str(search[1].root.resolve()))
@@ -70,7 +50,7 @@ def test_the_searcher_never_fills_more_than_its_slots(search: tuple[Search, Swee
 
 
 def test_the_searcher_is_finished_with_the_search(search: tuple[Search, SweepFolder]) -> None:
-    searcher = _Searcher(*search, Allocation(slots=1, workers=1, cpus=1, gpus=0), lambda: None)
+    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
     for number in range(5):
         job = searcher.suggest(f"t{number}")["job"]
         search[0].report(job.key, Report(epochs=4, value=0.5, state="complete"))
@@ -80,7 +60,8 @@ def test_the_searcher_is_finished_with_the_search(search: tuple[Search, SweepFol
 
 def test_the_scheduler_passes_reports_on_and_verdicts_back(search: tuple[Search, SweepFolder]) -> None:
     changes: list[int] = []
-    scheduler = _Scheduler(search[0], lambda: changes.append(1))
+    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
+    scheduler = _Scheduler(search[0], searcher, lambda: changes.append(1))
     job = search[0].next_job()
     trial: Any = SimpleNamespace(config={"job": job})
     controller: Any = None
@@ -91,17 +72,20 @@ def test_the_scheduler_passes_reports_on_and_verdicts_back(search: tuple[Search,
 
 
 def test_the_job_of_a_slot_that_died_goes_back_to_the_search(search: tuple[Search, SweepFolder]) -> None:
-    scheduler = _Scheduler(search[0], lambda: None)
+    scheduler = _Scheduler(search[0], _Searcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
-    trial: Any = SimpleNamespace(config={"job": job})
+    assert job is not None
+    trial: Any = LostTrial(job, task_error(GroupBrokenError("the worker group failed")))
     scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
     assert search[0].next_job() == job
 
 
 def test_slots_that_are_lost_one_after_the_other_end_the_sweep(search: tuple[Search, SweepFolder]) -> None:
     """Were each loss its job's, every job would fail in turn for what is no fault of its own."""
-    scheduler = _Scheduler(search[0], lambda: None)
-    trial: Any = SimpleNamespace(config={"job": search[0].next_job()})
+    scheduler = _Scheduler(search[0], _Searcher(*search, capacity([node(1)]), lambda: None), lambda: None)
+    job = search[0].next_job()
+    assert job is not None
+    trial: Any = LostTrial(job, task_error(GroupBrokenError("the worker group failed")))
     controller: Any = None
     for _ in range(5):
         scheduler.on_trial_error(controller, trial)
@@ -110,6 +94,80 @@ def test_slots_that_are_lost_one_after_the_other_end_the_sweep(search: tuple[Sea
         scheduler.on_trial_error(controller, trial)
 
 
-def test_an_address_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--address foo: no Ray cluster answers there"):
-        connect("foo")
+class LostTrial:
+    """A Tune trial that ended with ``error``."""
+
+    def __init__(self, job: Job, error: Exception | None) -> None:
+        self.config, self._error = {"job": job}, error
+
+    def get_pickled_error(self) -> Exception | None:
+        return self._error
+
+
+def task_error(cause: Exception) -> ray.exceptions.RayTaskError:
+    return ray.exceptions.RayTaskError("step", "traceback", cause)
+
+
+def test_a_job_whose_workers_found_no_room_starts_again_and_counts_for_nothing(
+    search: tuple[Search, SweepFolder],
+) -> None:
+    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
+    scheduler = _Scheduler(search[0], searcher, lambda: None)
+    job = searcher.suggest("t0")["job"]
+    for number in range(20):
+        trial: Any = LostTrial(job, task_error(GroupDisplacedError("no room")))
+        scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
+        searcher.on_trial_complete(f"t{number}", error=True)
+        assert searcher.suggest(f"t{number + 1}")["job"] == job
+    assert search[0].report(job.key, Report(epochs=4, value=0.5, state="complete"))
+
+
+@pytest.mark.parametrize(("process_died", "counts"), [(True, True), (False, False)])
+@pytest.mark.parametrize("through", [lambda error: error, task_error])
+def test_a_slot_that_went_with_its_node_counts_for_nothing(
+    search: tuple[Search, SweepFolder],
+    monkeypatch: pytest.MonkeyPatch,
+    process_died: bool,
+    counts: bool,
+    through: Callable[[Exception], Exception],
+) -> None:
+    """The slot itself, or the mailbox beside it, is out of reach; the cluster knows whether its node is."""
+    monkeypatch.setattr(engine, "_process_died", lambda actor_id: process_died)
+    monkeypatch.setattr(search[0], "lose", (lost := []).append)
+    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
+    job = searcher.suggest("t0")["job"]
+    trial: Any = LostTrial(job, through(ray.exceptions.RayActorError(actor_id="ab")))
+    _Scheduler(search[0], searcher, lambda: None).on_trial_error(None, trial)  # type: ignore[arg-type]
+    assert lost == ([job.key] if counts else [])
+
+
+def test_a_job_that_had_ended_is_not_started_again(search: tuple[Search, SweepFolder]) -> None:
+    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
+    scheduler = _Scheduler(search[0], searcher, lambda: None)
+    controller: Any = None
+    trial: Any = LostTrial(searcher.suggest("t0")["job"], task_error(GroupDisplacedError("no room")))
+    final = Report(epochs=4, value=0.6, state="complete")
+    assert scheduler.on_trial_result(controller, trial, {"report": final}) == TrialScheduler.STOP
+    scheduler.on_trial_error(controller, trial)
+    searcher.on_trial_complete("t0", error=True)
+    assert searcher.suggest("t1")["job"] != trial.config["job"]
+
+
+def test_the_searcher_follows_the_nodes(search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
+    nodes = [node(1)]
+    searcher = _Searcher(*search, capacity(nodes), lambda: None)
+    assert searcher.suggest("t0") is not None
+    assert searcher.suggest("t1") is None
+    nodes.append(node(1))
+    assert searcher.suggest("t1") is not None
+    nodes.clear()
+    searcher.on_trial_complete("t0", error=True)
+    assert searcher.suggest("t2") is None
+
+
+def test_slots_keep_off_the_nodes_that_were_found_wanting(search: tuple[Search, SweepFolder]) -> None:
+    gate = SimpleNamespace(refused=("abc", "def"), usable=lambda nodes: nodes)
+    config = _Searcher(*search, capacity([node(1)], gate=gate), lambda: None).suggest("t0")
+    assert config["avoid"] == ("abc", "def")
+    assert Slot.default_resource_request(config) != Slot.default_resource_request({**config, "avoid": ()})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.mailbox import GroupBrokenError, Mailbox
+from sweeps.mailbox import GroupBrokenError, GroupDisplacedError, Mailbox
 from sweeps.plan import MAX_ATTEMPTS, Job, Report
 
 
@@ -94,6 +94,23 @@ def test_a_job_that_loses_its_worker_too_often_fails_and_the_group_goes_on() -> 
     run(scenario())
 
 
+def test_attempts_on_nodes_that_are_lost_do_not_count_however_late_that_is_known() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox()
+        await mailbox.assign(job())
+        # Each pair of nodes loses one, which the cluster notices only after the next attempt has begun.
+        for i in range(3 * MAX_ATTEMPTS):
+            alive = ["shared", f"lost{i}", f"lost{i - 1}"]
+            assert await mailbox.take(["shared", f"lost{i}"], alive) == job()
+        for _ in range(MAX_ATTEMPTS):
+            assert await mailbox.take(["shared"], ["shared"]) == job()
+        taking = asyncio.create_task(mailbox.take(["shared"], ["shared"]))
+        assert (await mailbox.advance()).reason.startswith("worker_lost:")
+        taking.cancel()
+
+    run(scenario())
+
+
 def test_reports_of_a_job_that_is_over_are_answered_with_stop() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
@@ -118,6 +135,17 @@ def test_a_broken_group_reaches_the_waiting_slot_but_not_before_its_last_report(
         await mailbox.break_off("and so did all else")
         assert (await mailbox.advance()).epochs == 3
         with pytest.raises(GroupBrokenError, match="it ended"):
+            await mailbox.advance()
+
+    run(scenario())
+
+
+def test_a_group_without_room_is_told_from_one_that_broke() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox()
+        await mailbox.assign(job())
+        await mailbox.break_off("no room", displaced=True)
+        with pytest.raises(GroupDisplacedError, match="no room"):
             await mailbox.advance()
 
     run(scenario())

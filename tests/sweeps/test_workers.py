@@ -6,6 +6,7 @@ import pytest
 import ray
 import torch
 
+from conclugen.distributed import PeerLostError
 from conclugen.pretrain import DivergedError
 from sweeps.plan import Job, Report
 from sweeps.workers import Team, attempt
@@ -71,9 +72,12 @@ def test_failures_of_the_job_become_its_reason(mailbox: Any, error: Exception, r
     assert (report.state, report.reason, report.epochs, report.value) == ("failed", reason, 5, 0.4)
 
 
-def test_loss_of_the_slot_is_not_the_jobs_failure(mailbox: Any) -> None:
-    with pytest.raises(ray.exceptions.RayActorError):
-        attempt(FakeRunner(raising(ray.exceptions.RayActorError())), JOB, mailbox, Team())
+@pytest.mark.parametrize("error", [ray.exceptions.RayActorError(), PeerLostError("Connection closed by peer")])
+def test_loss_of_the_slot_or_of_a_peer_is_not_the_jobs_failure(mailbox: Any, error: Exception) -> None:
+    team: Any = SimpleNamespace(alone=False, leads=False, ask=lambda question: True)
+    with pytest.raises(type(error)):
+        attempt(FakeRunner(raising(error)), JOB, mailbox, team)
+    assert mailbox.seen == []
 
 
 def test_a_worker_that_fails_among_several_reports_and_ends_the_group(mailbox: Any) -> None:
