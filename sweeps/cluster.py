@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
-from ray._common.network_utils import parse_address  # type: ignore[attr-defined]  # compiled
 from ray._private import services
 from ray._private.authentication.authentication_token_setup import (
     ensure_token_if_auth_enabled,
@@ -127,8 +126,8 @@ def _knock(address: str) -> None:
     ensure_token_if_auth_enabled(create_token_if_missing=False)
     if (found := services.canonicalize_bootstrap_address(address)) is None:
         raise ConnectionError("none is running on this machine")
-    host, port = parse_address(found) or (found, "")
-    socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+    host, _, port = found.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
     GcsClient(address=found)
 
 
