@@ -18,11 +18,13 @@ import yaml
 
 from conclugen.importing import import_arrays
 from sweeps.config import load_config
-from sweeps.engine import allocate, connect, disconnect, execute
+from sweeps.engine import execute
 from sweeps.ledger import Ledger
 from sweeps.live import output_to_log
+from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.plan import SweepFolder
 from sweeps.search import Search
+from sweeps.tracking import tracked
 
 SUBSETS = 7
 WARM_UP = 20  # trials that are not counted
@@ -84,7 +86,9 @@ def measure(root: Path, trials: int, slots: int) -> tuple[list[float], list[int]
                 ends.extend([time.perf_counter()] * (done - len(ends)))
                 memory.extend([driver.memory_info().rss] * (done - len(memory)))
 
-        execute(search, folder, allocate(config), note_ends)
+        capacity = Capacity(allocate(config.workers, alive_nodes()), config.workers, None, print)
+        with tracked(config, folder, print) as trackers:
+            execute(search, folder, capacity, note_ends, trackers)
         disconnect()
     own = {record.key: record.seconds.get("total", 0.0) for record in Ledger(folder.ledger) if record.stage == "search"}
     print(f"{len(own)} trials, {sum(own.values()) / len(own):.3f} s of its own work each")

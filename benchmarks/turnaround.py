@@ -18,12 +18,12 @@ import torch
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 
-from sweeps.cluster import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.config import load_config
 from sweeps.demo import write_demo
 from sweeps.engine import execute
 from sweeps.ledger import Ledger
 from sweeps.live import output_to_log
+from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.plan import Job, SweepFolder
 from sweeps.search import Search
 from sweeps.tracking import tracked

@@ -9,6 +9,7 @@ configuration answer at once.
 
 import json
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -299,6 +300,9 @@ def _bad_input() -> Iterator[None]:
 def _run(config: SweepConfig, out: Path, address: str | None) -> None:
     from sweeps.launch import SweepFailedError, launch
 
+    # Schedulers end jobs by SIGTERM; and who was started in the background by a script has inherited to ignore SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         launch(config, out, address)
     except SweepFailedError as error:

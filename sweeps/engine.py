@@ -25,8 +25,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from sweeps.cluster import Capacity
 from sweeps.mailbox import GroupDisplacedError
+from sweeps.nodes import Capacity
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.slots import Slot

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from sweeps.config import ConfigError, SweepConfig
+from sweeps.ledger import LedgerError
 from sweeps.live import Display, output_to_log
 from sweeps.plan import SweepFolder
 
@@ -30,6 +31,7 @@ def launch(config: SweepConfig, root: Path, address: str | None = None) -> None:
     Raises:
         ConfigError: the folder is taken, there is no such cluster, it has not what the sweep needs, a tracker is
             missing, or there is nothing to start warm from; nothing is written.
+        LedgerError: the ledger to start warm from cannot be read; nothing is written.
         SweepFailedError: the engine stopped early.
     """
     if problems := config.tracking.missing():
@@ -43,7 +45,7 @@ def launch(config: SweepConfig, root: Path, address: str | None = None) -> None:
         raise ConfigError([f"--out {root}: cannot be written: {error.strerror}; choose another folder."]) from None
     try:
         _execute(config, folder, address)
-    except ConfigError:
+    except (ConfigError, LedgerError):
         shutil.rmtree(root)
         if existed:
             root.mkdir()
@@ -54,21 +56,23 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
     with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
         display.say("Starting Ray ...")
         # Ray and torch take seconds to load: later than the first line that the user sees, and inside the redirection.
-        from sweeps import cluster, engine
+        from sweeps import engine, nodes
         from sweeps.preflight import Preflight
         from sweeps.search import Search
         from sweeps.tracking import tracked
 
-        started, existing = time.monotonic(), not cluster.local_only(address)
+        started, existing = time.monotonic(), not nodes.local_only(address)
         try:
-            cluster.connect(address)
+            nodes.connect(address)
             if existing:
-                cluster.grow(config.workers, display.say)
-            nodes = cluster.alive_nodes()
-            allocation = cluster.allocate(config.workers, nodes, may_grow=existing)
+                nodes.grow(config.workers, display.say)
+            found = nodes.alive_nodes()
+            allocation = nodes.allocate(config.workers, found, may_grow=existing)
+            if config.budget.gpu_hours is not None and not allocation.gpus:
+                raise ConfigError(["budget.gpu_hours: the cluster has no GPUs to spend them on; give budget.hours."])
             preflight = Preflight(config, folder, allocation.gpus, display.say)
             if existing:
-                preflight.check(nodes)
+                preflight.check(found)
             else:
                 preflight.check_here()
             display.say(
@@ -76,7 +80,7 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
                 + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
                 + f"; Ray's output goes to {folder.log}"
             )
-            capacity = cluster.Capacity(allocation, config.workers, preflight if existing else None, display.say)
+            capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
             search = Search(config, folder)
             with tracked(config, folder, display.say) as trackers:
                 engine.execute(
@@ -91,6 +95,6 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
                 f"the sweep stopped early: {error}\nWhat had finished is in {folder.ledger}; more in {folder.log}."
             ) from error
         finally:
-            cluster.disconnect(withdraw=existing and config.workers.concurrent_trials != "auto")
+            nodes.disconnect(withdraw=existing and config.workers.concurrent_trials != "auto")
         shutil.rmtree(folder.ray, ignore_errors=True)
         display.say(f"Finished in {time.monotonic() - started:.0f} s.")

@@ -11,7 +11,9 @@ sweep says why and goes on without it.
 import hashlib
 import os
 import platform
+import shutil
 import socket
+import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +27,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from conclugen import __version__
 from conclugen.manifest import FeatureSetError, Manifest
-from sweeps.cluster import Node, alive_nodes
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.nodes import Node, alive_nodes
 from sweeps.plan import SweepFolder
 
 __all__ = ["Facts", "Preflight", "collect", "problems"]
@@ -56,6 +58,8 @@ class Facts:
     """Files of feature sets that the manifests name and the machine lacks."""
     shared_memory: int | None
     """Bytes of /dev/shm; None where the system has none."""
+    gpu_memory: int | None = None
+    """Bytes of its smallest GPU; None where no driver tells."""
     loopback: bool
     """Whether the machine's own name means itself alone, and nothing says which network to use instead."""
 
@@ -90,6 +94,7 @@ def collect(root: str, features: Sequence[str]) -> Facts:
         features=fingerprints,
         missing=tuple(missing),
         shared_memory=_shared_memory(),
+        gpu_memory=_gpu_memory(),
         loopback=_loopback(),
     )
 
@@ -127,6 +132,16 @@ def _shared_memory() -> int | None:
     except OSError:
         return None
     return status.f_frsize * status.f_blocks
+
+
+def _gpu_memory() -> int | None:
+    """Asked of the driver's own tool: loading torch on every node would take seconds of each."""
+    if (tool := shutil.which("nvidia-smi")) is None:
+        return None
+    command = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no outside input
+    sizes = [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
+    return min(sizes, default=None)
 
 
 def _loopback() -> bool:
@@ -224,7 +239,7 @@ class Preflight:
     def __init__(self, config: SweepConfig, folder: SweepFolder, gpus: int, say: Callable[[str], None]) -> None:
         sets = {str(config.features.pretrain), *map(str, config.features.downstream.values())}
         self._root, self._features = folder.root.resolve(), sorted(sets)
-        self._workers, self._gpus, self._say = config.workers.per_trial, gpus, say
+        self._config, self._workers, self._gpus, self._say = config, config.workers.per_trial, gpus, say
         self._here = collect(str(self._root), self._features)
         self._asked: dict[Any, Node] = {}  # by the reference of its answer
         self._good: dict[str, Node] = {}
@@ -281,7 +296,24 @@ class Preflight:
 
     def _problems(self, nodes: Mapping[Node, Facts | str]) -> list[str]:
         spread = self._workers > 1 and len({node.address for node in (*nodes, *self._good.values())}) > 1
-        return problems(self._here, nodes, root=self._root, workers=self._workers, gpus=self._gpus, spread=spread)
+        found = problems(self._here, nodes, root=self._root, workers=self._workers, gpus=self._gpus, spread=spread)
+        return [*found, *self._too_small(nodes)]
+
+    def _too_small(self, nodes: Mapping[Node, Facts | str]) -> list[str]:
+        """What of the search space does not fit the GPUs of ``nodes``, once for those of a size."""
+        sizes: dict[int, Node] = {}
+        for node, facts in nodes.items():
+            if self._gpus and isinstance(facts, Facts) and facts.gpu_memory is not None:
+                sizes.setdefault(facts.gpu_memory, node)
+        if not sizes:
+            return []
+        from sweeps.footprint import gpu_problems  # loads torch, which a driver needs for nothing else
+
+        return [
+            f"node {node.address}: {problem}"
+            for size, node in sizes.items()
+            for problem in gpu_problems(self._config, size)
+        ]
 
     @staticmethod
     def _raise(found: list[str]) -> None:

@@ -30,7 +30,7 @@ __all__ = ["Slot"]
 
 _CLOSE_SECONDS = 30.0
 _MEMORY = 256 * 2**20  # bytes that a slot's own processes take; its workers' resources are a group of their own
-_MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.cluster sets
+_MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.nodes sets
 _MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
 
 

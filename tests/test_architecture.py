@@ -16,7 +16,7 @@ ALLOWED = {
     "reports": {"reports", "sweeps.ledger"},
 }
 RAY_MODULES = {
-    "sweeps/cluster.py",
+    "sweeps/nodes.py",
     "sweeps/engine.py",
     "sweeps/preflight.py",
     "sweeps/slots.py",

@@ -17,10 +17,10 @@ import psutil
 import pytest
 import ray
 
-from sweeps import cluster
-from sweeps.cluster import Allocation, Capacity, Node, allocate, connect, grow, local_only
+from sweeps import nodes as cluster
 from sweeps.config import ConfigError
 from sweeps.ledger import Ledger
+from sweeps.nodes import Allocation, Capacity, Node, allocate, connect, grow, local_only
 from sweeps.settings import Workers
 
 

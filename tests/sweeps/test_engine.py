@@ -10,11 +10,12 @@ import ray
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps import cluster, engine
-from sweeps.cluster import Allocation, Capacity, Node
+from sweeps import engine
+from sweeps import nodes as cluster
 from sweeps.config import load_config
 from sweeps.engine import EngineError, _Scheduler, _Searcher
 from sweeps.mailbox import GroupBrokenError, GroupDisplacedError
+from sweeps.nodes import Allocation, Capacity, Node
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.settings import Workers

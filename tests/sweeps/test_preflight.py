@@ -11,8 +11,8 @@ import pytest
 import ray
 
 from sweeps import preflight
-from sweeps.cluster import Node
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.nodes import Node
 from sweeps.plan import SweepFolder
 from sweeps.preflight import Facts, Preflight, collect, problems
 
@@ -236,3 +236,27 @@ def test_a_sweep_on_one_machine_is_checked_on_it(
     monkeypatch.setattr(preflight, "_shared_memory", lambda: 2**26)
     with pytest.raises(ConfigError, match="node localhost: its /dev/shm has 64 MiB"):
         Preflight(*sweep, 0, print).check_here()
+
+
+def test_a_space_that_no_gpu_of_a_node_holds_is_refused_once_for_each_size(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = load_config(write_config(subsets=["Con"], baselines=[]))
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    checked = Preflight(config, folder, gpus=1, say=print)
+    third = Node("3", "10.0.0.3", 4, 1)
+    small, large = replace(checked._here, gpu_memory=2**10), replace(checked._here, gpu_memory=2**36)
+    (problem,) = checked._problems({FIRST: small, SECOND: large, third: small})
+    assert problem.startswith("node 10.0.0.1: space: Con with representation_dim 16")
+    assert Preflight(config, folder, gpus=0, say=print)._problems({FIRST: small}) == []
+
+
+def test_the_smallest_gpu_of_a_machine_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\nprintf '81559\\n40960\\n'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert preflight._gpu_memory() == 40960 * 2**20
+    monkeypatch.setenv("PATH", str(tmp_path / "nowhere"))
+    assert preflight._gpu_memory() is None
