@@ -19,6 +19,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -180,29 +181,31 @@ class Features(Section):
 class Budget(Section):
     """How much is run: a search of so many trials or so much time, then the confirmations."""
 
-    trials_per_subset: Positive | None = Field(
-        None, description="search trials of each loss subset, pruned and failed ones counted"
-    )
     hours: Hours | None = Field(
         None, description="instead of trials: wall-clock hours of the search, shared equally by the subsets"
     )
     gpu_hours: Hours | None = Field(
         None, description="instead of trials: GPU hours of the search, shared equally by the subsets"
     )
+    trials_per_subset: Positive | None = Field(
+        None,
+        validate_default=True,
+        description="search trials of each loss subset, pruned and failed ones counted; this, hours or gpu_hours",
+    )
     epochs: Annotated[int, Field(ge=2, strict=True)] = Field(description="pretraining epochs of a full trial")
     seeds: Annotated[int, Field(ge=1, strict=True)] = Field(
         5, description="confirmation runs of each subset's best configuration"
     )
 
-    @model_validator(mode="after")
-    def _one_measure(self) -> Self:
-        given = [name for name in ("trials_per_subset", "hours", "gpu_hours") if getattr(self, name) is not None]
-        if len(given) != 1:
+    @field_validator("trials_per_subset")
+    @classmethod
+    def _one_measure(cls, trials: int | None, info: ValidationInfo) -> int | None:
+        measures = {"trials_per_subset": trials, **{name: info.data.get(name) for name in ("hours", "gpu_hours")}}
+        given = [name for name, value in measures.items() if value is not None]
+        if len(given) != 1 and {"hours", "gpu_hours"} <= info.data.keys():
             got = " and ".join(given) or "none of them"
-            raise ValueError(
-                f"the search needs one of trials_per_subset, hours and gpu_hours, but got {got}; give one."
-            )
-        return self
+            raise ConfigError([f"give one of trials_per_subset, hours and gpu_hours, but got {got}."])
+        return trials
 
 
 class Objective(Section):
