@@ -12,10 +12,11 @@ demo: $(INSTALLED)
 	$(BIN)/conclugen demo --out $(DEMO)
 
 test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest -m slow
 
 check: lint  ## what to run before a commit
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from sweeps.ledger import SUMMARY_METRICS, TUNED_BASELINES, Record, label_budgets, variant
+from sweeps.ledger import SUMMARY_METRICS, TUNED_BASELINES, LedgerError, Record, label_budgets, variant
 
 __all__ = ["Ablation", "ReportError", "ablation", "latest_config", "planned_columns", "planned_methods"]
 
@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 
-class ReportError(ValueError):
+class ReportError(LedgerError):
     """The ledgers cannot be made into one table."""
 
 

@@ -3,7 +3,7 @@
 Exit codes: 0 done; 1 done, but some cell of the table has no result; 2 bad input, with every problem listed and
 nothing written; 130 interrupted.
 
-Modules that load torch or Ray are imported by the commands that need them, so that `--help` and a refused
+Modules that load torch, Ray or pandas are imported by the commands that need them, so that `--help` and a refused
 configuration answer at once.
 """
 
@@ -24,7 +24,6 @@ from rich.table import Table
 
 from conclugen import __version__
 from conclugen.manifest import SPLITS, FeatureSetError, Manifest
-from reports import ReportError, ablation, confusion, ranking, terminal_table, write_tables
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.ledger import Ledger, LedgerError, Record
 from sweeps.plan import SweepFolder
@@ -189,6 +188,8 @@ def sweep_run(
         config = load_config(config_file, overrides or ())
         _run(config, out, address)
     typer.echo(f"Tables: {_command('report', out, '--out', out / 'report')}")
+    from reports import ablation
+
     raise typer.Exit(_OK if ablation(_records([out])).complete else _INCOMPLETE)
 
 
@@ -286,7 +287,7 @@ def _bad_input() -> Iterator[None]:
         yield
     except ConfigError as error:
         problems = error.problems
-    except (FeatureSetError, LedgerError, ReportError) as error:
+    except (FeatureSetError, LedgerError) as error:
         problems = str(error).splitlines()
     except OSError as error:
         problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]
@@ -324,6 +325,8 @@ def _records(folders: list[Path]) -> list[list[Record]]:
 
 def _report(folders: list[Path], out: Path) -> int:
     """Write and print the tables; the exit code."""
+    from reports import ablation, confusion, ranking, terminal_table, write_tables
+
     ledgers = _records(folders)
     table = ablation(ledgers)
     written = write_tables(table, confusion(ledgers), ranking(ledgers), out)

@@ -65,7 +65,7 @@ def test_only_the_engine_imports_ray() -> None:
         ("search_spaces", {"torch", "ray", "optuna"}),
         ("sweeps.config", {"torch", "ray", "optuna"}),
         ("sweeps.ledger", {"torch", "ray", "optuna"}),
-        ("sweeps.cli", {"torch", "ray", "optuna"}),
+        ("sweeps.cli", {"torch", "ray", "optuna", "pandas", "scipy"}),
         ("sweeps.trial", {"ray", "optuna", "transformers"}),
         ("conclugen.heads", {"ray", "optuna", "transformers"}),
         ("sweeps.mailbox", {"torch", "ray", "optuna"}),
