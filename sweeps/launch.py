@@ -68,13 +68,13 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
                 preflight.check(nodes)
             else:
                 preflight.check_here()
+            search = Search(config, folder)  # after all refusals: it may write into a database
             display.say(
                 f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
                 + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
                 + f"; Ray's output goes to {folder.log}"
             )
             capacity = cluster.Capacity(allocation, config.workers, preflight if existing else None, display.say)
-            search = Search(config, folder)
             engine.execute(search, folder, capacity, lambda: display.show(search.progress(), max(1, capacity.slots)))
         except (engine.EngineError, OSError) as error:
             raise SweepFailedError(
