@@ -75,13 +75,13 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
                 preflight.check(found)
             else:
                 preflight.check_here()
+            search = Search(config, folder)  # after all refusals: it may write into a database
             display.say(
                 f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
                 + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
                 + f"; Ray's output goes to {folder.log}"
             )
             capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
-            search = Search(config, folder)
             with tracked(config, folder, display.say) as trackers:
                 engine.execute(
                     search,

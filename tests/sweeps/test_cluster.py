@@ -317,8 +317,8 @@ def test_a_sweep_survives_lost_nodes_and_uses_those_that_join(
     config = write_config(
         subsets=["Con", "Gen"],
         baselines=[],
-        budget={"trials_per_subset": 3, "epochs": 8, "seeds": 1},
-        probe={"labels_per_class": None},
+        budget={"trials_per_subset": 2, "epochs": 8, "seeds": 1},
+        probe={"labels_per_class": None, "every": 4},
         checkpoint={"every": 2},
         search={"pruner": "none"},
         workers={"per_trial": 2},
@@ -334,7 +334,7 @@ def test_a_sweep_survives_lost_nodes_and_uses_those_that_join(
         sweep.wait_for(lambda line: "room for 1 trials" in line)
     assert sweep.end() == (0, "")
     records = list(Ledger(tmp_path / "sweep" / "ledger"))
-    planned = {f"search-{subset}-{n:05d}" for subset in ("Con", "Gen") for n in range(3)}
+    planned = {f"search-{subset}-{n:05d}" for subset in ("Con", "Gen") for n in range(2)}
     planned |= {f"confirm-{subset}-00000" for subset in ("Con", "Gen")}
     assert Counter(record.key for record in records) == Counter(planned)
     assert {record.state for record in records} == {"complete"}
