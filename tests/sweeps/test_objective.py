@@ -1,0 +1,71 @@
+"""Which labelled sets and labels the objective is made of."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.labels import LabelBudget
+from conclugen.pretrain import build_head
+from sweeps.config import SweepConfig, load_config
+from sweeps.plan import Job, SweepFolder
+from sweeps.trial import TrialRunner
+from tests.conftest import write_planted
+
+WIDTHS = {"video": 7, "audio": 5, "text": 4}
+
+
+@pytest.fixture
+def configure(write_config: Callable[..., Path], planted: Path, tmp_path: Path) -> Callable[..., SweepConfig]:
+    """A sweep with two labelled sets."""
+    other = write_planted(tmp_path / "other", seed=1)
+    features = {"pretrain": str(planted), "downstream": {"first": str(planted), "second": str(other)}}
+    return lambda **objective: load_config(write_config(features=features, objective=objective))
+
+
+def runner(config: SweepConfig, tmp_path: Path) -> TrialRunner:
+    return TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu"))
+
+
+def test_it_is_the_mean_over_the_sets_or_a_named_one(configure: Callable[..., SweepConfig], tmp_path: Path) -> None:
+    head = build_head(WIDTHS, Hyperparameters(representation_dim=8), 0)
+    values = {
+        name: runner(configure(labels_per_class=2, dataset=name), tmp_path).objective(head)
+        for name in ("first", "second", None)
+    }
+    assert values["first"] != values["second"]
+    assert values[None] == pytest.approx((values["first"] + values["second"]) / 2)
+
+
+def test_a_named_set_is_the_only_one_that_the_search_opens(
+    configure: Callable[..., SweepConfig], tmp_path: Path
+) -> None:
+    scoring = runner(configure(dataset="second"), tmp_path)._scoring
+    assert list(scoring._search_sets) == ["second"]
+    assert list(scoring._confirm_sets) == ["first", "second"]
+
+
+def test_a_confirmation_reports_it_beside_the_scores_of_all_sets(
+    configure: Callable[..., SweepConfig], tmp_path: Path
+) -> None:
+    config = configure(dataset="second", labels_per_class=2, metric="accuracy")
+    job = Job(stage="confirm", method="raw_features", number=0, seed=3, hyperparameters={})
+    final = runner(config, tmp_path).run(job, lambda report: True)
+    assert final is not None
+    scores = {(m.dataset, m.split, m.labels, m.metric): m.value for m in final.metrics}
+    assert final.value == scores["second", "val", "2", "accuracy"]
+    assert {dataset for dataset, *_ in scores} == {"first", "second"}
+
+
+def test_a_job_for_one_label_budget_is_scored_there_alone(
+    configure: Callable[..., SweepConfig], tmp_path: Path
+) -> None:
+    budget = LabelBudget(per_class=2)
+    job = Job(stage="confirm", method="raw_features", number=0, seed=3, hyperparameters={}, labels=budget)
+    final = runner(configure(), tmp_path).run(job, lambda report: True)
+    assert final is not None
+    assert {m.labels for m in final.metrics} == {"2"}
+    values = [m.value for m in final.metrics if (m.split, m.metric) == ("val", "weighted_f1")]
+    assert final.value == pytest.approx(sum(values) / 2)

@@ -1,0 +1,64 @@
+"""Ten thousand trials in simulated time: who gets which slot when, with slots that die, and nothing read twice."""
+
+import heapq
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from optuna.storages import InMemoryStorage
+
+from conclugen.subsets import SUBSETS
+from sweeps import search as search_module
+from sweeps.ledger import Ledger
+from sweeps.plan import Job, Report, SweepFolder
+from tests.sweeps.simulation import Clock, open_search
+
+TRIALS = 1430  # of each of the seven subsets
+SLOTS = 64
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_ten_thousand_trials_are_shared_out_evenly_and_each_ends_once(
+    write_config: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = InMemoryStorage()
+    reads = Mock(side_effect=storage.get_all_trials)
+    storage.get_all_trials = reads
+    monkeypatch.setattr(search_module, "open_storage", lambda config, folder: storage)
+    chance, clock = random.Random(0), Clock()
+    path = write_config(
+        budget={"trials_per_subset": TRIALS, "epochs": 4, "seeds": 1},
+        search={"sampler": "random", "pruner": "none"},
+        baselines=[],
+    )
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:  # the disk's speed is not what is tested
+        folder = SweepFolder(Path(memory) / "sweep")
+        _, search = open_search(path, folder, clock=clock)
+        running: list[tuple[float, str, Job]] = []
+        started: Counter[str] = Counter()
+        losses = 0
+        while not search.finished:
+            while len(running) < SLOTS and (job := search.next_job()) is not None:
+                heapq.heappush(running, (clock.now + chance.expovariate(1 / 60), job.key, job))
+                if job.stage == "search" and job.number == started[job.method]:
+                    started[job.method] += 1
+                    counts = [started[subset] for subset in SUBSETS]
+                    assert max(counts) - min(counts) <= 1
+            clock.now, key, job = heapq.heappop(running)
+            if chance.random() < 0.02:
+                search.lose(key)
+                losses += 1
+            else:
+                search.report(key, Report(epochs=4, value=chance.random(), state="complete", seconds={"total": 60.0}))
+        ended = Counter(record.key for record in Ledger(folder.ledger))
+        rows = search.progress()
+    assert losses > 100
+    assert set(ended.values()) == {1}
+    assert sum(key.startswith("search-") for key in ended) == TRIALS * len(SUBSETS)
+    assert [row.done for row in rows] == [TRIALS] * len(SUBSETS) + [len(SUBSETS)]
+    assert reads.call_count == len(SUBSETS)  # when the studies are opened: decisions do not grow with what has finished
