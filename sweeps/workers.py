@@ -71,6 +71,8 @@ def serve(settings: dict[str, Any]) -> None:
         team = Team()
         nodes = team.everyones(ray.get_runtime_context().get_node_id())
         runner = TrialRunner(load_config(folder.config), folder, get_device())
+    except PeerLostError:
+        raise  # the group starts again
     except Exception as error:  # no job is to blame, and Train, were it told, would start the group again and again
         traceback.print_exc()
         ray.get(mailbox.break_off.remote(f"a worker cannot start: {error}"))

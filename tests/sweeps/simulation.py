@@ -1,14 +1,17 @@
-"""A simulated executor: jobs run round robin in one process, and in no time or in simulated time."""
+"""Executors without Ray: jobs that are only simulated, in no time or in simulated time, and jobs that really run."""
 
 import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from sweeps.config import SweepConfig, load_config
-from sweeps.ledger import Metric
+from sweeps.ledger import Ledger, Metric, Record
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
+from sweeps.trial import TrialRunner
 
 Evaluate = Callable[[Job, int], float]
 
@@ -76,3 +79,15 @@ class Simulation:
 
 def constant(job: Job, epoch: int) -> float:
     return 0.5
+
+
+def run_here(path: Path, folder: SweepFolder) -> dict[str, Record]:
+    """Run a whole sweep in this process, one job after the other, with the product's own trials; return its records."""
+    config, search = open_search(path, folder)
+    runner = TrialRunner(config, folder, torch.device("cpu"))
+    while (job := search.next_job()) is not None:
+        key = job.key
+        final = runner.run(job, lambda report, key=key: not search.report(key, report))
+        if final is not None:
+            search.report(key, final)
+    return {record.key: record for record in Ledger(folder.ledger)}

@@ -1,17 +1,15 @@
 """What the search cannot see: a set whose test labels are poisoned gives the same search, trial for trial."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from conclugen.importing import import_arrays
-from sweeps.ledger import Ledger
+from sweeps.ledger import Record
 from sweeps.plan import SweepFolder
-from sweeps.trial import TrialRunner
-from tests.sweeps.simulation import open_search
+from tests.sweeps.simulation import run_here
 
 
 def write_set(folder: Path, *, poisoned: bool) -> Path:
@@ -30,18 +28,11 @@ def write_set(folder: Path, *, poisoned: bool) -> Path:
     return folder
 
 
-def run(path: Path, folder: SweepFolder) -> dict[str, tuple[Any, ...]]:
-    """Run a whole sweep in this process, one job at a time; return what each record says, but for times."""
-    config, search = open_search(path, folder)
-    runner = TrialRunner(config, folder, torch.device("cpu"))
-    while (job := search.next_job()) is not None:
-        key = job.key
-        final = runner.run(job, lambda report, key=key: not search.report(key, report))
-        if final is not None:
-            search.report(key, final)
+def said(records: Mapping[str, Record]) -> dict[str, tuple[Any, ...]]:
+    """What each record says, but for times."""
     return {
-        r.key: (r.state, r.origin, r.hyperparameters, r.history, r.value, r.losses, list(r.metrics))
-        for r in Ledger(folder.ledger)
+        key: (r.state, r.origin, r.hyperparameters, r.history, r.value, r.losses, list(r.metrics))
+        for key, r in records.items()
     }
 
 
@@ -58,7 +49,7 @@ def test_poisoned_test_labels_change_the_test_scores_and_nothing_else(
             baselines=["raw_features", "random_head", "supervised_head"],
             budget={"trials_per_subset": 7, "epochs": 4, "seeds": 1},
         )
-        outcomes.append(run(path, SweepFolder(tmp_path / f"sweep-{name}")))
+        outcomes.append(said(run_here(path, SweepFolder(tmp_path / f"sweep-{name}"))))
     sound, poisoned = outcomes
     assert sound.keys() == poisoned.keys()
     assert any(state == "pruned" for state, *_ in sound.values())

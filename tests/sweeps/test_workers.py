@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from conclugen.distributed import PeerLostError
 from conclugen.pretrain import DivergedError
 from sweeps.plan import Job, Report
-from sweeps.workers import Team, attempt
+from sweeps.workers import Team, attempt, serve
 
 JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
 
@@ -92,3 +93,27 @@ def test_divergence_is_every_workers_and_leaves_the_group_alive(mailbox: Any) ->
     team: Any = SimpleNamespace(alone=False, leads=True, ask=lambda question: question())
     report = attempt(FakeRunner(raising(DivergedError("x"))), JOB, mailbox, team)
     assert report.state == "failed"
+
+
+def test_a_worker_that_cannot_start_says_why_and_ends_in_order(
+    mailbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Train starts a group again whose worker raises; nothing would be another time round."""
+    reasons: list[str] = []
+    mailbox.break_off = SimpleNamespace(remote=reasons.append)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n"))
+    serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
+    (reason,) = reasons
+    assert reason.startswith("a worker cannot start: ")
+    assert "config.yaml cannot be read" in reason
+
+
+def test_a_worker_whose_peer_is_lost_at_the_start_leaves_it_to_train(
+    mailbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost() -> None:
+        raise PeerLostError("gone")
+
+    monkeypatch.setattr(ray, "get_runtime_context", lost)
+    with pytest.raises(PeerLostError):
+        serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
