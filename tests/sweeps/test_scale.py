@@ -10,10 +10,10 @@ from unittest.mock import Mock
 
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
 
 from conclugen.subsets import SUBSETS
 from sweeps import search as search_module
-from sweeps.ledger import Ledger
 from sweeps.plan import Job, Report, SweepFolder
 from tests.sweeps.simulation import Clock, open_search
 
@@ -55,10 +55,12 @@ def test_ten_thousand_trials_are_shared_out_evenly_and_each_ends_once(
                 losses += 1
             else:
                 search.report(key, Report(epochs=4, value=chance.random(), state="complete", seconds={"total": 60.0}))
-        ended = Counter(record.key for record in Ledger(folder.ledger))
+        ended = [file.stem for file in folder.ledger.iterdir()]  # the ledger refuses a second record of a job
         rows = search.progress()
     assert losses > 100
-    assert set(ended.values()) == {1}
     assert sum(key.startswith("search-") for key in ended) == TRIALS * len(SUBSETS)
     assert [row.done for row in rows] == [TRIALS] * len(SUBSETS) + [len(SUBSETS)]
-    assert reads.call_count == len(SUBSETS)  # when the studies are opened: decisions do not grow with what has finished
+    # Optuna itself looks for enqueued trials at each question; all of them are read when the studies are opened, and at
+    # no decision: none costs more, the more has finished.
+    whole = [call for call in reads.call_args_list if call.kwargs.get("states") != (TrialState.WAITING,)]
+    assert len(whole) == len(SUBSETS)
