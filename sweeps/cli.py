@@ -79,7 +79,7 @@ def demo(
         "conclugen-demo"
     ),
 ) -> None:
-    """Sweep all seven loss subsets on small built-in data and report: about two minutes on two cores.
+    """Sweep all seven loss subsets on small built-in data and report: two to three minutes on two cores.
 
     The data are scikit-learn's bundled handwritten digits seen three ways (pixels, 2D Fourier magnitudes,
     gradient-orientation histograms), which stand in for video, audio and text. No claim about faces follows.
