@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
 	$(BIN)/python -m pytest --numprocesses auto
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist worksteal --durations 0
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 0
 
 check: lint  ## what to run before a commit
 	$(BIN)/python -m pytest --numprocesses auto
@@ -29,4 +29,5 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cpu,dev]'
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # some packages carry files that do not compile
 	touch $@
