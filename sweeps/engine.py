@@ -1,8 +1,9 @@
 """The executor: Ray Tune runs what the search decides.
 
 Two thin adapters connect Tune to the search. The searcher hands out jobs; the scheduler passes reports on and returns
-the search's verdicts. Tune keeps no state that matters: its own experiment files lie in the sweep's ``ray`` folder and
-are never read back.
+the search's verdicts. Tune keeps no state that matters, and of its trials only those that run. That is why its
+controller is stepped here: ``tune.run`` and the ``Tuner`` keep every trial, and pickle them for a resume that the
+search does better.
 
 A slot that is lost loses a job, and the search counts how often that happened to each, to find those that kill their
 process. It is not told of what the cluster did: a slot that went with its node, or whose workers found no room after a
@@ -10,6 +11,7 @@ node was lost. Such a job is kept here and started again.
 """
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,9 +22,10 @@ from ray._private.state import state as cluster_state
 from ray.core.generated import gcs_pb2
 from ray.tune.error import TuneError
 from ray.tune.execution.tune_controller import TuneController
-from ray.tune.experiment import Trial
+from ray.tune.experiment import Experiment, Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.tune.search.search_generator import SearchGenerator
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from sweeps.mailbox import GroupDisplacedError
@@ -63,24 +66,29 @@ def execute(
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_PENDING  # else slots start one after another
     searcher = _Searcher(search, folder, capacity, on_change)
+    experiment = Experiment(
+        "tune",
+        Slot,
+        num_samples=sys.maxsize,  # the searcher says when it is over
+        storage_path=str(folder.ray.resolve()),
+        max_failures=0,  # the search hands a lost job out again, as another Tune trial
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+    )
+    proposals = SearchGenerator(searcher)
+    proposals.add_configurations([experiment])
+    controller = _Controller(
+        search_alg=proposals,
+        scheduler=_Scheduler(search, searcher, on_change),
+        callbacks=[*trackers, _ForgetReports(), _FreeGroups()],
+        storage=experiment.storage,
+        reuse_actors=True,
+    )
+    controller.setup_experiments([experiment], total_num_samples=sys.maxsize)
     try:
-        # tune.run rather than a Tuner, which pickles its parts: the adapters hold the live search.
-        tune.run(
-            Slot,
-            name="tune",
-            storage_path=str(folder.ray.resolve()),
-            num_samples=-1,
-            search_alg=searcher,
-            scheduler=_Scheduler(search, searcher, on_change),
-            reuse_actors=True,
-            max_failures=0,  # the search hands a lost job out again, as another Tune trial
-            raise_on_failed_trial=False,
-            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            callbacks=[*trackers, _ForgetReports(), _FreeGroups()],
-            trial_name_creator=_trial_name,
-            trial_dirname_creator=_trial_name,
-            verbose=0,
-        )
+        while not controller.is_finished():  # type: ignore[no-untyped-call]
+            controller.step()
+        controller.cleanup()  # type: ignore[no-untyped-call]
     except (TuneError, ray.exceptions.RayError) as error:
         raise EngineError(str(error).strip().splitlines()[-1]) from error
     if not search.finished:
@@ -89,6 +97,23 @@ def execute(
 
 def _trial_name(trial: Trial) -> str:
     return f"{trial.config['job'].key}-{trial.trial_id}"
+
+
+class _Controller(TuneController):
+    """Tune's loop, without Tune's memory: a search may have many thousand trials, and its record is the ledger."""
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """Nothing to save: the studies are the state."""
+
+    def step(self) -> None:
+        """One step of the loop, after which only trials that live are known."""
+        super().step()  # type: ignore[no-untyped-call]
+        ended = {trial for trial in self._trials if trial.is_finished()}.difference(self._actor_to_trial.values())
+        if ended:
+            self._trials = [trial for trial in self._trials if trial not in ended]
+            self._stopped_trials -= ended
+            self._failed_trials -= ended
+            self._trials_to_cache.clear()
 
 
 class _Searcher(Searcher):
@@ -136,12 +161,6 @@ class _Searcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self._live.discard(trial_id)
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the studies are the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: the studies are the state."""
 
 
 class _Scheduler(FIFOScheduler):

@@ -41,12 +41,6 @@ _CLUSTER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a lost worker, or a group that has ended, is noticed so much later
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
 }
-_DRIVER_ENVIRONMENT = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # they keep every finished trial in the driver's memory
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the command line's to handle
-    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is never resumed from
-    "RAY_AIR_NEW_OUTPUT": "0",
-}
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,6 @@ def connect(address: str | None) -> None:
                 "with --address auto, or hand it to `ray job submit`."
             ]
         )
-    os.environ.update(_DRIVER_ENVIRONMENT)
     try:
         if address != "local":
             _knock(address)

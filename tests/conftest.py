@@ -1,5 +1,6 @@
 """Fixtures that several packages' tests share."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import yaml
 
 from conclugen.importing import import_arrays
 
+# A shell's background job ignores Ctrl-C, and whatever the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # the tensors are tiny, and a machine that is busy with other tests makes threads wait
 
 CLASSES = ("a", "b", "c")

@@ -9,7 +9,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +42,7 @@ def command(folder: Path, *options: object) -> list[str]:
 @contextmanager
 def served(folder: SweepFolder) -> Iterator[str]:
     """The address of a dashboard on a free port; Ctrl-C ends it."""
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background job of a shell would ignore it
-    process = subprocess.Popen(command(folder.root, "--port", 0), stdout=subprocess.PIPE, text=True, preexec_fn=heed)
-    with process:
+    with subprocess.Popen(command(folder.root, "--port", 0), stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline()
             assert "shows the studies of sweep tiny" in line

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -93,10 +92,7 @@ def test_ctrl_c_keeps_what_had_finished(
         tracking={"mlflow": {"tracking_uri": runs, "experiment": "e"}, "wandb": {"project": "p"}},
     )
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
-    # A shell's background job ignores Ctrl-C, and so would what it starts.
-    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, preexec_fn=heed) as sweep:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
         driver = psutil.Process(sweep.pid)
         children = []
         for line in sweep.stdout:
