@@ -42,6 +42,7 @@ from sweeps.settings import (
     Tracking,
     Unique,
     Workers,
+    looks_around,
 )
 
 __all__ = ["Arm", "ConfigError", "SweepConfig", "load_config"]
@@ -123,7 +124,7 @@ class SweepConfig(Section):
     @field_validator("modalities")
     @classmethod
     def _in_features(cls, modalities: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if (features := info.data.get("features")) is not None:
+        if looks_around(info) and (features := info.data.get("features")) is not None:
             sets = {"pretrain": features.pretrain, **{f"downstream.{n}": f for n, f in features.downstream.items()}}
             problems = [
                 f"{name!r} is no modality of features.{where}, which has {', '.join(manifest.widths)}."
@@ -139,7 +140,7 @@ class SweepConfig(Section):
     @field_validator("baselines")
     @classmethod
     def _possible(cls, baselines: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        downstream = info.data["features"].downstream if "features" in info.data else {}
+        downstream = info.data["features"].downstream if looks_around(info) and "features" in info.data else {}
         several = [name for name, folder in downstream.items() if Manifest.read(folder).multi_label]
         if several and "label_spreading" in baselines:
             raise ConfigError(
@@ -210,7 +211,7 @@ class SweepConfig(Section):
     @field_validator("space")
     @classmethod
     def _fits_budget(cls, name: str, info: ValidationInfo) -> str:
-        valid = info.data
+        valid = info.data if looks_around(info) else {}
         if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
             pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
             searched = {method: _LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
@@ -261,10 +262,6 @@ class SweepConfig(Section):
         """The search space, which validation has already loaded once."""
         return load_space(self.space)
 
-    def to_yaml(self) -> str:
-        """The resolved configuration: every default written out, paths absolute."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
 
 def _searched(subsets: Sequence[str], baselines: Sequence[str]) -> list[str]:
     """The methods that are searched."""
@@ -276,12 +273,13 @@ def _probe_epochs(budget: Budget, probe: Probe) -> tuple[int, ...]:
     return (*range(every, budget.epochs, every), budget.epochs)
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
+def load_config(path: Path, overrides: Sequence[str] = (), *, alone: bool = False) -> SweepConfig:
     """Load and check a configuration.
 
     Args:
         path: the YAML file.
         overrides: ``dotted.key=value`` each, the value read as YAML.
+        alone: check nothing but the file itself; for looking at a sweep whose features may be gone.
 
     Raises:
         ConfigError: with every problem found.
@@ -294,7 +292,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
         raise ConfigError([f"{path} must hold a mapping of settings, but holds {type(data).__name__}."])
     problems = [problem for override in overrides if (problem := _apply(data, override))]
     try:
-        config = SweepConfig.model_validate(data, context={"base": path.resolve().parent})
+        config = SweepConfig.model_validate(data, context={"base": path.resolve().parent, "alone": alone})
     except ValidationError as error:
         problems += [message for details in error.errors() for message in _messages(details)]
     if problems:

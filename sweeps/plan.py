@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from conclugen.labels import LabelBudget
+from search_spaces import named_spaces
 from sweeps.config import SweepConfig
+from sweeps.files import write_atomically
 from sweeps.ledger import Metric, Predictions, Stage, variant
 
 __all__ = ["MAX_ATTEMPTS", "Job", "Report", "SweepFolder"]
@@ -30,6 +34,8 @@ class Job:
     seed: int
     hyperparameters: Mapping[str, Any]
     """Fields of Hyperparameters; empty for methods without a head."""
+    origin: str = ""
+    """Where the hyperparameters of a search trial come from; see Record."""
     modalities: tuple[str, ...] = ()
     """Those that it is restricted to; empty for the method's own."""
     labels: LabelBudget | None = None
@@ -75,6 +81,16 @@ class SweepFolder:
         return self.root / "config.yaml"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that runs the sweep."""
+        return self.root / "lock"
+
+    @property
+    def sessions(self) -> Path:
+        """When the sweep ran, where, and with what."""
+        return self.root / "sessions.json"
+
+    @property
     def journal(self) -> Path:
         """Optuna's journal with one study per subset."""
         return self.root / "studies.journal"
@@ -108,6 +124,10 @@ class SweepFolder:
         """The folder of a job while it runs."""
         return self.running / key
 
+    def state(self, key: str) -> Path:
+        """What a job that runs was given and has reported."""
+        return self.job(key) / "job.json"
+
     @property
     def heads(self) -> Path:
         """One file per method: the representation head of its best confirmation run."""
@@ -127,8 +147,16 @@ class SweepFolder:
         return (self.root / "id").read_text()
 
     def prepare(self, config: SweepConfig) -> None:
-        """Create the folder of a new sweep and write its identity and configuration into it."""
+        """Create what is missing of the folder, and write the configuration into it, with a space of the user's own.
+
+        The configuration comes last: a folder without it holds no sweep.
+        """
         for folder in (self.root, self.log.parent, self.ledger, self.running, self.heads, self.ray):
             folder.mkdir(parents=True, exist_ok=True)
-        (self.root / "id").write_text(uuid.uuid4().hex)
-        self.config.write_text(config.to_yaml())
+        if not (identity := self.root / "id").exists():
+            write_atomically(identity, uuid.uuid4().hex.encode())
+        document = config.model_dump(mode="json")
+        if config.space not in named_spaces():
+            write_atomically(self.root / "space.yaml", Path(config.space).read_bytes())
+            document["space"] = "space.yaml"
+        write_atomically(self.config, yaml.safe_dump(document, sort_keys=False).encode())

@@ -14,27 +14,23 @@ Protocol (fair by construction):
    takes the configuration of the best-scoring subset, the others have nothing to choose.
 """
 
-import shutil
-import socket
-import sys
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-import optuna
-
-from conclugen import __version__
-from conclugen.manifest import Manifest
 from conclugen.seeds import derive_seed
 from sweeps.config import Arm, SweepConfig
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, Tally
+from sweeps.running import Running
+from sweeps.sessions import provenance
 from sweeps.storage import open_storage
-from sweeps.studies import Best, Study
+from sweeps.studies import Asked, Best, Study, Trial
 from sweeps.turns import Turns
 from sweeps.warm import proposals
 
@@ -71,23 +67,22 @@ class Search:
         }
         self._turns = Turns(config.budget, list(self._arms), config.workers.per_trial)
         self._tally = Tally(config)
-        self._done: set[str] = set()
+        self._done: dict[str, str] = {}  # key -> what the result rests on
         self._values: dict[str, dict[str, float]] = {}  # method -> key of a confirmation run -> its objective
         self._live: dict[str, Job] = {}
         self._lost: list[Job] = []  # live jobs without a slot
         self._losses: Counter[str] = Counter()
-        self._trials: dict[str, tuple[optuna.Trial, str]] = {}  # with the origin of its configuration
+        self._trials: dict[str, Trial] = {}
         self._history: dict[str, dict[int, Report]] = {}
+        self._passed: dict[str, int] = {}  # epochs of the last report after which a trial was to go on
         self._started: dict[str, float] = {}
         self._constants: dict[str, Any] = {
             "sweep": config.name,
             "config": config.model_dump(mode="json"),
-            **_provenance(config),
+            **provenance(config),
         }
-        records = list(self._ledger)
-        self._turns.restore(records)
-        for record in records:
-            self._note(record)
+        self._running = Running(folder)
+        self._restore()
 
     # -- what an executor calls ------------------------------------------------------------------------------------
 
@@ -101,12 +96,16 @@ class Search:
     def next_job(self) -> Job | None:
         """Start the next job, lost ones first; None while there is none to start before a running one has ended."""
         if self._lost:
-            return self._lost.pop(0)
-        job = self._trial() or self._confirmation() or self._baseline()
-        if job is not None:
-            self._live[job.key] = job
-            self._folder.job(job.key).mkdir(exist_ok=True)
-            self._history[job.key] = {}
+            job = self._lost.pop(0)
+        elif (new := self._trial() or self._confirmation() or self._baseline()) is not None:
+            job = new
+            self._live[job.key], self._history[job.key] = job, {}
+        else:
+            return None
+        if job.key not in self._started:
+            if job.key in self._done:
+                self._supersede(job)
+            self._running.start(job)
             self._started[job.key] = now = self._clock()
             if job.stage == "search":
                 self._turns.start(job.name, job.key, now)
@@ -115,17 +114,21 @@ class Search:
     def report(self, key: str, report: Report) -> bool:
         """Take the report of the running job ``key``; True if the job must not go on.
 
-        A report that was given before (a worker restarted and came by again) is judged again but counted once.
+        A report that was given before (a worker restarted and came by again) counts once, and is judged once.
         """
         job = self._live[key]
         if report.state != "running":
             self._end(job, report.state, report, report.reason)
             return True
-        trial, _ = self._trials[key]
+        if report.epochs <= self._passed.get(key, -1):
+            return False
+        trial = self._trials[key]
         if report.value is not None and report.epochs not in self._history[key]:
             self._history[key][report.epochs] = report
+            self._running.report(key, report.epochs, report.value)
             trial.report(report.value, report.epochs)
         if not trial.should_prune():
+            self._passed[key] = report.epochs
             return False
         self._end(
             job,
@@ -152,7 +155,8 @@ class Search:
     def progress(self) -> list[Progress]:
         """One row per arm, then one for confirmations and baselines together."""
         now = self._clock()
-        return self._tally.rows(self._live, {name: self._turns.share(name, now) for name in self._arms})
+        running = self._live.keys() - {job.key for job in self._lost}
+        return self._tally.rows(running, {name: self._turns.share(name, now) for name in self._arms})
 
     # -- which job is next -----------------------------------------------------------------------------------------
 
@@ -160,19 +164,21 @@ class Search:
         name = self._turns.next(self._clock())
         if name is None:
             return None
-        arm, study = self._arms[name], self._studies[name]
         others = {self._arms[n]: other.best for n, other in self._studies.items() if other.best and n != name}
-        trial, hyperparameters, origin = study.ask(others)
+        return self._asked(self._arms[name], self._studies[name].ask(others))
+
+    def _asked(self, arm: Arm, asked: Asked) -> Job:
         job = Job(
             stage="search",
             method=arm.method,
-            number=trial.number,
-            seed=derive_seed(self._config.seed, "trial", trial.number),
-            hyperparameters=hyperparameters,
+            number=asked.number,
+            seed=derive_seed(self._config.seed, "trial", asked.number),
+            hyperparameters=asked.hyperparameters,
+            origin=asked.origin,
             modalities=arm.modalities,
             labels=arm.labels,
         )
-        self._trials[job.key] = trial, origin
+        self._trials[job.key] = asked.trial
         return job
 
     def _confirmation(self) -> Job | None:
@@ -200,7 +206,8 @@ class Search:
         return None
 
     def _next_seed(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> Job | None:
-        """The first confirmation seed that neither runs nor has ended; the seeds of all methods pair."""
+        """The first confirmation seed that neither runs nor has ended like this; the seeds of all methods pair."""
+        basis = self._basis(hyperparameters, self._constants["config"], self._constants["features"])
         for index in range(self._config.budget.seeds):
             job = Job(
                 stage="confirm",
@@ -211,7 +218,7 @@ class Search:
                 modalities=arm.modalities,
                 labels=arm.labels,
             )
-            if job.key not in self._live and job.key not in self._done:
+            if job.key not in self._live and self._done.get(job.key) != basis:
                 return job
         return None
 
@@ -229,7 +236,7 @@ class Search:
         history = [(epoch, past.value) for epoch, past in self._history[job.key].items() if past.value is not None]
         if state == "complete" and report.value is not None:
             history.append((report.epochs, report.value))
-        trial, origin = self._trials.pop(job.key, (None, ""))
+        trial = self._trials.pop(job.key, None)
         now = self._clock()
         record = Record(
             stage=job.stage,
@@ -237,7 +244,7 @@ class Search:
             number=job.number,
             seed=job.seed,
             state=state,
-            origin=origin,
+            origin=job.origin,
             reason=reason,
             hyperparameters=job.hyperparameters,
             epochs=report.epochs,
@@ -255,44 +262,87 @@ class Search:
         # The record first: a driver that dies between the two lines has a finished trial to tell, not a lost one.
         self._ledger.add(record)
         if trial is not None:
-            self._studies[job.name].tell(trial, state, report.value, reason)
+            self._studies[job.name].tell(job.number, trial, state, report.value, reason)
             self._turns.end(job.name, job.key, now, failed=state == "failed")
         del self._live[job.key], self._history[job.key]
         self._losses.pop(job.key, None)
+        self._passed.pop(job.key, None)
         self._note(record)
-        shutil.rmtree(self._folder.job(job.key))
+        self._running.end(job.key)
         if job.stage == "confirm":
-            self._keep_best_head(record)
+            self._keep_best_head(record.method)
 
     def _note(self, record: Record) -> None:
         """Remember of a finished attempt what decisions need; predictions and configurations stay on disk."""
-        self._done.add(record.key)
+        self._done[record.key] = self._basis(record.hyperparameters, record.config, record.features)
         self._tally.add(record)
         if record.stage == "confirm" and record.value is not None:
             self._values.setdefault(record.method, {})[record.key] = record.value
 
-    def _keep_best_head(self, ended: Record) -> None:
+    def _keep_best_head(self, method: str) -> None:
         """Delete the heads of a method's confirmation runs but for the best on validation data: disk stays bounded."""
-        values = self._values.get(ended.method, {})
+        values = self._values.get(method, {})
         best = max(values, key=values.__getitem__, default=None)
-        for key in {ended.key, *values}:
+        for key in self._confirmations(method):
             if key != best:
                 self._folder.head(key).unlink(missing_ok=True)
+
+    # -- what an earlier session left ------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        """Take up the sweep where an earlier session left it: the ledger, the running jobs and the studies agree."""
+        trials: dict[str, dict[int, Record]] = {name: {} for name in self._arms}
+        for record in self._ledger:
+            self._note(record)
+            if record.stage == "search" and record.method in trials:
+                slim = replace(record, config={}, metrics=(), predictions=())  # there may be many thousands
+                trials[record.method][record.number] = slim
+        unended = self._running.restore()
+        for key in [key for key in unended if key in self._done]:  # the driver died between the record and this
+            self._running.end(key)
+            del unended[key]
+        self._turns.restore(record for records in trials.values() for record in records.values())
+        for name, study in self._studies.items():
+            cut = {u.job.number: u for u in unended.values() if u.job.stage == "search" and u.job.name == name}
+            for asked in study.restore(trials[name], cut):
+                job = self._asked(self._arms[name], asked)
+                reported = unended[job.key].reported if job.key in unended else {}
+                self._live[job.key] = job
+                self._history[job.key] = {e: Report(epochs=e, value=value) for e, value in reported.items()}
+                self._passed[job.key] = max([-1, *sorted(reported)[:-1]])  # the last may not have been judged
+                self._turns.expect(name, job.key)
+                self._lost.append(job)
+        self._lost.sort(key=lambda job: job.key not in unended)  # what ran goes on first
+        for method in {record_key.rpartition("-")[0].partition("-")[2] for record_key in self._done}:
+            self._keep_best_head(method)
+
+    def _confirmations(self, method: str) -> list[str]:
+        """Keys of a method's confirmation runs that have ended."""
+        return [key for key in self._done if key.rpartition("-")[0] == f"confirm-{method}"]
+
+    def _supersede(self, job: Job) -> None:
+        """Set the confirmations of the job's method aside that rest on something else than the job does.
+
+        The search went on and found a better configuration, or the labelled sets or the probe are others.
+        """
+        basis = self._basis(job.hyperparameters, self._constants["config"], self._constants["features"])
+        for key in self._confirmations(job.name):
+            if self._done[key] != basis:
+                self._ledger.set_aside(key, "superseded")
+                self._folder.head(key).unlink(missing_ok=True)
+                self._values.get(job.name, {}).pop(key, None)
+                del self._done[key]
+        self._tally = Tally(self._config)
+        for record in self._ledger:
+            self._tally.add(record)
+
+    @staticmethod
+    def _basis(hyperparameters: Mapping[str, Any], config: Mapping[str, Any], features: Mapping[str, str]) -> str:
+        """What the result of a confirmation rests on, besides its method and seed, as one comparable text."""
+        sections = {name: config[name] for name in ("modalities", "objective", "probe", "seed")}
+        settings = {**sections, "epochs": config["budget"]["epochs"], "standardise": config["features"]["standardise"]}
+        return json.dumps([hyperparameters, settings, features], sort_keys=True)
 
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
-def _provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
-    downstream = {f"downstream.{name}": folder for name, folder in config.features.downstream.items()}
-    sets = {"pretrain": config.features.pretrain, **downstream}
-    return {
-        "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
-        "versions": {
-            "conclugen-sweeps": __version__,
-            "python": sys.version.split()[0],
-            **{package: version(package) for package in ("torch", "ray", "optuna")},
-            "driver": socket.gethostname(),
-        },
-    }

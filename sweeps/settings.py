@@ -56,8 +56,14 @@ def _resolve(value: object, info: ValidationInfo) -> object:
     return str(Path(base, value).resolve()) if isinstance(value, str) and base is not None else value
 
 
-def _feature_set(path: Path) -> Path:
-    Manifest.read(path)
+def looks_around(info: ValidationInfo) -> bool:
+    """Whether what the configuration names (feature sets, spaces, sweeps) is checked, or only the file itself."""
+    return not (info.context or {}).get("alone", False)
+
+
+def _feature_set(path: Path, info: ValidationInfo) -> Path:
+    if looks_around(info):
+        Manifest.read(path)
     return path
 
 
@@ -79,8 +85,9 @@ def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return values
 
 
-def _loadable(name: str) -> str:
-    load_space(name)
+def _loadable(name: str, info: ValidationInfo) -> str:
+    if looks_around(info):
+        load_space(name)
     return name
 
 
@@ -122,8 +129,8 @@ def _as_list(value: object) -> object:
     return [] if value is None else [value] if isinstance(value, int | float) else value
 
 
-def _sweep(path: Path) -> Path:
-    if not (path / "config.yaml").is_file():
+def _sweep(path: Path, info: ValidationInfo) -> Path:
+    if looks_around(info) and not (path / "config.yaml").is_file():
         raise ValueError("is no sweep's folder (config.yaml is missing); give the --out of a sweep run.")
     return path
 
@@ -161,7 +168,9 @@ class Features(Section):
     )
 
     @model_validator(mode="after")
-    def _fit_each_other(self) -> Self:
+    def _fit_each_other(self, info: ValidationInfo) -> Self:
+        if not looks_around(info):
+            return self
         widths, problems = Manifest.read(self.pretrain).widths, []
         for name, folder in self.downstream.items():
             manifest = Manifest.read(folder)

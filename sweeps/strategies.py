@@ -6,18 +6,24 @@ finished trials and the seed, not from what one process happened to have drawn b
 
 import random
 from collections.abc import Mapping
+from copy import copy
 from itertools import product
+from types import SimpleNamespace
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
 
-__all__ = ["STARTUP_TRIALS", "distributions", "grid_point", "pruner", "sampler"]
+__all__ = ["DROPPED", "NUMBER", "STARTUP_TRIALS", "distributions", "grid_point", "pruner", "sampler"]
 
+NUMBER = "number"  # attribute of each trial: its number within the search
+DROPPED = "dropped"  # attribute of trials that stay in a study and do not count: each was begun again
 STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
 
 
@@ -26,7 +32,7 @@ def sampler(config: SweepConfig, seed: int) -> BaseSampler:
     if config.search.sampler == "tpe":
         return TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
     if config.search.sampler == "cmaes":
-        return CmaEsSampler(n_startup_trials=STARTUP_TRIALS, seed=seed, warn_independent_sampling=False)
+        return _CmaEs(n_startup_trials=STARTUP_TRIALS, seed=seed, warn_independent_sampling=False)
     return RandomSampler(seed=seed)
 
 
@@ -36,9 +42,9 @@ def pruner(config: SweepConfig) -> BasePruner:
     if search.pruner == "median":
         return MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS)
     if search.pruner == "successive_halving":
-        return SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=search.reduction_factor)
+        return _SuccessiveHalving(min_resource=rungs[0], reduction_factor=search.reduction_factor)
     if search.pruner == "hyperband":
-        return HyperbandPruner(
+        return _Hyperband(
             min_resource=rungs[0], max_resource=config.budget.epochs, reduction_factor=search.reduction_factor
         )
     return NopPruner()
@@ -66,6 +72,51 @@ def grid_point(parameters: Mapping[str, Parameter], number: int, seed: int) -> d
     ]
     random.Random(seed).shuffle(points)  # noqa: S311  # no secret
     return [default, *points][number]
+
+
+class _CmaEs(CmaEsSampler):
+    """Optuna's, with random numbers that follow from a trial's number, however often trials were begun again."""
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        trial = copy(trial)
+        trial.number = trial.user_attrs[NUMBER]
+        return super().sample_relative(study, trial, search_space)
+
+
+class _SuccessiveHalving(SuccessiveHalvingPruner):
+    """Optuna's, which compares a trial with all that reached its rung; dropped ones are not to be among them."""
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        return super().prune(cast(Study, _WithoutDropped(study)), trial)
+
+
+class _WithoutDropped:
+    """A study as a pruner is to see it."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, deepcopy: bool = True) -> list[FrozenTrial]:
+        return [trial for trial in self._study.get_trials(deepcopy) if DROPPED not in trial.user_attrs]
+
+
+class _Hyperband(HyperbandPruner):
+    """Optuna's, with brackets that follow from a trial's number and its subset.
+
+    Optuna's own follow from names and numbers that differ when the same sweep runs again, or goes on after a crash.
+    """
+
+    def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
+        if DROPPED in trial.user_attrs:
+            return -1  # none
+        arm = study.study_name.partition("@")[0]
+        identity: Any = SimpleNamespace(study_name=arm), SimpleNamespace(number=trial.user_attrs[NUMBER])
+        return super()._get_bracket_id(*identity)
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -1,12 +1,15 @@
 """Studies: one arm's study in Optuna, with its running totals.
 
-A study is the single truth of its arm's search. Its totals are counted along here, since reading all trials back at
-every decision would make each decision dearer than the one before.
+A study is the single truth of its arm's search while it runs. Its totals are counted along here, since reading all
+trials back at every decision would make each decision dearer than the one before.
+
+Trials have numbers of their own, kept as an attribute: Optuna's count what was ever begun, and a sweep that was killed
+or damaged begins some trials again. Of several with the same number, the latest is meant.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
 from optuna.storages import BaseStorage
@@ -16,12 +19,41 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.seeds import derive_seed
 from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
-from sweeps.ledger import State
-from sweeps.strategies import STARTUP_TRIALS, distributions, grid_point, pruner, sampler
+from sweeps.ledger import Record, State
+from sweeps.running import Unended
+from sweeps.strategies import DROPPED, NUMBER, STARTUP_TRIALS, distributions, grid_point, pruner, sampler
 
-__all__ = ["Best", "Study"]
+__all__ = ["Asked", "Best", "Study", "Trial"]
 
-_ORIGIN = "origin"
+# Attributes of Optuna's trials, beside those that pruners look at.
+_ORIGIN, _REASON = "origin", "reason"
+_STATES: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Trial(Protocol):
+    """What a running job asks of its study; Optuna's trials are such."""
+
+    def report(self, value: float, step: int) -> None:
+        """Take the objective after ``step`` epochs."""
+
+    def should_prune(self) -> bool:
+        """Whether to stop after the last report."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial that is to run."""
+
+    number: int
+    hyperparameters: Mapping[str, Any]
+    """All of them."""
+    origin: str
+    """Where they come from."""
+    trial: Trial
 
 
 @dataclass(frozen=True)
@@ -63,40 +95,105 @@ class Study:
             pruner=pruner(config),
             load_if_exists=True,
         )
-        self.started = self.ended = 0
+        self._numbers: set[int] = set()
+        self._next = 0  # no smaller number is free
         self.best: Best | None = None
-        for trial in self._study.get_trials(deepcopy=False):
-            self.started += trial.state != TrialState.WAITING
-            if trial.state.is_finished():
-                self._count(trial)
 
-    def ask(self, others: Mapping[Arm, Best]) -> tuple[optuna.Trial, dict[str, Any], str]:
-        """Start the next trial; return it, all of its hyperparameters, and where they come from.
+    def restore(self, records: Mapping[int, Record], cut: Mapping[int, Unended]) -> list[Asked]:
+        """Bring the study in line with what an earlier session left, and return the trials that are to go on.
+
+        The ledger is right about what has ended. A trial that had started and not ended goes on; one whose record is
+        gone (damaged, or set aside to be tried again) runs again. What the study itself has lost is told it anew.
+
+        Args:
+            records: of the arm's search, by trial number.
+            cut: trials that had started and not ended, by number.
+        """
+        trials: dict[int, FrozenTrial] = {}
+        for frozen in self._study.get_trials(deepcopy=False):
+            dropped = DROPPED in frozen.user_attrs
+            if frozen.state == TrialState.WAITING or (dropped and not frozen.state.is_finished()):
+                self._drop(frozen)
+            elif not dropped:
+                trials[frozen.user_attrs[NUMBER]] = frozen
+        unended = []
+        for number in sorted({*trials, *records, *cut}):
+            known = trials.get(number)
+            if (record := records.get(number)) is not None:
+                self._settle(record, known)
+            elif (asked := self._unended(number, known, cut.get(number))) is not None:
+                unended.append(asked)
+        return unended
+
+    def ask(self, others: Mapping[Arm, Best]) -> Asked:
+        """Start the next trial.
 
         Args:
             others: the other arms' best so far, for ``search.share_best``.
         """
-        number = self.started
-        origin, chosen = self._chosen(number, others)
-        if chosen is not None:
-            self._study.enqueue_trial(chosen)
+        while self._next in self._numbers:
+            self._next += 1
+        return self._start(self._next, *self._chosen(self._next, others))
+
+    def tell(self, number: int, trial: Trial, state: State, value: float | None, reason: str) -> None:
+        """End trial ``number``."""
+        if isinstance(trial, optuna.Trial):
+            if reason:
+                trial.set_user_attr(_REASON, reason)
+            if state == "complete":
+                self._count(number, self._study.tell(trial, value))
+            else:
+                self._study.tell(trial, state=_STATES[state])
+
+    def _start(self, number: int, origin: str, values: Mapping[str, Any]) -> Asked:
+        """Start trial ``number`` with ``values``, and with a sampled one for whatever is neither there nor fixed."""
+        # Through the queue, where a trial gets its attributes in the same line of the journal.
+        self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, _ORIGIN: origin})
         self._study.sampler = sampler(self._config, derive_seed(self._config.seed, "sampler", self.arm.name, number))
         trial = self._study.ask(self._distributions)
-        trial.set_user_attr(_ORIGIN, origin)
-        self.started += 1
-        return trial, self._resolved(trial.params), origin
+        self._numbers.add(number)
+        return Asked(number, self._resolved(trial.params), origin, trial)
 
-    def tell(self, trial: optuna.Trial, state: State, value: float | None, reason: str) -> None:
-        """End a trial."""
-        if reason:
-            trial.set_user_attr("reason", reason)
-        if state == "complete":
-            self._count(self._study.tell(trial, value))
+    def _settle(self, record: Record, frozen: FrozenTrial | None) -> None:
+        """Have the study know of a trial what the ledger does."""
+        number = record.number
+        if frozen is not None and frozen.state == _STATES[record.state]:
+            self._numbers.add(number)
+            self._count(number, frozen)
+            return
+        if frozen is not None and frozen.state == TrialState.RUNNING:
+            self._numbers.add(number)
+            trial: Trial = optuna.Trial(self._study, frozen._trial_id)
         else:
-            self._count(self._study.tell(trial, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL))
+            trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
+            _report(trial, record.history)
+        self.tell(number, trial, record.state, record.value, record.reason)
 
-    def _chosen(self, number: int, others: Mapping[Arm, Best]) -> tuple[str, dict[str, Any] | None]:
-        """Where trial ``number`` comes from, and its values of what is not fixed unless they are to be sampled."""
+    def _unended(self, number: int, frozen: FrozenTrial | None, cut: Unended | None) -> Asked | None:
+        """The trial ``number``, which has no record; None if it is as if it had never been asked for."""
+        if frozen is not None and frozen.state == TrialState.RUNNING:
+            # Begun again even where it goes on: pruners, asked twice about the same report, do not say the same.
+            self._drop(frozen)
+            if cut is None:  # nobody ran it
+                return None
+        elif frozen is not None and frozen.state != TrialState.FAIL:
+            self._numbers.add(number)
+            self._count(number, frozen)
+            return Asked(number, self._resolved(frozen.params), frozen.user_attrs[_ORIGIN], _Ended(frozen))
+        if cut is not None:
+            asked = self._start(number, cut.job.origin, self._searched(cut.job.hyperparameters))
+            _report(asked.trial, list(cut.reported.items()))
+            return asked
+        return None if frozen is None else self._start(number, frozen.user_attrs[_ORIGIN], frozen.params)
+
+    def _drop(self, frozen: FrozenTrial) -> None:
+        """Take a trial out of the study; samplers do not look at failed ones, nor do our pruners at those so marked."""
+        storage: BaseStorage = self._study._storage
+        storage.set_trial_user_attr(frozen._trial_id, DROPPED, True)
+        storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
+
+    def _chosen(self, number: int, others: Mapping[Arm, Best]) -> tuple[str, dict[str, Any]]:
+        """Where trial ``number`` comes from, and its values of what is not fixed; none if they are to be sampled."""
         free = {name: parameter for name, parameter in self._parameters.items() if parameter.fixed is None}
         search = self._config.search
         if number == 0:
@@ -112,15 +209,18 @@ class Study:
             shared = donor.parameters(self._config.load_space())
             values = {name: value for name, value in best.hyperparameters.items() if name in shared}
             return f"share_best: {donor.name}-{best.number:05d}", _transferred(values, free)
-        return search.sampler, None
+        return search.sampler, {}
 
-    def _count(self, trial: FrozenTrial) -> None:
-        self.ended += 1
+    def _count(self, number: int, trial: FrozenTrial) -> None:
         # The earliest among equals stays the best.
         if trial.state == TrialState.COMPLETE and trial.value is not None:
-            better = self.best is None or (trial.value, -trial.number) > (self.best.value, -self.best.number)
+            better = self.best is None or (trial.value, -number) > (self.best.value, -self.best.number)
             if better:
-                self.best = Best(trial.value, trial.number, self._resolved(trial.params))
+                self.best = Best(trial.value, number, self._resolved(trial.params))
+
+    def _searched(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Those that are not fixed."""
+        return {name: hyperparameters[name] for name in self._distributions}
 
     def _resolved(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
         """Every hyperparameter: what was sampled, what the space fixes, and the defaults of the rest."""
@@ -132,3 +232,25 @@ def _transferred(values: Mapping[str, Any], free: Mapping[str, Parameter]) -> di
     """Another search's ``values`` as this space allows them, with its own defaults where it has nothing like them."""
     known = {name: parameter.nearest(values[name]) for name, parameter in free.items() if name in values}
     return {name: p.start if known.get(name) is None else known[name] for name, p in free.items()}
+
+
+def _report(trial: Trial, history: Sequence[tuple[int, float]]) -> None:
+    """Repeat a trial's reports, up to the point where its last one waits for the pruner's verdict."""
+    for index, (epochs, value) in enumerate(history):
+        if index > 0:
+            trial.should_prune()  # pruners keep notes of whom they let pass
+        trial.report(value, epochs)
+
+
+class _Ended:
+    """A trial that has ended and lost its record: it runs again, from its beginning to where it ended before."""
+
+    def __init__(self, frozen: FrozenTrial) -> None:
+        self._last = frozen.last_step if frozen.state == TrialState.PRUNED else None
+        self._step = -1
+
+    def report(self, value: float, step: int) -> None:
+        self._step = step
+
+    def should_prune(self) -> bool:
+        return self._step == self._last

@@ -35,28 +35,38 @@ class Turns:
         self._started = dict.fromkeys(arms, 0)
         self._used = dict.fromkeys(arms, 0.0)  # seconds of slots by trials that have ended
         self._running: dict[str, dict[str, float]] = {arm: {} for arm in arms}  # key -> when it started
+        self._expected: dict[str, set[str]] = {arm: set() for arm in arms}  # keys of counted trials that are to start
         self._clock = 0.0  # seconds during which at least one trial ran, up to `_busy_since`
         self._busy_since: float | None = None
 
     def restore(self, records: Iterable[Record]) -> None:
         """Count the search trials of an earlier session; restarts between them are no search time."""
         spans = []
-        for record in records:
+        for record in sorted(records, key=lambda record: record.ended):
             if record.stage == "search" and record.method in self._started:
                 start, end = (datetime.fromisoformat(text).timestamp() for text in (record.started, record.ended))
                 self._started[record.method] += 1
                 self._used[record.method] += end - start
+                self._failures[record.method] = self._failures[record.method] + 1 if record.state == "failed" else 0
                 spans.append((start, end))
         until = 0.0
         for start, end in sorted(spans):
             self._clock += max(0.0, end - max(start, until))
             until = max(until, end)
 
+    def expect(self, arm: str, key: str) -> None:
+        """Count the trial ``key`` of an earlier session, which is to start again."""
+        self._started[arm] += 1
+        self._expected[arm].add(key)
+
     def start(self, arm: str, key: str, now: float) -> None:
         """Count the trial ``key``, which starts."""
         if self._busy_since is None:
             self._busy_since = now
-        self._started[arm] += 1
+        if key in self._expected[arm]:
+            self._expected[arm].remove(key)
+        else:
+            self._started[arm] += 1
         self._running[arm][key] = now
 
     def end(self, arm: str, key: str, now: float, *, failed: bool = False) -> None:
@@ -80,8 +90,8 @@ class Turns:
         return hopeless or self.share(arm, now) >= 1
 
     def over(self, arm: str, now: float) -> bool:
-        """True if ``arm`` is spent and none of its trials runs."""
-        return not self._running[arm] and self.spent(arm, now)
+        """True if ``arm`` is spent and none of its trials runs or is expected."""
+        return not self._running[arm] and not self._expected[arm] and self.spent(arm, now)
 
     def share(self, arm: str, now: float) -> float:
         """How much of its budget ``arm`` has used, from 0 to about 1."""

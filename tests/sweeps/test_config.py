@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import search_spaces
 from sweeps.config import ConfigError, load_config
+from sweeps.plan import SweepFolder
 
 WriteConfig = Callable[..., Path]
 
@@ -129,11 +132,10 @@ def test_clustering_that_would_start_after_the_first_judgement_is_refused(write_
 
 def test_resolved_configuration_loads_to_the_same_sweep(write_config: WriteConfig, tmp_path: Path) -> None:
     config = load_config(write_config())
-    copy = tmp_path / "elsewhere" / "config.yaml"
-    copy.parent.mkdir()
-    copy.write_text(config.to_yaml())
-    assert load_config(copy) == config
-    assert yaml.safe_load(copy.read_text())["search"]["pruner"] == "median"
+    folder = SweepFolder(tmp_path / "elsewhere")
+    folder.prepare(config)
+    assert load_config(folder.config) == config
+    assert yaml.safe_load(folder.config.read_text())["search"]["pruner"] == "median"
 
 
 @pytest.mark.parametrize(
@@ -167,13 +169,31 @@ def test_modality_subsets_take_the_sweeps_order_and_survive_being_written(
 ) -> None:
     config = load_config(write_config(modality_subsets=[["text", "video"], ["text", "audio"]], baselines="all"))
     assert config.modality_subsets == (("video", "text"), ("audio", "text"))
-    (tmp_path / "copy.yaml").write_text(config.to_yaml())
-    assert load_config(tmp_path / "copy.yaml") == config
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    assert load_config(folder.config) == config
 
 
-def test_the_password_stays_in_the_environment(write_config: WriteConfig) -> None:
-    config = load_config(write_config(storage="postgresql://u:${SECRET}@h/db"))
-    assert "${SECRET}" in config.to_yaml()
+def test_the_password_stays_in_the_environment(write_config: WriteConfig, tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(load_config(write_config(storage="postgresql://u:${SECRET}@h/db")))
+    assert "${SECRET}" in folder.config.read_text()
+
+
+def test_a_sweep_keeps_the_space_of_its_user(write_config: WriteConfig, tmp_path: Path) -> None:
+    space = tmp_path / "mine.yaml"
+    shutil.copy(Path(search_spaces.__file__).parent / "small.yaml", space)
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(load_config(write_config(space=str(space))))
+    space.unlink()
+    folder.root.rename(tmp_path / "moved")
+    assert load_config(tmp_path / "moved" / "config.yaml").space == str(tmp_path / "moved" / "space.yaml")
+
+
+def test_a_configuration_can_be_read_alone(write_config: WriteConfig, planted: Path) -> None:
+    path = write_config(features={"pretrain": "gone", "downstream": {"planted": "gone, too"}}, modalities=["a", "b"])
+    assert load_config(path, alone=True).modalities == ("a", "b")
+    assert len(problems_of(path)) == 2
 
 
 @pytest.mark.parametrize("text", ["name: 2026-02-30", "[" * 3000, "\xff"])
