@@ -1,13 +1,13 @@
 """The ledger: one immutable record per finished attempt, and nothing else that reports read.
 
-A record is one Parquet file of one row, named by the attempt's identity and written atomically: it is there whole or
-not at all, and is never written again. One file per record rather than one growing file, because many machines may
-share the folder and no writer can then harm another's record. This module is the schema that `reports` builds on; it
-loads neither Ray nor torch.
+A record is one Parquet file of one row, named by the attempt's identity, written atomically and sealed: it is there
+whole or not at all, is never written again, and is read as it was written or not at all. One file per record rather
+than one growing file, because many machines may share the folder and no writer can then harm another's record. This
+module is the schema that `reports` builds on; it loads neither Ray nor torch.
 """
 
+import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
 from conclugen.labels import LabelBudget
 
 __all__ = [
@@ -48,7 +49,7 @@ State = Literal["complete", "pruned", "failed"]
 
 
 class LedgerError(ValueError):
-    """A record cannot be read, or would be written a second time."""
+    """A record cannot be read, is not there, or would be written a second time."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ _PREDICTIONS = pa.struct(
         ("predicted", pa.list_(pa.int32())),
     ]
 )
+_SCHEMA_VERSION = "2"
 _JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions")
 _SCHEMA = pa.schema(
     [
@@ -198,7 +200,7 @@ _SCHEMA = pa.schema(
         ("host", pa.string()),
         *((name, pa.string()) for name in _JSON_FIELDS),
     ],
-    metadata={"schema_version": "1"},
+    metadata={"schema_version": _SCHEMA_VERSION, "seal": SEAL},
 )
 
 
@@ -217,41 +219,95 @@ class Ledger:
         row = asdict(record)
         row["history"] = [{"epoch": epoch, "value": value} for epoch, value in record.history]
         row |= {name: json.dumps(row[name], sort_keys=True) for name in _JSON_FIELDS}
-        temporary = self._folder / f".{record.key}.{os.getpid()}.partial"
-        with temporary.open("wb") as file:
-            pq.write_table(pa.Table.from_pylist([row], schema=_SCHEMA), file)
-            file.flush()
-            os.fsync(file.fileno())
+        file = io.BytesIO()
+        # The statistics of one row are its values once more: half of the file.
+        pq.write_table(pa.Table.from_pylist([row], schema=_SCHEMA), file, write_statistics=False)
         try:
-            os.link(temporary, self._path(record.key))  # unlike a rename, refuses to replace
+            write_sealed(self._path(record.key), file.getvalue(), replace=False)
         except FileExistsError:
             raise LedgerError(f"{self._path(record.key)} exists: an attempt is recorded once.") from None
-        finally:
-            temporary.unlink()
+
+    def set_aside(self, key: str, why: str) -> None:
+        """Take the record ``key`` out of the ledger, but keep its file in the ledger's subfolder ``why``.
+
+        Raises:
+            LedgerError: there is no such record.
+        """
+        self._set_aside(self._path(key), why)
+
+    def mend(self) -> list[str]:
+        """Set every damaged record aside as ``damaged`` and remove what killed writers left; for the only writer.
+
+        Returns:
+            A message per damaged record: which it is, what is wrong, and where it is now.
+
+        Raises:
+            LedgerError: a record cannot be read for another reason, such as rights or a newer version's schema.
+        """
+        for partial in self._folder.glob(".*.partial"):
+            partial.unlink()
+        messages = []
+        for path in self._paths():
+            try:
+                _read(path)
+            except _DamagedRecordError as error:
+                messages.append(f"{error} It is now {self._set_aside(path, 'damaged')}.")
+        return messages
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).exists()
 
     def __iter__(self) -> Iterator[Record]:
-        """Read all records, in the order of their identities.
+        """Read all records that are not set aside, in the order of their identities.
 
         Raises:
-            LedgerError: a file is no record that this version can read.
+            LedgerError: a file is no record that this version can read, or not as it was written.
         """
-        for path in sorted(self._folder.glob("*.parquet")):
-            yield _read(path)
+        return map(_read, self._paths())
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("*.parquet"))
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.parquet"
 
+    def _set_aside(self, path: Path, why: str) -> Path:
+        folder = self._folder / why
+        folder.mkdir(exist_ok=True)
+        target, taken = folder / path.name, 0
+        while target.exists():
+            taken += 1
+            target = folder / f"{path.stem}.{taken}.parquet"
+        try:
+            path.rename(target)
+        except FileNotFoundError:
+            raise LedgerError(f"{path} does not exist.") from None
+        sync_folder(folder)
+        sync_folder(self._folder)
+        return target
+
+
+class _DamagedRecordError(LedgerError):
+    """A record is not as it was written."""
+
 
 def _read(path: Path) -> Record:
     try:
-        row = pq.ParquetFile(path).read().to_pylist()[0]
-        row |= {name: json.loads(row[name]) for name in _JSON_FIELDS}
-        row["history"] = [(point["epoch"], point["value"]) for point in row["history"]]
-        row["metrics"] = [Metric(**metric) for metric in row["metrics"]]
-        row["predictions"] = [Predictions(**predictions) for predictions in row["predictions"]]
-        return Record(**row)
-    except (OSError, pa.ArrowException, IndexError, KeyError, TypeError, ValueError) as error:
-        raise LedgerError(f"{path} is not a ledger record of schema version 1: {error}") from None
+        content = read_sealed(path)
+    except DamagedError as error:
+        raise _DamagedRecordError(f"{error}") from None
+    except OSError as error:
+        raise LedgerError(f"{path} cannot be read: {error.strerror}.") from None
+    file = pq.ParquetFile(pa.BufferReader(content))
+    found = file.schema_arrow.metadata[b"schema_version"].decode()
+    if found != _SCHEMA_VERSION:
+        raise LedgerError(f"{path} is a record of schema version {found}; this version reads {_SCHEMA_VERSION}.")
+    row = file.read(use_threads=False).to_pylist()[0]
+    row |= {name: json.loads(row[name]) for name in _JSON_FIELDS}
+    row["history"] = [(point["epoch"], point["value"]) for point in row["history"]]
+    row["metrics"] = [Metric(**metric) for metric in row["metrics"]]
+    row["predictions"] = [Predictions(**predictions) for predictions in row["predictions"]]
+    record = Record(**row)
+    if record.key != path.stem:
+        raise _DamagedRecordError(f"{path} is damaged: it holds the record {record.key}.")
+    return record

@@ -2,22 +2,39 @@
 
 Hides which of the two it is. A journal is the default because it is a plain file that several processes may read while
 one writes, also on NFS, where SQLite's locks cannot be trusted.
+
+Each line of the journal carries its checksum. Optuna's own file format was rejected: it applies whatever a damaged line
+still parses to, and ignores a damaged last one. Its lock goes with it, which a killed process leaves behind for the
+next to wait for: a journal has one writer, the sweep, which holds a lock of its own.
 """
 
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from conclugen.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.plan import SweepFolder
 from sweeps.settings import with_environment
 
-__all__ = ["existing_storage", "open_storage"]
+__all__ = ["JournalError", "existing_storage", "mend_journal", "open_storage"]
+
+_CHECKSUM, _END = b',"crc":', b"\n"
+
+
+class JournalError(ValueError):
+    """A line of a journal is not as it was written; the message names file and line."""
 
 
 def open_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
@@ -25,6 +42,7 @@ def open_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
 
     Raises:
         ConfigError: the database cannot be opened, or the environment lacks a variable of its URL.
+        JournalError: the journal is damaged; see :func:`mend_journal`.
     """
     return _journal(folder) if config.storage is None else _database(config.storage, make=True)
 
@@ -33,18 +51,103 @@ def existing_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
     """Open the storage of a sweep's studies to read them; what is missing is not made.
 
     Raises:
-        ConfigError: as :func:`open_storage`, or there is no storage.
+        ConfigError: the database cannot be opened, the journal is damaged, or there is no storage.
     """
     if config.storage is not None:
         return _database(config.storage, make=False)
     if not folder.journal.is_file():
         raise ConfigError([f"{folder.root}: holds no studies ({folder.journal.name} is missing)."])
-    return _journal(folder)
+    try:
+        return _journal(folder)
+    except JournalError as error:
+        raise ConfigError([str(error)]) from None
+
+
+def mend_journal(folder: SweepFolder) -> list[str]:
+    """Cut a sweep's journal at its first damaged line; the whole file is kept beside it as ``*.damaged-N``.
+
+    The lines that follow a damaged one go too, as Optuna numbers trials by their place in the file. For the sweep that
+    owns the journal, before it opens it.
+
+    Returns:
+        A message per damaged line; none where there is no damage or no journal.
+    """
+    journal = folder.journal
+    if not journal.exists():
+        return []
+    content = journal.read_bytes()
+    lines = io.BytesIO(content).readlines()
+    damaged = {number: line for number, line in enumerate(lines, 1) if _parse(line) is None}
+    if not damaged:
+        return []
+    copies = 1
+    while (copy := journal.with_name(f"{journal.name}.damaged-{copies}")).exists():
+        copies += 1
+    write_whole(copy, content)
+    first = min(damaged)
+    write_whole(journal, *lines[: first - 1])
+    return [
+        f"{journal}, line {number}: {'is damaged' if line.endswith(_END) else 'is cut short'}; "
+        f"what stands before line {first} is kept, all {len(lines)} lines are in {copy.name}."
+        for number, line in damaged.items()
+    ]
+
+
+class _CheckedJournal(BaseJournalBackend):
+    """A journal file whose lines are verified; one process writes it, others may read meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.exists():
+            write_whole(path)
+        self._position = 0, 0  # lines read, and their bytes
+
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+        """Read all logs but the first ``log_number_from``; a last line without its end is still being written.
+
+        Raises:
+            JournalError: a line is damaged.
+        """
+        number, offset = self._position if self._position[0] <= log_number_from else (0, 0)
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(_END):
+                    return
+                if (log := _parse(line)) is None:
+                    raise JournalError(f"{self._path}, line {number + 1}: is damaged.")
+                number, offset = number + 1, offset + len(line)
+                self._position = number, offset
+                if number > log_number_from:
+                    yield log
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append logs; they are on disk once this returns."""
+        with self._path.open("ab") as file:
+            file.writelines(map(_format, logs))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _format(log: dict[str, Any]) -> bytes:
+    """A line of the journal: a JSON object whose last entry is the checksum of the object without it."""
+    body = json.dumps(log, separators=(",", ":")).encode()
+    return b"%b%b%d}\n" % (body.removesuffix(b"}"), _CHECKSUM, zlib.crc32(body))
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """The log in a line, or None if the line is not as it was written."""
+    start, _, rest = line.rpartition(_CHECKSUM)
+    body = start + b"}"
+    if rest != b"%d}\n" % zlib.crc32(body):
+        return None
+    log: dict[str, Any] = json.loads(body)
+    return log
 
 
 def _journal(folder: SweepFolder) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return JournalStorage(JournalFileBackend(str(folder.journal)))
+    return JournalStorage(_CheckedJournal(folder.journal))
 
 
 def _database(setting: str, *, make: bool) -> BaseStorage:

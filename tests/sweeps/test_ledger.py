@@ -1,12 +1,17 @@
+import io
 import math
 from pathlib import Path
 from typing import Any, get_args
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conclugen.durable import SEAL, write_sealed
 from sweeps.ledger import Ledger, LedgerError, Metric, Predictions, Record, Stage, State
+from tests.damage import Damage, damages
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
@@ -109,7 +114,114 @@ def test_a_truncated_record_is_named(tmp_path: Path) -> None:
         list(ledger)
 
 
-def test_infinite_values_survive(tmp_path: Path) -> None:
+def test_infinite_and_missing_values_survive(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    ledger.add(record(losses={"total": math.inf}))
-    assert next(iter(ledger)).losses == {"total": math.inf}
+    ledger.add(record(value=math.nan, losses={"total": math.inf, "con": -math.inf, "clu": math.nan}))
+    (found,) = ledger
+    assert math.isnan(found.value)
+    assert math.isnan(found.losses["clu"])
+    assert (found.losses["total"], found.losses["con"]) == (math.inf, -math.inf)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes]:
+    """The file of a record, the record, and the file's content."""
+    folder = tmp_path_factory.mktemp("sound")
+    written = record(
+        value=0.5,
+        hyperparameters={"lr": 0.1},
+        metrics=[Metric("d", "test", "", "macro_f1", 0.25)],
+        predictions=[Predictions("d", "", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0])],
+    )
+    Ledger(folder).add(written)
+    path = next(folder.glob("*.parquet"))
+    return path, written, path.read_bytes()
+
+
+@settings(max_examples=300, deadline=None)
+@given(damage=damages)
+def test_damage_is_seen_and_never_read(sound: tuple[Path, Record, bytes], damage: Damage) -> None:
+    path, written, content = sound
+    path.write_bytes(damage(content))
+    if path.read_bytes() == content:  # a block of zeros over zeros
+        assert list(Ledger(path.parent)) == [written]
+        return
+    with pytest.raises(LedgerError, match=path.name):
+        list(Ledger(path.parent))
+
+
+def test_a_record_under_another_name_is_refused(sound: tuple[Path, Record, bytes], tmp_path: Path) -> None:
+    (tmp_path / "search-Con-00001.parquet").write_bytes(sound[2])
+    with pytest.raises(LedgerError, match=r"search-Con-00001\.parquet is damaged: .*search-Con-00000"):
+        list(Ledger(tmp_path))
+
+
+def other_version(path: Path) -> None:
+    file = io.BytesIO()
+    pq.write_table(pa.table({"sweep": ["s"]}).replace_schema_metadata({"schema_version": "9", "seal": SEAL}), file)
+    write_sealed(path, file.getvalue())
+
+
+class TestMend:
+    def test_a_sound_ledger_stays_as_it_is(self, tmp_path: Path) -> None:
+        Ledger(tmp_path).add(record())
+        assert Ledger(tmp_path).mend() == []
+        assert [r.key for r in Ledger(tmp_path)] == [record().key]
+
+    def test_damaged_records_are_named_and_set_aside(self, tmp_path: Path) -> None:
+        ledger = Ledger(tmp_path)
+        for number in range(4):
+            ledger.add(record(number=number))
+        damaged = {}
+        for number, content in ((0, b""), (2, b"PAR1 no record PAR1")):
+            damaged[f"search-Con-0000{number}.parquet"] = content
+            (tmp_path / f"search-Con-0000{number}.parquet").write_bytes(content)
+        messages = ledger.mend()
+        assert len(messages) == 2
+        for message, (name, content) in zip(messages, damaged.items(), strict=True):
+            assert f"{tmp_path / name} is damaged" in message
+            assert str(tmp_path / "damaged" / name) in message
+            assert (tmp_path / "damaged" / name).read_bytes() == content
+        assert [r.number for r in ledger] == [1, 3]
+        assert ledger.mend() == []
+
+    def test_a_record_that_is_damaged_twice_is_kept_twice(self, tmp_path: Path) -> None:
+        ledger = Ledger(tmp_path)
+        for content in (b"one", b"two", b"three"):
+            (tmp_path / "search-Con-00000.parquet").write_bytes(content)
+            ledger.mend()
+        kept = {path.name: path.read_bytes() for path in (tmp_path / "damaged").iterdir()}
+        assert kept == {
+            "search-Con-00000.parquet": b"one",
+            "search-Con-00000.1.parquet": b"two",
+            "search-Con-00000.2.parquet": b"three",
+        }
+
+    def test_what_killed_writers_left_goes(self, tmp_path: Path) -> None:
+        Ledger(tmp_path).add(record())
+        (tmp_path / ".search-Con-00001.parquet.1-ab.partial").write_bytes(b"half")
+        assert Ledger(tmp_path).mend() == []
+        assert [path.name for path in tmp_path.iterdir()] == ["search-Con-00000.parquet"]
+
+    def test_a_record_of_another_version_is_named_but_not_moved(self, tmp_path: Path) -> None:
+        path = tmp_path / "search-Con-00000.parquet"
+        other_version(path)
+        with pytest.raises(LedgerError, match=r"search-Con-00000\.parquet.*schema version 9.*reads 2"):
+            Ledger(tmp_path).mend()
+        assert path.exists()
+
+
+def test_what_is_set_aside_can_be_recorded_again(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    for value in (0.1, 0.2, 0.3):
+        if value > 0.1:
+            ledger.set_aside(record().key, "superseded")
+            assert record().key not in ledger
+        ledger.add(record(value=value))
+    assert [r.value for r in ledger] == [0.3]
+    assert len(list((tmp_path / "superseded").iterdir())) == 2
+
+
+def test_only_a_record_can_be_set_aside(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match=r"search-Con-00000\.parquet does not exist"):
+        Ledger(tmp_path).set_aside("search-Con-00000", "superseded")

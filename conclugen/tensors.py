@@ -1,0 +1,37 @@
+"""Files of named tensors with a seal: safetensors, which executes nothing when it is read."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from conclugen.durable import SEAL, read_sealed, write_sealed
+
+__all__ = ["read_tensors", "write_tensors"]
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write ``tensors`` and ``metadata`` whole and sealed, in place of an earlier file.
+
+    Raises:
+        OSError: the file cannot be written; nothing is left.
+    """
+    # Not safetensors' save_file, which hides the disk's errors and leaves a killed writer's file under any name.
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_sealed(path, save(contiguous, metadata={"seal": SEAL, **(metadata or {})}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors, on the CPU, and the metadata that were written.
+
+    Raises:
+        DamagedError: the file is not as it was written.
+        OSError: it cannot be read.
+    """
+    content = read_sealed(path)
+    length = int.from_bytes(content[:8], "little")  # of the header: JSON, between the length and the tensors
+    metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
+    del metadata["seal"]
+    return load(content), metadata
