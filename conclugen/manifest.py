@@ -21,6 +21,7 @@ __all__ = [
     "Modality",
     "Shard",
     "SplitName",
+    "damaged_shards",
 ]
 
 MANIFEST_FILE = "manifest.json"
@@ -141,3 +142,23 @@ class Manifest(_Strict):
             raise FeatureSetError(
                 f"{path} cannot be read as a feature-set manifest of schema version 1: {error}"
             ) from None
+
+
+def damaged_shards(folder: Path) -> list[str]:
+    """Read the shards of the set in ``folder`` whole, and return one message per shard that is not as it was written.
+
+    Raises:
+        FeatureSetError: as :meth:`Manifest.read`.
+    """
+    messages = []
+    for shard in Manifest.read(folder).shards:
+        path = folder / shard.file
+        try:
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256:
+                    continue
+            problem = "is not as it was written (its checksum differs)"
+        except OSError as error:
+            problem = f"cannot be read: {error.strerror}"
+        messages.append(f"{path} {problem}; import or fetch the set again.")
+    return messages

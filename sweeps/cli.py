@@ -9,13 +9,13 @@ configuration answer at once.
 
 import json
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -24,9 +24,12 @@ from rich.table import Table
 
 from conclugen import __version__
 from conclugen.manifest import SPLITS, FeatureSetError, Manifest
-from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Ledger, LedgerError, Record
 from sweeps.plan import SweepFolder
+
+if TYPE_CHECKING:
+    from sweeps.interrupts import Interrupts
 
 __all__ = ["main"]
 
@@ -49,6 +52,12 @@ SweepDir = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folde
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as budget.epochs=30; repeatable."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDR", help="Ray cluster to run on; without, RAY_ADDRESS's (as in `ray job submit`), or a new one."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -94,7 +103,9 @@ def demo(
             "Demo data: scikit-learn's handwritten digits. Pixels, Fourier magnitudes and gradient orientations\n"
             f"stand in for video, audio and text. Configuration: {config_file}"
         )
-        _run(load_config(config_file), out / "sweep", None)
+        from sweeps.launch import launch
+
+        _to_the_end(out / "sweep", lambda interrupts: launch(load_config(config_file), out / "sweep", interrupts))
         code = _report([out / "sweep"], out / "report")
     raise typer.Exit(code)
 
@@ -176,21 +187,63 @@ def sweep_run(
     config_file: ConfigFile,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the sweep; must be new or empty.")],
     overrides: Overrides = None,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDR", help="Ray cluster to run on; without, RAY_ADDRESS's (as in `ray job submit`), or a new one."
-        ),
-    ] = None,
+    address: Address = None,
 ) -> None:
     """Run a sweep: search every loss subset, confirm the best with fresh seeds, score on test."""
     with _bad_input():
         config = load_config(config_file, overrides or ())
-        _run(config, out, address)
-    typer.echo(f"Tables: {_command('report', out, '--out', out / 'report')}")
-    from reports import ablation
+        from sweeps.launch import launch
 
-    raise typer.Exit(_OK if ablation(_records([out])).complete else _INCOMPLETE)
+        _to_the_end(out, lambda interrupts: launch(config, out, interrupts, address))
+    _name_the_tables(out)
+
+
+@sweep_app.command("resume")
+def sweep_resume(
+    folder: SweepDir,
+    overrides: Overrides = None,
+    address: Address = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Run what has failed again.")] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Go on even where new results do not compare with the old; put on record."
+        ),
+    ] = False,
+) -> None:
+    """Go on with a sweep that was interrupted, or extend one: more trials, seeds, subsets, sets with --set."""
+    with _bad_input():
+        _sweep_folder(folder)
+        from sweeps.launch import resume
+
+        _to_the_end(
+            folder,
+            lambda interrupts: resume(
+                folder, interrupts, overrides or (), address, failed=failed, accept_changes=accept_changes
+            ),
+        )
+    _name_the_tables(folder)
+
+
+@sweep_app.command("replay")
+def sweep_replay(
+    folder: SweepDir,
+    trial: Annotated[str, typer.Option(metavar="ID", help="Record to run again, such as search-Con-00003.")],
+) -> None:
+    """Run one finished trial or confirmation again, from its record alone, and compare; exit code 1 if it differs."""
+    with _bad_input():
+        layout = _sweep_folder(folder)
+        from sweeps.replay import replay
+
+        differences = replay(layout, trial)
+    table = Table(title=trial, title_justify="left")
+    for column in ("", "recorded", "replayed", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for difference in differences:
+        numbers = (str(difference.recorded), str(difference.replayed))
+        table.add_row(difference.what, *numbers, "" if difference.equal else "differs")
+    _console().print(table)
+    raise typer.Exit(_OK if all(difference.equal for difference in differences) else _INCOMPLETE)
 
 
 @sweep_app.command("status")
@@ -198,20 +251,28 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
     """Show how far a sweep is: planned, running, done, pruned and failed per subset, and the best so far."""
     with _bad_input():
         layout = _sweep_folder(folder)
-        config = load_config(layout.config)
+        config = load_config(layout.config, alone=True)
         records = list(Ledger(layout.ledger))
     from sweeps.live import progress_table
     from sweeps.progress import Tally
+    from sweeps.sessions import running
 
-    running = [path.name for path in layout.running.iterdir()]
+    alive = running(layout)
+    cut = [path.name for path in layout.running.iterdir()]
     tally = Tally(config)
     for record in records:
         tally.add(record)
-    rows = tally.rows(running)
+    rows = tally.rows(cut if alive else ())
+    reasons = Counter(record.reason.partition(":")[0] for record in records if record.state == "failed")
     if as_json:
-        typer.echo(json.dumps({"name": config.name, "rows": [asdict(row) for row in rows]}, indent=2))
-    else:
-        _console().print(progress_table(rows, max(1, len(running)), f"sweep {config.name}"))
+        document = {"name": config.name, "running": alive, "failures": reasons, "rows": [asdict(row) for row in rows]}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    _console().print(progress_table(rows, max(1, len(cut)), f"sweep {config.name}"))
+    if reasons:
+        typer.echo("Failed: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()))
+    if not alive and (cut or any(row.planned is None or row.done < row.planned for row in rows)):
+        typer.echo(f"No process runs it; go on with {_command('sweep', 'resume', folder)}")
 
 
 @app.command()
@@ -225,7 +286,7 @@ def dashboard(
     """Show a sweep's Optuna studies in a browser, while it runs or later; changes nothing."""
     with _bad_input():
         layout = _sweep_folder(folder)
-        config = load_config(layout.config)
+        config = load_config(layout.config, alone=True)
         from sweeps.dashboard import serve
 
         def ready(address: str) -> None:
@@ -298,20 +359,28 @@ def _bad_input() -> Iterator[None]:
     raise typer.Exit(_BAD_INPUT)
 
 
-def _run(config: SweepConfig, out: Path, address: str | None) -> None:
-    from sweeps.launch import SweepFailedError, launch
+def _to_the_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
+    """Let ``run`` work on the sweep in ``out``, and say how to go on where it does not get to the end."""
+    from sweeps.interrupts import Interrupts
+    from sweeps.launch import SweepFailedError
 
-    # Schedulers end jobs by SIGTERM; and who was started in the background by a script has inherited to ignore SIGINT.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    go_on = f"go on with: {_command('sweep', 'resume', out)}"
     try:
-        launch(config, out, address)
+        run(Interrupts(f"interrupted; {go_on}"))
     except SweepFailedError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {error}\n{go_on}", err=True)
         raise typer.Exit(_INCOMPLETE) from None
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; what had finished is kept: {_command('report', out, '--out', 'DIR')}", err=True)
+        typer.echo(f"interrupted; {go_on}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
+
+
+def _name_the_tables(out: Path) -> None:
+    """Say how to get a sweep's tables, and exit."""
+    from reports import ablation
+
+    typer.echo(f"Tables: {_command('report', out, '--out', out / 'report')}")
+    raise typer.Exit(_OK if ablation(_records([out])).complete else _INCOMPLETE)
 
 
 def _command(*parts: str | Path) -> str:

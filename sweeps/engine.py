@@ -28,6 +28,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from sweeps.interrupts import Interrupts
 from sweeps.mailbox import GroupDisplacedError
 from sweeps.nodes import Capacity
 from sweeps.plan import Job, Report, SweepFolder
@@ -50,7 +51,8 @@ def execute(
     folder: SweepFolder,
     capacity: Capacity,
     on_change: Callable[[], None],
-    trackers: Sequence[tune.Callback] = (),
+    trackers: Sequence[tune.Callback],
+    interrupts: Interrupts,
 ) -> None:
     """Run jobs until the search is finished.
 
@@ -60,9 +62,11 @@ def execute(
         capacity: how much runs at a time.
         on_change: called whenever a job has started, reported or ended.
         trackers: told what happens.
+        interrupts: end it early, between two steps.
 
     Raises:
         EngineError: Ray Tune ended before the search was finished.
+        KeyboardInterrupt: it was interrupted.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_PENDING  # else slots start one after another
     searcher = _Searcher(search, folder, capacity, on_change)
@@ -86,8 +90,9 @@ def execute(
     )
     controller.setup_experiments([experiment], total_num_samples=sys.maxsize)
     try:
-        while not controller.is_finished():  # type: ignore[no-untyped-call]
-            controller.step()
+        with interrupts.deferred() as interrupted:
+            while not controller.is_finished() and not interrupted():  # type: ignore[no-untyped-call]
+                controller.step()
         controller.cleanup()  # type: ignore[no-untyped-call]
     except (TuneError, ray.exceptions.RayError) as error:
         raise EngineError(str(error).strip().splitlines()[-1]) from error

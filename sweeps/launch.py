@@ -1,4 +1,4 @@
-"""Launching: everything between a valid configuration and a finished sweep in a folder.
+"""Launching: everything between a valid configuration, or a sweep's folder, and a finished sweep in that folder.
 
 Ray starts, works and stops with its output in the sweep's log file; the user sees the display only. A sweep that ends
 early, however it ends, leaves its folder with every finished attempt in the ledger.
@@ -6,26 +6,32 @@ early, however it ends, leaves its folder with every finished attempt in the led
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from sweeps.config import ConfigError, SweepConfig
-from sweeps.ledger import LedgerError
+from conclugen.manifest import damaged_shards
+from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.interrupts import Interrupts
+from sweeps.ledger import Ledger, LedgerError
 from sweeps.live import Display, output_to_log
 from sweeps.plan import SweepFolder
+from sweeps.sessions import Sessions, held
+from sweeps.storage import mend_journal
 
-__all__ = ["SweepFailedError", "launch"]
+__all__ = ["SweepFailedError", "launch", "resume"]
 
 
 class SweepFailedError(RuntimeError):
     """The engine stopped before the sweep was finished; the message says where to read why."""
 
 
-def launch(config: SweepConfig, root: Path, address: str | None = None) -> None:
+def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str | None = None) -> None:
     """Run a new sweep in the folder ``root`` to its end.
 
     Args:
         config: the sweep.
         root: its folder; created, and must be empty where it exists.
+        interrupts: ask the sweep to end.
         address: Ray cluster to run on; None for the one that RAY_ADDRESS names, or else a new one on this machine.
 
     Raises:
@@ -33,27 +39,98 @@ def launch(config: SweepConfig, root: Path, address: str | None = None) -> None:
             missing, or there is nothing to start warm from; nothing is written.
         LedgerError: the ledger to start warm from cannot be read; nothing is written.
         SweepFailedError: the engine stopped early.
+        KeyboardInterrupt: it was asked to end, and everything is saved.
     """
-    if problems := config.tracking.missing():
+    if problems := [*config.tracking.missing(), *_damaged_features(config)]:
         raise ConfigError(problems)
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConfigError([f"--out {root}: exists and is not an empty folder; choose another, or remove it first."])
     folder, existed = SweepFolder(root), root.exists()
+    if folder.config.is_file():
+        raise ConfigError([f"--out {root}: holds a sweep; `conclugen sweep resume` goes on with it."])
+    if existed and (not root.is_dir() or any(root.iterdir())):
+        raise ConfigError([f"--out {root}: exists and is not an empty folder; choose another, or remove it first."])
     try:
-        folder.prepare(config)
+        root.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            folder.prepare(config)
+            Sessions(folder).begin(config, accepted=[])
+            try:
+                _execute(config, folder, interrupts, address)
+            except (ConfigError, LedgerError):
+                shutil.rmtree(root)
+                if existed:
+                    root.mkdir()
+                raise
     except OSError as error:
         raise ConfigError([f"--out {root}: cannot be written: {error.strerror}; choose another folder."]) from None
-    try:
-        _execute(config, folder, address)
-    except (ConfigError, LedgerError):
-        shutil.rmtree(root)
-        if existed:
-            root.mkdir()
-        raise
 
 
-def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> None:
+def resume(
+    root: Path,
+    interrupts: Interrupts,
+    overrides: Sequence[str] = (),
+    address: str | None = None,
+    *,
+    failed: bool = False,
+    accept_changes: bool = False,
+) -> None:
+    """Go on with the sweep in the folder ``root`` to its end, or beyond what was its end.
+
+    Args:
+        root: its folder, wherever it lies now.
+        interrupts: ask the sweep to end.
+        overrides: settings that change from now on, ``dotted.key=value`` each.
+        address: as for :func:`launch`.
+        failed: run what has failed again.
+        accept_changes: go on even where results from now on do not compare with those from before.
+
+    Raises:
+        ConfigError: there is no sweep in the folder, another process runs it, something has changed, or as for
+            :func:`launch`.
+        LedgerError: the ledger cannot be read, for another reason than damage.
+        SweepFailedError: the engine stopped early.
+        KeyboardInterrupt: it was asked to end, and everything is saved.
+    """
+    folder = SweepFolder(root)
+    with held(folder):
+        config = load_config(folder.config, overrides)
+        changes = Sessions(folder).changes(config)
+        refused = [] if accept_changes else changes
+        if problems := [*config.tracking.missing(), *refused, *_damaged_features(config)]:
+            if refused:
+                problems.append("--accept-changes goes on all the same, and puts these changes on record.")
+            raise ConfigError(problems)
+        mended = [*mend_journal(folder), *Ledger(folder.ledger).mend()]
+        if failed:
+            _set_failed_aside(Ledger(folder.ledger))
+        folder.prepare(config)
+        Sessions(folder).begin(config, accepted=changes)
+        _execute(config, folder, interrupts, address, mended)
+
+
+def _damaged_features(config: SweepConfig) -> list[str]:
+    """What is wrong with the shards of the sweep's feature sets, which are read whole for it."""
+    return [
+        f"features: {problem}"
+        for path in dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
+        for problem in damaged_shards(path)
+    ]
+
+
+def _set_failed_aside(ledger: Ledger) -> None:
+    for key in [record.key for record in ledger if record.state == "failed"]:
+        ledger.set_aside(key, "retried")
+
+
+def _execute(
+    config: SweepConfig,
+    folder: SweepFolder,
+    interrupts: Interrupts,
+    address: str | None,
+    mended: Sequence[str] = (),
+) -> None:
     with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
+        for message in mended:
+            display.say(f"Mended: {message}")
         display.say("Starting Ray ...")
         # Ray and torch take seconds to load: later than the first line that the user sees, and inside the redirection.
         from sweeps import engine, nodes
@@ -89,10 +166,11 @@ def _execute(config: SweepConfig, folder: SweepFolder, address: str | None) -> N
                     capacity,
                     lambda: display.show(search.progress(), max(1, capacity.slots)),
                     trackers,
+                    interrupts,
                 )
         except (engine.EngineError, OSError) as error:
             raise SweepFailedError(
-                f"the sweep stopped early: {error}\nWhat had finished is in {folder.ledger}; more in {folder.log}."
+                f"the sweep stopped early: {error}\nNothing that had finished is lost; more in {folder.log}."
             ) from error
         finally:
             nodes.disconnect(withdraw=existing and config.workers.concurrent_trials != "auto")

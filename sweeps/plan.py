@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import yaml
 
+from conclugen.durable import write_whole
 from conclugen.labels import LabelBudget
 from search_spaces import named_spaces
 from sweeps.config import SweepConfig
-from sweeps.files import write_atomically
 from sweeps.ledger import Metric, Predictions, Stage, variant
 
 __all__ = ["MAX_ATTEMPTS", "Job", "Report", "SweepFolder"]
@@ -154,9 +154,9 @@ class SweepFolder:
         for folder in (self.root, self.log.parent, self.ledger, self.running, self.heads, self.ray):
             folder.mkdir(parents=True, exist_ok=True)
         if not (identity := self.root / "id").exists():
-            write_atomically(identity, uuid.uuid4().hex.encode())
+            write_whole(identity, uuid.uuid4().hex.encode())
         document = config.model_dump(mode="json")
         if config.space not in named_spaces():
-            write_atomically(self.root / "space.yaml", Path(config.space).read_bytes())
+            write_whole(self.root / "space.yaml", Path(config.space).read_bytes())
             document["space"] = "space.yaml"
-        write_atomically(self.config, yaml.safe_dump(document, sort_keys=False).encode())
+        write_whole(self.config, yaml.safe_dump(document, sort_keys=False).encode())

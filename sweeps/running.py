@@ -5,14 +5,14 @@ there from before the job is handed out until its record is in the ledger, and i
 on with the job, whatever else was lost.
 """
 
-import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from sweeps.files import write_atomically
+from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed
 from sweeps.plan import Job, SweepFolder
 
 __all__ = ["Running", "Unended"]
@@ -42,14 +42,11 @@ class Running:
         self._jobs: dict[str, Unended] = {}
 
     def restore(self) -> dict[str, Unended]:
-        """Return the jobs that an earlier session left by their keys; what is damaged counts as never started."""
+        """Return the jobs that an earlier session left, by their keys; what is damaged counts as never started."""
         for path in self._folder.running.iterdir():
             try:
-                digest, _, content = self._folder.state(path.name).read_bytes().partition(b"\n")
-                if digest.decode() != _digest(content):
-                    raise ValueError
-                self._jobs[path.name] = _FORMAT.validate_json(content)
-            except (OSError, ValueError, ValidationError):
+                self._jobs[path.name] = _FORMAT.validate_json(read_sealed(self._folder.state(path.name)))
+            except (OSError, DamagedError, ValidationError):
                 shutil.rmtree(path)
         return dict(self._jobs)
 
@@ -69,11 +66,6 @@ class Running:
 
     def _write(self, key: str, unended: Unended) -> None:
         self._jobs[key] = unended
-        path = self._folder.state(key)
-        path.parent.mkdir(exist_ok=True)
-        content = _FORMAT.dump_json(unended)
-        write_atomically(path, _digest(content).encode() + b"\n" + content)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+        self._folder.job(key).mkdir(exist_ok=True)
+        document = {"seal": SEAL, **_FORMAT.dump_python(unended, mode="json")}
+        write_sealed(self._folder.state(key), json.dumps(document).encode())

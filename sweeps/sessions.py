@@ -19,9 +19,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from conclugen import __version__
+from conclugen.durable import write_whole
 from conclugen.manifest import Manifest
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.files import write_atomically
 from sweeps.plan import SweepFolder
 
 __all__ = ["Sessions", "held", "provenance", "running"]
@@ -137,7 +137,7 @@ class Sessions:
             "accepted_changes": accepted,
             **_fingerprints(config),
         }
-        write_atomically(self._folder.sessions, json.dumps([*self._read(), session], indent=2).encode())
+        write_whole(self._folder.sessions, json.dumps([*self._read(), session], indent=2).encode())
 
     def _read(self) -> list[dict[str, Any]]:
         try:

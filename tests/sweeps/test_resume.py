@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from optuna.storages.journal import JournalFileBackend
 
-from sweeps import plan, running
+from sweeps import plan, running, storage
 from sweeps.config import load_config
 from sweeps.ledger import Ledger
-from sweeps.plan import Job, SweepFolder
+from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
+from sweeps.storage import mend_journal
+from tests.conftest import write_planted
 from tests.sweeps.simulation import Simulation
 
 TIMES = ("started", "ended", "seconds", "host", "versions", "config")
@@ -31,10 +33,10 @@ class Fate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes, self.deadline, self.done_first = 0, -1, False
         for owner, name in (
-            (JournalFileBackend, "append_logs"),
+            (storage._CheckedJournal, "append_logs"),
             (Ledger, "add"),
-            (running, "write_atomically"),
-            (plan, "write_atomically"),
+            (running, "write_sealed"),
+            (plan, "write_whole"),
         ):
             monkeypatch.setattr(owner, name, self._mortal(getattr(owner, name)))
 
@@ -91,7 +93,10 @@ def write_search(write_config: Callable[..., Path]) -> Callable[..., Path]:
     return write
 
 
-@pytest.mark.parametrize("search", [{}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"share_best": True}, {"sampler": "cmaes"}])
+@pytest.mark.parametrize(
+    "search",
+    [{}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"share_best": True}, {"sampler": "cmaes"}],
+)
 def test_a_search_killed_at_any_write_ends_as_if_it_had_not_been(
     write_search: Callable[..., Path],
     tmp_path: Path,
@@ -113,6 +118,140 @@ def test_a_search_killed_at_any_write_ends_as_if_it_had_not_been(
             else:
                 break
         assert kills > 2
-        now = outcome(folder)
-        assert {(k, f): (now.get(k, {}).get(f), whole.get(k, {}).get(f)) for k in {*now, *whole} for f in {*now.get(k, {}), *whole.get(k, {})} if now.get(k, {}).get(f) != whole.get(k, {}).get(f)} == {}
+        assert outcome(folder) == whole
         assert not any(folder.running.iterdir())
+
+
+def test_with_several_slots_every_trial_is_there_once_and_equally_many_of_each(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = write_search(), SweepFolder(tmp_path / "sweep")
+    fate, chance, kills = Fate(monkeypatch), random.Random(1), 0
+    while True:
+        fate.strike(chance.randrange(1, 60), done_first=chance.random() < 0.5)
+        try:
+            run(path, folder, slots=3)
+        except Killed:
+            kills += 1
+        else:
+            break
+    assert kills > 2
+    assert Counter(record.method for record in Ledger(folder.ledger) if record.stage == "search") == {
+        "Con": 7,
+        "ConGen": 7,
+    }
+
+
+def test_a_trial_that_was_cut_goes_on_as_itself_before_any_other(
+    write_search: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, folder = write_search(), SweepFolder(tmp_path / "sweep")
+    config = load_config(path)
+    folder.prepare(config)
+    search = Search(config, folder)
+    cut = [search.next_job() for _ in range(3)]
+    first = cut[0]
+    assert first is not None
+    search.report(first.key, Report(epochs=2, value=0.25))
+    resumed = Search(config, folder)
+    again = [resumed.next_job() for _ in range(3)]
+    assert sorted(again, key=repr) == sorted(cut, key=repr)
+    assert resumed.report(first.key, Report(epochs=2, value=0.25)) is False  # its worker came by again
+    resumed.report(first.key, Report(epochs=6, value=0.5, state="complete"))
+    assert {r.key: r.history for r in Ledger(folder.ledger)} == {first.key: [(2, 0.25), (6, 0.5)]}
+
+
+def test_an_extended_search_confirms_its_new_best_and_keeps_what_it_replaced(
+    write_search: Callable[..., Path], tmp_path: Path
+) -> None:
+    path, folder = write_search(), SweepFolder(tmp_path / "sweep")
+    run(path, folder)
+    before = outcome(folder)
+    run(path, folder, "budget.trials_per_subset=20", "budget.seeds=3", "subsets=[Con, ConGen, Gen]")
+    after, best = outcome(folder), dict[str, dict[str, Any]]()
+    assert {key: row for key, row in after.items() if key in before and key.startswith("search")} == {
+        key: row for key, row in before.items() if key.startswith("search")
+    }
+    for row in after.values():
+        if row["stage"] == "search" and row["state"] == "complete":
+            best[row["method"]] = max(best.get(row["method"], row), row, key=lambda row: row["value"])
+    assert Counter(row["method"] for row in after.values() if row["stage"] == "search") == dict.fromkeys(best, 20)
+    for method, row in best.items():
+        confirmed = [after[f"confirm-{method}-{seed:05d}"] for seed in range(3)]
+        assert [run["hyperparameters"] for run in confirmed] == [row["hyperparameters"]] * 3
+    changed = {key for key in before if key not in after or before[key] != after[key]}
+    assert changed  # a longer search found something better, or this test shows nothing
+    assert {path.stem for path in (folder.ledger / "superseded").iterdir()} == changed
+
+
+def test_another_labelled_set_is_scored_without_searching_again(
+    write_search: Callable[..., Path], tmp_path: Path, planted: Path
+) -> None:
+    path, folder = write_search(), SweepFolder(tmp_path / "sweep")
+    run(path, folder)
+    before = outcome(folder)
+    more = f"features.downstream.again={write_planted(tmp_path / 'again', seed=3)}"
+    run(path, folder, more, "objective.dataset=planted")
+    after = outcome(folder)
+    assert after.keys() == before.keys()
+    for key, row in after.items():
+        assert ("downstream.again" in row["features"]) == (row["stage"] == "confirm")
+        assert (row == before[key]) == (row["stage"] == "search")
+
+
+def test_what_failed_runs_again_under_its_own_number(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder, config = write_search(), SweepFolder(tmp_path / "sweep"), load_config(write_search())
+    folder.prepare(config)
+    search = Search(config, folder)
+    failing = {"search-Con-00001", "search-ConGen-00003", "confirm-Con-00000"}
+    while (job := search.next_job()) is not None:
+        if job.key in failing:
+            search.report(job.key, Report(epochs=0, state="failed", reason="exception: bad luck"))
+        elif job.stage == "confirm":
+            search.report(job.key, Report(epochs=6, state="complete"))
+        else:
+            search.report(job.key, Report(epochs=6, state="complete", value=quality(job, 6)))
+    before, ledger = outcome(folder), Ledger(folder.ledger)
+    assert {key for key, row in before.items() if row["state"] == "failed"} == failing
+    for key in failing:
+        ledger.set_aside(key, "retried")
+    run(path, folder)
+    after = outcome(folder)
+    assert after.keys() == before.keys()
+    assert {row["state"] for row in after.values()} == {"complete"} | {row["state"] for row in after.values()} - {
+        "failed"
+    }
+    for key in failing:
+        kept = ("seed", "hyperparameters", "origin", "number")
+        assert {name: after[key][name] for name in kept} == {name: before[key][name] for name in kept}
+    assert {path.stem for path in (folder.ledger / "retried").iterdir()} == failing
+
+
+@pytest.mark.parametrize("search", [{}, {"pruner": "successive_halving"}, {"sampler": "cmaes"}])
+def test_damaged_records_and_journals_cost_nothing_but_time(
+    write_search: Callable[..., Path], tmp_path: Path, search: dict[str, Any]
+) -> None:
+    path, chance = write_search(search=search, space=str(ranges(tmp_path))), random.Random(2)
+    folder = SweepFolder(tmp_path / "sweep")
+    run(path, folder)
+    whole = outcome(folder)
+    for _ in range(4):
+        victims = chance.sample(sorted(folder.ledger.glob("*.parquet")), 3)
+        for victim in victims:
+            flip(victim, chance)
+        assert len(Ledger(folder.ledger).mend()) == 3
+        run(path, folder)
+        assert outcome(folder) == whole
+        flip(folder.journal, chance)
+        assert mend_journal(folder)
+        run(path, folder)
+        assert outcome(folder) == whole
+
+
+def flip(path: Path, chance: random.Random) -> None:
+    """Flip one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)

@@ -1,0 +1,123 @@
+"""Replaying: one finished attempt once more, from nothing but its record, to see that it comes to the same.
+
+In this process, without Ray: what a record says must not depend on which slot of which machine ran it.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweeps.config import Arm, ConfigError, SweepConfig, load_config
+from sweeps.ledger import Ledger, Metric, Record
+from sweeps.plan import Job, Report, SweepFolder
+from sweeps.sessions import provenance
+from sweeps.trial import TrialRunner
+
+__all__ = ["Difference", "replay"]
+
+_TOLERANCE = 1e-6  # of scores and losses; another number of threads adds in another order
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A number that the record has and the replay should have."""
+
+    what: str
+    recorded: float | None
+    replayed: float | None
+
+    @property
+    def equal(self) -> bool:
+        """Whether the two are the same, up to rounding."""
+        if self.recorded is None or self.replayed is None:
+            return self.recorded == self.replayed
+        return math.isclose(self.recorded, self.replayed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
+
+
+def replay(folder: SweepFolder, key: str) -> list[Difference]:
+    """Run an attempt again and return all its numbers beside the recorded ones; the sweep's folder is only read.
+
+    Args:
+        folder: the sweep's.
+        key: of the attempt, such as ``search-Con-00003``.
+
+    Raises:
+        ConfigError: there is no such record, or its features are not what they were.
+        LedgerError: the record cannot be read.
+        Exception: whatever the attempt itself raises; one that has failed is expected to.
+    """
+    record = next((record for record in Ledger(folder.ledger) if record.key == key), None)
+    if record is None:
+        raise ConfigError([f"--trial {key}: is no record of {folder.root}; the files in {folder.ledger} are."])
+    config = _config(folder, record)
+    with tempfile.TemporaryDirectory() as scratch:
+        own = SweepFolder(Path(scratch))
+        own.prepare(config)
+        values, final = _run(TrialRunner(config, own, torch.device("cpu")), _job(config, record), record)
+    return list(_differences(record, values, final))
+
+
+def _config(folder: SweepFolder, record: Record) -> SweepConfig:
+    """The sweep as it was when the attempt ran, with its features and space where they are now."""
+    now = load_config(folder.config).model_dump(mode="json")
+    places: dict[str, Any] = {name: now[name] for name in ("features", "space")}
+    known = set(record.config["features"]["downstream"])
+    places["features"]["downstream"] = {n: f for n, f in places["features"]["downstream"].items() if n in known}
+    config = SweepConfig.model_validate({**record.config, **places})
+    if (features := provenance(config)["features"]) != record.features:
+        raise ConfigError([f"features: {record.key} was run on {dict(record.features)}, and these are {features}."])
+    return config
+
+
+def _job(config: SweepConfig, record: Record) -> Job:
+    arms = [arm for own in config.arms.values() for arm in (own, *_confirmed(config, own))]
+    arms += [Arm(name, choice) for name in config.baselines for choice in config.modality_choices(name)]
+    arm = next(arm for arm in arms if arm.name == record.method)
+    return Job(
+        stage=record.stage,
+        method=arm.method,
+        number=record.number,
+        seed=record.seed,
+        hyperparameters=record.hyperparameters,
+        modalities=arm.modalities,
+        labels=arm.labels,
+    )
+
+
+def _confirmed(config: SweepConfig, arm: Arm) -> list[Arm]:
+    return [Arm(arm.method, modalities, arm.labels) for modalities in config.confirmed_on(arm)]
+
+
+def _run(runner: TrialRunner, job: Job, record: Record) -> tuple[dict[int, float | None], Report]:
+    """Run ``job`` as far as its record goes; return the objective at each probe, and the last report."""
+    reports: list[Report] = []
+
+    def report(progress: Report) -> bool:
+        reports.append(progress)
+        return not (record.state == "pruned" and progress.epochs >= record.epochs)
+
+    final = runner.run(job, report)
+    last = reports[-1] if final is None else final
+    return {past.epochs: past.value for past in [*reports, last]}, last
+
+
+def _differences(record: Record, values: dict[int, float | None], final: Report) -> Iterator[Difference]:
+    yield Difference("epochs", record.epochs, final.epochs)
+    for epochs, value in record.history:
+        yield Difference(f"objective after {epochs} epochs", value, values.get(epochs))
+    yield Difference("objective", record.value, final.value)
+    for name, loss in record.losses.items():
+        yield Difference(f"loss {name}", loss, final.losses.get(name))
+    replayed = {_name(metric): metric.value for metric in final.metrics}
+    for metric in record.metrics:
+        yield Difference(_name(metric), metric.value, replayed.get(_name(metric)))
+
+
+def _name(metric: Metric) -> str:
+    labels = f"@{metric.labels}" if metric.labels else ""
+    return f"{metric.dataset}{labels} {metric.split} {metric.metric}"
