@@ -6,9 +6,10 @@ early, however it ends, leaves its folder with every finished attempt in the led
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from conclugen.durable import write_whole
 from conclugen.manifest import damaged_shards
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.interrupts import Interrupts
@@ -17,6 +18,7 @@ from sweeps.live import Display, output_to_log
 from sweeps.plan import SweepFolder
 from sweeps.sessions import Sessions, held
 from sweeps.storage import mend_journal
+from sweeps.warm import proposals
 
 __all__ = ["SweepFailedError", "launch", "resume"]
 
@@ -41,27 +43,25 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         SweepFailedError: the engine stopped early.
         KeyboardInterrupt: it was asked to end, and everything is saved.
     """
-    if problems := [*config.tracking.missing(), *_damaged_features(config)]:
+    if problems := _unusable(config):
         raise ConfigError(problems)
-    folder, existed = SweepFolder(root), root.exists()
+    folder = SweepFolder(root)
     if folder.config.is_file():
         raise ConfigError([f"--out {root}: holds a sweep; `conclugen sweep resume` goes on with it."])
-    if existed and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise ConfigError([f"--out {root}: exists and is not an empty folder; choose another, or remove it first."])
+    made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with held(folder):
-            folder.prepare(config)
-            Sessions(folder).begin(config, accepted=[])
-            try:
-                _execute(config, folder, interrupts, address)
-            except (ConfigError, LedgerError):
-                shutil.rmtree(root)
-                if existed:
-                    root.mkdir()
-                raise
     except OSError as error:
-        raise ConfigError([f"--out {root}: cannot be written: {error.strerror}; choose another folder."]) from None
+        raise ConfigError([_unwritable(root, error)]) from None
+    with held(folder):
+        try:
+            _prepare(folder, config)
+            _execute(config, folder, interrupts, address, lambda: Sessions(folder).begin(config))
+        except (ConfigError, LedgerError):
+            _remove(folder, made)
+            raise
 
 
 def resume(
@@ -92,28 +92,58 @@ def resume(
     """
     folder = SweepFolder(root)
     with held(folder):
-        config = load_config(folder.config, overrides)
+        former, config = folder.config.read_bytes(), load_config(folder.config, overrides)
         changes = Sessions(folder).changes(config)
-        refused = [] if accept_changes else changes
-        if problems := [*config.tracking.missing(), *refused, *_damaged_features(config)]:
-            if refused:
-                problems.append("--accept-changes goes on all the same, and puts these changes on record.")
+        problems = _unusable(config)
+        if changes and not accept_changes:
+            problems += [*changes, "--accept-changes goes on all the same, and puts these changes on record."]
+        if problems:
             raise ConfigError(problems)
-        mended = [*mend_journal(folder), *Ledger(folder.ledger).mend()]
-        if failed:
-            _set_failed_aside(Ledger(folder.ledger))
+
+        def begin() -> list[str]:
+            Sessions(folder).begin(config, changes)
+            mended = [*mend_journal(folder), *Ledger(folder.ledger).mend()]
+            if failed:
+                _set_failed_aside(Ledger(folder.ledger))
+            return mended
+
+        try:
+            _prepare(folder, config)
+            _execute(config, folder, interrupts, address, begin)
+        except ConfigError:
+            write_whole(folder.config, former)
+            raise
+
+
+def _prepare(folder: SweepFolder, config: SweepConfig) -> None:
+    try:
         folder.prepare(config)
-        Sessions(folder).begin(config, accepted=changes)
-        _execute(config, folder, interrupts, address, mended)
+    except OSError as error:
+        raise ConfigError([_unwritable(folder.root, error)]) from None
 
 
-def _damaged_features(config: SweepConfig) -> list[str]:
-    """What is wrong with the shards of the sweep's feature sets, which are read whole for it."""
-    return [
-        f"features: {problem}"
-        for path in dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
-        for problem in damaged_shards(path)
-    ]
+def _unwritable(root: Path, error: OSError) -> str:
+    return f"{root}: cannot be written: {error.strerror}; choose another folder, or mend it."
+
+
+def _unusable(config: SweepConfig) -> list[str]:
+    """What can be seen to be wrong before Ray starts; the shards of the feature sets are read whole for it."""
+    if config.search.warm_start is not None:
+        proposals(config.search.warm_start, config.arms.values(), config.load_space())
+    sets = dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
+    damaged = [f"features: {problem}" for path in sets for problem in damaged_shards(path)]
+    return [*config.tracking.missing(), *damaged]
+
+
+def _remove(folder: SweepFolder, made: Sequence[Path]) -> None:
+    """Remove a sweep that was refused, with the folders that were made for it; one that was there stays."""
+    for path in folder.root.iterdir() if folder.root.is_dir() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for path in made:
+        path.rmdir()
 
 
 def _set_failed_aside(ledger: Ledger) -> None:
@@ -126,11 +156,10 @@ def _execute(
     folder: SweepFolder,
     interrupts: Interrupts,
     address: str | None,
-    mended: Sequence[str] = (),
+    begin: Callable[[], Sequence[str] | None],
 ) -> None:
+    """Run the sweep; ``begin`` is called when nothing can be refused any more, and returns what to tell the user."""
     with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
-        for message in mended:
-            display.say(f"Mended: {message}")
         display.say("Starting Ray ...")
         # Ray and torch take seconds to load: later than the first line that the user sees, and inside the redirection.
         from sweeps import engine, nodes
@@ -152,14 +181,17 @@ def _execute(
                 preflight.check(found)
             else:
                 preflight.check_here()
-            search = Search(config, folder)  # after all refusals: it may write into a database
-            display.say(
-                f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
-                + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
-                + f"; Ray's output goes to {folder.log}"
-            )
             capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
             with tracked(config, folder, display.say) as trackers:
+                for message in begin() or ():
+                    display.say(message)
+                search = Search(config, folder)  # after all refusals: it may write into a database
+                display.say(
+                    f"{allocation.slots} trials at a time, each on {allocation.workers} workers with "
+                    f"{allocation.cpus} CPU"
+                    + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
+                    + f"; Ray's output goes to {folder.log}"
+                )
                 engine.execute(
                     search,
                     folder,

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -67,10 +67,10 @@ def held(folder: SweepFolder) -> Iterator[None]:
     """
     try:
         with FileLock(folder.lock, timeout=_TAKE_OVER_SECONDS):
+            folder.lock.write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield
     except Timeout:
-        last = Sessions(folder).last
-        who = f"process {last['pid']} on {last['host']} since {last['started']}" if last else "another process"
+        who = folder.lock.read_text() or "another process"
         raise ConfigError([f"{folder.root}: {who} runs this sweep; wait for it, or end it first."]) from None
 
 
@@ -128,13 +128,11 @@ class Sessions:
                 found.append(f"conclugen-sweeps: was {last['versions']['conclugen-sweeps']}, and is {code}.")
         return found
 
-    def begin(self, config: SweepConfig, accepted: list[str]) -> None:
+    def begin(self, config: SweepConfig, accepted: Sequence[str] = ()) -> None:
         """Put a session on record, with the changes that the user accepted."""
         session = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "accepted_changes": accepted,
+            "accepted_changes": list(accepted),
             **_fingerprints(config),
         }
         write_whole(self._folder.sessions, json.dumps([*self._read(), session], indent=2).encode())

@@ -30,7 +30,7 @@ def folder(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
     """A sweep that has begun."""
     folder, config = SweepFolder(tmp_path / "sweep"), load_config(write_config(subsets=["Con", "Gen"]))
     folder.prepare(config)
-    Sessions(folder).begin(config, [])
+    Sessions(folder).begin(config)
     return folder
 
 
@@ -124,5 +124,5 @@ def test_sessions_that_cannot_be_read_stop_nobody(folder: SweepFolder) -> None:
     folder.sessions.write_text("[{")
     config = load_config(folder.config)
     assert Sessions(folder).changes(config) == []
-    Sessions(folder).begin(config, [])
+    Sessions(folder).begin(config)
     assert Sessions(folder).last is not None
