@@ -148,7 +148,7 @@ def test_a_trial_cut_anywhere_continues_to_the_same_result(
     expected = TrialRunner(config, SweepFolder(folder.root / "whole"), CPU).run(job, whole)
     with pytest.raises(KeyboardInterrupt):
         TrialRunner(config, folder, CPU).run(job, Listener(die_at=2))
-    assert folder.checkpoint(job.key).exists()
+    assert list(folder.job(job.key).glob("checkpoint-*.safetensors"))
     rest = Listener()
     final = TrialRunner(config, folder, CPU).run(job, rest)
     assert [report.epochs for report in rest.reports] == [2, 3]
