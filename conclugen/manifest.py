@@ -6,6 +6,7 @@ every shard with its rows and checksum, so that a set has one fingerprint, which
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ __all__ = [
     "Modality",
     "Shard",
     "SplitName",
+    "damaged_shards",
 ]
 
 MANIFEST_FILE = "manifest.json"
@@ -141,3 +143,37 @@ class Manifest(_Strict):
             raise FeatureSetError(
                 f"{path} cannot be read as a feature-set manifest of schema version 1: {error}"
             ) from None
+
+
+_Version = tuple[Path, int, int, int, str]
+_intact: set[_Version] = set()
+"""Shards that this process has read whole: path, size, modification time, inode and checksum."""
+
+
+def damaged_shards(folder: Path) -> list[str]:
+    """Read every byte of the set in ``folder`` and return a message per shard that is not as the manifest says.
+
+    Opening a set does not do this: it would take longer than many a trial. A shard that was found intact is not read
+    again by this process unless its file has changed.
+
+    Raises:
+        FeatureSetError: ``folder`` holds no feature set that this version can read.
+    """
+    with ThreadPoolExecutor() as pool:  # reading and hashing both release the interpreter's lock
+        found = pool.map(lambda shard: _damage(folder / shard.file, shard.sha256), Manifest.read(folder).shards)
+        return [message for message in found if message is not None]
+
+
+def _damage(file: Path, expected: str) -> str | None:
+    try:
+        status = file.stat()
+        version = (file.absolute(), status.st_size, status.st_mtime_ns, status.st_ino, expected)
+        if version in _intact:
+            return None
+        with file.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
+                return f"shard {file} is damaged: its checksum is not the manifest's; make the set again."
+    except OSError as error:
+        return f"shard {file} cannot be read: {error.strerror}; make the set again."
+    _intact.add(version)
+    return None

@@ -22,9 +22,10 @@ from conclugen.distributed import average, broadcast, rank_and_size
 from conclugen.durable import DamagedError
 from conclugen.tensors import read_tensors, write_tensors
 
-__all__ = ["load", "save"]
+__all__ = ["KEPT", "load", "save"]
 
-_GENERATIONS = 2
+KEPT = 2
+"""Files of a running job; one more while one is written."""
 
 
 def save(
@@ -52,7 +53,7 @@ def save(
             raise
         _say(f"{folder}: no checkpoint after {epoch} epochs: {os.strerror(error.errno)}; the earlier one is kept.")
         return
-    for old in _epochs(folder, identity)[_GENERATIONS:]:
+    for old in _epochs(folder, identity)[KEPT:]:
         _path(folder, identity, old).unlink(missing_ok=True)
 
 
