@@ -27,11 +27,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conclugen import __version__
+from conclugen.durable import DamagedError
 from conclugen.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -43,6 +42,7 @@ from conclugen.manifest import (
     SplitName,
 )
 from conclugen.standardise import RunningMoments, Standardisation
+from conclugen.tensors import read_tensors, write_tensors
 
 __all__ = ["FeatureSet", "FeatureWriter", "Split", "StandardisedSplit"]
 
@@ -162,7 +162,7 @@ class FeatureWriter:
         moments = {name: moments.tensors() for name, moments in self._moments.items()}
         statistics = {f"{name}.mean": mean for name, (mean, _) in moments.items()}
         statistics |= {f"{name}.std": std for name, (_, std) in moments.items()}
-        save_file(statistics, self._folder / _STATISTICS_FILE)
+        write_tensors(self._folder / _STATISTICS_FILE, statistics)
         Manifest(
             dtype=self._dtype,
             modalities=self._modalities,
@@ -189,7 +189,7 @@ class FeatureSet:
 
         Raises:
             FeatureSetError: a split was not asked for when the set was opened, has no rows, or has a shard that
-                cannot be read or is not as the manifest says. Checksums are not compared: that reads every byte.
+                cannot be read or is not as the manifest says. Checksums are not compared: see manifest.damaged_shards.
         """
         for name in names:
             if name not in self._splits:
@@ -209,9 +209,9 @@ class FeatureSet:
         """
         file = self.folder / _STATISTICS_FILE
         try:
-            stored = load_file(file)
+            stored, _ = read_tensors(file)
             mean, std = ({m: stored[f"{m}.{kind}"] for m in self.manifest.widths} for kind in ("mean", "std"))
-        except (OSError, SafetensorError, KeyError) as error:
+        except (OSError, DamagedError, KeyError) as error:
             raise FeatureSetError(f"{file} cannot be read: {error}; make the set again.") from None
         return Standardisation.from_moments(mean, std)
 

@@ -6,6 +6,7 @@ every shard with its rows and checksum, so that a set has one fingerprint, which
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -144,21 +145,35 @@ class Manifest(_Strict):
             ) from None
 
 
+_Version = tuple[Path, int, int, int, str]
+_intact: set[_Version] = set()
+"""Shards that this process has read whole: path, size, modification time, inode and checksum."""
+
+
 def damaged_shards(folder: Path) -> list[str]:
-    """Read the shards of the set in ``folder`` whole, and return one message per shard that is not as it was written.
+    """Read every byte of the set in ``folder`` and return a message per shard that is not as the manifest says.
+
+    Opening a set does not do this: it would take longer than many a trial. A shard that was found intact is not read
+    again by this process unless its file has changed.
 
     Raises:
-        FeatureSetError: as :meth:`Manifest.read`.
+        FeatureSetError: ``folder`` holds no feature set that this version can read.
     """
-    messages = []
-    for shard in Manifest.read(folder).shards:
-        path = folder / shard.file
-        try:
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256:
-                    continue
-            problem = "is not as it was written (its checksum differs)"
-        except OSError as error:
-            problem = f"cannot be read: {error.strerror}"
-        messages.append(f"{path} {problem}; import or fetch the set again.")
-    return messages
+    with ThreadPoolExecutor() as pool:  # reading and hashing both release the interpreter's lock
+        found = pool.map(lambda shard: _damage(folder / shard.file, shard.sha256), Manifest.read(folder).shards)
+        return [message for message in found if message is not None]
+
+
+def _damage(file: Path, expected: str) -> str | None:
+    try:
+        status = file.stat()
+        version = (file.absolute(), status.st_size, status.st_mtime_ns, status.st_ino, expected)
+        if version in _intact:
+            return None
+        with file.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
+                return f"shard {file} is damaged: its checksum is not the manifest's; make the set again."
+    except OSError as error:
+        return f"shard {file} cannot be read: {error.strerror}; make the set again."
+    _intact.add(version)
+    return None

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from conclugen.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.model import ConCluGenConfig
 from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
@@ -25,7 +26,7 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         The record of the run.
 
     Raises:
-        ConfigError: the sweep has no head of ``method``, or ``out`` is not free.
+        ConfigError: the sweep has no head of ``method``, the head is damaged, or ``out`` is not free.
     """
     confirmed = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
     heads = [record for record in confirmed if record.value is not None and folder.head(record.key).is_file()]
@@ -34,7 +35,10 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         have = ", ".join(dict.fromkeys(record.method for record in heads)) or "none yet"
         raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}."])
     best = max(chosen, key=lambda record: record.value or 0.0)
-    head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
+    try:
+        head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
+    except DamagedError as error:
+        raise ConfigError([str(error)]) from None
     widths = {name: len(mean) for name, mean in standardisation.mean.items()}
     card = ModelCard(
         subset=method,

@@ -12,6 +12,7 @@ import torch
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import Manifest
 from conclugen.memory import step_bytes
+from sweeps.checkpoints import KEPT
 from sweeps.config import SweepConfig
 from sweeps.estimate import Cost, slots
 from sweeps.ledger import Ledger, Record
@@ -26,7 +27,7 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
     confirmations = sum(cost.confirmations for cost in costs)
     trials = (config.budget.trials_per_subset or 0) * len(config.arms)
     heads = sum(cost.head * cost.confirmations // config.budget.seeds for cost in costs)
-    checkpoints = max((cost.checkpoint for cost in costs), default=0) * slots(config)
+    checkpoints = max((cost.checkpoint for cost in costs), default=0) * (KEPT + 1) * slots(config)
     drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
     tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())
     predictions = confirmations * drawn * tested * 2 * torch.int32.itemsize

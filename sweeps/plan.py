@@ -121,7 +121,7 @@ class SweepFolder:
         return self.root / "running"
 
     def job(self, key: str) -> Path:
-        """The folder of a job while it runs."""
+        """The folder of a job while it runs; follows from its identity, so whoever restarts it finds its state."""
         return self.running / key
 
     def state(self, key: str) -> Path:
@@ -136,10 +136,6 @@ class SweepFolder:
     def head(self, key: str) -> Path:
         """Where a confirmation run leaves its head."""
         return self.heads / f"{key}.safetensors"
-
-    def checkpoint(self, key: str) -> Path:
-        """A running job's state; follows from its identity, so whoever restarts it finds it."""
-        return self.job(key) / "checkpoint.safetensors"
 
     @property
     def identity(self) -> str:

@@ -9,14 +9,12 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from conclugen.distributed import rank_and_size
 from conclugen.features import FeatureSet, StandardisedSplit
@@ -28,6 +26,8 @@ from conclugen.pretrain import Pretraining, build_head, represent
 from conclugen.simclr import SimCLR
 from conclugen.standardise import Standardisation
 from conclugen.subsets import SUBSETS
+from conclugen.tensors import read_tensors, write_tensors
+from sweeps import checkpoints
 from sweeps.config import SweepConfig
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.scoring import Fit, Scoring
@@ -79,9 +79,11 @@ class TrialRunner:
         if job.method not in SUBSETS and job.method != "SimCLR":
             return self._score(job, self._untrained(job), clock, losses, epochs=0)
         run = self.pretraining(job)
-        checkpoint = self._folder.checkpoint(job.key)
-        if checkpoint.exists():
-            clock.seconds, losses = _load_checkpoint(checkpoint, run)
+        saved = checkpoints.load(self._folder.job(job.key), self._identity(job), self._device)
+        if saved is not None:
+            tensors, metadata = saved
+            run.load_state(tensors)
+            clock.seconds, losses = json.loads(metadata["seconds"]), json.loads(metadata["losses"])
         if not self._pretrain(run, job, report, clock, losses):
             return None
         if job.stage == "confirm":
@@ -108,8 +110,19 @@ class TrialRunner:
                 losses.update(run.run_epoch())
             if run.epoch - saved >= config.checkpoint.every and not run.finished:
                 metadata = {"seconds": json.dumps(clock.seconds), "losses": json.dumps(losses)}
-                _save(self._folder.checkpoint(job.key), run.state(), metadata)
+                checkpoints.save(self._folder.job(job.key), run.epoch, run.state(), metadata, self._identity(job))
                 saved = run.epoch
+
+    def _identity(self, job: Job) -> dict[str, Any]:
+        """All that the state of a job's pretraining follows from."""
+        features = self._config.features
+        return {
+            **asdict(job),
+            "widths": list(self._widths(job).items()),
+            "epochs": self._config.budget.epochs,
+            "features": Manifest.read(features.pretrain).fingerprint,
+            "standardise": features.standardise,
+        }
 
     def pretraining(self, job: Job) -> Pretraining:
         """Return the pretraining run of a job that has one, at its start."""
@@ -189,42 +202,30 @@ class TrialRunner:
         return StandardisedSplit(train, self._standardisation, self._config.modalities, self._device)
 
 
-def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a file whole or not at all; of several workers, the first does."""
+def _save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
+    """Keep a head with the standardisation that it was trained behind; features may change or go.
+
+    Of several workers, the first does.
+    """
     if rank_and_size()[0] > 0:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata=metadata)
-    temporary.replace(path)
-
-
-def _load_checkpoint(path: Path, run: Pretraining) -> tuple[dict[str, float], dict[str, float]]:
-    """Restore ``run`` and return the seconds and losses so far; safetensors executes nothing."""
-    with safe_open(path, framework="pt") as file:
-        run.load_state({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  # no mapping
-        metadata = file.metadata()
-    return json.loads(metadata["seconds"]), json.loads(metadata["losses"])
-
-
-def _save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
-    """Keep a head with the standardisation that it was trained behind; features may change or go."""
     modalities = list(head.heads)
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     tensors |= {f"mean.{name}": standardisation.mean[name] for name in modalities}
     tensors |= {f"scale.{name}": standardisation.scale[name] for name in modalities}
-    _save(path, tensors, {"modalities": json.dumps(modalities)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors(path, tensors, {"modalities": json.dumps(modalities)})
 
 
 def load_head(path: Path, hyperparameters: Hyperparameters) -> tuple[RepresentationHeads, Standardisation]:
     """Return the head that a confirmation run left, and the standardisation that goes before it.
 
     Raises:
-        SafetensorError: the file is damaged.
+        DamagedError: the file is not as it was written.
+        OSError: it cannot be read.
     """
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        modalities = json.loads(file.metadata()["modalities"])
+    tensors, metadata = read_tensors(path)
+    modalities = json.loads(metadata["modalities"])
     standardisation = Standardisation(
         {name: tensors[f"mean.{name}"] for name in modalities}, {name: tensors[f"scale.{name}"] for name in modalities}
     )

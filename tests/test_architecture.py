@@ -78,6 +78,17 @@ def test_importing_loads_no_more_than_it_must(module: str, heavy: set[str]) -> N
     assert result.stdout.split() == []
 
 
+def test_nothing_that_is_read_back_is_unpickled() -> None:
+    """Checkpoints of the released code are the one exception: their reader refuses all that would be executed."""
+    unpicklers = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+    users = {
+        str(path.relative_to(ROOT))
+        for path in modules()
+        if unpicklers & {name.split(".")[0] for name in imports_of(path)} or "torch.load" in path.read_text()
+    }
+    assert users == {"conclugen/lightning.py"}
+
+
 def test_files_stay_readable() -> None:
     long = {str(path): lines for path in modules() if (lines := len(path.read_text().splitlines())) > 420}
     assert not long

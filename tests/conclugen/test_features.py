@@ -9,11 +9,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import save_file
 
 from conclugen.features import FeatureSet, FeatureWriter, StandardisedSplit
-from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest, Modality, SplitName
+from conclugen.manifest import (
+    MANIFEST_FILE,
+    SPLITS,
+    FeatureSetError,
+    Labels,
+    Manifest,
+    Modality,
+    SplitName,
+    damaged_shards,
+)
 from conclugen.standardise import Standardisation
+from conclugen.tensors import write_tensors
+from tests.damage import Damage, damages
 
 _CPU = torch.device("cpu")
 _WIDTHS = {"video": 5, "text": 3}
@@ -436,9 +446,47 @@ class TestDamage:
         if isinstance(content, bytes):
             file.write_bytes(content)
         elif content is not None:
-            save_file({"x.mean": torch.zeros(1), "x.std": torch.zeros(1)}, file)
+            write_tensors(file, {"x.mean": torch.zeros(1), "x.std": torch.zeros(1)})
         with pytest.raises(FeatureSetError, match=rf"{file} cannot be read: .*; make the set again"):
             _ = FeatureSet(folder).standardisation
+
+    def test_a_changed_statistic(self, folder: Path) -> None:
+        file = folder / "statistics.safetensors"
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 1
+        file.write_bytes(content)
+        with pytest.raises(FeatureSetError, match=rf"{file} is damaged"):
+            _ = FeatureSet(folder).standardisation
+
+    @settings(max_examples=60, deadline=None)
+    @given(damage=damages)
+    def test_any_damage_of_a_shard_is_found(self, tmp_path_factory: pytest.TempPathFactory, damage: Damage) -> None:
+        folder = _one_column(tmp_path_factory.mktemp("damage"), ("train", [[1, 2], [3, 4]]), ("test", [[5, 6]]))
+        assert damaged_shards(folder) == []
+        file = folder / "test-00001.arrow"
+        content = file.read_bytes()
+        file.write_bytes(damage(content))
+        if damage(content) == content:
+            assert damaged_shards(folder) == []
+        else:
+            (message,) = damaged_shards(folder)
+            assert f"shard {file} is damaged" in message
+        file.write_bytes(content)
+        assert damaged_shards(folder) == []
+
+    def test_missing_shards_are_damaged(self, tmp_path: Path) -> None:
+        folder = _one_column(tmp_path / "set", *[("train", [[1, 2]])] * 2)
+        for file in ("train-00000.arrow", "train-00001.arrow"):
+            (folder / file).unlink()
+        first, second = damaged_shards(folder)
+        assert "train-00000.arrow cannot be read: No such file" in first
+        assert "train-00001.arrow" in second
+
+    def test_an_intact_shard_is_read_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = _one_column(tmp_path / "set", ("train", [[1, 2]]))
+        assert damaged_shards(folder) == []
+        monkeypatch.delattr("hashlib.file_digest")
+        assert damaged_shards(folder) == []
 
 
 class TestSeveralLabels:

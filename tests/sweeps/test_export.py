@@ -76,6 +76,18 @@ def test_a_method_without_a_head_is_refused_with_those_that_have_one(finished: S
     assert not (tmp_path / "model").exists()
 
 
+def test_a_damaged_head_is_refused_by_name(finished: SweepFolder, tmp_path: Path) -> None:
+    head = next(finished.heads.glob("confirm-ConGen-*"))
+    content = head.read_bytes()
+    head.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        with pytest.raises(ConfigError, match=rf"{head} is damaged"):
+            export_best(finished, "ConGen", tmp_path / "model")
+    finally:
+        head.write_bytes(content)
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_folder_that_is_taken_is_refused(finished: SweepFolder, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").touch()

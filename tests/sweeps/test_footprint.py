@@ -29,7 +29,8 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     config = load_config(write_config(subsets=["Con"], baselines=[], workers={"concurrent_trials": 3}))
     nothing = [Cost("Con", 1.0, 1.0, confirmations=2)]
     kept = [Cost("Con", 1.0, 1.0, confirmations=2, head=10**6, checkpoint=10**7)]
-    assert disk_bytes(config, kept) - disk_bytes(config, nothing) == 10**6 + 3 * 10**7
+    # Of each of 3 trials at a time, two checkpoints that are kept and one that is being written.
+    assert disk_bytes(config, kept) - disk_bytes(config, nothing) == 10**6 + 3 * 3 * 10**7
     more = [Cost("Con", 1.0, 1.0, confirmations=4)]
     # 30 test samples; one draw with all labels and two with 2 per class; truth and prediction of 4 bytes each.
     predictions = 30 * (1 + 2) * 2 * 4

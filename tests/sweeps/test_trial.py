@@ -148,12 +148,35 @@ def test_a_trial_cut_anywhere_continues_to_the_same_result(
     expected = TrialRunner(config, SweepFolder(folder.root / "whole"), CPU).run(job, whole)
     with pytest.raises(KeyboardInterrupt):
         TrialRunner(config, folder, CPU).run(job, Listener(die_at=2))
-    assert folder.checkpoint(job.key).exists()
+    assert list(folder.job(job.key).glob("checkpoint-*.safetensors"))
     rest = Listener()
     final = TrialRunner(config, folder, CPU).run(job, rest)
     assert [report.epochs for report in rest.reports] == [2, 3]
     assert [r.value for r in rest.reports] == [r.value for r in whole.reports[1:]]
     assert (final.value, final.losses) == (expected.value, expected.losses)
+
+
+def test_a_trial_whose_latest_checkpoint_is_damaged_comes_to_the_same_result(
+    config: SweepConfig, folder: SweepFolder
+) -> None:
+    job = make_job(config, "search", "Con")
+    expected = TrialRunner(config, SweepFolder(folder.root / "whole"), CPU).run(job, Listener())
+    with pytest.raises(KeyboardInterrupt):
+        TrialRunner(config, folder, CPU).run(job, Listener(die_at=3))
+    *_, latest = sorted(folder.job(job.key).glob("checkpoint-*.safetensors"))
+    latest.write_bytes(bytes(len(latest.read_bytes())))
+    rest = Listener()
+    final = TrialRunner(config, folder, CPU).run(job, rest)
+    assert rest.reports[0].epochs == 2
+    assert (final.value, final.losses) == (expected.value, expected.losses)
+
+
+def test_a_checkpoint_of_other_hyperparameters_is_not_used(config: SweepConfig, folder: SweepFolder) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        TrialRunner(config, folder, CPU).run(make_job(config, "search", "Con"), Listener(die_at=2))
+    listener = Listener()
+    TrialRunner(config, folder, CPU).run(make_job(config, "search", "Con", lr=0.005), listener)
+    assert [report.epochs for report in listener.reports] == [1, 2, 3]
 
 
 def test_the_same_job_scores_the_same_in_another_process_order(config: SweepConfig, folder: SweepFolder) -> None:

@@ -1,0 +1,72 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conclugen import durable
+from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed, write_whole
+from tests.damage import Damage, damages
+
+
+@settings(max_examples=300, deadline=None)
+@given(before=st.binary(max_size=100), after=st.binary(max_size=100), damage=damages)
+def test_what_is_read_is_what_was_written(
+    tmp_path_factory: pytest.TempPathFactory, before: bytes, after: bytes, damage: Damage
+) -> None:
+    path = tmp_path_factory.mktemp("sealed") / "file"
+    write_sealed(path, before + SEAL.encode() + after)
+    content = read_sealed(path)
+    assert content == path.read_bytes()
+    assert content.startswith(before)
+    assert content.endswith(after)
+    assert len(content) == len(before + SEAL.encode() + after)
+    path.write_bytes(damage(content))
+    if damage(content) == content:
+        assert read_sealed(path) == content
+    else:
+        with pytest.raises(DamagedError, match=f"{path} is damaged"):
+            read_sealed(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no seal", b"seal-sha256:0", b"seal-sha256:x" + SEAL.encode()])
+def test_what_has_no_clear_place_for_a_seal_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ValueError, match="no place for the seal"):
+        write_sealed(tmp_path / "file", content)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_gives_way_or_not(tmp_path: Path) -> None:
+    write_whole(tmp_path / "file", b"first")
+    write_whole(tmp_path / "file", b"sec", b"ond")
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "file", b"third", replace=False)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"second"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_whole(tmp_path / "file", b"first")
+    monkeypatch.setattr(durable.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(tmp_path / "file", b"second")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
+
+
+@pytest.mark.parametrize(("code", "raised"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_need_not_synchronise_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, raised: bool
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(durable.os, "fsync", fail)
+    if raised:
+        with pytest.raises(OSError, match=os.strerror(code)):
+            sync_folder(tmp_path)
+    else:
+        sync_folder(tmp_path)
