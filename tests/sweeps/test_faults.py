@@ -79,7 +79,7 @@ def test_a_worker_that_hangs_costs_no_trial(write_config: Callable[..., Path], t
         probe={"labels_per_class": None, "every": 2},
         checkpoint={"every": 2},
         search={"pruner": "none"},
-        workers={"per_trial": per_trial, "concurrent_trials": 1, "hang_minutes": 0.2},
+        workers={"per_trial": per_trial, "concurrent_trials": 1, "hang_minutes": 1},
     )
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
     stopped: list[psutil.Process] = []
@@ -89,7 +89,7 @@ def test_a_worker_that_hangs_costs_no_trial(write_config: Callable[..., Path], t
             if not stopped and finished_jobs(line) >= 1:
                 stopped = processes(driver, "ray::RayTrainWorker")[-1:]
                 stopped[0].send_signal(signal.SIGSTOP)
-                stopped[0].wait(timeout=120)
+                stopped[0].wait(timeout=240)
         assert sweep.wait() == 0
     assert stopped
     records = list(Ledger(out / "ledger"))
