@@ -73,7 +73,7 @@ def load(
     leads = rank_and_size()[0] == 0
     proposals = iter(_epochs(folder, identity) if leads else [])
     if leads:
-        for partial in folder.glob(".*.partial"):
+        for partial in folder.glob(f".{_stem(identity)}*.partial"):
             partial.unlink(missing_ok=True)
     while (epoch := int(broadcast(torch.tensor(next(proposals, -1), device=device)))) >= 0:
         state = _read(_path(folder, identity, epoch), rename=leads)

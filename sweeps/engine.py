@@ -28,6 +28,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
+from sweeps.deaths import process_died
 from sweeps.interrupts import Interrupts
 from sweeps.mailbox import GroupDisplacedError
 from sweeps.nodes import Capacity
@@ -202,18 +203,8 @@ def _displaced(error: Exception | None) -> bool:
     """Whether a slot ended with ``error`` because of the cluster: with its node, or for want of room."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     if isinstance(cause, ray.exceptions.RayActorError):  # the slot, or the mailbox that it was asking
-        return not _process_died(cause.actor_id)
+        return not process_died(cause.actor_id)
     return isinstance(cause, GroupDisplacedError)
-
-
-def _process_died(actor_id: str) -> bool:
-    """Whether an actor's process has died on a node that lives on; one out of reach may have gone with its node."""
-    row: Any = gcs_pb2.ActorTableData  # type: ignore[attr-defined]  # generated code
-    content = cluster_state._connect_and_get_accessor().get_actor_info(ray.ActorID.from_hex(actor_id))
-    if content is None:
-        return False
-    context = row.FromString(content).death_cause.actor_died_error_context
-    return bool(context.reason == context.WORKER_DIED)
 
 
 class _ForgetReports(tune.Callback):

@@ -103,6 +103,8 @@ def resume(
         def begin() -> list[str]:
             Sessions(folder).begin(config, changes)
             mended = [*mend_journal(folder), *Ledger(folder.ledger).mend()]
+            for partial in (*folder.root.glob(".*.partial"), *folder.heads.glob(".*.partial")):
+                partial.unlink()
             if failed:
                 _set_failed_aside(Ledger(folder.ledger))
             return mended

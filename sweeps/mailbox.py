@@ -9,15 +9,21 @@ Each side may die and come back. A worker that restarts takes the same job again
 delivered: they are answered from memory. A job that has lost its worker too often is reported as failed. A worker that
 was lost with its node does not count, and whether it was may be known long after: so attempts keep their nodes, and are
 counted anew each time.
+
+A worker may also hang. While the slot waits, the job must show progress; a group that shows none for too long is
+killed, which makes it one more lost worker. Signs come from the job's own steps: a thread beside them would live on.
+Only the time between the worker's start on the job and its end counts, less what it waits for verdicts.
 """
 
 import asyncio
-from collections.abc import Collection
-from typing import cast
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
+from sweeps.failures import FailureReason
 from sweeps.plan import MAX_ATTEMPTS, Job, Report
 
-__all__ = ["GroupBrokenError", "GroupDisplacedError", "Mailbox"]
+__all__ = ["Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox"]
 
 
 class GroupBrokenError(RuntimeError):
@@ -28,13 +34,43 @@ class GroupDisplacedError(GroupBrokenError):
     """The cluster has no room for the worker group any more; no job of its is to blame."""
 
 
-class Mailbox:
-    """One slot's mailbox; run as an asynchronous Ray actor."""
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Workers that take jobs together."""
 
-    def __init__(self) -> None:
+    nodes: frozenset[str] = frozenset()
+    """Those that they are on."""
+    actors: tuple[Any, ...] = ()
+    """Their processes."""
+    patience: float | None = None
+    """Seconds without a sign of life after which they count as hung; None for never."""
+
+
+@dataclass
+class _Attempt:
+    group: Group
+    heard: float  # when it last showed progress, in the loop's time
+    hung: bool = False
+
+    @property
+    def deadline(self) -> float | None:
+        """When it counts as hung."""
+        return None if self.hung or self.group.patience is None else self.heard + self.group.patience
+
+
+class Mailbox:
+    """One slot's mailbox; run as an asynchronous Ray actor.
+
+    Args:
+        kill: ends an actor's process, whatever state it is in.
+        starved: whether an actor's process was ended because its node was short of memory.
+    """
+
+    def __init__(self, kill: Callable[[Any], None], starved: Callable[[Any], bool]) -> None:
+        self._kill, self._starved = kill, starved
         self._changed = asyncio.Condition()
         self._job: Job | None = None
-        self._attempts: list[frozenset[str]] = []  # at the job: the nodes of each
+        self._attempts: list[_Attempt] = []  # at the job
         self._undelivered: Report | None = None
         self._delivered = -1  # epochs of the last report that the slot was given
         self._granted = -1  # epochs up to which the worker may go on
@@ -51,15 +87,21 @@ class Mailbox:
             self._changed.notify_all()
 
     async def advance(self) -> Report:
-        """Let the worker go on and wait for its next report.
+        """Let the worker go on and wait for its next report; end its group if it hangs.
 
         Raises:
             GroupBrokenError: the group has ended.
         """
         async with self._changed:
             self._granted = self._delivered
+            self._hear()  # it was waiting until now
             self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._undelivered is not None or self._broken is not None)
+            while self._undelivered is None and self._broken is None:
+                try:
+                    async with asyncio.timeout_at(self._attempts[-1].deadline if self._attempts else None):
+                        await self._changed.wait()
+                except TimeoutError:  # or the time that was up before it was heard again
+                    self._end_hung_group()
             if self._undelivered is None:
                 raise cast(GroupBrokenError, self._broken)
             report, self._undelivered = self._undelivered, None
@@ -80,28 +122,28 @@ class Mailbox:
 
     # -- the worker's side ---------------------------------------------------------------------------------------
 
-    async def take(self, nodes: Collection[str] = (), alive: Collection[str] = ()) -> Job | None:
+    async def take(self, group: Group, alive: Collection[str] = ()) -> Job | None:
         """Wait for a job to run; None when there will be no more.
 
         Args:
-            nodes: those that the group's workers are on.
-            alive: all of the cluster's.
+            group: who takes it.
+            alive: all of the cluster's nodes.
         """
         async with self._changed:
             while True:
                 await self._changed.wait_for(lambda: self._closed or self._job is not None)
                 if self._job is None:
                     return None
-                self._attempts.append(frozenset(nodes))
-                if sum(attempt <= {*nodes, *alive} for attempt in self._attempts) <= MAX_ATTEMPTS:
+                counted = [attempt for attempt in self._attempts if attempt.group.nodes <= {*group.nodes, *alive}]
+                if len(counted) < MAX_ATTEMPTS:
+                    self._attempts.append(_Attempt(group, asyncio.get_running_loop().time()))
+                    self._changed.notify_all()  # there is a deadline now
                     return self._job
-                self._end(
-                    Report(
-                        epochs=max(self._delivered, 0),
-                        state="failed",
-                        reason=f"worker_lost: its worker process died {MAX_ATTEMPTS} times",
-                    )
-                )
+                self._end(Report(epochs=max(self._delivered, 0), state="failed", reason=self._reason(counted)))
+
+    async def alive(self) -> None:
+        """The job makes progress."""
+        self._hear()
 
     async def report(self, key: str, report: Report) -> bool:
         """Pass on a report of job ``key`` and wait for the verdict; False if the worker must not go on."""
@@ -111,6 +153,7 @@ class Mailbox:
             if report.state != "running":
                 self._end(report)
                 return False
+            self._hear()
             if report.epochs > self._delivered:
                 self._undelivered = report
                 self._changed.notify_all()
@@ -123,3 +166,33 @@ class Mailbox:
 
     def _is_current(self, key: str) -> bool:
         return self._job is not None and self._job.key == key
+
+    # -- attempts ------------------------------------------------------------------------------------------------
+
+    def _hear(self) -> None:
+        if self._attempts:
+            self._attempts[-1].heard = asyncio.get_running_loop().time()
+
+    def _end_hung_group(self) -> None:
+        """Kill the group whose time is up, if it still is; Train starts it again, and it takes its job again.
+
+        All of it: whichever hangs, those that wait for it would keep Train from ending the group.
+        """
+        attempt = self._attempts[-1]
+        if attempt.deadline is not None and asyncio.get_running_loop().time() >= attempt.deadline:
+            attempt.hung = True
+            for actor in attempt.group.actors:
+                self._kill(actor)
+
+    def _reason(self, attempts: Sequence[_Attempt]) -> str:
+        """Why a job failed that was attempted too often: what happened the last time."""
+        last = attempts[-1]
+        if last.hung:
+            times = f"{sum(attempt.hung for attempt in attempts)} times in {len(attempts)} starts"
+            return FailureReason.HUNG.because(f"its worker showed no progress for workers.hang_minutes, {times}")
+        if any(map(self._starved, last.group.actors)):
+            detail = (
+                f"its worker process died {len(attempts)} times, the last time because its node was short of memory"
+            )
+            return FailureReason.OUT_OF_MEMORY.because(f"{detail}; use fewer workers.concurrent_trials")
+        return FailureReason.WORKER_LOST.because(f"its worker process died {len(attempts)} times")

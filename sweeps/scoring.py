@@ -67,10 +67,13 @@ class Scoring:
         config: the sweep.
         standardisation: of the pretraining set, which all features go through.
         device: where classifiers are trained.
+        alive: called after each fit.
     """
 
-    def __init__(self, config: SweepConfig, standardisation: Standardisation, device: torch.device) -> None:
-        self._config, self._standardisation, self._device = config, standardisation, device
+    def __init__(
+        self, config: SweepConfig, standardisation: Standardisation, device: torch.device, alive: Callable[[], None]
+    ) -> None:
+        self._config, self._standardisation, self._device, self._alive = config, standardisation, device, alive
         self._probe = ProbeSettings(
             class_weights=config.probe.class_weights,
             layers=config.probe.layers,
@@ -134,6 +137,7 @@ class Scoring:
         for division in divisions:
             draws = draw_labels(division.labels("train"), budget, self._config.probe.label_draws, seed)
             predict = fit(division, draws, seed)
+            self._alive()
             for part in parts:
                 truth = division.labels(part).numpy()
                 for draw, predicted in enumerate(predict(part).cpu().numpy()):

@@ -24,6 +24,7 @@ from typing import Any
 
 from conclugen.seeds import derive_seed
 from sweeps.config import Arm, SweepConfig
+from sweeps.failures import FailureReason
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, Tally
@@ -150,7 +151,8 @@ class Search:
             self._lost.append(job)
             return
         last = list(self._history[key].values())[-1:] or [Report(epochs=0)]
-        self._end(job, "failed", last[0], f"slot_lost: the slot that ran it died {MAX_ATTEMPTS} times")
+        reason = FailureReason.SLOT_LOST.because(f"the slot that ran it died {MAX_ATTEMPTS} times")
+        self._end(job, "failed", last[0], reason)
 
     def progress(self) -> list[Progress]:
         """One row per arm, then one for confirmations and baselines together."""

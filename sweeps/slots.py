@@ -23,6 +23,7 @@ from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
+from sweeps.deaths import starved
 from sweeps.mailbox import Mailbox
 from sweeps.plan import SweepFolder
 
@@ -75,7 +76,7 @@ class Slot(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Start the group; it comes up while the first job already waits in the mailbox."""
         actor: Any = ray.remote(num_cpus=0)(Mailbox)
-        self._mailbox = actor.remote()
+        self._mailbox = actor.remote(ray.kill, starved)
         trainer = _Trainer(
             _train_loop,
             train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},

@@ -57,10 +57,13 @@ class TrialRunner:
         config: the sweep.
         folder: where checkpoints and heads lie.
         device: where heads and probes are trained.
+        alive: called whenever an epoch or a fit of the scoring is done.
     """
 
-    def __init__(self, config: SweepConfig, folder: SweepFolder, device: torch.device) -> None:
-        self._config, self._folder, self._device = config, folder, device
+    def __init__(
+        self, config: SweepConfig, folder: SweepFolder, device: torch.device, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        self._config, self._folder, self._device, self._alive = config, folder, device, alive
 
     def run(self, job: Job, report: Callable[[Report], bool]) -> Report | None:
         """Run ``job`` to its end, continuing from its checkpoint where there is one.
@@ -108,6 +111,7 @@ class TrialRunner:
                 return True
             with clock.measure("train"):
                 losses.update(run.run_epoch())
+            self._alive()
             if run.epoch - saved >= config.checkpoint.every and not run.finished:
                 metadata = {"seconds": json.dumps(clock.seconds), "losses": json.dumps(losses)}
                 checkpoints.save(self._folder.job(job.key), run.epoch, run.state(), metadata, self._identity(job))
@@ -185,7 +189,7 @@ class TrialRunner:
 
     @cached_property
     def _scoring(self) -> Scoring:
-        return Scoring(self._config, self._standardisation, self._device)
+        return Scoring(self._config, self._standardisation, self._device, self._alive)
 
     @cached_property
     def _standardisation(self) -> Standardisation:

@@ -5,11 +5,15 @@ told, it shares with the others. A worker whose peer is gone says nothing of the
 and the job with it.
 """
 
+import errno
+import gc
+import math
+import time
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -19,12 +23,21 @@ from torch import distributed
 from conclugen.distributed import PeerLostError, collective
 from conclugen.pretrain import DivergedError
 from sweeps.config import load_config
+from sweeps.failures import FailureReason
+from sweeps.mailbox import Group
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
 
 __all__ = ["Team", "attempt", "serve"]
 
+# How torch names, in plain errors, what does not fit: its allocator of host memory, cuBLAS, and CUDA itself.
+_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_SIZES = ("batch_size", "representation_dim")  # what decides whether a trial fits
+_PULSE_SECONDS = 1.0  # between two signs of life
 _WITHOUT_LIMIT = timedelta(days=365)  # the others wait as long as the first worker waits for a job
+
+_T = TypeVar("_T")
 
 
 class Team:
@@ -48,11 +61,11 @@ class Team:
                 distributed.broadcast_object_list(answer, src=0, group=self._channel)
         return answer[0]
 
-    def everyones(self, own: str) -> list[str]:
+    def everyones(self, own: _T) -> list[_T]:
         """Return what each worker calls its own."""
         if self._channel is None:
             return [own]
-        every = [""] * distributed.get_world_size()
+        every = [own] * distributed.get_world_size()
         with collective():
             distributed.all_gather_object(every, own, group=self._channel)
         return every
@@ -69,8 +82,12 @@ def serve(settings: dict[str, Any]) -> None:
     folder, mailbox = SweepFolder(Path(settings["folder"])), settings["mailbox"]
     try:
         team = Team()
-        nodes = team.everyones(ray.get_runtime_context().get_node_id())
-        runner = TrialRunner(load_config(folder.config), folder, get_device())
+        here = ray.get_runtime_context()
+        nodes, actors = zip(*team.everyones((here.get_node_id(), here.current_actor)), strict=True)
+        config = load_config(folder.config)
+        minutes = config.workers.hang_minutes
+        group = Group(nodes=frozenset(nodes), actors=actors, patience=None if minutes is None else 60 * minutes)
+        runner = TrialRunner(config, folder, get_device(), _pulse(mailbox, team))
     except PeerLostError:
         raise  # the group starts again
     except Exception as error:  # no job is to blame, and Train, were it told, would start the group again and again
@@ -80,7 +97,7 @@ def serve(settings: dict[str, Any]) -> None:
 
     def take() -> Job | None:
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-        job: Job | None = ray.get(mailbox.take.remote(nodes, alive))
+        job: Job | None = ray.get(mailbox.take.remote(group, alive))
         return job
 
     while (job := team.ask(take)) is not None:
@@ -89,12 +106,25 @@ def serve(settings: dict[str, Any]) -> None:
             ray.get(mailbox.report.remote(job.key, report))
 
 
+def _pulse(mailbox: Any, team: Team) -> Callable[[], None]:
+    """Return what a job calls to show that it makes progress, as often as it likes."""
+    told = -math.inf
+
+    def pulse() -> None:
+        nonlocal told
+        if team.leads and (now := time.monotonic()) - told >= _PULSE_SECONDS:
+            told = now
+            mailbox.alive.remote()
+
+    return pulse
+
+
 def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report | None:
     """Run ``job``; an exception of its own making becomes a failed report, and the process stays usable.
 
     Raises:
-        Exception: whatever happened to one worker of several, once it is reported: the others wait for it in vain, and
-            only a new group helps them.
+        Exception: whatever only a new group helps, once it is reported: what happened to one worker of several, since
+            the others wait for it in vain, and a broken context of the device, in which all that follows fails.
         PeerLostError: another worker is gone; nothing is reported.
     """
     last = Report(epochs=0)
@@ -112,11 +142,28 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
     except (ray.exceptions.RayError, PeerLostError):
         raise  # the slot or a peer is gone, and the group goes with it
     except DivergedError as error:  # losses are the whole group's: all workers are here
-        return failed(f"nan_loss: {error}")
+        failure = failed(FailureReason.NAN_LOSS.because(str(error)))
     except Exception as error:  # a trial must not take the group down: its reason goes into the ledger
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        failure = failed(f"out_of_memory: {error}" if memory else f"exception: {type(error).__name__}: {error}")
-        if team.alone:
-            return failure
-        ray.get(mailbox.report.remote(job.key, failure))
-        raise
+        failure = failed(_reason(error, job))
+        if not team.alone or isinstance(error, torch.AcceleratorError):
+            ray.get(mailbox.report.remote(job.key, failure))
+            raise
+    # Only here is the error gone, whose frames kept the trial's tensors; the next trial needs their memory.
+    gc.collect()
+    torch.cuda.empty_cache()
+    return failure
+
+
+def _reason(error: Exception, job: Job) -> str:
+    """What an error of the job's own making is called in its record."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in text for sign in _NO_MEMORY):
+        text = text.partition(" If reserved ")[0]  # advice on the allocator, which is none for a batch
+        sizes = [f"{name} {job.hyperparameters[name]}" for name in _SIZES if name in job.hyperparameters]
+        if sizes:
+            text = f"{' and '.join(sizes)} did not fit: {text}; narrow them, `sweep check --gpu-memory` says how far"
+        return FailureReason.OUT_OF_MEMORY.because(text)
+    # safetensors has the operating system's errors in its text alone.
+    if getattr(error, "errno", None) in _NO_SPACE or any(f"(os error {number})" in text for number in _NO_SPACE):
+        return FailureReason.DISK_FULL.because(text)
+    return FailureReason.EXCEPTION.because(f"{type(error).__name__}: {text}")

@@ -16,6 +16,7 @@ ALLOWED = {
     "reports": {"reports", "sweeps.ledger"},
 }
 RAY_MODULES = {
+    "sweeps/deaths.py",
     "sweeps/nodes.py",
     "sweeps/engine.py",
     "sweeps/preflight.py",

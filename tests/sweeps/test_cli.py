@@ -14,6 +14,7 @@ import yaml
 from sweeps.config import load_config
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.plan import SweepFolder
+from sweeps.sessions import held
 
 COMMANDS = (
     [], ["demo"], ["features"], ["features", "import"], ["features", "info"],
@@ -167,11 +168,15 @@ def test_status_counts(half_done: SweepFolder) -> None:
     assert {k: rows["Con"][k] for k in ("planned", "running", "complete", "pruned", "failed", "best")} == {
         "planned": 2, "running": 0, "complete": 1, "pruned": 1, "failed": 0, "best": 0.5,
     }  # fmt: skip
-    assert (rows["Gen"]["running"], rows["Gen"]["best"]) == (1, None)
+    assert (rows["Gen"]["running"], rows["Gen"]["best"]) == (0, None)  # no process runs the sweep: it was cut
     assert (rows["confirm"]["planned"], rows["confirm"]["complete"]) == (8, 4)
     table = conclugen("sweep", "status", half_done.root)
     assert table.returncode == 0
     assert "0.5000" in table.stdout
+    assert f"go on with conclugen sweep resume {half_done.root}" in table.stdout.replace("\n", "")
+    with held(half_done):
+        rows = json.loads(conclugen("sweep", "status", half_done.root, "--json").stdout)["rows"]
+    assert [row["running"] for row in rows if row["name"] == "Gen"] == [1]
 
 
 @pytest.mark.parametrize("command", [["sweep", "status"], ["report", "--out", "r"]])

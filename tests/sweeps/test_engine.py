@@ -133,7 +133,7 @@ def test_a_slot_that_went_with_its_node_counts_for_nothing(
     through: Callable[[Exception], Exception],
 ) -> None:
     """The slot itself, or the mailbox beside it, is out of reach; the cluster knows whether its node is."""
-    monkeypatch.setattr(engine, "_process_died", lambda actor_id: process_died)
+    monkeypatch.setattr(engine, "process_died", lambda actor_id: process_died)
     monkeypatch.setattr(search[0], "lose", (lost := []).append)
     searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
     job = searcher.suggest("t0")["job"]

@@ -69,6 +69,36 @@ def test_killed_processes_cost_no_trial(write_config: Callable[..., Path], tmp_p
     assert {record.state for record in Ledger(out / "ledger")} == {"complete"}
 
 
+@pytest.mark.parametrize("per_trial", [1, 2])
+def test_a_worker_that_hangs_costs_no_trial(write_config: Callable[..., Path], tmp_path: Path, per_trial: int) -> None:
+    """A stopped process lives, and answers nobody; beside a peer, it takes that one into its wait."""
+    out = tmp_path / "sweep"
+    config = write_config(
+        subsets=["Con"],
+        budget={"trials_per_subset": 3, "epochs": 40, "seeds": SEEDS},
+        probe={"labels_per_class": None, "every": 2},
+        checkpoint={"every": 2},
+        search={"pruner": "none"},
+        workers={"per_trial": per_trial, "concurrent_trials": 1, "hang_minutes": 1},
+    )
+    command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
+    stopped: list[psutil.Process] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sweep:
+        driver = psutil.Process(sweep.pid)
+        for line in sweep.stdout:
+            if not stopped and finished_jobs(line) >= 1:
+                stopped = processes(driver, "ray::RayTrainWorker")[-1:]
+                stopped[0].send_signal(signal.SIGSTOP)
+                stopped[0].wait(timeout=240)
+        assert sweep.wait() == 0
+    assert stopped
+    records = list(Ledger(out / "ledger"))
+    planned = {f"search-Con-{n:05d}" for n in range(3)}
+    planned |= {f"confirm-{method}-00000" for method in ("Con", *BASELINES)}
+    assert Counter(record.key for record in records) == Counter(planned)
+    assert {record.state for record in records} == {"complete"}
+
+
 def weights_and_biases(file: Path) -> list[Record]:
     """The records of an offline run: LevelDB's log format, without its split into blocks for files below 32 KiB."""
     data, found = file.read_bytes()[7:], []  # after the file's own header

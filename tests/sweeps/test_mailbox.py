@@ -1,12 +1,12 @@
 """The lock-step protocol between slot and worker group, with both sides as coroutines of one process."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from sweeps.mailbox import GroupBrokenError, GroupDisplacedError, Mailbox
+from sweeps.mailbox import Group, GroupBrokenError, GroupDisplacedError, Mailbox
 from sweeps.plan import MAX_ATTEMPTS, Job, Report
 
 
@@ -18,6 +18,35 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, timeout=10))
 
 
+def new_mailbox(kill: Callable[[Any], None] = lambda actor: None, starved: bool = False) -> Mailbox:
+    return Mailbox(kill, lambda actor: starved)
+
+
+def on(*nodes: str) -> Group:
+    return Group(nodes=frozenset(nodes))
+
+
+class SkippingLoop(asyncio.SelectorEventLoop):
+    """Its time is simulated: once every task waits, it is the next timer's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def time(self) -> float:
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:
+            self.now = max(self.now, self._scheduled[0].when())
+        super()._run_once()  # type: ignore[misc]
+
+
+def run_simulated(test: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+        runner.run(asyncio.wait_for(test, timeout=1e6))
+
+
 async def settle() -> None:
     """Let every task run until it waits."""
     for _ in range(20):
@@ -26,9 +55,9 @@ async def settle() -> None:
 
 def test_a_worker_waits_until_the_slot_asks_for_more() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job())
-        taken = await mailbox.take()
+        taken = await mailbox.take(Group())
         assert taken == job()
         reporting = asyncio.create_task(mailbox.report(job().key, Report(epochs=1, value=0.5)))
         assert (await mailbox.advance()).value == 0.5
@@ -44,29 +73,29 @@ def test_a_worker_waits_until_the_slot_asks_for_more() -> None:
 
 def test_a_new_job_stops_the_current_one_at_its_report() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job(0))
-        await mailbox.take()
+        await mailbox.take(Group())
         reporting = asyncio.create_task(mailbox.report(job(0).key, Report(epochs=1, value=0.1)))
         await mailbox.advance()
         await mailbox.assign(job(1))
         assert await reporting is False
-        assert await mailbox.take() == job(1)
+        assert await mailbox.take(Group()) == job(1)
 
     run(scenario())
 
 
 def test_a_restarted_worker_gets_its_job_again_and_repeats_reports_unheard() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job())
-        await mailbox.take()
+        await mailbox.take(Group())
         lost = asyncio.create_task(mailbox.report(job().key, Report(epochs=1, value=0.5)))
         await mailbox.advance()
         advancing = asyncio.create_task(mailbox.advance())
         await lost
         # The worker dies here, and comes back without a checkpoint.
-        assert await mailbox.take() == job()
+        assert await mailbox.take(Group()) == job()
         assert await mailbox.report(job().key, Report(epochs=1, value=0.5)) is True
         assert not advancing.done()
         again = asyncio.create_task(mailbox.report(job().key, Report(epochs=2, value=0.6)))
@@ -78,11 +107,11 @@ def test_a_restarted_worker_gets_its_job_again_and_repeats_reports_unheard() -> 
 
 def test_a_job_that_loses_its_worker_too_often_fails_and_the_group_goes_on() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job(0))
         for _ in range(MAX_ATTEMPTS):
-            assert await mailbox.take() == job(0)
-        taking = asyncio.create_task(mailbox.take())
+            assert await mailbox.take(Group()) == job(0)
+        taking = asyncio.create_task(mailbox.take(Group()))
         report = await mailbox.advance()
         assert report.state == "failed"
         assert report.reason.startswith("worker_lost:")
@@ -96,15 +125,15 @@ def test_a_job_that_loses_its_worker_too_often_fails_and_the_group_goes_on() -> 
 
 def test_attempts_on_nodes_that_are_lost_do_not_count_however_late_that_is_known() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job())
         # Each pair of nodes loses one, which the cluster notices only after the next attempt has begun.
         for i in range(3 * MAX_ATTEMPTS):
             alive = ["shared", f"lost{i}", f"lost{i - 1}"]
-            assert await mailbox.take(["shared", f"lost{i}"], alive) == job()
+            assert await mailbox.take(on("shared", f"lost{i}"), alive) == job()
         for _ in range(MAX_ATTEMPTS):
-            assert await mailbox.take(["shared"], ["shared"]) == job()
-        taking = asyncio.create_task(mailbox.take(["shared"], ["shared"]))
+            assert await mailbox.take(on("shared"), ["shared"]) == job()
+        taking = asyncio.create_task(mailbox.take(on("shared"), ["shared"]))
         assert (await mailbox.advance()).reason.startswith("worker_lost:")
         taking.cancel()
 
@@ -113,7 +142,7 @@ def test_attempts_on_nodes_that_are_lost_do_not_count_however_late_that_is_known
 
 def test_reports_of_a_job_that_is_over_are_answered_with_stop() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job(1))
         assert await mailbox.report(job(0).key, Report(epochs=9, value=1.0)) is False
         assert await mailbox.report(job(0).key, Report(epochs=9, state="complete")) is False
@@ -127,9 +156,9 @@ def test_reports_of_a_job_that_is_over_are_answered_with_stop() -> None:
 
 def test_a_broken_group_reaches_the_waiting_slot_but_not_before_its_last_report() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job())
-        await mailbox.take()
+        await mailbox.take(Group())
         await mailbox.report(job().key, Report(epochs=3, state="complete"))
         await mailbox.break_off("it ended")
         await mailbox.break_off("and so did all else")
@@ -142,7 +171,7 @@ def test_a_broken_group_reaches_the_waiting_slot_but_not_before_its_last_report(
 
 def test_a_group_without_room_is_told_from_one_that_broke() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
+        mailbox = new_mailbox()
         await mailbox.assign(job())
         await mailbox.break_off("no room", displaced=True)
         with pytest.raises(GroupDisplacedError, match="no room"):
@@ -153,11 +182,104 @@ def test_a_group_without_room_is_told_from_one_that_broke() -> None:
 
 def test_closing_ends_the_group_now_or_at_its_next_question() -> None:
     async def scenario() -> None:
-        mailbox = Mailbox()
-        taking = asyncio.create_task(mailbox.take())
+        mailbox = new_mailbox()
+        taking = asyncio.create_task(mailbox.take(Group()))
         await settle()
         await mailbox.close()
         assert await taking is None
-        assert await mailbox.take() is None
+        assert await mailbox.take(Group()) is None
+
+    run(scenario())
+
+
+PATIENCE = 100.0
+
+
+def test_a_group_that_hangs_is_killed_whole_and_its_job_taken_again() -> None:
+    async def scenario() -> None:
+        mailbox = new_mailbox((killed := []).append)
+        group = Group(actors=("a", "b"), patience=PATIENCE)
+        await mailbox.assign(job())
+        advancing = asyncio.create_task(mailbox.advance())
+        await asyncio.sleep(10 * PATIENCE)  # it starts slowly
+        assert await mailbox.take(group) == job()
+        await asyncio.sleep(PATIENCE - 1)
+        assert killed == []
+        await asyncio.sleep(2)
+        assert killed == ["a", "b"]
+        await asyncio.sleep(10 * PATIENCE)  # as slow again
+        assert killed == ["a", "b"]
+        assert await mailbox.take(group) == job()
+        await mailbox.report(job().key, Report(epochs=4, state="complete"))
+        assert (await advancing).state == "complete"
+
+    run_simulated(scenario())
+
+
+def test_progress_reports_and_waiting_for_the_verdict_are_no_hang() -> None:
+    async def scenario() -> None:
+        mailbox = new_mailbox((killed := []).append)
+        await mailbox.assign(job())
+        await mailbox.take(Group(actors=("a",), patience=PATIENCE))
+        advancing = asyncio.create_task(mailbox.advance())
+        for _ in range(5):
+            await asyncio.sleep(0.9 * PATIENCE)
+            await mailbox.alive()
+        await asyncio.sleep(0.9 * PATIENCE)
+        reporting = asyncio.create_task(mailbox.report(job().key, Report(epochs=1, value=0.5)))
+        assert (await advancing).epochs == 1
+        await asyncio.sleep(10 * PATIENCE)  # the slot is slow
+        advancing = asyncio.create_task(mailbox.advance())
+        assert await reporting
+        await asyncio.sleep(0.9 * PATIENCE)
+        assert killed == []
+        await asyncio.sleep(0.2 * PATIENCE)
+        assert killed == ["a"]
+        advancing.cancel()
+
+    run_simulated(scenario())
+
+
+def test_without_a_limit_a_silent_job_is_left_alone() -> None:
+    async def scenario() -> None:
+        mailbox = new_mailbox((killed := []).append)
+        await mailbox.assign(job())
+        await mailbox.take(Group(actors=("a",)))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(mailbox.advance(), timeout=1e5)
+        assert killed == []
+
+    run_simulated(scenario())
+
+
+def test_a_job_that_hangs_every_time_has_failed_for_that_reason() -> None:
+    async def scenario() -> None:
+        mailbox = new_mailbox((killed := []).append)
+        group = Group(actors=("a",), patience=PATIENCE)
+        await mailbox.assign(job(0))
+        advancing = asyncio.create_task(mailbox.advance())
+        for _ in range(MAX_ATTEMPTS):
+            assert await mailbox.take(group) == job(0)
+            await asyncio.sleep(PATIENCE + 1)
+        taking = asyncio.create_task(mailbox.take(group))
+        report = await advancing
+        assert (report.state, report.reason.partition(":")[0]) == ("failed", "hung")
+        assert "3 times in 3 starts" in report.reason
+        assert len(killed) == MAX_ATTEMPTS
+        await mailbox.assign(job(1))
+        assert await taking == job(1)
+
+    run_simulated(scenario())
+
+
+def test_a_worker_killed_for_the_nodes_memory_is_told_from_one_that_just_died() -> None:
+    async def scenario() -> None:
+        mailbox = new_mailbox(starved=True)
+        await mailbox.assign(job())
+        for _ in range(MAX_ATTEMPTS):
+            await mailbox.take(Group(actors=("a",)))
+        taking = asyncio.create_task(mailbox.take(Group(actors=("a",))))
+        assert (await mailbox.advance()).reason.startswith("out_of_memory:")
+        taking.cancel()
 
     run(scenario())

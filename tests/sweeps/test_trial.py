@@ -73,6 +73,15 @@ def test_search_trials_report_at_every_rung_and_end_with_the_objective(
     assert final.seconds["total"] == pytest.approx(final.seconds["train"] + final.seconds["probe"])
 
 
+def test_every_epoch_and_every_fit_of_the_scoring_is_a_sign_of_life(config: SweepConfig, folder: SweepFolder) -> None:
+    signs: list[int] = []
+    runner = TrialRunner(config, folder, CPU, lambda: signs.append(1))
+    runner.run(make_job(config, "search", "Con"), Listener())
+    assert len(signs) == 4 + 4  # epochs, and probes of which three were reported
+    runner.run(make_job(config, "confirm", "raw_features"), Listener())
+    assert len(signs) == 8 + len(config.probe.budgets)
+
+
 def test_search_never_opens_a_test_split(
     config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

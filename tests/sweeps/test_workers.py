@@ -1,4 +1,8 @@
+import errno
+import gc
+import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -6,9 +10,11 @@ from typing import Any
 import pytest
 import ray
 import torch
+from safetensors import SafetensorError
 
 from conclugen.distributed import PeerLostError
 from conclugen.pretrain import DivergedError
+from sweeps import workers
 from sweeps.plan import Job, Report
 from sweeps.workers import Team, attempt, serve
 
@@ -63,14 +69,77 @@ def test_a_stop_ends_the_attempt_without_a_result(mailbox: Any) -> None:
     ("error", "reason"),
     [
         (DivergedError("loss is not finite"), "nan_loss: loss is not finite"),
-        (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory: CUDA out of memory"),
         (MemoryError("host"), "out_of_memory: host"),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full: [Errno 28] No space left on device"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), f"disk_full: [Errno {errno.EDQUOT}] Disk quota exceeded"),
+        (SafetensorError("I/O error: No space (os error 28)"), "disk_full: I/O error: No space (os error 28)"),
+        (OSError(errno.EACCES, "no"), "exception: PermissionError: [Errno 13] no"),
         (ValueError("odd"), "exception: ValueError: odd"),
     ],
 )
 def test_failures_of_the_job_become_its_reason(mailbox: Any, error: Exception, reason: str) -> None:
     report = attempt(FakeRunner(raising(error)), JOB, mailbox, Team())
     assert (report.state, report.reason, report.epochs, report.value) == ("failed", reason, 5, 0.4)
+
+
+def test_what_did_not_fit_is_named_with_what_to_do(mailbox: Any) -> None:
+    text = "CUDA out of memory. Tried to allocate 80.00 GiB. If reserved but unallocated memory is large try x"
+    big = replace(JOB, hyperparameters={"batch_size": 4096, "representation_dim": 8192, "lr": 0.1})
+    reason = attempt(FakeRunner(raising(torch.OutOfMemoryError(text))), big, mailbox, Team()).reason
+    assert reason == (
+        "out_of_memory: batch_size 4096 and representation_dim 8192 did not fit: CUDA out of memory. "
+        "Tried to allocate 80.00 GiB.; narrow them, `sweep check --gpu-memory` says how far"
+    )
+
+
+def test_host_memory_that_torch_cannot_have_is_memory_too(mailbox: Any) -> None:
+    def then() -> Report | None:
+        torch.empty(2**60, dtype=torch.uint8)
+        return None
+
+    assert attempt(FakeRunner(then), JOB, mailbox, Team()).reason.startswith("out_of_memory:")
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), DivergedError("x"), ValueError("x")])
+def test_a_failed_jobs_tensors_are_gone_when_the_next_may_start(mailbox: Any, error: Exception) -> None:
+    tensors: list[weakref.ref[torch.Tensor]] = []
+
+    def then() -> Report | None:
+        batch = torch.zeros(2**20)
+        cycle: dict[str, Any] = {"tensor": torch.zeros(2**20)}
+        cycle["self"] = cycle
+        tensors.extend(map(weakref.ref, (batch, cycle["tensor"])))
+        try:
+            raise KeyError("what it came from")
+        except KeyError as cause:
+            raise type(error)("x") from cause
+
+    gc.disable()  # else it might come by of its own
+    try:
+        attempt(FakeRunner(then), JOB, mailbox, Team())
+    finally:
+        gc.enable()
+    assert [tensor() for tensor in tensors] == [None, None]
+
+
+def test_a_broken_device_context_ends_the_group_after_its_report(mailbox: Any) -> None:
+    with pytest.raises(torch.AcceleratorError):
+        attempt(FakeRunner(raising(torch.AcceleratorError("device-side assert"))), JOB, mailbox, Team())
+    assert mailbox.seen == [("search-Con-00003", 5)] * 2
+
+
+def test_signs_of_life_come_from_the_first_worker_and_not_too_often(
+    mailbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    mailbox.alive = SimpleNamespace(remote=lambda: told.append(clock.now))
+    leader, other = (workers._pulse(mailbox, SimpleNamespace(leads=leads)) for leads in (True, False))
+    for clock.now in (100.0, 100.5, 101.0, 101.5, 102.5):
+        leader()
+        other()
+    assert told == [100.0, 101.0, 102.5]
 
 
 @pytest.mark.parametrize("error", [ray.exceptions.RayActorError(), PeerLostError("Connection closed by peer")])
@@ -101,7 +170,7 @@ def test_a_worker_that_cannot_start_says_why_and_ends_in_order(
     """Train starts a group again whose worker raises; nothing would be another time round."""
     reasons: list[str] = []
     mailbox.break_off = SimpleNamespace(remote=reasons.append)
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n"))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n", current_actor="a"))
     serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
     (reason,) = reasons
     assert reason.startswith("a worker cannot start: ")
