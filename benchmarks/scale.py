@@ -19,6 +19,7 @@ import yaml
 from conclugen.importing import import_arrays
 from sweeps.config import load_config
 from sweeps.engine import execute
+from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger
 from sweeps.live import output_to_log
 from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
@@ -88,7 +89,7 @@ def measure(root: Path, trials: int, slots: int) -> tuple[list[float], list[int]
 
         capacity = Capacity(allocate(config.workers, alive_nodes()), config.workers, None, print)
         with tracked(config, folder, print) as trackers:
-            execute(search, folder, capacity, note_ends, trackers)
+            execute(search, folder, capacity, note_ends, trackers, Interrupts("ended"))
         disconnect()
     own = {record.key: record.seconds.get("total", 0.0) for record in Ledger(folder.ledger) if record.stage == "search"}
     print(f"{len(own)} trials, {sum(own.values()) / len(own):.3f} s of its own work each")

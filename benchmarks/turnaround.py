@@ -21,6 +21,7 @@ from ray.train.torch import TorchTrainer
 from sweeps.config import load_config
 from sweeps.demo import write_demo
 from sweeps.engine import execute
+from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger
 from sweeps.live import output_to_log
 from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
@@ -47,7 +48,8 @@ def persistent(config_file: Path, root: Path, trials: int) -> tuple[list[Job], f
 
     allocation = allocate(config.workers, alive_nodes())
     with tracked(config, folder, print) as trackers:
-        execute(search, folder, Capacity(allocation, config.workers, None, print), note_ends, trackers)
+        capacity = Capacity(allocation, config.workers, None, print)
+        execute(search, folder, capacity, note_ends, trackers, Interrupts("ended"))
     records = [record for record in Ledger(folder.ledger) if record.stage == "search"]
     own = sum(record.seconds["total"] for record in records[1:])
     jobs = [

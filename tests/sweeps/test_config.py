@@ -8,7 +8,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-import search_spaces
 from sweeps.config import ConfigError, load_config
 from sweeps.plan import SweepFolder
 
@@ -134,7 +133,8 @@ def test_resolved_configuration_loads_to_the_same_sweep(write_config: WriteConfi
     config = load_config(write_config())
     folder = SweepFolder(tmp_path / "elsewhere")
     folder.prepare(config)
-    assert load_config(folder.config) == config
+    own = str(folder.root / "space.yaml")
+    assert load_config(folder.config) == config.model_copy(update={"space": own})
     assert yaml.safe_load(folder.config.read_text())["search"]["pruner"] == "median"
 
 
@@ -171,7 +171,8 @@ def test_modality_subsets_take_the_sweeps_order_and_survive_being_written(
     assert config.modality_subsets == (("video", "text"), ("audio", "text"))
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(config)
-    assert load_config(folder.config) == config
+    own = str(folder.root / "space.yaml")
+    assert load_config(folder.config) == config.model_copy(update={"space": own})
 
 
 def test_the_password_stays_in_the_environment(write_config: WriteConfig, tmp_path: Path) -> None:
@@ -181,11 +182,10 @@ def test_the_password_stays_in_the_environment(write_config: WriteConfig, tmp_pa
 
 
 def test_a_sweep_keeps_the_space_of_its_user(write_config: WriteConfig, tmp_path: Path) -> None:
-    space = tmp_path / "mine.yaml"
-    shutil.copy(Path(search_spaces.__file__).parent / "small.yaml", space)
+    space = shutil.copy(load_config(write_config()).space, tmp_path / "mine.yaml")
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config(space=str(space))))
-    space.unlink()
+    Path(space).unlink()
     folder.root.rename(tmp_path / "moved")
     assert load_config(tmp_path / "moved" / "config.yaml").space == str(tmp_path / "moved" / "space.yaml")
 
