@@ -242,16 +242,18 @@ class Ledger:
             A message per damaged record: which it is, what is wrong, and where it is now.
 
         Raises:
-            LedgerError: a record cannot be read for another reason, such as rights or a newer version's schema.
+            LedgerError: a record cannot be read for another reason, such as rights.
         """
         for partial in self._folder.glob(".*.partial"):
             partial.unlink()
         messages = []
         for path in self._paths():
             try:
-                _read(path)
-            except _DamagedRecordError as error:
+                read_sealed(path)
+            except DamagedError as error:
                 messages.append(f"{error} It is now {self._set_aside(path, 'damaged')}.")
+            except OSError as error:
+                raise _unreadable(path, error) from None
         return messages
 
     def __contains__(self, key: str) -> bool:
@@ -287,17 +289,17 @@ class Ledger:
         return target
 
 
-class _DamagedRecordError(LedgerError):
-    """A record is not as it was written."""
+def _unreadable(path: Path, error: OSError) -> LedgerError:
+    return LedgerError(f"{path} cannot be read: {error.strerror}.")
 
 
 def _read(path: Path) -> Record:
     try:
         content = read_sealed(path)
     except DamagedError as error:
-        raise _DamagedRecordError(f"{error}") from None
+        raise LedgerError(str(error)) from None
     except OSError as error:
-        raise LedgerError(f"{path} cannot be read: {error.strerror}.") from None
+        raise _unreadable(path, error) from None
     file = pq.ParquetFile(pa.BufferReader(content))
     found = file.schema_arrow.metadata[b"schema_version"].decode()
     if found != _SCHEMA_VERSION:
@@ -309,5 +311,5 @@ def _read(path: Path) -> Record:
     row["predictions"] = [Predictions(**predictions) for predictions in row["predictions"]]
     record = Record(**row)
     if record.key != path.stem:
-        raise _DamagedRecordError(f"{path} is damaged: it holds the record {record.key}.")
+        raise LedgerError(f"{path} holds another record: {record.key}.")
     return record

@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conclugen import durable
@@ -11,12 +11,10 @@ from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, writ
 from tests.damage import Damage, damages
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=st.binary(max_size=100), after=st.binary(max_size=100), damage=damages)
-def test_what_is_read_is_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory, before: bytes, after: bytes, damage: Damage
-) -> None:
-    path = tmp_path_factory.mktemp("sealed") / "file"
+def test_what_is_read_is_what_was_written(tmp_path: Path, before: bytes, after: bytes, damage: Damage) -> None:
+    path = tmp_path / "file"
     write_sealed(path, before + SEAL.encode() + after)
     content = read_sealed(path)
     assert content == path.read_bytes()

@@ -152,7 +152,7 @@ def test_damage_is_seen_and_never_read(sound: tuple[Path, Record, bytes], damage
 
 def test_a_record_under_another_name_is_refused(sound: tuple[Path, Record, bytes], tmp_path: Path) -> None:
     (tmp_path / "search-Con-00001.parquet").write_bytes(sound[2])
-    with pytest.raises(LedgerError, match=r"search-Con-00001\.parquet is damaged: .*search-Con-00000"):
+    with pytest.raises(LedgerError, match=r"search-Con-00001\.parquet holds another record: search-Con-00000"):
         list(Ledger(tmp_path))
 
 
@@ -206,7 +206,14 @@ class TestMend:
     def test_a_record_of_another_version_is_named_but_not_moved(self, tmp_path: Path) -> None:
         path = tmp_path / "search-Con-00000.parquet"
         other_version(path)
+        assert Ledger(tmp_path).mend() == []
         with pytest.raises(LedgerError, match=r"search-Con-00000\.parquet.*schema version 9.*reads 2"):
+            list(Ledger(tmp_path))
+
+    def test_a_record_that_cannot_be_read_is_named_but_not_moved(self, tmp_path: Path) -> None:
+        path = tmp_path / "search-Con-00000.parquet"
+        path.mkdir()
+        with pytest.raises(LedgerError, match=r"search-Con-00000\.parquet cannot be read: Is a directory"):
             Ledger(tmp_path).mend()
         assert path.exists()
 

@@ -138,12 +138,11 @@ def journal(config: SweepConfig, folder: SweepFolder) -> bytes:
     return folder.journal.read_bytes()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damage=damages)
 def test_after_any_damage_only_whole_lines_are_read(
-    config: SweepConfig, tmp_path_factory: pytest.TempPathFactory, journal: bytes, damage: Damage
+    config: SweepConfig, folder: SweepFolder, journal: bytes, damage: Damage
 ) -> None:
-    folder = SweepFolder(tmp_path_factory.mktemp("journal"))
     folder.journal.write_bytes(damage(journal))
     messages = mend_journal(folder)
     kept = folder.journal.read_bytes()
@@ -153,3 +152,5 @@ def test_after_any_damage_only_whole_lines_are_read(
     assert messages or kept == damage(journal)
     assert mend_journal(folder) == []
     open_storage(config, folder)
+    for copy in folder.root.glob("studies.journal.damaged-*"):
+        copy.unlink()
