@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO ?= build/demo
 INSTALLED := $(VENV)/installed
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check lint faults clean
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
@@ -22,6 +22,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+faults: $(INSTALLED)  ## the README's fault table: half an hour
+	$(BIN)/python benchmarks/faults.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info
