@@ -87,13 +87,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _seconds_left(row: Progress, overall: float | None, slots: int) -> float | None:
     """Time that the row's open jobs take if they share all slots and cost what finished ones did."""
-    if row.planned is None:
-        return None if row.share is None or row.share < 1 else 0.0
-    open_jobs = row.planned - row.done
-    per_job = row.seconds_per_job or overall
-    if open_jobs <= 0:
+    if row.finished:
         return 0.0
-    return None if per_job is None else open_jobs * per_job / slots
+    per_job = row.seconds_per_job or overall
+    return None if row.planned is None or per_job is None else (row.planned - row.done) * per_job / slots
 
 
 def _duration(seconds: float | None) -> str:

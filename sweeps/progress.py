@@ -4,13 +4,14 @@ The live table and `sweep status` show the same thing from here; neither loads a
 rather than taken anew from all records: the table is redrawn at every report of every trial.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.config import SweepConfig
 from sweeps.ledger import Record
+from sweeps.turns import Turns
 
-__all__ = ["Progress", "Tally"]
+__all__ = ["Progress", "Tally", "from_records"]
 
 _CONFIRM = "confirm"
 
@@ -37,6 +38,13 @@ class Progress:
     def done(self) -> int:
         """Finished jobs, however they ended."""
         return self.complete + self.pruned + self.failed
+
+    @property
+    def finished(self) -> bool:
+        """True if no further job of the row is to start, as far as is known."""
+        if self.planned is not None:
+            return self.done >= self.planned
+        return self.share is not None and self.share >= 1
 
 
 class _Count:
@@ -97,3 +105,18 @@ class Tally:
             )
             for name, count in self._counts.items()
         ]
+
+
+def from_records(config: SweepConfig, records: Sequence[Record], running: Collection[str]) -> list[Progress]:
+    """The rows of a sweep that another process runs, or none.
+
+    Args:
+        config: the sweep.
+        records: its ledger's.
+        running: keys of the jobs that have started and not ended.
+    """
+    tally, turns = Tally(config), Turns(config.budget, list(config.arms), config.workers.per_trial)
+    for record in records:
+        tally.add(record)
+    turns.restore(records)
+    return tally.rows(running, {name: turns.share(name) for name in config.arms})

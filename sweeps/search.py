@@ -92,7 +92,7 @@ class Search:
         """True once every planned job has ended."""
         if self._live:
             return False
-        return self._turns.next(self._clock()) is None and self._confirmation() is None and self._baseline() is None
+        return self._turns.next() is None and self._confirmation() is None and self._baseline() is None
 
     def next_job(self) -> Job | None:
         """Start the next job, lost ones first; None while there is none to start before a running one has ended."""
@@ -107,9 +107,9 @@ class Search:
             if job.key in self._done:
                 self._supersede(job)
             self._running.start(job)
-            self._started[job.key] = now = self._clock()
+            self._started[job.key] = self._clock()
             if job.stage == "search":
-                self._turns.start(job.name, job.key, now)
+                self._turns.start(job.name, job.key)
         return job
 
     def report(self, key: str, report: Report) -> bool:
@@ -124,6 +124,7 @@ class Search:
         if report.epochs <= self._passed.get(key, -1):
             return False
         trial = self._trials[key]
+        self._turns.work(job.name, key, report.seconds.get("total", 0.0), self._clock())
         if report.value is not None and report.epochs not in self._history[key]:
             self._history[key][report.epochs] = report
             self._running.report(key, report.epochs, report.value)
@@ -156,14 +157,13 @@ class Search:
 
     def progress(self) -> list[Progress]:
         """One row per arm, then one for confirmations and baselines together."""
-        now = self._clock()
         running = self._live.keys() - {job.key for job in self._lost}
-        return self._tally.rows(running, {name: self._turns.share(name, now) for name in self._arms})
+        return self._tally.rows(running, {name: self._turns.share(name) for name in self._arms})
 
     # -- which job is next -----------------------------------------------------------------------------------------
 
     def _trial(self) -> Job | None:
-        name = self._turns.next(self._clock())
+        name = self._turns.next()
         if name is None:
             return None
         others = {self._arms[n]: other.best for n, other in self._studies.items() if other.best and n != name}
@@ -187,7 +187,7 @@ class Search:
         """The next confirmation of an arm whose search is over, first on what it was searched for."""
         for name, arm in self._arms.items():
             best = self._studies[name].best
-            if best is None or not self._turns.over(name, self._clock()):
+            if best is None or not self._turns.over(name):
                 continue
             for modalities in self._config.confirmed_on(arm):
                 confirmed = Arm(arm.method, modalities, arm.labels)
@@ -228,7 +228,7 @@ class Search:
         """The best subset's; None while it is not known, or if there is none."""
         subsets = [name for name, arm in self._arms.items() if arm.method in self._config.subsets]
         found: list[Best] = [best for name in subsets if (best := self._studies[name].best) is not None]
-        if not found or not all(self._turns.over(name, self._clock()) for name in subsets):
+        if not found or not all(self._turns.over(name) for name in subsets):
             return None
         return max(found, key=lambda best: best.value).hyperparameters
 
@@ -238,6 +238,8 @@ class Search:
         history = [(epoch, past.value) for epoch, past in self._history[job.key].items() if past.value is not None]
         if state == "complete" and report.value is not None:
             history.append((report.epochs, report.value))
+        # A worker that was lost cannot say how long it worked; what it had reported can.
+        seconds = report.seconds or next((past.seconds for past in reversed(self._history[job.key].values())), {})
         trial = self._trials.pop(job.key, None)
         now = self._clock()
         record = Record(
@@ -255,7 +257,7 @@ class Search:
             losses=report.losses,
             metrics=report.metrics,
             predictions=report.predictions,
-            seconds=report.seconds,
+            seconds=seconds,
             started=_iso(self._started.pop(job.key)),
             ended=_iso(now),
             host=report.host,
@@ -265,7 +267,8 @@ class Search:
         self._ledger.add(record)
         if trial is not None:
             self._studies[job.name].tell(job.number, trial, state, report.value, reason)
-            self._turns.end(job.name, job.key, now, failed=state == "failed")
+            self._turns.work(job.name, job.key, seconds.get("total", 0.0), now)
+            self._turns.end(job.name, job.key, failed=state == "failed")
         del self._live[job.key], self._history[job.key]
         self._losses.pop(job.key, None)
         self._passed.pop(job.key, None)

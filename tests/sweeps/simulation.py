@@ -73,8 +73,9 @@ class Simulation:
             metric = Metric("planted", "test", "", "weighted_f1", 0.5)
             return self.search.report(job.key, Report(epochs=4, state="complete", metrics=[metric]))
         epoch = epochs.pop(0)
-        value = self.evaluate(job, epoch)
-        return self.search.report(job.key, Report(epochs=epoch, value=value, state="running" if epochs else "complete"))
+        value, state = self.evaluate(job, epoch), "running" if epochs else "complete"
+        seconds = {"total": SECONDS_PER_PROBE * (len(self.config.probe_epochs) - len(epochs))}
+        return self.search.report(job.key, Report(epochs=epoch, value=value, state=state, seconds=seconds))
 
 
 def constant(job: Job, epoch: int) -> float:

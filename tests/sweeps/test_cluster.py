@@ -339,6 +339,38 @@ def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
     assert {record.state for record in records} == {"complete"}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # on a machine that is busy with other tests
+def test_a_cluster_with_a_token_lets_in_who_has_it_and_nobody_else(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    started: ExitStack,
+    session: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Needs no rights and runs no sweep: the head has no CPUs, so that who is let in learns that there is no room."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # where Ray would look for a token
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    place = ("--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={session}")
+    right, wrong = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} for _ in range(2))
+    head = RayNode("--head", "--include-dashboard=false", *place, "--num-cpus=0", environment=right)
+    started.callback(head.kill)
+    config, out = write_config(), tmp_path / "sweep"
+    for environment, said in (
+        ({}, "lets nobody in without its token; set RAY_AUTH_MODE=token"),
+        (wrong, "lets nobody in without its token; set RAY_AUTH_MODE=token"),
+        (right, "room for 0 trials"),
+    ):
+        code, error = RunningSweep(config, out, address=f"127.0.0.1:{port}", **environment).end()
+        assert (code, error.count("\n")) == (2, 2), error
+        assert said in error
+        assert not out.exists()
+
+
 @pytest.fixture
 def two_machines(started: ExitStack, tmp_path: Path) -> list[list[str]]:
     """Prefixes of commands that run on either of two machines: a network, a name and mounts of its own each.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from unittest.mock import MagicMock
 
 import jsonschema
 import kubernetes_validate
@@ -21,14 +22,64 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
 import sweeps
+from sweeps import nodes as cluster
+from sweeps.config import load_config
+from sweeps.nodes import Allocation, Node, allocate, grow
 
 FOLDER = Path(sweeps.__file__).parent / "cluster"
+README = Path(__file__).parents[2] / "README.md"
 KUBERNETES = "1.30"  # the oldest that should do
 
 
 def parse_ray_start(arguments: list[str]) -> dict[str, Any]:
     """What Ray makes of ``ray start ...``; raises where it refuses it."""
     return dict(start.make_context("ray start", arguments).params)
+
+
+def ray_exec(path: Path) -> list[str]:
+    """The words of the command that the text in ``path`` has ``ray exec`` run."""
+    (command,) = re.findall(r"ray exec autoscaler.yaml '(.+?)'", re.sub(r"\\\n#?", " ", path.read_text()))
+    return shlex.split(command)
+
+
+def kuberay_entrypoint(path: Path) -> list[str]:
+    """The words of the command that the RayJob in ``path`` runs."""
+    _, job = yaml.safe_load_all(path.read_text())
+    return shlex.split(job["spec"]["entrypoint"])
+
+
+# -- clusters without a worker at the start --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(ray_exec(FOLDER / "autoscaler.yaml"), id="autoscaler.yaml"),
+        pytest.param(ray_exec(README), id="README.md"),
+        pytest.param(kuberay_entrypoint(FOLDER / "rayjob.yaml"), id="rayjob.yaml"),
+    ],
+)
+def test_a_sweep_that_finds_a_head_only_waits_for_workers(
+    command: list[str],
+    parse_run: Callable[[list[str]], dict[str, Any]],
+    write_config: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The head of all of them has nothing for trials; a worker comes while the sweep waits, half an hour at most."""
+    workers = load_config(write_config(), parse_run(command[1:])["overrides"]).workers
+    there, waited = [Node("head", "10.0.0.1", cpus=0, gpus=0)], list[float]()
+
+    def wait(references: object, timeout: float) -> None:
+        waited.append(timeout)
+        there.append(Node("worker", "10.0.0.2", cpus=8, gpus=1))
+
+    monkeypatch.setattr(cluster, "alive_nodes", lambda: there)
+    for name in ("request_resources", "placement_group", "remove_placement_group"):
+        monkeypatch.setattr(cluster, name, MagicMock())
+    monkeypatch.setattr(ray, "wait", wait)
+    grow(workers, lambda text: None)
+    assert allocate(workers, there, may_grow=True) == Allocation(slots=1, workers=1, cpus=8, gpus=1)
+    assert waited == [30 * 60]
 
 
 # -- ray up ----------------------------------------------------------------------------------------------------------
@@ -78,8 +129,7 @@ def test_the_commands_in_the_autoscaler_file_are_understood(
     autoscaler: dict[str, Any], parse_run: Callable[[list[str]], dict[str, Any]]
 ) -> None:
     text = (FOLDER / "autoscaler.yaml").read_text()
-    (command,) = re.findall(r"ray exec autoscaler.yaml '(.+?)'", re.sub(r"\\\n#", " ", text))
-    program, *arguments = shlex.split(command)
+    program, *arguments = ray_exec(FOLDER / "autoscaler.yaml")
     assert program == "conclugen"
     assert parse_run(arguments)["address"] == "auto"
     for role, is_head in (("head", True), ("worker", False)):

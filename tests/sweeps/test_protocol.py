@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,8 @@ import pytest
 from conclugen.subsets import SUBSETS
 from sweeps.config import ConfigError
 from sweeps.ledger import Ledger, Record
-from sweeps.plan import Job, SweepFolder
+from sweeps.plan import Job, Report, SweepFolder
+from sweeps.search import Search
 from tests.sweeps.simulation import Clock, Simulation, constant, open_search
 
 
@@ -26,11 +26,6 @@ def by_rate(job: Job, epoch: int) -> float:
 
 def searched(folder: SweepFolder, method: str) -> list[Record]:
     return [record for record in Ledger(folder.ledger) if (record.stage, record.method) == ("search", method)]
-
-
-def seconds(record: Record) -> float:
-    started, ended = map(datetime.fromisoformat, (record.started, record.ended))
-    return (ended - started).total_seconds()
 
 
 def best(folder: SweepFolder, *methods: str) -> Record:
@@ -149,7 +144,7 @@ class TestBudgetsOfTime:
                 ended.append(clock.now)
 
         simulation.run(watch)
-        used = {subset: [seconds(record) for record in searched(folder, subset)] for subset in SUBSETS}
+        used = {subset: [record.seconds["total"] for record in searched(folder, subset)] for subset in SUBSETS}
         longest = max(max(times) for times in used.values())
         totals = [sum(times) for times in used.values()]
         assert max(totals) - min(totals) <= longest
@@ -161,11 +156,34 @@ class TestBudgetsOfTime:
         clock = Clock()
         path = write_config(budget={"gpu_hours": 1, "epochs": 4, "seeds": 2}, subsets=["Con", "Gen"])
         _, search = open_search(path, folder, clock=clock)
-        search.next_job()
-        clock.now += 900
+        job = search.next_job()
+        clock.now += 3600
+        search.report(job.key, Report(epochs=2, value=0.5, seconds={"total": 900.0}))
         con, gen, confirm = search.progress()
         assert (con.planned, con.share, gen.share) == (None, 0.5, 0.0)
         assert confirm.planned == 8
+
+    @pytest.mark.parametrize("measure", ["hours", "gpu_hours"])
+    def test_neither_the_start_of_a_slot_nor_waiting_for_one_is_charged(
+        self, write_config: Callable[..., Path], folder: SweepFolder, measure: str
+    ) -> None:
+        """One slot takes minutes to come, and is lost for an hour; the trial's worker then cannot say what it did."""
+        clock = Clock()
+        path = write_config(budget={measure: 0.01, "epochs": 4, "seeds": 2}, subsets=["Con"], baselines=[])
+        config, search = open_search(path, folder, clock=clock)
+        job = search.next_job()
+        clock.now += 136
+        search.report(job.key, Report(epochs=2, value=0.5, seconds={"total": 7.4}))
+        search.lose(job.key)
+        clock.now += 3600
+        assert search.next_job() == job
+        clock.now += 1
+        search.report(job.key, Report(epochs=2, state="failed", reason="worker_lost: it died"))
+        assert search.progress()[0].share == pytest.approx(7.4 / 36)
+        (lost,) = searched(folder, "Con")
+        assert lost.seconds == {"total": 7.4}
+        assert Search(config, folder, clock=clock).progress()[0].share == pytest.approx(7.4 / 36)
+        assert search.next_job() is not None
 
 
 class TestNested:

@@ -23,16 +23,17 @@ def simulate(turns: Turns, seconds: dict[str, float], slots: int, *, failing: st
     """Run trials of the given lengths on slots; return how many each arm had, and when the last one ended."""
     now, running, started = 0.0, [], Counter[str]()
     while True:
-        while len(running) < slots and (arm := turns.next(now)) is not None:
+        while len(running) < slots and (arm := turns.next()) is not None:
             key = f"{arm}-{started[arm]}"
-            turns.start(arm, key, now)
+            turns.start(arm, key)
             started[arm] += 1
             running.append((now + seconds[arm], arm, key))
         if not running:
             return started, now
         running.sort()
         now, arm, key = running.pop(0)
-        turns.end(arm, key, now, failed=arm == failing)
+        turns.work(arm, key, seconds[arm], now)
+        turns.end(arm, key, failed=arm == failing)
 
 
 @settings(deadline=None, max_examples=30)
@@ -46,14 +47,14 @@ def test_a_budget_of_trials_is_spent_exactly_and_evenly(lengths: list[float], sl
 def test_ties_go_to_the_first_and_the_fewest_started_are_next() -> None:
     turns = Turns(budget(trials_per_subset=2), ARMS)
     order = []
-    while (arm := turns.next(0.0)) is not None:
+    while (arm := turns.next()) is not None:
         order.append(arm)
-        turns.start(arm, f"{arm}-{len(order)}", 0.0)
+        turns.start(arm, f"{arm}-{len(order)}")
     assert order == ARMS * 2
-    assert not turns.over("Con", 0.0)
-    turns.end("Con", "Con-1", 1.0)
-    turns.end("Con", "Con-4", 1.0)
-    assert turns.over("Con", 1.0)
+    assert not turns.over("Con")
+    turns.end("Con", "Con-1")
+    turns.end("Con", "Con-4")
+    assert turns.over("Con")
 
 
 @settings(deadline=None, max_examples=30)
@@ -84,26 +85,61 @@ def test_trials_that_fail_at_once_do_not_take_turns_for_ever() -> None:
     assert started["Con"] + started["ConCluGen"] == 60
 
 
-def test_waiting_is_no_search_time() -> None:
+def test_only_work_is_charged() -> None:
+    """As measured on a busy machine: slots took minutes to start, and each first trial some seconds."""
+    by_clock, by_gpu = Turns(budget(hours=0.01), ARMS[:2]), Turns(budget(gpu_hours=0.01), ARMS[:2])
+    for turns in (by_clock, by_gpu):
+        turns.start("Con", "a")
+        turns.start("Clu", "b")
+        turns.work("Con", "a", 7.4, now=136.0)
+        turns.work("Clu", "b", 9.1, now=138.0)  # at work since 128.9
+    assert by_clock.share("Con") == by_clock.share("Clu") == pytest.approx((138.0 - 128.6) / 36)
+    assert by_gpu.share("Con") == pytest.approx(7.4 / 18)
+    assert by_gpu.share("Clu") == pytest.approx(9.1 / 18)
+    assert (by_clock.next(), by_gpu.next()) == ("Con", "Con")
+
+
+def test_a_lost_trial_is_charged_neither_for_the_wait_nor_for_what_it_repeats() -> None:
+    by_clock, by_gpu = Turns(budget(hours=1), ARMS), Turns(budget(gpu_hours=3), ARMS)
+    for turns in (by_clock, by_gpu):
+        turns.start("Con", "a")
+        turns.work("Con", "a", 600, now=1000)
+        turns.work("Con", "a", 900, now=1300)  # then its node is lost, and another comes an hour later
+        turns.work("Con", "a", 850, now=4900)  # it went back to a checkpoint
+        turns.work("Con", "a", 1200, now=5250)
+        assert turns.share("Con") == pytest.approx(1200 / 3600)
+        turns.end("Con", "a")
+        assert turns.share("Con") == pytest.approx(1200 / 3600)
+
+
+def test_trials_at_work_at_once_move_the_clock_once() -> None:
     turns = Turns(budget(hours=1), ARMS)
-    turns.start("Con", "a", 1000.0)
-    turns.end("Con", "a", 1000.0 + 1800)
-    assert turns.share("Con", 1e6) == pytest.approx(0.5)
-    turns.start("Clu", "b", 2e6)
-    assert turns.share("Con", 2e6 + 900) == pytest.approx(0.75)
+    for arm, key, seconds, now in (
+        ("Con", "a", 100, 100), ("Clu", "b", 100, 300), ("Con", "c", 250, 320), ("Clu", "d", 10, 400),
+    ):  # fmt: skip
+        turns.start(arm, key)
+        turns.work(arm, key, seconds, now)
+    assert turns.share("Con") == pytest.approx((320 + 10) / 3600)  # c spans the gap between a and b
 
 
-def test_an_earlier_session_counts_by_what_ran_not_by_what_passed() -> None:
-    def record(method: str, start: float, end: float, stage: str = "search") -> Record:
-        times = {
-            name: datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
-            for name, at in (("started", start), ("ended", end))
-        }
-        return Record(sweep="s", stage=stage, method=method, number=0, seed=0, state="complete", **times)
+def record(method: str, number: int, ended: float, seconds: float, stage: str = "search") -> Record:
+    return Record(
+        sweep="s",
+        stage=stage,
+        method=method,
+        number=number,
+        seed=0,
+        state="complete",
+        seconds={"total": seconds},
+        ended=datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds"),
+    )
 
+
+def test_an_earlier_session_counts_by_what_worked_not_by_what_passed() -> None:
     records = [
-        record("Con", 100, 700), record("Clu", 400, 1000), record("Con", 5000, 5900),
-        record("ConCluGen", 6000, 9000, stage="confirm"), record("dropped", 0, 9000),
+        record("Con", 0, ended=700, seconds=600), record("Clu", 0, ended=1000, seconds=600),
+        record("Con", 1, ended=5900, seconds=900),
+        record("ConCluGen", 0, ended=9000, seconds=3000, stage="confirm"), record("dropped", 0, 9000, 9000),
     ]  # fmt: skip
     random.Random(0).shuffle(records)
     by_clock, by_gpu, by_trials = (
@@ -111,7 +147,30 @@ def test_an_earlier_session_counts_by_what_ran_not_by_what_passed() -> None:
     )
     for turns in (by_clock, by_gpu, by_trials):
         turns.restore(records)
-    assert by_clock.share("Con", 1e6) == pytest.approx((900 + 900) / 3600)
-    assert by_gpu.share("Con", 1e6) == pytest.approx(3 * 1500 / 3600)
-    assert by_trials.share("Con", 1e6) == 2
-    assert by_trials.share("ConCluGen", 1e6) == 0
+    assert by_clock.share("Con") == pytest.approx((900 + 900) / 3600)
+    assert by_gpu.share("Con") == pytest.approx(3 * 1500 / 3600)
+    assert by_trials.share("Con") == 2
+    assert by_trials.share("ConCluGen") == 0
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    trials=st.lists(
+        st.tuples(st.sampled_from(ARMS), st.integers(0, 500), st.integers(1, 100), st.integers(1, 5)),
+        min_size=1,
+        max_size=20,
+    ),
+    measure=st.sampled_from(["hours", "gpu_hours"]),
+)
+def test_a_resumed_search_has_used_what_it_had(trials: list[tuple[str, int, int, int]], measure: str) -> None:
+    """Trials that begin work any time, and report any number of times; the ledger knows when each ended."""
+    live, restored = Turns(budget(**{measure: 1}), ARMS), Turns(budget(**{measure: 1}), ARMS)
+    reports, records = [], []
+    for number, (arm, begin, seconds, parts) in enumerate(trials):
+        live.start(arm, str(number))
+        reports += [(begin + seconds * part / parts, arm, str(number), begin) for part in range(1, parts + 1)]
+        records.append(record(arm, number, begin + seconds, seconds))
+    for now, arm, key, begin in sorted(reports):
+        live.work(arm, key, now - begin, now)
+    restored.restore(records)
+    assert [restored.share(arm) for arm in ARMS] == pytest.approx([live.share(arm) for arm in ARMS])
