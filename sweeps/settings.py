@@ -95,6 +95,9 @@ def _resolve_space(value: object, info: ValidationInfo) -> object:
     return value if value in named_spaces() else _resolve(value, info)
 
 
+_SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
+
+
 def _safe_storage(url: str) -> str:
     """Refuse what is no database URL, and passwords, which would be written into the sweep's folder."""
     from sqlalchemy.engine import make_url
@@ -104,8 +107,13 @@ def _safe_storage(url: str) -> str:
         parsed = make_url(url)
     except ArgumentError:
         raise ValueError("is no database URL such as postgresql://user:${PASSWORD}@host/name.") from None
-    if parsed.password and not re.fullmatch(r"\$\{\w+\}", parsed.password):
-        raise ValueError("holds a password; put it into the environment, and ${ITS_VARIABLE} here.")
+    options = [(key, value) for key, values in parsed.normalized_query.items() for value in values]
+    # One option may hold several: odbc_connect=DRIVER=...;UID=...;PWD=...
+    options += [(key, value) for _, text in options for key, _, value in [o.partition("=") for o in text.split(";")]]
+    secrets = [("password", parsed.password or ""), *(option for option in options if _SECRET.search(option[0]))]
+    if shown := [key for key, value in secrets if value and not re.fullmatch(r"\$\{\w+\}", value)]:
+        # No ValueError: its message would repeat the URL.
+        raise ConfigError([f"holds a secret ({shown[0]}); put it into the environment, and ${{ITS_VARIABLE}} here."])
     if parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_absolute():
         raise ValueError("names a relative file; give its whole path, as in sqlite:////folder/studies.db.")
     return url
@@ -117,7 +125,9 @@ def _safe_tracking(uri: str) -> str:
     kind = address.scheme.partition("+")[0]
     if kind in ("http", "https"):
         if address.username is not None:
-            raise ValueError("holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN.")
+            raise ConfigError(
+                ["holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN."]
+            )
     elif kind in ("sqlite", "postgresql", "mysql", "mssql"):
         _safe_storage(uri)
     else:

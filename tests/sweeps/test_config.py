@@ -180,6 +180,31 @@ def test_the_password_stays_in_the_environment(write_config: WriteConfig, tmp_pa
     assert "${SECRET}" in folder.config.read_text()
 
 
+@pytest.mark.parametrize(
+    ("rest", "named"),
+    [
+        ("u:hunter2@h/db", "password"),
+        ("h/db?user=u&password=hunter2", "password"),
+        ("h/db?passwd=hunter2&passwd=hunter3", "passwd"),
+        ("u@h/db?sslkey=k&sslpassword=hunter2", "sslpassword"),
+        ("h/db?password=${SECRET}hunter2", "password"),
+        ("h/db?odbc_connect=DRIVER%3Dx%3BUID%3Du%3BPWD%3Dhunter2", "PWD"),
+    ],
+)
+def test_a_secret_in_a_url_is_refused_and_not_repeated(write_config: WriteConfig, rest: str, named: str) -> None:
+    url = f"postgresql://{rest}"
+    found = problems_of(write_config(storage=url, tracking={"mlflow": {"tracking_uri": url, "experiment": "e"}}))
+    message = f"holds a secret ({named}); put it into the environment, and ${{ITS_VARIABLE}} here."
+    assert found == [f"storage: {message}", f"tracking.mlflow.tracking_uri: {message}"]
+
+
+@pytest.mark.parametrize(
+    "rest", ["u:${S}@h/db?sslpassword=${T}", "h/db?user=u&password=${S}", "u@h/db?passfile=/f&sslmode=require"]
+)
+def test_variables_and_options_that_are_no_secret_may_stand_in_a_url(write_config: WriteConfig, rest: str) -> None:
+    assert load_config(write_config(storage=f"postgresql://{rest}")).storage == f"postgresql://{rest}"
+
+
 def test_a_sweep_keeps_the_space_of_its_user(write_config: WriteConfig, tmp_path: Path) -> None:
     space = tmp_path / "mine.yaml"
     shutil.copy(Path(search_spaces.__file__).parent / "small.yaml", space)
