@@ -437,7 +437,8 @@ class TestNearest:
             ({"low": 0, "high": 10, "step": 4, "default": 0}, 99, 8),
             ({"low": 1, "high": 100, "log": True, "default": 1}, 2.6, 3),
             ({"low": 0.1, "high": 1.0, "default": 1.0}, "joint", None),
-            ({"low": 0, "high": 1, "default": 1}, True, 1),
+            ({"low": 0, "high": 1, "default": 1}, True, None),
+            ({"low": 0, "high": 10**12, "step": 3, "default": 0}, 10**11, 10**11 - 1),
         ],
     )
     def test_another_search_s_value_is_brought_into_the_space(self, entry: Any, value: Any, nearest: Any) -> None:
@@ -616,7 +617,18 @@ class TestValues:
         ],
     )
     def test_finitely_many_or_none(self, options: dict[str, Any], expected: tuple[Any, ...] | None) -> None:
-        assert Parameter(**options).values() == expected
+        parameter = Parameter(**options)
+        if expected is None:
+            assert parameter.count is None
+        else:
+            assert parameter.count == len(expected)
+            assert tuple(map(parameter.value, range(len(expected)))) == expected
+            assert [parameter.index(value) for value in expected] == list(range(len(expected)))
+
+    def test_however_many_there_are_they_are_counted_and_found_at_once(self) -> None:
+        parameter = Parameter(low=0.0, high=1e6, step=1e-6, default=0.5)
+        assert parameter.count == 10**12 + 1
+        assert parameter.value(parameter.index(0.5)) == 0.5
 
 
 class TestSamplers:
