@@ -286,15 +286,23 @@ class Space(BaseModel):
         return {name: parameter.start for name, parameter in self.for_losses(losses).items()}
 
     def problems(
-        self, subsets: Mapping[str, Sequence[Loss]], *, epochs: int, first_rung: int, rows: int | None, workers: int = 1
+        self,
+        subsets: Mapping[str, Sequence[Loss]],
+        *,
+        epochs: int,
+        first_rung: int | None,
+        rows: int | None,
+        rungs_grow: bool = False,
+        workers: int = 1,
     ) -> list[str]:
         """Where the space contradicts the budget, one message each with the remedy.
 
         Args:
             subsets: what is searched, with its losses.
             epochs: epochs of a full trial.
-            first_rung: epoch of the first validation after which a trial can be pruned.
+            first_rung: epoch of the first validation after which a trial can be pruned; None where none is.
             rows: training samples of the pretraining set, None where unknown.
+            rungs_grow: whether rungs are a fifth of the budget apart, rather than so many epochs.
             workers: how many share a batch.
         """
         found: list[str] = []
@@ -310,7 +318,8 @@ class Space(BaseModel):
                     f"of {workers} or other workers.per_trial."
                 )
             if Loss.CLU in losses:
-                found += self._problems_of_clustering(name, losses, epochs, first_rung, rows)
+                found += self._problems_of_start(name, losses, epochs, first_rung, rungs_grow)
+                found += self._problems_of_clusters(losses, rows)
             if (warmup := max(self._integers("warmup_epochs", losses))) >= epochs:
                 found.append(
                     f"warmup_epochs: up to {warmup} epochs of warm-up in a budget of {epochs}; raise budget.epochs "
@@ -318,8 +327,8 @@ class Space(BaseModel):
                 )
         return list(dict.fromkeys(found))
 
-    def _problems_of_clustering(
-        self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int, rows: int | None
+    def _problems_of_start(
+        self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int | None, rungs_grow: bool
     ) -> Iterator[str]:
         latest = max(self._integers("kmeans_start_epoch", losses))
         if len(losses) == 1 and latest > 0:
@@ -327,12 +336,21 @@ class Space(BaseModel):
                 f"kmeans_start_epoch: up to {latest} for {subset}, which has no other loss to train with before "
                 "it; fix it to 0 there (min_losses: 2)."
             )
-        elif latest >= first_rung:
+        elif latest >= epochs:
+            yield (
+                f"kmeans_start_epoch: up to {latest}, counted from 0, for {subset}, but trials have {epochs} epochs, "
+                "and clustering would begin after the last; "
+                f"lower it below {epochs}, or raise budget.epochs above {latest}."
+            )
+        elif first_rung is not None and latest >= first_rung:
+            longer = f"raise budget.epochs to {5 * (latest + 1)}, " if rungs_grow else ""
             yield (
                 f"kmeans_start_epoch: up to {latest} for {subset}, but trials are first judged after epoch "
-                f"{first_rung} of {epochs}, before clustering has begun; lower it below {first_rung} or raise "
-                "budget.epochs."
+                f"{first_rung} of {epochs}, before clustering has begun; lower it below {first_rung}, {longer}set "
+                f"probe.every to {latest + 1}, or search.pruner to none."
             )
+
+    def _problems_of_clusters(self, losses: Sequence[Loss], rows: int | None) -> Iterator[str]:
         if rows is None:
             return
         # Any batch size may meet any queue and any number of clusters; one larger than the set is a problem of its own.

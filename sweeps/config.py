@@ -215,11 +215,12 @@ class SweepConfig(Section):
         if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
             pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
             searched = {method: _LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
-            budget, pruned = valid["budget"], valid["search"].pruner != "none"
+            budget, probe, pruned = valid["budget"], valid["probe"], valid["search"].pruner != "none"
             problems = space.problems(
                 searched,
                 epochs=budget.epochs,
-                first_rung=_probe_epochs(budget, valid["probe"])[0] if pruned else budget.epochs,
+                first_rung=_probe_epochs(budget, probe)[0] if pruned else None,
+                rungs_grow=probe.every is None,
                 rows=sum(map(pretrain.samples, pretrain.training)),
                 workers=valid["workers"].per_trial,
             )

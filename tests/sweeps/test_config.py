@@ -288,12 +288,30 @@ def test_a_grid_needs_a_number_of_trials(write_config: WriteConfig, tmp_path: Pa
     ]
 
 
-def test_without_a_pruner_clustering_may_start_until_the_last_epoch(write_config: WriteConfig, tmp_path: Path) -> None:
+@pytest.fixture
+def late(tmp_path: Path) -> dict[str, Any]:
+    """Settings of four epochs whose clustering starts in the last, which is number 3."""
     space = tmp_path / "late.yaml"
     space.write_text(
         "description: x\nparameters: {batch_size: 20, warmup_epochs: 1, kmeans_queue_size: 0, num_clusters: 4,"
         " kmeans_start_epoch: {fixed: 3, min_losses: 2}}\n"
     )
-    settings = {"space": str(space), "subsets": ["ConClu"], "probe": {"every": 1}}
-    assert any("kmeans_start_epoch" in problem for problem in problems_of(write_config(**settings)))
-    load_config(write_config(**settings, search={"pruner": "none"}))
+    return {"space": str(space), "subsets": ["ConClu"]}
+
+
+def test_clustering_that_starts_late_has_remedies_that_help(write_config: WriteConfig, late: dict[str, Any]) -> None:
+    (problem,) = problems_of(write_config(**late, probe={"every": 1}))
+    assert problem.endswith("lower it below 1, set probe.every to 4, or search.pruner to none.")
+    (problem,) = problems_of(write_config(**late))
+    assert "raise budget.epochs to 20, set probe.every to 4, or search.pruner to none" in problem
+    for remedy in ("budget.epochs=20", "probe.every=4", "search.pruner=none"):
+        load_config(write_config(**late), [remedy])
+    assert len(problems_of(write_config(**late), ("budget.epochs=19",))) == 1
+
+
+@pytest.mark.parametrize("pruner", ["median", "none"])
+def test_clustering_that_would_start_after_the_last_epoch_is_refused(
+    write_config: WriteConfig, late: dict[str, Any], pruner: str
+) -> None:
+    (problem,) = problems_of(write_config(**late, search={"pruner": pruner}), ("budget.epochs=3",))
+    assert "clustering would begin after the last; lower it below 3, or raise budget.epochs above 3" in problem
