@@ -25,6 +25,16 @@ def test_a_space_that_does_not_fit_the_gpu_is_refused_with_sizes_and_remedy(writ
     assert gpu_problems(config, 2**30) == []
 
 
+@pytest.mark.parametrize("nested", [[], ["modalities"], ["labels"], ["modalities", "labels"]])
+def test_every_arm_is_weighed_baselines_and_nested_ones_too(
+    write_config: Callable[..., Path], nested: list[str]
+) -> None:
+    path = write_config(baselines="all", modality_subsets=[["video", "text"]], search={"nested": nested})
+    config = load_config(path)
+    assert gpu_problems(config, 2**30) == []
+    assert [problem.split()[1] for problem in gpu_problems(config, 25_000)] == list(config.arms)
+
+
 def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callable[..., Path]) -> None:
     config = load_config(write_config(subsets=["Con"], baselines=[], workers={"concurrent_trials": 3}))
     nothing = [Cost("Con", 1.0, 1.0, confirmations=2)]
