@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import Manifest
+from conclugen.manifest import SPLITS, Manifest
 from conclugen.memory import step_bytes
 from sweeps.config import SweepConfig
 from sweeps.estimate import Cost, slots
@@ -67,12 +67,20 @@ def smallest_gpu(config: SweepConfig) -> int | None:
 
 
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
-    """Which parts of the space do not fit a GPU of ``memory`` bytes, one message each with the remedy.
+    """What does not fit a GPU of ``memory`` bytes, one message each with the remedy.
 
     Counted is what is there at least: the sets' features, which stay on the GPU, and a step of the largest heads that
     the space allows (`conclugen.memory`).
     """
     features = _feature_bytes(config)
+    if features >= memory:
+        sets = [config.features.pretrain, *config.features.downstream.values()]
+        wide = any(Manifest.read(folder).dtype == "float32" for folder in sets)
+        half = ", import them again with --dtype float16" if wide else ""
+        return [
+            f"features: those of {', '.join(config.modalities)} take {features / 2**30:.1f} GiB and stay on the GPU, "
+            f"which has {memory / 2**30:.1f} GiB; use fewer modalities{half}, or take a larger GPU."
+        ]
     widths = Manifest.read(config.features.pretrain).widths
     space, workers, found = config.load_space(), config.workers.per_trial, list[str]()
     for arm in config.arms.values():
@@ -92,11 +100,18 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
 
 
 def _feature_bytes(config: SweepConfig) -> int:
-    """Bytes of the rows that lie on a GPU: each set's, and a set's once for pretraining and once for probing."""
-    total = 0
-    for folder in (config.features.pretrain, *config.features.downstream.values()):
+    """Bytes of the rows that lie on a GPU: those that pretraining uses, and every row of the labelled sets.
+
+    Of a set with folds each division has rows of its own (`sweeps.scoring`), which are all of the set's.
+    """
+    pretrain = Manifest.read(config.features.pretrain)
+    total = sum(map(pretrain.rows, pretrain.training)) * _row_bytes(config, pretrain)
+    for folder in config.features.downstream.values():
         manifest = Manifest.read(folder)
-        rows = sum(map(manifest.rows, manifest.folds or ("train", "val", "test")))
-        used = sum(manifest.widths[name] for name in config.modalities)
-        total += rows * used * np.dtype(manifest.dtype).itemsize
+        rows = sum(map(manifest.rows, manifest.folds or SPLITS)) * max(1, len(manifest.folds))
+        total += rows * _row_bytes(config, manifest)
     return total
+
+
+def _row_bytes(config: SweepConfig, manifest: Manifest) -> int:
+    return sum(manifest.widths[name] for name in config.modalities) * np.dtype(manifest.dtype).itemsize
