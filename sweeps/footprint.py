@@ -12,25 +12,39 @@ import torch
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, Manifest
 from conclugen.memory import step_bytes
-from sweeps.config import SweepConfig
-from sweeps.estimate import Cost, slots
+from sweeps.config import Arm, SweepConfig
+from sweeps.estimate import Cost, slots, trials_in_time
 from sweeps.ledger import Ledger, Record
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
+_EVENT_FILE = 2100  # bytes of a job's TensorBoard file (LOG.md)
 
 
 def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
-    """Bytes of the sweep's folder: kept heads, checkpoints of running trials, and the ledger with its predictions."""
+    """Bytes of the sweep's folder.
+
+    Counted are kept heads, checkpoints of running trials, the ledger with its predictions, event files, the journal.
+    """
     confirmations = sum(cost.confirmations for cost in costs)
-    trials = (config.budget.trials_per_subset or 0) * len(config.arms)
+    in_time, per_arm = trials_in_time(config, costs), config.budget.trials_per_subset
+    trials = {name: in_time[name] if per_arm is None else per_arm for name in config.arms}
+    jobs = sum(trials.values()) + confirmations
+    events = jobs * _EVENT_FILE if config.tracking.tensorboard else 0
+    journal = 0 if config.storage else sum(n * _journal_bytes(config, config.arms[name]) for name, n in trials.items())
     heads = sum(cost.head * cost.confirmations // config.budget.seeds for cost in costs)
     checkpoints = max((cost.checkpoint for cost in costs), default=0) * slots(config)
     drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
     tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())
     predictions = confirmations * drawn * tested * 2 * torch.int32.itemsize
-    return heads + checkpoints + (trials + confirmations) * _record_bytes(config) + predictions
+    return heads + checkpoints + jobs * _record_bytes(config) + predictions + events + journal
+
+
+def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
+    """Bytes of a search trial in Optuna's journal: a line for each searched value and each probe, and some more."""
+    searched = sum(parameter.fixed is None for parameter in arm.parameters(config.load_space()).values())
+    return 800 + 300 * searched + 150 * len(config.probe_epochs)
 
 
 def _answers(manifest: Manifest) -> int:

@@ -10,7 +10,10 @@ from conclugen.subsets import SUBSETS
 from sweeps.config import load_config
 from sweeps.estimate import Cost
 from sweeps.footprint import disk_bytes, gpu_problems
+from sweeps.plan import SweepFolder
+from sweeps.search import Search
 from tests.conftest import write_planted
+from tests.sweeps.simulation import Simulation
 
 FEATURES = (60 + 120) * (7 + 5 + 4) * 4
 """Bytes of the planted set: its train rows for pretraining, all rows for probing."""
@@ -73,5 +76,35 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     more = [Cost("Con", 1.0, 1.0, confirmations=4)]
     # 30 test samples; one draw with all labels and two with 2 per class; truth and prediction of 4 bytes each.
     predictions = 30 * (1 + 2) * 2 * 4
-    record = (disk_bytes(config, nothing) - 2 * predictions) / 4
-    assert disk_bytes(config, more) - disk_bytes(config, nothing) == pytest.approx(2 * (predictions + record))
+    assert disk_bytes(config, more) - disk_bytes(config, nothing) > 2 * predictions
+    alone = load_config(
+        write_config(subsets=["Con"], baselines=[], tracking={"tensorboard": False}, storage="postgresql://h/db")
+    )
+    record = (disk_bytes(alone, nothing) - 2 * predictions) / 4  # of 2 trials and 2 confirmations
+    assert disk_bytes(alone, more) - disk_bytes(alone, nothing) == pytest.approx(2 * (predictions + record))
+
+
+def test_disk_has_the_trials_that_a_budget_of_time_allows(write_config: Callable[..., Path]) -> None:
+    """An hour has room for as many trials of Con as are asked for."""
+    settings = {"subsets": ["Con"], "baselines": [], "workers": {"concurrent_trials": 1}}
+    hour = load_config(write_config(**settings, budget={"hours": 1, "epochs": 4}))
+    trials = load_config(write_config(**settings, budget={"trials_per_subset": 1200, "epochs": 4}))
+    costs = [Cost("Con", 3.0, 1.0, confirmations=5)]
+    assert disk_bytes(hour, costs) == pytest.approx(disk_bytes(trials, costs), rel=1e-3)
+
+
+def test_journal_and_event_files_take_what_was_estimated(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    """Twenty trials of a search with four probes each, the event files by the measured size of one."""
+    budget = {"trials_per_subset": 20, "epochs": 4, "seeds": 1}
+    settings = {"subsets": ["ConCluGen"], "baselines": [], "budget": budget, "search": {"pruner": "none"}}
+    config = load_config(write_config(**settings))
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    Simulation(config, Search(config, folder), lambda job, epoch: epoch / 10, slots=1).run()
+    costs = [Cost("ConCluGen", 1.0, 1.0, confirmations=1)]
+    database = load_config(write_config(**settings, storage="postgresql://h/db"))
+    estimated = disk_bytes(config, costs) - disk_bytes(database, costs)
+    assert estimated == pytest.approx(folder.journal.stat().st_size, rel=0.2)
+    untracked = load_config(write_config(**settings, tracking={"tensorboard": False}))
+    events = disk_bytes(config, costs) - disk_bytes(untracked, costs)
+    assert events == pytest.approx(21 * 2100, rel=0.01)  # records hold the setting itself
