@@ -79,6 +79,23 @@ def _known_baseline(name: str) -> str:
     return name
 
 
+_SCORES = ("f1", "precision", "recall")
+_SUMMARIES = ("accuracy", *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES))
+"""Metrics of every labelled set; beside them, each class has each score (`conclugen.metrics`)."""
+
+
+def metrics_of(classes: Sequence[str]) -> list[str]:
+    """Every metric that a probe has on a set with these classes."""
+    return [*_SUMMARIES, *(f"{score}/{label}" for score in _SCORES for label in classes)]
+
+
+def _known_metric(name: str) -> str:
+    score, separator, _ = name.partition("/")
+    if name not in _SUMMARIES and not (separator and score in _SCORES):
+        raise ValueError(f"is no metric; allowed are {', '.join(metrics_of(['<class>']))}.")
+    return name
+
+
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) != len(values):
         raise ValueError(f"names something twice: {list(values)}; list each once.")
@@ -150,6 +167,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MetricName = Annotated[str, AfterValidator(_known_metric)]
 SubsetName = Annotated[str, AfterValidator(_known_subset)]
 BaselineName = Annotated[str, AfterValidator(_known_baseline)]
 SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
@@ -230,7 +248,11 @@ class Budget(Section):
 class Objective(Section):
     """What the search maximises, on validation data."""
 
-    metric: Literal["weighted_f1", "macro_f1", "accuracy"] = Field("weighted_f1", description="metric of the probe")
+    metric: MetricName = Field(
+        "weighted_f1",
+        description="metric of the probe: accuracy; weighted_ or macro_ and f1, precision or recall; or f1, precision "
+        "or recall of one class, as in f1/anger",
+    )
     dataset: str | None = Field(
         None, description="the downstream set that counts; null for the mean over all of features.downstream"
     )

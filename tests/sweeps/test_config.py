@@ -250,6 +250,17 @@ def test_a_budget_is_measured_one_way(write_config: WriteConfig, budget: dict[st
     ("settings", "expected"),
     [
         (
+            {"objective": {"metric": "f1"}},
+            "objective.metric: 'f1': is no metric; allowed are accuracy, weighted_f1, weighted_precision, "
+            "weighted_recall, macro_f1, macro_precision, macro_recall, f1/<class>, precision/<class>, recall/<class>.",
+        ),
+        (
+            {"objective": {"metric": "recall/d"}},
+            "objective: metric: 'recall/d' must be one that planted has: accuracy, weighted_f1, weighted_precision, "
+            "weighted_recall, macro_f1, macro_precision, macro_recall, f1/a, f1/b, f1/c, precision/a, precision/b, "
+            "precision/c, recall/a, recall/b, recall/c.",
+        ),
+        (
             {"objective": {"dataset": "faces"}},
             "objective: dataset: 'faces' is no set of features.downstream, which has",
         ),
