@@ -11,7 +11,7 @@ from torch import Tensor
 
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
+from conclugen.losses import clustering_loss, contrastive_loss, nt_xent_loss, reconstruction_loss
 from conclugen.subsets import Loss
 
 __all__ = ["step_bytes"]
@@ -29,7 +29,7 @@ def step_bytes(
 
     Args:
         widths: modality -> d_m.
-        losses: the active ones.
+        losses: the active ones; Con of a single modality compares two views of it, as SimCLR does.
         hyperparameters: of the run.
         workers: how many share a batch.
     """
@@ -45,25 +45,45 @@ def step_bytes(
         head = RepresentationHeads(widths, h.representation_dim, lift_audio=h.lift_audio)
         heads = PretrainingHeads(widths, losses, h)
         parameters = [*head.parameters(), *heads.parameters()]
-        features = {name: torch.empty(max(2, batch // workers), width) for name, width in widths.items()}
+        views = 2 if len(widths) == 1 and Loss.CON in losses else 1
+        rows = max(2, batch // workers)
+        inputs = [{name: torch.empty(rows, width) for name, width in widths.items()} for _ in range(views)]
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            representations = head(features)
-            # Every worker computes Con and Clu on the whole batch (`conclugen.distributed`).
-            projections = {}
-            if Loss.CON in losses or Loss.CLU in losses:
-                projections = {n: p.repeat(workers, 1) for n, p in heads.project(representations).items()}
-            values = []
-            if Loss.CON in losses:
-                values.append(contrastive_loss(projections, h.margin, h.temperature))
-            if Loss.CLU in losses:
-                logits = heads.cluster_logits(projections)
-                labels = torch.empty(len(next(iter(logits.values()))), dtype=torch.int64)
-                centroids = torch.empty(h.num_clusters, h.num_clusters)
-                values.append(clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin))
-            if Loss.GEN in losses:
-                values.append(reconstruction_loss(heads.reconstruct(representations), features))
-        for tensor in (*features.values(), *values):
+            values = _losses(inputs, losses, head, heads, h, workers)
+        for tensor in (*(x for features in inputs for x in features.values()), *values):
             keep(tensor)
     for parameter in parameters:
         kept.pop(parameter.untyped_storage()._cdata, None)
     return sum(kept.values()) + _COPIES * sum(p.numel() * p.element_size() for p in parameters)
+
+
+def _losses(
+    views: Sequence[Mapping[str, Tensor]],
+    losses: Sequence[Loss],
+    head: RepresentationHeads,
+    heads: PretrainingHeads,
+    h: Hyperparameters,
+    workers: int,
+) -> list[Tensor]:
+    """The step's losses of modality -> features (b, d_m), once for each view."""
+    representations = [head(features) for features in views]
+    # Every worker computes Con and Clu on the whole batch (`conclugen.distributed`).
+    compared = [
+        {name: p.repeat(workers, 1) for name, p in heads.project(z).items()}
+        for z in representations
+        if Loss.CON in losses or Loss.CLU in losses
+    ]
+    values = []
+    if Loss.CON in losses and len(views) == 2:
+        first, second = (p for projections in compared for p in projections.values())
+        values.append(nt_xent_loss(first, second, h.temperature))
+    elif Loss.CON in losses:
+        values.append(contrastive_loss(compared[0], h.margin, h.temperature))
+    if Loss.CLU in losses:
+        logits = heads.cluster_logits(compared[0])
+        labels = torch.empty(len(next(iter(logits.values()))), dtype=torch.int64)
+        centroids = torch.empty(h.num_clusters, h.num_clusters)
+        values.append(clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin))
+    if Loss.GEN in losses:
+        values.append(reconstruction_loss(heads.reconstruct(representations[0]), views[0]))
+    return values

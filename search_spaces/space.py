@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self, cast, get_type_hints
+from typing import Annotated, Any, Self, get_type_hints
 
 import yaml
 from pydantic import (
@@ -178,31 +178,41 @@ class Parameter(BaseModel):
         if self.low is not None and self.high is not None:
             if self.step is None:
                 return (self.low, self.high)
-            highest = Fraction(str(self.high)) - _past_grid(self.high, self.low, self.step)
+            highest = _exact(self.high) - _past_grid(self.high, self.low, self.step)
             return (self.low, int(highest) if self.integral else float(highest))
         return (self.start,)
 
-    def values(self) -> tuple[Scalar, ...] | None:
-        """All values where they are finitely many: choices, a fixed value, a range of integers or with a step."""
-        if self.choices is not None or self.low is None or self.high is None:
-            return self.extremes()
+    @property
+    def count(self) -> int | None:
+        """How many values there are; None for a range of real numbers without a step, and for a log range."""
+        if self.low is None or self.high is None:
+            return len(self.extremes())
         if self.log or (self.step is None and not self.integral):
             return None
-        step = Fraction(str(self.step or 1))
-        count = (Fraction(str(self.high)) - Fraction(str(self.low))) // step
-        kind = int if self.integral else float
-        return tuple(kind(Fraction(str(self.low)) + index * step) for index in range(int(count) + 1))
+        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step or 1)) + 1
+
+    def value(self, index: int) -> Scalar:
+        """Value number ``index`` of finitely many."""
+        if self.low is None:
+            return self.extremes()[index]
+        exact = _exact(self.low) + index * _exact(self.step or 1)
+        return int(exact) if self.integral else float(exact)
+
+    def index(self, value: Scalar) -> int:
+        """The number of ``value`` among finitely many."""
+        if self.low is None:
+            return self.extremes().index(value)
+        return round((_exact(value) - _exact(self.low)) / _exact(self.step or 1))
 
     def nearest(self, value: Scalar) -> Scalar | None:
         """The allowed value that is closest to ``value``; None where there is no such thing."""
-        values = self.values()
-        if values is not None and value in values:
-            return values[values.index(value)]
-        if self.low is None or self.high is None or isinstance(value, bool | str):
+        if self.low is None or self.high is None:
+            return value if value in self.extremes() else None
+        if isinstance(value, bool | str):
             return None
-        if values is not None:
-            return min(values, key=lambda allowed: abs(cast(float, allowed) - value))
         clipped = min(max(value, self.low), self.high)
+        if self.count is not None:
+            return self.value(min(self.index(clipped), self.count - 1))
         return round(clipped) if self.integral else clipped
 
     def applies(self, losses: Sequence[Loss]) -> bool:
@@ -210,9 +220,14 @@ class Parameter(BaseModel):
         return max(1, len(losses)) >= self.min_losses and (not self.needs or bool(self.needs & set(losses)))
 
 
+def _exact(number: Scalar) -> Fraction:
+    """The number in decimals as written, where 0.3 is three times 0.1."""
+    return Fraction(str(number))
+
+
 def _past_grid(value: float, low: float, step: float) -> Fraction:
-    """How far ``value`` lies past the last of low, low + step, ...; in decimals as written, where 0.3 % 0.1 is 0."""
-    return (Fraction(str(value)) - Fraction(str(low))) % Fraction(str(step))
+    """How far ``value`` lies past the last of low, low + step, ..."""
+    return (_exact(value) - _exact(low)) % _exact(step)
 
 
 def _with_names(parameters: object) -> object:
@@ -249,9 +264,9 @@ class Space(BaseModel):
         found: list[str] = []
         for subset, losses in subsets.items():
             free = {name: p for name, p in self.for_losses(losses).items() if p.fixed is None}
-            endless = [name for name, parameter in free.items() if parameter.values() is None]
+            endless = [name for name, parameter in free.items() if parameter.count is None]
             categorical = [name for name, parameter in free.items() if parameter.choices is not None]
-            points = math.prod(len(parameter.values() or ()) for parameter in free.values())
+            points = math.prod(parameter.count or 0 for parameter in free.values())
             if sampler == "grid" and endless:
                 found.append(f"a grid needs finitely many values: give {', '.join(endless)} choices or a step.")
             elif sampler == "grid" and trials is None:
@@ -271,15 +286,23 @@ class Space(BaseModel):
         return {name: parameter.start for name, parameter in self.for_losses(losses).items()}
 
     def problems(
-        self, subsets: Mapping[str, Sequence[Loss]], *, epochs: int, first_rung: int, rows: int | None, workers: int = 1
+        self,
+        subsets: Mapping[str, Sequence[Loss]],
+        *,
+        epochs: int,
+        first_rung: int | None,
+        rows: int | None,
+        rungs_grow: bool = False,
+        workers: int = 1,
     ) -> list[str]:
         """Where the space contradicts the budget, one message each with the remedy.
 
         Args:
             subsets: what is searched, with its losses.
             epochs: epochs of a full trial.
-            first_rung: epoch of the first validation after which a trial can be pruned.
+            first_rung: epoch of the first validation after which a trial can be pruned; None where none is.
             rows: training samples of the pretraining set, None where unknown.
+            rungs_grow: whether rungs are a fifth of the budget apart, rather than so many epochs.
             workers: how many share a batch.
         """
         found: list[str] = []
@@ -295,7 +318,8 @@ class Space(BaseModel):
                     f"of {workers} or other workers.per_trial."
                 )
             if Loss.CLU in losses:
-                found += self._problems_of_clustering(name, losses, epochs, first_rung, rows)
+                found += self._problems_of_start(name, losses, epochs, first_rung, rungs_grow)
+                found += self._problems_of_clusters(losses, rows)
             if (warmup := max(self._integers("warmup_epochs", losses))) >= epochs:
                 found.append(
                     f"warmup_epochs: up to {warmup} epochs of warm-up in a budget of {epochs}; raise budget.epochs "
@@ -303,8 +327,8 @@ class Space(BaseModel):
                 )
         return list(dict.fromkeys(found))
 
-    def _problems_of_clustering(
-        self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int, rows: int | None
+    def _problems_of_start(
+        self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int | None, rungs_grow: bool
     ) -> Iterator[str]:
         latest = max(self._integers("kmeans_start_epoch", losses))
         if len(losses) == 1 and latest > 0:
@@ -312,12 +336,21 @@ class Space(BaseModel):
                 f"kmeans_start_epoch: up to {latest} for {subset}, which has no other loss to train with before "
                 "it; fix it to 0 there (min_losses: 2)."
             )
-        elif latest >= first_rung:
+        elif latest >= epochs:
+            yield (
+                f"kmeans_start_epoch: up to {latest}, counted from 0, for {subset}, but trials have {epochs} epochs, "
+                "and clustering would begin after the last; "
+                f"lower it below {epochs}, or raise budget.epochs above {latest}."
+            )
+        elif first_rung is not None and latest >= first_rung:
+            longer = f"raise budget.epochs to {5 * (latest + 1)}, " if rungs_grow else ""
             yield (
                 f"kmeans_start_epoch: up to {latest} for {subset}, but trials are first judged after epoch "
-                f"{first_rung} of {epochs}, before clustering has begun; lower it below {first_rung} or raise "
-                "budget.epochs."
+                f"{first_rung} of {epochs}, before clustering has begun; lower it below {first_rung}, {longer}set "
+                f"probe.every to {latest + 1}, or search.pruner to none."
             )
+
+    def _problems_of_clusters(self, losses: Sequence[Loss], rows: int | None) -> Iterator[str]:
         if rows is None:
             return
         # Any batch size may meet any queue and any number of clusters; one larger than the set is a problem of its own.

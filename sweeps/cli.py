@@ -172,7 +172,10 @@ def sweep_check(
         from sweeps.estimate import estimate
         from sweeps.footprint import gpu_problems, smallest_gpu
         from sweeps.overview import cost_summary, plan_table, space_table
+        from sweeps.warm import proposals
 
+        if (earlier := config.search.warm_start) is not None:
+            proposals(earlier, config.arms.values(), config.load_space())  # raises if it has none
         memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
         if memory is not None and (problems := gpu_problems(config, memory)):
             raise ConfigError(problems)

@@ -43,6 +43,7 @@ from sweeps.settings import (
     Unique,
     Workers,
     looks_around,
+    metrics_of,
 )
 
 __all__ = ["Arm", "ConfigError", "SweepConfig", "load_config"]
@@ -150,12 +151,23 @@ class SweepConfig(Section):
 
     @field_validator("objective")
     @classmethod
-    def _of_a_known_set(cls, objective: Objective, info: ValidationInfo) -> Objective:
-        sets = info.data["features"].downstream if "features" in info.data else None
-        if sets is not None and objective.dataset is not None and objective.dataset not in sets:
+    def _of_known_sets(cls, objective: Objective, info: ValidationInfo) -> Objective:
+        if "features" not in info.data:
+            return objective
+        sets = info.data["features"].downstream
+        if objective.dataset is not None and objective.dataset not in sets:
             raise ConfigError(
                 [f"dataset: {objective.dataset!r} is no set of features.downstream, which has {', '.join(sets)}."]
             )
+        if looks_around(info):
+            counting = list(sets) if objective.dataset is None else [objective.dataset]
+            labels = [Manifest.read(sets[name]).labels for name in counting]
+            classes = [found.classes if found is not None else () for found in labels]
+            shared = [label for label in classes[0] if all(label in others for others in classes)]
+            if objective.metric not in (allowed := metrics_of(shared)):
+                raise ConfigError(
+                    [f"metric: {objective.metric!r} must be one that {', '.join(counting)} has: {', '.join(allowed)}."]
+                )
         return objective
 
     @field_validator("search")
@@ -215,11 +227,12 @@ class SweepConfig(Section):
         if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
             pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
             searched = {method: _LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
-            budget, pruned = valid["budget"], valid["search"].pruner != "none"
+            budget, probe, pruned = valid["budget"], valid["probe"], valid["search"].pruner != "none"
             problems = space.problems(
                 searched,
                 epochs=budget.epochs,
-                first_rung=_probe_epochs(budget, valid["probe"])[0] if pruned else budget.epochs,
+                first_rung=_probe_epochs(budget, probe)[0] if pruned else None,
+                rungs_grow=probe.every is None,
                 rows=sum(map(pretrain.samples, pretrain.training)),
                 workers=valid["workers"].per_trial,
             )

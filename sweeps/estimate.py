@@ -5,6 +5,7 @@ configurations cost more or less, pruned trials cost less, and another machine i
 order of magnitude, and says which jobs dominate it.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.plan import Job, SweepFolder
 from sweeps.trial import TrialRunner
 
-__all__ = ["Cost", "estimate", "slots", "total_seconds", "trials_in_time"]
+__all__ = ["Cost", "estimate", "lack_of_room", "slots", "total_seconds", "trials_in_time"]
 
 _STEPS, _EPOCHS = 3, 2
 _NOWHERE = SweepFolder(Path(os.devnull))  # no job that is measured saves anything
@@ -84,10 +85,28 @@ def _on_gpus(config: SweepConfig) -> bool:
 
 
 def slots(config: SweepConfig) -> int:
-    """How many trials run at a time on this machine."""
-    if config.workers.concurrent_trials != "auto":
-        return config.workers.concurrent_trials
-    return torch.cuda.device_count() if _on_gpus(config) else os.cpu_count() or 1
+    """How many trials run at a time: what the configuration asks for, or else what this machine has room for."""
+    asked = config.workers.concurrent_trials
+    return max(1, _room(config)) if asked == "auto" else asked
+
+
+def lack_of_room(config: SweepConfig) -> str | None:
+    """Why the sweep would not run on this machine alone; None if it would."""
+    asked, workers = config.workers.concurrent_trials, config.workers.per_trial
+    trials = 1 if asked == "auto" else asked
+    if trials <= _room(config):
+        return None
+    unit = "GPU" if config.workers.gpus == 1 or _on_gpus(config) else "CPU"
+    return (
+        f"{trials} trials at a time of {workers} workers need a {unit} for each worker, and this machine has "
+        f"{os.cpu_count() or 1} CPUs and {torch.cuda.device_count()} GPUs"
+    )
+
+
+def _room(config: SweepConfig) -> int:
+    """How many trials fit this machine: each worker takes a CPU and, where there are GPUs to use, one of them."""
+    gpus = torch.cuda.device_count() if config.workers.gpus == 1 or _on_gpus(config) else math.inf
+    return int(min(os.cpu_count() or 1, gpus) // config.workers.per_trial)
 
 
 def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:

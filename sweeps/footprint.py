@@ -10,28 +10,42 @@ import numpy as np
 import torch
 
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import Manifest
+from conclugen.manifest import SPLITS, Manifest
 from conclugen.memory import step_bytes
 from sweeps.checkpoints import KEPT
-from sweeps.config import SweepConfig
-from sweeps.estimate import Cost, slots
+from sweeps.config import Arm, SweepConfig
+from sweeps.estimate import Cost, slots, trials_in_time
 from sweeps.ledger import Ledger, Record
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
+_EVENT_FILE = 2100  # bytes of a job's TensorBoard file (LOG.md)
 
 
 def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
-    """Bytes of the sweep's folder: kept heads, checkpoints of running trials, and the ledger with its predictions."""
+    """Bytes of the sweep's folder.
+
+    Counted are kept heads, checkpoints of running trials, the ledger with its predictions, event files, the journal.
+    """
     confirmations = sum(cost.confirmations for cost in costs)
-    trials = (config.budget.trials_per_subset or 0) * len(config.arms)
+    in_time, per_arm = trials_in_time(config, costs), config.budget.trials_per_subset
+    trials = {name: in_time[name] if per_arm is None else per_arm for name in config.arms}
+    jobs = sum(trials.values()) + confirmations
+    events = jobs * _EVENT_FILE if config.tracking.tensorboard else 0
+    journal = 0 if config.storage else sum(n * _journal_bytes(config, config.arms[name]) for name, n in trials.items())
     heads = sum(cost.head * cost.confirmations // config.budget.seeds for cost in costs)
     checkpoints = max((cost.checkpoint for cost in costs), default=0) * (KEPT + 1) * slots(config)
     drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
     tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())
     predictions = confirmations * drawn * tested * 2 * torch.int32.itemsize
-    return heads + checkpoints + (trials + confirmations) * _record_bytes(config) + predictions
+    return heads + checkpoints + jobs * _record_bytes(config) + predictions + events + journal
+
+
+def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
+    """Bytes of a search trial in Optuna's journal: a line for each searched value and each probe, and some more."""
+    searched = sum(parameter.fixed is None for parameter in arm.parameters(config.load_space()).values())
+    return 800 + 300 * searched + 150 * len(config.probe_epochs)
 
 
 def _answers(manifest: Manifest) -> int:
@@ -68,12 +82,20 @@ def smallest_gpu(config: SweepConfig) -> int | None:
 
 
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
-    """Which parts of the space do not fit a GPU of ``memory`` bytes, one message each with the remedy.
+    """What does not fit a GPU of ``memory`` bytes, one message each with the remedy.
 
     Counted is what is there at least: the sets' features, which stay on the GPU, and a step of the largest heads that
     the space allows (`conclugen.memory`).
     """
     features = _feature_bytes(config)
+    if features >= memory:
+        sets = [config.features.pretrain, *config.features.downstream.values()]
+        wide = any(Manifest.read(folder).dtype == "float32" for folder in sets)
+        half = ", import them again with --dtype float16" if wide else ""
+        return [
+            f"features: those of {', '.join(config.modalities)} take {features / 2**30:.1f} GiB and stay on the GPU, "
+            f"which has {memory / 2**30:.1f} GiB; use fewer modalities{half}, or take a larger GPU."
+        ]
     widths = Manifest.read(config.features.pretrain).widths
     space, workers, found = config.load_space(), config.workers.per_trial, list[str]()
     for arm in config.arms.values():
@@ -93,11 +115,18 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
 
 
 def _feature_bytes(config: SweepConfig) -> int:
-    """Bytes of the rows that lie on a GPU: each set's, and a set's once for pretraining and once for probing."""
-    total = 0
-    for folder in (config.features.pretrain, *config.features.downstream.values()):
+    """Bytes of the rows that lie on a GPU: those that pretraining uses, and every row of the labelled sets.
+
+    Of a set with folds each division has rows of its own (`sweeps.scoring`), which are all of the set's.
+    """
+    pretrain = Manifest.read(config.features.pretrain)
+    total = sum(map(pretrain.rows, pretrain.training)) * _row_bytes(config, pretrain)
+    for folder in config.features.downstream.values():
         manifest = Manifest.read(folder)
-        rows = sum(map(manifest.rows, manifest.folds or ("train", "val", "test")))
-        used = sum(manifest.widths[name] for name in config.modalities)
-        total += rows * used * np.dtype(manifest.dtype).itemsize
+        rows = sum(map(manifest.rows, manifest.folds or SPLITS)) * max(1, len(manifest.folds))
+        total += rows * _row_bytes(config, manifest)
     return total
+
+
+def _row_bytes(config: SweepConfig, manifest: Manifest) -> int:
+    return sum(manifest.widths[name] for name in config.modalities) * np.dtype(manifest.dtype).itemsize

@@ -6,28 +6,28 @@ from rich.table import Table
 
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
-from sweeps.estimate import Cost, total_seconds, trials_in_time
+from sweeps.estimate import Cost, lack_of_room, total_seconds, trials_in_time
 from sweeps.footprint import disk_bytes
 
 __all__ = ["cost_summary", "plan_table", "space_table"]
 
 
 def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
-    """A row per arm and baseline: what it runs, and what a run costs on one worker."""
-    trials, in_time = config.budget.trials_per_subset, trials_in_time(config, costs)
+    """A row per arm and baseline: what it runs, and what a run costs where this machine has room for one."""
+    trials, in_time, timed = config.budget.trials_per_subset, trials_in_time(config, costs), not lack_of_room(config)
     table = Table(title=f"Plan of sweep {config.name}", title_justify="left")
     for column in ("method", "trials", "epochs", "confirmations", "s per trial", "s per confirmation"):
         table.add_column(column, justify="left" if column == "method" else "right")
     for cost in costs:
         searched = cost.name in config.arms
-        planned = str(trials) if trials is not None else f"about {in_time.get(cost.name)}"
+        planned = str(trials) if trials is not None else f"about {in_time.get(cost.name)}" if timed else "?"
         table.add_row(
             cost.name,
             planned if searched else "",
             str(config.budget.epochs) if searched else "",
             str(cost.confirmations),
-            f"{cost.trial:.1f}" if searched else "",
-            f"{cost.confirmation:.1f}",
+            f"{cost.trial:.1f}" if searched and timed else "",
+            f"{cost.confirmation:.1f}" if timed else "",
         )
     return table
 
@@ -69,10 +69,14 @@ def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
     lines = [
         f"{search} of at most {budget.epochs} epochs, probed on validation after epochs "
         f"{', '.join(map(str, config.probe_epochs))}; then {sum(cost.confirmations for cost in costs)} "
-        "confirmation runs, scored on test.",
-        f"Estimated on this machine, from {arms} short measurements, without pruning: "
-        f"{total_seconds(config, costs) / 60:.1f} minutes, {disk_bytes(config, costs) / 2**20:.0f} MiB of disk.",
+        "confirmation runs, scored on test."
     ]
+    if (lack := lack_of_room(config)) is not None:
+        return "\n".join([*lines, f"Time and disk are not estimated: {lack}; check on a machine like those it is for."])
+    lines.append(
+        f"Estimated on this machine, from {arms} short measurements, without pruning: "
+        f"{total_seconds(config, costs) / 60:.1f} minutes, {disk_bytes(config, costs) / 2**20:.0f} MiB of disk."
+    )
     few = [name for name, trials in trials_in_time(config, costs).items() if trials < 1]
     if few:
         lines.append(f"Warning: the time is not enough for one full trial of {', '.join(few)}; give more.")

@@ -79,6 +79,23 @@ def _known_baseline(name: str) -> str:
     return name
 
 
+_SCORES = ("f1", "precision", "recall")
+_SUMMARIES = ("accuracy", *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES))
+"""Metrics of every labelled set; beside them, each class has each score (`conclugen.metrics`)."""
+
+
+def metrics_of(classes: Sequence[str]) -> list[str]:
+    """Every metric that a probe has on a set with these classes."""
+    return [*_SUMMARIES, *(f"{score}/{label}" for score in _SCORES for label in classes)]
+
+
+def _known_metric(name: str) -> str:
+    score, separator, _ = name.partition("/")
+    if name not in _SUMMARIES and not (separator and score in _SCORES):
+        raise ValueError(f"is no metric; allowed are {', '.join(metrics_of(['<class>']))}.")
+    return name
+
+
 def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if len(set(values)) != len(values):
         raise ValueError(f"names something twice: {list(values)}; list each once.")
@@ -95,6 +112,9 @@ def _resolve_space(value: object, info: ValidationInfo) -> object:
     return value if value in named_spaces() else _resolve(value, info)
 
 
+_SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
+
+
 def _safe_storage(url: str) -> str:
     """Refuse what is no database URL, and passwords, which would be written into the sweep's folder."""
     from sqlalchemy.engine import make_url
@@ -104,8 +124,13 @@ def _safe_storage(url: str) -> str:
         parsed = make_url(url)
     except ArgumentError:
         raise ValueError("is no database URL such as postgresql://user:${PASSWORD}@host/name.") from None
-    if parsed.password and not re.fullmatch(r"\$\{\w+\}", parsed.password):
-        raise ValueError("holds a password; put it into the environment, and ${ITS_VARIABLE} here.")
+    options = [(key, value) for key, values in parsed.normalized_query.items() for value in values]
+    # One option may hold several: odbc_connect=DRIVER=...;UID=...;PWD=...
+    options += [(key, value) for _, text in options for key, _, value in [o.partition("=") for o in text.split(";")]]
+    secrets = [("password", parsed.password or ""), *(option for option in options if _SECRET.search(option[0]))]
+    if shown := [key for key, value in secrets if value and not re.fullmatch(r"\$\{\w+\}", value)]:
+        # No ValueError: its message would repeat the URL.
+        raise ConfigError([f"holds a secret ({shown[0]}); put it into the environment, and ${{ITS_VARIABLE}} here."])
     if parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_absolute():
         raise ValueError("names a relative file; give its whole path, as in sqlite:////folder/studies.db.")
     return url
@@ -117,7 +142,9 @@ def _safe_tracking(uri: str) -> str:
     kind = address.scheme.partition("+")[0]
     if kind in ("http", "https"):
         if address.username is not None:
-            raise ValueError("holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN.")
+            raise ConfigError(
+                ["holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN."]
+            )
     elif kind in ("sqlite", "postgresql", "mysql", "mssql"):
         _safe_storage(uri)
     else:
@@ -140,6 +167,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+MetricName = Annotated[str, AfterValidator(_known_metric)]
 SubsetName = Annotated[str, AfterValidator(_known_subset)]
 BaselineName = Annotated[str, AfterValidator(_known_baseline)]
 SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
@@ -220,7 +248,11 @@ class Budget(Section):
 class Objective(Section):
     """What the search maximises, on validation data."""
 
-    metric: Literal["weighted_f1", "macro_f1", "accuracy"] = Field("weighted_f1", description="metric of the probe")
+    metric: MetricName = Field(
+        "weighted_f1",
+        description="metric of the probe: accuracy; weighted_ or macro_ and f1, precision or recall; or f1, precision "
+        "or recall of one class, as in f1/anger",
+    )
     dataset: str | None = Field(
         None, description="the downstream set that counts; null for the mean over all of features.downstream"
     )

@@ -19,19 +19,22 @@ torch.set_num_threads(1)  # the tensors are tiny, and a machine that is busy wit
 CLASSES = ("a", "b", "c")
 
 
-def write_planted(folder: Path, *, rows: int = 120, seed: int = 0) -> Path:
-    """A labelled set of three modalities whose class means differ: half train, a quarter val, a quarter test."""
+def write_planted(folder: Path, *, rows: int = 120, seed: int = 0, **changes: Any) -> Path:
+    """A labelled set of three modalities whose class means differ: half train, a quarter val, a quarter test.
+
+    ``changes`` are other arguments of ``import_arrays``.
+    """
     rng = np.random.default_rng(seed)
     labels = np.arange(rows) % len(CLASSES)
     means = {"video": rng.normal(size=(3, 7)), "audio": rng.normal(size=(3, 5)), "text": rng.normal(size=(3, 4))}
-    import_arrays(
-        {name: mean[labels] + rng.normal(size=(rows, mean.shape[1])) for name, mean in means.items()},
-        folder,
-        labels=labels,
-        class_names=CLASSES,
-        split=np.array(["train", "train", "val", "test"])[np.arange(rows) // len(CLASSES) % 4],
-        sources=dict.fromkeys(means, "planted"),
-    )
+    options: dict[str, Any] = {
+        "labels": labels,
+        "class_names": CLASSES,
+        "split": np.array(["train", "train", "val", "test"])[np.arange(rows) // len(CLASSES) % 4],
+        "sources": dict.fromkeys(means, "planted"),
+    }
+    features = {name: mean[labels] + rng.normal(size=(rows, mean.shape[1])) for name, mean in means.items()}
+    import_arrays(features, folder, **{**options, **changes})
     return folder
 
 

@@ -42,6 +42,21 @@ def test_what_autograd_keeps_is_what_it_keeps_on_a_real_device() -> None:
     assert least <= size <= most
 
 
+def test_con_of_one_modality_keeps_two_views_of_it() -> None:
+    """Each view has its own activations, in floats a row the input and at least u, the gate, g and z of R = 64.
+
+    Both are compared with both, (2b)^2 similarities, where two modalities have b^2 of the two.
+    """
+    widths, rows = {"video": 40}, 32
+    heads = [RepresentationHeads(widths, 64), PretrainingHeads(widths, SUBSETS["Con"], SMALL)]
+    states = 16 * sum(p.numel() for module in heads for p in module.parameters())
+    kept = step_bytes(widths, SUBSETS["Con"], SMALL) - states
+    assert kept >= 4 * 2 * rows * (40 + 4 * 64) + 4 * (2 * rows) ** 2
+    two = {"first": 40, "second": 40}  # heads of their own, and as many activations
+    states += 16 * sum(p.numel() for p in RepresentationHeads(widths, 64).parameters())
+    assert kept == pytest.approx(step_bytes(two, SUBSETS["Con"], SMALL) - states, rel=0.5)
+
+
 def test_workers_share_all_but_the_compared_rows() -> None:
     whole, shared = (step_bytes(WIDTHS, SUBSETS["Gen"], SMALL, workers=n) for n in (1, 2))
     states = 16 * parameters_of("Gen")

@@ -30,12 +30,14 @@ def _problems(
     *,
     subsets: Sequence[str] = tuple(SUBSETS),
     epochs: int = 10,
-    first_rung: int = 4,
+    first_rung: int | None = 4,
+    rungs_grow: bool = False,
     rows: int | None = 1000,
     **changes: Any,
 ) -> list[str]:
     chosen = {name: SUBSETS[name] for name in subsets}
-    return _space(**{**_FITTING, **changes}).problems(chosen, epochs=epochs, first_rung=first_rung, rows=rows)
+    space = _space(**{**_FITTING, **changes})
+    return space.problems(chosen, epochs=epochs, first_rung=first_rung, rungs_grow=rungs_grow, rows=rows)
 
 
 def _store(folder: Path, text: str) -> str:
@@ -309,9 +311,29 @@ class TestProblems:
     def test_clustering_that_begins_after_the_first_rung(self, start: Any) -> None:
         assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"]) == [
             "kmeans_start_epoch: up to 4 for CluGen, but trials are first judged after epoch 4 of 10, before "
-            "clustering has begun; lower it below 4 or raise budget.epochs."
+            "clustering has begun; lower it below 4, set probe.every to 5, or search.pruner to none."
         ]
-        assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"], first_rung=5) == []
+        for remedy in (5, None):
+            assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"], first_rung=remedy) == []
+
+    def test_more_epochs_are_a_remedy_where_they_move_the_first_rung(self) -> None:
+        (problem,) = _problems(kmeans_start_epoch=4, subsets=["ConClu"], first_rung=2, rungs_grow=True)
+        assert problem.endswith(
+            "lower it below 2, raise budget.epochs to 25, set probe.every to 5, or search.pruner to none."
+        )
+
+    @pytest.mark.parametrize("first_rung", [None, 2, 10])
+    @pytest.mark.parametrize(("start", "fits"), [(9, True), (10, False), (11, False)])
+    def test_clustering_that_begins_after_the_last_epoch(self, start: int, fits: bool, first_rung: int | None) -> None:
+        found = _problems(kmeans_start_epoch=start, subsets=["ConClu"], first_rung=first_rung)
+        message = (
+            f"kmeans_start_epoch: up to {start}, counted from 0, for ConClu, but trials have 10 epochs, and clustering "
+            f"would begin after the last; lower it below 10, or raise budget.epochs above {start}."
+        )
+        if not fits:
+            assert found == [message]
+        else:
+            assert [problem.split("; ")[1][:15] for problem in found] == ["lower it below "] * (first_rung == 2)
 
     def test_each_clustered_subset_is_named(self) -> None:
         found = _problems(kmeans_start_epoch={"choices": [0, 9], "default": 0, "min_losses": 2})
@@ -437,7 +459,8 @@ class TestNearest:
             ({"low": 0, "high": 10, "step": 4, "default": 0}, 99, 8),
             ({"low": 1, "high": 100, "log": True, "default": 1}, 2.6, 3),
             ({"low": 0.1, "high": 1.0, "default": 1.0}, "joint", None),
-            ({"low": 0, "high": 1, "default": 1}, True, 1),
+            ({"low": 0, "high": 1, "default": 1}, True, None),
+            ({"low": 0, "high": 10**12, "step": 3, "default": 0}, 10**11, 10**11 - 1),
         ],
     )
     def test_another_search_s_value_is_brought_into_the_space(self, entry: Any, value: Any, nearest: Any) -> None:
@@ -616,7 +639,18 @@ class TestValues:
         ],
     )
     def test_finitely_many_or_none(self, options: dict[str, Any], expected: tuple[Any, ...] | None) -> None:
-        assert Parameter(**options).values() == expected
+        parameter = Parameter(**options)
+        if expected is None:
+            assert parameter.count is None
+        else:
+            assert parameter.count == len(expected)
+            assert tuple(map(parameter.value, range(len(expected)))) == expected
+            assert [parameter.index(value) for value in expected] == list(range(len(expected)))
+
+    def test_however_many_there_are_they_are_counted_and_found_at_once(self) -> None:
+        parameter = Parameter(low=0.0, high=1e6, step=1e-6, default=0.5)
+        assert parameter.count == 10**12 + 1
+        assert parameter.value(parameter.index(0.5)) == 0.5
 
 
 class TestSamplers:

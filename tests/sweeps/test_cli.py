@@ -101,6 +101,16 @@ def test_check_prints_the_plan(write_config: Callable[..., Path]) -> None:
     assert "minutes" in result.stdout
 
 
+def test_check_refuses_a_warm_start_from_a_sweep_without_a_finished_trial(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    earlier = SweepFolder(tmp_path / "earlier")
+    earlier.prepare(load_config(write_config()))
+    result = conclugen("sweep", "check", write_config(search={"warm_start": str(earlier.root)}))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"search.warm_start: {earlier.root} has no finished search trial yet; choose another" in result.stderr
+
+
 @pytest.mark.parametrize("command", ["check", "run"])
 def test_a_bad_configuration_lists_every_problem_and_writes_nothing(
     write_config: Callable[..., Path], tmp_path: Path, command: str

@@ -181,6 +181,31 @@ def test_the_password_stays_in_the_environment(write_config: WriteConfig, tmp_pa
     assert "${SECRET}" in folder.config.read_text()
 
 
+@pytest.mark.parametrize(
+    ("rest", "named"),
+    [
+        ("u:hunter2@h/db", "password"),
+        ("h/db?user=u&password=hunter2", "password"),
+        ("h/db?passwd=hunter2&passwd=hunter3", "passwd"),
+        ("u@h/db?sslkey=k&sslpassword=hunter2", "sslpassword"),
+        ("h/db?password=${SECRET}hunter2", "password"),
+        ("h/db?odbc_connect=DRIVER%3Dx%3BUID%3Du%3BPWD%3Dhunter2", "PWD"),
+    ],
+)
+def test_a_secret_in_a_url_is_refused_and_not_repeated(write_config: WriteConfig, rest: str, named: str) -> None:
+    url = f"postgresql://{rest}"
+    found = problems_of(write_config(storage=url, tracking={"mlflow": {"tracking_uri": url, "experiment": "e"}}))
+    message = f"holds a secret ({named}); put it into the environment, and ${{ITS_VARIABLE}} here."
+    assert found == [f"storage: {message}", f"tracking.mlflow.tracking_uri: {message}"]
+
+
+@pytest.mark.parametrize(
+    "rest", ["u:${S}@h/db?sslpassword=${T}", "h/db?user=u&password=${S}", "u@h/db?passfile=/f&sslmode=require"]
+)
+def test_variables_and_options_that_are_no_secret_may_stand_in_a_url(write_config: WriteConfig, rest: str) -> None:
+    assert load_config(write_config(storage=f"postgresql://{rest}")).storage == f"postgresql://{rest}"
+
+
 def test_a_sweep_keeps_the_space_of_its_user(write_config: WriteConfig, tmp_path: Path) -> None:
     space = shutil.copy(load_config(write_config()).space, tmp_path / "mine.yaml")
     folder = SweepFolder(tmp_path / "sweep")
@@ -225,6 +250,17 @@ def test_a_budget_is_measured_one_way(write_config: WriteConfig, budget: dict[st
     ("settings", "expected"),
     [
         (
+            {"objective": {"metric": "f1"}},
+            "objective.metric: 'f1': is no metric; allowed are accuracy, weighted_f1, weighted_precision, "
+            "weighted_recall, macro_f1, macro_precision, macro_recall, f1/<class>, precision/<class>, recall/<class>.",
+        ),
+        (
+            {"objective": {"metric": "recall/d"}},
+            "objective: metric: 'recall/d' must be one that planted has: accuracy, weighted_f1, weighted_precision, "
+            "weighted_recall, macro_f1, macro_precision, macro_recall, f1/a, f1/b, f1/c, precision/a, precision/b, "
+            "precision/c, recall/a, recall/b, recall/c.",
+        ),
+        (
             {"objective": {"dataset": "faces"}},
             "objective: dataset: 'faces' is no set of features.downstream, which has",
         ),
@@ -263,12 +299,30 @@ def test_a_grid_needs_a_number_of_trials(write_config: WriteConfig, tmp_path: Pa
     ]
 
 
-def test_without_a_pruner_clustering_may_start_until_the_last_epoch(write_config: WriteConfig, tmp_path: Path) -> None:
+@pytest.fixture
+def late(tmp_path: Path) -> dict[str, Any]:
+    """Settings of four epochs whose clustering starts in the last, which is number 3."""
     space = tmp_path / "late.yaml"
     space.write_text(
         "description: x\nparameters: {batch_size: 20, warmup_epochs: 1, kmeans_queue_size: 0, num_clusters: 4,"
         " kmeans_start_epoch: {fixed: 3, min_losses: 2}}\n"
     )
-    settings = {"space": str(space), "subsets": ["ConClu"], "probe": {"every": 1}}
-    assert any("kmeans_start_epoch" in problem for problem in problems_of(write_config(**settings)))
-    load_config(write_config(**settings, search={"pruner": "none"}))
+    return {"space": str(space), "subsets": ["ConClu"]}
+
+
+def test_clustering_that_starts_late_has_remedies_that_help(write_config: WriteConfig, late: dict[str, Any]) -> None:
+    (problem,) = problems_of(write_config(**late, probe={"every": 1}))
+    assert problem.endswith("lower it below 1, set probe.every to 4, or search.pruner to none.")
+    (problem,) = problems_of(write_config(**late))
+    assert "raise budget.epochs to 20, set probe.every to 4, or search.pruner to none" in problem
+    for remedy in ("budget.epochs=20", "probe.every=4", "search.pruner=none"):
+        load_config(write_config(**late), [remedy])
+    assert len(problems_of(write_config(**late), ("budget.epochs=19",))) == 1
+
+
+@pytest.mark.parametrize("pruner", ["median", "none"])
+def test_clustering_that_would_start_after_the_last_epoch_is_refused(
+    write_config: WriteConfig, late: dict[str, Any], pruner: str
+) -> None:
+    (problem,) = problems_of(write_config(**late, search={"pruner": pruner}), ("budget.epochs=3",))
+    assert "clustering would begin after the last; lower it below 3, or raise budget.epochs above 3" in problem

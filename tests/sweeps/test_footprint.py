@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conclugen.hyperparameters import Hyperparameters
@@ -9,13 +10,20 @@ from conclugen.subsets import SUBSETS
 from sweeps.config import load_config
 from sweeps.estimate import Cost
 from sweeps.footprint import disk_bytes, gpu_problems
+from sweeps.plan import SweepFolder
+from sweeps.search import Search
+from tests.conftest import write_planted
+from tests.sweeps.simulation import Simulation
+
+FEATURES = (60 + 120) * (7 + 5 + 4) * 4
+"""Bytes of the planted set: its train rows for pretraining, all rows for probing."""
 
 
 def test_a_space_that_does_not_fit_the_gpu_is_refused_with_sizes_and_remedy(write_config: Callable[..., Path]) -> None:
     config = load_config(write_config(subsets=["Con", "Gen"], baselines=[]))
     largest = Hyperparameters(representation_dim=16, projection_dim=8, batch_size=20)
     step = step_bytes({"video": 7, "audio": 5, "text": 4}, SUBSETS["Con"], largest)
-    features = 2 * 120 * (7 + 5 + 4) * 4
+    features = FEATURES
     problems = gpu_problems(config, step + features - 1)
     assert any(
         p.startswith("space: Con with representation_dim 16, projection_dim 8, batch_size 20 needs") for p in problems
@@ -23,6 +31,41 @@ def test_a_space_that_does_not_fit_the_gpu_is_refused_with_sizes_and_remedy(writ
     assert all("lower representation_dim or batch_size, or use more workers.per_trial" in p for p in problems)
     assert not any(p.startswith("space: Con ") for p in gpu_problems(config, step + features))
     assert gpu_problems(config, 2**30) == []
+
+
+@pytest.mark.parametrize("nested", [[], ["modalities"], ["labels"], ["modalities", "labels"]])
+def test_every_arm_is_weighed_baselines_and_nested_ones_too(
+    write_config: Callable[..., Path], nested: list[str]
+) -> None:
+    path = write_config(baselines="all", modality_subsets=[["video", "text"]], search={"nested": nested})
+    config = load_config(path)
+    assert gpu_problems(config, 2**30) == []
+    assert [problem.split()[1] for problem in gpu_problems(config, FEATURES + 1)] == list(config.arms)
+
+
+def test_features_that_alone_do_not_fit_have_remedies_of_their_own(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = load_config(write_config())
+    (problem,) = gpu_problems(config, FEATURES)
+    assert problem.startswith("features: those of video, audio, text take")
+    assert problem.endswith("; use fewer modalities, import them again with --dtype float16, or take a larger GPU.")
+    assert not any(problem.startswith("features:") for problem in gpu_problems(config, FEATURES + 1))
+    half = tmp_path / "half"
+    write_planted(half, dtype="float16")
+    small = load_config(write_config(features={"pretrain": str(half), "downstream": {"half": str(half)}}))
+    (problem,) = gpu_problems(small, FEATURES // 2)
+    assert problem.endswith("; use fewer modalities, or take a larger GPU.")
+
+
+def test_each_division_of_a_set_with_folds_has_its_rows(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    """Three divisions of 120 rows, and all of them for pretraining, too."""
+    folder = tmp_path / "folded"
+    write_planted(folder, split=None, folds=np.arange(120) // 3 % 3)
+    config = load_config(write_config(features={"pretrain": str(folder), "downstream": {"folded": str(folder)}}))
+    features = (120 + 3 * 120) * (7 + 5 + 4) * 4
+    for memory, begins in ((features, "features:"), (features + 1, "space:")):
+        assert all(problem.startswith(begins) for problem in gpu_problems(config, memory))
 
 
 def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callable[..., Path]) -> None:
@@ -34,5 +77,35 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     more = [Cost("Con", 1.0, 1.0, confirmations=4)]
     # 30 test samples; one draw with all labels and two with 2 per class; truth and prediction of 4 bytes each.
     predictions = 30 * (1 + 2) * 2 * 4
-    record = (disk_bytes(config, nothing) - 2 * predictions) / 4
-    assert disk_bytes(config, more) - disk_bytes(config, nothing) == pytest.approx(2 * (predictions + record))
+    assert disk_bytes(config, more) - disk_bytes(config, nothing) > 2 * predictions
+    alone = load_config(
+        write_config(subsets=["Con"], baselines=[], tracking={"tensorboard": False}, storage="postgresql://h/db")
+    )
+    record = (disk_bytes(alone, nothing) - 2 * predictions) / 4  # of 2 trials and 2 confirmations
+    assert disk_bytes(alone, more) - disk_bytes(alone, nothing) == pytest.approx(2 * (predictions + record))
+
+
+def test_disk_has_the_trials_that_a_budget_of_time_allows(write_config: Callable[..., Path]) -> None:
+    """An hour has room for as many trials of Con as are asked for."""
+    settings = {"subsets": ["Con"], "baselines": [], "workers": {"concurrent_trials": 1}}
+    hour = load_config(write_config(**settings, budget={"hours": 1, "epochs": 4}))
+    trials = load_config(write_config(**settings, budget={"trials_per_subset": 1200, "epochs": 4}))
+    costs = [Cost("Con", 3.0, 1.0, confirmations=5)]
+    assert disk_bytes(hour, costs) == pytest.approx(disk_bytes(trials, costs), rel=1e-3)
+
+
+def test_journal_and_event_files_take_what_was_estimated(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    """Twenty trials of a search with four probes each, the event files by the measured size of one."""
+    budget = {"trials_per_subset": 20, "epochs": 4, "seeds": 1}
+    settings = {"subsets": ["ConCluGen"], "baselines": [], "budget": budget, "search": {"pruner": "none"}}
+    config = load_config(write_config(**settings))
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    Simulation(config, Search(config, folder), lambda job, epoch: epoch / 10, slots=1).run()
+    costs = [Cost("ConCluGen", 1.0, 1.0, confirmations=1)]
+    database = load_config(write_config(**settings, storage="postgresql://h/db"))
+    estimated = disk_bytes(config, costs) - disk_bytes(database, costs)
+    assert estimated == pytest.approx(folder.journal.stat().st_size, rel=0.2)
+    untracked = load_config(write_config(**settings, tracking={"tensorboard": False}))
+    events = disk_bytes(config, costs) - disk_bytes(untracked, costs)
+    assert events == pytest.approx(21 * 2100, rel=0.01)  # records hold the setting itself

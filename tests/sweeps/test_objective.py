@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
+from conclugen.metrics import classification_metrics
 from conclugen.pretrain import build_head
-from sweeps.config import SweepConfig, load_config
+from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.plan import Job, SweepFolder
+from sweeps.settings import metrics_of
 from sweeps.trial import TrialRunner
 from tests.conftest import write_planted
 
@@ -69,3 +73,46 @@ def test_a_job_for_one_label_budget_is_scored_there_alone(
     assert {m.labels for m in final.metrics} == {"2"}
     values = [m.value for m in final.metrics if (m.split, m.metric) == ("val", "weighted_f1")]
     assert final.value == pytest.approx(sum(values) / 2)
+
+
+def test_the_metrics_that_a_sweep_may_ask_for_are_those_that_a_probe_has() -> None:
+    truth = np.array([0, 1, 1])
+    assert set(metrics_of(["a", "b/c"])) == set(classification_metrics(truth, truth, ["a", "b/c"]))
+
+
+@pytest.mark.parametrize("kind", ["splits", "folds", "several labels"])
+@pytest.mark.parametrize("metric", ["accuracy", "macro_recall", "weighted_precision", "f1/a", "recall/c"])
+def test_any_metric_of_the_probe_is_an_objective(
+    write_config: Callable[..., Path], tmp_path: Path, metric: str, kind: str
+) -> None:
+    """What a confirmation reports under the metric's name, on validation, is its objective."""
+    classes = np.arange(120) % 3
+    changes: dict[str, Any] = {
+        "splits": {},
+        "folds": {"split": None, "folds": np.arange(120) // 3 % 3},
+        "several labels": {"labels": (classes[:, None] != np.arange(3)).astype(int)},
+    }[kind]
+    folder = str(write_planted(tmp_path / "set", **changes))
+    features = {"pretrain": folder, "downstream": {"set": folder}}
+    config = load_config(write_config(features=features, objective={"metric": metric, "labels_per_class": 2}))
+    job = Job(stage="confirm", method="raw_features", number=0, seed=3, hyperparameters={})
+    final = runner(config, tmp_path).run(job, lambda report: True)
+    assert final is not None
+    scores = {(m.split, m.labels, m.metric): m.value for m in final.metrics}
+    assert final.value == scores["val", "2", metric]
+    head = build_head(WIDTHS, Hyperparameters(representation_dim=8), 0)
+    assert 0 < runner(config, tmp_path).objective(head) <= 1
+
+
+def test_a_class_counts_where_every_set_that_counts_has_it(
+    write_config: Callable[..., Path], planted: Path, tmp_path: Path
+) -> None:
+    """The mean over sets of which one lacks the class would be that of the others, under the name of all."""
+    other = write_planted(tmp_path / "other", class_names=("c", "d", "e"))
+    features = {"pretrain": str(planted), "downstream": {"first": str(planted), "second": str(other)}}
+    for allowed in ({"metric": "f1/c"}, {"metric": "f1/e", "dataset": "second"}):
+        load_config(write_config(features=features, objective=allowed))
+    for refused in ({"metric": "f1/e"}, {"metric": "f1/e", "dataset": "first"}):
+        with pytest.raises(ConfigError, match="objective: metric: 'f1/e' must be one that first"):
+            load_config(write_config(features=features, objective=refused))
+    assert load_config(write_config(features=features, objective={"metric": "f1/z"}), alone=True)

@@ -1,15 +1,20 @@
 """Every sampler and pruner through the search itself, against the simulated executor's simplest form."""
 
 from collections.abc import Callable
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from search_spaces import Parameter
 from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
+from sweeps.strategies import grid_point
 
 FINITE = {
     "description": "finite",
@@ -67,6 +72,47 @@ def test_a_grid_visits_each_point_once_and_the_default_first(write_config: Calla
     assert points[0] == (16, 3)
     assert sorted(points) == [(r, p) for r in (8, 16, 32) for p in (2, 3, 4, 5)]
     assert points != sorted(points)
+
+
+GRIDS = st.lists(
+    st.one_of(
+        st.integers(1, 5).flatmap(
+            lambda count: st.integers(0, count - 1).map(lambda i: Parameter(choices=range(count), default=i))
+        ),
+        st.integers(0, 6).map(lambda steps: Parameter(low=0.1, high=0.1 + steps / 5, step=0.2, default=0.1)),
+        st.just(Parameter(low=-3, high=5, step=4, default=1)),
+        st.just(Parameter(fixed="joint")),
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(grid=GRIDS, seed=st.integers(0, 2**31 - 1))
+def test_every_point_of_any_grid_comes_once(grid: list[Parameter], seed: int) -> None:
+    parameters = {str(i): parameter for i, parameter in enumerate(grid)}
+    free = {name: p for name, p in parameters.items() if p.fixed is None}
+    every = list(product(*([p.value(i) for i in range(p.count or 0)] for p in free.values())))
+    points = [grid_point(parameters, number, seed) for number in range(len(every))]
+    assert points[0] == {name: p.start for name, p in free.items()}
+    assert all(point.keys() == free.keys() for point in points)
+    assert sorted(tuple(point[name] for name in free) for point in points) == sorted(every)
+
+
+def test_the_order_of_a_grid_is_random_and_follows_from_the_seed() -> None:
+    """Of 256 points, the mean distance between neighbours in a random order is a third of the range."""
+    parameters = {"lr": Parameter(low=0, high=255, default=0)}
+    orders = [[grid_point(parameters, n, seed)["lr"] for n in range(1, 256)] for seed in (0, 0, 1)]
+    assert orders[0] == orders[1] != orders[2]
+    for order in orders:
+        assert sum(abs(a - b) for a, b in pairwise(order)) / 254 == pytest.approx(256 / 3, rel=0.15)
+        assert len({(b - a) % 256 for a, b in pairwise(order)}) > 100  # no constant stride
+
+
+def test_a_point_of_a_huge_grid_takes_no_time() -> None:
+    """10^36 points: to list them, or to shuffle their numbers, would take for ever."""
+    parameters = {str(i): Parameter(low=0, high=999_999_999, default=7) for i in range(4)}
+    assert len({tuple(grid_point(parameters, number, 0).values()) for number in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])

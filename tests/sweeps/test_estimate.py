@@ -1,0 +1,104 @@
+"""What a sweep costs on a machine of so many CPUs and GPUs, from costs that are given."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from sweeps.config import SweepConfig, load_config
+from sweeps.estimate import Cost, lack_of_room, slots, total_seconds, trials_in_time
+from sweeps.overview import cost_summary, plan_table
+
+Configure = Callable[..., SweepConfig]
+
+
+@pytest.fixture
+def configure(write_config: Callable[..., Path]) -> Configure:
+    """A sweep of two subsets and no baselines."""
+    return lambda **settings: load_config(write_config(subsets=["Con", "Gen"], baselines=[], **settings))
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    def pretend(cpus: int, gpus: int) -> None:
+        monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+
+    return pretend
+
+
+COSTS = [Cost("Con", 30.0, 60.0, confirmations=2), Cost("Gen", 10.0, 20.0, confirmations=2)]
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers", "expected"),
+    [
+        (8, 0, {}, 8),
+        (8, 0, {"per_trial": 2}, 4),
+        (9, 0, {"per_trial": 4}, 2),
+        (8, 0, {"per_trial": 2, "concurrent_trials": 3}, 3),
+        (16, 4, {}, 4),
+        (16, 4, {"per_trial": 2}, 2),
+        (2, 4, {}, 2),
+        (16, 4, {"gpus": 0, "per_trial": 4}, 4),
+    ],
+)
+def test_as_many_trials_run_as_the_machine_has_room_for(
+    configure: Configure, machine: Callable[[int, int], None], cpus: int, gpus: int, workers: Any, expected: int
+) -> None:
+    """A worker takes a GPU, where some are used, and a CPU: what `sweeps.nodes.allocate` grants a sweep."""
+    machine(cpus, gpus)
+    config = configure(workers=workers)
+    assert slots(config) == expected
+    assert lack_of_room(config) is None
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers", "reason"),
+    [
+        (2, 0, {"per_trial": 4}, "1 trials at a time of 4 workers need a CPU for each worker, and this machine has 2"),
+        (2, 0, {"concurrent_trials": 3}, "3 trials at a time of 1 workers need a CPU"),
+        (8, 0, {"gpus": 1}, "1 trials at a time of 1 workers need a GPU"),
+        (8, 2, {"per_trial": 4}, "4 workers need a GPU for each worker, and this machine has 8 CPUs and 2 GPUs"),
+    ],
+)
+def test_a_machine_without_room_is_told_and_nothing_is_estimated(
+    configure: Configure, machine: Callable[[int, int], None], cpus: int, gpus: int, workers: Any, reason: str
+) -> None:
+    machine(cpus, gpus)
+    for budget in ({"trials_per_subset": 2}, {"hours": 1}):
+        config = configure(workers=workers, budget={"epochs": 4, **budget})
+        summary = cost_summary(config, COSTS)
+        assert reason in summary.partition("Time and disk are not estimated: ")[2]
+        assert "minutes" not in summary
+        assert "Warning" not in summary
+        console = Console(width=200)
+        with console.capture() as capture:
+            console.print(plan_table(config, COSTS))
+        assert "30.0" not in capture.get()
+        assert "about" not in capture.get()
+
+
+@pytest.mark.parametrize("per_trial", [1, 2, 4])
+def test_workers_that_share_a_trial_are_no_more_trials(
+    configure: Configure, machine: Callable[[int, int], None], per_trial: int
+) -> None:
+    """The CPUs' work is the same: a trial is so much shorter, and so many fewer run at a time."""
+    machine(8, 0)
+    config = configure(workers={"per_trial": per_trial}, budget={"trials_per_subset": 16, "epochs": 4})
+    costs = [Cost(c.name, c.trial / per_trial, c.confirmation / per_trial, c.confirmations) for c in COSTS]
+    assert total_seconds(config, costs) == pytest.approx((16 * 40 + 2 * 80) / 8)
+
+
+def test_time_is_shared_equally_by_the_arms(configure: Configure, machine: Callable[[int, int], None]) -> None:
+    machine(8, 2)
+    hours = configure(budget={"hours": 1, "epochs": 4})
+    assert trials_in_time(hours, COSTS) == {"Con": 2 * 1800 / 30, "Gen": 2 * 1800 / 10}
+    gpu_hours = configure(budget={"gpu_hours": 1, "epochs": 4}, workers={"per_trial": 2})
+    assert trials_in_time(gpu_hours, COSTS) == {"Con": 1800 / 2 / 30, "Gen": 1800 / 2 / 10}
+    assert total_seconds(gpu_hours, COSTS) == 2 * 80 + 1800
