@@ -1,0 +1,162 @@
+"""The command line: arguments in, messages and exit codes out; what it does is elsewhere.
+
+Exit codes: 0 done; 1 done, but some cell of the table has no result; 2 bad input, with every problem listed and
+nothing written; 130 interrupted.
+
+Modules that load torch, Ray or pandas are imported by the commands that need them, so that `--help` and a refused
+configuration answer at once.
+"""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from conclugen import __version__
+from sweeps.cli import features, sweep
+from sweeps.cli.common import (
+    INCOMPLETE,
+    INTERRUPTED,
+    OK,
+    SweepDir,
+    bad_input,
+    console,
+    records,
+    sweep_folder,
+    to_the_end,
+)
+from sweeps.config import ConfigError, load_config
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    help="Sweep and ablate ConCluGen pretraining: seven loss subsets, searched fairly, on Ray.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.add_typer(features.app, name="features")
+app.add_typer(sweep.app, name="sweep")
+
+
+def main() -> None:
+    """Run the command line; console script `conclugen`."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for data, sweep and report; must be new.")] = Path(
+        "conclugen-demo"
+    ),
+) -> None:
+    """Sweep all seven loss subsets on small built-in data and report: two to three minutes on two cores.
+
+    The data are scikit-learn's bundled handwritten digits seen three ways (pixels, 2D Fourier magnitudes,
+    gradient-orientation histograms), which stand in for video, audio and text. No claim about faces follows.
+    """
+    with bad_input():
+        if out.exists():
+            raise ConfigError([f"--out {out}: exists; choose another folder, or remove it first."])
+        from sweeps.demo import write_demo
+
+        config_file = write_demo(out)
+        typer.echo(
+            "Demo data: scikit-learn's handwritten digits. Pixels, Fourier magnitudes and gradient orientations\n"
+            f"stand in for video, audio and text. Configuration: {config_file}"
+        )
+        from sweeps.launch import launch
+
+        to_the_end(out / "sweep", lambda interrupts: launch(load_config(config_file), out / "sweep", interrupts))
+        code = _report([out / "sweep"], out / "report")
+    raise typer.Exit(code)
+
+
+@app.command()
+def dashboard(
+    folder: SweepDir,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Name or address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for any that is free.")
+    ] = 8080,
+) -> None:
+    """Show a sweep's Optuna studies in a browser, while it runs or later; changes nothing."""
+    with bad_input():
+        layout = sweep_folder(folder)
+        config = load_config(layout.config, alone=True)
+        from sweeps.dashboard import serve
+
+        def ready(address: str) -> None:
+            typer.echo(f"{address} shows the studies of sweep {config.name}; Ctrl-C ends it.")
+
+        with suppress(KeyboardInterrupt):  # there is no other way to end it
+            serve(config, layout, host, port, ready)
+
+
+@app.command()
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, finished or not.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables.")],
+) -> None:
+    """Make the ablation tables from the ledgers of one or more sweeps."""
+    with bad_input():
+        for folder in folders:
+            sweep_folder(folder)
+        code = _report(folders, out)
+    raise typer.Exit(code)
+
+
+@app.command()
+def export(
+    folder: SweepDir,
+    subset: Annotated[str, typer.Option(metavar="NAME", help="Method as the tables call it, such as ConCluGen.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model; must be new or empty.")],
+) -> None:
+    """Write a subset's best head as a Hugging Face model folder: raw features in, representations out."""
+    with bad_input():
+        layout = sweep_folder(folder)
+        from sweeps.export import export_best
+
+        record = export_best(layout, subset, out)
+    typer.echo(f"{out}: {record.method}, confirmation seed {record.number}, best on validation data.")
+
+
+@app.command("import-checkpoint")
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(metavar="FILE.ckpt", help="A checkpoint of the authors' released code.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the model; must be new or empty.")],
+) -> None:
+    """Turn the authors' released weights into the same folder format; nothing in the file is executed."""
+    with bad_input():
+        from sweeps.export import import_released
+
+        config = import_released(file, out)
+    modalities = ", ".join(f"{name} {width}" for name, width in zip(config.modalities, config.widths, strict=True))
+    typer.echo(f"{out}: {modalities} to {config.representation_dim} each, not standardised.")
+
+
+def _report(folders: list[Path], out: Path) -> int:
+    """Write and print the tables; the exit code."""
+    from reports import ablation, confusion, ranking, terminal_table, write_tables
+
+    ledgers = records(folders)
+    table = ablation(ledgers)
+    written = write_tables(table, confusion(ledgers), ranking(ledgers), out)
+    console().print(terminal_table(table))
+    typer.echo("Report: " + ", ".join(map(str, written)))
+    return OK if table.complete else INCOMPLETE

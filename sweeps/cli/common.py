@@ -1,0 +1,87 @@
+"""What the commands share: exit codes, how bad input is told, arguments that several take."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from conclugen.manifest import FeatureSetError
+from sweeps.config import ConfigError
+from sweeps.ledger import Ledger, LedgerError, Record
+from sweeps.plan import SweepFolder
+
+if TYPE_CHECKING:
+    from sweeps.interrupts import Interrupts
+
+OK, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+
+SweepDir = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@contextmanager
+def bad_input() -> Iterator[None]:
+    """Turn errors that the user can mend into their messages and exit code 2."""
+    try:
+        yield
+    except ConfigError as error:
+        problems = error.problems
+    except (FeatureSetError, LedgerError) as error:
+        problems = str(error).splitlines()
+    except OSError as error:
+        problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]
+    else:
+        return
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    typer.echo("\n".join([f"error: {count}", *(f"  {problem}" for problem in problems)]), err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+def command(*parts: str | Path) -> str:
+    """A command line that can be pasted."""
+    return shlex.join(["conclugen", *map(str, parts)])
+
+
+def records(folders: list[Path]) -> list[list[Record]]:
+    """Return the ledger of each sweep."""
+    return [list(Ledger(SweepFolder(folder).ledger)) for folder in folders]
+
+
+def sweep_folder(folder: Path) -> SweepFolder:
+    """Return the layout of the sweep in ``folder``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    layout = SweepFolder(folder)
+    if not layout.config.is_file():
+        raise ConfigError(
+            [f"{folder}: holds no sweep ({layout.config.name} is missing); give the --out of a sweep run."]
+        )
+    return layout
+
+
+def console() -> Console:
+    """A console as wide as the terminal, or wide enough for any table where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def to_the_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
+    """Let ``run`` work on the sweep in ``out``, and say how to go on where it does not get to the end."""
+    from sweeps.interrupts import Interrupts
+    from sweeps.launch import SweepFailedError
+
+    go_on = f"go on with: {command('sweep', 'resume', out)}"
+    try:
+        run(Interrupts(f"interrupted; {go_on}"))
+    except SweepFailedError as error:
+        typer.echo(f"error: {error}\n{go_on}", err=True)
+        raise typer.Exit(INCOMPLETE) from None
+    except KeyboardInterrupt:
+        typer.echo(f"interrupted; {go_on}", err=True)
+        raise typer.Exit(INTERRUPTED) from None

@@ -1,0 +1,167 @@
+"""`conclugen sweep`: check, run, resume, replay and watch sweeps."""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from sweeps.cli.common import (
+    INCOMPLETE,
+    OK,
+    AsJson,
+    SweepDir,
+    bad_input,
+    command,
+    console,
+    records,
+    sweep_folder,
+    to_the_end,
+)
+from sweeps.config import ConfigError, load_config
+from sweeps.ledger import Ledger
+
+app = typer.Typer(help="Check, run, resume and watch sweeps.", no_args_is_help=True, rich_markup_mode=None)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The sweep's YAML file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as budget.epochs=30; repeatable."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDR", help="Ray cluster to run on; without, RAY_ADDRESS's (as in `ray job submit`), or a new one."
+    ),
+]
+
+
+@app.command("check")
+def sweep_check(
+    config_file: ConfigFile,
+    overrides: Overrides = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GIB", min=0, help="Memory of the GPUs that will be used; this machine's own without."),
+    ] = None,
+) -> None:
+    """Validate a configuration; print the plan, the search space of each method, and an estimate of time and disk."""
+    with bad_input():
+        config = load_config(config_file, overrides or ())
+        if problems := config.tracking.missing():
+            raise ConfigError(problems)
+        from sweeps.estimate import estimate
+        from sweeps.footprint import gpu_problems, smallest_gpu
+        from sweeps.overview import cost_summary, plan_table, space_table
+        from sweeps.warm import proposals
+
+        if (earlier := config.search.warm_start) is not None:
+            proposals(earlier, config.arms.values(), config.load_space())  # raises if it has none
+        memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
+        if memory is not None and (problems := gpu_problems(config, memory)):
+            raise ConfigError(problems)
+        costs = estimate(config)
+    console().print(plan_table(config, costs))
+    console().print(space_table(config))
+    typer.echo(cost_summary(config, costs))
+
+
+@app.command("run")
+def sweep_run(
+    config_file: ConfigFile,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the sweep; must be new or empty.")],
+    overrides: Overrides = None,
+    address: Address = None,
+) -> None:
+    """Run a sweep: search every loss subset, confirm the best with fresh seeds, score on test."""
+    with bad_input():
+        config = load_config(config_file, overrides or ())
+        from sweeps.launch import launch
+
+        to_the_end(out, lambda interrupts: launch(config, out, interrupts, address))
+    _name_the_tables(out)
+
+
+@app.command("resume")
+def sweep_resume(
+    folder: SweepDir,
+    overrides: Overrides = None,
+    address: Address = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Run what has failed again.")] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Go on even where new results do not compare with the old; put on record."
+        ),
+    ] = False,
+) -> None:
+    """Go on with a sweep that was interrupted, or extend one: more trials, seeds, subsets, sets with --set."""
+    with bad_input():
+        sweep_folder(folder)
+        from sweeps.launch import resume
+
+        to_the_end(
+            folder,
+            lambda interrupts: resume(
+                folder, interrupts, overrides or (), address, failed=failed, accept_changes=accept_changes
+            ),
+        )
+    _name_the_tables(folder)
+
+
+@app.command("replay")
+def sweep_replay(
+    folder: SweepDir,
+    trial: Annotated[str, typer.Option(metavar="ID", help="Record to run again, such as search-Con-00003.")],
+) -> None:
+    """Run one finished trial or confirmation again, from its record alone, and compare; exit code 1 if it differs."""
+    with bad_input():
+        layout = sweep_folder(folder)
+        from sweeps.replay import replay
+
+        differences = replay(layout, trial)
+    table = Table(title=trial, title_justify="left")
+    for column in ("", "recorded", "replayed", ""):
+        table.add_column(column, justify="right" if column else "left")
+    for difference in differences:
+        numbers = (str(difference.recorded), str(difference.replayed))
+        table.add_row(difference.what, *numbers, "" if difference.equal else "differs")
+    console().print(table)
+    raise typer.Exit(OK if all(difference.equal for difference in differences) else INCOMPLETE)
+
+
+@app.command("status")
+def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
+    """Show how far a sweep is: planned, running, done, pruned and failed per subset, and the best so far."""
+    with bad_input():
+        layout = sweep_folder(folder)
+        config = load_config(layout.config, alone=True)
+        ended = list(Ledger(layout.ledger))
+    from sweeps.live import progress_table
+    from sweeps.progress import from_records
+    from sweeps.sessions import running
+
+    alive = running(layout)
+    cut = [path.name for path in layout.running.iterdir()]
+    rows = from_records(config, ended, cut if alive else ())
+    reasons = Counter(record.reason.partition(":")[0] for record in ended if record.state == "failed")
+    if as_json:
+        document = {"name": config.name, "running": alive, "failures": reasons, "rows": [asdict(row) for row in rows]}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    console().print(progress_table(rows, max(1, len(cut)), f"sweep {config.name}"))
+    if reasons:
+        typer.echo("Failed: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()))
+    if not alive and not all(row.finished for row in rows):
+        typer.echo(f"No process runs it; go on with {command('sweep', 'resume', folder)}")
+
+
+def _name_the_tables(out: Path) -> None:
+    """Say how to get a sweep's tables, and exit."""
+    from reports import ablation
+
+    typer.echo(f"Tables: {command('report', out, '--out', out / 'report')}")
+    raise typer.Exit(OK if ablation(records([out])).complete else INCOMPLETE)
