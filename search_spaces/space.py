@@ -4,14 +4,14 @@ A space is one YAML file. Each entry under ``parameters`` is either a plain valu
 
     representation_dim: {choices: [256, 512], default: 256}
     lr: {low: 1.0e-4, high: 3.0e-3, log: true, default: 1.0e-3}
-    kmeans_queue_size: {low: 0, high: 4, step: 2, default: 2, needs: Clu}
-    weight_con: {low: 0.01, high: 1.1, log: true, default: 1.0, needs: Con, min_losses: 2}
-    reconstruction_relu: {fixed: false, needs: Gen}
+    num_clusters: {low: 8, high: 32, step: 8, default: 16}
+    reconstruction_relu: false
+    feature_dropout: {fixed: 0.5, needs: [Con, Clu], min_losses: 2}
 
-``needs`` names losses of which the subset must use at least one, ``min_losses`` the least number of losses in the
-subset: a parameter whose condition fails is left out of that subset's search. Names are the fields of
-:class:`conclugen.hyperparameters.Hyperparameters`, whose annotations say which values are allowed; a range is of
-integers where its bounds are.
+Names are the fields of :class:`conclugen.hyperparameters.Hyperparameters`, whose annotations say which values are
+allowed and which losses have a use for it: a parameter is left out of all other subsets. Beyond that, ``needs`` names
+losses of which the subset must use at least one, and ``min_losses`` the least number of losses in the subset. A range
+is of integers where its bounds are.
 
 The default configuration of every subset (the ``default`` of each parameter) is its first trial, so a report can say
 what tuning was worth.
@@ -21,52 +21,18 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
 
-from conclugen.hyperparameters import HYPERPARAMETERS, Hyperparameters
+from conclugen.hyperparameters import HYPERPARAMETERS, USES
 from conclugen.subsets import Loss
+from search_spaces.parameter import Parameter, Scalar
 
-__all__ = ["Parameter", "Space", "SpaceError", "load_space", "named_spaces"]
-
-Scalar = bool | int | float | str
-
-_ALLOWED: dict[str, TypeAdapter[Any]] = {
-    name: TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
-    for name, hint in get_type_hints(Hyperparameters, include_extras=True).items()
-}
-"""Name -> check of one value of that hyperparameter; strict: neither True nor 2.0 is an integer."""
-
-
-def _scalar(value: object) -> Scalar:
-    if isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(f"must be a number, a word, true or false, but got {value!r}.")
-
-
-def _number(value: object) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-        raise ValueError(f"must be a finite number, but got {value!r}.")
-    return value
-
-
-_Scalar = Annotated[Scalar, PlainValidator(_scalar)]  # one message, where pydantic has one for each type of a union
-_Number = Annotated[int | float, PlainValidator(_number)]
+__all__ = ["Space", "SpaceError", "load_space", "named_spaces"]
 
 
 class SpaceError(ValueError):
@@ -75,159 +41,6 @@ class SpaceError(ValueError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = list(problems)
-
-
-class Parameter(BaseModel):
-    """How one hyperparameter varies: fixed, one of some choices, or in a range.
-
-    Validated with the context ``{"hyperparameter": name}``, its values are also checked against that hyperparameter.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, revalidate_instances="always")
-
-    fixed: _Scalar | None = None
-    choices: tuple[_Scalar, ...] | None = None
-    low: _Number | None = None
-    high: _Number | None = None
-    step: _Number | None = None
-    log: bool = False
-    default: _Scalar | None = None
-    needs: Annotated[frozenset[Loss], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = (
-        frozenset()
-    )
-    min_losses: Annotated[int, Field(ge=1, le=3)] = 1
-
-    @model_validator(mode="after")
-    def _sound(self, info: ValidationInfo) -> Self:
-        found = list(self._contradictions())
-        if info.context is not None:
-            found += self._refused_values(_ALLOWED[info.context["hyperparameter"]])
-        if found:
-            raise ValueError("\n".join(found))
-        return self
-
-    def _contradictions(self) -> Iterator[str]:
-        if (self.fixed is not None) + (self.choices is not None) + (self.low is not None or self.high is not None) != 1:
-            yield "give exactly one of: fixed; choices; low and high."
-        elif self.fixed is not None:
-            yield from self._ignored("default", "step", "log", beside="a fixed value")
-        elif self.choices is not None:
-            if self.default not in self.choices:
-                yield f"default must be one of the choices {list(self.choices)}, but got {self.default!r}."
-            if len(set(self.choices)) < len(self.choices):
-                yield f"choices must differ from each other, but got {list(self.choices)}."
-            yield from self._ignored("step", "log", beside="choices")
-        elif self.low is None or self.high is None or self.low > self.high:
-            yield f"low <= high must hold, but got low={self.low}, high={self.high}."
-        else:
-            yield from self._contradictions_of_range(self.low, self.high)
-
-    def _ignored(self, *keys: str, beside: str) -> Iterator[str]:
-        for key in keys:
-            if key in self.model_fields_set:
-                yield f"{key} says nothing beside {beside}; leave it out."
-
-    def _contradictions_of_range(self, low: float, high: float) -> Iterator[str]:
-        step, default = self.step, self.default
-        if self.log and (low <= 0 or step is not None):
-            yield "a log range needs low > 0 and no step."
-        if step is not None and step <= 0:
-            yield f"step > 0 must hold, but got step={step}."
-        if isinstance(default, bool | str) or default is None or not low <= default <= high:
-            yield f"default must lie in {low}..{high}, but got {default!r}."
-        elif self.integral and (isinstance(default, float) or isinstance(step, float)):
-            yield (
-                f"a range of integers needs an integer default and step, but got default={default}, step={step}; "
-                f"write low and high with a point, such as {low}.0, for a range of real numbers."
-            )
-        elif step is not None and step > 0 and _past_grid(default, low, step):
-            yield f"default must be low plus a multiple of step, but got low={low}, step={step}, default={default}."
-
-    def _refused_values(self, allowed: TypeAdapter[Any]) -> Iterator[str]:
-        values = {
-            "fixed": self.fixed,
-            **{f"choices[{index}]": choice for index, choice in enumerate(self.choices or ())},
-            "low": self.low,
-            "high": self.high,
-            "default": self.default,
-        }
-        for key, value in values.items():
-            try:
-                if value is not None:
-                    allowed.validate_python(value)
-            except ValidationError as error:
-                yield f"{key}={value!r} {error.errors()[0]['msg'].removeprefix('Input ')}."
-
-    @property
-    def integral(self) -> bool:
-        """True for a range of integers."""
-        return isinstance(self.low, int) and isinstance(self.high, int)
-
-    @property
-    def start(self) -> Scalar:
-        """The value in the default configuration."""
-        value = self.default if self.fixed is None else self.fixed
-        if value is None:
-            raise ValueError("a parameter has a fixed value or a default.")  # the validator saw to it
-        return value
-
-    def extremes(self) -> tuple[Scalar, ...]:
-        """All values of a fixed or categorical parameter, the lowest and the highest of a range."""
-        if self.choices is not None:
-            return self.choices
-        if self.low is not None and self.high is not None:
-            if self.step is None:
-                return (self.low, self.high)
-            highest = _exact(self.high) - _past_grid(self.high, self.low, self.step)
-            return (self.low, int(highest) if self.integral else float(highest))
-        return (self.start,)
-
-    @property
-    def count(self) -> int | None:
-        """How many values there are; None for a range of real numbers without a step, and for a log range."""
-        if self.low is None or self.high is None:
-            return len(self.extremes())
-        if self.log or (self.step is None and not self.integral):
-            return None
-        return int((_exact(self.high) - _exact(self.low)) // _exact(self.step or 1)) + 1
-
-    def value(self, index: int) -> Scalar:
-        """Value number ``index`` of finitely many."""
-        if self.low is None:
-            return self.extremes()[index]
-        exact = _exact(self.low) + index * _exact(self.step or 1)
-        return int(exact) if self.integral else float(exact)
-
-    def index(self, value: Scalar) -> int:
-        """The number of ``value`` among finitely many."""
-        if self.low is None:
-            return self.extremes().index(value)
-        return round((_exact(value) - _exact(self.low)) / _exact(self.step or 1))
-
-    def nearest(self, value: Scalar) -> Scalar | None:
-        """The allowed value that is closest to ``value``; None where there is no such thing."""
-        if self.low is None or self.high is None:
-            return value if value in self.extremes() else None
-        if isinstance(value, bool | str):
-            return None
-        clipped = min(max(value, self.low), self.high)
-        if self.count is not None:
-            return self.value(min(self.index(clipped), self.count - 1))
-        return round(clipped) if self.integral else clipped
-
-    def applies(self, losses: Sequence[Loss]) -> bool:
-        """True where a subset with these losses uses the parameter."""
-        return max(1, len(losses)) >= self.min_losses and (not self.needs or bool(self.needs & set(losses)))
-
-
-def _exact(number: Scalar) -> Fraction:
-    """The number in decimals as written, where 0.3 is three times 0.1."""
-    return Fraction(str(number))
-
-
-def _past_grid(value: float, low: float, step: float) -> Fraction:
-    """How far ``value`` lies past the last of low, low + step, ..."""
-    return (_exact(value) - _exact(low)) % _exact(step)
 
 
 def _with_names(parameters: object) -> object:
@@ -239,8 +52,8 @@ def _with_names(parameters: object) -> object:
 
 def _parameter(named_entry: tuple[str, object]) -> Parameter:
     name, entry = named_entry
-    if name not in _ALLOWED:
-        raise ValueError(f"is no hyperparameter; allowed are {', '.join(sorted(_ALLOWED))}.")
+    if name not in HYPERPARAMETERS:
+        raise ValueError(f"is no hyperparameter; allowed are {', '.join(sorted(HYPERPARAMETERS))}.")
     values = entry if isinstance(entry, Mapping | Parameter) else {"fixed": entry}
     return Parameter.model_validate(values, context={"hyperparameter": name})
 
@@ -279,7 +92,11 @@ class Space(BaseModel):
 
     def for_losses(self, losses: Sequence[Loss]) -> dict[str, Parameter]:
         """The parameters, fixed ones included, that a subset with these losses uses."""
-        return {name: parameter for name, parameter in self.parameters.items() if parameter.applies(losses)}
+        return {
+            name: parameter
+            for name, parameter in self.parameters.items()
+            if USES[name].by(losses) and parameter.applies(losses)
+        }
 
     def default_configuration(self, losses: Sequence[Loss]) -> dict[str, Scalar]:
         """Each parameter's default or fixed value for a subset with these losses."""
@@ -331,12 +148,7 @@ class Space(BaseModel):
         self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int | None, rungs_grow: bool
     ) -> Iterator[str]:
         latest = max(self._integers("kmeans_start_epoch", losses))
-        if len(losses) == 1 and latest > 0:
-            yield (
-                f"kmeans_start_epoch: up to {latest} for {subset}, which has no other loss to train with before "
-                "it; fix it to 0 there (min_losses: 2)."
-            )
-        elif latest >= epochs:
+        if latest >= epochs:
             yield (
                 f"kmeans_start_epoch: up to {latest}, counted from 0, for {subset}, but trials have {epochs} epochs, "
                 "and clustering would begin after the last; "

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conclugen.hyperparameters import HYPERPARAMETERS, Hyperparameters
+from conclugen.hyperparameters import HYPERPARAMETERS, USES, Hyperparameters
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Parameter, Space, SpaceError, load_space, named_spaces
 
 _FITTING = {
     "warmup_epochs": 2,
     "batch_size": 50,
-    "kmeans_start_epoch": {"choices": [0, 3], "default": 0, "min_losses": 2},
-    "kmeans_queue_size": {"choices": [0, 2], "default": 2, "needs": "Clu"},
-    "num_clusters": {"choices": [2, 16], "default": 2, "needs": "Clu"},
+    "kmeans_start_epoch": {"choices": [0, 3], "default": 0},
+    "kmeans_queue_size": {"choices": [0, 2], "default": 2},
+    "num_clusters": {"choices": [2, 16], "default": 2},
 }
 """Fits 10 epochs, first judged after 4, on 1,000 rows: epochs of 20 steps."""
 
@@ -192,7 +192,7 @@ class TestSpace:
     def test_plain_values_are_fixed(self) -> None:
         space = _space(batch_size=256, reconstruction_relu=False, kmeans_loss_mode="joint", lr=1e-3)
         assert all(parameter == Parameter(fixed=parameter.fixed) for parameter in space.parameters.values())
-        assert space.default_configuration(SUBSETS["Con"]) == {
+        assert space.default_configuration(SUBSETS["CluGen"]) == {
             "batch_size": 256,
             "reconstruction_relu": False,
             "kmeans_loss_mode": "joint",
@@ -277,30 +277,86 @@ class TestSpace:
             Space.model_validate(document)
 
     @settings(deadline=None)
-    @given(
-        conditions=st.dictionaries(
-            st.sampled_from(sorted(HYPERPARAMETERS)), st.tuples(st.sets(st.sampled_from(Loss)), st.integers(1, 3))
-        ),
-        subset=st.sampled_from(sorted(SUBSETS)),
-    )
-    def test_a_subset_gets_the_parameters_whose_conditions_it_meets(
-        self, conditions: dict[str, tuple[set[Loss], int]], subset: str
-    ) -> None:
+    @given(data=st.data(), subset=st.sampled_from([*SUBSETS, "supervised_head"]))
+    def test_a_subset_gets_what_its_losses_use_and_the_conditions_allow(self, data: st.DataObject, subset: str) -> None:
+        conditions = {}
+        for name in data.draw(st.sets(st.sampled_from(sorted(HYPERPARAMETERS)))):
+            needs = data.draw(st.sets(st.sampled_from(sorted(USES[name].losses or Loss))))
+            conditions[name] = (needs, data.draw(st.integers(USES[name].least, 3)))
         space = _space(
             **{
                 name: {"fixed": HYPERPARAMETERS[name].default, "needs": sorted(needs), "min_losses": least}
                 for name, (needs, least) in conditions.items()
             }
         )
-        losses = SUBSETS[subset]
+        losses = SUBSETS.get(subset, ())
         expected = [
             name
             for name, (needs, least) in conditions.items()
-            if len(losses) >= least and (not needs or not needs.isdisjoint(losses))
+            if max(1, len(losses)) >= least
+            and all(not some or not some.isdisjoint(losses) for some in (needs, USES[name].losses))
         ]
         assert list(space.for_losses(losses)) == expected
         assert all(parameter is space.parameters[name] for name, parameter in space.for_losses(losses).items())
         assert space.default_configuration(losses) == {name: HYPERPARAMETERS[name].default for name in expected}
+
+    @pytest.mark.parametrize(
+        ("name", "subsets"),
+        [
+            ("lr", [*SUBSETS, "supervised_head"]),
+            ("restart_epochs", list(SUBSETS)),
+            ("projection_dim", ["Con", "Clu", "ConClu", "ConGen", "CluGen", "ConCluGen"]),
+            ("margin", ["Con", "Clu", "ConClu", "ConGen", "CluGen", "ConCluGen"]),
+            ("temperature", ["Con", "ConClu", "ConGen", "ConCluGen"]),
+            ("num_clusters", ["Clu", "ConClu", "CluGen", "ConCluGen"]),
+            ("kmeans_start_epoch", ["ConClu", "CluGen", "ConCluGen"]),
+            ("reconstruction_dim", ["Gen", "ConGen", "CluGen", "ConCluGen"]),
+            ("weight_con", ["ConClu", "ConGen", "ConCluGen"]),
+            ("weight_gen", ["ConGen", "CluGen", "ConCluGen"]),
+        ],
+    )
+    def test_no_subset_searches_what_its_losses_do_not_use(self, name: str, subsets: list[str]) -> None:
+        space = _space(**{name: {"choices": [1, 2], "default": 1}})
+        methods = {**SUBSETS, "supervised_head": ()}
+        assert [method for method, losses in methods.items() if space.for_losses(losses)] == subsets
+
+    @pytest.mark.parametrize(
+        ("name", "conditions", "rules"),
+        [
+            (
+                "num_clusters",
+                {"needs": "Gen"},
+                ["needs must be among the losses that use it, Clu, but got Gen; without needs, all of them do."],
+            ),
+            (
+                "projection_dim",
+                {"needs": ["Gen", "Con"]},
+                [
+                    "needs must be among the losses that use it, Con, Clu, but got Con, Gen; "
+                    "without needs, all of them do."
+                ],
+            ),
+            (
+                "weight_clu",
+                {"min_losses": 1},
+                ["min_losses must be at least 2, as it says nothing to a loss alone, but got 1; leave it out."],
+            ),
+            ("projection_dim", {"needs": "Clu", "min_losses": 1}, []),
+            ("lr", {"needs": "Gen", "min_losses": 1}, []),
+        ],
+    )
+    def test_conditions_that_contradict_what_uses_it(
+        self, name: str, conditions: dict[str, Any], rules: list[str]
+    ) -> None:
+        entry = {"choices": [1, 2], "default": 1, **conditions}
+        if not rules:
+            assert _space(**{name: entry}).parameters[name].choices == (1, 2)
+            return
+        with pytest.raises(ValidationError) as caught:
+            _space(**{name: entry})
+        (error,) = caught.value.errors()
+        assert error["loc"] == ("parameters", name)
+        assert error["msg"].removeprefix("Value error, ").splitlines() == rules
 
 
 class TestProblems:
@@ -340,11 +396,9 @@ class TestProblems:
         assert [problem.split(" for ")[1].split(",")[0] for problem in found] == ["ConClu", "CluGen", "ConCluGen"]
 
     @pytest.mark.parametrize("start", [1, {"choices": [0, 1], "default": 0}])
-    def test_clustering_alone_that_begins_late(self, start: Any) -> None:
-        assert _problems(kmeans_start_epoch=start, subsets=["Clu", "ConClu"]) == [
-            "kmeans_start_epoch: up to 1 for Clu, which has no other loss to train with before it; fix it to 0 there "
-            "(min_losses: 2)."
-        ]
+    def test_clustering_alone_begins_at_once_whatever_the_others_do(self, start: Any) -> None:
+        assert _problems(kmeans_start_epoch=start, subsets=["Clu", "ConClu"]) == []
+        assert "kmeans_start_epoch" not in _space(kmeans_start_epoch=start).for_losses(SUBSETS["Clu"])
 
     def test_clustering_alone_from_the_start(self) -> None:
         assert _problems(kmeans_start_epoch=0) == []
@@ -439,7 +493,7 @@ class TestProblems:
         found = _problems(kmeans_start_epoch=8, kmeans_queue_size=90, num_clusters=128, warmup_epochs=30)
         assert sorted(problem.partition(":")[0] for problem in found) == [
             "kmeans_queue_size",
-            *["kmeans_start_epoch"] * 4,
+            *["kmeans_start_epoch"] * 3,
             "num_clusters",
             "warmup_epochs",
         ]
@@ -473,10 +527,10 @@ class TestPackagedSpaces:
     def test_names(self) -> None:
         assert named_spaces() == ["default", "paper", "small"]
 
-    @pytest.mark.parametrize("subset", SUBSETS)
+    @pytest.mark.parametrize("subset", [*SUBSETS, "supervised_head"])
     @pytest.mark.parametrize("name", ["default", "paper", "small"])
     def test_a_subset_gets_what_its_losses_use(self, name: str, subset: str) -> None:
-        space, losses = load_space(name), SUBSETS[subset]
+        space, losses = load_space(name), SUBSETS.get(subset, ())
         used = set(space.for_losses(losses))
         groups = {
             "temperature": Loss.CON in losses,
