@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -156,7 +157,9 @@ def half_done(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
     config = load_config(write_config(subsets=["Con", "Gen"]))
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(config)
-    ledger, common = Ledger(folder.ledger), {"sweep": "tiny", "config": config.model_dump(mode="json")}
+    time = "2026-01-01T00:00:00+00:00"
+    ledger = Ledger(folder.ledger)
+    common: dict[str, Any] = {"sweep": "tiny", "config": config.model_dump(mode="json"), "started": time, "ended": time}
     for number, state in enumerate(("complete", "pruned")):
         ledger.add(Record(stage="search", method="Con", number=number, seed=1, state=state, value=0.5, **common))
     for method in ("Con", "raw_features"):
