@@ -50,9 +50,10 @@ class Turns:
         """Count the search trials of an earlier session."""
         for record in sorted(records, key=lambda record: record.ended):
             if record.stage == "search" and record.method in self._started:
-                ended = datetime.fromisoformat(record.ended).timestamp()
                 self.start(record.method, record.key)
-                self.work(record.method, record.key, record.seconds.get("total", 0.0), ended)
+                if "total" in record.seconds:
+                    ended = datetime.fromisoformat(record.ended).timestamp()
+                    self.work(record.method, record.key, record.seconds["total"], ended)
                 self.end(record.method, record.key, failed=record.state == "failed")
 
     def expect(self, arm: str, key: str) -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -141,6 +142,7 @@ def test_an_earlier_session_counts_by_what_worked_not_by_what_passed() -> None:
         record("Con", 1, ended=5900, seconds=900),
         record("ConCluGen", 0, ended=9000, seconds=3000, stage="confirm"), record("dropped", 0, 9000, 9000),
     ]  # fmt: skip
+    records.append(replace(record("Con", 2, ended=0, seconds=0), state="failed", seconds={}, ended=""))  # says nothing
     random.Random(0).shuffle(records)
     by_clock, by_gpu, by_trials = (
         Turns(budget(**{name: 1}), ARMS) for name in ("hours", "gpu_hours", "trials_per_subset")
@@ -149,7 +151,7 @@ def test_an_earlier_session_counts_by_what_worked_not_by_what_passed() -> None:
         turns.restore(records)
     assert by_clock.share("Con") == pytest.approx((900 + 900) / 3600)
     assert by_gpu.share("Con") == pytest.approx(3 * 1500 / 3600)
-    assert by_trials.share("Con") == 2
+    assert by_trials.share("Con") == 3
     assert by_trials.share("ConCluGen") == 0
 
 
