@@ -65,8 +65,13 @@ TINY_SPACE = {
 
 @pytest.fixture
 def write_config(tmp_path: Path, planted: Path) -> Callable[..., Path]:
+    """See :func:`config_writer`."""
+    return config_writer(tmp_path, planted)
+
+
+def config_writer(folder: Path, planted: Path) -> Callable[..., Path]:
     """Write a small sweep's configuration, with top-level settings replaced by keyword arguments."""
-    space = tmp_path / "tiny.yaml"
+    space = folder / "tiny.yaml"
     space.write_text(yaml.safe_dump(TINY_SPACE))
 
     def write(**settings: Any) -> Path:
@@ -81,7 +86,7 @@ def write_config(tmp_path: Path, planted: Path) -> Callable[..., Path]:
             "probe": {"labels_per_class": [2], "label_draws": 2},
             **settings,
         }
-        path = tmp_path / "config.yaml"
+        path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(config))
         return path
 

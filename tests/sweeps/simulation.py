@@ -82,13 +82,21 @@ def constant(job: Job, epoch: int) -> float:
     return 0.5
 
 
-def run_here(path: Path, folder: SweepFolder) -> dict[str, Record]:
-    """Run a whole sweep in this process, one job after the other, with the product's own trials; return its records."""
+def run_here(path: Path, folder: SweepFolder, watch: Callable[[], None] = lambda: None) -> dict[str, Record]:
+    """Run a whole sweep in this process, one job after the other, with the product's own trials; return its records.
+
+    ``watch`` is called at each report, before it is judged.
+    """
     config, search = open_search(path, folder)
     runner = TrialRunner(config, folder, torch.device("cpu"))
     while (job := search.next_job()) is not None:
-        key = job.key
-        final = runner.run(job, lambda report, key=key: not search.report(key, report))
+
+        def judge(progress: Report, key: str = job.key) -> bool:
+            watch()
+            return not search.report(key, progress)
+
+        final = runner.run(job, judge)
+        watch()
         if final is not None:
-            search.report(key, final)
+            search.report(job.key, final)
     return {record.key: record for record in Ledger(folder.ledger)}

@@ -8,12 +8,12 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.memory import step_bytes
 from conclugen.subsets import SUBSETS
 from sweeps.config import load_config
-from sweeps.estimate import Cost
+from sweeps.estimate import Cost, estimate
 from sweeps.footprint import disk_bytes, gpu_problems
 from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from tests.conftest import write_planted
-from tests.sweeps.simulation import Simulation
+from tests.sweeps.simulation import Simulation, run_here
 
 FEATURES = (60 + 120) * (7 + 5 + 4) * 4
 """Bytes of the planted set: its train rows for pretraining, all rows for probing."""
@@ -109,3 +109,28 @@ def test_journal_and_event_files_take_what_was_estimated(write_config: Callable[
     untracked = load_config(write_config(**settings, tracking={"tensorboard": False}))
     events = disk_bytes(config, costs) - disk_bytes(untracked, costs)
     assert events == pytest.approx(21 * 2100, rel=0.01)  # records hold the setting itself
+
+
+def test_a_sweeps_folder_never_takes_more_than_check_said(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_config(
+        subsets=["Con", "ConCluGen"],
+        baselines=["raw_features"],
+        budget={"trials_per_subset": 4, "epochs": 8, "seeds": 3},
+        checkpoint={"every": 1},
+        workers={"concurrent_trials": 1},
+        tracking={"tensorboard": False},
+        search={"pruner": "none"},
+    )
+    config, folder, sizes = load_config(path), SweepFolder(tmp_path / "sweep"), list[int]()
+
+    def measure() -> None:
+        files = [file for file in folder.root.rglob("*") if file.is_file()]
+        assert sum(file.name.startswith("checkpoint-") for file in files) <= 2
+        sizes.append(sum(file.stat().st_size for file in files))
+
+    run_here(path, folder, measure)
+    measure()
+    assert not any(folder.running.iterdir())  # no optimiser's state is left
+    assert {file.stem.rpartition("-")[0] for file in folder.heads.iterdir()} == {"confirm-Con", "confirm-ConCluGen"}
+    bound = disk_bytes(config, estimate(config))
+    assert bound / 2 < max(sizes) < bound

@@ -1,5 +1,6 @@
 """Resuming, without Ray: a search that dies at any of its writes goes on as if nothing had happened."""
 
+import errno
 import hashlib
 import random
 from collections import Counter
@@ -248,6 +249,37 @@ def test_damaged_records_and_journals_cost_nothing_but_time(
         assert mend_journal(folder)
         run(path, folder)
         assert outcome(folder) == whole
+
+
+def test_a_disk_that_fills_up_loses_nothing(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, chance = write_search(), random.Random(3)
+    run(path, SweepFolder(tmp_path / "whole"))
+    folder, append, stops = SweepFolder(tmp_path / "sweep"), storage._CheckedJournal.append_logs, 0
+    room = 0
+
+    def fill(journal: storage._CheckedJournal, logs: list[dict[str, Any]]) -> None:
+        nonlocal room
+        room -= 1
+        if room < 0:  # what still fits of a line is written
+            with folder.journal.open("ab") as file:
+                file.write(b'{"op_code":')
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(journal, logs)
+
+    monkeypatch.setattr(storage._CheckedJournal, "append_logs", fill)
+    while True:
+        room = chance.randrange(40, 120)
+        try:
+            mend_journal(folder)
+            run(path, folder)
+        except OSError:
+            stops += 1
+        else:
+            break
+    assert stops > 2
+    assert outcome(folder) == outcome(SweepFolder(tmp_path / "whole"))
 
 
 def flip(path: Path, chance: random.Random) -> None:

@@ -1,0 +1,72 @@
+"""Ctrl-C and SIGTERM as a process meets them."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+PLAIN = """
+import signal
+from sweeps.interrupts import Interrupts
+Interrupts("go on with: this")
+try:
+    print("ready", flush=True)
+    signal.pause()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    signal.pause()
+"""
+DEFERRED = """
+import signal
+from sweeps.interrupts import Interrupts
+interrupts = Interrupts("go on with: this")
+try:
+    with interrupts.deferred() as interrupted:
+        print("ready", flush=True)
+        while not interrupted():
+            signal.pause()
+        print("in good order", flush=True)
+        if WAIT:
+            signal.pause()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def start(script: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_breaks_in_and_the_second_ends_the_process(first: signal.Signals, second: signal.Signals) -> None:
+    with start(PLAIN) as process:
+        process.send_signal(first)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "interrupted\n"
+        process.send_signal(second)
+        assert process.stderr is not None
+        assert process.stderr.read() == "\ngo on with: this\n"
+    assert process.returncode == 130
+
+
+def test_what_is_busy_ends_in_good_order_first() -> None:
+    with start(DEFERRED.replace("WAIT", "False")) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.read() == "in good order\ninterrupted\n"
+    assert process.returncode == 0
+
+
+def test_the_second_does_not_wait_for_it() -> None:
+    with start(DEFERRED.replace("WAIT", "True")) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in good order\n"
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130

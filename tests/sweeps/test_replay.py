@@ -1,0 +1,53 @@
+"""Replays: every kind of record comes to the same once more, and one that was tampered with does not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweeps.config import ConfigError
+from sweeps.ledger import Ledger
+from sweeps.plan import SweepFolder
+from sweeps.replay import replay
+from tests.conftest import config_writer
+from tests.sweeps.simulation import run_here
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> SweepFolder:
+    root = tmp_path_factory.mktemp("replay")
+    folder = SweepFolder(root / "sweep")
+    path = config_writer(root, planted)(
+        subsets=["Con", "ConCluGen"],
+        baselines=["raw_features", "random_head"],
+        modality_subsets=[["video", "text"]],
+        budget={"trials_per_subset": 6, "epochs": 4, "seeds": 1},
+    )
+    run_here(path, folder)
+    return folder
+
+
+def test_every_record_comes_to_the_same(sweep: SweepFolder) -> None:
+    records = list(Ledger(sweep.ledger))
+    assert {record.state for record in records} == {"complete", "pruned"}
+    for record in records:
+        differences = replay(sweep, record.key)
+        assert [difference for difference in differences if not difference.equal] == []
+        compared = {difference.what for difference in differences}
+        assert {"epochs", "objective"} < compared
+        assert len(compared) >= 2 + len(record.history) + len(record.metrics)
+
+
+def test_another_result_is_named(sweep: SweepFolder) -> None:
+    ledger = Ledger(sweep.ledger)
+    record = next(record for record in ledger if record.stage == "search" and record.state == "complete")
+    assert record.value is not None
+    ledger.set_aside(record.key, "tampered")
+    ledger.add(replace(record, value=record.value + 0.01, seed=record.seed))
+    differing = [difference.what for difference in replay(sweep, record.key) if not difference.equal]
+    assert differing == ["objective"]
+
+
+def test_a_record_that_is_not_there_is_bad_input(sweep: SweepFolder) -> None:
+    with pytest.raises(ConfigError, match="search-Con-00099: is no record"):
+        replay(sweep, "search-Con-00099")
