@@ -237,6 +237,8 @@ def inject(sweep: Sweep, log: Path, chance: random.Random, faults: int) -> tuple
     done, sessions, moved = Counter[str](), 0, 0
     while True:
         sessions += 1
+        if not due["ending"] and (due["survived"] or due["damage"]):  # some found nothing to hit
+            due["ending"].append("driver: kill -9")
         session = sweep.session(log)
         driver = psutil.Process(session.pid)
         blows = -(-len(due["survived"]) // max(1, len(due["ending"])))
@@ -253,8 +255,11 @@ def inject(sweep: Sweep, log: Path, chance: random.Random, faults: int) -> tuple
             kind = due["ending"].pop()
             if ENDING[kind](driver):
                 done[kind] += 1
-            session.wait()
-        elif session.wait() in (0, 1):
+                session.wait(PATIENCE)
+            else:
+                due["ending"].insert(0, kind)
+                session.kill()
+        elif session.wait() == 0:
             if any(due.values()):
                 raise SystemExit(f"the sweep has ended with faults to go: {due}")
             return done, sessions
