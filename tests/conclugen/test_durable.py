@@ -12,7 +12,11 @@ from tests.damage import Damage, damages
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(before=st.binary(max_size=100), after=st.binary(max_size=100), damage=damages)
+@given(
+    before=st.binary(max_size=100).filter(lambda text: b"seal-sha256:" not in text),
+    after=st.binary(max_size=100),
+    damage=damages,
+)
 def test_what_is_read_is_what_was_written(tmp_path: Path, before: bytes, after: bytes, damage: Damage) -> None:
     path = tmp_path / "file"
     write_sealed(path, before + SEAL.encode() + after)
