@@ -120,7 +120,7 @@ def test_what_is_interrupted_or_killed_is_resumed(
         budget={"trials_per_subset": TRIALS, "epochs": 40, "seeds": SEEDS},
         tracking={"mlflow": {"tracking_uri": runs, "experiment": "e"}, "wandb": {"project": "p"}},
     )
-    code, error = session("run", config, "--out", out, signal_=signal.SIGINT)
+    code, error = session("run", config, "--out", out, strike=(2, signal.SIGINT))
     assert code == 130
     assert f"go on with: conclugen sweep resume {out}" in error
     assert "Traceback" not in error
@@ -128,7 +128,7 @@ def test_what_is_interrupted_or_killed_is_resumed(
     assert len(finished) >= 2
     check_trackers(out, runs, finished)
 
-    code, _ = session("resume", out, signal_=signal.SIGKILL)
+    code, _ = session("resume", out, strike=(len(finished) + 2, signal.SIGKILL))
     assert code == -signal.SIGKILL
     more = {record.key for record in Ledger(out / "ledger")}
     assert len(more) > len(finished)
@@ -140,22 +140,20 @@ def test_what_is_interrupted_or_killed_is_resumed(
     assert not any((out / "running").iterdir())
 
 
-def session(*arguments: object, signal_: signal.Signals | None = None) -> tuple[int, str]:
-    """Run ``conclugen sweep``, with a signal once two jobs have ended in it; its exit code and errors.
+def session(*arguments: object, strike: tuple[int, signal.Signals] | None = None) -> tuple[int, str]:
+    """Run ``conclugen sweep``, with a signal once so many jobs have ended in all; its exit code and errors.
 
     No process of it is left, unless it is killed: Ray's agents take their time to notice.
     """
     command = [sys.executable, "-m", "sweeps", "sweep", *map(str, arguments)]
     children: list[psutil.Process] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
-        lines = 0
         for line in sweep.stdout:
-            lines += finished_jobs(line) > 0
-            if signal_ is not None and not children and lines >= 2:
+            if strike is not None and not children and finished_jobs(line) >= strike[0]:
                 children = psutil.Process(sweep.pid).children(recursive=True)
-                sweep.send_signal(signal_)
+                sweep.send_signal(strike[1])
         error = sweep.stderr.read()
-    if signal_ != signal.SIGKILL:
+    if strike is None or strike[1] != signal.SIGKILL:
         _, alive = psutil.wait_procs(children, timeout=60)
         assert not alive
     return sweep.returncode, error
