@@ -34,7 +34,8 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
     jobs = sum(trials.values()) + confirmations
     events = jobs * _EVENT_FILE if config.tracking.tensorboard else 0
     journal = 0 if config.storage else sum(n * _journal_bytes(config, config.arms[name]) for name, n in trials.items())
-    heads = sum(cost.head * cost.confirmations // config.budget.seeds for cost in costs)
+    kept = min(config.checkpoint.heads, config.budget.seeds)
+    heads = sum(cost.head * cost.confirmations // config.budget.seeds * kept for cost in costs)
     checkpoints = max((cost.checkpoint for cost in costs), default=0) * (KEPT + 1) * slots(config)
     drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
     tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 __all__ = ["Interrupts"]
@@ -48,7 +48,8 @@ class Interrupts:
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self._asked:
             show_cursor = "\x1b[?25h" if os.isatty(self._error) else ""  # the live table hides it
-            os.write(self._error, f"{show_cursor}\n{self._farewell}\n".encode())
+            with suppress(OSError):  # nobody may be there to read it
+                os.write(self._error, f"{show_cursor}\n{self._farewell}\n".encode())
             os._exit(_EXIT_CODE)
         self._asked = True
         if not self._deferred:

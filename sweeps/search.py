@@ -275,7 +275,7 @@ class Search:
         self._note(record)
         self._running.end(job.key)
         if job.stage == "confirm":
-            self._keep_best_head(record.method)
+            self._keep_best_heads(record.method)
 
     def _note(self, record: Record) -> None:
         """Remember of a finished attempt what decisions need; predictions and configurations stay on disk."""
@@ -284,12 +284,12 @@ class Search:
         if record.stage == "confirm" and record.value is not None:
             self._values.setdefault(record.method, {})[record.key] = record.value
 
-    def _keep_best_head(self, method: str) -> None:
+    def _keep_best_heads(self, method: str) -> None:
         """Delete the heads of a method's confirmation runs but for the best on validation data: disk stays bounded."""
         values = self._values.get(method, {})
-        best = max(values, key=values.__getitem__, default=None)
+        best = sorted(values, key=values.__getitem__, reverse=True)[: self._config.checkpoint.heads]
         for key in self._confirmations(method):
-            if key != best:
+            if key not in best:
                 self._folder.head(key).unlink(missing_ok=True)
 
     # -- what an earlier session left ------------------------------------------------------------------------------
@@ -319,7 +319,7 @@ class Search:
                 self._lost.append(job)
         self._lost.sort(key=lambda job: job.key not in unended)  # what ran goes on first
         for method in {record_key.rpartition("-")[0].partition("-")[2] for record_key in self._done}:
-            self._keep_best_head(method)
+            self._keep_best_heads(method)
 
     def _confirmations(self, method: str) -> list[str]:
         """Keys of a method's confirmation runs that have ended."""

@@ -354,9 +354,10 @@ class Search(Section):
 
 
 class Checkpoint(Section):
-    """What a cut trial can go on from."""
+    """What is kept: of a running trial, to go on from, and of a method's confirmations, to export."""
 
     every: Positive = Field(10, description="epochs between a trial's checkpoints")
+    heads: Positive = Field(1, description="heads that are kept of each method, those of its best confirmation runs")
 
 
 class MLflow(Section):

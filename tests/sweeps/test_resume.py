@@ -98,16 +98,18 @@ def write_search(write_config: Callable[..., Path]) -> Callable[..., Path]:
     "search",
     [{}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"share_best": True}, {"sampler": "cmaes"}],
 )
+@pytest.mark.parametrize("seed", [0])
 def test_a_search_killed_at_any_write_ends_as_if_it_had_not_been(
     write_search: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     search: dict[str, Any],
+    seed: int,
 ) -> None:
     path = write_search(search=search, space=str(ranges(tmp_path)))
     run(path, SweepFolder(tmp_path / "whole"))
     whole = outcome(SweepFolder(tmp_path / "whole"))
-    fate, chance = Fate(monkeypatch), random.Random(0)
+    fate, chance = Fate(monkeypatch), random.Random(seed)
     for attempt in range(4):
         folder, kills = SweepFolder(tmp_path / f"sweep-{attempt}"), 0
         while True:

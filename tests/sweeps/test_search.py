@@ -293,9 +293,13 @@ def test_a_new_sweep_in_an_old_place_starts_anew_in_a_shared_database(
         assert searched == list(range(trials))
 
 
-def test_the_head_of_a_failed_confirmation_goes(write_config: Callable[..., Path], folder: SweepFolder) -> None:
-    _, search = open_search(write_config(), folder, "subsets=[Con]", "baselines=[]", "budget.seeds=3")
-    values = iter([0.5, 0.9, None])
+@pytest.mark.parametrize(("kept", "numbers"), [(1, [1]), (2, [1, 2]), (9, [0, 1, 2])])
+def test_the_best_heads_of_confirmations_stay(
+    write_config: Callable[..., Path], folder: SweepFolder, kept: int, numbers: list[int]
+) -> None:
+    settings = ("subsets=[Con]", "baselines=[]", "budget.seeds=4", f"checkpoint.heads={kept}")
+    _, search = open_search(write_config(), folder, *settings)
+    values = iter([0.5, 0.9, 0.7, None])
     while (job := search.next_job()) is not None:
         if job.stage == "search":
             search.report(job.key, Report(epochs=4, value=0.5, state="complete"))
@@ -303,4 +307,4 @@ def test_the_head_of_a_failed_confirmation_goes(write_config: Callable[..., Path
         folder.head(job.key).touch()
         value = next(values)
         search.report(job.key, Report(epochs=4, value=value, state="failed" if value is None else "complete"))
-    assert [head.name for head in folder.heads.iterdir()] == ["confirm-Con-00001.safetensors"]
+    assert {head.name for head in folder.heads.iterdir()} == {f"confirm-Con-{n:05d}.safetensors" for n in numbers}
