@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
 	$(BIN)/python -m pytest --numprocesses auto
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 0
+	$(BIN)/python -m pytest -m slow --numprocesses 3 --dist loadfile --durations 0  # they wait a lot
 
 check: lint  ## what to run before a commit
 	$(BIN)/python -m pytest --numprocesses auto
@@ -23,7 +23,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-faults: $(INSTALLED)  ## the README's fault table: half an hour
+faults: $(INSTALLED)  ## 200 faults: three quarters of an hour
 	$(BIN)/python benchmarks/faults.py
 
 clean:
