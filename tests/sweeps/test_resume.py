@@ -272,7 +272,7 @@ def test_a_disk_that_fills_up_loses_nothing(
 
     monkeypatch.setattr(storage._CheckedJournal, "append_logs", fill)
     while True:
-        room = chance.randrange(40, 120)
+        room = chance.randrange(20, 60)
         try:
             mend_journal(folder)
             run(path, folder)
