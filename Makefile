@@ -23,7 +23,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-faults: $(INSTALLED)  ## 200 faults: three quarters of an hour
+faults: $(INSTALLED)  ## hits a sweep 200 times; takes long
 	$(BIN)/python benchmarks/faults.py
 
 clean:
