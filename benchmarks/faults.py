@@ -113,7 +113,6 @@ def send(number: signal.Signals) -> Callable[[psutil.Process], bool]:
 SURVIVED: dict[str, Callable[[psutil.Process], bool]] = {
     "Train worker: kill -9": hit("ray::RayTrainWorker"),
     "Tune trial actor (slot): kill -9": hit("ray::Slot"),
-    "Train controller: kill -9": hit("ray::TrainController"),
     "mailbox actor: kill -9": hit("ray::Mailbox"),
 }
 """The sweep goes on by itself."""

@@ -1,1 +1,13 @@
 """The engine: plan, search, trials, workers, ledger and command line. The only importer of Ray."""
+
+import os
+
+# Ray Train reads these when it is imported, or when a worker group starts. They are set here, where every process of a
+# sweep comes by first; a runtime environment costs each process another start of Python.
+os.environ |= {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a lost worker, or a group that has ended, is noticed so much later
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
+}

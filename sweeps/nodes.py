@@ -34,14 +34,6 @@ __all__ = ["Allocation", "Capacity", "Node", "alive_nodes", "allocate", "connect
 _LOOK_SECONDS = 1.0  # between two looks at the nodes
 _KNOCK_SECONDS = 10.0  # for a head to take a connection
 
-_CLUSTER_ENVIRONMENT = {
-    "RAY_TRAIN_V2_ENABLED": "1",
-    "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a lost worker, or a group that has ended, is noticed so much later
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
-}
-
 
 @dataclass(frozen=True)
 class Node:
@@ -106,7 +98,6 @@ def connect(address: str | None) -> None:
             address=address,
             include_dashboard=False if address == "local" else None,
             logging_level=logging.WARNING,
-            runtime_env={"env_vars": _CLUSTER_ENVIRONMENT},
         )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ConfigError([_refusal(address, error)]) from None

@@ -7,6 +7,7 @@ takes nothing along, since the search hands its job out again. A group that find
 node was lost, gives up and takes its slot with it: waiting, it would hold a job that another slot can run.
 """
 
+import asyncio
 import threading
 import uuid
 from collections.abc import Sequence
@@ -18,9 +19,13 @@ from ray import tune
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.execution.context import TrainRunContext
+from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
 from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import ControllerError
+from ray.train.v2.api.result import Result
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from sweeps.deaths import starved
@@ -46,12 +51,30 @@ def _elsewhere(avoid: Sequence[str]) -> dict[str, str]:
     return {"ray.io/node-id": f"!in({','.join(avoid)})"} if avoid else {}
 
 
+class _GivenRoom(FixedScalingPolicy):
+    """Asks no autoscaler for nodes: a cluster keeps one request, and Train's would replace that of `sweeps.nodes`."""
+
+    def after_controller_start(self, train_run_context: TrainRunContext) -> None:
+        pass
+
+    def _maybe_send_resource_request(self) -> None:
+        pass
+
+
 class _Trainer(TorchTrainer):
     """A TorchTrainer without the helper processes that slots have no use for.
 
-    Train's cleaner of placement groups asks the dashboard, which a cluster need not have, and so leaves a dead slot's
-    resources taken for ever; `sweeps.engine` frees them. Ray Data's helpers have no data to feed.
+    Its controller runs in the slot's own process: an actor of its own would take seconds to start, and memory for as
+    long as the slot lives. Train's cleaner of placement groups asks the dashboard, which a cluster need not have, and
+    so leaves a dead slot's resources taken for ever; `sweeps.engine` frees them. Ray Data's helpers have no data to
+    feed.
     """
+
+    def _initialize_and_run_controller(self, **settings: Any) -> Result:
+        settings["scaling_policy"] = _GivenRoom(self.scaling_config)  # type: ignore[arg-type]  # two classes of one name
+        controller = TrainController(**settings)
+        asyncio.run(controller.run())
+        return controller.get_result()
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
         needless = (PlacementGroupCleanerCallback, DatasetsCallback)
