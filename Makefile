@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
 	$(BIN)/python -m pytest --numprocesses auto
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 0
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0
 
 check: lint  ## what to run before a commit
 	$(BIN)/python -m pytest --numprocesses auto

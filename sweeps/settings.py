@@ -320,7 +320,7 @@ class Workers(Section):
     wait_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0, description="how long to wait for nodes where a cluster given by address has no room for a single trial"
     )
-    hang_minutes: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
+    hang_minutes: Annotated[float, Field(ge=0.5, allow_inf_nan=False)] | None = Field(
         30,
         description="minutes without any progress of a job (an epoch, a probe, a report) after which its workers are "
         "killed and the job is started again from its last checkpoint, three times at most in all; null for never",
