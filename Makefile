@@ -32,5 +32,5 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cpu,dev]'
-	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # some packages carry files that do not compile
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null || true  # containers often forbid Python to keep what it compiles; some files in packages do not compile
 	touch $@
