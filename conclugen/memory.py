@@ -1,4 +1,4 @@
-"""What a pretraining step takes of a device's memory, without the device.
+"""What a pretraining step takes of a device's memory, and a run of a disk, without either.
 
 The step's own modules and losses run on torch's meta device, which computes shapes only, and autograd is watched for
 what it keeps. So nothing here repeats what a head is made of, and a new layer is counted without being mentioned.
@@ -13,8 +13,9 @@ from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, nt_xent_loss, reconstruction_loss
 from conclugen.subsets import Loss
+from conclugen.tensors import file_bytes
 
-__all__ = ["step_bytes"]
+__all__ = ["step_bytes", "stored_bytes"]
 
 _COPIES = 4  # of every parameter: itself, its gradient, AdamW's two moments
 
@@ -55,6 +56,28 @@ def step_bytes(
     for parameter in parameters:
         kept.pop(parameter.untyped_storage()._cdata, None)
     return sum(kept.values()) + _COPIES * sum(p.numel() * p.element_size() for p in parameters)
+
+
+def stored_bytes(
+    widths: Mapping[str, int], losses: Sequence[Loss], hyperparameters: Hyperparameters
+) -> tuple[int, int]:
+    """Return the bytes of a head's file and of a checkpoint, at most.
+
+    Args:
+        widths: modality -> d_m.
+        losses: the active ones.
+        hyperparameters: of the run.
+    """
+    h = hyperparameters
+    with torch.device("meta"):
+        head = RepresentationHeads(widths, h.representation_dim, lift_audio=h.lift_audio)
+        heads = PretrainingHeads(widths, losses, h)
+        standardisation = [torch.empty(width) for width in widths.values() for _ in ("mean", "scale")]
+        centroids, scalar = torch.empty(h.num_clusters, h.num_clusters), torch.empty((), dtype=torch.float64)
+    state = [*head.state_dict().values(), *heads.state_dict().values(), centroids, scalar, scalar, scalar]
+    for parameter in (*head.parameters(), *heads.parameters()):
+        state += [parameter, parameter, scalar]  # AdamW's two moments and its count of steps
+    return file_bytes([*head.state_dict().values(), *standardisation]), file_bytes(state)
 
 
 def _losses(

@@ -1,7 +1,7 @@
 """Files of named tensors with a seal: safetensors, which executes nothing when it is read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safetensors.torch import load, save
@@ -9,7 +9,10 @@ from torch import Tensor
 
 from conclugen.durable import SEAL, read_sealed, write_sealed
 
-__all__ = ["read_tensors", "write_tensors"]
+__all__ = ["file_bytes", "read_tensors", "write_tensors"]
+
+_HEADER_BYTES = 1024  # metadata, at most
+_ENTRY_BYTES = 256  # name, shape and place of one tensor, at most
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -35,3 +38,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]
     del metadata["seal"]
     return load(content), metadata
+
+
+def file_bytes(tensors: Iterable[Tensor]) -> int:
+    """Return the bytes of a file of ``tensors``, which may lie on the meta device, at most."""
+    return _HEADER_BYTES + sum(tensor.nbytes + _ENTRY_BYTES for tensor in tensors)

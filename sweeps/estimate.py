@@ -8,13 +8,12 @@ order of magnitude, and says which jobs dominate it.
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from conclugen.hyperparameters import Hyperparameters
 from sweeps.config import Arm, SweepConfig
@@ -38,10 +37,6 @@ class Cost:
     """Seconds of a confirmation run."""
     confirmations: int
     """How many of those there are."""
-    head: int = 0
-    """Bytes of the head that is kept."""
-    checkpoint: int = 0
-    """Bytes of a checkpoint while a trial runs."""
 
 
 def estimate(config: SweepConfig) -> list[Cost]:
@@ -149,8 +144,6 @@ def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
                 training + len(config.probe_epochs) * search,
                 training + confirmation,
                 config.budget.seeds * len(config.confirmed_on(arm)),
-                head=_bytes(run.head.state_dict()),
-                checkpoint=_bytes(run.state()),
             )
         )
     searched = {arm.method for arm in config.arms.values()}
@@ -163,10 +156,6 @@ def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
             if name not in searched
         ),
     ]
-
-
-def _bytes(tensors: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def _cost_of_supervised(config: SweepConfig, arm: Arm, job: Job, device: torch.device) -> Cost:

@@ -1,8 +1,10 @@
 """What a sweep takes of disks and of GPU memory, before anything is launched."""
 
+import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import torch
 
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, Manifest
-from conclugen.memory import step_bytes
+from conclugen.memory import step_bytes, stored_bytes
+from conclugen.metrics import classification_metrics
+from conclugen.subsets import Loss
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate import Cost, slots, trials_in_time
-from sweeps.ledger import Ledger, Record
+from sweeps.ledger import Ledger, Metric, Record, ScoredSplit, Stage, label_budgets
+from sweeps.sessions import provenance
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
@@ -24,7 +29,7 @@ _EVENT_FILE = 2100  # bytes of a job's TensorBoard file (LOG.md)
 
 
 def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
-    """Bytes of the sweep's folder.
+    """Bytes of the sweep's folder at most, if its heads are the largest that the space allows.
 
     Counted are kept heads, checkpoints of running trials, the ledger with its predictions, event files, the journal.
     """
@@ -34,13 +39,18 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
     jobs = sum(trials.values()) + confirmations
     events = jobs * _EVENT_FILE if config.tracking.tensorboard else 0
     journal = 0 if config.storage else sum(n * _journal_bytes(config, config.arms[name]) for name, n in trials.items())
-    kept = min(config.checkpoint.heads, config.budget.seeds)
-    heads = sum(cost.head * cost.confirmations // config.budget.seeds * kept for cost in costs)
-    checkpoints = max((cost.checkpoint for cost in costs), default=0) * (KEPT + 1) * slots(config)
+    kept, heads, checkpoint = min(config.checkpoint.heads, config.budget.seeds), 0, 0
+    for arm in config.arms.values():
+        if arm.method != "supervised_head":
+            head, state = stored_bytes(_widths(config, arm), arm.losses, _largest(config, arm))
+            heads += kept * head * len(config.confirmed_on(arm))
+            checkpoint = max(checkpoint, state)
+    checkpoints = checkpoint * (KEPT + 1) * slots(config)
     drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
     tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())
     predictions = confirmations * drawn * tested * 2 * torch.int32.itemsize
-    return heads + checkpoints + jobs * _record_bytes(config) + predictions + events + journal
+    records = sum(trials.values()) * _record_bytes(config, "search") + confirmations * _record_bytes(config, "confirm")
+    return heads + checkpoints + records + predictions + events + journal
 
 
 def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
@@ -56,22 +66,38 @@ def _answers(manifest: Manifest) -> int:
     return rows * answers
 
 
-def _record_bytes(config: SweepConfig) -> int:
+def _record_bytes(config: SweepConfig, stage: Stage) -> int:
     """Bytes of a record without predictions, from one that is written."""
+    chance = random.Random(0)  # noqa: S311  # digits that do not compress
     record = Record(
         sweep=config.name,
-        stage="search",
+        stage=stage,
         method="ConCluGen",
         number=0,
         seed=config.seed,
         state="complete",
         hyperparameters=asdict(Hyperparameters()),
         config=config.model_dump(mode="json"),
-        history=[(epoch, 0.0) for epoch in config.probe_epochs],
+        history=[(epoch, chance.random()) for epoch in config.probe_epochs],
+        losses={loss: chance.random() for loss in Loss},
+        metrics=list(_metrics(config, chance)) if stage == "confirm" else (),
+        seconds={activity: chance.random() for activity in ("total", "train", "probe")},
+        **provenance(config),
     )
     with tempfile.TemporaryDirectory() as folder:
         Ledger(Path(folder)).add(record)
         return sum(file.stat().st_size for file in Path(folder).iterdir())
+
+
+def _metrics(config: SweepConfig, chance: random.Random) -> Iterator[Metric]:
+    """As many as a confirmation has."""
+    for dataset, folder in config.features.downstream.items():
+        labels = Manifest.read(folder).labels
+        one = np.zeros(1, dtype=np.int64)
+        names = classification_metrics(one, one, labels.classes if labels is not None else ())
+        splits: tuple[ScoredSplit, ...] = ("val", "test")
+        for split, budget, name in product(splits, label_budgets(config.probe.model_dump()), names):
+            yield Metric(dataset, split, budget, name, chance.random())
 
 
 def smallest_gpu(config: SweepConfig) -> int | None:
@@ -97,22 +123,34 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
             f"features: those of {', '.join(config.modalities)} take {features / 2**30:.1f} GiB and stay on the GPU, "
             f"which has {memory / 2**30:.1f} GiB; use fewer modalities{half}, or take a larger GPU."
         ]
-    widths = Manifest.read(config.features.pretrain).widths
-    space, workers, found = config.load_space(), config.workers.per_trial, list[str]()
+    found = list[str]()
     for arm in config.arms.values():
-        parameters = arm.parameters(space)
-        largest: dict[str, Any] = {name: max(parameters[name].extremes()) for name in _SIZES if name in parameters}
-        modalities = (config.simclr_modality,) if arm.method == "SimCLR" else arm.modalities or config.modalities
-        used = {name: widths[name] for name in modalities}
-        step = step_bytes(used, arm.losses, replace(Hyperparameters(), **largest), workers=workers)
+        largest = _largest(config, arm)
+        step = step_bytes(_widths(config, arm), arm.losses, largest, workers=config.workers.per_trial)
         if features + step > memory:
-            sizes = ", ".join(f"{name} {value}" for name, value in largest.items())
+            sizes = ", ".join(f"{name} {getattr(largest, name)}" for name in _sizes(config, arm))
             found.append(
                 f"space: {arm.name} with {sizes} needs at least {step / 2**30:.1f} GiB for a step and "
                 f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB; lower "
                 "representation_dim or batch_size, or use more workers.per_trial."
             )
     return found
+
+
+def _sizes(config: SweepConfig, arm: Arm) -> dict[str, Any]:
+    """Those hyperparameters of ``arm`` that set sizes, at the largest value that the space allows."""
+    parameters = arm.parameters(config.load_space())
+    return {name: max(parameters[name].extremes()) for name in _SIZES if name in parameters}
+
+
+def _largest(config: SweepConfig, arm: Arm) -> Hyperparameters:
+    return replace(Hyperparameters(), **_sizes(config, arm))
+
+
+def _widths(config: SweepConfig, arm: Arm) -> dict[str, int]:
+    widths = Manifest.read(config.features.pretrain).widths
+    modalities = (config.simclr_modality,) if arm.method == "SimCLR" else arm.modalities or config.modalities
+    return {name: widths[name] for name in modalities}
 
 
 def _feature_bytes(config: SweepConfig) -> int:

@@ -1,11 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.memory import step_bytes
+from conclugen.memory import step_bytes, stored_bytes
 from conclugen.subsets import SUBSETS
 from sweeps.config import load_config
 from sweeps.estimate import Cost
@@ -17,11 +18,13 @@ from tests.sweeps.simulation import Simulation, run_here
 
 FEATURES = (60 + 120) * (7 + 5 + 4) * 4
 """Bytes of the planted set: its train rows for pretraining, all rows for probing."""
+LARGEST = {"representation_dim": 16, "projection_dim": 8, "batch_size": 20}
+"""The sizes of the tiny space."""
 
 
 def test_a_space_that_does_not_fit_the_gpu_is_refused_with_sizes_and_remedy(write_config: Callable[..., Path]) -> None:
     config = load_config(write_config(subsets=["Con", "Gen"], baselines=[]))
-    largest = Hyperparameters(representation_dim=16, projection_dim=8, batch_size=20)
+    largest = replace(Hyperparameters(), **LARGEST)
     step = step_bytes({"video": 7, "audio": 5, "text": 4}, SUBSETS["Con"], largest)
     features = FEATURES
     problems = gpu_problems(config, step + features - 1)
@@ -69,20 +72,24 @@ def test_each_division_of_a_set_with_folds_has_its_rows(write_config: Callable[.
 
 
 def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callable[..., Path]) -> None:
-    config = load_config(write_config(subsets=["Con"], baselines=[], workers={"concurrent_trials": 3}))
+    settings = {"subsets": ["Con"], "baselines": []}
+    config = load_config(write_config(**settings, workers={"concurrent_trials": 3}))
     nothing = [Cost("Con", 1.0, 1.0, confirmations=2)]
-    kept = [Cost("Con", 1.0, 1.0, confirmations=2, head=10**6, checkpoint=10**7)]
+    head, checkpoint = stored_bytes(
+        {"video": 7, "audio": 5, "text": 4}, SUBSETS["Con"], replace(Hyperparameters(), **LARGEST)
+    )
     # Of each of 3 trials at a time, two checkpoints that are kept and one that is being written.
-    assert disk_bytes(config, kept) - disk_bytes(config, nothing) == 10**6 + 3 * 3 * 10**7
+    two = load_config(write_config(**settings, workers={"concurrent_trials": 2}))
+    record = 100  # bytes by which records of another configuration may differ
+    assert disk_bytes(config, nothing) - disk_bytes(two, nothing) == pytest.approx(3 * checkpoint, abs=record)
+    both = load_config(write_config(**settings, workers={"concurrent_trials": 3}, checkpoint={"heads": 2}))
+    assert disk_bytes(both, nothing) - disk_bytes(config, nothing) == pytest.approx(head, abs=record)
     more = [Cost("Con", 1.0, 1.0, confirmations=4)]
     # 30 test samples; one draw with all labels and two with 2 per class; truth and prediction of 4 bytes each.
     predictions = 30 * (1 + 2) * 2 * 4
     assert disk_bytes(config, more) - disk_bytes(config, nothing) > 2 * predictions
-    alone = load_config(
-        write_config(subsets=["Con"], baselines=[], tracking={"tensorboard": False}, storage="postgresql://h/db")
-    )
-    record = (disk_bytes(alone, nothing) - 2 * predictions) / 4  # of 2 trials and 2 confirmations
-    assert disk_bytes(alone, more) - disk_bytes(alone, nothing) == pytest.approx(2 * (predictions + record))
+    most = [Cost("Con", 1.0, 1.0, confirmations=6)]
+    assert disk_bytes(config, most) - disk_bytes(config, more) == disk_bytes(config, more) - disk_bytes(config, nothing)
 
 
 def test_disk_has_the_trials_that_a_budget_of_time_allows(write_config: Callable[..., Path]) -> None:
@@ -117,10 +124,19 @@ def test_a_sweep_keeps_two_checkpoints_and_the_best_heads(write_config: Callable
         baselines=["raw_features"],
         budget={"trials_per_subset": 2, "epochs": 6, "seeds": 2},
         checkpoint={"every": 1},
+        workers={"concurrent_trials": 1},
     )
-    folder, checkpoints = SweepFolder(tmp_path / "sweep"), list[int]()
-    run_here(path, folder, lambda: checkpoints.append(len(list(folder.running.glob("*/checkpoint-*")))))
+    folder, checkpoints, sizes = SweepFolder(tmp_path / "sweep"), list[int](), list[int]()
+
+    def watch() -> None:
+        checkpoints.append(len(list(folder.running.glob("*/checkpoint-*"))))
+        sizes.append(sum(file.stat().st_size for file in folder.root.rglob("*") if file.is_file()))
+
+    run_here(path, folder, watch)
     assert max(checkpoints) == 2
+    costs = [Cost(name, 1.0, 1.0, confirmations=2) for name in ("Con", "Gen", "raw_features")]
+    bound = disk_bytes(load_config(path), costs)
+    assert bound / 3 < max(sizes) <= bound
     assert not any(folder.running.iterdir())  # no optimiser's state is left
     assert {file.stem.rpartition("-")[0] for file in folder.heads.iterdir()} == {"confirm-Con", "confirm-Gen"}
     assert len(list(folder.heads.iterdir())) == 2
