@@ -69,6 +69,7 @@ def _answers(manifest: Manifest) -> int:
 def _record_bytes(config: SweepConfig, stage: Stage) -> int:
     """Bytes of a record without predictions, from one that is written."""
     chance = random.Random(0)  # noqa: S311  # digits that do not compress
+    known = provenance(config)
     record = Record(
         sweep=config.name,
         stage=stage,
@@ -82,7 +83,8 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
         losses={loss: chance.random() for loss in Loss},
         metrics=list(_metrics(config, chance)) if stage == "confirm" else (),
         seconds={activity: chance.random() for activity in ("total", "train", "probe")},
-        **provenance(config),
+        features=known["features"],
+        versions=known["versions"],
     )
     with tempfile.TemporaryDirectory() as folder:
         Ledger(Path(folder)).add(record)

@@ -28,18 +28,19 @@ def output_to_log(log: Path) -> Iterator[Console]:
     sys.stdout.flush()
     sys.stderr.flush()
     out, err = os.dup(1), os.dup(2)
-    with log.open("ab") as file, os.fdopen(out, "w", closefd=False) as terminal:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield Console(file=terminal)
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(out, 1)
-            os.dup2(err, 2)
-            os.close(out)
-            os.close(err)
+    try:
+        with log.open("ab") as file, os.fdopen(out, "w") as terminal:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+            try:
+                yield Console(file=terminal)
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os.dup2(out, 1)
+                os.dup2(err, 2)
+    finally:
+        os.close(err)
 
 
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
