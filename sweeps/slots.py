@@ -11,22 +11,26 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.train._internal.base_worker_group import BaseWorkerGroup
+from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.context import TrainRunContext
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.util import TrainingFramework
 from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.api.result import Result
-from ray.train.v2.torch.torch_trainer import TorchTrainer
 
 from sweeps.deaths import starved
 from sweeps.mailbox import Mailbox
@@ -61,8 +65,45 @@ class _GivenRoom(FixedScalingPolicy):
         pass
 
 
-class _Trainer(TorchTrainer):
-    """A TorchTrainer without the helper processes that slots have no use for.
+class _TorchOnDemand(Backend):
+    """Train's backend for torch where there are several workers; one needs no process group."""
+
+    share_cuda_visible_devices = True
+
+    def on_start(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:
+        if len(worker_group) > 1:
+            backend, config = _torch_backend()
+            backend.on_start(worker_group, config)
+
+    def on_shutdown(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:
+        if len(worker_group) > 1:
+            backend, config = _torch_backend()
+            backend.on_shutdown(worker_group, config)
+
+
+def _torch_backend() -> tuple[Backend, BackendConfig]:
+    from ray.train.torch import TorchConfig
+
+    config = TorchConfig()
+    return config.backend_cls(), config
+
+
+def _in_worker() -> AbstractContextManager[None]:
+    """What goes around the train loop."""
+    context: AbstractContextManager[None] = _torch_backend()[1].train_func_context()
+    return context
+
+
+class _TorchOnDemandConfig(BackendConfig):
+    backend_cls = _TorchOnDemand
+    train_func_context = staticmethod(_in_worker)
+    framework = TrainingFramework.TORCH
+
+
+class _Trainer(DataParallelTrainer):
+    """Ray Train's TorchTrainer, which a process can use without importing torch, and without needless helpers.
+
+    A slot that imports torch starts seconds later, and keeps the memory for as long as it lives.
 
     Its controller runs in the slot's own process: an actor of its own would take seconds to start, and memory for as
     long as the slot lives. Train's cleaner of placement groups asks the dashboard, which a cluster need not have, and
@@ -102,6 +143,7 @@ class Slot(tune.Trainable):
         self._mailbox = actor.remote(ray.kill, starved)
         trainer = _Trainer(
             _train_loop,
+            backend_config=_TorchOnDemandConfig(),
             train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},
             scaling_config=ScalingConfig(
                 num_workers=config["workers"],
@@ -109,7 +151,7 @@ class Slot(tune.Trainable):
                 resources_per_worker={"CPU": config["cpus"], **({"GPU": config["gpus"]} if config["gpus"] else {})},
                 label_selector=_elsewhere(config["avoid"]) or None,
             ),
-            run_config=RunConfig(
+            run_config=RunConfig(  # type: ignore[arg-type]  # two classes of one name
                 name=f"group-{uuid.uuid4().hex}",  # Train's own names clash within a second
                 storage_path=str(SweepFolder(Path(config["folder"])).ray),
                 # The mailbox counts the attempts of each job; this is for workers that die without having one.
