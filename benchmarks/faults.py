@@ -158,9 +158,9 @@ def delete(path: Path, chance: random.Random) -> None:
 
 
 DAMAGE: dict[str, Callable[[Path, random.Random], bool]] = {
-    "ledger record: bit flipped": damage("ledger/*.parquet", flip),
-    "ledger record: truncated": damage("ledger/*.parquet", truncate),
-    "ledger record: deleted": damage("ledger/*.parquet", delete),
+    "ledger record: bit flipped": damage("ledger/*.arrow", flip),
+    "ledger record: truncated": damage("ledger/*.arrow", truncate),
+    "ledger record: deleted": damage("ledger/*.arrow", delete),
     "journal of the studies: bit flipped": damage("studies.journal", flip),
     "journal of the studies: truncated": damage("studies.journal", truncate),
     "journal of the studies: deleted": damage("studies.journal", delete),
@@ -195,7 +195,7 @@ class Sweep:
 
     def records(self) -> int:
         """How many attempts have ended."""
-        return sum(1 for _ in self.root.glob("ledger/*.parquet"))
+        return sum(1 for _ in self.root.glob("ledger/*.arrow"))
 
     def outcome(self) -> dict[str, dict[str, Any]]:
         """All records, less what tells when and where."""

@@ -19,7 +19,7 @@ from conclugen.subsets import Loss
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate import Cost, slots, trials_in_time
-from sweeps.ledger import Ledger, Metric, Record, ScoredSplit, Stage, label_budgets
+from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, label_budgets
 from sweeps.sessions import provenance
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
@@ -82,6 +82,7 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
         history=[(epoch, chance.random()) for epoch in config.probe_epochs],
         losses={loss: chance.random() for loss in Loss},
         metrics=list(_metrics(config, chance)) if stage == "confirm" else (),
+        predictions=list(_no_predictions(config)) if stage == "confirm" else (),
         seconds={activity: chance.random() for activity in ("total", "train", "probe")},
         features=known["features"],
         versions=known["versions"],
@@ -100,6 +101,17 @@ def _metrics(config: SweepConfig, chance: random.Random) -> Iterator[Metric]:
         splits: tuple[ScoredSplit, ...] = ("val", "test")
         for split, budget, name in product(splits, label_budgets(config.probe.model_dump()), names):
             yield Metric(dataset, split, budget, name, chance.random())
+
+
+def _no_predictions(config: SweepConfig) -> Iterator[Predictions]:
+    """As many as a confirmation has, about no sample."""
+    drawn = [("", 1), *((budget, config.probe.label_draws) for budget in label_budgets(config.probe.model_dump())[1:])]
+    for dataset, folder in config.features.downstream.items():
+        manifest = Manifest.read(folder)
+        classes = manifest.labels.classes if manifest.labels is not None else ()
+        for (budget, draws), fold in product(drawn, range(max(1, len(manifest.folds)))):
+            for draw in range(draws):
+                yield Predictions(dataset, budget, fold, draw, classes, manifest.multi_label, (), ())
 
 
 def smallest_gpu(config: SweepConfig) -> int | None:

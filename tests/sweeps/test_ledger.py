@@ -1,10 +1,10 @@
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -98,9 +98,9 @@ def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
     assert len(list(ledger)) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"no parquet at all"])
+@pytest.mark.parametrize("content", [b"", b"ARROW1", b"no stream at all"])
 def test_an_unreadable_record_is_named(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "search-Con-00000.parquet").write_bytes(content)
+    (tmp_path / "search-Con-00000.arrow").write_bytes(content)
     with pytest.raises(LedgerError, match="search-Con-00000"):
         list(Ledger(tmp_path))
 
@@ -108,7 +108,7 @@ def test_an_unreadable_record_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_truncated_record_is_named(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.add(record())
-    path = next(tmp_path.glob("*.parquet"))
+    path = next(tmp_path.glob("*.arrow"))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(LedgerError, match=path.name):
         list(ledger)
@@ -134,7 +134,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes
         predictions=[Predictions("d", "", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0])],
     )
     Ledger(folder).add(written)
-    path = next(folder.glob("*.parquet"))
+    path = next(folder.glob("*.arrow"))
     return path, written, path.read_bytes()
 
 
@@ -144,21 +144,23 @@ def test_damage_is_seen_and_never_read(sound: tuple[Path, Record, bytes], damage
     path, written, content = sound
     path.write_bytes(damage(content))
     if path.read_bytes() == content:  # a block of zeros over zeros
-        assert list(Ledger(path.parent)) == [written]
+        assert [replace(read, history=tuple(read.history)) for read in Ledger(path.parent)] == [written]
         return
     with pytest.raises(LedgerError, match=path.name):
         list(Ledger(path.parent))
 
 
 def test_a_record_under_another_name_is_refused(sound: tuple[Path, Record, bytes], tmp_path: Path) -> None:
-    (tmp_path / "search-Con-00001.parquet").write_bytes(sound[2])
-    with pytest.raises(LedgerError, match=r"search-Con-00001\.parquet holds another record: search-Con-00000"):
+    (tmp_path / "search-Con-00001.arrow").write_bytes(sound[2])
+    with pytest.raises(LedgerError, match=r"search-Con-00001\.arrow holds another record: search-Con-00000"):
         list(Ledger(tmp_path))
 
 
 def other_version(path: Path) -> None:
     file = io.BytesIO()
-    pq.write_table(pa.table({"sweep": ["s"]}).replace_schema_metadata({"schema_version": "9", "seal": SEAL}), file)
+    table = pa.table({"sweep": ["s"]}).replace_schema_metadata({"schema_version": "9", "seal": SEAL})
+    with pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
     write_sealed(path, file.getvalue())
 
 
@@ -174,8 +176,8 @@ class TestMend:
             ledger.add(record(number=number))
         damaged = {}
         for number, content in ((0, b""), (2, b"PAR1 no record PAR1")):
-            damaged[f"search-Con-0000{number}.parquet"] = content
-            (tmp_path / f"search-Con-0000{number}.parquet").write_bytes(content)
+            damaged[f"search-Con-0000{number}.arrow"] = content
+            (tmp_path / f"search-Con-0000{number}.arrow").write_bytes(content)
         messages = ledger.mend()
         assert len(messages) == 2
         for message, (name, content) in zip(messages, damaged.items(), strict=True):
@@ -188,32 +190,32 @@ class TestMend:
     def test_a_record_that_is_damaged_twice_is_kept_twice(self, tmp_path: Path) -> None:
         ledger = Ledger(tmp_path)
         for content in (b"one", b"two", b"three"):
-            (tmp_path / "search-Con-00000.parquet").write_bytes(content)
+            (tmp_path / "search-Con-00000.arrow").write_bytes(content)
             ledger.mend()
         kept = {path.name: path.read_bytes() for path in (tmp_path / "damaged").iterdir()}
         assert kept == {
-            "search-Con-00000.parquet": b"one",
-            "search-Con-00000.1.parquet": b"two",
-            "search-Con-00000.2.parquet": b"three",
+            "search-Con-00000.arrow": b"one",
+            "search-Con-00000.1.arrow": b"two",
+            "search-Con-00000.2.arrow": b"three",
         }
 
     def test_what_killed_writers_left_goes(self, tmp_path: Path) -> None:
         Ledger(tmp_path).add(record())
-        (tmp_path / ".search-Con-00001.parquet.1-ab.partial").write_bytes(b"half")
+        (tmp_path / ".search-Con-00001.arrow.1-ab.partial").write_bytes(b"half")
         assert Ledger(tmp_path).mend() == []
-        assert [path.name for path in tmp_path.iterdir()] == ["search-Con-00000.parquet"]
+        assert [path.name for path in tmp_path.iterdir()] == ["search-Con-00000.arrow"]
 
     def test_a_record_of_another_version_is_named_but_not_moved(self, tmp_path: Path) -> None:
-        path = tmp_path / "search-Con-00000.parquet"
+        path = tmp_path / "search-Con-00000.arrow"
         other_version(path)
         assert Ledger(tmp_path).mend() == []
-        with pytest.raises(LedgerError, match=r"search-Con-00000\.parquet.*schema version 9.*reads 2"):
+        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow.*schema version 9.*reads 3"):
             list(Ledger(tmp_path))
 
     def test_a_record_that_cannot_be_read_is_named_but_not_moved(self, tmp_path: Path) -> None:
-        path = tmp_path / "search-Con-00000.parquet"
+        path = tmp_path / "search-Con-00000.arrow"
         path.mkdir()
-        with pytest.raises(LedgerError, match=r"search-Con-00000\.parquet cannot be read: Is a directory"):
+        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow cannot be read: Is a directory"):
             Ledger(tmp_path).mend()
         assert path.exists()
 
@@ -230,5 +232,5 @@ def test_what_is_set_aside_can_be_recorded_again(tmp_path: Path) -> None:
 
 
 def test_only_a_record_can_be_set_aside(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match=r"search-Con-00000\.parquet does not exist"):
+    with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow does not exist"):
         Ledger(tmp_path).set_aside("search-Con-00000", "superseded")

@@ -241,7 +241,7 @@ def test_damaged_records_and_journals_cost_nothing_but_time(
     run(path, folder)
     whole = outcome(folder)
     for _ in range(4):
-        victims = chance.sample(sorted(folder.ledger.glob("*.parquet")), 3)
+        victims = chance.sample(sorted(folder.ledger.glob("*.arrow")), 3)
         for victim in victims:
             flip(victim, chance)
         assert len(Ledger(folder.ledger).mend()) == 3
