@@ -4,8 +4,8 @@ Two of them, as they answer different questions. fANOVA (Hutter et al. 2014) fit
 its variance over the whole space: what moves the objective anywhere. PED-ANOVA (Watanabe et al. 2023) compares where
 the best trials lie with where all do: what it takes to be among the best. Both see full trials only, so what pruning or
 failures kept from finishing is not in them, and a sampler that learns has looked more closely where it was good.
-PED-ANOVA has only the best tenth to go by: among 80 random trials, where one of four hyperparameters alone decided, it
-gave another up to a third.
+PED-ANOVA has only the best few to go by: of 80 random trials, where one of four hyperparameters alone decided, it once
+gave another a share of 0.36.
 
 The studies are rebuilt from the ledger, which is all that a report reads, over the space that was searched. Ranges that
 were searched on a log scale are given to Optuna as ranges of logarithms: its fANOVA weighs each region by its width,

@@ -50,7 +50,7 @@ def test_the_best_full_trial_with_what_its_own_method_searches(tmp_path: Path) -
     assert frame.loc["Con", ["temperature", "batch_size", "lr"]].tolist() == [0.5, 128, 2e-3]
     assert frame.loc["Con", "reconstruction_relu"] is pd.NA
     assert frame.loc["Gen", "temperature"] is pd.NA
-    assert frame.loc["Gen", "reconstruction_relu"] is True or frame.loc["Gen", "reconstruction_relu"] == True  # noqa: E712
+    assert bool(frame.loc["Gen", "reconstruction_relu"])
     assert frame["batch_size"].dtype == "Int64"
 
 
