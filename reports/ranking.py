@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from reports.ablation import latest_config, planned_columns, planned_methods
+from reports.searches import confirmed_best, scores
 from sweeps.ledger import Record
 
 __all__ = ["ranking"]
@@ -35,21 +36,13 @@ def ranking(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
-    config = latest_config(records)
+    config, found = latest_config(records), confirmed_best(records)
     metric = config["objective"]["metric"]
-    best: dict[str, float] = {}
-    tests: dict[tuple[str, str, str], list[float]] = {}
-    for record in records:
-        if record.stage == "search" and record.state == "complete" and record.value is not None:
-            best[record.method] = max(record.value, best.get(record.method, record.value))
-        for m in record.metrics:
-            if (m.split, m.metric) == ("test", metric):
-                tests.setdefault((record.method, m.dataset, m.labels), []).append(m.value)
     for column, (name, labels) in planned_columns(records).items():
         pairs = [
-            (best[method], fmean(tests[method, name, labels]))
-            for method in planned_methods(config, labels).values()
-            if method in best and (method, name, labels) in tests
+            (best.value, fmean(tests))
+            for best, runs in (found[m] for m in planned_methods(config, labels).values() if m in found)
+            if best.value is not None and (tests := scores(runs, "test", name, labels, metric))
         ]
         if pairs:
             objective, test = (fmean(values) for values in zip(*pairs, strict=True))

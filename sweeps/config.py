@@ -24,7 +24,7 @@ from conclugen.labels import LabelBudget
 from conclugen.manifest import FeatureSetError, Manifest
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Parameter, Space, SpaceError, load_space
-from sweeps.ledger import BASELINES, TUNED_BASELINES, variant
+from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
 from sweeps.settings import (
     BaselineName,
     Budget,
@@ -48,9 +48,6 @@ from sweeps.settings import (
 
 __all__ = ["Arm", "ConfigError", "SweepConfig", "load_config"]
 
-_LOSSES: dict[str, tuple[Loss, ...]] = {**SUBSETS, "supervised_head": (), "SimCLR": (Loss.CON,)}
-"""Method that can be searched -> the losses whose hyperparameters it has."""
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -70,7 +67,7 @@ class Arm:
     @property
     def losses(self) -> tuple[Loss, ...]:
         """The losses whose hyperparameters it has."""
-        return _LOSSES[self.method]
+        return LOSSES[self.method]
 
     def parameters(self, space: Space) -> dict[str, Parameter]:
         """The part of ``space``, fixed parameters included, that it uses."""
@@ -226,7 +223,7 @@ class SweepConfig(Section):
         valid = info.data if looks_around(info) else {}
         if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
             pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
-            searched = {method: _LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
+            searched = {method: LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
             budget, probe, pruned = valid["budget"], valid["probe"], valid["search"].pruner != "none"
             problems = space.problems(
                 searched,

@@ -18,9 +18,11 @@ import pyarrow as pa
 
 from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
 from conclugen.labels import LabelBudget
+from conclugen.subsets import SUBSETS, Loss
 
 __all__ = [
     "BASELINES",
+    "LOSSES",
     "SUMMARY_METRICS",
     "TUNED_BASELINES",
     "Ledger",
@@ -40,6 +42,8 @@ BASELINES = ("raw_features", "raw_pca", "label_spreading", "random_head", "super
 """Methods that stand beside the loss subsets in a table."""
 TUNED_BASELINES = ("supervised_head", "SimCLR")
 """Baselines that are searched with the same budget as a loss subset."""
+LOSSES: Mapping[str, tuple[Loss, ...]] = {**SUBSETS, "supervised_head": (), "SimCLR": (Loss.CON,)}
+"""Method that can be searched -> the losses whose hyperparameters it has."""
 SUMMARY_METRICS = ("weighted_f1", "macro_f1", "accuracy")
 """Names of a probe's summary metrics; ``f1/<class>`` stand beside them."""
 

@@ -1,4 +1,4 @@
-"""The direction of imports (conclugen <- search_spaces <- sweeps; reports -> the ledger) and what each loads."""
+"""The direction of imports (conclugen <- search_spaces <- sweeps; reports -> ledger and spaces) and what each loads."""
 
 import ast
 import subprocess
@@ -13,7 +13,7 @@ ALLOWED = {
     "conclugen": {"conclugen"},
     "search_spaces": {"search_spaces", "conclugen"},
     "sweeps": {"sweeps", "search_spaces", "conclugen"},
-    "reports": {"reports", "sweeps.ledger"},
+    "reports": {"reports", "sweeps.ledger", "search_spaces", "conclugen.hyperparameters", "conclugen.labels"},
 }
 RAY_MODULES = {
     "sweeps/deaths.py",
