@@ -220,8 +220,9 @@ def wait(session: subprocess.Popen[bytes], sweep: Sweep, more: int) -> bool:
 
 
 def schedule(chance: random.Random, faults: int) -> Iterator[str]:
-    """Kinds of faults in random order: damage, of which many fit into one pause, is three in five."""
-    shares = ((SURVIVED, faults // 5), (ENDING, faults // 5), (DAMAGE, faults - 2 * (faults // 5) - 2))
+    """Kinds of faults in random order; most are damage, of which many fit into one pause."""
+    survived, ending = faults // 5, faults // 8
+    shares = ((SURVIVED, survived), (ENDING, ending), (DAMAGE, faults - survived - ending - 2))
     queue = [*HANGS] * 2
     for kinds, share in shares:
         queue += [list(kinds)[index % len(kinds)] for index in range(share)]
