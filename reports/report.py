@@ -1,0 +1,354 @@
+"""A whole report: which tables, figures and sections there are, in which order, and the files that they become.
+
+Every table is written as CSV, Parquet, Markdown and LaTeX under its name, every figure as SVG and PNG; `index.html` has
+all of them in one page, and `tables.tex` is a document that inputs the LaTeX tables. What a sweep cannot fill is left
+out (a modality ablation that nobody planned); what it planned and has not got yet is shown as missing.
+"""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from conclugen.durable import write_whole
+from reports import figures
+from reports.ablation import Ablation, ablation, latest_config
+from reports.accounting import accounting
+from reports.comparison import comparison
+from reports.configurations import best_configurations
+from reports.confusion import confusion
+from reports.factorial import factorial
+from reports.importance import importance
+from reports.intervals import intervals
+from reports.markup import write_table
+from reports.page import Provenance, Section, page
+from reports.pairs import pairs, tied_with_best
+from reports.published import published
+from reports.ranking import ranking
+from reports.searches import full_trials, varying
+from reports.selection import selection
+from reports.table import Table
+from reports.tables import (
+    Sources,
+    ablation_tables,
+    class_tables,
+    comparison_table,
+    effect_table,
+    file_name,
+    interval_table,
+    label_table,
+    modality_table,
+    pair_table,
+    plain_table,
+    published_table,
+    sources,
+)
+from reports.tuning import expected_best, tuning
+from sweeps.ledger import Record
+
+__all__ = ["Report", "comparing", "report", "write_report"]
+
+_METRIC = "weighted_f1"
+_EMBEDDED = 200_000  # bytes of a CSV file up to which the page carries it itself
+
+
+@dataclass(frozen=True)
+class _Figure:
+    name: str
+    seen: str
+    """What a person who cannot see it is told."""
+    drawn: Figure
+
+
+@dataclass(frozen=True)
+class _Part:
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    figures: Sequence[_Figure] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is written, apart from where."""
+
+    title: str
+    parts: Sequence[_Part]
+    provenance: Provenance
+    table: Ablation | None = None
+    """The ablation table; None for a comparison of two sweeps."""
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Numbers that only figures show: name -> frame."""
+
+
+def report(
+    ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str, published_file: Path | None = None
+) -> Report:
+    """Compute the report of one or more sweeps.
+
+    Args:
+        ledgers: their records.
+        folders: where they lie.
+        command: the command line that asks for this report.
+        published_file: numbers to stand beside ours; see :func:`reports.published.published`.
+
+    Raises:
+        ReportError: the ledgers, or the published numbers, cannot be made into a report.
+    """
+    table = ablation(ledgers)
+    given = None if published_file is None else published(published_file, table.frame)
+    compared, found = pairs(ledgers), sources(ledgers)
+    tied = tied_with_best(compared, table.frame)
+    parts = [
+        _ablation_part(table, tied, found),
+        _protocol_part(table, tied, found),
+        _Part(
+            "How sure the numbers are",
+            "Two sources of chance are kept apart: the seed of the training, and the choice of test samples.",
+            [interval_table(intervals(ledgers), _METRIC, found), pair_table(compared, _METRIC)],
+        ),
+        _effects_part(factorial(ledgers)),
+        *([] if given is None else [_Part("Beside published numbers", "", [published_table(table, given, found)])]),
+        _search_part(ledgers),
+        _Part(
+            "Accounting",
+            "Every planned attempt: what became of it, and what it cost.",
+            [
+                plain_table(
+                    "accounting",
+                    "Attempts and hours",
+                    "Attempts by their end; failures by reason. Hours are wall time of finished attempts; worker hours "
+                    "count each worker of a trial.",
+                    accounting(ledgers),
+                )
+            ],
+        ),
+    ]
+    confused = confusion(ledgers)
+    if len(confused):
+        parts.insert(2, _confusion_part(confused))
+    title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
+    parts = [part for part in parts if part.tables or part.figures]
+    return Report(title, parts, _provenance(ledgers, folders, command), table, {"confusion": confused})
+
+
+def comparing(first: Sequence[Record], second: Sequence[Record], folders: tuple[Path, Path], command: str) -> Report:
+    """Compute the comparison of two sweeps.
+
+    Raises:
+        ReportError: they have nothing in common.
+    """
+    names = (folders[0].name, folders[1].name) if folders[0].name != folders[1].name else (str(f) for f in folders)
+    one, other = names
+    compared = comparison_table(comparison(first, second), _METRIC, one, other)
+    part = _Part("Two sweeps", "", [compared])
+    return Report(f"{one} and {other}", [part], _provenance([first, second], folders, command))
+
+
+def write_report(made: Report, out: Path) -> list[Path]:
+    """Write all files into the folder ``out``, made where it is missing; return them, ``index.html`` first."""
+    out.mkdir(parents=True, exist_ok=True)
+    files, downloads = list[Path](), dict[str, bytes | str]()
+    sections = []
+    for part in made.parts:
+        for table in part.tables:
+            files += write_table(table, out)
+        for figure in part.figures:
+            files += figures.write_figure(figure.drawn, figure.name, out)
+        drawn = [(figure.name, figure.seen, (out / f"{figure.name}.svg").read_text()) for figure in part.figures]
+        sections.append(Section(part.title, part.text, part.tables, drawn))
+    for name, frame in made.frames.items():
+        files += _write_frame(frame, name, out)
+    for file in files:
+        small = file.suffix == ".csv" and file.stat().st_size <= _EMBEDDED
+        downloads[file.name] = file.read_bytes() if small else file.name
+    document = out / "tables.tex"
+    write_whole(document, _document(made).encode())
+    index = out / "index.html"
+    write_whole(index, page(made.title, sections, made.provenance, downloads).encode())
+    return [index, document, *files]
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sources) -> _Part:
+    drawn = _Figure(
+        "ablation",
+        f"Bars of test {_METRIC} of every method on every data set, with 95 % intervals over seeds.",
+        figures.ablation_bars(table.frame, _METRIC),
+    )
+    return _Part("Ablation of the losses", "", list(ablation_tables(table, tied, found)), [drawn])
+
+
+def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sources) -> _Part:
+    labels = label_table(table, _METRIC, tied, found)
+    shown = [modality_table(table, _METRIC, tied, found), labels, *class_tables(table, found)]
+    drawn = []
+    if labels is not None:
+        seen = f"Lines of test {_METRIC} over the number of labels per class, one for each method."
+        drawn.append(_Figure("labels", seen, figures.label_efficiency(labels.numbers, _METRIC)))
+    return _Part("Modalities, labels, classes", "", [one for one in shown if one is not None], drawn)
+
+
+def _confusion_part(confused: pd.DataFrame) -> _Part:
+    drawn = [
+        _Figure(
+            f"confusion-{file_name(dataset)}",
+            f"Confusion matrices of every method on {dataset}: true classes in rows, predicted ones in columns.",
+            figures.confusion_matrices(confused, dataset),
+        )
+        for dataset in dict.fromkeys(confused["dataset"])
+    ]
+    text = "Rows are true classes, columns predicted ones, summed over confirmation seeds, folds and draws of labels."
+    return _Part("Which class is taken for which", text, (), drawn)
+
+
+def _effects_part(frame: pd.DataFrame) -> _Part:
+    if frame.empty:
+        return _Part("What each loss contributes")
+    seen = "Bars of the Shapley values of the three losses, and of the total that they sum to."
+    drawn = _Figure("shapley", seen, figures.shapley_bars(frame, _METRIC))
+    return _Part("What each loss contributes", "", [effect_table(frame, _METRIC)], [drawn])
+
+
+def _search_part(ledgers: Sequence[Sequence[Record]]) -> _Part:
+    curve, weights = expected_best(ledgers), importance(ledgers)
+    shown = [
+        plain_table(
+            "configurations",
+            "Best configurations",
+            "The best trial of each search that ran its whole budget, its objective on validation data, and what was "
+            "searched.",
+            best_configurations(ledgers),
+        ),
+        plain_table(
+            "tuning",
+            "What tuning gained",
+            "Validation objective of the default configuration and of the best of all complete trials. A method that "
+            "gained much may gain more with more trials; one that the search has hardly tuned is not a bad loss yet.",
+            tuning(ledgers),
+        ),
+        plain_table(
+            "selection",
+            "Winner's curse",
+            "Objective of the best trial; the same quantity when its configuration is trained again with other seeds "
+            "(search optimism: the difference); and, of those runs, validation against test (shift).",
+            selection(ledgers),
+        ),
+        plain_table(
+            "ranking",
+            "How the objective ranked",
+            "Rank correlation, over the methods that were searched, of their best trial's validation objective with "
+            "the test score of the same configuration, and the means of both.",
+            ranking(ledgers),
+        ),
+    ]
+    if len(weights):
+        shown.append(
+            plain_table(
+                "importance",
+                "Importance of hyperparameters",
+                "Share of the objective's variance within a search, by fANOVA and PED-ANOVA over complete trials. With "
+                "tens of trials both are rough.",
+                weights,
+            )
+        )
+    drawn = [
+        _Figure(
+            "history",
+            "The objective of each trial and the best so far, by method.",
+            figures.search_history(_trials(ledgers)),
+        )
+    ]
+    if len(curve):
+        shown.append(
+            plain_table(
+                "expected-best",
+                "Best to expect of fewer trials",
+                "Mean of the best objective over all choices of so many of the complete trials (Dodge et al. 2019, "
+                "unbiased as in Tang et al. 2020).",
+                curve,
+            )
+        )
+        seen = "The best objective to expect over the number of trials, a line for each method."
+        drawn.append(_Figure("expected-best", seen, figures.expected_best(curve)))
+    drawn += _coordinates(ledgers)
+    return _Part("The search", "", [table for table in shown if len(table.numbers)], drawn)
+
+
+def _coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[_Figure]:
+    for records in ledgers:
+        for method, trials in full_trials(records).items():
+            names = varying(trials)
+            if len(trials) < 2 or not names:
+                continue
+            sweep = trials[0].sweep
+            rows = [
+                {name: trial.hyperparameters.get(name) for name in names} | {"value": trial.value} for trial in trials
+            ]
+            seen = f"A line for each complete trial of {method} in {sweep} across its hyperparameters, coloured by objective."
+            drawn = figures.parallel_coordinates(pd.DataFrame(rows), method)
+            yield _Figure(f"parallel-{file_name(sweep)}-{file_name(method)}", seen, drawn)
+
+
+def _trials(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
+    rows = [
+        (record.sweep, record.method, record.number, record.value, record.state)
+        for records in ledgers
+        for record in records
+        if record.stage == "search"
+    ]
+    return pd.DataFrame(rows, columns=("sweep", "method", "number", "value", "state"))
+
+
+# -- where it comes from ---------------------------------------------------------------------------------------------
+
+
+def _provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Provenance:
+    facts, configs = [("Made by", command)], dict[str, str]()
+    for records, folder in zip(ledgers, folders, strict=True):
+        latest = max(records, key=lambda record: record.started)
+        name = latest.sweep
+        facts += [
+            (f"{name}: folder", str(folder)),
+            (
+                f"{name}: attempts",
+                f"{len(records)}, {min(r.started for r in records)} to {max(r.ended for r in records)}",
+            ),
+            (f"{name}: hosts", ", ".join(sorted({record.host for record in records if record.host}))),
+            (f"{name}: one record again", f"conclugen sweep replay {shlex.quote(str(folder))} --trial {latest.key}"),
+        ]
+        facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
+        versions = dict.fromkeys(tuple(sorted(record.versions.items())) for record in records)
+        for known in versions:  # more than one where a sweep was resumed with another version
+            facts.append((f"{name}: versions", ", ".join(f"{package} {version}" for package, version in known)))
+        configs[f"{name}: configuration"] = yaml.safe_dump(dict(latest.config), sort_keys=False)
+    return Provenance(facts, configs)
+
+
+def _document(made: Report) -> str:
+    """A LaTeX document of all tables."""
+    tables = [table for part in made.parts for table in part.tables]
+    return "\n".join(
+        [
+            r"\documentclass{article}",
+            r"\usepackage[a4paper,margin=2cm]{geometry}",
+            r"\usepackage{booktabs,graphicx}",
+            r"\begin{document}",
+            *(rf"\input{{{table.name}}}" for table in tables),
+            r"\end{document}",
+            "",
+        ]
+    )
+
+
+def _write_frame(frame: pd.DataFrame, name: str, out: Path) -> list[Path]:
+    paths = [out / f"{name}.csv", out / f"{name}.parquet"]
+    write_whole(paths[0], frame.to_csv(index=False, float_format="%.10g").encode())
+    write_whole(paths[1], frame.to_parquet(index=False))
+    return paths
