@@ -16,7 +16,15 @@ from scipy import stats
 
 from sweeps.ledger import SUMMARY_METRICS, TUNED_BASELINES, LedgerError, Record, label_budgets, variant
 
-__all__ = ["Ablation", "ReportError", "ablation", "latest_config", "planned_columns", "planned_methods"]
+__all__ = [
+    "Ablation",
+    "ReportError",
+    "ablation",
+    "latest_config",
+    "planned_columns",
+    "planned_methods",
+    "seed_statistics",
+]
 
 _CONFIDENCE = 0.95
 COLUMNS = (
@@ -92,7 +100,7 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
         for method, recorded in planned_methods(latest_config(records), labels).items():
             counts = _counts(records, recorded)
             for metric in metrics:
-                yield (dataset, method, metric, *_statistics(scores.get((recorded, metric), [])), *counts)
+                yield (dataset, method, metric, *seed_statistics(scores.get((recorded, metric), [])), *counts)
 
 
 def latest_config(records: Sequence[Record]) -> dict[str, Any]:
@@ -126,8 +134,11 @@ def planned_columns(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
     }
 
 
-def _statistics(values: Sequence[float]) -> tuple[float, float, float, float, int]:
-    """Mean, std, ci_low, ci_high, n_seeds."""
+def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float, int]:
+    """Return mean, sample standard deviation, 95 % Student-t interval (low, high) and number of ``values``.
+
+    One for each seed; what does not exist is NaN.
+    """
     n, nan = len(values), float("nan")
     if n < 2:
         return values[0] if values else nan, nan, nan, nan, n

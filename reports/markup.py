@@ -1,0 +1,270 @@
+"""Writing a Table as Markdown, LaTeX and HTML, and into files.
+
+This module hides the escaping rules of three languages: what a class, a sweep or a method is called is the user's
+choice, and it reads the same everywhere, breaks no table and injects nothing. pandas' own `to_latex` and `to_html` were
+rejected: they know neither the marks of a cell nor the records behind it, and leave headings and captions to us anyway.
+
+A place of a table that has records behind it is a button in HTML, which opens their list: a popover rather than a
+tooltip (unreachable by keyboard and touch) or a disclosure inside the cell (which tears the row apart). It needs no
+script.
+"""
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from conclugen.durable import write_whole
+from reports.table import Cell, Table
+
+__all__ = ["html_table", "latex", "markdown", "write_table"]
+
+_ROWS_PER_FLOAT = 40
+"""What fits on a page of a paper in LaTeX's normal size; a longer table goes on in another float."""
+
+_NUMBER = re.compile(r"[<>≤≥~]?\s*([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+# A backslash makes any ASCII punctuation literal. An underscore inside a word is literal anyway, and stays readable; a
+# bracket matters only where a link could follow.
+_MARKDOWN = re.compile(r"[\\`*<&|~$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=\])[(\[]")
+_MARKDOWN_BLOCK = re.compile(r"^(\d{0,9})([>+=.)\-:])")
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "%": r"\%",
+    "#": r"\#",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "`": r"\textasciigrave{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "\N{NO-BREAK SPACE}": "~",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "×": r"$\times$",
+    "·": r"$\cdot$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "≈": r"$\approx$",
+    "→": r"$\rightarrow$",
+    "∞": r"$\infty$",
+    "²": "$^2$",
+    "³": "$^3$",
+    "α": r"$\alpha$",
+    "Δ": r"$\Delta$",
+    "δ": r"$\delta$",
+    "μ": r"$\mu$",
+    "ρ": r"$\rho$",
+    "τ": r"$\tau$",
+    "φ": r"$\phi$",
+}
+
+
+def markdown(table: Table) -> str:
+    """Return a heading, the caption and a pipe table, as GitHub renders them: best bold, tied underlined."""
+    numeric = _numeric(table.shown)
+    texts = [
+        [_markdown_text(str(name)) for name in table.shown.columns],
+        *([_markdown_cell(cell) for cell in row] for row in _rows(table.shown)),
+    ]
+    widths = [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
+    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
+    lines = [
+        "| "
+        + " | ".join(
+            text.rjust(width) if right else text.ljust(width)
+            for text, width, right in zip(row, widths, numeric, strict=True)
+        )
+        + " |"
+        for row in (texts[0], rule, *texts[1:])
+    ]
+    caption = _MARKDOWN_BLOCK.sub(r"\1\\\2", _markdown_text(table.caption))
+    return "\n".join([f"## {_markdown_text(table.title)}", "", caption, "", *lines, ""])
+
+
+def latex(table: Table, label_prefix: str = "tab:") -> str:
+    r"""Return one or more floats for a document that loads booktabs and graphicx: best bold, tied underlined.
+
+    A table that is wider than the line is scaled to it; a longer one than a page goes on in a float of the same number.
+    Letters of other alphabets stay as they are, and need LuaLaTeX or XeLaTeX.
+
+    Args:
+        table: the table.
+        label_prefix: before its name, in ``\label``.
+    """
+    columns = "".join("r" if right else "l" for right in _numeric(table.shown))
+    title, caption = _latex_text(table.title), _latex_text(table.caption)
+    heading = _latex_row([_latex_text(str(name)) for name in table.shown.columns])
+    rows = [_latex_row([_latex_cell(cell) for cell in row]) for row in _rows(table.shown)]
+    floats = []
+    for first in range(0, max(1, len(rows)), _ROWS_PER_FLOAT):
+        label = re.sub(r"[^A-Za-z0-9:.-]", "-", label_prefix + table.name)
+        captions = (
+            [r"  \addtocounter{table}{-1}", rf"  \caption[]{{\textbf{{{title}}} (continued)}}"]
+            if first
+            else [rf"  \caption[{{{title}}}]{{\textbf{{{title}.}} {caption}}}", rf"  \label{{{label}}}"]
+        )
+        lines = [
+            r"\begin{table}[tp]",
+            r"  \centering",
+            *captions,
+            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"  \begin{{tabular}}{{{columns}}}",
+            r"    \toprule",
+            heading,
+            r"    \midrule",
+            *rows[first : first + _ROWS_PER_FLOAT],
+            r"    \bottomrule",
+            r"  \end{tabular}}",
+            r"\end{table}",
+        ]
+        floats.append("\n".join(lines) + "\n")
+    return "\n".join(floats)
+
+
+def html_table(table: Table) -> str:
+    """Return the table in a container that scrolls by itself: best ``strong``, tied ``u``.
+
+    Headings of rows and columns have a ``scope``; every place has its sort key in ``data-sort`` (empty where a column
+    of numbers has none). Ids start with the table's name.
+    """
+    numeric = _numeric(table.shown)
+    name = _attribute(table.name)
+    head = "".join(
+        f'<th scope="col"{_class(right)}>{_html_text(str(column))}</th>'
+        for column, right in zip(table.shown.columns, numeric, strict=True)
+    )
+    popovers: dict[tuple[str, ...], str] = {}  # cells often come from the same records
+    body = "\n".join(
+        f"<tr>{''.join(_html_cells(row, numeric, popovers, table.name))}</tr>" for row in _rows(table.shown)
+    )
+    lists = "\n".join(
+        f'<div popover id="{_attribute(anchor)}" class="records" role="dialog" aria-label="Ledger records">'
+        f"<p>Computed from {_count(len(records))}:</p><ul>"
+        f"{''.join(f'<li><code>{_html_text(key)}</code></li>' for key in records)}</ul></div>"
+        for records, anchor in popovers.items()
+    )
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}-title">\n'
+        f'<table id="{name}">\n'
+        f'<caption><span class="title" id="{name}-title">{_html_text(table.title)}</span> '
+        f"{_html_text(table.caption)}</caption>\n"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{lists}\n"
+    )
+
+
+def write_table(table: Table, out: Path) -> list[Path]:
+    """Write ``NAME.csv``, ``NAME.parquet``, ``NAME.md`` and ``NAME.tex`` into the folder, made where it is missing.
+
+    A column of numbers that has values of several kinds (hyperparameters do) is text in the Parquet file.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    mixed = [name for name, column in table.numbers.items() if column.dropna().map(type).nunique() > 1]
+    typed = table.numbers.assign(**{str(name): table.numbers[name].map(str, na_action="ignore") for name in mixed})
+    contents = {
+        # Ten digits: more than any score has, and 0.1 stays 0.1.
+        "csv": table.numbers.to_csv(index=False, float_format="%.10g").encode(),
+        "parquet": typed.to_parquet(index=False),
+        "md": markdown(table).encode(),
+        "tex": latex(table).encode(),
+    }
+    for suffix, content in contents.items():
+        write_whole(out / f"{table.name}.{suffix}", content)
+    return [out / f"{table.name}.{suffix}" for suffix in contents]
+
+
+def _rows(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
+    for row in shown.itertuples(index=False, name=None):
+        yield tuple(cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row)
+
+
+def _numeric(shown: pd.DataFrame) -> list[bool]:
+    """For each column, whether at least half of what it shows starts with a number."""
+    found: list[bool] = []
+    for column in zip(*_rows(shown), strict=True):
+        numbers = [_number(cell.text) is not None for cell in column if cell.text]
+        found.append(2 * sum(numbers) >= len(numbers) > 0)
+    return found or [False] * len(shown.columns)
+
+
+def _number(text: str) -> float | None:
+    """The number that a text starts with: 0.75 of "0.750 ± 0.020", 0.001 of "< 0.001"."""
+    found = _NUMBER.match(text.replace("−", "-"))
+    return float(found[1].replace(",", "")) if found else None
+
+
+def _one_line(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[ \t\n\r]+", " ", text).strip(" "))
+
+
+def _markdown_text(text: str) -> str:
+    return _MARKDOWN.sub(r"\\\g<0>", _one_line(text))
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = _markdown_text(cell.text)
+    if not text or cell.mark == "plain":
+        return text
+    # GitHub drops <u>, and draws <ins> as it would have drawn that.
+    return f"**{text}**" if cell.mark == "best" else f"<ins>{text}</ins>"
+
+
+def _latex_text(text: str) -> str:
+    escaped = "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+    return re.sub(r"-(?=-)", "-{}", escaped)  # or TeX makes a dash of an option's hyphens
+
+
+def _latex_cell(cell: Cell) -> str:
+    text = _latex_text(cell.text)
+    if not text or cell.mark == "plain":
+        return text
+    return rf"\textbf{{{text}}}" if cell.mark == "best" else rf"\underline{{{text}}}"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    row = " & ".join(cells)
+    # After \\ and \midrule, these would be read as an optional argument.
+    return f"    {{{row[0]}}}{row[1:]} \\\\" if row[:1] in ("[", "*") else f"    {row} \\\\"
+
+
+def _html_cells(
+    row: Sequence[Cell], numeric: Sequence[bool], popovers: dict[tuple[str, ...], str], name: str
+) -> Iterator[str]:
+    for position, (cell, right) in enumerate(zip(row, numeric, strict=True)):
+        shown = _html_text(cell.text)
+        if shown and cell.mark != "plain":
+            shown = f"<strong>{shown}</strong>" if cell.mark == "best" else f"<u>{shown}</u>"
+        if cell.records:
+            anchor = popovers.setdefault(cell.records, f"{name}-records-{len(popovers)}")
+            title = f"Computed from {_count(len(cell.records))}"
+            shown = f'<button type="button" popovertarget="{_attribute(anchor)}" title="{title}">{shown}</button>'
+        number = _number(cell.text)
+        key = ("" if number is None else repr(number)) if right else _attribute(_one_line(cell.text))
+        opening = '<th scope="row"' if position == 0 else "<td"
+        closing = "</th>" if position == 0 else "</td>"
+        yield f'{opening}{_class(right)} data-sort="{key}">{shown}{closing}'
+
+
+def _class(right: bool) -> str:
+    return ' class="number"' if right else ""
+
+
+def _count(records: int) -> str:
+    return f"{records} ledger record{'s' if records != 1 else ''}"
+
+
+def _html_text(text: str) -> str:
+    return html.escape(_one_line(text))
+
+
+def _attribute(text: str) -> str:
+    return html.escape(text, quote=True)
