@@ -38,7 +38,7 @@ _MARKS = "The best of each column is bold; what is not significantly worse (see 
 
 
 def file_name(name: str) -> str:
-    """Return ``name`` fit for a file, an address and LaTeX's ``\\input``."""
+    """Return ``name`` fit for a file, an address and an input of LaTeX."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name.replace("%", "pct")).strip("-")
 
 
