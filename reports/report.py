@@ -79,8 +79,10 @@ class Report:
     title: str
     parts: Sequence[_Part]
     provenance: Provenance
-    table: Ablation | None = None
-    """The ablation table; None for a comparison of two sweeps."""
+    main: Sequence[Table]
+    """What a terminal shows."""
+    complete: bool = True
+    """True if every planned cell has a result."""
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Numbers that only figures show: name -> frame."""
 
@@ -133,20 +135,22 @@ def report(
         parts.insert(2, _confusion_part(confused))
     title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
     parts = [part for part in parts if part.tables or part.figures]
-    return Report(title, parts, _provenance(ledgers, folders, command), table, {"confusion": confused})
+    shown = [one for part in parts for one in part.tables if one.name in ("ablation", "modalities")]
+    return Report(title, parts, _provenance(ledgers, folders, command), shown, table.complete, {"confusion": confused})
 
 
-def comparing(first: Sequence[Record], second: Sequence[Record], folders: tuple[Path, Path], command: str) -> Report:
-    """Compute the comparison of two sweeps.
+def comparing(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Report:
+    """Compute the comparison of two sweeps; arguments as of :func:`report`.
 
     Raises:
         ReportError: they have nothing in common.
     """
-    names = (folders[0].name, folders[1].name) if folders[0].name != folders[1].name else (str(f) for f in folders)
-    one, other = names
-    compared = comparison_table(comparison(first, second), _METRIC, one, other)
-    part = _Part("Two sweeps", "", [compared])
-    return Report(f"{one} and {other}", [part], _provenance([first, second], folders, command))
+    names = [folder.name for folder in folders]
+    if names[0] == names[1]:
+        names = [str(folder) for folder in folders]
+    shown = comparison_table(comparison(*ledgers), _METRIC, *names)
+    parts = [_Part("Two sweeps", "", [shown])]
+    return Report(" and ".join(names), parts, _provenance(ledgers, folders, command), [shown])
 
 
 def write_report(made: Report, out: Path) -> list[Path]:

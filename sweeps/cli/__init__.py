@@ -22,6 +22,7 @@ from sweeps.cli.common import (
     OK,
     SweepDir,
     bad_input,
+    command,
     console,
     records,
     sweep_folder,
@@ -83,7 +84,7 @@ def demo(
         from sweeps.launch import launch
 
         to_the_end(out / "sweep", lambda interrupts: launch(load_config(config_file), out / "sweep", interrupts))
-        code = _report([out / "sweep"], out / "report")
+        code = _report([out / "sweep"], out / "report", command("report", out / "sweep", "--out", out / "report"))
     raise typer.Exit(code)
 
 
@@ -111,13 +112,32 @@ def dashboard(
 @app.command()
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, finished or not.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the tables.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables, figures and index.html.")],
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv", help="Published numbers to show beside ours: dataset,method,metric,value,source."
+        ),
+    ] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps of the same data instead.")] = False,
 ) -> None:
-    """Make the ablation tables from the ledgers of one or more sweeps."""
+    """Make tables, figures and one page of the ledgers of one or more sweeps."""
     with bad_input():
+        problems = []
+        if compare and len(folders) != 2:
+            problems.append(f"--compare: compares two sweeps, but {len(folders)} folders are given; give two.")
+        if compare and published is not None:
+            problems.append("--published: stands beside one report, not a comparison; leave --compare out.")
         for folder in folders:
-            sweep_folder(folder)
-        code = _report(folders, out)
+            try:
+                sweep_folder(folder)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        options = [*(["--published", published] if published else []), *(["--compare"] if compare else [])]
+        asked = command("report", *folders, "--out", out, *options)
+        code = _compare(folders, out, asked) if compare else _report(folders, out, asked, published)
     raise typer.Exit(code)
 
 
@@ -150,13 +170,27 @@ def import_checkpoint(
     typer.echo(f"{out}: {modalities} to {config.representation_dim} each, not standardised.")
 
 
-def _report(folders: list[Path], out: Path) -> int:
-    """Write and print the tables; the exit code."""
-    from reports import ablation, confusion, ranking, terminal_table, write_tables
+def _report(folders: list[Path], out: Path, asked: str, published: Path | None = None) -> int:
+    """Write the report, print its main tables; the exit code."""
+    from reports.report import report, write_report
+    from reports.terminal import terminal_table
 
-    ledgers = records(folders)
-    table = ablation(ledgers)
-    written = write_tables(table, confusion(ledgers), ranking(ledgers), out)
-    console().print(terminal_table(table))
-    typer.echo("Report: " + ", ".join(map(str, written)))
-    return OK if table.complete else INCOMPLETE
+    made = report(records(folders), folders, asked, published)
+    written = write_report(made, out)
+    for table in made.main:
+        console().print(terminal_table(table))
+    typer.echo(f"Report: {written[0]}, and {len(written) - 1} files of tables and figures beside it")
+    return OK if made.complete else INCOMPLETE
+
+
+def _compare(folders: list[Path], out: Path, asked: str) -> int:
+    """Write and print the comparison of two sweeps; the exit code."""
+    from reports.report import comparing, write_report
+    from reports.terminal import terminal_table
+
+    made = comparing(records(folders), folders, asked)
+    written = write_report(made, out)
+    for table in made.main:
+        console().print(terminal_table(table))
+    typer.echo(f"Report: {written[0]}, and {len(written) - 1} files of tables beside it")
+    return OK
