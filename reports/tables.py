@@ -107,7 +107,7 @@ def class_tables(table: Ablation, found: Sources) -> Iterator[Table]:
         named = rows.assign(metric=rows["metric"].str.removeprefix("f1/"))
         shown = _marked(named, table.planned_seeds, set(), found, by="metric")
         yield Table(
-            f"classes-{file_name(dataset)}",
+            f"classes-{file_name(str(dataset))}",
             f"F1 by class: {dataset}",
             f"Test F1 of each class on {dataset}, mean ± standard deviation over confirmation seeds. The best of each "
             "class is bold.",
@@ -288,16 +288,17 @@ def _marked(
     by: str = "dataset",
 ) -> pd.DataFrame:
     """The columns dataset, method, metric and cell; the best is looked for among the rows with the same ``by``."""
-    best = rows.groupby(by)["mean"].max()
+    best = rows.groupby(by)["mean"].transform("max") == rows["mean"]
     cells = []
-    for row in rows.itertuples(index=False):
+    for row, leads in zip(rows.to_dict("records"), best, strict=True):
         mark: Mark = "plain"
-        if row.mean == best[getattr(row, by)]:
+        if leads:
             mark = "best"
-        elif (row.dataset, row.metric, row.method) in tied:
+        elif (row["dataset"], row["metric"], row["method"]) in tied:
             mark = "tied"
-        cells.append(Cell(_result(row, planned[row.dataset]), mark, found.get((row.dataset, row.method), ())))
-    return rows[["dataset", "method", "metric"]].assign(cell=cells)
+        text = _result(row["mean"], row["std"], row["n_seeds"], planned[row["dataset"]])
+        cells.append(Cell(text, mark, found.get((row["dataset"], row["method"]), ())))
+    return rows[["dataset", "method", "metric"]].assign(cell=pd.Series(cells, rows.index, dtype=object))
 
 
 def _pivot(marked: pd.DataFrame, columns: str) -> pd.DataFrame:
@@ -306,8 +307,7 @@ def _pivot(marked: pd.DataFrame, columns: str) -> pd.DataFrame:
     return wide.astype(object).where(wide.notna(), "not planned").rename_axis(columns=None)
 
 
-def _result(row: object, planned: int) -> str:
-    seeds, mean, std = (getattr(row, name) for name in ("n_seeds", "mean", "std"))
+def _result(mean: float, std: float, seeds: int, planned: int) -> str:
     if seeds == 0:
         return "no result"
     return _spread(mean, std) if seeds == planned else f"{_spread(mean, std)} ({seeds} of {planned} seeds)"

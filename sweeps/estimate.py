@@ -20,7 +20,7 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.plan import Job, SweepFolder
 from sweeps.trial import TrialRunner
 
-__all__ = ["Cost", "estimate", "lack_of_room", "slots", "total_seconds", "trials_in_time"]
+__all__ = ["Cost", "estimate", "lack_of_room", "on_gpus", "slots", "total_seconds", "trials_in_time"]
 
 _STEPS, _EPOCHS = 3, 2
 _NOWHERE = SweepFolder(Path(os.devnull))  # no job that is measured saves anything
@@ -41,7 +41,7 @@ class Cost:
 
 def estimate(config: SweepConfig) -> list[Cost]:
     """Measure every arm and extrapolate to its jobs; the baselines that are not searched come last."""
-    device = torch.device("cuda" if _on_gpus(config) else "cpu")
+    device = torch.device("cuda" if on_gpus(config) else "cpu")
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // (slots(config) * config.workers.per_trial)))
     try:
@@ -75,7 +75,8 @@ def trials_in_time(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, int]
     return {cost.name: int(share / cost.trial) for cost in searched}
 
 
-def _on_gpus(config: SweepConfig) -> bool:
+def on_gpus(config: SweepConfig) -> bool:
+    """Whether the sweep's trials would run on GPUs of this machine."""
     return torch.cuda.is_available() and config.workers.gpus != 0
 
 
@@ -91,7 +92,7 @@ def lack_of_room(config: SweepConfig) -> str | None:
     trials = 1 if asked == "auto" else asked
     if trials <= _room(config):
         return None
-    unit = "GPU" if config.workers.gpus == 1 or _on_gpus(config) else "CPU"
+    unit = "GPU" if config.workers.gpus == 1 or on_gpus(config) else "CPU"
     return (
         f"{trials} trials at a time of {workers} workers need a {unit} for each worker, and this machine has "
         f"{os.cpu_count() or 1} CPUs and {torch.cuda.device_count()} GPUs"
@@ -100,7 +101,7 @@ def lack_of_room(config: SweepConfig) -> str | None:
 
 def _room(config: SweepConfig) -> int:
     """How many trials fit this machine: each worker takes a CPU and, where there are GPUs to use, one of them."""
-    gpus = torch.cuda.device_count() if config.workers.gpus == 1 or _on_gpus(config) else math.inf
+    gpus = torch.cuda.device_count() if config.workers.gpus == 1 or on_gpus(config) else math.inf
     return int(min(os.cpu_count() or 1, gpus) // config.workers.per_trial)
 
 

@@ -6,13 +6,16 @@ In this process, without Ray: what a record says must not depend on which slot o
 import math
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from conclugen.manifest import damaged_shards
+from sweeps.causes import reason_of
 from sweeps.config import Arm, ConfigError, SweepConfig, load_config
+from sweeps.estimate import on_gpus
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.sessions import provenance
@@ -25,16 +28,16 @@ _TOLERANCE = 1e-6  # of scores and losses; another number of threads adds in ano
 
 @dataclass(frozen=True)
 class Difference:
-    """A number that the record has and the replay should have."""
+    """What the record has and the replay should have: a number, or the reason of a failure."""
 
     what: str
-    recorded: float | None
-    replayed: float | None
+    recorded: float | str | None
+    replayed: float | str | None
 
     @property
     def equal(self) -> bool:
         """Whether the two are the same, up to rounding."""
-        if self.recorded is None or self.replayed is None:
+        if not (isinstance(self.recorded, int | float) and isinstance(self.replayed, int | float)):
             return self.recorded == self.replayed
         return math.isclose(self.recorded, self.replayed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
 
@@ -47,9 +50,8 @@ def replay(folder: SweepFolder, key: str) -> list[Difference]:
         key: of the attempt, such as ``search-Con-00003``.
 
     Raises:
-        ConfigError: there is no such record, or its features are not what they were.
+        ConfigError: there is no such record, or its features are not what they were, or damaged.
         LedgerError: the record cannot be read.
-        Exception: whatever the attempt itself raises; one that has failed is expected to.
     """
     record = next((record for record in Ledger(folder.ledger) if record.key == key), None)
     if record is None:
@@ -58,7 +60,8 @@ def replay(folder: SweepFolder, key: str) -> list[Difference]:
     with tempfile.TemporaryDirectory() as scratch:
         own = SweepFolder(Path(scratch))
         own.prepare(config)
-        values, final = _run(TrialRunner(config, own, torch.device("cpu")), _job(config, record), record)
+        device = torch.device("cuda" if on_gpus(config) else "cpu")
+        values, final = _run(TrialRunner(config, own, device), _job(config, record), record)
     return list(_differences(record, values, final))
 
 
@@ -71,6 +74,9 @@ def _config(folder: SweepFolder, record: Record) -> SweepConfig:
     config = SweepConfig.model_validate({**record.config, **places})
     if (features := provenance(config)["features"]) != record.features:
         raise ConfigError([f"features: {record.key} was run on {dict(record.features)}, and these are {features}."])
+    sets = dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
+    if damaged := [message for folder in sets for message in damaged_shards(folder)]:
+        raise ConfigError(damaged)
     return config
 
 
@@ -101,12 +107,18 @@ def _run(runner: TrialRunner, job: Job, record: Record) -> tuple[dict[int, float
         reports.append(progress)
         return not (record.state == "pruned" and progress.epochs >= record.epochs)
 
-    final = runner.run(job, report)
+    try:
+        final = runner.run(job, report)
+    except Exception as error:  # what failed is expected to fail again, and is compared as well
+        last = reports[-1] if reports else Report(epochs=0)
+        final = replace(last, state="failed", reason=reason_of(error, job))
     last = reports[-1] if final is None else final
     return {past.epochs: past.value for past in [*reports, last]}, last
 
 
 def _differences(record: Record, values: dict[int, float | None], final: Report) -> Iterator[Difference]:
+    if "failed" in (record.state, final.state):
+        yield Difference("failure", record.reason or None, final.reason or None)
     yield Difference("epochs", record.epochs, final.epochs)
     for epochs, value in record.history:
         yield Difference(f"objective after {epochs} epochs", value, values.get(epochs))

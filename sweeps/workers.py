@@ -5,7 +5,6 @@ told, it shares with the others. A worker whose peer is gone says nothing of the
 and the job with it.
 """
 
-import errno
 import gc
 import math
 import time
@@ -22,18 +21,14 @@ from torch import distributed
 
 from conclugen.distributed import PeerLostError, collective
 from conclugen.pretrain import DivergedError
+from sweeps.causes import reason_of
 from sweeps.config import load_config
-from sweeps.failures import FailureReason
 from sweeps.mailbox import Group
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
 
 __all__ = ["Team", "attempt", "serve"]
 
-# How torch names, in plain errors, what does not fit: its allocator of host memory, cuBLAS, and CUDA itself.
-_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_SIZES = ("batch_size", "representation_dim")  # what decides whether a trial fits
 _PULSE_SECONDS = 1.0  # between two signs of life
 _WITHOUT_LIMIT = timedelta(days=365)  # the others wait as long as the first worker waits for a job
 
@@ -141,29 +136,13 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
         return runner.run(job, report)
     except (ray.exceptions.RayError, PeerLostError):
         raise  # the slot or a peer is gone, and the group goes with it
-    except DivergedError as error:  # losses are the whole group's: all workers are here
-        failure = failed(FailureReason.NAN_LOSS.because(str(error)))
     except Exception as error:  # a trial must not take the group down: its reason goes into the ledger
-        failure = failed(_reason(error, job))
-        if not team.alone or isinstance(error, torch.AcceleratorError):
+        failure = failed(reason_of(error, job))
+        everywhere = isinstance(error, DivergedError)  # losses are the whole group's: all workers are here
+        if not (team.alone or everywhere) or isinstance(error, torch.AcceleratorError):
             ray.get(mailbox.report.remote(job.key, failure))
             raise
     # Only here is the error gone, whose frames kept the trial's tensors; the next trial needs their memory.
     gc.collect()
     torch.cuda.empty_cache()
     return failure
-
-
-def _reason(error: Exception, job: Job) -> str:
-    """What an error of the job's own making is called in its record."""
-    text = str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in text for sign in _NO_MEMORY):
-        text = text.partition(" If reserved ")[0]  # advice on the allocator, which is none for a batch
-        sizes = [f"{name} {job.hyperparameters[name]}" for name in _SIZES if name in job.hyperparameters]
-        if sizes:
-            text = f"{' and '.join(sizes)} did not fit: {text}; narrow them, `sweep check --gpu-memory` says how far"
-        return FailureReason.OUT_OF_MEMORY.because(text)
-    # safetensors has the operating system's errors in its text alone.
-    if getattr(error, "errno", None) in _NO_SPACE or any(f"(os error {number})" in text for number in _NO_SPACE):
-        return FailureReason.DISK_FULL.because(text)
-    return FailureReason.EXCEPTION.because(f"{type(error).__name__}: {text}")

@@ -7,6 +7,7 @@ Modules that load torch, Ray or pandas are imported by the commands that need th
 configuration answer at once.
 """
 
+import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -135,7 +136,10 @@ def report(
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        options = [*(["--published", published] if published else []), *(["--compare"] if compare else [])]
+        options: list[str | Path] = [
+            *(["--published", published] if published else []),
+            *(["--compare"] if compare else []),
+        ]
         asked = command("report", *folders, "--out", out, *options)
         code = _compare(folders, out, asked) if compare else _report(folders, out, asked, published)
     raise typer.Exit(code)

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.config import ConfigError
+from conclugen.pretrain import DivergedError
+from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder
 from sweeps.replay import replay
+from sweeps.trial import TrialRunner
 from tests.conftest import config_writer
 from tests.sweeps.simulation import run_here
 
@@ -51,3 +53,32 @@ def test_another_result_is_named(sweep: SweepFolder) -> None:
 def test_a_record_that_is_not_there_is_bad_input(sweep: SweepFolder) -> None:
     with pytest.raises(ConfigError, match="search-Con-00099: is no record"):
         replay(sweep, "search-Con-00099")
+
+
+def test_a_failure_is_compared_by_its_reason(sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(sweep.ledger)
+    record = next(record for record in ledger if record.stage == "search" and record.state == "complete")
+
+    def fails(runner: TrialRunner, *args: object) -> None:
+        raise DivergedError("the loss of epoch 1 is nan")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TrialRunner, "run", fails)
+        (failure, *_) = replay(sweep, record.key)
+        assert (failure.what, failure.recorded, failure.equal) == ("failure", None, False)
+        assert failure.replayed == "nan_loss: the loss of epoch 1 is nan"
+        ledger.set_aside(record.key, "tampered")
+        ledger.add(
+            replace(record, state="failed", reason="nan_loss: the loss of epoch 1 is nan", epochs=0, value=None,
+                    history=(), losses={}, metrics=(), predictions=())
+        )  # fmt: skip
+        assert all(difference.equal for difference in replay(sweep, record.key))
+
+
+def test_damaged_features_are_named(sweep: SweepFolder) -> None:
+    shard = next(load_config(sweep.config).features.pretrain.glob("*.arrow"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ConfigError, match="is damaged"):
+        replay(sweep, "search-Con-00000")
+    shard.write_bytes(content)

@@ -1,0 +1,33 @@
+"""What an error of a job's own making is called in its record."""
+
+import errno
+
+import torch
+
+from conclugen.pretrain import DivergedError
+from sweeps.failures import FailureReason
+from sweeps.plan import Job
+
+__all__ = ["reason_of"]
+
+# How torch names, in plain errors, what does not fit: its allocator of host memory, cuBLAS, and CUDA itself.
+_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_SIZES = ("batch_size", "representation_dim")  # what decides whether a trial fits
+
+
+def reason_of(error: Exception, job: Job) -> str:
+    """Return the reason of a job that ended with ``error``: a class of `sweeps.failures`, and what happened."""
+    if isinstance(error, DivergedError):
+        return FailureReason.NAN_LOSS.because(str(error))
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in text for sign in _NO_MEMORY):
+        text = text.partition(" If reserved ")[0]  # advice on the allocator, which is none for a batch
+        sizes = [f"{name} {job.hyperparameters[name]}" for name in _SIZES if name in job.hyperparameters]
+        if sizes:
+            text = f"{' and '.join(sizes)} did not fit: {text}; narrow them, `sweep check --gpu-memory` says how far"
+        return FailureReason.OUT_OF_MEMORY.because(text)
+    # safetensors has the operating system's errors in its text alone.
+    if getattr(error, "errno", None) in _NO_SPACE or any(f"(os error {number})" in text for number in _NO_SPACE):
+        return FailureReason.DISK_FULL.because(text)
+    return FailureReason.EXCEPTION.because(f"{type(error).__name__}: {text}")
