@@ -23,7 +23,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -96,7 +96,7 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
     """
     rows = frame[frame["metric"] == metric]
     methods, datasets = _unique(rows["method"]), _unique(rows["dataset"])
-    figure, panels = _panels(len(datasets), per_row=3, height=0.55 + 0.17 * len(methods), sharey=True, sharex=True)
+    figure, panels = _panels(len(datasets), per_row=3, height=0.55 + 0.19 * len(methods), sharey=True, sharex=True)
     kinds: dict[str, Patch] = {}
     notes: dict[str, None] = {}
     for panel, dataset in zip(panels, datasets, strict=True):
@@ -113,7 +113,16 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
                 notes["× no result: planned, but no attempt was completed"] = None
                 continue
             kind, colour, hatch = _kind(method)
-            panel.barh(place, mean, height=0.72, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+            panel.barh(place, mean, height=0.76, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+            panel.annotate(
+                f"{mean:.3f}",
+                (0, place),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=6,
+                color="white" if _luminance(to_rgb(colour)) < 0.18 else _BLACK,
+            ).set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 0.8})
             kinds[kind] = Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=kind)
             if math.isnan(low) or math.isnan(high):
                 notes["without an interval: fewer than two seeds"] = None
@@ -122,7 +131,7 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
         panel.set_yticks(range(len(methods)), methods)
         panel.set_ylim(len(methods) - 0.4, -0.6)
         panel.set_xlim(left=min(0.0, panel.get_xlim()[0]))
-    _common(figure, panels, x=metric)
+    _label(figure, panels, x=metric)
     _legend(figure, list(kinds.values()))
     _note(figure, notes)
     return figure
@@ -138,12 +147,12 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
     """
     rows = frame[frame["dataset"] == dataset]
     methods, classes = _unique(rows["method"]), _unique(rows["truth"])
-    per_row = 4 if len(classes) <= 4 else 3 if len(classes) <= 7 else 2
-    side = _PAGE / per_row
+    per_row = 4 if len(classes) <= 4 else 3 if len(classes) <= 12 else 2
+    side = 0.95 * _PAGE / per_row
     figure, panels = _panels(len(methods), per_row=per_row, height=side, sharex=True, sharey=True)
     shades, scale = colormaps["magma_r"], Normalize(0, 1)
     notes: dict[str, None] = {}
-    with_counts = len(classes) <= 5
+    with_counts = len(classes) <= 5  # more cells have no room for them
     for panel, method in zip(panels, methods, strict=True):
         cells = rows[rows["method"] == method].set_index(["truth", "predicted"])[["count", "share"]].to_dict("index")
         shares = np.full((len(classes), len(classes)), np.nan)
@@ -157,20 +166,24 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
                 if math.isnan(share):
                     text, colour = "–", _BLACK
                     notes["–: the class has no sample"] = None
+                elif not with_counts and not cell["count"]:
+                    continue
                 else:
                     text = f"{share:.2f}\n({cell['count']:.0f})" if with_counts else f"{100 * share:.0f}"
                     colour = "white" if _luminance(shades(scale(share))) < 0.18 else _BLACK
-                panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=6)
+                size = 6 if with_counts else 5
+                # Not measured by the layout, which would take seconds: it is inside its cell.
+                panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size, in_layout=False)
         panel.imshow(np.ma.masked_invalid(shares), cmap=shades, norm=scale)
         panel.set_facecolor("0.85")
         panel.set_title(method)
         panel.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
         panel.set_yticks(range(len(classes)), classes)
-    _common(figure, panels, x="predicted", y="true")
+    _label(figure, panels, x="predicted", y="true")
     if panels:
         bar = figure.colorbar(ScalarMappable(scale, shades), ax=panels, fraction=0.03, aspect=30)
         bar.set_label("share of the true class")
-        notes["cells: share (count)" if with_counts else "cells: share in per cent"] = None
+        notes["cells: share (count)" if with_counts else "cells: share in per cent; blank: none"] = None
     _note(figure, notes)
     return figure
 
@@ -183,7 +196,7 @@ def search_history(frame: pd.DataFrame) -> Figure:
         frame: columns sweep, method, number, value and state (complete, pruned or failed).
     """
     groups = list(frame.groupby(["sweep", "method"], sort=False))
-    figure, panels = _panels(len(groups), per_row=4, height=1.5, sharey=True)
+    figure, panels = _panels(len(groups), per_row=4, height=1.5)
     several = frame["sweep"].nunique() > 1
     looks = {"complete": (_BLUE, "o"), "pruned": (_ORANGE, "^"), "failed": (_VERMILLION, "X")}
     notes: dict[str, None] = {}
@@ -197,9 +210,7 @@ def search_history(frame: pd.DataFrame) -> Figure:
                 "linestyle": "none",
                 "marker": marker,
                 "color": colour,
-                "markersize": 3.5,
-                "markeredgewidth": 0.6,
-                "markerfacecolor": colour if state != "pruned" else "white",
+                **_filled(state, colour),
             }
             panel.plot(valued["number"], valued["value"], **style)
             if len(missing):
@@ -215,12 +226,16 @@ def search_history(frame: pd.DataFrame) -> Figure:
         best = trials[(trials["state"] == "complete") & trials["value"].notna()].sort_values("number")
         panel.step(best["number"], best["value"].cummax(), where="post", color=_BLACK, linewidth=1, zorder=1)
         panel.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    _common(figure, panels, x="trial", y="objective on validation data")
+        known = frame[frame["sweep"] == sweep]["value"].dropna()
+        if len(known):  # the same limits for all methods of a sweep, whose objectives can be compared
+            margin = 0.05 * (known.max() - known.min()) or 0.01
+            panel.set_ylim(known.min() - margin, known.max() + margin)
+    _label(figure, panels, x="trial", y="objective on validation data")
     handles = [
-        Line2D([], [], linestyle="none", marker=marker, color=colour, label=state, markersize=4)
+        Line2D([], [], linestyle="none", marker=marker, color=colour, label=state, **_filled(state, colour))
         for state, (colour, marker) in looks.items()
+        if state in set(frame["state"])
     ]
-    handles[1].set_markerfacecolor("white")
     _legend(figure, [*handles, Line2D([], [], color=_BLACK, linewidth=1, label="best so far")])
     _note(figure, notes)
     return figure
@@ -329,7 +344,7 @@ def label_efficiency(frame: pd.DataFrame, metric: str) -> Figure:
                 notes["on the lower edge: no result"] = None
         panel.set_xticks(range(len(budgets)), budgets)
         panel.set_xlim(-0.5, len(budgets) - 0.5)
-    _common(figure, panels, x="labels per class", y=metric)
+    _label(figure, panels, x="labels per class", y=metric)
     _legend(figure, [Line2D([], [], label=method, **_look(number)) for number, method in enumerate(methods)])
     _note(figure, notes)
     return figure
@@ -347,7 +362,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
     rows = frame[(frame["metric"] == metric) & frame["kind"].isin(["shapley", "total"])]
     datasets = _unique(rows["dataset"])
     quantities = _unique(rows.sort_values("kind", kind="stable")["quantity"])  # the total last
-    figure, panels = _panels(len(datasets), per_row=3, height=0.8 + 0.3 * len(quantities), sharex=True, sharey=True)
+    figure, panels = _panels(len(datasets), per_row=2, height=0.8 + 0.3 * len(quantities), sharex=True, sharey=True)
     looks = dict(
         zip(
             [name for name in quantities if name in set(rows[rows["kind"] == "shapley"]["quantity"])],
@@ -360,6 +375,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
         panel.set_title(dataset)
         panel.grid(axis="x", linewidth=0.4, color="0.85")
         panel.axvline(0, color=_BLACK, linewidth=0.8)
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=5))
         drawn = rows[rows["dataset"] == dataset].drop_duplicates("quantity").set_index("quantity").to_dict("index")
         for place, quantity in enumerate(quantities):
             value, low, high = (
@@ -380,7 +396,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
                 )
         panel.set_yticks(range(len(quantities)), quantities)
         panel.set_ylim(len(quantities) - 0.4, -0.6)
-    _common(figure, panels, x=f"contribution to {metric}")
+    _label(figure, panels, x=f"contribution to {metric}")
     _note(figure, notes)
     return figure
 
@@ -406,7 +422,7 @@ def expected_best(frame: pd.DataFrame) -> Figure:
             else:
                 notes[f"{sweep}: no result of {method}"] = None
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    _common(figure, panels, x="trials", y="expected best on validation data")
+    _label(figure, panels, x="trials", y="expected best on validation data")
     _legend(figure, [Line2D([], [], label=method, **_look(number)) for number, method in enumerate(methods)])
     _note(figure, notes)
     return figure
@@ -440,6 +456,7 @@ def embedding(frame: pd.DataFrame) -> Figure:
             )
         panel.set_xticks([])
         panel.set_yticks([])
+        panel.spines[:].set_visible(True)
     handles = [Line2D([], [], label=label, **{**_look(n), "linestyle": "none"}) for n, label in enumerate(labels)]
     _legend(figure, handles)
     _note(figure, notes)
@@ -461,6 +478,7 @@ def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.svg", out / f"{name}.png"]
     write_whole(paths[0], svg(figure).encode())
+    figure.set_layout_engine("none")  # it is laid out, and laying it out takes longer than drawing it
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=200, metadata={"Software": None})
     write_whole(paths[1], file.getvalue())
@@ -476,9 +494,9 @@ def _panels(
     number: int, *, per_row: int, height: float, sharex: bool = False, sharey: bool = False, least: float = _COLUMN
 ) -> tuple[Figure, list[Axes]]:
     """A figure as wide as its panels ask for, one paper column or two; unused places are left blank."""
-    columns = max(1, min(per_row, number))
-    rows = max(1, math.ceil(number / columns))
-    width = max(least, _PAGE * columns / per_row)
+    rows = max(1, math.ceil(number / per_row))
+    columns = max(1, math.ceil(number / rows))
+    width = _PAGE if rows > 1 else max(least, _PAGE * columns / per_row)
     figure = Figure(figsize=(width, height * rows + 0.5), dpi=200, layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
     for blank in panels[number:]:
@@ -490,16 +508,15 @@ def _panels(
     return figure, panels[:number]
 
 
-def _common(figure: Figure, panels: Sequence[Axes], *, x: str = "", y: str = "") -> None:
-    """Label the outer panels' axes."""
+def _label(figure: Figure, panels: Sequence[Axes], *, x: str, y: str = "") -> None:
+    """Say what the axes are: below the lowest panel of each column, and once on the left."""
     for panel in panels:
         place = panel.get_subplotspec()
-        if place is None:
-            continue
-        if x and place.is_last_row():
+        columns = place.get_gridspec().ncols if place else 1
+        if panel in panels[-columns:]:
             panel.set_xlabel(x)
-        if y and place.is_first_col():
-            panel.set_ylabel(y)
+    if y:
+        figure.supylabel(y, fontsize=8)
 
 
 def _legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
@@ -514,24 +531,29 @@ def _note(figure: Figure, notes: Iterable[str]) -> None:
 
 
 def _say_at(panel: Axes, place: int, text: str) -> None:
-    """Write where a bar would have begun."""
-    panel.annotate(
+    """Write where a bar would have been."""
+    panel.text(
+        0.02,
+        place,
         text,
-        (0, place),
-        (2, 0),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
+        transform=panel.get_yaxis_transform(),
         va="center",
         fontsize=6.5,
         color=_GREY,
         fontstyle="italic",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
     )
+
+
+def _filled(state: str, colour: str) -> dict[str, Any]:
+    """A pruned trial's marker is hollow."""
+    return {"markerfacecolor": "white" if state == "pruned" else colour, "markersize": 3.5, "markeredgewidth": 0.7}
 
 
 def _kind(method: str) -> tuple[str, str, str]:
     """What the legend calls it, colour and hatch."""
     if method_of(method) in BASELINES:
-        return "baseline", "0.55", "////"
+        return "baseline", "0.4", "////"
     return ("on fewer modalities", _ORANGE, "....") if "[" in method else ("loss subset", _BLUE, "")
 
 
@@ -565,8 +587,11 @@ def _axis(column: pd.Series) -> tuple[npt.NDArray[np.float64], list[tuple[float,
     ends = (math.log(low), math.log(high)) if logarithmic else (low, high)
     span = ends[1] - ends[0] or 1.0
     heights_of = ((np.log(numbers) if logarithmic else numbers) - ends[0]) / span
-    middle = math.exp(sum(ends) / 2) if logarithmic else sum(ends) / 2
-    ticks += [(height, f"{number:.3g}") for height, number in ((0.0, low), (0.5, middle), (1.0, high))]
+    labelled = np.unique(numbers[~np.isnan(numbers)])
+    if len(labelled) > 5:
+        middle = math.exp(sum(ends) / 2) if logarithmic else sum(ends) / 2
+        labelled = np.array([low, middle, high])
+    ticks += [(((math.log(at) if logarithmic else at) - ends[0]) / span, f"{at:.3g}") for at in labelled.tolist()]
     return np.where(np.isnan(heights_of), -0.1, heights_of), ticks, logarithmic
 
 

@@ -157,7 +157,7 @@ def html_table(table: Table) -> str:
         f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}-title">\n'
         f'<table id="{name}">\n'
         f'<caption><span class="title" id="{name}-title">{_html_text(table.title)}</span> '
-        f"{_html_text(table.caption)}</caption>\n"
+        f"<span>{_html_text(table.caption)}</span></caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{lists}\n"
     )
 

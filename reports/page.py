@@ -91,7 +91,13 @@ def _inline(name: str, alternative: str, drawn: str) -> str:
     element = drawn[drawn.index("<svg") :]  # after the XML declaration and the address of its document type
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r"<[^<>]*>", lambda tag: _prefixed(tag[0], prefix), element)
-    return element.replace("<svg ", f'<svg role="img" aria-label="{escape(alternative)}" ', 1)
+    opening, rest = element.split(">", 1)
+    # It grows with the page to a comfortable size, and scrolls rather than shrinks to an unreadable one.
+    width = re.search(r' width="([\d.]+)pt" height="[\d.]+pt"', opening)
+    if width:
+        limits = f' style="min-width:{width[1]}pt;max-width:{1.4 * float(width[1]):.1f}pt"'
+        opening = opening.replace(width[0], limits)
+    return f'{opening} role="img" aria-label="{escape(alternative)}">{rest}'
 
 
 def _prefixed(tag: str, prefix: str) -> str:

@@ -1,0 +1,250 @@
+import math
+import re
+import struct
+import warnings
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from reports import figures
+from reports.ablation import COLUMNS as ABLATION
+from reports.confusion import COLUMNS as CONFUSION
+
+NAN = math.nan
+
+
+def ablation_frame() -> pd.DataFrame:
+    rows = [
+        ("faces", "raw_features", "weighted_f1", 0.5, 0.01, 0.4, 0.6, 3, 0, 0, 0),
+        ("faces", "Con", "weighted_f1", 0.75, NAN, NAN, NAN, 1, 8, 2, 1),
+        ("faces", "Gen", "weighted_f1", NAN, NAN, NAN, NAN, 0, 8, 0, 8),
+        ("faces", "Con", "accuracy", 0.9, 0.01, 0.8, 1.0, 3, 8, 2, 1),
+        ("voices", "Con", "weighted_f1", 0.25, 0.01, 0.2, 0.3, 3, 8, 2, 1),
+        ("voices", "Gen", "weighted_f1", 0.125, 0.01, 0.1, 0.2, 3, 8, 2, 1),
+    ]
+    return pd.DataFrame(rows, columns=ABLATION)
+
+
+def confusion_frame() -> pd.DataFrame:
+    rows = [
+        ("faces", "Con", "joy", "joy", 30, 0.75),
+        ("faces", "Con", "joy", "fear", 10, 0.25),
+        ("faces", "Con", "fear", "joy", 0, NAN),
+        ("faces", "Con", "fear", "fear", 0, NAN),
+        ("faces", "Gen", "joy", "joy", 40, 1.0),
+        ("faces", "Gen", "joy", "fear", 0, 0.0),
+        ("voices", "Clu", "joy", "joy", 1, 1.0),
+    ]
+    return pd.DataFrame(rows, columns=CONFUSION)
+
+
+def history_frame() -> pd.DataFrame:
+    rows = [
+        ("s", "Con", 0, 0.5, "complete"),
+        ("s", "Con", 1, 0.9, "pruned"),
+        ("s", "Con", 2, NAN, "failed"),
+        ("s", "Con", 3, 0.7, "complete"),
+        ("s", "Con", 4, 0.6, "complete"),
+        ("s", "Gen", 0, NAN, "failed"),
+    ]
+    return pd.DataFrame(rows, columns=["sweep", "method", "number", "value", "state"])
+
+
+def trials_frame() -> pd.DataFrame:
+    rows = [
+        ("Con", 0, 0.5, 1e-5, 8, "mean", 1.0, NAN),
+        ("Con", 1, 0.7, 1e-1, 16, "sum", 1.0, 2.0),
+        ("Con", 2, NAN, 1e-3, 32, "mean", 1.0, 3.0),
+        ("Gen", 0, 0.1, 5.0, 64, "max", 1.0, 4.0),
+    ]
+    return pd.DataFrame(rows, columns=["method", "number", "value", "lr", "width", "mode", "margin", "queue"])
+
+
+def labels_frame() -> pd.DataFrame:
+    rows = [
+        ("Con", math.inf, 0.9, 0.85, 0.95),
+        ("Con", 5, 0.6, 0.5, 0.7),
+        ("Con", "10%", 0.8, NAN, NAN),
+        ("Gen", 5, NAN, NAN, NAN),
+        ("Gen", math.inf, 0.5, 0.4, 0.6),
+    ]
+    return pd.DataFrame(rows, columns=["method", "labels", "mean", "ci_low", "ci_high"])
+
+
+def shapley_frame() -> pd.DataFrame:
+    rows = [
+        ("faces", "weighted_f1", "ConCluGen", "total", 0.25, 0.2, 0.3),
+        ("faces", "weighted_f1", "Con", "shapley", 0.3, 0.2, 0.4),
+        ("faces", "weighted_f1", "Clu", "shapley", -0.05, -0.1, 0.1),
+        ("faces", "weighted_f1", "Gen", "shapley", NAN, NAN, NAN),
+        ("faces", "weighted_f1", "Con:Clu", "interaction", 0.7, 0.6, 0.8),
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "metric", "quantity", "kind", "value", "ci_low", "ci_high"])
+
+
+def expected_frame() -> pd.DataFrame:
+    rows = [("s", "Con", 1, 0.5), ("s", "Con", 2, 0.6), ("s", "Gen", 1, NAN), ("t", "Con", 1, 0.4)]
+    return pd.DataFrame(rows, columns=["sweep", "method", "n_trials", "expected"])
+
+
+def embedding_frame() -> pd.DataFrame:
+    rows = [("Con", 0.0, 1.0, "joy"), ("Con", NAN, NAN, "joy"), ("Con", 2.0, 3.0, "fear"), ("Gen", NAN, NAN, "joy")]
+    return pd.DataFrame(rows, columns=["method", "x", "y", "label"])
+
+
+def every_figure() -> dict[str, Figure]:
+    return {
+        "ablation": figures.ablation_bars(ablation_frame(), "weighted_f1"),
+        "confusion": figures.confusion_matrices(confusion_frame(), "faces"),
+        "history": figures.search_history(history_frame()),
+        "parallel": figures.parallel_coordinates(trials_frame(), "Con"),
+        "labels": figures.label_efficiency(labels_frame(), "weighted_f1"),
+        "shapley": figures.shapley_bars(shapley_frame(), "weighted_f1"),
+        "expected": figures.expected_best(expected_frame()),
+        "embedding": figures.embedding(embedding_frame()),
+    }
+
+
+def panels(figure: Figure) -> dict[str, mpl.axes.Axes]:
+    return {panel.get_title(): panel for panel in figure.axes if panel.get_title()}
+
+
+def texts(panel: mpl.axes.Axes) -> list[str]:
+    return [text.get_text() for text in panel.texts]
+
+
+def note(figure: Figure) -> str:
+    return " ".join(figure.get_supxlabel().split())
+
+
+def test_ablation_bars_are_as_long_as_the_means() -> None:
+    figure = figures.ablation_bars(ablation_frame(), "weighted_f1")
+    drawn = panels(figure)
+    assert list(drawn) == ["faces", "voices"]
+    assert [bar.get_width() for bar in drawn["faces"].patches] == [0.5, 0.75]
+    assert [bar.get_width() for bar in drawn["voices"].patches] == [0.25, 0.125]
+    (interval,) = (c for c in drawn["faces"].collections if isinstance(c, LineCollection))
+    assert interval.get_segments()[0][:, 0].tolist() == pytest.approx([0.4, 0.6])
+
+
+def test_ablation_bars_show_what_is_missing_and_why() -> None:
+    figure = figures.ablation_bars(ablation_frame(), "weighted_f1")
+    assert texts(panels(figure)["faces"]) == ["0.500", "0.750", "× no result"]
+    assert texts(panels(figure)["voices"]) == ["not planned", "0.250", "0.125"]
+    assert "no result: planned" in note(figure)
+    assert "without an interval: fewer than two seeds" in note(figure)
+
+
+def test_baselines_and_subsets_differ_without_colour() -> None:
+    bars = panels(figures.ablation_bars(ablation_frame(), "weighted_f1"))["faces"].patches
+    assert [bool(bar.get_hatch()) for bar in bars] == [True, False]
+
+
+def test_confusion_panels() -> None:
+    figure = figures.confusion_matrices(confusion_frame(), "faces")
+    drawn = panels(figure)
+    assert list(drawn) == ["Con", "Gen"]
+    assert texts(drawn["Con"]) == ["0.75\n(30)", "0.25\n(10)", "–", "–"]
+    assert drawn["Gen"].images[0].get_array()[0].tolist() == [1.0, 0.0]
+    assert "the class has no sample" in note(figure)
+
+
+def test_confusion_numbers_stand_out_from_their_cells() -> None:
+    panel = panels(figures.confusion_matrices(confusion_frame(), "faces"))["Gen"]
+    assert [text.get_color() for text in panel.texts] == ["white", "#000000"]
+
+
+def test_history_marks_every_trial_and_the_best_so_far() -> None:
+    figure = figures.search_history(history_frame())
+    complete, pruned, _, failed, best = panels(figure)["Con"].lines[:5]
+    assert list(complete.get_ydata()) == [0.5, 0.7, 0.6]
+    assert list(pruned.get_ydata()) == [0.9]
+    assert list(failed.get_xdata()) == [2]
+    assert list(best.get_ydata()) == [0.5, 0.7, 0.7]
+    assert "on the lower edge: ended without a value" in note(figure)
+    assert "Gen" in panels(figure)
+
+
+def test_parallel_coordinates_scale_each_hyperparameter() -> None:
+    figure = figures.parallel_coordinates(trials_frame(), "Con")
+    (panel,) = panels(figure).values()
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["lr", "width", "mode", "queue"]
+    trials = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 4]
+    # Trial 2 has no value and is drawn first; lr is logarithmic, and trial 0 has no queue.
+    assert [list(heights) for heights in trials] == [
+        pytest.approx([0.5, 1.0, 0.0, 1.0]),
+        pytest.approx([0.0, 0.0, 0.0, -0.1]),
+        pytest.approx([1.0, 1 / 3, 1.0, 0.0]),
+    ]
+    assert texts(panel).count("log") == 1
+    assert "not shown: margin" in note(figure)
+    assert "trials without a value" in note(figure)
+    assert "had no such hyperparameter" in note(figure)
+
+
+def test_label_efficiency_orders_budgets_and_marks_missing_ones() -> None:
+    figure = figures.label_efficiency(labels_frame(), "weighted_f1")
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["5", "10%", "all"]
+    assert panel.lines[0].get_ydata().tolist() == [0.6, 0.8, 0.9]
+    assert "on the lower edge: no result" in note(figure)
+    assert "without an interval" in note(figure)
+
+
+def test_shapley_bars() -> None:
+    figure = figures.shapley_bars(shapley_frame(), "weighted_f1")
+    (panel,) = figure.axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["Con", "Clu", "Gen", "ConCluGen"]
+    assert [bar.get_width() for bar in panel.patches] == [0.3, -0.05, 0.25]
+    assert texts(panel) == ["× no result"]
+    assert "a cell of the factorial is missing" in note(figure)
+
+
+def test_expected_best() -> None:
+    figure = figures.expected_best(expected_frame())
+    assert list(panels(figure)) == ["s", "t"]
+    assert list(panels(figure)["s"].lines[0].get_ydata()) == [0.5, 0.6]
+    assert "s: no result of Gen" in note(figure)
+
+
+def test_embedding_says_what_has_no_place() -> None:
+    figure = figures.embedding(embedding_frame())
+    assert list(panels(figure)) == ["Con", "Gen"]
+    assert "Con: 1 of 3 samples have no place" in note(figure)
+    assert texts(panels(figure)["Gen"]) == ["× no result"]
+
+
+def test_the_same_frame_gives_the_same_svg_and_text_stays_text() -> None:
+    before = dict(mpl.rcParams)
+    first, second = every_figure(), every_figure()
+    for name, figure in first.items():
+        drawn = figures.svg(figure)
+        assert drawn == figures.svg(second[name]), name
+        assert "<text" in drawn
+        assert not re.search(r"<dc:date>|<dc:creator>", drawn)
+    assert dict(mpl.rcParams) == before
+
+
+def test_files(tmp_path: Path) -> None:
+    figure = figures.expected_best(expected_frame())
+    svg, png = figures.write_figure(figure, "expected", tmp_path / "new")
+    assert (svg.name, png.name) == ("expected.svg", "expected.png")
+    assert svg.read_text() == figures.svg(figures.expected_best(expected_frame()))
+    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    assert (width, height) == tuple(200 * figure.get_size_inches())
+
+
+def test_nothing_to_draw_is_said() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = figures.ablation_bars(ablation_frame()[:0], "weighted_f1")
+        assert "no result" in figures.svg(figure)
+
+
+def test_names_with_dollars_are_no_formulas() -> None:
+    frame = ablation_frame().replace("faces", "$x_1$ & <b>")
+    assert "$x_1$ &amp; &lt;b&gt;" in figures.svg(figures.ablation_bars(frame, "weighted_f1"))

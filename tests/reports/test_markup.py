@@ -1,0 +1,190 @@
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from reports.markup import html_table, latex, markdown, write_table
+from reports.table import Cell, Table
+from tests.parsed import Parsed
+
+
+def made(shown: pd.DataFrame, **changes: object) -> Table:
+    fields = {"name": "ablation", "title": "Ablation", "caption": "Test scores.", "numbers": pd.DataFrame({"a": [0.5]})}
+    return Table(**{**fields, "shown": shown, **changes})
+
+
+@pytest.fixture
+def table() -> Table:
+    return made(
+        pd.DataFrame(
+            {
+                "method": ["raw_features", "Con[video-audio]", "Gen"],
+                "weighted_f1": [
+                    Cell("0.750 ± 0.020", "best", ("confirm-raw_features-00000", "confirm-raw_features-00001")),
+                    Cell("0.740 ± 0.010", "tied", ("confirm-Con-00000",)),
+                    Cell("no result"),
+                ],
+                "trials": ["0", "8", "8"],
+            }
+        )
+    )
+
+
+def test_markdown_of_a_small_table(table: Table) -> None:
+    assert markdown(table).splitlines() == [
+        "## Ablation",
+        "",
+        "Test scores.",
+        "",
+        "| method           |              weighted_f1 | trials |",
+        "| ---------------- | -----------------------: | -----: |",
+        "| raw_features     |        **0.750 ± 0.020** |      0 |",
+        "| Con[video-audio] | <ins>0.740 ± 0.010</ins> |      8 |",
+        "| Gen              |                no result |      8 |",
+    ]
+
+
+def test_latex_of_a_small_table(table: Table) -> None:
+    text = latex(table)
+    assert r"    raw\_features & \textbf{0.750 $\pm$ 0.020} & 0 \\" in text
+    assert r"    Con[video-audio] & \underline{0.740 $\pm$ 0.010} & 8 \\" in text
+    assert r"\begin{tabular}{lrr}" in text
+    assert r"\label{tab:ablation}" in text
+    assert r"\caption[{Ablation}]{\textbf{Ablation.} Test scores.}" in text
+
+
+def test_a_row_that_begins_with_a_bracket_is_no_argument_of_the_line_before() -> None:
+    text = latex(made(pd.DataFrame({"[x]": ["[0, 1]", "*"]})))
+    assert re.findall(r"^    (\{.*) \\\\$", text, re.MULTILINE) == ["{[}x]", "{[}0, 1]", "{*}"]
+
+
+def test_a_long_latex_table_goes_on_in_another_float_of_the_same_number() -> None:
+    text = latex(made(pd.DataFrame({"row": [f"r{n}" for n in range(85)]})))
+    assert text.count(r"\begin{table}") == 3
+    assert text.count(r"\label{") == 1
+    assert text.count(r"\addtocounter{table}{-1}") == 2
+    assert re.findall(r"^    (r\d+) ", text, re.MULTILINE) == [f"r{n}" for n in range(85)]
+
+
+def test_html_is_a_table_to_a_screen_reader_and_sorts_by_value(table: Table) -> None:
+    parsed = Parsed(html_table(table))
+    headings = [attributes["scope"] for tag, attributes in parsed.elements if tag == "th"]
+    assert headings == ["col"] * 3 + ["row"] * 3
+    assert [a["data-sort"] for tag, a in parsed.elements if tag == "td"] == ["0.75", "0.0", "0.74", "8.0", "", "8.0"]
+    assert parsed.texts["strong"] == ["0.750 ± 0.020"]
+    assert parsed.texts["u"] == ["0.740 ± 0.010"]
+    assert parsed.texts["caption"] == ["Ablation Test scores."]
+
+
+def test_every_number_opens_its_records_without_a_script(table: Table) -> None:
+    parsed = Parsed(html_table(table))
+    targets = [attributes["popovertarget"] for tag, attributes in parsed.elements if tag == "button"]
+    lists = [attributes["id"] for _, attributes in parsed.elements if "popover" in attributes]
+    assert targets == lists
+    assert parsed.texts["code"] == ["confirm-raw_features-00000", "confirm-raw_features-00001", "confirm-Con-00000"]
+
+
+def test_cells_from_the_same_records_share_their_list() -> None:
+    text = html_table(
+        made(pd.DataFrame({"m": ["a"], "x": [Cell("1", records=("k",))], "y": [Cell("2", records=("k",))]}))
+    )
+    assert text.count("<li>") == 1
+    assert text.count("popovertarget=") == 2
+
+
+def test_files(table: Table, tmp_path: Path) -> None:
+    numbers = pd.DataFrame({"name": ["lr", "mode"], "value": [1e-9, "log"], "score": [0.1, float("nan")]})
+    paths = write_table(made(table.shown, numbers=numbers), tmp_path / "new")
+    assert [path.name for path in paths] == [f"ablation.{suffix}" for suffix in ("csv", "parquet", "md", "tex")]
+    assert paths[0].read_text() == "name,value,score\nlr,1e-09,0.1\nmode,log,\n"
+    read = pd.read_parquet(paths[1])
+    assert read["value"].tolist() == ["1e-09", "log"]
+    assert read["score"].isna().tolist() == [False, True]
+    assert paths[2].read_text() == markdown(made(table.shown))
+    assert paths[3].read_text() == latex(made(table.shown))
+
+
+def test_a_table_without_rows() -> None:
+    empty = made(pd.DataFrame({"method": [], "score": []}))
+    assert markdown(empty).splitlines()[-1] == "| ------ | ----- |"
+    assert r"method & score \\" in latex(empty)
+    Parsed(html_table(empty))
+
+
+ANY = st.text(max_size=20)
+HOSTILE = st.one_of(ANY, st.text(alphabet="\\`*_[]<>&|~#$!(){}^%-\"' \na1±", max_size=12))
+CELLS = st.builds(Cell, HOSTILE, st.sampled_from(["plain", "best", "tied"]), st.lists(HOSTILE, max_size=2).map(tuple))
+ROWS = st.lists(st.tuples(HOSTILE, CELLS), min_size=1, max_size=3)
+
+
+def tabled(rows: Sequence[tuple[str, Cell]], title: str, heading: str) -> Table:
+    shown = pd.DataFrame(rows, columns=["m", heading + " "]).astype(object)
+    return made(shown, title=title, caption=title)
+
+
+def seen(text: str) -> str:
+    """What is left of a text in one line."""
+    line = re.sub(r"[ \t\n\r]+", " ", text).strip(" ")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)
+
+
+@given(ROWS, HOSTILE, HOSTILE)
+@settings(deadline=None, max_examples=60)
+def test_any_text_survives_in_html(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
+    parsed = Parsed(html_table(tabled(rows, title, heading)))
+    assert parsed.texts["caption"] == [f"{seen(title)} {seen(title)}"]
+    assert parsed.texts["th"] == ["m", seen(heading), *(seen(name) for name, _ in rows)]
+    assert parsed.texts["td"] == [seen(cell.text) for _, cell in rows]
+    lists = dict.fromkeys(cell.records for _, cell in rows if cell.records)
+    assert parsed.texts.get("code", []) == [seen(key) for records in lists for key in records]
+    known = {"div", "table", "caption", "span", "thead", "tbody", "tr", "th", "td", "button", "strong", "u"}
+    assert {tag for tag, _ in parsed.elements} <= known | {"p", "ul", "li", "code"}
+
+
+@given(ROWS, HOSTILE, HOSTILE)
+@settings(deadline=None, max_examples=60)
+def test_any_text_survives_in_markdown(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
+    # The renderer strips other spaces than " ", too.
+    renderer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    parsed = Parsed(renderer.render(markdown(tabled(rows, title, heading))))
+    assert [text.strip() for text in parsed.texts["th"]] == ["m", seen(heading).strip()]
+    flat = [text for name, cell in rows for text in (seen(name).strip(), seen(cell.text).strip())]
+    assert [text.strip() for text in parsed.texts["td"]] == flat
+    assert [text.strip() for text in parsed.texts["h2"]] == [seen(title).strip()]
+    assert {tag for tag, _ in parsed.elements} <= {
+        "h2",
+        "p",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "strong",
+        "ins",
+    }
+
+
+@given(ROWS, HOSTILE, HOSTILE)
+@settings(deadline=None, max_examples=60)
+def test_any_text_leaves_latex_whole(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
+    text = latex(tabled(rows, title, heading))
+    bare = re.sub(r"\\[\\{}$&%#_]", "", text)
+    assert bare.count("$") % 2 == 0
+    bare = re.sub(r"\$[^$]*\$", "", bare)
+    assert not set("^%#") & set(bare.replace("{!}{%", ""))
+    depth = 0
+    for brace in re.findall(r"[{}]", bare):
+        depth += 1 if brace == "{" else -1
+        assert depth >= 0
+    assert depth == 0
+    assert re.findall(r"\\begin\{(\w+)\}", text) == re.findall(r"\\end\{(\w+)\}", text)[::-1]
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    lines = [line for line in body.splitlines() if line.endswith(r"\\")]
+    assert len(lines) == 1 + len(rows)
+    assert {re.sub(r"\\.", "", line).count("&") for line in lines} == {1}

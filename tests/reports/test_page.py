@@ -1,0 +1,126 @@
+import base64
+import re
+from collections import Counter
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports import figures
+from reports.page import Provenance, Section, page
+from reports.table import Cell, Table
+from tests.parsed import Parsed
+
+SVG = (
+    '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "http://www.w3.org/dtd">\n'
+    '<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="248.4pt" height="100pt" viewBox="0 0 9 9">'
+    '<metadata>m</metadata><g id="a"/><use xlink:href="#a"/><g clip-path="url(#a)"><text>id="a"</text></g></svg>'
+)
+
+
+def table(name: str = "ablation", text: str = "0.5") -> Table:
+    shown = pd.DataFrame({"method": ["Con"], "f1": [Cell(text, "best", ("confirm-Con-00000",))]})
+    return Table(name, "Ablation", "Scores.", pd.DataFrame({"f1": [0.5]}), shown)
+
+
+@pytest.fixture(scope="module")
+def drawn() -> str:
+    frame = pd.DataFrame({"sweep": ["s"] * 2, "method": ["Con"] * 2, "n_trials": [1, 2], "expected": [0.5, 0.6]})
+    return figures.svg(figures.expected_best(frame))
+
+
+def test_the_page_is_one_file(drawn: str) -> None:
+    text = page(
+        "Report",
+        [Section("One", "First.\n\nSecond.", [table()], [("best", "Expected best", drawn), ("again", "Again", drawn)])],
+        Provenance([("command", "conclugen report s")], {"s": "name: s\n"}),
+        {"ablation.csv": b"f1\n0.5\n", "confusion.csv": "tables/confusion.csv"},
+    )
+    parsed = Parsed(text)
+    for tag, attributes in parsed.elements:
+        for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+            address = attributes.get(name) or ""
+            assert not re.match(r"(https?:)?//", address), (tag, address)
+    assert not re.search(r"url\(\s*['\"]?(?!#)|@import", text)
+    assert "default-src 'none'" in text
+    ids = Counter(attributes["id"] for _, attributes in parsed.elements if "id" in attributes)
+    assert max(ids.values()) == 1
+    for _, attributes in parsed.elements:
+        for name in ("href", "xlink:href"):
+            if (target := attributes.get(name) or "").startswith("#"):
+                assert target[1:] in ids
+        for label in (attributes.get("aria-labelledby") or "").split():
+            assert label in ids
+    for target in re.findall(r"url\(#([^)]*)\)", text):
+        assert target in ids
+    assert parsed.texts["h1"] == ["Report"]
+    assert [t.strip() for t in parsed.texts["p"]][:2] == ["First.", "Second."]
+    assert "name: s" in "".join(parsed.texts["pre"])
+    pictures = [attributes for tag, attributes in parsed.elements if tag == "svg"]
+    assert [(a["role"], a["aria-label"]) for a in pictures] == [("img", "Expected best"), ("img", "Again")]
+
+
+def test_small_downloads_are_inside_and_others_beside() -> None:
+    text = page("Report", [], Provenance(), {"a.csv": b"x\n1\n", "b.csv": "tables/b.csv"})
+    links = {a["download"]: a["href"] for tag, a in Parsed(text).elements if tag == "a" and "download" in a}
+    kind, content = (links["a.csv"] or "").split(",")
+    assert kind == "data:text/csv;base64"
+    assert base64.b64decode(content) == b"x\n1\n"
+    assert links["b.csv"] == "tables/b.csv"
+
+
+def test_ids_of_several_figures_do_not_clash_and_their_text_is_left_alone() -> None:
+    text = page("Report", [Section("One", figures=[("f 1", 'say "a" <b>', SVG), ("g", "", SVG)])], Provenance(), {})
+    assert text.count('<g id="figure-f-1-a"/><use xlink:href="#figure-f-1-a"/>') == 1
+    assert text.count('clip-path="url(#figure-g-a)"') == 1
+    assert text.count('<text>id="a"</text>') == 2
+    assert "metadata" not in text
+    assert 'aria-label="say &quot;a&quot; &lt;b&gt;"' in text
+    assert 'style="min-width:248.4pt;max-width:347.8pt"' in text
+
+
+def test_two_tables_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"used twice: ablation\."):
+        page("Report", [Section("One", tables=[table()]), Section("Two", tables=[table()])], Provenance(), {})
+
+
+def channel(part: int) -> float:
+    share = part / 255
+    return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
+
+
+def contrast(one: str, other: str) -> float:
+    """Of WCAG 2.2."""
+    lights = sorted(
+        sum(weight * channel(int(colour[i : i + 2], 16)) for weight, i in ((0.2126, 1), (0.7152, 3), (0.0722, 5)))
+        for colour in (one, other)
+    )
+    return (lights[1] + 0.05) / (lights[0] + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_contrast(theme: int) -> None:
+    text = page("Report", [], Provenance(), {})
+    colours = {name: pair[theme] for name, *pair in re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", text)}
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    for ground in ("paper", "raised", "best"):
+        for ink in ("ink", "quiet", "link"):
+            assert contrast(colours[ink], colours[ground]) >= 4.5, (ink, ground)
+
+
+@given(st.text(max_size=20))
+@settings(deadline=None, max_examples=30)
+def test_any_text_survives(text: str) -> None:
+    html = page(
+        text,
+        [Section(text, text, [table(text=text)])],
+        Provenance([(text, text)], {text: text}),
+        {text: b"x"},
+    )
+    parsed = Parsed(html.replace("\r", "\n"))
+    expected = text.replace("\r", "\n")
+    assert parsed.texts["h1"] == [expected]
+    assert parsed.texts["dd"] == [expected]
+    assert parsed.texts["code"][-1] == expected
+    assert len(parsed.texts["script"]) == 1
