@@ -35,6 +35,13 @@ def test_p_worked_by_hand(n: int) -> None:
     assert (found["low"], found["high"]) == (1, 1)
 
 
+def test_the_interval_is_that_of_a_binomial() -> None:
+    """All right against 8 of 16: on a resample, they differ in Binomial(16, 1/2) samples: 95 % between 4 and 12."""
+    said = {"Con": [0] * 16, "Gen": [0, 1] * 8}
+    found = row([confirmed(name, 0, predicted([0] * 16, of)) for name, of in said.items()])
+    assert [found["low"] * 16, found["high"] * 16] == list(stats.binom.ppf([0.025, 0.975], 16, 0.5))
+
+
 def test_equal_outputs_differ_by_nothing() -> None:
     for metric in SUMMARY_METRICS:
         found = row([confirmed(name, 0, predicted([0, 1, 2, 1], [0, 1, 1, 1])) for name in ("Con", "Gen")], metric)
