@@ -9,6 +9,7 @@ A sample's outputs are exchanged in all seeds and label draws at once: the outpu
 no independent evidence.
 """
 
+import gc
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
@@ -59,9 +60,12 @@ def pairs(ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES) -> pd
     """
     rows = [row for records in ledgers for column in columns(records) for row in _rows(column, resamples)]
     frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
-    frame.insert(COLUMNS.index("p_holm"), "p_holm", np.nan)
-    for _, tested in frame.dropna(subset="p").groupby(["dataset", "metric", "family"]):
-        frame.loc[tested.index, "p_holm"] = multipletests(tested["p"], method="holm")[1]
+    gc.freeze()  # multipletests collects garbage on each call, which takes the longer, the larger the ledgers are
+    try:
+        corrected = frame.groupby(["dataset", "metric", "family"])["p"].transform(_holm)
+    finally:
+        gc.unfreeze()
+    frame.insert(COLUMNS.index("p_holm"), "p_holm", corrected)
     return frame
 
 
@@ -75,14 +79,23 @@ def tied_with_best(pairs: pd.DataFrame, table: pd.DataFrame) -> set[tuple[str, s
         table: what is shown, with the columns dataset, metric, method and mean, as in the ablation table.
     """
     ranked = table.dropna(subset="mean").sort_values("mean", ascending=False, kind="stable")
-    best = ranked.groupby(["dataset", "metric"])["method"].first().to_dict()
-    shown = set(ranked[["dataset", "metric", "method"]].itertuples(index=False, name=None))
+    shown: dict[tuple[str, str], list[str]] = {}  # best first
+    for dataset, metric, method in ranked[["dataset", "metric", "method"]].astype(str).to_numpy().tolist():
+        shown.setdefault((dataset, metric), []).append(method)
     ties = set()
-    for row in pairs[pairs["p_holm"] >= ALPHA].itertuples(index=False):
-        top = best.get((row.dataset, row.metric))
-        if top in (row.first, row.second):
-            ties.add((row.dataset, row.metric, row.second if top == row.first else row.first))
-    return ties & shown
+    tested = pairs.loc[pairs["p_holm"] >= ALPHA, ["dataset", "metric", "first", "second"]]
+    for dataset, metric, *couple in tested.astype(str).to_numpy().tolist():
+        best, *others = shown.get((dataset, metric), [""])
+        if best in couple:
+            ties |= {(dataset, metric, method) for method in couple if method in others}
+    return ties
+
+
+def _holm(p_values: "pd.Series[float]") -> "pd.Series[float]":
+    """Holm's correction of those that exist."""
+    tested = p_values.dropna()
+    corrected = multipletests(tested, method="holm")[1] if len(tested) else []
+    return pd.Series(corrected, tested.index, dtype=float).reindex(p_values.index)
 
 
 def _rows(column: Column, resamples: int) -> Iterator[tuple[object, ...]]:

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from conclugen.seeds import derive_seed
 from reports.ablation import ReportError, latest_config, planned_columns, planned_methods
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 
@@ -131,10 +130,11 @@ class Column:
         folds = tuple(Fold(fold.truth, fold.predicted[..., kept, :]) for fold in self.folds)
         return replace(self, runs=tuple(self.runs[place] for place in kept), folds=folds)
 
-    def scores(self) -> npt.NDArray[np.float64]:
-        """(3, R): each run's metrics, means over the folds."""
-        scores = [fold.scores(np.ones((fold.truth.shape[1], 1)))[..., 0] for fold in self.folds]
-        return np.mean(scores, axis=0, dtype=np.float64)
+    def scores(self) -> Numbers:
+        """(3, R): each run's metrics, means over the folds, in double precision."""
+        by_fold = [fold.scores(np.ones((fold.truth.shape[1], 1)))[..., 0] for fold in self.folds]
+        scores: Numbers = np.stack(by_fold).mean(axis=0)
+        return scores
 
     def over_runs(self, scores: Numbers) -> Numbers:
         """(M, 3, ...): means of ``scores`` (3, R, ...) over the runs of each method."""
@@ -143,7 +143,8 @@ class Column:
 
     def generators(self, purpose: str) -> list[np.random.Generator]:
         """A random stream per fold that depends on nothing but the names, so that a report can be made again."""
-        return [np.random.default_rng(derive_seed(purpose, self.dataset, fold)) for fold in range(len(self.folds))]
+        seed = f"{purpose} of {self.dataset}".encode()
+        return [np.random.default_rng([*seed, fold]) for fold in range(len(self.folds))]
 
     def blocks(self, resamples: int) -> Iterator[slice]:
         """Divide ``resamples`` so that the arrays of a block are small.
@@ -211,7 +212,8 @@ def _column(dataset: str, found: dict[Run, dict[int, Predictions]]) -> Column:
                 )
         fold = _fold(expected[number], (by_fold[number] for by_fold in found.values()))
         folds.append(fold)
-        digest.update(fold.truth.tobytes() + fold.predicted.tobytes())
+        for numbers in (fold.truth, fold.predicted):
+            digest.update(str(numbers.shape).encode() + numbers.tobytes())
     return Column(dataset, tuple(found), tuple(folds), digest.digest())
 
 
