@@ -104,7 +104,7 @@ def report(
     table = ablation(ledgers)
     given = None if published_file is None else published(published_file, table.frame)
     compared, found = pairs(ledgers), sources(ledgers)
-    tied = tied_with_best(compared, table.frame)
+    tied = tied_with_best(compared, table.frame[~table.frame["method"].str.contains("[", regex=False)])
     parts = [
         _ablation_part(table, tied, found),
         _protocol_part(table, tied, found),

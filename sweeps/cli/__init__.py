@@ -136,11 +136,11 @@ def report(
                 problems += error.problems
         if problems:
             raise ConfigError(problems)
-        options: list[str | Path] = [
-            *(["--published", published] if published else []),
-            *(["--compare"] if compare else []),
-        ]
-        asked = command("report", *folders, "--out", out, *options)
+        asked = command("report", *folders, "--out", out)
+        if published is not None:
+            asked += f" {shlex.join(['--published', str(published)])}"
+        if compare:
+            asked += " --compare"
         code = _compare(folders, out, asked) if compare else _report(folders, out, asked, published)
     raise typer.Exit(code)
 
