@@ -15,7 +15,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from conclugen.durable import write_whole
-from reports import figures
+from reports import drawing, figures, search_figures
 from reports.ablation import Ablation, ablation, latest_config
 from reports.accounting import accounting
 from reports.comparison import comparison
@@ -53,6 +53,7 @@ from sweeps.ledger import Record
 __all__ = ["Report", "comparing", "report", "write_report"]
 
 _METRIC = "weighted_f1"
+_FEWEST_TRIALS = 3  # that lines across hyperparameters say anything of
 _EMBEDDED = 200_000  # bytes of a CSV file up to which the page carries it itself
 
 
@@ -162,7 +163,7 @@ def write_report(made: Report, out: Path) -> list[Path]:
         for table in part.tables:
             files += write_table(table, out)
         for figure in part.figures:
-            files += figures.write_figure(figure.drawn, figure.name, out)
+            files += drawing.write_figure(figure.drawn, figure.name, out)
         drawn = [(figure.name, figure.seen, (out / f"{figure.name}.svg").read_text()) for figure in part.figures]
         sections.append(Section(part.title, part.text, part.tables, drawn))
     for name, frame in made.frames.items():
@@ -207,8 +208,12 @@ def _confusion_part(confused: pd.DataFrame) -> _Part:
             figures.confusion_matrices(confused, dataset),
         )
         for dataset in dict.fromkeys(confused["dataset"])
+        if "@" not in dataset
     ]
-    text = "Rows are true classes, columns predicted ones, summed over confirmation seeds, folds and draws of labels."
+    text = (
+        "Rows are true classes, columns predicted ones, of probes with all labels, summed over confirmation seeds and "
+        "folds. Those of fewer labels are in confusion.csv."
+    )
     return _Part("Which class is taken for which", text, (), drawn)
 
 
@@ -266,7 +271,7 @@ def _search_part(ledgers: Sequence[Sequence[Record]]) -> _Part:
         _Figure(
             "history",
             "The objective of each trial and the best so far, by method.",
-            figures.search_history(_trials(ledgers)),
+            search_figures.search_history(_trials(ledgers)),
         )
     ]
     if len(curve):
@@ -280,7 +285,7 @@ def _search_part(ledgers: Sequence[Sequence[Record]]) -> _Part:
             )
         )
         seen = "The best objective to expect over the number of trials, a line for each method."
-        drawn.append(_Figure("expected-best", seen, figures.expected_best(curve)))
+        drawn.append(_Figure("expected-best", seen, search_figures.expected_best(curve)))
     drawn += _coordinates(ledgers)
     return _Part("The search", "", [table for table in shown if len(table.numbers)], drawn)
 
@@ -289,14 +294,14 @@ def _coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[_Figure]:
     for records in ledgers:
         for method, trials in full_trials(records).items():
             names = varying(trials)
-            if len(trials) < 2 or not names:
+            if len(trials) < _FEWEST_TRIALS or not names:
                 continue
             sweep = trials[0].sweep
             rows = [
                 {name: trial.hyperparameters.get(name) for name in names} | {"value": trial.value} for trial in trials
             ]
             seen = f"A line for each trial of {method} in {sweep} across its hyperparameters, coloured by objective."
-            drawn = figures.parallel_coordinates(pd.DataFrame(rows), method)
+            drawn = search_figures.parallel_coordinates(pd.DataFrame(rows), method)
             yield _Figure(f"parallel-{file_name(sweep)}-{file_name(method)}", seen, drawn)
 
 

@@ -13,7 +13,14 @@ ALLOWED = {
     "conclugen": {"conclugen"},
     "search_spaces": {"search_spaces", "conclugen"},
     "sweeps": {"sweeps", "search_spaces", "conclugen"},
-    "reports": {"reports", "sweeps.ledger", "search_spaces", "conclugen.hyperparameters", "conclugen.labels"},
+    "reports": {
+        "reports",
+        "sweeps.ledger",
+        "search_spaces",
+        "conclugen.durable",
+        "conclugen.hyperparameters",
+        "conclugen.labels",
+    },
 }
 RAY_MODULES = {
     "sweeps/deaths.py",

@@ -1,6 +1,6 @@
 import math
 
-from reports import confusion
+from reports.confusion import confusion
 from sweeps.ledger import Predictions, Record
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from reports import figures
+from reports import drawing, figures, search_figures
 from reports.ablation import COLUMNS as ABLATION
 from reports.confusion import COLUMNS as CONFUSION
 
@@ -100,11 +100,11 @@ def every_figure() -> dict[str, Figure]:
     return {
         "ablation": figures.ablation_bars(ablation_frame(), "weighted_f1"),
         "confusion": figures.confusion_matrices(confusion_frame(), "faces"),
-        "history": figures.search_history(history_frame()),
-        "parallel": figures.parallel_coordinates(trials_frame(), "Con"),
+        "history": search_figures.search_history(history_frame()),
+        "parallel": search_figures.parallel_coordinates(trials_frame(), "Con"),
         "labels": figures.label_efficiency(labels_frame(), "weighted_f1"),
         "shapley": figures.shapley_bars(shapley_frame(), "weighted_f1"),
-        "expected": figures.expected_best(expected_frame()),
+        "expected": search_figures.expected_best(expected_frame()),
         "embedding": figures.embedding(embedding_frame()),
     }
 
@@ -159,7 +159,7 @@ def test_confusion_numbers_stand_out_from_their_cells() -> None:
 
 
 def test_history_marks_every_trial_and_the_best_so_far() -> None:
-    figure = figures.search_history(history_frame())
+    figure = search_figures.search_history(history_frame())
     complete, pruned, _, failed, best = panels(figure)["Con"].lines[:5]
     assert list(complete.get_ydata()) == [0.5, 0.7, 0.6]
     assert list(pruned.get_ydata()) == [0.9]
@@ -170,7 +170,7 @@ def test_history_marks_every_trial_and_the_best_so_far() -> None:
 
 
 def test_parallel_coordinates_scale_each_hyperparameter() -> None:
-    figure = figures.parallel_coordinates(trials_frame(), "Con")
+    figure = search_figures.parallel_coordinates(trials_frame(), "Con")
     (panel,) = panels(figure).values()
     assert [label.get_text() for label in panel.get_xticklabels()] == ["lr", "width", "mode", "queue"]
     trials = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 4]
@@ -205,7 +205,7 @@ def test_shapley_bars() -> None:
 
 
 def test_expected_best() -> None:
-    figure = figures.expected_best(expected_frame())
+    figure = search_figures.expected_best(expected_frame())
     assert list(panels(figure)) == ["s", "t"]
     assert list(panels(figure)["s"].lines[0].get_ydata()) == [0.5, 0.6]
     assert "s: no result of Gen" in note(figure)
@@ -222,18 +222,18 @@ def test_the_same_frame_gives_the_same_svg_and_text_stays_text() -> None:
     before = dict(mpl.rcParams)
     first, second = every_figure(), every_figure()
     for name, figure in first.items():
-        drawn = figures.svg(figure)
-        assert drawn == figures.svg(second[name]), name
+        drawn = drawing.svg(figure)
+        assert drawn == drawing.svg(second[name]), name
         assert "<text" in drawn
         assert not re.search(r"<dc:date>|<dc:creator>", drawn)
     assert dict(mpl.rcParams) == before
 
 
 def test_files(tmp_path: Path) -> None:
-    figure = figures.expected_best(expected_frame())
-    svg, png = figures.write_figure(figure, "expected", tmp_path / "new")
+    figure = search_figures.expected_best(expected_frame())
+    svg, png = drawing.write_figure(figure, "expected", tmp_path / "new")
     assert (svg.name, png.name) == ("expected.svg", "expected.png")
-    assert svg.read_text() == figures.svg(figures.expected_best(expected_frame()))
+    assert svg.read_text() == drawing.svg(search_figures.expected_best(expected_frame()))
     width, height = struct.unpack(">II", png.read_bytes()[16:24])
     assert (width, height) == tuple(200 * figure.get_size_inches())
 
@@ -242,9 +242,9 @@ def test_nothing_to_draw_is_said() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = figures.ablation_bars(ablation_frame()[:0], "weighted_f1")
-        assert "no result" in figures.svg(figure)
+        assert "no result" in drawing.svg(figure)
 
 
 def test_names_with_dollars_are_no_formulas() -> None:
     frame = ablation_frame().replace("faces", "$x_1$ & <b>")
-    assert "$x_1$ &amp; &lt;b&gt;" in figures.svg(figures.ablation_bars(frame, "weighted_f1"))
+    assert "$x_1$ &amp; &lt;b&gt;" in drawing.svg(figures.ablation_bars(frame, "weighted_f1"))

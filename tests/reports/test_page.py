@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports import figures
+from reports import drawing, search_figures
 from reports.page import Provenance, Section, page
 from reports.table import Cell, Table
 from tests.parsed import Parsed
@@ -27,7 +27,7 @@ def table(name: str = "ablation", text: str = "0.5") -> Table:
 @pytest.fixture(scope="module")
 def drawn() -> str:
     frame = pd.DataFrame({"sweep": ["s"] * 2, "method": ["Con"] * 2, "n_trials": [1, 2], "expected": [0.5, 0.6]})
-    return figures.svg(figures.expected_best(frame))
+    return drawing.svg(search_figures.expected_best(frame))
 
 
 def test_the_page_is_one_file(drawn: str) -> None:

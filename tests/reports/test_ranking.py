@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from reports import ranking
+from reports.ranking import ranking
 from sweeps.ledger import Metric, Record
 from tests.reports.test_ablation import CONFIG
 

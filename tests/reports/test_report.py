@@ -14,6 +14,8 @@ from sweeps.plan import SweepFolder
 from tests.conftest import config_writer
 from tests.sweeps.simulation import run_here
 
+pytestmark = pytest.mark.timeout(180)  # figures are drawn in earnest, once
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Path:
@@ -43,7 +45,7 @@ TABLES = (
     "ablation", "ablation-macro_f1", "ablation-accuracy", "modalities", "labels", "classes-planted", "intervals",
     "pairs", "effects", "configurations", "tuning", "selection", "ranking", "expected-best", "accounting",
 )  # fmt: skip
-FIGURES = ("ablation", "labels", "confusion-planted", "confusion-planted-2", "shapley", "history", "expected-best")
+FIGURES = ("ablation", "labels", "confusion-planted", "shapley", "history", "expected-best")
 
 
 def test_every_table_and_figure_is_there(out: Path, made: Report) -> None:
@@ -104,15 +106,13 @@ def test_the_same_ledger_gives_the_same_report(out: Path, records: list[Record],
             )
 
 
-def test_an_unfinished_sweep_reports_what_it_has(records: list[Record], folder: Path, tmp_path: Path) -> None:
+def test_an_unfinished_sweep_reports_what_it_has(records: list[Record], folder: Path) -> None:
     some = [record for record in records if record.stage == "search" or record.method in ("Con", "raw_features")]
     made = report([some], [folder], "conclugen report")
     assert not made.complete
-    write_report(made, tmp_path)
-    assert "no result" in (tmp_path / "ablation.md").read_text()
-    assert "no result" in (tmp_path / "index.html").read_text()
-    searched = [record for record in records if record.stage == "search"]
-    write_report(report([searched], [folder], "conclugen report"), tmp_path / "searched")
+    cells = made.main[0].shown.set_index("method")["planted"]
+    assert {method for method, cell in cells.items() if cell.text != "no result"} == {"Con", "raw_features"}
+    assert [part.title for part in report([some[:1]], [folder], "conclugen report").parts]
 
 
 def test_two_sweeps_are_compared(records: list[Record], folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,182 @@
+"""What all figures share: their look, their panels, and how they become files.
+
+Figures are made through matplotlib's objects, not through pyplot, whose global state keeps every figure alive. The same
+frame gives the same SVG, byte by byte; its text is text, for search and for a screen reader.
+"""
+
+import io
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.typing import RcKeyType
+
+from conclugen.durable import write_whole
+
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "COLUMN_WIDTH",
+    "GREEN",
+    "GREY",
+    "IN_STYLE",
+    "ORANGE",
+    "PAGE_WIDTH",
+    "VERMILLION",
+    "label_axes",
+    "legend",
+    "look",
+    "luminance",
+    "note",
+    "panels_of",
+    "say_at",
+    "svg",
+    "unique",
+    "write_figure",
+]
+
+COLUMN_WIDTH, PAGE_WIDTH = 3.4, 6.9
+"""Widths in inches of one and of two columns of a paper; fonts are sized for a figure that is printed at its size."""
+_STYLE: dict[RcKeyType, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "figure.facecolor": "white",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "conclugen",
+    "text.parse_math": False,  # a class may be called $x
+}
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
+# Okabe and Ito's yellow is left out: a thin line of it is lost on white paper.
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+LINES = ("-", "--", "-.", ":")
+GREY = "#595959"
+IN_STYLE = mpl.rc_context(_STYLE)  # as a decorator: matplotlib's settings are again as they were afterwards
+
+
+@IN_STYLE
+def svg(figure: Figure) -> str:
+    """Return the figure as SVG, with its text as text; the same figure gives the same bytes."""
+    file = io.StringIO()
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(file, format="svg", metadata=metadata)
+    return file.getvalue()
+
+
+@IN_STYLE
+def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
+    """Write ``NAME.svg``, and ``NAME.png`` at 200 dots per inch, into the folder, made where it is missing."""
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"{name}.svg", out / f"{name}.png"]
+    write_whole(paths[0], svg(figure).encode())
+    figure.set_layout_engine("none")  # it is laid out, and laying it out takes longer than drawing it
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=200, metadata={"Software": None})
+    write_whole(paths[1], file.getvalue())
+    return paths
+
+
+def unique(column: pd.Series) -> list[str]:
+    """The values in the order of their first appearance."""
+    return list(dict.fromkeys(map(str, column)))
+
+
+def panels_of(
+    number: int, *, per_row: int, height: float, sharex: bool = False, sharey: bool = False, least: float = COLUMN_WIDTH
+) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as its panels ask for, one paper column or two; unused places are left blank."""
+    rows = max(1, math.ceil(number / per_row))
+    columns = max(1, math.ceil(number / rows))
+    width = PAGE_WIDTH if rows > 1 else max(least, PAGE_WIDTH * columns / per_row)
+    figure = Figure(figsize=(width, height * rows + 0.5), dpi=200, layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
+    for blank in panels[number:]:
+        blank.remove()
+    for above in panels[max(0, number - columns) : number]:
+        above.tick_params(labelbottom=True)  # the lowest of its column, though not in the last row
+    if not number:
+        figure.text(0.5, 0.5, "× no result", ha="center", va="center", color=GREY)
+    return figure, panels[:number]
+
+
+def label_axes(figure: Figure, panels: Sequence[Axes], *, x: str, y: str = "") -> None:
+    """Say what the axes are: below the lowest panel of each column, and once on the left."""
+    for panel in panels:
+        place = panel.get_subplotspec()
+        columns = place.get_gridspec().ncols if place else 1
+        if panel in panels[-columns:]:
+            panel.set_xlabel(x)
+    if y:
+        figure.supylabel(y, fontsize=8)
+
+
+def legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
+    """Explain ``handles`` above the panels; nothing where there are none."""
+    if handles:
+        columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.1)))
+        figure.legend(handles=list(handles), loc="outside upper center", ncols=columns)
+
+
+def note(figure: Figure, notes: Iterable[str]) -> None:
+    """Say below the panels what is missing in them; nothing where nothing is."""
+    if text := "; ".join(notes):
+        figure.supxlabel(textwrap.fill(text, int(figure.get_figwidth() * 17)), fontsize=6.5, color=GREY)
+
+
+def say_at(panel: Axes, place: int, text: str) -> None:
+    """Write where a bar would have been."""
+    panel.text(
+        0.02,
+        place,
+        text,
+        transform=panel.get_yaxis_transform(),
+        va="center",
+        fontsize=6.5,
+        color=GREY,
+        fontstyle="italic",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+    )
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour, marker and line of the series of this number: of 7, 9 and 4, so that few share two of them."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "marker": MARKERS[number % len(MARKERS)],
+        "linestyle": LINES[number % len(LINES)],
+    }
+
+
+def luminance(colour: Sequence[float]) -> float:
+    """Relative luminance of WCAG 2.2; below 0.18, white text stands out more than black."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
