@@ -209,7 +209,7 @@ def test_report_of_an_unfinished_sweep_exits_1_and_marks_the_gaps(half_done: Swe
     assert (out / "ablation.csv").is_file()
     lines = (out / "ablation.csv").read_text().splitlines()
     con = next(line for line in lines if line.startswith("planted,Con,weighted_f1,"))
-    assert con.split(",")[3] == "0.600000"
+    assert con.split(",")[3] == "0.6"
     assert con.split(",")[7:] == ["2", "2", "1", "0"]
     assert next(line for line in lines if line.startswith("planted@2,Gen,weighted_f1,")).endswith(",,,,,0,0,0,0")
 
