@@ -109,9 +109,11 @@ def report(
     with threadpool_limits(limits=1):  # products this small only get slower where a second thread has to wait
         compared, certain = pairs(ledgers), intervals(ledgers)
     tied = tied_with_best(compared, table.frame[~table.frame["method"].str.contains("[", regex=False)])
+    confused, curve = confusion(ledgers), expected_best(ledgers)
     parts = [
         _ablation_part(table, tied, found),
         _protocol_part(table, tied, found),
+        _confusion_part(confused),
         _Part(
             "How sure the numbers are",
             "Two sources of chance are kept apart: the seed of the training, and the choice of test samples.",
@@ -119,7 +121,7 @@ def report(
         ),
         _effects_part(factorial(ledgers)),
         *([] if given is None else [_Part("Beside published numbers", "", [published_table(table, given, found)])]),
-        _search_part(ledgers),
+        _search_part(ledgers, curve),
         _Part(
             "Accounting",
             "Every planned attempt: what became of it, and what it cost.",
@@ -134,13 +136,11 @@ def report(
             ],
         ),
     ]
-    confused = confusion(ledgers)
-    if len(confused):
-        parts.insert(2, _confusion_part(confused))
     title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
     parts = [part for part in parts if part.tables or part.figures]
+    frames = {"confusion": confused, "expected-best": curve}
     shown = [one for part in parts for one in part.tables if one.name in ("ablation", "modalities")]
-    return Report(title, parts, _provenance(ledgers, folders, command), shown, table.complete, {"confusion": confused})
+    return Report(title, parts, _provenance(ledgers, folders, command), shown, table.complete, frames)
 
 
 def comparing(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Report:
@@ -228,8 +228,8 @@ def _effects_part(frame: pd.DataFrame) -> _Part:
     return _Part("What each loss contributes", "", [effect_table(frame, _METRIC)], [drawn])
 
 
-def _search_part(ledgers: Sequence[Sequence[Record]]) -> _Part:
-    curve, weights = expected_best(ledgers), importance(ledgers)
+def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame) -> _Part:
+    weights = importance(ledgers)
     shown = [
         plain_table(
             "configurations",
@@ -278,16 +278,11 @@ def _search_part(ledgers: Sequence[Sequence[Record]]) -> _Part:
         )
     ]
     if len(curve):
-        shown.append(
-            plain_table(
-                "expected-best",
-                "Best to expect of fewer trials",
-                "Mean of the best objective over all choices of so many of the complete trials (Dodge et al. 2019, "
-                "unbiased as in Tang et al. 2020).",
-                curve,
-            )
+        seen = (
+            "The best objective to expect of so many trials, a line for each method: its mean over all choices of so "
+            "many of the complete ones (Dodge et al. 2019; unbiased as in Tang et al. 2020). Lines that still rise call for "
+            "more trials."
         )
-        seen = "The best objective to expect over the number of trials, a line for each method."
         drawn.append(_Figure("expected-best", seen, search_figures.expected_best(curve)))
     drawn += _coordinates(ledgers)
     return _Part("The search", "", [table for table in shown if len(table.numbers)], drawn)
