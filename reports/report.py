@@ -280,8 +280,8 @@ def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame) -> _P
     if len(curve):
         seen = (
             "The best objective to expect of so many trials, a line for each method: its mean over all choices of so "
-            "many of the complete ones (Dodge et al. 2019; unbiased as in Tang et al. 2020). Lines that still rise call for "
-            "more trials."
+            "many of the complete ones (Dodge et al. 2019; unbiased as in Tang et al. 2020). Lines that still rise "
+            "call for more trials."
         )
         drawn.append(_Figure("expected-best", seen, search_figures.expected_best(curve)))
     drawn += _coordinates(ledgers)
