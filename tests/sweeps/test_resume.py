@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import pickle
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -251,6 +252,41 @@ def test_damaged_records_and_journals_cost_nothing_but_time(
         assert mend_journal(folder)
         run(path, folder)
         assert outcome(folder) == whole
+
+
+def test_a_resumed_evolution_unpickles_nothing_even_where_a_pickle_was_planted(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Optuna's own sampler keeps its optimiser, in lines whose checksums are right."""
+    settings = {"sampler": "cmaes", "pruner": "none"}
+    path = write_search(search=settings, subsets=["Con"], space=str(ranges(tmp_path)))
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole, "budget.trials_per_subset=30")
+    run(path, folder, "budget.trials_per_subset=20")
+    logs = [log for line in folder.journal.read_bytes().splitlines(keepends=True) if (log := storage._parse(line))]
+    generations = [log for log in logs if "generation" in log.get("system_attr", {})]
+    assert {log["system_attr"]["generation"] for log in generations} >= {0, 1}
+    with folder.journal.open("ab") as file:
+        for log in generations:
+            planted = pickle.dumps(Planted(tmp_path / "executed")).hex()
+            for name in ("cma:optimizer:0", "cma:optimizer", "optimizer"):
+                file.write(storage._format({**log, "system_attr": {name: planted}}))
+    monkeypatch.setattr(pickle, "loads", lambda content: pytest.fail("unpickles"))
+    run(path, folder, "budget.trials_per_subset=30")
+    assert not (tmp_path / "executed").exists()
+    searched = [{k: row for k, row in outcome(f).items() if k.startswith("search")} for f in (whole, folder)]
+    assert len(searched[0]) == 30
+    assert searched[0] == searched[1]
+
+
+class Planted:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 def test_a_disk_that_fills_up_loses_nothing(
