@@ -162,11 +162,9 @@ class Study:
             self._count(number, frozen)
             return
         if frozen is not None and frozen.state == TrialState.RUNNING:
-            self._numbers.add(number)
-            trial: Trial = optuna.Trial(self._study, frozen._trial_id)
-        else:
-            trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
-            _report(trial, record.history)
+            self._drop(frozen)  # of its values and reports, some may be missing
+        trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
+        _report(trial, record.history)
         self.tell(number, trial, record.state, record.value, record.reason)
 
     def _unended(self, number: int, frozen: FrozenTrial | None, cut: Unended | None) -> Asked | None:

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import pickle
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
@@ -277,6 +278,28 @@ def test_a_resumed_evolution_unpickles_nothing_even_where_a_pickle_was_planted(
     searched = [{k: row for k, row in outcome(f).items() if k.startswith("search")} for f in (whole, folder)]
     assert len(searched[0]) == 30
     assert searched[0] == searched[1]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_journal_that_is_cut_within_a_finished_trial_loses_none_of_its_values(
+    write_search: Callable[..., Path], tmp_path: Path, sampler: str
+) -> None:
+    """Wherever it is cut: what the study learns from a trial that the ledger knows is the same."""
+    settings = {"sampler": sampler, "pruner": "none"}
+    path = write_search(search=settings, subsets=["Con"], space=str(ranges(tmp_path)))
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole, "budget.trials_per_subset=14")
+    run(path, folder, "budget.trials_per_subset=12")
+    lines = folder.journal.read_bytes().splitlines(keepends=True)
+    begun = next(number for number, line in enumerate(lines) if b'"number":10' in line)
+    for count in range(begun + 1, begun + 9):
+        cut = SweepFolder(tmp_path / f"cut-{count}")
+        shutil.copytree(folder.root, cut.root)
+        cut.journal.write_bytes(b"".join(lines[:count]))
+        run(path, cut, "budget.trials_per_subset=14")
+        assert {k: row for k, row in outcome(cut).items() if k.startswith("search")} == {
+            k: row for k, row in outcome(whole).items() if k.startswith("search")
+        }
 
 
 class Planted:
