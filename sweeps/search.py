@@ -14,7 +14,7 @@ Protocol (fair by construction):
    takes the configuration of the best-scoring subset, the others have nothing to choose.
 """
 
-import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,12 +23,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from conclugen.seeds import derive_seed
+from sweeps.basis import confirmation_basis, reports_basis
 from sweeps.config import Arm, SweepConfig
 from sweeps.failures import FailureReason
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, Tally
-from sweeps.running import Running
+from sweeps.running import Running, Unended
 from sweeps.sessions import provenance
 from sweeps.storage import open_storage
 from sweeps.studies import Asked, Best, Study, Trial
@@ -38,6 +39,10 @@ from sweeps.warm import proposals
 __all__ = ["Search"]
 
 
+def _log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log
+
+
 class Search:
     """The state of a sweep in its folder.
 
@@ -45,10 +50,12 @@ class Search:
         config: the sweep.
         folder: where its studies and ledger lie.
         clock: gives the time in seconds since the epoch.
+        say: told of what an earlier session left damaged, and what is done about it.
 
     Raises:
         ConfigError: the sweep's database cannot be opened, or there is nothing to start warm from.
         LedgerError: the ledger, or the one to start warm from, cannot be read.
+        OSError: what is left of a running job cannot be read.
     """
 
     def __init__(
@@ -57,8 +64,9 @@ class Search:
         folder: SweepFolder,
         *,
         clock: Callable[[], float] = time.time,
+        say: Callable[[str], None] = _log,
     ) -> None:
-        self._config, self._folder, self._clock = config, folder, clock
+        self._config, self._folder, self._clock, self._say = config, folder, clock, say
         self._ledger = Ledger(folder.ledger)
         self._arms, warm = config.arms, config.search.warm_start
         tried = {} if warm is None else proposals(warm, self._arms.values(), config.load_space())
@@ -106,7 +114,8 @@ class Search:
         if job.key not in self._started:
             if job.key in self._done:
                 self._supersede(job)
-            self._running.start(job)
+            reported = {e: past.value for e, past in self._history[job.key].items() if past.value is not None}
+            self._running.start(Unended(job, reported, self._reports_rest_on(job)))
             self._started[job.key] = self._clock()
             if job.stage == "search":
                 self._turns.start(job.name, job.key)
@@ -209,7 +218,7 @@ class Search:
 
     def _next_seed(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> Job | None:
         """The first confirmation seed that neither runs nor has ended like this; the seeds of all methods pair."""
-        basis = self._basis(hyperparameters, self._constants["config"], self._constants["features"])
+        basis = confirmation_basis(hyperparameters, self._constants["config"], self._constants["features"])
         for index in range(self._config.budget.seeds):
             job = Job(
                 stage="confirm",
@@ -279,7 +288,7 @@ class Search:
 
     def _note(self, record: Record) -> None:
         """Remember of a finished attempt what decisions need; predictions and configurations stay on disk."""
-        self._done[record.key] = self._basis(record.hyperparameters, record.config, record.features)
+        self._done[record.key] = confirmation_basis(record.hyperparameters, record.config, record.features)
         self._tally.add(record)
         if record.stage == "confirm" and record.value is not None:
             self._values.setdefault(record.method, {})[record.key] = record.value
@@ -302,24 +311,32 @@ class Search:
             if record.stage == "search" and record.method in trials:
                 slim = replace(record, config={}, metrics=(), predictions=())  # there may be many thousands
                 trials[record.method][record.number] = slim
-        unended = self._running.restore()
-        for key in [key for key in unended if key in self._done]:  # the driver died between the record and this
+        left = self._running.restore(self._say)
+        for key in [key for key in left if key in self._done]:  # the driver died between the record and this
             self._running.end(key)
-            del unended[key]
+            del left[key]
         self._turns.restore(record for records in trials.values() for record in records.values())
         for name, study in self._studies.items():
-            cut = {u.job.number: u for u in unended.values() if u.job.stage == "search" and u.job.name == name}
-            for asked in study.restore(trials[name], cut):
+            mine = {key: unended for key, unended in left.items() if key.rpartition("-")[0] == f"search-{name}"}
+            cut = {u.job.number: self._own_reports(u) for u in mine.values() if u is not None}
+            begun = {key.rpartition("-")[2] for key, unended in mine.items() if unended is None}
+            for asked in study.restore(trials[name], cut, {int(number) for number in begun if number.isdigit()}):
                 job = self._asked(self._arms[name], asked)
-                reported = unended[job.key].reported if job.key in unended else {}
                 self._live[job.key] = job
-                self._history[job.key] = {e: Report(epochs=e, value=value) for e, value in reported.items()}
-                self._passed[job.key] = max([-1, *sorted(reported)[:-1]])  # the last may not have been judged
+                self._history[job.key] = {e: Report(epochs=e, value=value) for e, value in asked.reported.items()}
+                self._passed[job.key] = max([-1, *sorted(asked.reported)[:-1]])  # the last may not have been judged
                 self._turns.expect(name, job.key)
                 self._lost.append(job)
-        self._lost.sort(key=lambda job: job.key not in unended)  # what ran goes on first
+        self._lost.sort(key=lambda job: job.key not in left)  # what ran goes on first
         for method in {record_key.rpartition("-")[0].partition("-")[2] for record_key in self._done}:
             self._keep_best_heads(method)
+
+    def _own_reports(self, cut: Unended) -> Unended:
+        """The job, without the reports of a run that it cannot go on with, since a change was accepted."""
+        return cut if cut.basis == self._reports_rest_on(cut.job) else replace(cut, reported={})
+
+    def _reports_rest_on(self, job: Job) -> str:
+        return reports_basis(job, self._constants["config"], self._constants["features"])
 
     def _confirmations(self, method: str) -> list[str]:
         """Keys of a method's confirmation runs that have ended."""
@@ -330,7 +347,7 @@ class Search:
 
         The search went on and found a better configuration, or the labelled sets or the probe are others.
         """
-        basis = self._basis(job.hyperparameters, self._constants["config"], self._constants["features"])
+        basis = confirmation_basis(job.hyperparameters, self._constants["config"], self._constants["features"])
         for key in self._confirmations(job.name):
             if self._done[key] != basis:
                 self._ledger.set_aside(key, "superseded")
@@ -340,13 +357,6 @@ class Search:
         self._tally = Tally(self._config)
         for record in self._ledger:
             self._tally.add(record)
-
-    @staticmethod
-    def _basis(hyperparameters: Mapping[str, Any], config: Mapping[str, Any], features: Mapping[str, str]) -> str:
-        """What the result of a confirmation rests on, besides its method and seed, as one comparable text."""
-        sections = {name: config[name] for name in ("modalities", "objective", "probe", "seed")}
-        settings = {**sections, "epochs": config["budget"]["epochs"], "standardise": config["features"]["standardise"]}
-        return json.dumps([hyperparameters, settings, features], sort_keys=True)
 
 
 def _iso(seconds: float) -> str:

@@ -7,7 +7,7 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,102 @@ def test_a_trial_that_was_cut_goes_on_as_itself_before_any_other(
     assert resumed.report(first.key, Report(epochs=2, value=0.25)) is False  # its worker came by again
     resumed.report(first.key, Report(epochs=6, value=0.5, state="complete"))
     assert {r.key: r.history for r in Ledger(folder.ledger)} == {first.key: [(2, 0.25), (6, 0.5)]}
+
+
+def test_damage_to_what_is_known_of_a_running_job_costs_neither_the_job_nor_its_checkpoints(
+    write_search: Callable[..., Path], tmp_path: Path
+) -> None:
+    config, folder, cut = load_config(write_search()), SweepFolder(tmp_path / "sweep"), list[Job]()
+    folder.prepare(config)
+    search = Search(config, folder)
+    cut += [job for _ in range(12) if (job := search.next_job()) is not None]
+    victim = cut[-2]  # neither the default nor the last, whose number would be free
+    search.report(victim.key, Report(epochs=2, value=0.25))
+    checkpoint = folder.job(victim.key) / "checkpoint-0-000002.safetensors"
+    checkpoint.write_bytes(b"state")
+    flip(folder.state(victim.key), random.Random(0))
+    (folder.running / ".nfs0001").touch()
+    for said in ([f"{folder.state(victim.key)} is damaged"], []):  # killed before the job starts again: not told twice
+        told: list[str] = []
+        resumed = Search(config, folder, say=told.append)
+        assert [message[: len(start)] for message, start in zip(told, said, strict=True)] == said
+        assert checkpoint.exists()
+    again = {job.key: job for _ in cut if (job := resumed.next_job()) is not None}
+    assert again == {job.key: job for job in cut}
+    resumed = Search(config, folder)  # and what it had reported is known again
+    while (job := resumed.next_job()) is not None and job.key != victim.key:
+        pass
+    resumed.report(victim.key, Report(epochs=6, value=0.5, state="complete"))
+    assert {r.key: r.history for r in Ledger(folder.ledger)} == {victim.key: [(2, 0.25), (6, 0.5)]}
+    assert not folder.job(victim.key).exists()
+
+
+def test_what_cannot_be_read_of_a_running_job_stays(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = load_config(write_search()), SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    job = Search(config, folder).next_job()
+    assert job is not None
+
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(running, "read_sealed", fail)
+        with pytest.raises(OSError, match=job.key):
+            Search(config, folder)
+    assert Search(config, folder).next_job() == job
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ("budget.epochs=8", False),
+        ("seed=99", False),
+        ("objective.metric=accuracy", False),
+        ("probe.patience=3", False),
+        ("probe.labels_per_class=[2]", True),
+        ("objective.dataset=planted", True),
+        ("budget.seeds=4", True),
+    ],
+)
+def test_the_reports_of_a_cut_trial_are_another_runs_after_a_change_that_they_rest_on(
+    write_search: Callable[..., Path], tmp_path: Path, change: str, kept: bool
+) -> None:
+    path, folder = write_search(search={"pruner": "none"}), SweepFolder(tmp_path / "sweep")
+    config = load_config(path)
+    folder.prepare(config)
+    search = Search(config, folder)
+    job = search.next_job()
+    assert job is not None
+    search.report(job.key, Report(epochs=2, value=0.9))
+    for _ in range(2):  # however often it is cut
+        search = Search(load_config(path, [change]), folder)
+        again = search.next_job()
+        assert again is not None
+        assert again.key == job.key
+    for epochs in (2, 4):
+        search.report(job.key, Report(epochs=epochs, value=0.1))
+    search.report(job.key, Report(epochs=6, value=0.1, state="complete"))
+    assert next(iter(Ledger(folder.ledger))).history == [(2, 0.9 if kept else 0.1), (4, 0.1), (6, 0.1)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_record_of_a_former_version_that_lacks_a_setting_stands(
+    write_search: Callable[..., Path], tmp_path: Path, named: bool
+) -> None:
+    path, folder = write_search(), SweepFolder(tmp_path / "sweep")
+    run(path, folder)
+    ledger = Ledger(folder.ledger)
+    for record in list(ledger):
+        probe = {name: value for name, value in record.config["probe"].items() if name != "class_weights"}
+        known = {name: value for name, value in record.hyperparameters.items() if name != "lift_audio"}
+        ledger.set_aside(record.key, "original")
+        ledger.add(replace(record, config={**record.config, "probe": probe}, hyperparameters=known))
+    config = load_config(folder.config, ["objective.dataset=planted"] if named else [])
+    assert Search(config, folder).finished
+    assert not Search(load_config(folder.config, ["probe.class_weights=balanced"]), folder).finished
 
 
 def test_an_extended_search_confirms_its_new_best_and_keeps_what_it_replaced(
