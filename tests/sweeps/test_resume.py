@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from conclugen.tensors import write_tensors
 from sweeps import plan, running, storage
 from sweeps.config import load_config
 from sweeps.ledger import Ledger
@@ -328,6 +330,80 @@ def test_what_failed_runs_again_under_its_own_number(
         kept = ("seed", "hyperparameters", "origin", "number")
         assert {name: after[key][name] for name in kept} == {name: before[key][name] for name in kept}
     assert {path.stem for path in (folder.ledger / "retried").iterdir()} == failing
+
+
+@pytest.mark.parametrize("loss", ["nothing", "journal", "storage"])
+def test_a_failed_trial_is_tried_again_as_itself_whatever_its_study_has_lost(
+    write_search: Callable[..., Path], tmp_path: Path, loss: str
+) -> None:
+    path, folder = write_search(search={"pruner": "none"}), SweepFolder(tmp_path / "sweep")
+    config = load_config(path)
+    folder.prepare(config)
+    search, failing = Search(config, folder), {"search-Con-00004", "search-ConGen-00005", "confirm-Con-00001"}
+    while (job := search.next_job()) is not None:
+        state = "failed" if job.key in failing else "complete"
+        search.report(job.key, Report(epochs=6, value=quality(job, 6), state=state))
+    before = outcome(folder)
+    if loss == "journal":
+        content = bytearray(folder.journal.read_bytes())
+        content[1500] ^= 1
+        folder.journal.write_bytes(content)
+        assert mend_journal(folder)
+    more = ["subsets=[Con]", *([f"storage=sqlite:///{tmp_path}/new.db"] if loss == "storage" else [])]
+    config = load_config(path, more)
+    Search(config, folder, retry_failed=True)  # and is killed right after that
+    assert {path.stem for path in (folder.ledger / "retried").iterdir()} == failing - {"search-ConGen-00005"}
+    search = Search(config, folder)
+    jobs = []
+    while (job := search.next_job()) is not None:
+        jobs.append(job)
+        search.report(job.key, Report(epochs=6, value=0.1, state="complete"))
+    assert {job.key for job in jobs} == failing - {"search-ConGen-00005"}
+    assert outcome(folder)["search-ConGen-00005"] == before["search-ConGen-00005"]
+    for job in jobs:
+        assert (job.hyperparameters, job.seed, job.origin) == tuple(
+            before[job.key][name] for name in ("hyperparameters", "seed", "origin")
+        )
+
+
+@pytest.mark.parametrize("loss", ["flipped", "missing"])
+def test_a_kept_head_that_is_lost_is_made_again(write_search: Callable[..., Path], tmp_path: Path, loss: str) -> None:
+    budget = {"trials_per_subset": 2, "epochs": 6, "seeds": 3}
+    path, folder = write_search(budget=budget, baselines=[]), SweepFolder(tmp_path / "sweep")
+    scores = {"confirm-Con-00000": 0.5, "confirm-Con-00001": 0.7, "confirm-Con-00002": 0.7}
+
+    def finish(search: Search) -> list[str]:
+        keys = []
+        while (job := search.next_job()) is not None:
+            keys.append(job.key)
+            if job.stage == "confirm":
+                write_tensors(folder.head(job.key), {"weight": torch.ones(3)})
+            search.report(job.key, Report(epochs=6, value=scores.get(job.key, 0.5), state="complete"))
+        return keys
+
+    config = load_config(path)
+    folder.prepare(config)
+    finish(Search(config, folder))
+    head = folder.head("confirm-Con-00001")
+    assert list(folder.heads.glob("confirm-Con-*")) == [head]
+    before, sound = outcome(folder), head.read_bytes()
+    assert finish(Search(config, folder, say=pytest.fail)) == []  # they are not missed which are not kept
+    if loss == "missing":
+        head.unlink()
+    else:
+        flip(head, random.Random(0))
+    other = load_config(path, ["subsets=[ConGen]"])
+    assert finish(Search(other, folder, say=pytest.fail)) == []  # would not run it again
+    told: list[str] = []
+    search = Search(config, folder, say=told.append)
+    assert len(told) == 1
+    assert str(head) in told[0]
+    assert finish(search) == ["confirm-Con-00001"]
+    assert list(folder.heads.glob("confirm-Con-*")) == [head]
+    assert head.read_bytes() == sound
+    assert outcome(folder) == before
+    Ledger(folder.ledger).set_aside("confirm-Con-00001", "damaged")
+    assert finish(Search(config, folder, say=pytest.fail)) == ["confirm-Con-00001"]  # the others' are not missed
 
 
 @pytest.mark.parametrize("search", [{}, {"pruner": "successive_halving"}, {"sampler": "cmaes"}])
