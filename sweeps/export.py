@@ -7,6 +7,7 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.model import ConCluGenConfig
 from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
 from sweeps.config import ConfigError
+from sweeps.heads import lost_heads
 from sweeps.ledger import SUMMARY_METRICS, Ledger, Record
 from sweeps.plan import SweepFolder
 from sweeps.trial import load_head
@@ -33,12 +34,14 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
     chosen = [record for record in heads if record.method == method]
     if not chosen:
         have = ", ".join(dict.fromkeys(record.method for record in heads)) or "none yet"
-        raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}."])
+        lost = any(record.method == method for record, _ in lost_heads(folder, confirmed, most=1))
+        remedy = f" {_remedy(folder)}" if lost else ""
+        raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}.{remedy}"])
     best = max(chosen, key=lambda record: record.value or 0.0)
     try:
         head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
     except DamagedError as error:
-        raise ConfigError([str(error)]) from None
+        raise ConfigError([f"{error} {_remedy(folder)}"]) from None
     widths = {name: len(mean) for name, mean in standardisation.mean.items()}
     card = ModelCard(
         subset=method,
@@ -71,6 +74,10 @@ def import_released(file: Path, out: Path) -> ConCluGenConfig:
         return import_checkpoint(file, out)
     except SharingError as error:
         raise ConfigError(str(error).splitlines()) from None
+
+
+def _remedy(folder: SweepFolder) -> str:
+    return f"`conclugen sweep resume {folder.root}` runs the confirmation again that leaves it."
 
 
 def _seeds(records: list[Record], method: str) -> set[int]:

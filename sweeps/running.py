@@ -7,7 +7,7 @@ on with the job, whatever else was lost.
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +25,8 @@ class Unended:
     job: Job
     reported: Mapping[int, float] = field(default_factory=dict)
     """Epochs -> objective, for each report."""
+    basis: str = ""
+    """What the reports rest on besides the job; where that has changed, they are another run's."""
 
 
 _FORMAT = TypeAdapter(Unended)
@@ -41,30 +43,57 @@ class Running:
         self._folder = folder
         self._jobs: dict[str, Unended] = {}
 
-    def restore(self) -> dict[str, Unended]:
-        """Return the jobs that an earlier session left, by their keys; what is damaged counts as never started."""
-        for path in self._folder.running.iterdir():
-            try:
-                self._jobs[path.name] = _FORMAT.validate_json(read_sealed(self._folder.state(path.name)))
-            except (OSError, DamagedError, ValidationError):
-                shutil.rmtree(path)
-        return dict(self._jobs)
+    def restore(self, say: Callable[[str], None]) -> dict[str, Unended | None]:
+        """Return the jobs that an earlier session left, by their keys; None where all that is left is checkpoints.
 
-    def start(self, job: Job) -> None:
-        """Note that ``job`` starts, or goes on."""
-        self._write(job.key, self._jobs.get(job.key, Unended(job)))
+        Args:
+            say: told of what is damaged; it is set aside as ``job.json.damaged``, and the checkpoints beside it stay.
+
+        Raises:
+            OSError: something cannot be read; nothing is lost by that, and nothing is taken away.
+        """
+        left: dict[str, Unended | None] = {}
+        for path in sorted(self._folder.running.iterdir()):
+            if path.is_dir():  # network file systems leave files of their own
+                left[path.name] = self._read(path.name, say)
+        for key, unended in list(left.items()):
+            if unended is not None:
+                self._jobs[key] = unended
+            elif all(file.name.startswith(".") for file in self._folder.job(key).iterdir()):
+                self.end(key)  # the sweep was killed before it had handed the job out
+                del left[key]
+        return left
+
+    def _read(self, key: str, say: Callable[[str], None]) -> Unended | None:
+        state = self._folder.state(key)
+        try:
+            return _FORMAT.validate_json(read_sealed(state))
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            problem = str(error)
+        except ValidationError as error:
+            problem = f"{state} cannot be understood by this version: {error.error_count()} of its entries."
+        aside = state.replace(state.with_name(f"{state.name}.damaged"))
+        say(f"{problem} It is now {aside}; {key} goes on as far as its study knows it, from its checkpoints.")
+        return None
+
+    def start(self, unended: Unended) -> None:
+        """Note that a job starts, or goes on."""
+        self._write(unended)
 
     def report(self, key: str, epochs: int, value: float) -> None:
         """Note a report of a running job."""
         unended = self._jobs[key]
-        self._write(key, replace(unended, reported={**unended.reported, epochs: value}))
+        self._write(replace(unended, reported={**unended.reported, epochs: value}))
 
     def end(self, key: str) -> None:
         """Forget a job, with its checkpoints."""
         self._jobs.pop(key, None)
         shutil.rmtree(self._folder.job(key), ignore_errors=True)
 
-    def _write(self, key: str, unended: Unended) -> None:
+    def _write(self, unended: Unended) -> None:
+        key = unended.job.key
         self._jobs[key] = unended
         self._folder.job(key).mkdir(exist_ok=True)
         document = {"seal": SEAL, **_FORMAT.dump_python(unended, mode="json")}

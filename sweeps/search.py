@@ -14,21 +14,23 @@ Protocol (fair by construction):
    takes the configuration of the best-scoring subset, the others have nothing to choose.
 """
 
-import json
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from conclugen.seeds import derive_seed
+from sweeps.basis import confirmation_basis, reports_basis
 from sweeps.config import Arm, SweepConfig
 from sweeps.failures import FailureReason
+from sweeps.heads import keepers, lost_heads
 from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, Tally
-from sweeps.running import Running
+from sweeps.running import Running, Unended
 from sweeps.sessions import provenance
 from sweeps.storage import open_storage
 from sweeps.studies import Asked, Best, Study, Trial
@@ -38,6 +40,10 @@ from sweeps.warm import proposals
 __all__ = ["Search"]
 
 
+def _log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log
+
+
 class Search:
     """The state of a sweep in its folder.
 
@@ -45,10 +51,13 @@ class Search:
         config: the sweep.
         folder: where its studies and ledger lie.
         clock: gives the time in seconds since the epoch.
+        say: told of what an earlier session left damaged, and what is done about it.
+        retry_failed: run what has failed again, search trials with their own hyperparameters.
 
     Raises:
         ConfigError: the sweep's database cannot be opened, or there is nothing to start warm from.
         LedgerError: the ledger, or the one to start warm from, cannot be read.
+        OSError: what is left of a running job cannot be read.
     """
 
     def __init__(
@@ -57,8 +66,10 @@ class Search:
         folder: SweepFolder,
         *,
         clock: Callable[[], float] = time.time,
+        say: Callable[[str], None] = _log,
+        retry_failed: bool = False,
     ) -> None:
-        self._config, self._folder, self._clock = config, folder, clock
+        self._config, self._folder, self._clock, self._say = config, folder, clock, say
         self._ledger = Ledger(folder.ledger)
         self._arms, warm = config.arms, config.search.warm_start
         tried = {} if warm is None else proposals(warm, self._arms.values(), config.load_space())
@@ -83,6 +94,8 @@ class Search:
             **provenance(config),
         }
         self._running = Running(folder)
+        if retry_failed:
+            self._retry_failed()
         self._restore()
 
     # -- what an executor calls ------------------------------------------------------------------------------------
@@ -105,8 +118,9 @@ class Search:
             return None
         if job.key not in self._started:
             if job.key in self._done:
-                self._supersede(job)
-            self._running.start(job)
+                self._supersede(self._outdated(job))
+            reported = {e: past.value for e, past in self._history[job.key].items() if past.value is not None}
+            self._running.start(Unended(job, reported, self._reports_rest_on(job)))
             self._started[job.key] = self._clock()
             if job.stage == "search":
                 self._turns.start(job.name, job.key)
@@ -170,18 +184,21 @@ class Search:
         return self._asked(self._arms[name], self._studies[name].ask(others))
 
     def _asked(self, arm: Arm, asked: Asked) -> Job:
-        job = Job(
+        job = self._search_job(arm, asked.number, asked.hyperparameters, asked.origin)
+        self._trials[job.key] = asked.trial
+        return job
+
+    def _search_job(self, arm: Arm, number: int, hyperparameters: Mapping[str, Any], origin: str) -> Job:
+        return Job(
             stage="search",
             method=arm.method,
-            number=asked.number,
-            seed=derive_seed(self._config.seed, "trial", asked.number),
-            hyperparameters=asked.hyperparameters,
-            origin=asked.origin,
+            number=number,
+            seed=derive_seed(self._config.seed, "trial", number),
+            hyperparameters=hyperparameters,
+            origin=origin,
             modalities=arm.modalities,
             labels=arm.labels,
         )
-        self._trials[job.key] = asked.trial
-        return job
 
     def _confirmation(self) -> Job | None:
         """The next confirmation of an arm whose search is over, first on what it was searched for."""
@@ -209,7 +226,7 @@ class Search:
 
     def _next_seed(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> Job | None:
         """The first confirmation seed that neither runs nor has ended like this; the seeds of all methods pair."""
-        basis = self._basis(hyperparameters, self._constants["config"], self._constants["features"])
+        basis = confirmation_basis(hyperparameters, self._constants["config"], self._constants["features"])
         for index in range(self._config.budget.seeds):
             job = Job(
                 stage="confirm",
@@ -279,74 +296,121 @@ class Search:
 
     def _note(self, record: Record) -> None:
         """Remember of a finished attempt what decisions need; predictions and configurations stay on disk."""
-        self._done[record.key] = self._basis(record.hyperparameters, record.config, record.features)
+        self._done[record.key] = confirmation_basis(record.hyperparameters, record.config, record.features)
         self._tally.add(record)
         if record.stage == "confirm" and record.value is not None:
             self._values.setdefault(record.method, {})[record.key] = record.value
 
     def _keep_best_heads(self, method: str) -> None:
         """Delete the heads of a method's confirmation runs but for the best on validation data: disk stays bounded."""
-        values = self._values.get(method, {})
-        best = sorted(values, key=values.__getitem__, reverse=True)[: self._config.checkpoint.heads]
+        best = keepers(self._values.get(method, {}), self._config.checkpoint.heads)
         for key in self._confirmations(method):
             if key not in best:
                 self._folder.head(key).unlink(missing_ok=True)
 
     # -- what an earlier session left ------------------------------------------------------------------------------
 
+    def _retry_failed(self) -> None:
+        """Set the records of failed attempts aside that the sweep, as it is configured now, would run again.
+
+        A search trial counts as one that had started and not ended, from before its record is gone: so it keeps its
+        hyperparameters even where its study has lost them, or is a new one in another storage.
+        """
+        for record in self._ledger:
+            if record.state != "failed" or not self._planned(record):
+                continue
+            if record.stage == "search":
+                arm = self._arms[record.method]
+                job = self._search_job(arm, record.number, record.hyperparameters, record.origin)
+                self._running.start(Unended(job, {}, self._reports_rest_on(job)))
+            self._ledger.set_aside(record.key, "retried")
+
+    def _planned(self, record: Record) -> bool:
+        """Whether the attempt is one of the sweep as it is configured now."""
+        if record.stage == "search":
+            return record.method in self._arms
+        config, arms = self._config, self._arms.values()
+        others = [name for name in config.baselines if name not in TUNED_BASELINES]
+        confirmed = [
+            *(Arm(arm.method, modalities, arm.labels) for arm in arms for modalities in config.confirmed_on(arm)),
+            *(Arm(name, modalities) for name in others for modalities in config.modality_choices(name)),
+        ]
+        return record.number < config.budget.seeds and record.method in {arm.name for arm in confirmed}
+
     def _restore(self) -> None:
         """Take up the sweep where an earlier session left it: the ledger, the running jobs and the studies agree."""
         trials: dict[str, dict[int, Record]] = {name: {} for name in self._arms}
+        confirmed = list[Record]()
         for record in self._ledger:
             self._note(record)
             if record.stage == "search" and record.method in trials:
                 slim = replace(record, config={}, metrics=(), predictions=())  # there may be many thousands
                 trials[record.method][record.number] = slim
-        unended = self._running.restore()
-        for key in [key for key in unended if key in self._done]:  # the driver died between the record and this
+            elif record.stage == "confirm":
+                confirmed.append(replace(record, metrics=(), predictions=()))
+        left = self._running.restore(self._say)
+        for key in [key for key in left if key in self._done]:  # the driver died between the record and this
             self._running.end(key)
-            del unended[key]
+            del left[key]
         self._turns.restore(record for records in trials.values() for record in records.values())
         for name, study in self._studies.items():
-            cut = {u.job.number: u for u in unended.values() if u.job.stage == "search" and u.job.name == name}
-            for asked in study.restore(trials[name], cut):
+            mine = {key: unended for key, unended in left.items() if key.rpartition("-")[0] == f"search-{name}"}
+            cut = {u.job.number: self._own_reports(u) for u in mine.values() if u is not None}
+            begun = {key.rpartition("-")[2] for key, unended in mine.items() if unended is None}
+            for asked in study.restore(trials[name], cut, {int(number) for number in begun if number.isdigit()}):
                 job = self._asked(self._arms[name], asked)
-                reported = unended[job.key].reported if job.key in unended else {}
                 self._live[job.key] = job
-                self._history[job.key] = {e: Report(epochs=e, value=value) for e, value in reported.items()}
-                self._passed[job.key] = max([-1, *sorted(reported)[:-1]])  # the last may not have been judged
+                self._history[job.key] = {e: Report(epochs=e, value=value) for e, value in asked.reported.items()}
+                self._passed[job.key] = max([-1, *sorted(asked.reported)[:-1]])  # the last may not have been judged
                 self._turns.expect(name, job.key)
                 self._lost.append(job)
-        self._lost.sort(key=lambda job: job.key not in unended)  # what ran goes on first
-        for method in {record_key.rpartition("-")[0].partition("-")[2] for record_key in self._done}:
+        self._lost.sort(key=lambda job: job.key not in left)  # what ran goes on first
+        self._mend_heads(confirmed)
+        for method in {record.method for record in confirmed}:
             self._keep_best_heads(method)
+
+    def _mend_heads(self, confirmed: Sequence[Record]) -> None:
+        """Have confirmations run again of which the head was kept and is lost."""
+        lost = {
+            record.key: problem
+            for record, problem in lost_heads(self._folder, confirmed, self._config.checkpoint.heads)
+            if self._planned(record)
+        }
+        for key, problem in lost.items():
+            self._say(f"{problem} {key} runs again; its record is now in {self._folder.ledger / 'superseded'}.")
+        self._supersede(lost)
+
+    def _own_reports(self, cut: Unended) -> Unended:
+        """The job, without the reports of a run that it cannot go on with, since a change was accepted."""
+        return cut if cut.basis == self._reports_rest_on(cut.job) else replace(cut, reported={})
+
+    def _reports_rest_on(self, job: Job) -> str:
+        return reports_basis(job, self._constants["config"], self._constants["features"])
 
     def _confirmations(self, method: str) -> list[str]:
         """Keys of a method's confirmation runs that have ended."""
         return [key for key in self._done if key.rpartition("-")[0] == f"confirm-{method}"]
 
-    def _supersede(self, job: Job) -> None:
-        """Set the confirmations of the job's method aside that rest on something else than the job does.
+    def _outdated(self, job: Job) -> list[str]:
+        """Keys of the confirmations of the job's method that rest on something else than the job does.
 
         The search went on and found a better configuration, or the labelled sets or the probe are others.
         """
-        basis = self._basis(job.hyperparameters, self._constants["config"], self._constants["features"])
-        for key in self._confirmations(job.name):
-            if self._done[key] != basis:
-                self._ledger.set_aside(key, "superseded")
-                self._folder.head(key).unlink(missing_ok=True)
-                self._values.get(job.name, {}).pop(key, None)
-                del self._done[key]
+        basis = confirmation_basis(job.hyperparameters, self._constants["config"], self._constants["features"])
+        return [key for key in self._confirmations(job.name) if self._done[key] != basis]
+
+    def _supersede(self, keys: Collection[str]) -> None:
+        """Set confirmations aside that are to run again."""
+        if not keys:
+            return
+        for key in keys:
+            self._ledger.set_aside(key, "superseded")
+            self._folder.head(key).unlink(missing_ok=True)
+            self._values.get(key.rpartition("-")[0].partition("-")[2], {}).pop(key, None)
+            del self._done[key]
         self._tally = Tally(self._config)
         for record in self._ledger:
             self._tally.add(record)
-
-    @staticmethod
-    def _basis(hyperparameters: Mapping[str, Any], config: Mapping[str, Any], features: Mapping[str, str]) -> str:
-        """What the result of a confirmation rests on, besides its method and seed, as one comparable text."""
-        sections = {name: config[name] for name in ("modalities", "objective", "probe", "seed")}
-        settings = {**sections, "epochs": config["budget"]["epochs"], "standardise": config["features"]["standardise"]}
-        return json.dumps([hyperparameters, settings, features], sort_keys=True)
 
 
 def _iso(seconds: float) -> str:

@@ -5,16 +5,19 @@ finished trials and the seed, not from what one process happened to have drawn b
 """
 
 import math
-from collections.abc import Mapping
-from copy import copy
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
+from cmaes import CMA
+from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
-from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.search_space import intersection_search_space
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from conclugen.seeds import derive_seed
 from search_spaces import Parameter
@@ -25,6 +28,7 @@ __all__ = ["DROPPED", "NUMBER", "STARTUP_TRIALS", "distributions", "grid_point",
 NUMBER = "number"  # attribute of each trial: its number within the search
 DROPPED = "dropped"  # attribute of trials that stay in a study and do not count: each was begun again
 STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
+_GENERATION = "generation"  # attribute of a trial that CMA-ES has drawn
 _FEISTEL_ROUNDS = 4
 
 
@@ -33,7 +37,7 @@ def sampler(config: SweepConfig, seed: int) -> BaseSampler:
     if config.search.sampler == "tpe":
         return TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
     if config.search.sampler == "cmaes":
-        return _CmaEs(n_startup_trials=STARTUP_TRIALS, seed=seed, warn_independent_sampling=False)
+        return _CmaEs(seed)
     return RandomSampler(seed=seed)
 
 
@@ -98,15 +102,56 @@ def _shuffled(index: int, size: int, seed: int) -> int:
             return index
 
 
-class _CmaEs(CmaEsSampler):
-    """Optuna's, with random numbers that follow from a trial's number, however often trials were begun again."""
+class _CmaEs(BaseSampler):
+    """CMA-ES as in Optuna, but for its memory: the evolution is told again from the finished trials at each proposal.
+
+    A generation is the trials that were drawn from the same normal distribution; once enough of them have ended, they
+    make the next. Each trial keeps the number of its generation, and nothing else is kept. Optuna's own sampler keeps
+    the optimiser, pickled, in the storage, and so runs whatever somebody puts there; all of that to save milliseconds.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._independent = RandomSampler(seed=seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        shared = intersection_search_space(study.get_trials(deepcopy=False))
+        return {
+            name: distribution
+            for name, distribution in shared.items()
+            if isinstance(distribution, FloatDistribution | IntDistribution) and not distribution.single()
+        }
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        trial = copy(trial)
-        trial.number = trial.user_attrs[NUMBER]
-        return super().sample_relative(study, trial, search_space)
+        completed = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        if not search_space or len(completed) < STARTUP_TRIALS:
+            return {}
+        completed.sort(key=lambda ended: cast(int, ended.user_attrs[NUMBER]))
+        cube = _SearchSpaceTransform(search_space, transform_0_1=True)
+        dimensions = len(cube.bounds)
+        evolution = CMA(
+            mean=np.full(dimensions, 0.5),
+            sigma=1 / 6,
+            bounds=cube.bounds,
+            n_max_resampling=10 * dimensions,
+            seed=self._seed % 2**32,
+        )
+        while len(drawn := _drawn(completed, evolution.generation)) >= evolution.population_size:
+            told = drawn[: evolution.population_size]
+            evolution.tell([(cube.transform(ended.params), -cast(float, ended.value)) for ended in told])
+        study._storage.set_trial_system_attr(trial._trial_id, _GENERATION, evolution.generation)
+        return cube.untransform(evolution.ask())
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+
+def _drawn(trials: Sequence[FrozenTrial], generation: int) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.system_attrs.get(_GENERATION) == generation]
 
 
 class _SuccessiveHalving(SuccessiveHalvingPruner):

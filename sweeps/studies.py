@@ -7,8 +7,8 @@ Trials have numbers of their own, kept as an attribute: Optuna's count what was 
 or damaged begins some trials again. Of several with the same number, the latest is meant.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 import optuna
@@ -54,6 +54,8 @@ class Asked:
     origin: str
     """Where they come from."""
     trial: Trial
+    reported: Mapping[int, float] = field(default_factory=dict)
+    """Epochs -> objective, for each report of an earlier session."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ class Study:
         self._next = 0  # no smaller number is free
         self.best: Best | None = None
 
-    def restore(self, records: Mapping[int, Record], cut: Mapping[int, Unended]) -> list[Asked]:
+    def restore(
+        self, records: Mapping[int, Record], cut: Mapping[int, Unended], begun: Container[int] = ()
+    ) -> list[Asked]:
         """Bring the study in line with what an earlier session left, and return the trials that are to go on.
 
         The ledger is right about what has ended. A trial that had started and not ended goes on; one whose record is
@@ -108,6 +112,7 @@ class Study:
         Args:
             records: of the arm's search, by trial number.
             cut: trials that had started and not ended, by number.
+            begun: numbers of others of which nothing else is left than what the study knows.
         """
         trials: dict[int, FrozenTrial] = {}
         for frozen in self._study.get_trials(deepcopy=False):
@@ -121,7 +126,7 @@ class Study:
             known = trials.get(number)
             if (record := records.get(number)) is not None:
                 self._settle(record, known)
-            elif (asked := self._unended(number, known, cut.get(number))) is not None:
+            elif (asked := self._unended(number, known, cut.get(number), number in begun)) is not None:
                 unended.append(asked)
         return unended
 
@@ -162,29 +167,34 @@ class Study:
             self._count(number, frozen)
             return
         if frozen is not None and frozen.state == TrialState.RUNNING:
-            self._numbers.add(number)
-            trial: Trial = optuna.Trial(self._study, frozen._trial_id)
-        else:
-            trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
-            _report(trial, record.history)
+            self._drop(frozen)  # of its values and reports, some may be missing
+        trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
+        _report(trial, record.history)
         self.tell(number, trial, record.state, record.value, record.reason)
 
-    def _unended(self, number: int, frozen: FrozenTrial | None, cut: Unended | None) -> Asked | None:
+    def _unended(self, number: int, frozen: FrozenTrial | None, cut: Unended | None, begun: bool) -> Asked | None:
         """The trial ``number``, which has no record; None if it is as if it had never been asked for."""
         if frozen is not None and frozen.state == TrialState.RUNNING:
             # Begun again even where it goes on: pruners, asked twice about the same report, do not say the same.
             self._drop(frozen)
-            if cut is None:  # nobody ran it
-                return None
+            if cut is None:
+                known = frozen.user_attrs[_ORIGIN], frozen.params, frozen.intermediate_values
+                return self._again(number, *known) if begun else None  # else nobody ran it
         elif frozen is not None and frozen.state != TrialState.FAIL:
             self._numbers.add(number)
             self._count(number, frozen)
             return Asked(number, self._resolved(frozen.params), frozen.user_attrs[_ORIGIN], _Ended(frozen))
         if cut is not None:
-            asked = self._start(number, cut.job.origin, self._searched(cut.job.hyperparameters))
-            _report(asked.trial, list(cut.reported.items()))
-            return asked
+            values = self._searched(cut.job.hyperparameters)
+            same = self._resolved(values) == _complete(cut.job.hyperparameters)  # else the space has changed
+            return self._again(number, cut.job.origin, values, cut.reported if same else {})
         return None if frozen is None else self._start(number, frozen.user_attrs[_ORIGIN], frozen.params)
+
+    def _again(self, number: int, origin: str, values: Mapping[str, Any], reported: Mapping[int, float]) -> Asked:
+        """Start a trial that had started and reported."""
+        asked = self._start(number, origin, values)
+        _report(asked.trial, sorted(reported.items()))
+        return replace(asked, reported=reported)
 
     def _drop(self, frozen: FrozenTrial) -> None:
         """Take a trial out of the study; samplers do not look at failed ones, nor do our pruners at those so marked."""
@@ -220,12 +230,18 @@ class Study:
 
     def _searched(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """Those that are not fixed."""
-        return {name: hyperparameters[name] for name in self._distributions}
+        complete = _complete(hyperparameters)
+        return {name: complete[name] for name in self._distributions}
 
     def _resolved(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
         """Every hyperparameter: what was sampled, what the space fixes, and the defaults of the rest."""
         fixed: dict[str, Any] = {name: p.fixed for name, p in self._parameters.items() if p.fixed is not None}
         return asdict(replace(Hyperparameters(), **fixed, **sampled))
+
+
+def _complete(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Every hyperparameter: those of a former version, and the defaults of what came later."""
+    return {**asdict(Hyperparameters()), **hyperparameters}
 
 
 def _transferred(values: Mapping[str, Any], free: Mapping[str, Parameter]) -> dict[str, Any]:

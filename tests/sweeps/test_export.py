@@ -76,12 +76,15 @@ def test_a_method_without_a_head_is_refused_with_those_that_have_one(finished: S
     assert not (tmp_path / "model").exists()
 
 
-def test_a_damaged_head_is_refused_by_name(finished: SweepFolder, tmp_path: Path) -> None:
+def test_a_head_that_is_lost_is_refused_with_what_brings_it_back(finished: SweepFolder, tmp_path: Path) -> None:
     head = next(finished.heads.glob("confirm-ConGen-*"))
     content = head.read_bytes()
     head.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     try:
-        with pytest.raises(ConfigError, match=rf"{head} is damaged"):
+        with pytest.raises(ConfigError, match=rf"{head} is damaged.*conclugen sweep resume {finished.root}"):
+            export_best(finished, "ConGen", tmp_path / "model")
+        head.unlink()
+        with pytest.raises(ConfigError, match=rf"no head of it; .*conclugen sweep resume {finished.root}"):
             export_best(finished, "ConGen", tmp_path / "model")
     finally:
         head.write_bytes(content)

@@ -2,16 +2,20 @@
 
 import errno
 import hashlib
+import pickle
 import random
+import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+from conclugen.tensors import write_tensors
 from sweeps import plan, running, storage
 from sweeps.config import load_config
 from sweeps.ledger import Ledger
@@ -164,6 +168,102 @@ def test_a_trial_that_was_cut_goes_on_as_itself_before_any_other(
     assert {r.key: r.history for r in Ledger(folder.ledger)} == {first.key: [(2, 0.25), (6, 0.5)]}
 
 
+def test_damage_to_what_is_known_of_a_running_job_costs_neither_the_job_nor_its_checkpoints(
+    write_search: Callable[..., Path], tmp_path: Path
+) -> None:
+    config, folder, cut = load_config(write_search()), SweepFolder(tmp_path / "sweep"), list[Job]()
+    folder.prepare(config)
+    search = Search(config, folder)
+    cut += [job for _ in range(12) if (job := search.next_job()) is not None]
+    victim = cut[-2]  # neither the default nor the last, whose number would be free
+    search.report(victim.key, Report(epochs=2, value=0.25))
+    checkpoint = folder.job(victim.key) / "checkpoint-0-000002.safetensors"
+    checkpoint.write_bytes(b"state")
+    flip(folder.state(victim.key), random.Random(0))
+    (folder.running / ".nfs0001").touch()
+    for said in ([f"{folder.state(victim.key)} is damaged"], []):  # killed before the job starts again: not told twice
+        told: list[str] = []
+        resumed = Search(config, folder, say=told.append)
+        assert [message[: len(start)] for message, start in zip(told, said, strict=True)] == said
+        assert checkpoint.exists()
+    again = {job.key: job for _ in cut if (job := resumed.next_job()) is not None}
+    assert again == {job.key: job for job in cut}
+    resumed = Search(config, folder)  # and what it had reported is known again
+    while (job := resumed.next_job()) is not None and job.key != victim.key:
+        pass
+    resumed.report(victim.key, Report(epochs=6, value=0.5, state="complete"))
+    assert {r.key: r.history for r in Ledger(folder.ledger)} == {victim.key: [(2, 0.25), (6, 0.5)]}
+    assert not folder.job(victim.key).exists()
+
+
+def test_what_cannot_be_read_of_a_running_job_stays(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, folder = load_config(write_search()), SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    job = Search(config, folder).next_job()
+    assert job is not None
+
+    def fail(path: Path) -> bytes:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(running, "read_sealed", fail)
+        with pytest.raises(OSError, match=job.key):
+            Search(config, folder)
+    assert Search(config, folder).next_job() == job
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ("budget.epochs=8", False),
+        ("seed=99", False),
+        ("objective.metric=accuracy", False),
+        ("probe.patience=3", False),
+        ("probe.labels_per_class=[2]", True),
+        ("objective.dataset=planted", True),
+        ("budget.seeds=4", True),
+    ],
+)
+def test_the_reports_of_a_cut_trial_are_another_runs_after_a_change_that_they_rest_on(
+    write_search: Callable[..., Path], tmp_path: Path, change: str, kept: bool
+) -> None:
+    path, folder = write_search(search={"pruner": "none"}), SweepFolder(tmp_path / "sweep")
+    config = load_config(path)
+    folder.prepare(config)
+    search = Search(config, folder)
+    job = search.next_job()
+    assert job is not None
+    search.report(job.key, Report(epochs=2, value=0.9))
+    for _ in range(2):  # however often it is cut
+        search = Search(load_config(path, [change]), folder)
+        again = search.next_job()
+        assert again is not None
+        assert again.key == job.key
+    for epochs in (2, 4):
+        search.report(job.key, Report(epochs=epochs, value=0.1))
+    search.report(job.key, Report(epochs=6, value=0.1, state="complete"))
+    assert next(iter(Ledger(folder.ledger))).history == [(2, 0.9 if kept else 0.1), (4, 0.1), (6, 0.1)]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_record_of_a_former_version_that_lacks_a_setting_stands(
+    write_search: Callable[..., Path], tmp_path: Path, named: bool
+) -> None:
+    path, folder = write_search(), SweepFolder(tmp_path / "sweep")
+    run(path, folder)
+    ledger = Ledger(folder.ledger)
+    for record in list(ledger):
+        probe = {name: value for name, value in record.config["probe"].items() if name != "class_weights"}
+        known = {name: value for name, value in record.hyperparameters.items() if name != "lift_audio"}
+        ledger.set_aside(record.key, "original")
+        ledger.add(replace(record, config={**record.config, "probe": probe}, hyperparameters=known))
+    config = load_config(folder.config, ["objective.dataset=planted"] if named else [])
+    assert Search(config, folder).finished
+    assert not Search(load_config(folder.config, ["probe.class_weights=balanced"]), folder).finished
+
+
 def test_an_extended_search_confirms_its_new_best_and_keeps_what_it_replaced(
     write_search: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -232,6 +332,80 @@ def test_what_failed_runs_again_under_its_own_number(
     assert {path.stem for path in (folder.ledger / "retried").iterdir()} == failing
 
 
+@pytest.mark.parametrize("loss", ["nothing", "journal", "storage"])
+def test_a_failed_trial_is_tried_again_as_itself_whatever_its_study_has_lost(
+    write_search: Callable[..., Path], tmp_path: Path, loss: str
+) -> None:
+    path, folder = write_search(search={"pruner": "none"}), SweepFolder(tmp_path / "sweep")
+    config = load_config(path)
+    folder.prepare(config)
+    search, failing = Search(config, folder), {"search-Con-00004", "search-ConGen-00005", "confirm-Con-00001"}
+    while (job := search.next_job()) is not None:
+        state = "failed" if job.key in failing else "complete"
+        search.report(job.key, Report(epochs=6, value=quality(job, 6), state=state))
+    before = outcome(folder)
+    if loss == "journal":
+        content = bytearray(folder.journal.read_bytes())
+        content[1500] ^= 1
+        folder.journal.write_bytes(content)
+        assert mend_journal(folder)
+    more = ["subsets=[Con]", *([f"storage=sqlite:///{tmp_path}/new.db"] if loss == "storage" else [])]
+    config = load_config(path, more)
+    Search(config, folder, retry_failed=True)  # and is killed right after that
+    assert {path.stem for path in (folder.ledger / "retried").iterdir()} == failing - {"search-ConGen-00005"}
+    search = Search(config, folder)
+    jobs = []
+    while (job := search.next_job()) is not None:
+        jobs.append(job)
+        search.report(job.key, Report(epochs=6, value=0.1, state="complete"))
+    assert {job.key for job in jobs} == failing - {"search-ConGen-00005"}
+    assert outcome(folder)["search-ConGen-00005"] == before["search-ConGen-00005"]
+    for job in jobs:
+        assert (job.hyperparameters, job.seed, job.origin) == tuple(
+            before[job.key][name] for name in ("hyperparameters", "seed", "origin")
+        )
+
+
+@pytest.mark.parametrize("loss", ["flipped", "missing"])
+def test_a_kept_head_that_is_lost_is_made_again(write_search: Callable[..., Path], tmp_path: Path, loss: str) -> None:
+    budget = {"trials_per_subset": 2, "epochs": 6, "seeds": 3}
+    path, folder = write_search(budget=budget, baselines=[]), SweepFolder(tmp_path / "sweep")
+    scores = {"confirm-Con-00000": 0.5, "confirm-Con-00001": 0.7, "confirm-Con-00002": 0.7}
+
+    def finish(search: Search) -> list[str]:
+        keys = []
+        while (job := search.next_job()) is not None:
+            keys.append(job.key)
+            if job.stage == "confirm":
+                write_tensors(folder.head(job.key), {"weight": torch.ones(3)})
+            search.report(job.key, Report(epochs=6, value=scores.get(job.key, 0.5), state="complete"))
+        return keys
+
+    config = load_config(path)
+    folder.prepare(config)
+    finish(Search(config, folder))
+    head = folder.head("confirm-Con-00001")
+    assert list(folder.heads.glob("confirm-Con-*")) == [head]
+    before, sound = outcome(folder), head.read_bytes()
+    assert finish(Search(config, folder, say=pytest.fail)) == []  # they are not missed which are not kept
+    if loss == "missing":
+        head.unlink()
+    else:
+        flip(head, random.Random(0))
+    other = load_config(path, ["subsets=[ConGen]"])
+    assert finish(Search(other, folder, say=pytest.fail)) == []  # would not run it again
+    told: list[str] = []
+    search = Search(config, folder, say=told.append)
+    assert len(told) == 1
+    assert str(head) in told[0]
+    assert finish(search) == ["confirm-Con-00001"]
+    assert list(folder.heads.glob("confirm-Con-*")) == [head]
+    assert head.read_bytes() == sound
+    assert outcome(folder) == before
+    Ledger(folder.ledger).set_aside("confirm-Con-00001", "damaged")
+    assert finish(Search(config, folder, say=pytest.fail)) == ["confirm-Con-00001"]  # the others' are not missed
+
+
 @pytest.mark.parametrize("search", [{}, {"pruner": "successive_halving"}, {"sampler": "cmaes"}])
 def test_damaged_records_and_journals_cost_nothing_but_time(
     write_search: Callable[..., Path], tmp_path: Path, search: dict[str, Any]
@@ -251,6 +425,63 @@ def test_damaged_records_and_journals_cost_nothing_but_time(
         assert mend_journal(folder)
         run(path, folder)
         assert outcome(folder) == whole
+
+
+def test_a_resumed_evolution_unpickles_nothing_even_where_a_pickle_was_planted(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Optuna's own sampler keeps its optimiser, in lines whose checksums are right."""
+    settings = {"sampler": "cmaes", "pruner": "none"}
+    path = write_search(search=settings, subsets=["Con"], space=str(ranges(tmp_path)))
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole, "budget.trials_per_subset=30")
+    run(path, folder, "budget.trials_per_subset=20")
+    logs = [log for line in folder.journal.read_bytes().splitlines(keepends=True) if (log := storage._parse(line))]
+    generations = [log for log in logs if "generation" in log.get("system_attr", {})]
+    assert {log["system_attr"]["generation"] for log in generations} >= {0, 1}
+    with folder.journal.open("ab") as file:
+        for log in generations:
+            planted = pickle.dumps(Planted(tmp_path / "executed")).hex()
+            for name in ("cma:optimizer:0", "cma:optimizer", "optimizer"):
+                file.write(storage._format({**log, "system_attr": {name: planted}}))
+    monkeypatch.setattr(pickle, "loads", lambda content: pytest.fail("unpickles"))
+    run(path, folder, "budget.trials_per_subset=30")
+    assert not (tmp_path / "executed").exists()
+    searched = [{k: row for k, row in outcome(f).items() if k.startswith("search")} for f in (whole, folder)]
+    assert len(searched[0]) == 30
+    assert searched[0] == searched[1]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+def test_a_journal_that_is_cut_within_a_finished_trial_loses_none_of_its_values(
+    write_search: Callable[..., Path], tmp_path: Path, sampler: str
+) -> None:
+    """Wherever it is cut: what the study learns from a trial that the ledger knows is the same."""
+    settings = {"sampler": sampler, "pruner": "none"}
+    path = write_search(search=settings, subsets=["Con"], space=str(ranges(tmp_path)))
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole, "budget.trials_per_subset=14")
+    run(path, folder, "budget.trials_per_subset=12")
+    lines = folder.journal.read_bytes().splitlines(keepends=True)
+    begun = next(number for number, line in enumerate(lines) if b'"number":10' in line)
+    for count in range(begun + 1, begun + 9):
+        cut = SweepFolder(tmp_path / f"cut-{count}")
+        shutil.copytree(folder.root, cut.root)
+        cut.journal.write_bytes(b"".join(lines[:count]))
+        run(path, cut, "budget.trials_per_subset=14")
+        assert {k: row for k, row in outcome(cut).items() if k.startswith("search")} == {
+            k: row for k, row in outcome(whole).items() if k.startswith("search")
+        }
+
+
+class Planted:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return Path.touch, (self.path,)
 
 
 def test_a_disk_that_fills_up_loses_nothing(

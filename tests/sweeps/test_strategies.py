@@ -4,17 +4,21 @@ from collections.abc import Callable
 from itertools import pairwise, product
 from pathlib import Path
 
+import numpy as np
+import optuna
 import pytest
 import yaml
+from cmaes import CMA
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 
 from search_spaces import Parameter
 from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
-from sweeps.strategies import grid_point
+from sweeps.strategies import NUMBER, STARTUP_TRIALS, _CmaEs, grid_point
 
 FINITE = {
     "description": "finite",
@@ -131,6 +135,28 @@ def test_learning_samplers_come_closer_than_random_ones(
         return sum(abs(r.hyperparameters["feature_dropout"] - 0.2) for r in records[-10:])
 
     assert sum(error(sampler, seed) for seed in range(3)) < 0.6 * sum(error("random", seed) for seed in range(3))
+
+
+def test_the_evolution_is_the_one_that_was_told_generation_by_generation() -> None:
+    """Oracle: one optimiser of the same library that lives from the first generation to the last."""
+    space = {name: FloatDistribution(0.0, 1.0) for name in ("x", "y")}
+    study = optuna.create_study(direction="maximize")
+    oracle = CMA(mean=np.full(2, 0.5), sigma=1 / 6, bounds=np.array([[0.0, 1.0]] * 2), n_max_resampling=20)
+    told: list[tuple[np.ndarray, float]] = []
+    for number in range(40):
+        study.sampler = _CmaEs(number)
+        study.enqueue_trial({}, user_attrs={NUMBER: number})
+        trial = study.ask(space)
+        point = np.array([trial.params["x"], trial.params["y"]])
+        if number >= STARTUP_TRIALS:
+            oracle.reseed_rng(number)
+            assert np.allclose(point, oracle.ask(), rtol=0, atol=1e-9)
+            told.append((point, float(((point - 0.3) ** 2).sum())))
+            if len(told) == oracle.population_size:
+                oracle.tell(told)
+                told = []
+        study.tell(trial, -float(((point - 0.3) ** 2).sum()))
+    assert oracle.generation >= 5
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
