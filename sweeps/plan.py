@@ -86,6 +86,11 @@ class SweepFolder:
         return self.root / "lock"
 
     @property
+    def owner(self) -> Path:
+        """Who holds the lock, for people; the lock's own content belongs to whatever does the locking."""
+        return self.root / "lock.owner"
+
+    @property
     def sessions(self) -> Path:
         """When the sweep ran, where, and with what."""
         return self.root / "sessions.json"

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -62,16 +63,39 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
 def held(folder: SweepFolder) -> Iterator[None]:
     """Hold a sweep's folder: nobody else runs the sweep meanwhile. The system lets go of it when the process dies.
 
+    Where the file system has no such locks (Lustre mounted without flock), the lock is a file that names its owner
+    (filelock's soft lock), and whoever comes next on the same machine finds out that the owner is dead.
+
     Raises:
         ConfigError: another process holds it.
     """
+    lock = FileLock(folder.lock, timeout=_TAKE_OVER_SECONDS)
     try:
-        with FileLock(folder.lock, timeout=_TAKE_OVER_SECONDS):
-            folder.lock.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            yield
+        lock.acquire()
     except Timeout:
-        who = folder.lock.read_text() or "another process"
-        raise ConfigError([f"{folder.root}: {who} runs this sweep; wait for it, or end it first."]) from None
+        raise ConfigError([_taken(folder)]) from None
+    try:
+        folder.owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        lock.release()
+
+
+def _taken(folder: SweepFolder) -> str:
+    who = _content(folder.owner) or "another process"
+    message = f"{folder.root}: {who} runs this sweep; wait for it, or end it first."
+    if _content(folder.lock):  # a soft lock, whose owner's death only its own machine can tell
+        message += (
+            f" If its machine has died, delete {folder.lock}: the file system has no locks that end by themselves."
+        )
+    return message
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def running(folder: SweepFolder) -> bool:

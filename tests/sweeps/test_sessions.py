@@ -48,6 +48,46 @@ def test_a_second_process_is_refused_while_the_first_lives_and_takes_over_when_i
         pass
 
 
+WITHOUT_FLOCK = """
+import errno, fcntl, warnings
+def missing(*arguments):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = missing
+warnings.simplefilter("ignore")
+"""
+TRY = """
+import sys
+from pathlib import Path
+from sweeps.config import ConfigError
+from sweeps.plan import SweepFolder
+from sweeps.sessions import held, running
+folder = SweepFolder(Path(sys.argv[1]))
+print(running(folder))
+try:
+    with held(folder):
+        print("taken over")
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_the_lock_excludes_where_the_file_system_has_no_flock(folder: SweepFolder) -> None:
+    def attempt() -> list[str]:
+        command = [sys.executable, "-c", WITHOUT_FLOCK + TRY, folder.root]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+
+    command = [sys.executable, "-c", WITHOUT_FLOCK + HOLD, folder.root]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        alive, refusal = attempt()
+        assert alive == "True"
+        assert f"process {first.pid} on " in refusal
+        assert f"If its machine has died, delete {folder.lock}" in refusal
+        first.send_signal(signal.SIGKILL)
+    assert attempt() == ["False", "taken over"]
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
