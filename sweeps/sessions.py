@@ -4,6 +4,7 @@ A sweep may grow from session to session: more trials, seeds, subsets, labelled 
 stay comparable with what is to come; any other change is refused, or accepted by the user and then on record here.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -107,6 +108,20 @@ def running(folder: SweepFolder) -> bool:
             return False
     except Timeout:
         return True
+    except PermissionError:
+        return _held_by_another_user(folder.lock)
+
+
+def _held_by_another_user(lock: Path) -> bool:
+    """Whether a lock is held that this user may not take, but look at."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Sweeps that are refused or interrupted before they begin, without Ray: nothing of them stays behind."""
 
+import errno
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from conclugen.durable import read_sealed
 from sweeps import engine, nodes
+from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
 from sweeps.interrupts import Interrupts
 from sweeps.launch import launch, resume
@@ -199,6 +202,53 @@ def test_a_damaged_record_of_sessions_is_told(
     resume(folder.root, interrupts)
     assert f"{folder.sessions} is damaged" in capfd.readouterr().out
     assert last_session(folder)["accepted_changes"] == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_who_interrupts_is_told_to_resume_only_what_is_there(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    interrupts: Interrupts,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    begun: bool,
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    if begun:
+        monkeypatch.setattr(nodes, "connect", interrupted)
+    else:
+        monkeypatch.setattr("sweeps.launch.damaged_shards", interrupted)
+    out = tmp_path / "sweep"
+    with pytest.raises(SystemExit) as ended:
+        app(["sweep", "run", str(write_config()), "--out", str(out)])
+    assert ended.value.code == 130
+    told = f"go on with: conclugen sweep resume {out}" if begun else f"{out} holds no sweep yet, run the command again."
+    assert capfd.readouterr().err.endswith(f"interrupted; {told}\n")
+    assert out.exists() == begun
+
+
+@pytest.mark.parametrize("command", [["sweep", "status"], ["report", "--out", "report"]])
+def test_a_damaged_record_is_shown_with_what_sets_it_aside(folder: SweepFolder, command: list[str]) -> None:
+    record = folder.ledger / "search-Con-00000.arrow"
+    record.write_bytes(record.read_bytes()[:-1])
+    result = CliRunner().invoke(app, [*command, str(folder.root)])
+    assert result.exit_code == 2
+    assert f"{record} is damaged" in result.stderr
+    assert f"`conclugen sweep resume {folder.root}` sets damaged records aside and runs those jobs" in result.stderr
+
+
+def test_status_in_a_folder_that_cannot_be_looked_at_is_bad_input(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(folder: SweepFolder) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder.lock))
+
+    monkeypatch.setattr("sweeps.sessions.running", denied)
+    result = CliRunner().invoke(app, ["sweep", "status", str(folder.root)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{folder.lock}: Permission denied" in result.stderr
 
 
 def test_a_new_sweep_that_is_refused_leaves_nothing(

@@ -52,6 +52,23 @@ def test_a_second_process_is_refused_while_the_first_lives_and_takes_over_when_i
         pass
 
 
+def test_who_may_only_read_the_folder_sees_whether_the_sweep_runs(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*arguments: object, **options: object) -> None:
+        raise PermissionError
+
+    with subprocess.Popen([sys.executable, "-c", HOLD, folder.root], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        monkeypatch.setattr("sweeps.sessions.FileLock", denied)
+        assert running(folder)
+        first.send_signal(signal.SIGKILL)
+    assert not running(folder)
+    folder.lock.unlink()
+    assert not running(folder)
+
+
 WITHOUT_FLOCK = """
 import errno, fcntl, warnings
 def missing(*arguments):
