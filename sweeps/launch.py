@@ -111,9 +111,10 @@ def resume(
             def begin(say: Callable[[str], None]) -> None:
                 to_retry = _last_refusals(config, folder, say)
                 with interrupts.deferred():  # what is on record and what the folder holds stay one
-                    for message in Sessions(folder).begin(config, changes):
-                        say(message)
+                    told = Sessions(folder).begin(config, changes)
                     begun()
+                    for message in told:
+                        say(message)
                     for key in to_retry if failed else ():
                         Ledger(folder.ledger).set_aside(key, "retried")
                     for partial in (*folder.root.glob(".*.partial"), *folder.heads.glob(".*.partial")):
@@ -155,7 +156,9 @@ def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str]
         The keys of the records that have failed.
     """
     ledger = Ledger(folder.ledger)
-    for message in (*mend_journal(folder), *ledger.mend()):
+    for message in mend_journal(folder):
+        say(message)
+    for message in ledger.mend():
         say(message)
     failed = [record.key for record in ledger if record.state == "failed"]
     try:
