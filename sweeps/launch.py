@@ -6,7 +6,8 @@ early, however it ends, leaves its folder with every finished attempt in the led
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from conclugen.durable import write_whole
@@ -17,7 +18,7 @@ from sweeps.ledger import Ledger, LedgerError
 from sweeps.live import Display, output_to_log
 from sweeps.plan import SweepFolder
 from sweeps.sessions import Sessions, held
-from sweeps.storage import mend_journal
+from sweeps.storage import mend_journal, open_storage
 from sweeps.warm import proposals
 
 __all__ = ["SweepFailedError", "launch", "resume"]
@@ -38,8 +39,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
 
     Raises:
         ConfigError: the folder is taken, there is no such cluster, it has not what the sweep needs, a tracker is
-            missing, or there is nothing to start warm from; nothing is written.
-        LedgerError: the ledger to start warm from cannot be read; nothing is written.
+            missing, or there is nothing to start warm from that can be read; nothing is written.
         SweepFailedError: the engine stopped early.
         KeyboardInterrupt: it was asked to end, and everything is saved.
     """
@@ -58,8 +58,8 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
     with held(folder):
         try:
             _prepare(folder, config)
-            _execute(config, folder, interrupts, address, lambda: Sessions(folder).begin(config))
-        except (ConfigError, LedgerError):
+            _execute(config, folder, interrupts, address, lambda _: Sessions(folder).begin(config))
+        except ConfigError:
             _remove(folder, made)
             raise
 
@@ -85,36 +85,93 @@ def resume(
 
     Raises:
         ConfigError: there is no sweep in the folder, another process runs it, something has changed, or as for
-            :func:`launch`.
+            :func:`launch`; nothing is written but that damage found so late is set aside.
         LedgerError: the ledger cannot be read, for another reason than damage.
         SweepFailedError: the engine stopped early.
         KeyboardInterrupt: it was asked to end, and everything is saved.
     """
     folder = SweepFolder(root)
     with held(folder):
-        former, config = folder.config.read_bytes(), load_config(folder.config, overrides)
-        changes = Sessions(folder).changes(config)
-        problems = _unusable(config)
-        if changes and not accept_changes:
-            problems += [*changes, "--accept-changes goes on all the same, and puts these changes on record."]
-        if problems:
-            raise ConfigError(problems)
-
-        def begin() -> list[str]:
-            Sessions(folder).begin(config, changes)
-            mended = [*mend_journal(folder), *Ledger(folder.ledger).mend()]
-            for partial in (*folder.root.glob(".*.partial"), *folder.heads.glob(".*.partial")):
-                partial.unlink()
-            if failed:
-                _set_failed_aside(Ledger(folder.ledger))
-            return mended
-
         try:
+            config = load_config(folder.config, overrides)
+            problems = _unusable(config)
+        except ConfigError as error:
+            raise ConfigError([_without_warm_start(problem) for problem in error.problems]) from None
+        changes = Sessions(folder).changes(config)
+        if changes and not accept_changes:
+            problems += [
+                *changes,
+                f"Set back what is named, with --set or in {folder.config}; or go on all the same with "
+                "--accept-changes, which puts these changes on record.",
+            ]
+        if problems:
+            raise ConfigError([_without_warm_start(problem) for problem in problems])
+        with _put_back_unless_begun(folder) as begun:
+
+            def begin(say: Callable[[str], None]) -> None:
+                to_retry = _last_refusals(config, folder, say)
+                with interrupts.deferred():  # what is on record and what the folder holds stay one
+                    told = Sessions(folder).begin(config, changes)
+                    begun()
+                    for message in told:
+                        say(message)
+                    for key in to_retry if failed else ():
+                        Ledger(folder.ledger).set_aside(key, "retried")
+                    for partial in (*folder.root.glob(".*.partial"), *folder.heads.glob(".*.partial")):
+                        partial.unlink()
+
             _prepare(folder, config)
             _execute(config, folder, interrupts, address, begin)
-        except ConfigError:
-            write_whole(folder.config, former)
-            raise
+
+
+@contextmanager
+def _put_back_unless_begun(folder: SweepFolder) -> Iterator[Callable[[], None]]:
+    """Put configuration and space back as they are now, unless what is yielded was called before what follows ended.
+
+    They are written before the session begins because the nodes of a cluster check what they find in the folder. Of a
+    process that is killed meanwhile they stay; the next session then finds that they are not those on record.
+    """
+    former = {path: path.read_bytes() if path.exists() else None for path in (folder.space, folder.config)}
+    begun = False
+
+    def keep() -> None:
+        nonlocal begun
+        begun = True
+
+    try:
+        yield keep
+    except BaseException:
+        for path, content in former.items() if not begun else ():
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_whole(path, content)
+        raise
+
+
+def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> list[str]:
+    """Refuse what only the folder's mended state can tell, before anything else in it changes.
+
+    Returns:
+        The keys of the records that have failed.
+    """
+    ledger = Ledger(folder.ledger)
+    for message in mend_journal(folder):
+        say(message)
+    for message in ledger.mend():
+        say(message)
+    failed = [record.key for record in ledger if record.state == "failed"]
+    try:
+        open_storage(config, folder)
+    except ConfigError as error:  # SQLAlchemy explains itself on further lines
+        raise ConfigError([problem.partition("\n")[0] for problem in error.problems]) from None
+    return failed
+
+
+def _without_warm_start(problem: str) -> str:
+    """A problem with what a sweep started warm from, with the remedy of a sweep that has begun."""
+    named = problem.startswith("search.warm_start")
+    return f"{problem} The sweep can go on without: --set search.warm_start=null." if named else problem
 
 
 def _prepare(folder: SweepFolder, config: SweepConfig) -> None:
@@ -131,7 +188,10 @@ def _unwritable(root: Path, error: OSError) -> str:
 def _unusable(config: SweepConfig) -> list[str]:
     """What can be seen to be wrong before Ray starts; the shards of the feature sets are read whole for it."""
     if config.search.warm_start is not None:
-        proposals(config.search.warm_start, config.arms.values(), config.load_space())
+        try:
+            proposals(config.search.warm_start, config.arms.values(), config.load_space())
+        except LedgerError as error:
+            raise ConfigError([f"search.warm_start: {error}"]) from None
     sets = dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
     damaged = [f"features: {problem}" for path in sets for problem in damaged_shards(path)]
     return [*config.tracking.missing(), *damaged]
@@ -148,19 +208,14 @@ def _remove(folder: SweepFolder, made: Sequence[Path]) -> None:
         path.rmdir()
 
 
-def _set_failed_aside(ledger: Ledger) -> None:
-    for key in [record.key for record in ledger if record.state == "failed"]:
-        ledger.set_aside(key, "retried")
-
-
 def _execute(
     config: SweepConfig,
     folder: SweepFolder,
     interrupts: Interrupts,
     address: str | None,
-    begin: Callable[[], Sequence[str] | None],
+    begin: Callable[[Callable[[str], None]], object],
 ) -> None:
-    """Run the sweep; ``begin`` is called when nothing can be refused any more, and returns what to tell the user."""
+    """Run the sweep; ``begin`` is called, with what tells the user, when nothing else can refuse it any more."""
     with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
         display.say("Starting Ray ...")
         # Ray and torch take seconds to load: later than the first line that the user sees, and inside the redirection.
@@ -185,8 +240,7 @@ def _execute(
                 preflight.check_here()
             capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
             with tracked(config, folder, display.say) as trackers:
-                for message in begin() or ():
-                    display.say(message)
+                begin(display.say)
                 search = Search(config, folder)  # after all refusals: it may write into a database
                 display.say(
                     f"{allocation.slots} trials at a time, each on {allocation.workers} workers with "

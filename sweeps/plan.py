@@ -3,6 +3,7 @@
 Plain data that the search, the workers and the command line share; loads neither Ray nor Optuna nor torch.
 """
 
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ import yaml
 from conclugen.durable import write_whole
 from conclugen.labels import LabelBudget
 from search_spaces import named_spaces
-from sweeps.config import SweepConfig
+from sweeps.config import ConfigError, SweepConfig
 from sweeps.ledger import Metric, Predictions, Stage, variant
 
 __all__ = ["MAX_ATTEMPTS", "Job", "Report", "SweepFolder"]
@@ -81,9 +82,19 @@ class SweepFolder:
         return self.root / "config.yaml"
 
     @property
+    def space(self) -> Path:
+        """The search space, where it is one of the user's own."""
+        return self.root / "space.yaml"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that runs the sweep."""
         return self.root / "lock"
+
+    @property
+    def owner(self) -> Path:
+        """Who holds the lock, for people; the lock's own content belongs to whatever does the locking."""
+        return self.root / "lock.owner"
 
     @property
     def sessions(self) -> Path:
@@ -139,20 +150,33 @@ class SweepFolder:
 
     @property
     def identity(self) -> str:
-        """What tells this sweep from all others that share a database with it, wherever the folder lies."""
-        return (self.root / "id").read_text()
+        """What tells this sweep from all others that share a database with it, wherever the folder lies.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+            ConfigError: it is damaged.
+        """
+        content = (self.root / "id").read_bytes()
+        if re.fullmatch(rb"[0-9a-f]{32}", content) is None:
+            raise ConfigError(
+                [f"{self.root / 'id'}: is damaged; `conclugen sweep resume {self.root}` makes a new one."]
+            )
+        return content.decode()
 
     def prepare(self, config: SweepConfig) -> None:
         """Create what is missing of the folder, and write the configuration into it, with a space of the user's own.
 
-        The configuration comes last: a folder without it holds no sweep.
+        The configuration comes last: a folder without it holds no sweep. A damaged identity gives way to a new one:
+        the studies that went by it are told anew what the ledger knows.
         """
         for folder in (self.root, self.log.parent, self.ledger, self.running, self.heads, self.ray):
             folder.mkdir(parents=True, exist_ok=True)
-        if not (identity := self.root / "id").exists():
-            write_whole(identity, uuid.uuid4().hex.encode())
+        try:
+            _ = self.identity
+        except (FileNotFoundError, ConfigError):
+            write_whole(self.root / "id", uuid.uuid4().hex.encode())
         document = config.model_dump(mode="json")
         if config.space not in named_spaces():
-            write_whole(self.root / "space.yaml", Path(config.space).read_bytes())
-            document["space"] = "space.yaml"
+            write_whole(self.space, Path(config.space).read_bytes())
+            document["space"] = self.space.name
         write_whole(self.config, yaml.safe_dump(document, sort_keys=False).encode())

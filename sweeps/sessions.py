@@ -4,6 +4,7 @@ A sweep may grow from session to session: more trials, seeds, subsets, labelled 
 stay comparable with what is to come; any other change is refused, or accepted by the user and then on record here.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -11,20 +12,24 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
 from conclugen import __version__
-from conclugen.durable import write_whole
+from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed
 from conclugen.manifest import Manifest
+from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import ConfigError, SweepConfig
+from sweeps.ledger import Ledger, LedgerError, Record
 from sweeps.plan import SweepFolder
 
-__all__ = ["Sessions", "held", "provenance", "running"]
+__all__ = ["Session", "Sessions", "held", "provenance", "running"]
 
 _FREE = (
     "budget.trials_per_subset",
@@ -40,6 +45,7 @@ _FREE = (
 """Settings that change how much is done and where, not what a result means."""
 _GROWING = ("baselines", "modality_subsets", "probe.label_fraction", "probe.labels_per_class", "subsets")
 """Lists that may get longer: what is new is run, and what was there stays."""
+_CODE = "conclugen-sweeps"
 _TAKE_OVER_SECONDS = 2.0  # `sweep status` holds the lock for a moment, to see whether somebody else does
 
 
@@ -50,7 +56,7 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
     return {
         "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
         "versions": {
-            "conclugen-sweeps": __version__,
+            _CODE: __version__,
             "python": sys.version.split()[0],
             **{package: version(package) for package in ("torch", "ray", "optuna")},
             "driver": socket.gethostname(),
@@ -62,16 +68,37 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
 def held(folder: SweepFolder) -> Iterator[None]:
     """Hold a sweep's folder: nobody else runs the sweep meanwhile. The system lets go of it when the process dies.
 
+    Where the file system has no such locks (Lustre mounted without flock), the lock is a file that names its owner
+    (filelock's soft lock), and whoever comes next on the same machine finds out that the owner is dead.
+
     Raises:
         ConfigError: another process holds it.
     """
+    lock = FileLock(folder.lock, timeout=_TAKE_OVER_SECONDS)
     try:
-        with FileLock(folder.lock, timeout=_TAKE_OVER_SECONDS):
-            folder.lock.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-            yield
+        lock.acquire()
     except Timeout:
-        who = folder.lock.read_text() or "another process"
-        raise ConfigError([f"{folder.root}: {who} runs this sweep; wait for it, or end it first."]) from None
+        raise ConfigError([_taken(folder)]) from None
+    try:
+        folder.owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        lock.release()
+
+
+def _taken(folder: SweepFolder) -> str:
+    who = _content(folder.owner) or "another process"
+    message = f"{folder.root}: {who} runs this sweep; wait for it, or end it first."
+    if _content(folder.lock):  # a soft lock, whose owner's death only its own machine can tell
+        message += f" If its machine has died, delete {folder.lock}: its file system ends no lock by itself."
+    return message
+
+
+def _content(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def running(folder: SweepFolder) -> bool:
@@ -81,10 +108,46 @@ def running(folder: SweepFolder) -> bool:
             return False
     except Timeout:
         return True
+    except PermissionError:
+        return _held_by_another_user(folder.lock)
+
+
+def _held_by_another_user(lock: Path) -> bool:
+    """Whether a lock is held that this user may not take, but look at."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """What one session ran with."""
+
+    started: str
+    """UTC time, ISO 8601."""
+    accepted_changes: Sequence[str]
+    config: Mapping[str, Any]
+    """The whole resolved configuration."""
+    features: Mapping[str, str]
+    """Fingerprint of each feature set, by its place in the configuration."""
+    versions: Mapping[str, str]
+    space: str
+    """Fingerprint of the search space's ranges; empty where it cannot be known any more."""
+
+
+_FORMAT = TypeAdapter(list[Session])
 
 
 class Sessions:
-    """The sessions of one sweep.
+    """The sessions of one sweep, in one sealed file.
+
+    What changed is told by the latest of them, never by the folder's configuration, which anybody can edit. Where the
+    file is damaged or gone, the ledger's newest record stands in for it.
 
     Args:
         folder: the sweep's.
@@ -93,63 +156,121 @@ class Sessions:
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
 
-    @property
-    def last(self) -> dict[str, Any] | None:
-        """The latest; None if there is none that can be read."""
-        sessions = self._read()
-        return sessions[-1] if sessions else None
-
     def changes(self, config: SweepConfig) -> list[str]:
         """What is different now from the last session, so that results would not compare; one message each.
 
         Args:
-            config: as it would be from now on. The folder still holds the former.
+            config: as it would be from now on.
         """
-        former: dict[str, Any] = yaml.safe_load(self._folder.config.read_text())
-        found = list(_setting_changes(former, config.model_dump(mode="json")))
-        before, now = _objective_sets(former), _objective_sets(config.model_dump(mode="json"))
+        if (last := self._last()) is None:  # nothing has run, and nothing has to compare
+            return []
+        current = _session(config)
+        found = list(_setting_changes(last.config, current.config))
+        before, now = _objective_sets(last.config), _objective_sets(current.config)
         if before != now:
             found.append(
                 f"objective.dataset: the search scored {_mean(before)}, and would score {_mean(now)} from now on"
                 + (f"; keep it with --set objective.dataset={before[0]}." if len(before) == 1 else ".")
             )
-        if (last := self.last) is not None:
-            current = _fingerprints(config)
-            found += [
-                f"features.{name}: is not the set that it was: its fingerprint was {fingerprint}, and is "
-                f"{current['features'][name]}."
-                for name, fingerprint in last["features"].items()
-                if current["features"].get(name, fingerprint) != fingerprint
-            ]
-            if last["space"] != current["space"]:
-                found.append(f"space: {config.space} holds other ranges than it did.")
-            code = current["versions"]["conclugen-sweeps"]
-            if last["versions"]["conclugen-sweeps"].split(".")[:2] != code.split(".")[:2]:
-                found.append(f"conclugen-sweeps: was {last['versions']['conclugen-sweeps']}, and is {code}.")
+        found += [
+            f"features.{name}: is not the set that it was: its fingerprint was {fingerprint}, and is "
+            f"{current.features[name]}."
+            for name, fingerprint in last.features.items()
+            if current.features.get(name, fingerprint) != fingerprint
+        ]
+        if last.space != current.space:
+            found.append(f"space: {config.space} holds other ranges than it did.")
+        was, code = last.versions[_CODE], current.versions[_CODE]
+        if was.split(".")[:2] != code.split(".")[:2]:
+            found.append(f"{_CODE}: was {was}, and is {code}.")
         return found
 
-    def begin(self, config: SweepConfig, accepted: Sequence[str] = ()) -> None:
-        """Put a session on record, with the changes that the user accepted."""
-        session = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "accepted_changes": list(accepted),
-            **_fingerprints(config),
-        }
-        write_whole(self._folder.sessions, json.dumps([*self._read(), session], indent=2).encode())
+    def begin(self, config: SweepConfig, accepted: Sequence[str] = ()) -> list[str]:
+        """Put a session on record, with the changes that the user accepted.
 
-    def _read(self) -> list[dict[str, Any]]:
+        Returns:
+            What to tell the user: that the file was damaged, and where it is now.
+        """
+        sessions, told = list[Session](), list[str]()
         try:
-            sessions: list[dict[str, Any]] = json.loads(self._folder.sessions.read_bytes())
-        except (OSError, ValueError):  # the sweep's results do not depend on it
+            sessions = self._read()
+        except DamagedError as error:
+            copies = 1
+            while (copy := self._folder.sessions.with_suffix(f".damaged-{copies}.json")).exists():
+                copies += 1
+            self._folder.sessions.rename(copy)
+            told.append(f"{error} It is now {copy}; what has changed was told from the ledger's newest record.")
+        sessions.append(_session(config, accepted))
+        document = {"seal": SEAL, "sessions": _FORMAT.dump_python(sessions, mode="json")}
+        write_sealed(self._folder.sessions, json.dumps(document, indent=2).encode())
+        return told
+
+    def _last(self) -> Session | None:
+        try:
+            sessions = self._read()
+        except DamagedError:
+            sessions = []
+        if sessions:
+            return sessions[-1]
+        record = max(_readable(Ledger(self._folder.ledger)), key=lambda record: record.ended, default=None)
+        if record is None:
+            return None
+        return Session(
+            started=record.started,
+            accepted_changes=(),
+            config=record.config,
+            features=record.features,
+            versions=record.versions,
+            space=self._space_of(record.config),
+        )
+
+    def _space_of(self, config: Mapping[str, Any]) -> str:
+        """The fingerprint of a former configuration's space; one of the user's own lies in the folder."""
+        named = config["space"] in named_spaces()
+        try:
+            return _ranges(load_space(config["space"] if named else str(self._folder.space)))
+        except SpaceError:
+            return ""
+
+    def _read(self) -> list[Session]:
+        """All sessions, the latest last.
+
+        Raises:
+            DamagedError: the file is not as it was written.
+        """
+        try:
+            return _FORMAT.validate_python(json.loads(read_sealed(self._folder.sessions))["sessions"])
+        except FileNotFoundError:
             return []
-        return sessions
 
 
-def _fingerprints(config: SweepConfig) -> dict[str, Any]:
-    parameters = config.load_space().parameters.items()
-    ranges = {name: {**p.model_dump(mode="json"), "needs": sorted(p.needs)} for name, p in parameters}
-    space = hashlib.sha256(json.dumps(ranges, sort_keys=True).encode()).hexdigest()[:16]
-    return {**provenance(config), "space": space}
+def _readable(ledger: Ledger) -> Iterator[Record]:
+    """The records that are not damaged; those that are will be set aside when the session begins."""
+    records = iter(ledger)
+    while True:
+        try:
+            yield next(records)
+        except StopIteration:
+            return
+        except LedgerError:
+            continue
+
+
+def _session(config: SweepConfig, accepted: Sequence[str] = ()) -> Session:
+    known = provenance(config)
+    return Session(
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        accepted_changes=list(accepted),
+        config=config.model_dump(mode="json"),
+        features=known["features"],
+        versions=known["versions"],
+        space=_ranges(config.load_space()),
+    )
+
+
+def _ranges(space: Space) -> str:
+    ranges = {name: {**p.model_dump(mode="json"), "needs": sorted(p.needs)} for name, p in space.parameters.items()}
+    return hashlib.sha256(json.dumps(ranges, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -48,8 +48,20 @@ def command(*parts: str | Path) -> str:
 
 
 def records(folders: list[Path]) -> list[list[Record]]:
-    """Return the ledger of each sweep."""
-    return [list(Ledger(SweepFolder(folder).ledger)) for folder in folders]
+    """Return the ledger of each sweep.
+
+    Raises:
+        LedgerError: one has a record that cannot be read; with what sets a damaged one aside.
+    """
+    return [_records(folder) for folder in folders]
+
+
+def _records(folder: Path) -> list[Record]:
+    try:
+        return list(Ledger(SweepFolder(folder).ledger))
+    except LedgerError as error:
+        remedy = f"`{command('sweep', 'resume', folder)}` sets damaged records aside and runs those jobs again."
+        raise LedgerError(f"{error} {remedy}") from None
 
 
 def sweep_folder(folder: Path) -> SweepFolder:
@@ -76,12 +88,14 @@ def to_the_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
     from sweeps.interrupts import Interrupts
     from sweeps.launch import SweepFailedError
 
-    go_on = f"go on with: {command('sweep', 'resume', out)}"
+    layout, go_on = SweepFolder(out), f"go on with: {command('sweep', 'resume', out)}"
+    resumed = layout.config.is_file()
     try:
-        run(Interrupts(f"interrupted; {go_on}"))
+        run(Interrupts(f"interrupted; {go_on}" if resumed else f"interrupted; if {layout.config} is there, {go_on}"))
     except SweepFailedError as error:
         typer.echo(f"error: {error}\n{go_on}", err=True)
         raise typer.Exit(INCOMPLETE) from None
     except KeyboardInterrupt:
-        typer.echo(f"interrupted; {go_on}", err=True)
+        begun = layout.config.is_file()
+        typer.echo(f"interrupted; {go_on if begun else f'{out} holds no sweep yet, run the command again.'}", err=True)
         raise typer.Exit(INTERRUPTED) from None

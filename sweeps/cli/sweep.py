@@ -22,7 +22,6 @@ from sweeps.cli.common import (
     to_the_end,
 )
 from sweeps.config import ConfigError, load_config
-from sweeps.ledger import Ledger
 
 app = typer.Typer(help="Check, run, resume and watch sweeps.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -139,13 +138,14 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
     with bad_input():
         layout = sweep_folder(folder)
         config = load_config(layout.config, alone=True)
-        ended = list(Ledger(layout.ledger))
+        (ended,) = records([folder])
+        from sweeps.sessions import running
+
+        alive = running(layout)
+        cut = [path.name for path in layout.running.iterdir()]
     from sweeps.live import progress_table
     from sweeps.progress import from_records
-    from sweeps.sessions import running
 
-    alive = running(layout)
-    cut = [path.name for path in layout.running.iterdir()]
     rows = from_records(config, ended, cut if alive else ())
     reasons = Counter(record.reason.partition(":")[0] for record in ended if record.state == "failed")
     if as_json:
@@ -164,4 +164,6 @@ def _name_the_tables(out: Path) -> None:
     from reports import ablation
 
     typer.echo(f"Tables: {command('report', out, '--out', out / 'report')}")
-    raise typer.Exit(OK if ablation(records([out])).complete else INCOMPLETE)
+    with bad_input():
+        complete = ablation(records([out])).complete
+    raise typer.Exit(OK if complete else INCOMPLETE)

@@ -1,18 +1,22 @@
 """One process per sweep, and what may change from session to session."""
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from conclugen.durable import read_sealed
 from sweeps.config import ConfigError, load_config
+from sweeps.ledger import Ledger, Record
 from sweeps.plan import SweepFolder
-from sweeps.sessions import Sessions, held, running
-from tests.conftest import write_planted
+from sweeps.sessions import Sessions, held, provenance, running
+from tests.conftest import TINY_SPACE, write_planted
 
 HOLD = """
 import sys, signal
@@ -48,6 +52,63 @@ def test_a_second_process_is_refused_while_the_first_lives_and_takes_over_when_i
         pass
 
 
+def test_who_may_only_read_the_folder_sees_whether_the_sweep_runs(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*arguments: object, **options: object) -> None:
+        raise PermissionError
+
+    with subprocess.Popen([sys.executable, "-c", HOLD, folder.root], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        monkeypatch.setattr("sweeps.sessions.FileLock", denied)
+        assert running(folder)
+        first.send_signal(signal.SIGKILL)
+    assert not running(folder)
+    folder.lock.unlink()
+    assert not running(folder)
+
+
+WITHOUT_FLOCK = """
+import errno, fcntl, warnings
+def missing(*arguments):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+fcntl.flock = missing
+warnings.simplefilter("ignore")
+"""
+TRY = """
+import sys
+from pathlib import Path
+from sweeps.config import ConfigError
+from sweeps.plan import SweepFolder
+from sweeps.sessions import held, running
+folder = SweepFolder(Path(sys.argv[1]))
+print(running(folder))
+try:
+    with held(folder):
+        print("taken over")
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_the_lock_excludes_where_the_file_system_has_no_flock(folder: SweepFolder) -> None:
+    def attempt() -> list[str]:
+        command = [sys.executable, "-c", WITHOUT_FLOCK + TRY, folder.root]
+        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+
+    command = [sys.executable, "-c", WITHOUT_FLOCK + HOLD, folder.root]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "held\n"
+        alive, refusal = attempt()
+        assert alive == "True"
+        assert f"process {first.pid} on " in refusal
+        assert f"If its machine has died, delete {folder.lock}" in refusal
+        first.send_signal(signal.SIGKILL)
+    assert attempt() == ["False", "taken over"]
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -71,6 +132,14 @@ def test_a_sweep_may_grow_and_move(folder: SweepFolder, tmp_path: Path, planted:
     assert Sessions(folder).changes(load_config(folder.config, overrides)) == []
 
 
+def other_space(folder: Path) -> Path:
+    """The space of the tests with other ranges, in a file of its own."""
+    parameters = {**TINY_SPACE["parameters"], "lr": {"low": 1e-3, "high": 2e-3, "default": 1e-3}}
+    space = folder / "other.yaml"
+    space.write_text(yaml.safe_dump({**TINY_SPACE, "parameters": parameters}))
+    return space
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -89,10 +158,7 @@ def test_what_would_not_compare_is_named(
     folder: SweepFolder, tmp_path: Path, overrides: list[str], expected: list[str]
 ) -> None:
     other = write_planted(tmp_path / "other", seed=5)
-    space = yaml.safe_load((folder.root / "space.yaml").read_text())
-    space["parameters"]["lr"] = {"low": 1e-3, "high": 2e-3, "default": 1e-3}
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
-    for name, place in {"OTHERSPACE": tmp_path / "space.yaml", "OTHER": other}.items():
+    for name, place in {"OTHERSPACE": other_space(tmp_path), "OTHER": other}.items():
         overrides = [override.replace(name, str(place)) for override in overrides]
     found = Sessions(folder).changes(load_config(folder.config, overrides))
     assert len(found) == len(expected)
@@ -114,15 +180,99 @@ def test_accepted_changes_are_on_record(folder: SweepFolder) -> None:
     changes = Sessions(folder).changes(config)
     folder.prepare(config)
     Sessions(folder).begin(config, changes)
-    last = Sessions(folder).last
-    assert last is not None
-    assert last["accepted_changes"] == ["seed: was 127, and is 1."]
+    assert on_record(folder)[-1]["accepted_changes"] == ["seed: was 127, and is 1."]
     assert Sessions(folder).changes(load_config(folder.config)) == []
 
 
-def test_sessions_that_cannot_be_read_stop_nobody(folder: SweepFolder) -> None:
+def on_record(folder: SweepFolder) -> list[dict[str, Any]]:
+    sessions: list[dict[str, Any]] = json.loads(read_sealed(folder.sessions))["sessions"]
+    return sessions
+
+
+@pytest.mark.parametrize(("old", "new"), [("epochs: 4", "epochs: 8"), ("seed: 127", "seed: 126")])
+def test_a_configuration_that_was_edited_is_not_the_one_on_record(folder: SweepFolder, old: str, new: str) -> None:
+    folder.config.write_text(folder.config.read_text().replace(old, new))
+    (change,) = Sessions(folder).changes(load_config(folder.config))
+    assert f"was {old.split()[1]}, and is {new.split()[1]}." in change
+
+
+def record(folder: SweepFolder, number: int = 0, ended: str = "2026-01-01T00:00:00+00:00", *overrides: str) -> Record:
+    """What the search would add to the ledger."""
+    config = load_config(folder.config, overrides)
+    common: dict[str, Any] = {"config": config.model_dump(mode="json"), **provenance(config)}
+    return Record(
+        sweep="tiny", stage="search", method="Con", number=number, seed=1, state="complete", ended=ended, **common
+    )
+
+
+def truncated(content: bytes) -> bytes:
+    return content[:-3]
+
+
+def flipped(where: bytes) -> Callable[[bytes], bytes]:
+    def flip(content: bytes) -> bytes:
+        place = content.index(where) + len(where)
+        return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+    return flip
+
+
+@pytest.mark.parametrize(
+    "damage", [truncated, flipped(b'"featur'), flipped(b'"pretrain": "'), flipped(b'"accepted_'), lambda _: None]
+)
+def test_where_the_sessions_are_damaged_or_gone_the_ledger_tells_what_has_changed(
+    folder: SweepFolder, tmp_path: Path, damage: Callable[[bytes], bytes | None]
+) -> None:
+    ledger, other = Ledger(folder.ledger), write_planted(tmp_path / "other", seed=5)
+    ledger.add(record(folder, 0, "2026-01-03T00:00:00+00:00"))
+    ledger.add(record(folder, 1, "2026-01-02T00:00:00+00:00", "budget.epochs=9"))
+    ledger.add(record(folder, 2, "2026-01-04T00:00:00+00:00", "budget.epochs=9"))
+    damaged_record = folder.ledger / "search-Con-00002.arrow"
+    damaged_record.write_bytes(damaged_record.read_bytes()[:-1])
+    content = damage(folder.sessions.read_bytes())
+    if content is None:
+        folder.sessions.unlink()
+    else:
+        folder.sessions.write_bytes(content)
+    assert Sessions(folder).changes(load_config(folder.config)) == []
+    overrides = [f"features.pretrain={other}", "budget.epochs=5", f"space={other_space(tmp_path)}"]
+    changes = Sessions(folder).changes(load_config(folder.config, overrides))
+    assert [change.partition(":")[0] for change in changes] == ["budget.epochs", "features.pretrain", "space"]
+    messages = Sessions(folder).begin(load_config(folder.config), ["accepted"])
+    assert [session["accepted_changes"] for session in on_record(folder)] == [["accepted"]]
+    kept = folder.root / "sessions.damaged-1.json"
+    if content is None:
+        assert messages == []
+    else:
+        assert kept.read_bytes() == content
+        assert len(messages) == 1
+        assert f"{folder.sessions} is damaged" in messages[0]
+        assert f"It is now {kept}" in messages[0]
+
+
+def test_a_space_that_was_damaged_with_the_sessions_is_not_taken_for_the_former(
+    folder: SweepFolder, tmp_path: Path
+) -> None:
+    Ledger(folder.ledger).add(record(folder))
+    folder.sessions.unlink()
+    folder.space.write_bytes(b"\xff")
+    (change,) = Sessions(folder).changes(load_config(folder.config, [f"space={other_space(tmp_path)}"]))
+    assert change.endswith("holds other ranges than it did.")
+
+
+def test_sessions_that_are_damaged_stop_no_sweep_in_which_nothing_has_ended(folder: SweepFolder) -> None:
     folder.sessions.write_text("[{")
-    config = load_config(folder.config)
-    assert Sessions(folder).changes(config) == []
-    Sessions(folder).begin(config)
-    assert Sessions(folder).last is not None
+    assert Sessions(folder).changes(load_config(folder.config, ["seed=1"])) == []
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 32, b"", b"0123456789abcdef0123456789abcdeg"])
+def test_a_damaged_identity_is_named_and_made_anew(folder: SweepFolder, content: bytes) -> None:
+    whole = folder.identity
+    folder.prepare(load_config(folder.config))
+    assert folder.identity == whole
+    (folder.root / "id").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"id: is damaged; `conclugen sweep resume .*` makes a new one"):
+        _ = folder.identity
+    folder.prepare(load_config(folder.config))
+    assert folder.identity != whole
+    assert len(folder.identity) == 32

@@ -1,0 +1,260 @@
+"""Sweeps that are refused or interrupted before they begin, without Ray: nothing of them stays behind."""
+
+import errno
+import json
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from conclugen.durable import read_sealed
+from sweeps import engine, nodes
+from sweeps.cli import app
+from sweeps.config import ConfigError, load_config
+from sweeps.interrupts import Interrupts
+from sweeps.launch import launch, resume
+from sweeps.ledger import Ledger, LedgerError
+from sweeps.plan import SweepFolder
+from sweeps.search import Search
+from sweeps.sessions import Sessions
+from tests.conftest import write_planted
+from tests.sweeps.simulation import Simulation, constant
+
+
+@pytest.fixture(autouse=True)
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster of this machine, on which every sweep ends at once."""
+    monkeypatch.setattr(nodes, "connect", lambda address: None)
+    monkeypatch.setattr(nodes, "disconnect", lambda **options: None)
+    monkeypatch.setattr(nodes, "alive_nodes", lambda: [nodes.Node("a", "localhost", 2, 0)])
+    monkeypatch.setattr(engine, "execute", lambda *arguments: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture
+def interrupts() -> Iterator[Interrupts]:
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield Interrupts("farewell")
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def folder(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
+    """A finished sweep with one failed trial."""
+    return finished(SweepFolder(tmp_path / "sweep"), write_config(subsets=["Con", "Gen"], baselines=["raw_features"]))
+
+
+def finished(folder: SweepFolder, path: Path) -> SweepFolder:
+    config = load_config(path)
+    folder.prepare(config)
+    Sessions(folder).begin(config)
+    Simulation(config, Search(config, folder), constant, slots=1).run()
+    ledger = Ledger(folder.ledger)
+    (record,) = (record for record in ledger if record.key == "search-Con-00001")
+    (folder.ledger / "search-Con-00001.arrow").unlink()
+    ledger.add(replace(record, state="failed", reason="exception: x"))
+    return folder
+
+
+def contents(folder: SweepFolder) -> dict[Path, bytes]:
+    """Every file of the sweep but the log, and the name of who held it last."""
+    files = (path for path in folder.root.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files if path not in (folder.log, folder.owner, folder.lock)}
+
+
+def last_session(folder: SweepFolder) -> dict[str, Any]:
+    session: dict[str, Any] = json.loads(read_sealed(folder.sessions))["sessions"][-1]
+    return session
+
+
+def other_space(folder: SweepFolder, to: Path) -> Path:
+    """The sweep's space with another range, in a file of its own."""
+    space = yaml.safe_load(folder.space.read_text())
+    space["parameters"]["lr"] = {"low": 1e-3, "high": 2e-3, "default": 1e-3}
+    to.write_text(yaml.safe_dump(space))
+    return to
+
+
+CHANGES = ["budget.epochs=8", "seed=5"]
+
+
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, OSError, ConfigError(["x"]), SystemExit])
+def test_a_sweep_that_ends_before_it_has_begun_keeps_its_configuration_and_space(
+    folder: SweepFolder, tmp_path: Path, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch, ends: Any
+) -> None:
+    def fail(address: str | None) -> None:
+        assert load_config(folder.config).seed == 5  # what the nodes of a cluster check
+        raise ends
+
+    before, space = contents(folder), other_space(folder, tmp_path / "other.yaml")
+    monkeypatch.setattr(nodes, "connect", fail)
+    with pytest.raises((ConfigError, KeyboardInterrupt, RuntimeError, SystemExit)):
+        resume(folder.root, interrupts, [*CHANGES, f"space={space}"], accept_changes=True)
+    assert contents(folder) == before
+
+
+def test_a_space_that_there_was_not_goes_again(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    interrupts: Interrupts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, own = SweepFolder(tmp_path / "sweep"), load_config(write_config()).space
+    more = write_planted(tmp_path / "more", rows=1200)
+    features = {"pretrain": str(more), "downstream": {"planted": str(more)}}
+    budget = {"trials_per_subset": 2, "epochs": 12, "seeds": 1}
+    config = load_config(write_config(features=features, space="small", subsets=["Con"], budget=budget))
+    folder.prepare(config)
+    Sessions(folder).begin(config)
+    before = contents(folder)
+
+    def fail(address: str | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nodes, "connect", fail)
+    with pytest.raises(KeyboardInterrupt):
+        resume(folder.root, interrupts, [f"space={own}"], accept_changes=True)
+    assert contents(folder) == before
+
+
+def test_a_database_that_cannot_be_opened_refuses_before_anything_is_on_record(
+    folder: SweepFolder, tmp_path: Path, interrupts: Interrupts
+) -> None:
+    before, other = contents(folder), write_planted(tmp_path / "other", seed=5)
+    overrides = [f"features.pretrain={other}", f"storage=sqlite:///{tmp_path}/nowhere/x.db"]
+    with pytest.raises(ConfigError) as refusal:
+        resume(folder.root, interrupts, overrides, failed=True, accept_changes=True)
+    (problem,) = refusal.value.problems
+    assert problem.startswith("storage: sqlite:///")
+    assert "\n" not in problem
+    assert contents(folder) == before
+
+
+def test_a_ledger_that_cannot_be_read_refuses_before_anything_is_on_record(
+    folder: SweepFolder, interrupts: Interrupts
+) -> None:
+    (folder.ledger / "search-Con-00000.arrow").rename(folder.ledger / "search-Con-00009.arrow")
+    before = contents(folder)
+    with pytest.raises(LedgerError, match="holds another record"):
+        resume(folder.root, interrupts, CHANGES, failed=True, accept_changes=True)
+    assert contents(folder) == before
+
+
+def test_a_sweep_that_has_begun_has_its_session_configuration_and_failures_together(
+    folder: SweepFolder, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Sessions.begin
+
+    def begin(sessions: Sessions, *arguments: Any) -> list[str]:
+        signal.raise_signal(signal.SIGINT)
+        return add(sessions, *arguments)
+
+    monkeypatch.setattr(Sessions, "begin", begin)
+    with pytest.raises(KeyboardInterrupt):
+        resume(folder.root, interrupts, CHANGES, failed=True, accept_changes=True)
+    session = last_session(folder)
+    assert sorted(change.partition(":")[0] for change in session["accepted_changes"]) == ["budget.epochs", "seed"]
+    assert (session["config"]["seed"], load_config(folder.config).seed) == (5, 5)
+    assert [path.stem for path in (folder.ledger / "retried").iterdir()] == ["search-Con-00001"]
+
+
+def test_what_was_edited_by_hand_is_refused_with_what_to_do(folder: SweepFolder, interrupts: Interrupts) -> None:
+    folder.config.write_text(folder.config.read_text().replace("epochs: 4", "epochs: 8"))
+    before = contents(folder)
+    with pytest.raises(ConfigError) as refusal:
+        resume(folder.root, interrupts)
+    change, remedy = refusal.value.problems
+    assert change == "budget.epochs: was 4, and is 8."
+    assert f"with --set or in {folder.config}; or go on all the same with --accept-changes" in remedy
+    assert contents(folder) == before
+    resume(folder.root, interrupts, ["budget.epochs=4"])
+    assert load_config(folder.config).budget.epochs == 4
+
+
+@pytest.mark.parametrize("what", ["gone", "empty", "damaged"])
+def test_a_warm_start_that_is_gone_is_refused_with_how_to_go_on(
+    folder: SweepFolder, write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, what: str
+) -> None:
+    path = write_config(subsets=["Con"], search={"warm_start": str(folder.root)}, baselines=["raw_features"])
+    late = finished(SweepFolder(tmp_path / "late"), path)
+    if what == "gone":
+        folder.root.rename(tmp_path / "away")
+    for record in folder.ledger.glob("*.arrow") if what != "gone" else ():
+        record.unlink() if what == "empty" else record.write_bytes(record.read_bytes()[:-1])
+    with pytest.raises(ConfigError) as refusal:
+        resume(late.root, interrupts)
+    (problem,) = refusal.value.problems
+    assert problem.startswith("search.warm_start: ")
+    assert problem.endswith(" The sweep can go on without: --set search.warm_start=null.")
+    resume(late.root, interrupts, ["search.warm_start=null"])
+
+
+def test_a_damaged_record_of_sessions_is_told(
+    folder: SweepFolder, interrupts: Interrupts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder.sessions.write_bytes(folder.sessions.read_bytes()[:-3])
+    resume(folder.root, interrupts)
+    assert f"{folder.sessions} is damaged" in capfd.readouterr().out
+    assert last_session(folder)["accepted_changes"] == []
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_who_interrupts_is_told_to_resume_only_what_is_there(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    interrupts: Interrupts,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    begun: bool,
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    if begun:
+        monkeypatch.setattr(nodes, "connect", interrupted)
+    else:
+        monkeypatch.setattr("sweeps.launch.damaged_shards", interrupted)
+    out = tmp_path / "sweep"
+    with pytest.raises(SystemExit) as ended:
+        app(["sweep", "run", str(write_config()), "--out", str(out)])
+    assert ended.value.code == 130
+    told = f"go on with: conclugen sweep resume {out}" if begun else f"{out} holds no sweep yet, run the command again."
+    assert capfd.readouterr().err.endswith(f"interrupted; {told}\n")
+    assert out.exists() == begun
+
+
+@pytest.mark.parametrize("command", [["sweep", "status"], ["report", "--out", "report"]])
+def test_a_damaged_record_is_shown_with_what_sets_it_aside(folder: SweepFolder, command: list[str]) -> None:
+    record = folder.ledger / "search-Con-00000.arrow"
+    record.write_bytes(record.read_bytes()[:-1])
+    result = CliRunner().invoke(app, [*command, str(folder.root)])
+    assert result.exit_code == 2
+    assert f"{record} is damaged" in result.stderr
+    assert f"`conclugen sweep resume {folder.root}` sets damaged records aside and runs those jobs" in result.stderr
+
+
+def test_status_in_a_folder_that_cannot_be_looked_at_is_bad_input(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(folder: SweepFolder) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder.lock))
+
+    monkeypatch.setattr("sweeps.sessions.running", denied)
+    result = CliRunner().invoke(app, ["sweep", "status", str(folder.root)])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{folder.lock}: Permission denied" in result.stderr
+
+
+def test_a_new_sweep_that_is_refused_leaves_nothing(
+    write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts
+) -> None:
+    path = write_config(storage=f"sqlite:///{tmp_path}/nowhere/x.db")
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        launch(load_config(path), tmp_path / "new" / "sweep", interrupts)
+    assert not (tmp_path / "new").exists()
