@@ -109,19 +109,17 @@ def resume(
         with _put_back_unless_begun(folder) as begun:
 
             def begin(say: Callable[[str], None]) -> None:
-                to_retry = _last_refusals(config, folder, say)
+                _last_refusals(config, folder, say)
                 with interrupts.deferred():  # what is on record and what the folder holds stay one
                     told = Sessions(folder).begin(config, changes)
                     begun()
                     for message in told:
                         say(message)
-                    for key in to_retry if failed else ():
-                        Ledger(folder.ledger).set_aside(key, "retried")
                     for partial in (*folder.root.glob(".*.partial"), *folder.heads.glob(".*.partial")):
                         partial.unlink()
 
             _prepare(folder, config)
-            _execute(config, folder, interrupts, address, begin)
+            _execute(config, folder, interrupts, address, begin, retry_failed=failed)
 
 
 @contextmanager
@@ -149,23 +147,17 @@ def _put_back_unless_begun(folder: SweepFolder) -> Iterator[Callable[[], None]]:
         raise
 
 
-def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> list[str]:
-    """Refuse what only the folder's mended state can tell, before anything else in it changes.
-
-    Returns:
-        The keys of the records that have failed.
-    """
+def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> None:
+    """Refuse what only the folder's mended state can tell, before anything else in it changes."""
     ledger = Ledger(folder.ledger)
-    for message in mend_journal(folder):
+    for message in (*mend_journal(folder), *ledger.mend()):
         say(message)
-    for message in ledger.mend():
-        say(message)
-    failed = [record.key for record in ledger if record.state == "failed"]
+    for _ in ledger:  # every record is one that this version reads
+        pass
     try:
         open_storage(config, folder)
     except ConfigError as error:  # SQLAlchemy explains itself on further lines
         raise ConfigError([problem.partition("\n")[0] for problem in error.problems]) from None
-    return failed
 
 
 def _without_warm_start(problem: str) -> str:
@@ -214,6 +206,8 @@ def _execute(
     interrupts: Interrupts,
     address: str | None,
     begin: Callable[[Callable[[str], None]], object],
+    *,
+    retry_failed: bool = False,
 ) -> None:
     """Run the sweep; ``begin`` is called, with what tells the user, when nothing else can refuse it any more."""
     with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
@@ -241,7 +235,8 @@ def _execute(
             capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
             with tracked(config, folder, display.say) as trackers:
                 begin(display.say)
-                search = Search(config, folder)  # after all refusals: it may write into a database
+                # After all refusals: it may write into a database.
+                search = Search(config, folder, say=display.say, retry_failed=retry_failed)
                 display.say(
                     f"{allocation.slots} trials at a time, each on {allocation.workers} workers with "
                     f"{allocation.cpus} CPU"

@@ -146,7 +146,7 @@ def test_a_ledger_that_cannot_be_read_refuses_before_anything_is_on_record(
     assert contents(folder) == before
 
 
-def test_a_sweep_that_has_begun_has_its_session_configuration_and_failures_together(
+def test_a_sweep_that_has_begun_has_its_session_and_configuration_together(
     folder: SweepFolder, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = Sessions.begin
@@ -161,7 +161,6 @@ def test_a_sweep_that_has_begun_has_its_session_configuration_and_failures_toget
     session = last_session(folder)
     assert sorted(change.partition(":")[0] for change in session["accepted_changes"]) == ["budget.epochs", "seed"]
     assert (session["config"]["seed"], load_config(folder.config).seed) == (5, 5)
-    assert [path.stem for path in (folder.ledger / "retried").iterdir()] == ["search-Con-00001"]
 
 
 def test_what_was_edited_by_hand_is_refused_with_what_to_do(folder: SweepFolder, interrupts: Interrupts) -> None:
