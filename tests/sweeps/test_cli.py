@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from conclugen import __version__
 from sweeps.config import load_config
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.plan import SweepFolder
@@ -33,6 +34,11 @@ def test_help_is_everywhere(command: list[str]) -> None:
     result = conclugen(*command, "--help")
     assert result.returncode == 0
     assert "Usage:" in result.stdout
+
+
+def test_version_needs_no_command() -> None:
+    result = conclugen("--version")
+    assert (result.returncode, result.stdout.strip()) == (0, __version__)
 
 
 def test_unknown_options_are_bad_input() -> None:
