@@ -53,15 +53,20 @@ _SCHEMA = pa.schema(
         ("fold", pa.int16()),
     ]
 )
-_ROWS_SHOWN = 5
+_ROWS_SHOWN, _PROBLEMS_SHOWN = 5, 100
 
 
 class ClipListError(ValueError):
-    """A clip list, or what it is made of, breaks rules; the message has one line for each of ``problems``."""
+    """A clip list, or what it is made of, breaks rules; the message has one line for each of ``problems``.
+
+    Of many problems (a million clips can all lack their video) the first are kept, and the number of the others.
+    """
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = list(problems)
+        self.problems = list(problems[:_PROBLEMS_SHOWN])
+        if len(problems) > _PROBLEMS_SHOWN:
+            self.problems.append(f"and {len(problems) - _PROBLEMS_SHOWN:,} more like these.")
+        super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,14 +1,14 @@
 """MELD: utterances of the TV series Friends, labelled with seven emotions, and with sentiment.
 
 Layout, as published: ``train_sent_emo.csv``, ``dev_sent_emo.csv``, ``test_sent_emo.csv`` and the folders
-``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, each perhaps within ``train``, ``dev`` and
-``test``; one video ``dia<dialogue>_utt<utterance>.mp4`` per utterance, some of test's named
+``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, each perhaps within ``train``, ``dev``
+and ``test``; one video ``dia<dialogue>_utt<utterance>.mp4`` per utterance, some of test's named
 ``final_videos_testdia<dialogue>_utt<utterance>.mp4``. StartTime and EndTime are of the episode, so each clip is its
 whole file. The same annotations as one file, ``meld_utterances.csv`` (split, dialogue_id, utterance_id, speaker, text,
 emotion, sentiment), are read where the three are not there.
 
-Known of the release: dia110_utt7 of dev has no video, dia125_utt3 of train has one that cannot be decoded (it is listed;
-extraction says so), and some utterances hold Windows-1252 punctuation as control characters, which is set right.
+Known of the release: dia110_utt7 of dev has no video, dia125_utt3 of train has one that cannot be decoded (it is
+listed; extraction says so), and some utterances hold Windows-1252 punctuation as control characters, which is set right.
 
 Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order
 of the classes: METHOD, section 1.
@@ -105,9 +105,7 @@ def _annotations(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
             yield f"{root / _SINGLE_FILE}: line {line}", row
         return
     if absent := [f"{part}_sent_emo.csv" for part, file in files.items() if file is None]:
-        raise ClipListError(
-            [f"--root {root}: has no {', '.join(absent)}; give the folder that holds MELD's CSV files."]
-        )
+        raise ClipListError([f"--root {root}: has no {', '.join(absent)}; give the folder with MELD's CSV files."])
     for part, file in files.items():
         if file is not None:
             for line, row in read_csv(file, _COLUMNS[1:], _OFFICIAL):

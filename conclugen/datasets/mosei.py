@@ -1,18 +1,18 @@
 """CMU-MOSEI: sentences of YouTube monologues, each with the intensities of six emotions, and of sentiment.
 
-Layout, as published: ``Raw/Videos/Full/Combined/<video>.mp4``, and ``Raw/Transcript/Segmented/Combined/<video>.txt`` with
-lines ``<video>___<segment>___<start>___<end>___<text>``. Labels are those of the SDK's computational sequence
+Layout, as published: ``Raw/Videos/Full/Combined/<video>.mp4``, and ``Raw/Transcript/Segmented/Combined/<video>.txt``
+with lines ``<video>___<segment>___<start>___<end>___<text>``. Labels are those of the SDK's computational sequence
 ``CMU_MOSEI_Labels.csd`` (HDF5: ``All Labels/data/<video>/{features,intervals}``), which is aggregated over annotators;
 the CSV files in ``Raw/Labels`` are single annotators' answers, so they are not read. The official division is that of
-the SDK's ``cmu_mosei_std_folds.py``, whose three lists of videos are read as literals: it is not executed. Both files are
-looked for in the root.
+the SDK's ``cmu_mosei_std_folds.py``, whose three lists of videos are read as literals: it is not executed. Both files
+are looked for in the root.
 
-A clip is an interval that has labels, named as the SDK does, ``<video>[<index>]``. Its transcript is that of the segment
-which begins and ends with it, to a tenth of a second. Columns are found by the names that the file gives them: they are
+A clip is an interval that has labels, named as the SDK does, ``<video>[<index>]``. Its transcript is that of the
+segment which begins and ends with it, to a tenth of a second. Columns are found by the names that the file gives them: they are
 sentiment, happy, sad, anger, surprise, disgust and fear, which is not the order of the classes here.
 
-Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic Fusion
-Graph", ACL 2018; label present where its intensity is above 0, and order of the classes: METHOD, section 1.
+Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic
+Fusion Graph", ACL 2018; label present where its intensity is above 0, and order of the classes: METHOD, section 1.
 """
 
 import ast
@@ -133,9 +133,7 @@ def _splits(file: Path, problems: list[str]) -> dict[str, str]:
             if isinstance(target, ast.Name) and target.id in _SPLITS
         }
     except OSError as error:
-        problems.append(
-            f"{file}: cannot be read: {error.strerror}; it is part of the CMU Multimodal SDK, copy it there."
-        )
+        problems.append(f"{file}: cannot be read: {error.strerror}; copy it there from the CMU Multimodal SDK.")
         return {}
     except (ValueError, SyntaxError, RecursionError) as error:
         problems.append(f"{file}: is not the SDK's file of lists: {error}.")

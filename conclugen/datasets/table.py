@@ -1,7 +1,7 @@
 """Clips of the user's own, as a CSV: the columns of a clip list, with classes by their names.
 
-`labels` holds one name, or, where clips may have several, any number separated by semicolons. Columns that a list can do
-without may be left out, and an empty cell is null; everything else is refused where a clip list would be.
+`labels` holds one name, or, where clips may have several, any number separated by semicolons. Columns that a list can
+do without may be left out, and an empty cell is null; everything else is refused where a clip list would be.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,6 @@ from conclugen.datasets.listing import Listing, folders, read_csv, the_folder, v
 __all__ = ["VAL_SHARE", "read"]
 
 VAL_SHARE = 0.01
-_SHOWN = 5
 
 
 def read(root: Path, *, transcripts: Path | None = None, val_share: float = VAL_SHARE) -> Listing:
@@ -78,5 +77,5 @@ def _transcripts(file: Path) -> dict[str, str]:
         elif row["transcript"]:
             said[row["sample_id"]] = row["transcript"]
     if twice:
-        raise ClipListError(twice[:_SHOWN] + ([f"{file}: and {len(twice) - _SHOWN} more."] * (len(twice) > _SHOWN)))
+        raise ClipListError(twice)
     return said

@@ -114,9 +114,7 @@ def verify(
     with bad_input():
         clips = ClipList.read(file, root)
         if missing := clips.missing():
-            shown = [f"{file}: row {row}: video {place} is not there." for row, place in missing[:_SHOWN]]
-            more = [f"{file}: and {len(missing) - _SHOWN:,} more videos are not there."] * (len(missing) > _SHOWN)
-            raise ClipListError(shown + more)
+            raise ClipListError([f"{file}: row {row}: video {place} is not there." for row, place in missing])
     _print(file, clips)
 
 
@@ -128,9 +126,7 @@ def _make(dataset: str, root: Path, out: Path, read: Callable[[], Listing]) -> N
     """Write what ``read`` lists, and say what it is and what was missing."""
     beside = out.with_name(f"{out.name}.missing.txt")
     with bad_input():
-        problems = [
-            f"--out {path}: exists; choose another, or remove it first." for path in (out, beside) if path.exists()
-        ]
+        problems = [f"--out {path}: exists; remove it, or choose another." for path in (out, beside) if path.exists()]
         if not out.parent.is_dir():
             problems.append(f"--out {out}: there is no folder {out.parent}; make it first.")
         if not root.is_dir():
@@ -157,7 +153,8 @@ def _make(dataset: str, root: Path, out: Path, read: Callable[[], Listing]) -> N
 def _print(file: Path, clips: ClipList) -> None:
     """Clips per split or fold, in all and of each class."""
     labels, counts = clips.header.labels, clips.counts()
-    table = Table(title=f"Clip list {escape(str(file))}: {escape(clips.header.dataset)}", title_justify="left")
+    typer.echo(f"{file}: {len(clips):,} clips of {clips.header.dataset}; videos are in {clips.header.root}")
+    table = Table()
     table.add_column("")
     for part in counts:
         table.add_column(part, justify="right")
