@@ -5,6 +5,7 @@ extracted. Keeping such clips was rejected: extraction would find each one again
 """
 
 import csv
+import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,8 @@ def read_csv(
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-    reader = csv.reader(text.splitlines(keepends=True))
+    # Not str.splitlines: it would also split where a cell holds a control character, as some of MELD's do.
+    reader = csv.reader(io.StringIO(text, newline=""))
     try:
         header = [(aliases or {}).get(name.strip(), name.strip()) for name in next(reader, [])]
         if absent := [name for name in needed if name not in header]:

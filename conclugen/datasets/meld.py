@@ -8,7 +8,8 @@ whole file. The same annotations as one file, ``meld_utterances.csv`` (split, di
 emotion, sentiment), are read where the three are not there.
 
 Known of the release: dia110_utt7 of dev has no video, dia125_utt3 of train has one that cannot be decoded (it is
-listed; extraction says so), and some utterances hold Windows-1252 punctuation as control characters, which is set right.
+listed; extraction says so), and some utterances hold Windows-1252 punctuation as control characters, which is
+set right.
 
 Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order
 of the classes: METHOD, section 1.

@@ -8,8 +8,8 @@ the SDK's ``cmu_mosei_std_folds.py``, whose three lists of videos are read as li
 are looked for in the root.
 
 A clip is an interval that has labels, named as the SDK does, ``<video>[<index>]``. Its transcript is that of the
-segment which begins and ends with it, to a tenth of a second. Columns are found by the names that the file gives them: they are
-sentiment, happy, sad, anger, surprise, disgust and fear, which is not the order of the classes here.
+segment which begins and ends with it, to a tenth of a second. Columns are found by the names that the file gives
+them: they are sentiment, happy, sad, anger, surprise, disgust and fear, which is not the order of the classes here.
 
 Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic
 Fusion Graph", ACL 2018; label present where its intensity is above 0, and order of the classes: METHOD, section 1.
