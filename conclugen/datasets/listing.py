@@ -15,6 +15,9 @@ from conclugen.manifest import Labels
 
 __all__ = ["Listing", "folders", "read_csv", "the_folder", "visible"]
 
+_SPACE = " \t\r\n"
+"""What is stripped off cells: not all that Python takes for space, as among MELD's characters is an ellipsis at 0x85."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -81,7 +84,7 @@ def read_csv(
             raise ClipListError([f"{file}: has no column {', '.join(absent)}; it has {', '.join(header) or 'none'}."])
         for cells in reader:
             if len(cells) == len(header):
-                yield reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+                yield reader.line_num, {name: cell.strip(_SPACE) for name, cell in zip(header, cells, strict=True)}
             elif cells:
                 problem = f"{len(cells)} cells, its header {len(header)}; quote cells that hold commas."
                 raise ClipListError([f"{file}: line {reader.line_num} has {problem}"])
