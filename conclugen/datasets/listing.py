@@ -16,7 +16,7 @@ from conclugen.manifest import Labels
 __all__ = ["Listing", "folders", "read_csv", "the_folder", "visible"]
 
 _SPACE = " \t\r\n"
-"""What is stripped off cells: not all that Python takes for space, as among MELD's characters is an ellipsis at 0x85."""
+"""What is stripped off cells: not all that Python takes for space, which MELD's ellipses at 0x85 would be, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
