@@ -158,9 +158,7 @@ class SweepFolder:
         """
         content = self._id.read_bytes()
         if re.fullmatch(rb"[0-9a-f]{32}", content) is None:
-            raise ConfigError(
-                [f"{self._id}: is damaged; `conclugen sweep resume {self.root}` makes a new one."]
-            )
+            raise ConfigError([f"{self._id}: is damaged; `conclugen sweep resume {self.root}` makes a new one."])
         return content.decode()
 
     @property

@@ -166,7 +166,9 @@ class TestUnreadable:
     @pytest.mark.parametrize(("version", "age"), [(1, "an older"), (3, "a newer"), (17, "a newer")])
     def test_another_version_of_the_format(self, tmp_path: Path, version: int, age: str) -> None:
         """Whatever else that version has."""
-        expected = rf"by {age} version of this program \(schema version {version}; this one reads 2\); make the set again"
+        expected = (
+            rf"by {age} version of this program \(schema version {version}; this one reads 2\); make the set again"
+        )
         with pytest.raises(FeatureSetError, match=expected):
             Manifest.read(_store(tmp_path, schema_version=version, licence="MIT"))
 

@@ -188,6 +188,18 @@ def test_a_checkpoint_of_other_hyperparameters_is_not_used(config: SweepConfig, 
     assert [report.epochs for report in listener.reports] == [1, 2, 3]
 
 
+def test_a_checkpoint_of_another_version_is_not_used(
+    config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer patch may go on with a sweep, and what it keeps of a run need not be what this one kept."""
+    job, listener = make_job(config, "search", "Con"), Listener()
+    with pytest.raises(KeyboardInterrupt):
+        TrialRunner(config, folder, CPU).run(job, Listener(die_at=2))
+    monkeypatch.setattr("sweeps.trial.__version__", "0.1.99")
+    TrialRunner(config, folder, CPU).run(job, listener)
+    assert [report.epochs for report in listener.reports] == [1, 2, 3]
+
+
 def test_the_same_job_scores_the_same_in_another_process_order(config: SweepConfig, folder: SweepFolder) -> None:
     """Nothing leaks from one job to the next within a runner."""
     job = make_job(config, "confirm", "ConClu")
