@@ -172,11 +172,11 @@ def statistics_problem(folder: Path) -> str | None:
     Raises:
         FeatureSetError: ``folder`` holds no feature set that this version can read.
     """
-    file, expected = folder / STATISTICS_FILE, {}
-    for name, width in Manifest.read(folder).widths.items():
-        expected |= {f"{name}.mean": [width], f"{name}.std": [width]}
+    file, widths = folder / STATISTICS_FILE, Manifest.read(folder).widths
+    expected = {f"{name}.{kind}": [width] for name, width in widths.items() for kind in ("mean", "std")}
     try:
-        found = {name: tensor["shape"] for name, tensor in deserialize(read_sealed(file))}
+        stored = deserialize(read_sealed(file))  # type: ignore[no-untyped-call]  # compiled
+        found = {name: tensor["shape"] for name, tensor in stored}
     except (OSError, DamagedError) as error:
         return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}; make the set again."
     if found != expected:

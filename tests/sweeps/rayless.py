@@ -6,6 +6,7 @@ Loads what a session loads while it runs, so that a process that is forked from 
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,13 +45,13 @@ WRITES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "fsync", 
 """What counts as an event of the file system; the last where it opens for writing."""
 
 
-def mortal_session(path: Path, root: Path, deadline: int, count: Path) -> None:
+def mortal_session(path: Path, root: Path, deadline: int, measured: Path) -> None:
     """Launch the sweep ``path`` in ``root``, or resume it where it has begun; for a process of its own.
 
     The process kills itself when the file system is about to see the event number ``deadline``, from 1; one that
-    survives writes how many there were into ``count``.
+    survives writes how many there were, and how many seconds it took, into ``measured``.
     """
-    events = 0
+    events, started = 0, time.monotonic()
 
     def note(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal events
@@ -76,4 +77,4 @@ def mortal_session(path: Path, root: Path, deadline: int, count: Path) -> None:
         resume(root, Interrupts(""))
     else:
         launch(load_config(path), root, Interrupts(""))
-    count.write_text(str(events))
+    measured.write_text(f"{events} {time.monotonic() - started}")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from conclugen.durable import read_sealed
 from conclugen.manifest import STATISTICS_FILE
 from conclugen.tensors import read_tensors, write_tensors
-from sweeps import nodes
+from sweeps import nodes, plan
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
 from sweeps.interrupts import Interrupts
@@ -295,3 +295,49 @@ def test_statistics_that_no_trial_could_read_are_refused_at_once(
     assert not out.exists()
     unused = load_config(path, ["features.standardise=false"])  # what is not read may be anything
     assert unused.features.pretrain == features
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+@pytest.mark.parametrize("deadline", [1, 2, 3])  # identity, space, configuration
+def test_a_start_that_was_killed_before_there_was_a_configuration_may_be_repeated(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    interrupts: Interrupts,
+    monkeypatch: pytest.MonkeyPatch,
+    deadline: int,
+) -> None:
+    config, folder = load_config(write_config()), SweepFolder(tmp_path / "sweep")
+    write, left = plan.write_whole, deadline
+
+    def mortal(*arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+        write(*arguments)
+
+    with monkeypatch.context() as killer:
+        killer.setattr(plan, "write_whole", mortal)
+        with pytest.raises(Killed):
+            launch(config, folder.root, interrupts)
+    assert folder.lock.exists()
+    assert not folder.config.exists()
+    launch(config, folder.root, interrupts)
+    assert load_config(folder.config).space == str(folder.space)
+    assert last_session(folder)["config"]["space"] == str(folder.space)  # from the first session on
+
+
+@pytest.mark.parametrize("names", [["space.yaml"], ["lock", "space.yaml"], ["lock", "notes"], ["ledger/x", "lock"]])
+def test_what_is_somebody_elses_is_no_start_that_was_killed(
+    write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, names: list[str]
+) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    for name in names:
+        (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.root / name).write_text("mine")
+    with pytest.raises(ConfigError, match="is not an empty folder"):
+        launch(load_config(write_config()), folder.root, interrupts)
+    assert {path.read_text() for path in folder.root.rglob("*") if path.is_file()} == {"mine"}
