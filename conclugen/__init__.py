@@ -8,3 +8,8 @@ CVPR 2024 ABAW workshop, arXiv 2404.10904.
 """
 
 __version__ = "0.1.0"
+
+
+def release(version: str = __version__) -> str:
+    """Major and minor number of a version of this program: its patches keep files and results as they are."""
+    return ".".join(version.split(".")[:2])

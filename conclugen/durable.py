@@ -15,6 +15,7 @@ from pathlib import Path
 
 __all__ = ["SEAL", "DamagedError", "read_sealed", "sync_folder", "write_sealed", "write_whole"]
 
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # as FUSE, exFAT and SMB have none
 _MARK = b"seal-sha256:"
 _BLANK = b"0" * 64
 SEAL = (_MARK + _BLANK).decode()
@@ -47,10 +48,22 @@ def write_whole(path: Path, *parts: bytes | memoryview, replace: bool = True) ->
         if replace:
             temporary.replace(path)
         else:
-            os.link(temporary, path)  # unlike a rename, refuses to replace
+            _name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _name(temporary: Path, path: Path) -> None:
+    """Give a file its name, which must not be taken."""
+    try:
+        os.link(temporary, path)  # unlike a rename, refuses to replace
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():  # for a single writer that is as good
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.replace(path)
 
 
 def sync_folder(folder: Path) -> None:

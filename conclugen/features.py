@@ -30,23 +30,23 @@ import torch
 from torch import Tensor
 
 from conclugen import __version__
-from conclugen.durable import DamagedError
 from conclugen.manifest import (
     MANIFEST_FILE,
     SPLITS,
+    STATISTICS_FILE,
     FeatureSetError,
     Labels,
     Manifest,
     Modality,
     Shard,
     SplitName,
+    statistics_problem,
 )
 from conclugen.standardise import RunningMoments, Standardisation
 from conclugen.tensors import read_tensors, write_tensors
 
 __all__ = ["FeatureSet", "FeatureWriter", "Split", "StandardisedSplit"]
 
-_STATISTICS_FILE = "statistics.safetensors"
 _SAMPLE_ID, _AUGMENTATION, _LABEL = "sample_id", "augmentation", "label"
 _ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
@@ -162,7 +162,7 @@ class FeatureWriter:
         moments = {name: moments.tensors() for name, moments in self._moments.items()}
         statistics = {f"{name}.mean": mean for name, (mean, _) in moments.items()}
         statistics |= {f"{name}.std": std for name, (_, std) in moments.items()}
-        write_tensors(self._folder / _STATISTICS_FILE, statistics)
+        write_tensors(self._folder / STATISTICS_FILE, statistics)
         Manifest(
             dtype=self._dtype,
             modalities=self._modalities,
@@ -207,12 +207,10 @@ class FeatureSet:
         Raises:
             FeatureSetError: they are missing or cannot be read.
         """
-        file = self.folder / _STATISTICS_FILE
-        try:
-            stored, _ = read_tensors(file)
-            mean, std = ({m: stored[f"{m}.{kind}"] for m in self.manifest.widths} for kind in ("mean", "std"))
-        except (OSError, DamagedError, KeyError) as error:
-            raise FeatureSetError(f"{file} cannot be read: {error}; make the set again.") from None
+        if (problem := statistics_problem(self.folder)) is not None:
+            raise FeatureSetError(problem)
+        stored, _ = read_tensors(self.folder / STATISTICS_FILE)
+        mean, std = ({m: stored[f"{m}.{kind}"] for m in self.manifest.widths} for kind in ("mean", "std"))
         return Standardisation.from_moments(mean, std)
 
 

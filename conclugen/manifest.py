@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import deserialize
+
+from conclugen.durable import DamagedError, read_sealed
 
 __all__ = [
     "FOLDS",
@@ -19,6 +22,7 @@ __all__ = [
     "MODALITY_NAME",
     "SPLITS",
     "SPLIT_ALIASES",
+    "STATISTICS_FILE",
     "FeatureSetError",
     "Labels",
     "Manifest",
@@ -27,9 +31,12 @@ __all__ = [
     "SplitName",
     "damaged_shards",
     "fold_name",
+    "statistics_problem",
 ]
 
 MANIFEST_FILE = "manifest.json"
+STATISTICS_FILE = "statistics.safetensors"
+"""Mean and standard deviation of the training rows of each modality, sealed."""
 MODALITY_NAME = r"^(?!(sample_id|augmentation|label)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
 """What a modality may be called: it names a column beside the three that every shard may have."""
 SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
@@ -84,7 +91,8 @@ class Shard(_Strict):
 class Manifest(_Strict):
     """Everything that is known about a feature set without reading a shard."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
+    """Of the whole folder's format; 1 had statistics without a seal."""
     dtype: Literal["float16", "float32"]
     modalities: tuple[Modality, ...]
     labels: Labels | None
@@ -100,13 +108,19 @@ class Manifest(_Strict):
     def fingerprint(self) -> str:
         """Identity of what training sees: modalities, stored precision, classes, and the shards in their order.
 
-        Who wrote the set, from what, and what its files are called do not count. Another division of the same rows
-        into shards does, as the checksums are those of whole shards.
+        Who wrote the set, from what, in which version of the format, and what its files are called do not count.
+        Another division of the same rows into shards does, as the checksums are those of whole shards.
         """
         content = self.model_dump(
             mode="json",
-            exclude={"created_by": True, "modalities": {"__all__": {"source"}}, "shards": {"__all__": {"file"}}},
+            exclude={
+                "schema_version": True,
+                "created_by": True,
+                "modalities": {"__all__": {"source"}},
+                "shards": {"__all__": {"file"}},
+            },
         )
+        content["schema_version"] = 1  # in all versions: a set that is made again stays the one that records name
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -145,18 +159,43 @@ class Manifest(_Strict):
         Raises:
             FeatureSetError: no such folder, no manifest in it, or one that this version cannot read.
         """
-        path = folder / MANIFEST_FILE
+        path, reads = folder / MANIFEST_FILE, cls.model_fields["schema_version"].default
         try:
-            return cls.model_validate_json(path.read_text())
+            document = json.loads(path.read_text())
+            found = document.get("schema_version") if isinstance(document, dict) else None
+            if isinstance(found, int) and found != reads:
+                raise FeatureSetError(
+                    f"{path} was written by {'an older' if found < reads else 'a newer'} version of this program "
+                    f"(schema version {found}; this one reads {reads}); make the set again."
+                )
+            return cls.model_validate(document)
         except FileNotFoundError:
             raise FeatureSetError(
                 f"{folder} is not a feature set: it holds no {MANIFEST_FILE}. "
                 "Make one with `conclugen features import`."
             ) from None
-        except (ValidationError, UnicodeDecodeError, OSError) as error:
+        except (json.JSONDecodeError, ValidationError, UnicodeDecodeError, RecursionError, OSError) as error:
             raise FeatureSetError(
-                f"{path} cannot be read as a feature-set manifest of schema version 1: {error}"
+                f"{path} cannot be read as a feature-set manifest of schema version {reads}: {error}"
             ) from None
+
+
+def statistics_problem(folder: Path) -> str | None:
+    """Return what is wrong with the statistics of the set in ``folder``, or None; loads no torch.
+
+    Raises:
+        FeatureSetError: ``folder`` holds no feature set that this version can read.
+    """
+    file, widths = folder / STATISTICS_FILE, Manifest.read(folder).widths
+    expected = {f"{name}.{kind}": [width] for name, width in widths.items() for kind in ("mean", "std")}
+    try:
+        stored = deserialize(read_sealed(file))  # type: ignore[no-untyped-call]  # compiled
+        found = {name: tensor["shape"] for name, tensor in stored}
+    except (OSError, DamagedError) as error:
+        return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}; make the set again."
+    if found != expected:
+        return f"{file} cannot be read: it is of another set ({found}, not {expected}); make the set again."
+    return None
 
 
 _Version = tuple[Path, int, int, int, str]

@@ -46,18 +46,17 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
     if problems := _unusable(config):
         raise ConfigError(problems)
     folder = SweepFolder(root)
-    if folder.config.is_file():
-        raise ConfigError([f"--out {root}: holds a sweep; `conclugen sweep resume` goes on with it."])
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise ConfigError([f"--out {root}: exists and is not an empty folder; choose another, or remove it first."])
+    _refuse_taken(folder)
     made = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError([_unwritable(root, error)]) from None
     with held(folder):
+        _refuse_taken(folder)  # by who has held it since
         try:
             _prepare(folder, config)
+            config = load_config(folder.config)  # with the folder's own space, as in all later sessions
             _execute(config, folder, interrupts, address, lambda _: Sessions(folder).begin(config))
         except ConfigError:
             _remove(folder, made)
@@ -164,6 +163,15 @@ def _without_warm_start(problem: str) -> str:
     """A problem with what a sweep started warm from, with the remedy of a sweep that has begun."""
     named = problem.startswith("search.warm_start")
     return f"{problem} The sweep can go on without: --set search.warm_start=null." if named else problem
+
+
+def _refuse_taken(folder: SweepFolder) -> None:
+    if folder.config.is_file():
+        raise ConfigError([f"--out {folder.root}: holds a sweep; `conclugen sweep resume` goes on with it."])
+    if not folder.vacant:
+        raise ConfigError(
+            [f"--out {folder.root}: exists and is not an empty folder; choose another, or remove it first."]
+        )
 
 
 def _prepare(folder: SweepFolder, config: SweepConfig) -> None:

@@ -156,12 +156,34 @@ class SweepFolder:
             OSError: it is not there, or cannot be read.
             ConfigError: it is damaged.
         """
-        content = (self.root / "id").read_bytes()
+        content = self._id.read_bytes()
         if re.fullmatch(rb"[0-9a-f]{32}", content) is None:
-            raise ConfigError(
-                [f"{self.root / 'id'}: is damaged; `conclugen sweep resume {self.root}` makes a new one."]
-            )
+            raise ConfigError([f"{self._id}: is damaged; `conclugen sweep resume {self.root}` makes a new one."])
         return content.decode()
+
+    @property
+    def vacant(self) -> bool:
+        """Whether a new sweep may begin here: there is nothing, or only what a start leaves that was killed early.
+
+        That is the lock, which comes first, and what :meth:`prepare` makes before the configuration; a space only
+        beside an identity, else it is somebody's own.
+        """
+        if not self.root.exists():
+            return True
+        if not self.root.is_dir():
+            return False
+        found = [path for path in self.root.iterdir() if not path.match(".*.partial")]
+        files = {self.lock, self.owner, self._id, *([self.space] if self._id in found else ())}
+        ours = [path in files or (path in self._folders and not any(path.iterdir())) for path in found]
+        return not found or (self.lock in found and all(ours))
+
+    @property
+    def _id(self) -> Path:
+        return self.root / "id"
+
+    @property
+    def _folders(self) -> tuple[Path, ...]:
+        return (self.log.parent, self.ledger, self.running, self.heads, self.ray)
 
     def prepare(self, config: SweepConfig) -> None:
         """Create what is missing of the folder, and write the configuration into it, with a space of the user's own.
@@ -169,12 +191,12 @@ class SweepFolder:
         The configuration comes last: a folder without it holds no sweep. A damaged identity gives way to a new one:
         the studies that went by it are told anew what the ledger knows.
         """
-        for folder in (self.root, self.log.parent, self.ledger, self.running, self.heads, self.ray):
+        for folder in (self.root, *self._folders):
             folder.mkdir(parents=True, exist_ok=True)
         try:
             _ = self.identity
         except (FileNotFoundError, ConfigError):
-            write_whole(self.root / "id", uuid.uuid4().hex.encode())
+            write_whole(self._id, uuid.uuid4().hex.encode())
         document = config.model_dump(mode="json")
         if config.space not in named_spaces():
             write_whole(self.space, Path(config.space).read_bytes())

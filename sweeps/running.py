@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed
+from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
 from sweeps.plan import Job, SweepFolder
 
 __all__ = ["Running", "Unended"]
@@ -95,6 +95,8 @@ class Running:
     def _write(self, unended: Unended) -> None:
         key = unended.job.key
         self._jobs[key] = unended
-        self._folder.job(key).mkdir(exist_ok=True)
+        if not self._folder.state(key).exists():  # what leaves the ledger to run again is known here alone
+            self._folder.job(key).mkdir(exist_ok=True)
+            sync_folder(self._folder.running)
         document = {"seal": SEAL, **_FORMAT.dump_python(unended, mode="json")}
         write_sealed(self._folder.state(key), json.dumps(document).encode())

@@ -4,6 +4,7 @@ A sweep may grow from session to session: more trials, seeds, subsets, labelled 
 stay comparable with what is to come; any other change is refused, or accepted by the user and then on record here.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from conclugen import __version__
+from conclugen import __version__, release
 from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed
 from conclugen.manifest import Manifest
 from search_spaces import Space, SpaceError, load_space, named_spaces
@@ -108,12 +109,14 @@ def running(folder: SweepFolder) -> bool:
             return False
     except Timeout:
         return True
-    except PermissionError:
-        return _held_by_another_user(folder.lock)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        return _held_by_another(folder.lock)
 
 
-def _held_by_another_user(lock: Path) -> bool:
-    """Whether a lock is held that this user may not take, but look at."""
+def _held_by_another(lock: Path) -> bool:
+    """Whether a lock is held that this process may not take, but look at: another user's, or on a read-only mount."""
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -121,6 +124,10 @@ def _held_by_another_user(lock: Path) -> bool:
         return False
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        return bool(_content(lock))  # a soft lock, which is there while it is held
     return False
 
 
@@ -181,7 +188,7 @@ class Sessions:
         if last.space != current.space:
             found.append(f"space: {config.space} holds other ranges than it did.")
         was, code = last.versions[_CODE], current.versions[_CODE]
-        if was.split(".")[:2] != code.split(".")[:2]:
+        if release(was) != release(code):
             found.append(f"{_CODE}: was {was}, and is {code}.")
         return found
 

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from conclugen.labels import LabelBudget
-from conclugen.manifest import SPLITS, Manifest
+from conclugen.manifest import SPLITS, Manifest, statistics_problem
 from conclugen.subsets import SUBSETS
 from search_spaces import load_space, named_spaces
 from sweeps.ledger import BASELINES
@@ -200,6 +200,8 @@ class Features(Section):
         if not looks_around(info):
             return self
         widths, problems = Manifest.read(self.pretrain).widths, []
+        if self.standardise and (problem := statistics_problem(self.pretrain)) is not None:  # every trial would fail
+            problems.append(f"pretrain: {problem}")
         for name, folder in self.downstream.items():
             manifest = Manifest.read(folder)
             if manifest.labels is None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from conclugen import release
 from conclugen.distributed import rank_and_size
 from conclugen.features import FeatureSet, StandardisedSplit
 from conclugen.heads import RepresentationHeads
@@ -122,6 +123,7 @@ class TrialRunner:
         features = self._config.features
         return {
             **asdict(job),
+            "release": release(),  # another may keep other tensors under the same names
             "widths": list(self._widths(job).items()),
             "epochs": self._config.budget.epochs,
             "features": Manifest.read(features.pretrain).fingerprint,

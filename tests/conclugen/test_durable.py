@@ -48,6 +48,20 @@ def test_a_file_gives_way_or_not(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"second"]
 
 
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_where_the_file_system_has_no_hard_links_a_file_does_not_give_way_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(durable.os, "link", refuse)
+    write_whole(tmp_path / "file", b"first", replace=False)
+    with pytest.raises(FileExistsError):
+        write_whole(tmp_path / "file", b"second", replace=False)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -451,7 +451,8 @@ class TestDamage:
         if isinstance(content, bytes):
             file.write_bytes(content)
         elif content is not None:
-            write_tensors(file, {"x.mean": torch.zeros(1), "x.std": torch.zeros(1)})
+            names = [f"{name}.{kind}" for name in FeatureSet(folder).manifest.widths for kind in ("mean", "std")]
+            write_tensors(file, {name: torch.zeros(1) for name in names})
         with pytest.raises(FeatureSetError, match=rf"{file} cannot be read: .*; make the set again"):
             _ = FeatureSet(folder).standardisation
 

@@ -88,6 +88,14 @@ def run_here(path: Path, folder: SweepFolder, watch: Callable[[], None] = lambda
     ``watch`` is called at each report, before it is judged.
     """
     config, search = open_search(path, folder)
+    run_jobs(config, search, folder, watch)
+    return {record.key: record for record in Ledger(folder.ledger)}
+
+
+def run_jobs(
+    config: SweepConfig, search: Search, folder: SweepFolder, watch: Callable[[], None] = lambda: None
+) -> None:
+    """Run all jobs of a search as :func:`run_here` does."""
     runner = TrialRunner(config, folder, torch.device("cpu"))
     while (job := search.next_job()) is not None:
 
@@ -99,4 +107,3 @@ def run_here(path: Path, folder: SweepFolder, watch: Callable[[], None] = lambda
         watch()
         if final is not None:
             search.report(job.key, final)
-    return {record.key: record for record in Ledger(folder.ledger)}

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from conclugen.durable import read_sealed
-from sweeps import engine, nodes
+from conclugen.manifest import STATISTICS_FILE
+from conclugen.tensors import read_tensors, write_tensors
+from sweeps import nodes, plan
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
 from sweeps.interrupts import Interrupts
@@ -23,16 +26,14 @@ from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.sessions import Sessions
 from tests.conftest import write_planted
+from tests.sweeps.rayless import without_ray as replace_ray
 from tests.sweeps.simulation import Simulation, constant
 
 
 @pytest.fixture(autouse=True)
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster of this machine, on which every sweep ends at once."""
-    monkeypatch.setattr(nodes, "connect", lambda address: None)
-    monkeypatch.setattr(nodes, "disconnect", lambda **options: None)
-    monkeypatch.setattr(nodes, "alive_nodes", lambda: [nodes.Node("a", "localhost", 2, 0)])
-    monkeypatch.setattr(engine, "execute", lambda *arguments: None)
+    """Every sweep ends at once."""
+    replace_ray(monkeypatch.setattr, train=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
@@ -257,3 +258,86 @@ def test_a_new_sweep_that_is_refused_leaves_nothing(
     with pytest.raises(ConfigError, match="cannot be opened"):
         launch(load_config(path), tmp_path / "new" / "sweep", interrupts)
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing", "of an older format"])
+@pytest.mark.parametrize("command", ["check", "run", "resume"])
+def test_statistics_that_no_trial_could_read_are_refused_at_once(
+    write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, command: str, damage: str
+) -> None:
+    features = write_planted(tmp_path / "features")
+    sets = {"pretrain": str(features), "downstream": {"planted": str(features)}}
+    path = write_config(subsets=["Con", "Gen"], baselines=["raw_features"], features=sets)
+    folder, statistics = finished(SweepFolder(tmp_path / "sweep"), path), features / STATISTICS_FILE
+    tensors, _ = read_tensors(statistics)
+    statistics.unlink()
+    if damage == "flipped":
+        write_tensors(statistics, {name: tensor + 1 for name, tensor in tensors.items()})
+        content = bytearray(statistics.read_bytes())
+        content[-1] ^= 1
+        statistics.write_bytes(content)
+    elif damage == "of an older format":
+        save_file(tensors, statistics)
+    before, out = contents(folder), tmp_path / "new"
+    if command == "resume":
+        with pytest.raises(ConfigError) as refusal:
+            resume(folder.root, interrupts, accept_changes=True)
+        (problem,) = refusal.value.problems
+    else:
+        arguments = {"check": [path], "run": [path, "--out", out]}[command]
+        result = CliRunner().invoke(app, ["sweep", command, *map(str, arguments)])
+        assert result.exit_code == 2
+        heading, problem = result.stderr.splitlines()
+        assert heading == "error: 1 problem"
+    assert problem.lstrip().startswith(f"features: pretrain: {statistics} cannot be read: ")
+    assert problem.endswith("make the set again.")
+    assert contents(folder) == before
+    assert not out.exists()
+    unused = load_config(path, ["features.standardise=false"])  # what is not read may be anything
+    assert unused.features.pretrain == features
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+@pytest.mark.parametrize("deadline", [1, 2, 3])  # identity, space, configuration
+def test_a_start_that_was_killed_before_there_was_a_configuration_may_be_repeated(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    interrupts: Interrupts,
+    monkeypatch: pytest.MonkeyPatch,
+    deadline: int,
+) -> None:
+    config, folder = load_config(write_config()), SweepFolder(tmp_path / "sweep")
+    write, left = plan.write_whole, deadline
+
+    def mortal(*arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise Killed
+        write(*arguments)
+
+    with monkeypatch.context() as killer:
+        killer.setattr(plan, "write_whole", mortal)
+        with pytest.raises(Killed):
+            launch(config, folder.root, interrupts)
+    assert folder.lock.exists()
+    assert not folder.config.exists()
+    launch(config, folder.root, interrupts)
+    assert load_config(folder.config).space == str(folder.space)
+    assert last_session(folder)["config"]["space"] == str(folder.space)  # from the first session on
+
+
+@pytest.mark.parametrize("names", [["space.yaml"], ["lock", "space.yaml"], ["lock", "notes"], ["ledger/x", "lock"]])
+def test_what_is_somebody_elses_is_no_start_that_was_killed(
+    write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, names: list[str]
+) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    for name in names:
+        (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.root / name).write_text("mine")
+    with pytest.raises(ConfigError, match="is not an empty folder"):
+        launch(load_config(write_config()), folder.root, interrupts)
+    assert {path.read_text() for path in folder.root.rglob("*") if path.is_file()} == {"mine"}

@@ -1,6 +1,8 @@
 """One process per sweep, and what may change from session to session."""
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -52,11 +54,12 @@ def test_a_second_process_is_refused_while_the_first_lives_and_takes_over_when_i
         pass
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_who_may_only_read_the_folder_sees_whether_the_sweep_runs(
-    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def denied(*arguments: object, **options: object) -> None:
-        raise PermissionError
+        raise OSError(code, os.strerror(code))
 
     with subprocess.Popen([sys.executable, "-c", HOLD, folder.root], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
@@ -92,10 +95,18 @@ except ConfigError as error:
 """
 
 
-def test_the_lock_excludes_where_the_file_system_has_no_flock(folder: SweepFolder) -> None:
+def test_the_lock_excludes_where_the_file_system_has_no_flock(
+    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def attempt() -> list[str]:
         command = [sys.executable, "-c", WITHOUT_FLOCK + TRY, folder.root]
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+
+    def denied(*arguments: object, **options: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    def missing(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
 
     command = [sys.executable, "-c", WITHOUT_FLOCK + HOLD, folder.root]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
@@ -105,6 +116,10 @@ def test_the_lock_excludes_where_the_file_system_has_no_flock(folder: SweepFolde
         assert alive == "True"
         assert f"process {first.pid} on " in refusal
         assert f"If its machine has died, delete {folder.lock}" in refusal
+        with monkeypatch.context() as reader:
+            reader.setattr("sweeps.sessions.FileLock", denied)
+            reader.setattr("sweeps.sessions.fcntl.flock", missing)
+            assert running(folder)
         first.send_signal(signal.SIGKILL)
     assert attempt() == ["False", "taken over"]
 

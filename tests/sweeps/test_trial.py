@@ -9,6 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
+from conclugen import release
 from conclugen.features import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.importing import import_arrays
@@ -186,6 +187,18 @@ def test_a_checkpoint_of_other_hyperparameters_is_not_used(config: SweepConfig, 
     listener = Listener()
     TrialRunner(config, folder, CPU).run(make_job(config, "search", "Con", lr=0.005), listener)
     assert [report.epochs for report in listener.reports] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("code", "epochs"), [("9.9.0", [1, 2, 3]), (f"{release()}.99", [2, 3])])
+def test_a_checkpoint_is_used_within_a_release(
+    config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: str, epochs: list[int]
+) -> None:
+    job, listener = make_job(config, "search", "Con"), Listener()
+    with pytest.raises(KeyboardInterrupt):
+        TrialRunner(config, folder, CPU).run(job, Listener(die_at=2))
+    monkeypatch.setattr("sweeps.trial.release", lambda: release(code))
+    TrialRunner(config, folder, CPU).run(job, listener)
+    assert [report.epochs for report in listener.reports] == epochs
 
 
 def test_the_same_job_scores_the_same_in_another_process_order(config: SweepConfig, folder: SweepFolder) -> None:

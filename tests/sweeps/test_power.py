@@ -1,0 +1,161 @@
+"""Power that fails between any two writes: what was never synchronised is gone, and the search goes on all the same.
+
+Stricter than any file system: of files and folders alike, only what was there at their own last fsync comes back.
+"""
+
+import os
+import random
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.config import load_config
+from sweeps.ledger import Ledger
+from sweeps.plan import Report, SweepFolder
+from sweeps.search import Search
+from sweeps.storage import mend_journal
+from tests.sweeps.test_resume import Killed, outcome, quality, ranges, run
+
+
+class Disk:
+    """What is on disk, told by every fsync; fails at a given one, before or after it has happened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+        self._root = root
+        self._files: dict[int, bytes] = {}  # by inode
+        self._folders: dict[int, dict[str, int]] = {}
+        self._open: dict[int, int] = {}  # keeps the numbers of inodes from being given away
+        self._left, self._done_first = -1, False
+        self._synchronise = os.fsync
+        monkeypatch.setattr(os, "fsync", self._fsync)
+        self._start()
+
+    def fail(self, after: int, *, done_first: bool) -> None:
+        self._left, self._done_first = after, done_first
+
+    def restart(self) -> None:
+        """Have the folder as it is after the power was gone."""
+        self._left = -1
+        inode, lost = self._root.stat().st_ino, self._root.with_name("lost")
+        self._root.rename(lost)
+        self._restore(inode, self._root)
+        shutil.rmtree(lost)
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._files, self._folders, self._open = {}, {}, {}
+        self._start()
+
+    def _start(self) -> None:
+        for path in (self._root, *self._root.rglob("*")):
+            descriptor = os.open(path, os.O_RDONLY)
+            self._note(descriptor)
+            os.close(descriptor)
+
+    def _restore(self, inode: int, path: Path) -> None:
+        if inode in self._folders:
+            path.mkdir()
+            for name, entry in self._folders[inode].items():
+                self._restore(entry, path / name)
+        elif inode in self._files:
+            path.write_bytes(self._files[inode])
+        # else it has a name, and nothing else of it was synchronised
+
+    def _fsync(self, descriptor: int) -> None:
+        self._left -= 1
+        if self._left == 0 and not self._done_first:
+            raise Killed
+        self._synchronise(descriptor)
+        self._note(descriptor)
+        if self._left == 0:
+            raise Killed
+
+    def _note(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            found = os.listdir(descriptor)
+            entries = {name: os.stat(name, dir_fd=descriptor).st_ino for name in found}
+            self._folders[status.st_ino] = entries
+            for name, inode in entries.items():
+                if stat.S_ISDIR(os.stat(name, dir_fd=descriptor).st_mode):
+                    self._folders.setdefault(inode, {})
+        else:
+            self._files[status.st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()
+        if status.st_ino not in self._open:
+            self._open[status.st_ino] = os.dup(descriptor)
+
+
+@pytest.fixture
+def write_search(write_config: Callable[..., Path]) -> Callable[..., Path]:
+    def write(**changes: Any) -> Path:
+        budget = {"trials_per_subset": 6, "epochs": 6, "seeds": 1}
+        return write_config(**{"subsets": ["Con", "ConGen"], "budget": budget, "probe": {"every": 2}, **changes})
+
+    return write
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_search_goes_on_from_what_was_synchronised(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    path = write_search(space=str(ranges(tmp_path)))
+    run(path, SweepFolder(tmp_path / "whole"))
+    whole = outcome(SweepFolder(tmp_path / "whole"))
+    (tmp_path / "sweep").mkdir()
+    folder, disk, chance, failures = (
+        SweepFolder(tmp_path / "sweep"),
+        Disk(monkeypatch, tmp_path / "sweep"),
+        random.Random(seed),
+        0,
+    )
+    while True:
+        disk.fail(chance.randrange(1, 60), done_first=chance.random() < 0.5)
+        try:
+            mend_journal(folder)
+            run(path, folder)
+        except Killed:
+            failures += 1
+            disk.restart()
+            Ledger(folder.ledger).mend()
+        else:
+            break
+    assert failures > 4
+    assert outcome(folder) == whole
+
+
+def test_a_failed_trial_that_is_tried_again_stays_itself_where_its_study_is_another(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its record is set aside before anything else knows of it."""
+    path, key = write_search(subsets=["Con"], baselines=[], search={"pruner": "none"}), "search-Con-00004"
+    original = SweepFolder(tmp_path / "original")
+    config = load_config(path)
+    original.prepare(config)
+    search = Search(config, original)
+    while (job := search.next_job()) is not None:
+        search.report(
+            job.key, Report(epochs=6, value=quality(job, 6), state="failed" if job.key == key else "complete")
+        )
+    before, count = outcome(original)[key], 0
+
+    def resumed(folder: SweepFolder, name: str, *, retry_failed: bool) -> Search:
+        storage = f"storage=sqlite:///{tmp_path}/{name}.db"
+        return Search(load_config(path, [storage]), folder, retry_failed=retry_failed)
+
+    gone = False
+    while not gone:
+        count += 1
+        folder = SweepFolder(tmp_path / f"sweep-{count}")
+        shutil.copytree(original.root, folder.root)
+        disk = Disk(monkeypatch, folder.root)
+        disk.fail(count, done_first=True)
+        with pytest.raises(Killed):
+            resumed(folder, f"first-{count}", retry_failed=True)
+        disk.restart()
+        gone = key not in Ledger(folder.ledger)
+    job = resumed(folder, "second", retry_failed=False).next_job()
+    assert job is not None
+    assert (job.key, job.hyperparameters) == (key, before["hyperparameters"])
