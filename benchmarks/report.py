@@ -183,7 +183,7 @@ def _record(
         seconds={"total": took, "train": 0.9 * took, "probe": 0.1 * took},
         started=begun.isoformat(timespec="milliseconds"),
         ended=(begun + timedelta(seconds=took)).isoformat(timespec="milliseconds"),
-        features={"pretrain": "0" * 16, **{f"downstream.{name}": "0" * 16 for name in config["features"]["downstream"]}},
+        features=dict.fromkeys(["pretrain", *(f"downstream.{name}" for name in config["features"]["downstream"])], "0"),
         versions={"conclugen-sweeps": "0.1.0", "python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0"},
         host="made-up",
         **fields,

@@ -6,7 +6,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from conclugen.metrics import classification_metrics
 from reports.pairs import COLUMNS, pairs, tied_with_best
+from reports.resampling import columns
 from sweeps.ledger import SUMMARY_METRICS, Record
 from tests.reports.test_resampling import confirmed, predicted
 
@@ -112,6 +114,39 @@ def test_a_planted_difference_is_found_and_one_family_does_not_weaken_the_other(
         ordered = family.sort_values("p")  # Holm: the i-th smallest of m, times m - i + 1, never falling
         by_hand = np.minimum(np.maximum.accumulate(ordered["p"] * [3, 2, 1]), 1)
         assert ordered["p_holm"].to_numpy() == pytest.approx(by_hand.to_numpy())
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])
+def test_p_is_that_of_scores_of_exchanged_outputs(several: bool) -> None:
+    """Every exchange by itself, scored in double precision: what sums over exchanged halves must come to."""
+    generator = np.random.default_rng(5)
+    n, seeds, resamples, classes = 30, 3, 300, ("joy", "fear", "calm", "never")
+    if several:
+        truth = generator.integers(0, 2, (n, len(classes)))
+        said = generator.integers(0, 2, (2, seeds, n, len(classes)))
+    else:
+        truth = generator.integers(0, 3, n)
+        said = np.where(generator.random((2, seeds, n)) < 0.6, truth, generator.integers(0, 3, (2, seeds, n)))
+    records = [
+        confirmed(name, seed, predicted(truth.ravel(), of[seed].ravel(), classes=classes, multi_label=several))
+        for name, of in zip(("Con", "Gen"), said, strict=True)
+        for seed in range(seeds)
+    ]
+    (column,) = columns(records)
+    exchanged = column.generators("randomisation")[0].random((1 + resamples, n), np.float32) < 0.5
+    exchanged[0] = False
+    sizes = np.zeros((1 + resamples, len(SUMMARY_METRICS)))
+    for place, swap in enumerate(exchanged):
+        swap = swap[:, np.newaxis] if several else swap
+        for one, other in zip(*said, strict=True):
+            scores = [
+                classification_metrics(truth, outputs, classes)
+                for outputs in (np.where(swap, other, one), np.where(swap, one, other))
+            ]
+            sizes[place] += [(scores[0][name] - scores[1][name]) / seeds for name in SUMMARY_METRICS]
+    sizes = np.abs(sizes)
+    expected = (1 + (sizes[1:] >= sizes[0] - 2e-6).sum(axis=0)) / (1 + resamples)
+    assert pairs([records], resamples)["p"].tolist() == pytest.approx(expected)
 
 
 def test_5_percent_of_null_differences_are_found_at_5_percent() -> None:
