@@ -4,7 +4,8 @@ A ledger of made-up attempts is written through `sweeps.ledger`: the search of t
 that are searched, pruned and failed trials among them, and five confirmation seeds of every method with predictions on
 each downstream set, at all labels and at five per class. What it holds follows from a seed. Then the real command
 reports it in a process of its own, twice: once for the time and the memory, once more with a thread in it that looks
-every few milliseconds where it is, for the share of each phase. Needs neither torch nor Ray.
+every few milliseconds where it is, for the share of each phase: of its main process, whose helpers draw and resample
+beside it. Needs neither torch nor Ray.
 
     python -m benchmarks.report [--trials 10000] [--sets 5] [--quick] [--folder DIR] [--json FILE]
 """
@@ -293,22 +294,22 @@ def main() -> None:
             write_sweep(sweep, trials, sets)
         command = ["report", str(sweep), "--out", str(out)]
         wall, busy, most = measure([sys.executable, "-m", "sweeps", *command])
-        written = sorted(out.iterdir())
-        found = {
+        found: dict[str, Any] = {
             "records": sum(1 for _ in SweepFolder(sweep).ledger.glob("*.arrow")),
             "sets": sets,
             "processors": os.cpu_count(),
             "wall_seconds": round(wall, 2),
             "processor_seconds": round(busy, 2),
             "peak_bytes": most,
-            "files": len(written),
+            "files": sum(1 for _ in out.iterdir()),
             "page_bytes": (out / "index.html").stat().st_size,
-            "shares": {phase: round(share, 3) for phase, share in shares(command).items()},
         }
-    print(
-        f"{found['records']:,} records, {sets} sets: {wall:.1f} s ({busy:.1f} s of processors), "
-        f"{most / 1e6:.0f} MB at most, {found['files']} files, index.html {found['page_bytes'] / 1e6:.1f} MB"
-    )
+        print(
+            f"{found['records']:,} records, {sets} sets: {wall:.1f} s ({busy:.1f} s of processors), {most / 1e6:.0f} MB"
+            f" at most, {found['files']} files, index.html {found['page_bytes'] / 1e6:.1f} MB",
+            flush=True,
+        )
+        found["shares"] = {phase: round(share, 3) for phase, share in shares(command).items()}
     for phase, share in found["shares"].items():
         print(f"  {phase:16} {share:5.1%}")
     if arguments.json:
