@@ -151,7 +151,7 @@ def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float
     return mean, std, mean - half, mean + half, n
 
 
-def _counts(ends: Counter[tuple[str, str, str], int], method: str) -> tuple[int, int, int]:
+def _counts(ends: Counter[tuple[str, str, str]], method: str) -> tuple[int, int, int]:
     """n_trials, n_pruned, n_failed."""
     complete, pruned, failed = (ends[method, "search", state] for state in ("complete", "pruned", "failed"))
     return complete + pruned + failed, pruned, failed + ends[method, "confirm", "failed"]

@@ -55,6 +55,7 @@ def _matrices(runs: Sequence[Predictions]) -> dict[tuple[str, ...], _Integers]:
     for predictions in runs:
         classes = list(predictions.classes)
         truth, predicted = (np.asarray(values, np.int64) for values in (predictions.truth, predictions.predicted))
+        tables: list[tuple[tuple[str, ...], _Integers]]
         if predictions.multi_label:
             pairs = zip(truth.reshape(-1, len(classes)).T, predicted.reshape(-1, len(classes)).T, strict=True)
             tables = [((f"not {name}", name), _counted(*pair, 2)) for name, pair in zip(classes, pairs, strict=True)]

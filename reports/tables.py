@@ -7,6 +7,7 @@ without a result says so, and the best of a column is bold. What is not signific
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -274,7 +275,7 @@ def plain_table(
 
 
 def _of_metric(
-    name: str, title: str, caption: str, frame: pd.DataFrame, metric: str, cells: Mapping[str, Sequence[object]]
+    name: str, title: str, caption: str, frame: pd.DataFrame, metric: str, cells: Mapping[str, Any]
 ) -> Table:
     """A table whose files have every metric of the frame; ``cells`` are what is shown of one, column by column."""
     return Table(name, f"{title}: {_words(metric)}", caption, frame, pd.DataFrame(cells))
