@@ -93,7 +93,8 @@ def svg(figure: Figure) -> str:
     """Return the figure as SVG, with its text as text; the same figure gives the same bytes."""
     _lay_out(figure)
     file, resolution = io.StringIO(), figure.dpi
-    FigureCanvasSVG(figure).print_svg(file, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(file, metadata=undated)  # type: ignore[no-untyped-call]
     figure.dpi = resolution  # which the canvas has made 72, an SVG's points per inch
     return file.getvalue()
 
@@ -105,7 +106,7 @@ def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
     paths = [out / f"{name}.svg", out / f"{name}.png"]
     write_whole(paths[0], svg(figure).encode())
     file = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
     write_whole(paths[1], file.getvalue())
     return paths
 
