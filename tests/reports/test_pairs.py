@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from conclugen.metrics import classification_metrics
 from reports.pairs import COLUMNS, pairs, tied_with_best
-from reports.resampling import columns
+from reports.resampling import Fold, columns
 from sweeps.ledger import SUMMARY_METRICS, Record
 from tests.reports.test_resampling import confirmed, predicted
 
@@ -135,17 +134,14 @@ def test_p_is_that_of_scores_of_exchanged_outputs(several: bool) -> None:
     (column,) = columns(records)
     exchanged = column.generators("randomisation")[0].random((1 + resamples, n), np.float32) < 0.5
     exchanged[0] = False
-    sizes = np.zeros((1 + resamples, len(SUMMARY_METRICS)))
-    for place, swap in enumerate(exchanged):
-        swap = swap[:, np.newaxis] if several else swap
-        for one, other in zip(*said, strict=True):
-            scores = [
-                classification_metrics(truth, outputs, classes)
-                for outputs in (np.where(swap, other, one), np.where(swap, one, other))
-            ]
-            sizes[place] += [(scores[0][name] - scores[1][name]) / seeds for name in SUMMARY_METRICS]
+    swap = exchanged[..., np.newaxis] if several else exchanged  # [1 + B, n, or n x 1]
+    sizes = np.zeros((len(SUMMARY_METRICS), 1 + resamples))
+    for one, other in zip(*said, strict=True):
+        for sign, outputs in ((1, np.where(swap, other, one)), (-1, np.where(swap, one, other))):
+            fold = Fold(column.folds[0].truth, np.moveaxis(outputs, -1, 0) if several else outputs)
+            sizes += sign * fold.scores(np.ones((n, 1)))[..., 0] / seeds
     sizes = np.abs(sizes)
-    expected = (1 + (sizes[1:] >= sizes[0] - 2e-6).sum(axis=0)) / (1 + resamples)
+    expected = (1 + (sizes[:, 1:] >= sizes[:, :1] - 2e-6).sum(axis=1)) / (1 + resamples)
     assert pairs([records], resamples)["p"].tolist() == pytest.approx(expected)
 
 
