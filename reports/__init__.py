@@ -1,8 +1,5 @@
 """Tables and figures of what sweeps found. Reads ledgers and nothing else; loads neither torch nor Ray.
 
-`reports.report` makes and writes a whole report; loading it takes matplotlib along.
+`reports.report` makes and writes a whole report; loading it takes matplotlib along. Nothing is loaded here, so that
+`reports.processes` is there at once.
 """
-
-from reports.ablation import Ablation, ReportError, ablation
-
-__all__ = ["Ablation", "ReportError", "ablation"]

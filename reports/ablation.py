@@ -90,15 +90,19 @@ def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
+    config = latest_config(records)
+    ends = Counter[tuple[str, str, str]]((record.method, record.stage, record.state) for record in records)
+    found: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}  # (set, labels) -> (method, metric) -> scores
+    for record in records:
+        for m in record.metrics:
+            if m.split == "test":
+                scores = found.setdefault((m.dataset, m.labels), {})
+                scores.setdefault((record.method, m.metric), []).append(m.value)
     for dataset, (name, labels) in planned_columns(records).items():
-        scores: dict[tuple[str, str], list[float]] = {}
-        for record in records:
-            for m in record.metrics:
-                if (m.dataset, m.split, m.labels) == (name, "test", labels):
-                    scores.setdefault((record.method, m.metric), []).append(m.value)
+        scores = found.get((name, labels), {})
         metrics = dict.fromkeys([*SUMMARY_METRICS, *(metric for _, metric in scores)])
-        for method, recorded in planned_methods(latest_config(records), labels).items():
-            counts = _counts(records, recorded)
+        for method, recorded in planned_methods(config, labels).items():
+            counts = _counts(ends, recorded)
             for metric in metrics:
                 yield (dataset, method, metric, *seed_statistics(scores.get((recorded, metric), [])), *counts)
 
@@ -147,8 +151,7 @@ def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float
     return mean, std, mean - half, mean + half, n
 
 
-def _counts(records: Sequence[Record], method: str) -> tuple[int, int, int]:
+def _counts(ends: Counter[tuple[str, str, str]], method: str) -> tuple[int, int, int]:
     """n_trials, n_pruned, n_failed."""
-    states = Counter((record.stage, record.state) for record in records if record.method == method)
-    trials = sum(count for (stage, _), count in states.items() if stage == "search")
-    return trials, states["search", "pruned"], states["search", "failed"] + states["confirm", "failed"]
+    complete, pruned, failed = (ends[method, "search", state] for state in ("complete", "pruned", "failed"))
+    return complete + pruned + failed, pruned, failed + ends[method, "confirm", "failed"]

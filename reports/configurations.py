@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from conclugen.hyperparameters import HYPERPARAMETERS
-from reports.searches import best_trial, full_trials, searched_space, varying
+from reports.searches import best_trial, full_trials, searched_space, searches_of, varying
 from sweeps.ledger import Record
 
 __all__ = ["best_configurations"]
@@ -35,10 +35,7 @@ def best_configurations(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
-    tried: dict[str, list[Record]] = {}
-    for record in records:
-        if record.stage == "search":
-            tried.setdefault(record.method, []).append(record)
+    tried = searches_of(records)
     for method, trials in full_trials(records).items():
         row: dict[str, object] = {"sweep": records[0].sweep, "method": method}
         if (best := best_trial(trials)) is not None:

@@ -9,11 +9,13 @@ import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -28,16 +30,16 @@ __all__ = [
     "GREEN",
     "GREY",
     "IN_STYLE",
+    "MANY",
     "ORANGE",
     "PAGE_WIDTH",
     "VERMILLION",
-    "label_axes",
-    "legend",
+    "finish",
     "look",
     "luminance",
-    "note",
     "panels_of",
     "say_at",
+    "series",
     "svg",
     "unique",
     "write_figure",
@@ -80,15 +82,20 @@ COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":")
 GREY = "#595959"
+MANY = 500
+"""Lines or points of a panel above which an SVG has them as pixels, beside axes and texts as they are: else it would be
+of megabytes, which a reader draws for seconds."""
 IN_STYLE = mpl.rc_context(_STYLE)  # as a decorator: matplotlib's settings are again as they were afterwards
 
 
 @IN_STYLE
 def svg(figure: Figure) -> str:
     """Return the figure as SVG, with its text as text; the same figure gives the same bytes."""
-    file = io.StringIO()
-    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(file, format="svg", metadata=metadata)
+    _lay_out(figure)
+    file, resolution = io.StringIO(), figure.dpi
+    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(file, metadata=undated)  # type: ignore[no-untyped-call]
+    figure.dpi = resolution  # which the canvas has made 72, an SVG's points per inch
     return file.getvalue()
 
 
@@ -98,11 +105,18 @@ def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.svg", out / f"{name}.png"]
     write_whole(paths[0], svg(figure).encode())
-    figure.set_layout_engine("none")  # it is laid out, and laying it out takes longer than drawing it
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=200, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(file, metadata={"Software": None})  # type: ignore[no-untyped-call]
     write_whole(paths[1], file.getvalue())
     return paths
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place everything, once: `savefig` does it, and draws the figure once more than it must, for every format."""
+    if figure.get_layout_engine() is not None:
+        FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 def unique(column: pd.Series) -> list[str]:
@@ -111,9 +125,27 @@ def unique(column: pd.Series) -> list[str]:
 
 
 def panels_of(
-    number: int, *, per_row: int, height: float, sharex: bool = False, sharey: bool = False, least: float = COLUMN_WIDTH
+    titles: Sequence[str],
+    *,
+    per_row: int,
+    height: float,
+    grid: Literal["x", "y"] | None = None,
+    sharex: bool = False,
+    sharey: bool = False,
+    least: float = COLUMN_WIDTH,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as its panels ask for, one paper column or two; unused places are left blank."""
+    """A figure as wide as its panels ask for, one paper column or two; unused places are left blank.
+
+    Args:
+        titles: of the panels.
+        per_row: panels beside each other, at most.
+        height: of a panel, in inches.
+        grid: the axis whose values have lines.
+        sharex: whether the panels have one horizontal axis.
+        sharey: likewise.
+        least: width of the figure, in inches.
+    """
+    number = len(titles)
     rows = max(1, math.ceil(number / per_row))
     columns = max(1, math.ceil(number / rows))
     width = PAGE_WIDTH if rows > 1 else max(least, PAGE_WIDTH * columns / per_row)
@@ -125,11 +157,32 @@ def panels_of(
         above.tick_params(labelbottom=True)  # the lowest of its column, though not in the last row
     if not number:
         figure.text(0.5, 0.5, "× no result", ha="center", va="center", color=GREY)
+    for panel, title in zip(panels, titles, strict=False):
+        panel.set_title(title)
+        if grid is not None:
+            panel.grid(axis=grid, linewidth=0.4, color="0.85")
     return figure, panels[:number]
 
 
-def label_axes(figure: Figure, panels: Sequence[Axes], *, x: str, y: str = "") -> None:
-    """Say what the axes are: below the lowest panel of each column, and once on the left."""
+def finish(
+    figure: Figure,
+    panels: Sequence[Axes] = (),
+    *,
+    x: str = "",
+    y: str = "",
+    handles: Sequence[Line2D | Patch] = (),
+    notes: Iterable[str] = (),
+) -> Figure:
+    """Say what the axes are, what marks mean, and what is missing; return the figure.
+
+    Args:
+        figure: the figure.
+        panels: what :func:`panels_of` gave.
+        x: below the lowest panel of each column.
+        y: once, on the left.
+        handles: explained above the panels.
+        notes: below them.
+    """
     for panel in panels:
         place = panel.get_subplotspec()
         columns = place.get_gridspec().ncols if place else 1
@@ -137,19 +190,12 @@ def label_axes(figure: Figure, panels: Sequence[Axes], *, x: str, y: str = "") -
             panel.set_xlabel(x)
     if y:
         figure.supylabel(y, fontsize=8)
-
-
-def legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
-    """Explain ``handles`` above the panels; nothing where there are none."""
     if handles:
         columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.1)))
         figure.legend(handles=list(handles), loc="outside upper center", ncols=columns)
-
-
-def note(figure: Figure, notes: Iterable[str]) -> None:
-    """Say below the panels what is missing in them; nothing where nothing is."""
     if text := "; ".join(notes):
         figure.supxlabel(textwrap.fill(text, int(figure.get_figwidth() * 17)), fontsize=6.5, color=GREY)
+    return figure
 
 
 def say_at(panel: Axes, place: int, text: str) -> None:
@@ -174,6 +220,11 @@ def look(number: int) -> dict[str, Any]:
         "marker": MARKERS[number % len(MARKERS)],
         "linestyle": LINES[number % len(LINES)],
     }
+
+
+def series(names: Sequence[str], **changes: Any) -> list[Line2D]:
+    """What the legend shows of series with these names, each with its :func:`look` but for ``changes``."""
+    return [Line2D([], [], label=name, **{**look(number), **changes}) for number, name in enumerate(names)]
 
 
 def luminance(colour: Sequence[float]) -> float:

@@ -14,7 +14,6 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
@@ -25,16 +24,16 @@ from reports.drawing import (
     GREEN,
     GREY,
     IN_STYLE,
+    MANY,
     ORANGE,
     PAGE_WIDTH,
     VERMILLION,
-    label_axes,
-    legend,
+    finish,
     look,
     luminance,
-    note,
     panels_of,
     say_at,
+    series,
     unique,
 )
 from sweeps.ledger import BASELINES, method_of
@@ -52,13 +51,13 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
     """
     rows = frame[frame["metric"] == metric]
     methods, datasets = unique(rows["method"]), unique(rows["dataset"])
-    figure, panels = panels_of(len(datasets), per_row=3, height=0.55 + 0.19 * len(methods), sharey=True, sharex=True)
+    figure, panels = panels_of(
+        datasets, per_row=3, height=0.55 + 0.19 * len(methods), grid="x", sharey=True, sharex=True
+    )
     kinds: dict[str, Patch] = {}
     notes: dict[str, None] = {}
     for panel, dataset in zip(panels, datasets, strict=True):
         drawn = rows[rows["dataset"] == dataset].set_index("method").to_dict("index")
-        panel.set_title(dataset)
-        panel.grid(axis="x", linewidth=0.4, color="0.85")
         for place, method in enumerate(methods):
             if method not in drawn:
                 say_at(panel, place, "not planned")
@@ -87,10 +86,7 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
         panel.set_yticks(range(len(methods)), methods)
         panel.set_ylim(len(methods) - 0.4, -0.6)
         panel.set_xlim(left=min(0.0, panel.get_xlim()[0]))
-    label_axes(figure, panels, x=metric)
-    legend(figure, list(kinds.values()))
-    note(figure, notes)
-    return figure
+    return finish(figure, panels, x=metric, handles=list(kinds.values()), notes=notes)
 
 
 @IN_STYLE
@@ -105,7 +101,7 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
     methods, classes = unique(rows["method"]), unique(rows["truth"])
     per_row = 4 if len(classes) <= 4 else 3 if len(classes) <= 12 else 2
     side = 0.95 * PAGE_WIDTH / per_row
-    figure, panels = panels_of(len(methods), per_row=per_row, height=side, sharex=True, sharey=True)
+    figure, panels = panels_of(methods, per_row=per_row, height=side, sharex=True, sharey=True)
     shades, scale = colormaps["magma_r"], Normalize(0, 1)
     notes: dict[str, None] = {}
     with_counts = len(classes) <= 5  # more cells have no room for them
@@ -132,16 +128,13 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
                 panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size, in_layout=False)
         panel.imshow(np.ma.masked_invalid(shares), cmap=shades, norm=scale)
         panel.set_facecolor("0.85")
-        panel.set_title(method)
         panel.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
         panel.set_yticks(range(len(classes)), classes)
-    label_axes(figure, panels, x="predicted", y="true")
     if panels:
         bar = figure.colorbar(ScalarMappable(scale, shades), ax=panels, fraction=0.03, aspect=30)
         bar.set_label("share of the true class")
         notes["cells: share (count)" if with_counts else "cells: share in per cent; blank: none"] = None
-    note(figure, notes)
-    return figure
+    return finish(figure, panels, x="predicted", y="true", notes=notes)
 
 
 @IN_STYLE
@@ -157,11 +150,9 @@ def label_efficiency(frame: pd.DataFrame, metric: str) -> Figure:
     rows = rows.assign(labels=rows["labels"].map(_budget))
     datasets = unique(rows["dataset"]) if "dataset" in rows else [""]
     methods, budgets = unique(rows["method"]), sorted(unique(rows["labels"]), key=_budget_order)
-    figure, panels = panels_of(len(datasets), per_row=2, height=2.6, sharey=True, least=COLUMN_WIDTH * 1.3)
+    figure, panels = panels_of(datasets, per_row=2, height=2.6, grid="y", sharey=True, least=COLUMN_WIDTH * 1.3)
     notes: dict[str, None] = {}
     for panel, dataset in zip(panels, datasets, strict=True):
-        panel.set_title(dataset)
-        panel.grid(axis="y", linewidth=0.4, color="0.85")
         here = rows[rows["dataset"] == dataset] if dataset else rows
         for number, method in enumerate(methods):
             curve = here[here["method"] == method].drop_duplicates("labels").set_index("labels").reindex(budgets)
@@ -194,10 +185,7 @@ def label_efficiency(frame: pd.DataFrame, metric: str) -> Figure:
                 notes["on the lower edge: no result"] = None
         panel.set_xticks(range(len(budgets)), budgets)
         panel.set_xlim(-0.5, len(budgets) - 0.5)
-    label_axes(figure, panels, x="labels per class", y=metric)
-    legend(figure, [Line2D([], [], label=method, **look(number)) for number, method in enumerate(methods)])
-    note(figure, notes)
-    return figure
+    return finish(figure, panels, x="labels per class", y=metric, handles=series(methods), notes=notes)
 
 
 @IN_STYLE
@@ -212,7 +200,9 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
     rows = frame[(frame["metric"] == metric) & frame["kind"].isin(["shapley", "total"])]
     datasets = unique(rows["dataset"])
     quantities = unique(rows.sort_values("kind", kind="stable")["quantity"])  # the total last
-    figure, panels = panels_of(len(datasets), per_row=2, height=0.8 + 0.3 * len(quantities), sharex=True, sharey=True)
+    figure, panels = panels_of(
+        datasets, per_row=2, height=0.8 + 0.3 * len(quantities), grid="x", sharex=True, sharey=True
+    )
     looks = dict(
         zip(
             [name for name in quantities if name in set(rows[rows["kind"] == "shapley"]["quantity"])],
@@ -222,8 +212,6 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
     )
     notes: dict[str, None] = {}
     for panel, dataset in zip(panels, datasets, strict=True):
-        panel.set_title(dataset)
-        panel.grid(axis="x", linewidth=0.4, color="0.85")
         panel.axvline(0, color=BLACK, linewidth=0.8)
         panel.xaxis.set_major_locator(MaxNLocator(nbins=5))
         drawn = rows[rows["dataset"] == dataset].drop_duplicates("quantity").set_index("quantity").to_dict("index")
@@ -246,9 +234,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
                 )
         panel.set_yticks(range(len(quantities)), quantities)
         panel.set_ylim(len(quantities) - 0.4, -0.6)
-    label_axes(figure, panels, x=f"contribution to {metric}")
-    note(figure, notes)
-    return figure
+    return finish(figure, panels, x=f"contribution to {metric}", notes=notes)
 
 
 @IN_STYLE
@@ -259,10 +245,9 @@ def embedding(frame: pd.DataFrame) -> Figure:
         frame: columns method, x, y and label.
     """
     methods, labels = unique(frame["method"]), sorted(unique(frame["label"]))
-    figure, panels = panels_of(len(methods), per_row=3, height=2.2)
+    figure, panels = panels_of(methods, per_row=3, height=2.2)
     notes: dict[str, None] = {}
     for panel, method in zip(panels, methods, strict=True):
-        panel.set_title(method)
         points = frame[frame["method"] == method]
         missing = int(points[["x", "y"]].isna().any(axis=1).sum())
         if missing:
@@ -275,15 +260,12 @@ def embedding(frame: pd.DataFrame) -> Figure:
                 these["x"],
                 these["y"],
                 **{**look(number), "linestyle": "none", "markersize": 2.5, "markeredgewidth": 0, "alpha": 0.7},
-                rasterized=len(points) > 2000,  # else a file of megabytes, which a reader draws for seconds
+                rasterized=len(points) > MANY,
             )
         panel.set_xticks([])
         panel.set_yticks([])
         panel.spines[:].set_visible(True)
-    handles = [Line2D([], [], label=label, **{**look(n), "linestyle": "none"}) for n, label in enumerate(labels)]
-    legend(figure, handles)
-    note(figure, notes)
-    return figure
+    return finish(figure, handles=series(labels, linestyle="none"), notes=notes)
 
 
 def _kind(method: str) -> tuple[str, str, str]:

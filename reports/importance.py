@@ -18,14 +18,15 @@ take 0.4 s and find the same; so were more trials than tell the importances apar
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from reports.searches import full_trials, searched_space, varying
+from reports.processes import ALONE, Processes
+from reports.searches import full_trials, searched_space, searches_of, varying
 from search_spaces import Parameter
 from sweeps.ledger import Record
 
@@ -54,7 +55,7 @@ class _Axis:
     """Where each trial lies."""
 
 
-def importance(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
+def importance(ledgers: Sequence[Sequence[Record]], processes: Processes = ALONE) -> pd.DataFrame:
     """Return one row per sweep, searched method, evaluator and hyperparameter, the most important first.
 
     ``evaluator`` is ``fanova`` or ``ped_anova``. ``importance`` sums to 1 over the hyperparameters of a method, so it
@@ -64,16 +65,20 @@ def importance(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
     Args:
         ledgers: of one or more sweeps.
+        processes: which divide the methods among them.
     """
-    rows = [
-        (records[0].sweep, method, name, share, evaluator, n)
+    searches = [
+        (records[0].sweep, method, _sample(trials), searched_space(tried[method]))
         for records in ledgers
+        for tried in [searches_of(records)]
         for method, trials in full_trials(records).items()
         if len(trials) >= _FEWEST
-        for some in [_sample(trials)]
-        for space in [searched_space([r for r in records if (r.stage, r.method) == ("search", method)])]
-        for evaluator, shares in _evaluated(some, space)
-        for n in [len(some)]
+    ]
+    found = processes.map(_evaluated, [search[2:] for search in searches])
+    rows = [
+        (sweep, method, name, share, evaluator, len(trials))
+        for (sweep, method, trials, _), evaluated in zip(searches, found, strict=True)
+        for evaluator, shares in evaluated
         for name, share in shares.items()
     ]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"importance": "float64", "n_trials": "int64"})
@@ -87,20 +92,23 @@ def _sample(trials: Sequence[Record]) -> Sequence[Record]:
 
 
 def _evaluated(
-    trials: Sequence[Record], space: Mapping[str, Parameter] | None
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """Evaluator, and the importance of each hyperparameter, the most important first."""
+    search: tuple[Sequence[Record], Mapping[str, Parameter] | None],
+) -> list[tuple[str, dict[str, float]]]:
+    """Evaluator, and the importance of each hyperparameter, the most important first, from trials and their space."""
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 
+    trials, space = search
     values = sorted((trial.value for trial in trials if trial.value is not None), reverse=True)
     if values[0] == values[-1] or not varying(trials):
-        return
+        return []
     study = _study(trials, space)
     fanova = FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=_SEED)
-    yield "fanova", get_param_importances(study, evaluator=fanova)
+    found = [("fanova", get_param_importances(study, evaluator=fanova))]
     top = min(_MOST_TOP, max(_TOP, _FEWEST_TOP / len(values)))
     if values[math.ceil(top * len(values)) - 1] > values[-1]:
-        yield "ped_anova", get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=top))
+        ped_anova = PedAnovaImportanceEvaluator(target_quantile=top)
+        found.append(("ped_anova", get_param_importances(study, evaluator=ped_anova)))
+    return found
 
 
 def _study(trials: Sequence[Record], space: Mapping[str, Parameter] | None) -> "optuna.Study":

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from reports.ablation import seed_statistics
-from reports.resampling import RESAMPLES, bootstrap, columns
+from reports.processes import ALONE, Processes
+from reports.resampling import RESAMPLES, Column, Numbers, bootstraps, columns
 from sweeps.ledger import SUMMARY_METRICS, Record
 
 __all__ = ["COLUMNS", "intervals"]
@@ -30,7 +31,9 @@ COLUMNS = (
 )
 
 
-def intervals(ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES) -> pd.DataFrame:
+def intervals(
+    ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES, processes: Processes = ALONE
+) -> pd.DataFrame:
     """Return one row per (dataset, confirmed method, summary metric).
 
     ``seed_low..seed_high`` is the 95 % Student-t interval over ``n_seeds`` confirmation seeds, NaN for a single one;
@@ -40,21 +43,23 @@ def intervals(ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES) -
     Args:
         ledgers: of one or more sweeps.
         resamples: of the bootstrap.
+        processes: which divide the columns among them.
 
     Raises:
         ReportError: runs were not tested on the same samples.
     """
-    return pd.DataFrame([row for records in ledgers for row in _rows(records, resamples)], columns=COLUMNS)
+    tested = [column for records in ledgers for column in columns(records)]
+    resampled = bootstraps(tested, resamples, processes)
+    return pd.DataFrame([row for one in zip(tested, resampled, strict=True) for row in _rows(*one)], columns=COLUMNS)
 
 
-def _rows(records: Sequence[Record], resamples: int) -> Iterator[tuple[object, ...]]:
-    for column in columns(records):
-        scores = column.scores()  # [3, R]
-        bounds = np.percentile(bootstrap(column, resamples), [2.5, 97.5], axis=-1)  # [2, M, 3]
-        for method, low, high in zip(column.methods, *bounds, strict=True):
-            seeds = np.array([run.seed if run.method == method else -1 for run in column.runs])
-            by_seed = [scores[:, seeds == seed].mean(axis=1) for seed in np.unique(seeds[seeds >= 0])]
-            for place, metric in enumerate(SUMMARY_METRICS):
-                mean, _, *over_seeds, n_seeds = seed_statistics([float(values[place]) for values in by_seed])
-                over_samples = (float(low[place]), float(high[place]))
-                yield column.dataset, method, metric, mean, *over_seeds, *over_samples, n_seeds, column.n_samples
+def _rows(column: Column, resampled: Numbers) -> Iterator[tuple[object, ...]]:
+    scores = column.scores()  # [3, R]
+    bounds = np.percentile(resampled, [2.5, 97.5], axis=-1)  # [2, M, 3]
+    for method, low, high in zip(column.methods, *bounds, strict=True):
+        seeds = np.array([run.seed if run.method == method else -1 for run in column.runs])
+        by_seed = [scores[:, seeds == seed].mean(axis=1) for seed in np.unique(seeds[seeds >= 0])]
+        for place, metric in enumerate(SUMMARY_METRICS):
+            mean, _, *over_seeds, n_seeds = seed_statistics([float(values[place]) for values in by_seed])
+            over_samples = (float(low[place]), float(high[place]))
+            yield column.dataset, method, metric, mean, *over_seeds, *over_samples, n_seeds, column.n_samples

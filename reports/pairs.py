@@ -11,14 +11,19 @@ no independent evidence.
 
 import gc
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
+from threadpoolctl import threadpool_limits
 
-from reports.resampling import RESAMPLES, Column, Counts, bootstrap, columns, summaries
+from reports.processes import ALONE, Processes
+from reports.resampling import RESAMPLES, Column, Fold, Numbers, bootstraps, columns
 from sweeps.ledger import BASELINES, SUMMARY_METRICS, Record, method_of
 
 __all__ = ["ALPHA", "COLUMNS", "pairs", "tied_with_best"]
@@ -37,10 +42,13 @@ COLUMNS = (
     "family",
     "n_seeds",
 )
+_Tested = tuple[npt.NDArray[np.float64], int]
 _ROUNDING = 2e-6  # of scores in single precision; one sample of one run among 10^5 changes a score by more
 
 
-def pairs(ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES) -> pd.DataFrame:
+def pairs(
+    ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES, processes: Processes = ALONE
+) -> pd.DataFrame:
     """Return one row per (dataset, summary metric) and two confirmed methods on all of the sweep's modalities.
 
     ``difference`` is the first's mean score minus the second's; ``low..high`` its 95 % paired bootstrap interval over
@@ -54,11 +62,15 @@ def pairs(ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES) -> pd
     Args:
         ledgers: of one or more sweeps.
         resamples: of the bootstrap, and of the randomisation.
+        processes: which divide the columns among them.
 
     Raises:
         ReportError: runs were not tested on the same samples.
     """
-    rows = [row for records in ledgers for column in columns(records) for row in _rows(column, resamples)]
+    tested = [column for records in ledgers for column in columns(records)]
+    resampled = bootstraps(tested, resamples, processes)
+    randomised = processes.map(partial(_randomisation, resamples=resamples), tested)
+    rows = [row for one in zip(tested, resampled, randomised, strict=True) for row in _rows(*one)]
     frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
     gc.freeze()  # multipletests collects garbage on each call, which takes the longer, the larger the ledgers are
     try:
@@ -98,14 +110,11 @@ def _holm(p_values: "pd.Series[float]") -> "pd.Series[float]":
     return pd.Series(corrected, tested.index, dtype=float).reindex(p_values.index)
 
 
-def _rows(column: Column, resamples: int) -> Iterator[tuple[object, ...]]:
-    compared = [place for place, method in enumerate(column.methods) if method_of(method) == method]
+def _rows(column: Column, resampled: Numbers, tested: Sequence[_Tested]) -> Iterator[tuple[object, ...]]:
+    compared = _compared(column)
     scores = column.over_runs(column.scores())  # [M, 3]
-    resampled = bootstrap(column, resamples)  # [M, 3, B]
-    couples = list(combinations(compared, 2))
-    named = [(column.methods[a], column.methods[b]) for a, b in couples]
-    tested = _randomisation(column.only([column.methods[place] for place in compared]), named, resamples)
-    for (a, b), (first, second), (p_values, n_seeds) in zip(couples, named, tested, strict=True):
+    for (a, b), (p_values, n_seeds) in zip(combinations(compared, 2), tested, strict=True):
+        first, second = column.methods[a], column.methods[b]
         differences = scores[a] - scores[b]
         low, high = np.percentile(resampled[a] - resampled[b], [2.5, 97.5], axis=-1)
         family = "baselines" if {first, second} & set(BASELINES) else "subsets"
@@ -115,32 +124,35 @@ def _rows(column: Column, resamples: int) -> Iterator[tuple[object, ...]]:
             yield column.dataset, metric, first, second, difference, *bounds, p, family, n_seeds
 
 
-def _randomisation(
-    column: Column, couples: Sequence[tuple[str, str]], resamples: int
-) -> Iterator[tuple[npt.NDArray[np.float64], int]]:
-    """For each couple, the p values (3,) and the number of seeds that both have."""
-    common = [_common_runs(column, *couple) for couple in couples]
+def _compared(column: Column) -> list[int]:
+    """Places of the methods on all of the sweep's modalities."""
+    return [place for place, method in enumerate(column.methods) if method_of(method) == method]
+
+
+def _randomisation(column: Column, resamples: int) -> list[_Tested]:
+    """For each two methods that are compared, the p values (3,) and the number of seeds that both have."""
+    column = column.only([column.methods[place] for place in _compared(column)])
+    common = [_common_runs(column, *couple) for couple in combinations(column.methods, 2)]
     # [P, 3, 1 + B]: score differences as they are, then with outputs exchanged; P couples.
-    differences = np.zeros((len(couples), len(SUMMARY_METRICS), 1 + resamples))
+    differences = np.zeros((len(common), len(SUMMARY_METRICS), 1 + resamples))
     generators = column.generators("randomisation")
-    for block in column.blocks(1 + resamples):
-        for fold, generator in zip(column.folds, generators, strict=True):
-            n = fold.truth.shape[1]
-            exchanged = generator.random((block.stop - block.start, n), np.float32) < 0.5
-            if block.start == 0:
-                exchanged[0] = False
-            whole = fold.counts(np.ones((n, 1), np.float32))
-            moved = fold.counts(np.ascontiguousarray(exchanged.T, np.float32))
-            for differ, (first, second) in zip(differences, common, strict=True):
-                if first:
-                    one, other = _exchanged(whole, moved, first, second)
-                    scores = summaries(one, fold.multi_label) - summaries(other, fold.multi_label)
-                    differ[:, block] += scores.mean(axis=1, dtype=np.float64) / len(column.folds)
+    with threadpool_limits(limits=1):
+        for block in column.blocks(1 + resamples):
+            for fold, generator in zip(column.folds, generators, strict=True):
+                exchanged = generator.random((block.stop - block.start, fold.truth.shape[1]), np.float32) < 0.5
+                if block.start == 0:
+                    exchanged[0] = False
+                halves = _Halves.of(fold, exchanged)
+                for differ, (first, second) in zip(differences, common, strict=True):
+                    if first:
+                        differ[:, block] += halves.difference(_place(first), _place(second)) / len(column.folds)
+    tested = []
     for differ, (first, _) in zip(differences, common, strict=True):
         sizes = np.abs(differ)
         hits = (sizes[:, 1:] >= sizes[:, :1] - _ROUNDING).sum(axis=-1)
         p_values = (1 + hits) / (1 + resamples) if first else np.full(len(SUMMARY_METRICS), np.nan)
-        yield p_values, len({column.runs[run].seed for run in first})
+        tested.append((p_values, len({column.runs[run].seed for run in first})))
+    return tested
 
 
 def _common_runs(column: Column, first: str, second: str) -> tuple[list[int], list[int]]:
@@ -153,14 +165,59 @@ def _common_runs(column: Column, first: str, second: str) -> tuple[list[int], li
     return [places[0][key] for key in both], [places[1][key] for key in both]
 
 
-def _exchanged(whole: Counts, moved: Counts, first: list[int], second: list[int]) -> tuple[Counts, Counts]:
-    """Counts of two methods whose outputs were exchanged for some samples.
+def _place(runs: list[int]) -> slice | list[int]:
+    """The same runs, without a copy of their numbers where they stand together."""
+    together = runs == list(range(runs[0], runs[0] + len(runs)))
+    return slice(runs[0], runs[0] + len(runs)) if together else runs
 
-    Counts add up over samples: what each has is its own, less its own of the samples moved, plus the other's of them.
+
+@dataclass(frozen=True, eq=False)
+class _Halves:
+    """Counts of every run on the samples whose outputs stay with it, and on those whose outputs are exchanged.
+
+    Counts add up over samples: after an exchange, a method has its own of the first and the other's of the second. So
+    every run is counted once, and a couple costs sums only. Accuracy is such a sum itself.
     """
-    hits = moved.hits[:, second] - moved.hits[:, first]
-    predicted = moved.predicted[:, second] - moved.predicted[:, first]
-    return (
-        Counts(whole.true, whole.predicted[:, first] + predicted, whole.hits[:, first] + hits, whole.total),
-        Counts(whole.true, whole.predicted[:, second] - predicted, whole.hits[:, second] - hits, whole.total),
-    )
+
+    staying: Numbers
+    """(2, C, R, B): hits, and predictions and true samples."""
+    moving: Numbers
+    """(2, C, R, B): hits, and predictions."""
+    right: tuple[Numbers, Numbers]
+    """(R, B) each: the sums that accuracy is the mean of, over the samples that stay and those that move."""
+    weights: Numbers
+    """(2, C): of the classes' F1 in the weighted and in the macro average."""
+
+    @classmethod
+    def of(cls, fold: Fold, exchanged: npt.NDArray[np.bool_]) -> Self:
+        """Count with outputs ``exchanged`` (B, n)."""
+        n = fold.truth.shape[1]
+        whole = fold.counts(np.ones((n, 1), np.float32))
+        moved = fold.counts(np.ascontiguousarray(exchanged.T, np.float32))
+        # A class without samples has no hits: any number but 0 to divide them by gives its F1 of 0.
+        named = whole.predicted + np.maximum(whole.true, 1)
+        staying = np.stack([whole.hits - moved.hits, named - moved.predicted])
+        moving = np.stack([moved.hits, moved.predicted])
+        if fold.multi_label:  # every label is judged
+            right = [(2 * hits - others).mean(axis=0) / n for hits, others in (staying, moving)]
+        else:
+            right = [hits.sum(axis=0) / n for hits, _ in (staying, moving)]
+        support = whole.true[:, 0, 0] / max(1.0, float(whole.true.sum()))
+        weights = np.stack([support, np.full_like(support, 1 / len(support))])
+        return cls(staying, moving, (right[0], right[1]), weights)
+
+    def difference(self, first: slice | list[int], second: slice | list[int]) -> Numbers:
+        """(3, B): the first's score minus the second's, means over their runs."""
+        f1 = self._f1(first, second) - self._f1(second, first)  # [C, B]
+        stay, move = self.right
+        right = stay[first] - stay[second] - move[first] + move[second]
+        by_name = dict(zip(("weighted_f1", "macro_f1"), self.weights @ f1, strict=True))
+        by_name["accuracy"] = right.mean(axis=0)
+        return np.stack([by_name[name] for name in SUMMARY_METRICS])
+
+    def _f1(self, own: slice | list[int], other: slice | list[int]) -> Numbers:
+        """(C, B): the F1 of each class of a method that gave its outputs for the other's; mean over the runs."""
+        hits, named = (stay[:, own] + move[:, other] for stay, move in zip(self.staying, self.moving, strict=True))
+        hits /= named
+        mean: Numbers = 2 * hits.mean(axis=1)
+        return mean

@@ -12,8 +12,8 @@ from statistics import fmean
 import pandas as pd
 from scipy import stats
 
-from reports.ablation import latest_config, planned_columns, planned_methods
-from reports.searches import confirmed_best, scores
+from reports.ablation import latest_config
+from reports.searches import confirmed_columns
 from sweeps.ledger import Record
 
 __all__ = ["ranking"]
@@ -36,15 +36,9 @@ def ranking(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
-    config, found = latest_config(records), confirmed_best(records)
-    metric = config["objective"]["metric"]
-    for column, (name, labels) in planned_columns(records).items():
-        pairs = [
-            (best.value, fmean(tests))
-            for best, runs in (found[m] for m in planned_methods(config, labels).values() if m in found)
-            if best.value is not None and (tests := scores(runs, "test", name, labels, metric))
-        ]
-        if pairs:
+    metric = latest_config(records)["objective"]["metric"]
+    for column, methods in confirmed_columns(records):
+        if pairs := [(one.best, fmean(one.test)) for one in methods]:
             objective, test = (fmean(values) for values in zip(*pairs, strict=True))
             yield column, metric, len(pairs), *_correlations(pairs), objective, test, objective - test
 

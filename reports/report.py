@@ -6,14 +6,14 @@ out (a modality ablation that nobody planned); what it planned and has not got y
 """
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import yaml
 from matplotlib.figure import Figure
-from threadpoolctl import threadpool_limits
 
 from conclugen.durable import write_whole
 from reports import drawing, figures, search_figures
@@ -28,9 +28,10 @@ from reports.intervals import intervals
 from reports.markup import write_table
 from reports.page import Provenance, Section, page
 from reports.pairs import pairs, tied_with_best
+from reports.processes import ALONE, Processes
 from reports.published import published
 from reports.ranking import ranking
-from reports.searches import full_trials, varying
+from reports.searches import full_trials, searches_of, varying
 from reports.selection import selection
 from reports.table import Table
 from reports.tables import (
@@ -63,7 +64,8 @@ class _Figure:
     name: str
     seen: str
     """What a person who cannot see it is told."""
-    drawn: Figure
+    draw: Callable[[], Figure]
+    """A function of a module's own with its arguments, so that another process can do it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,11 @@ class Report:
 
 
 def report(
-    ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str, published_file: Path | None = None
+    ledgers: Sequence[Sequence[Record]],
+    folders: Sequence[Path],
+    command: str,
+    published_file: Path | None = None,
+    processes: Processes = ALONE,
 ) -> Report:
     """Compute the report of one or more sweeps.
 
@@ -99,6 +105,7 @@ def report(
         folders: where they lie.
         command: the command line that asks for this report.
         published_file: numbers to stand beside ours; see :func:`reports.published.published`.
+        processes: which divide among them what takes long.
 
     Raises:
         ReportError: the ledgers, or the published numbers, cannot be made into a report.
@@ -106,8 +113,7 @@ def report(
     table = ablation(ledgers)
     given = None if published_file is None else published(published_file, table.frame)
     found = sources(ledgers)
-    with threadpool_limits(limits=1):  # products this small only get slower where a second thread has to wait
-        compared, certain = pairs(ledgers), intervals(ledgers)
+    compared, certain = pairs(ledgers, processes=processes), intervals(ledgers, processes=processes)
     tied = tied_with_best(compared, table.frame[~table.frame["method"].str.contains("[", regex=False)])
     confused, curve = confusion(ledgers), expected_best(ledgers)
     parts = [
@@ -121,7 +127,7 @@ def report(
         ),
         _effects_part(factorial(ledgers)),
         *([] if given is None else [_Part("Beside published numbers", "", [published_table(table, given, found)])]),
-        _search_part(ledgers, curve),
+        _search_part(ledgers, curve, importance(ledgers, processes)),
         _Part(
             "Accounting",
             "Every planned attempt: what became of it, and what it cost.",
@@ -157,16 +163,21 @@ def comparing(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], comm
     return Report(" and ".join(names), parts, _provenance(ledgers, folders, command), [shown])
 
 
-def write_report(made: Report, out: Path) -> list[Path]:
-    """Write all files into the folder ``out``, made where it is missing; return them, ``index.html`` first."""
+def write_report(made: Report, out: Path, processes: Processes = ALONE) -> list[Path]:
+    """Write all files into the folder ``out``, made where it is missing; return them, ``index.html`` first.
+
+    Args:
+        made: the report.
+        out: the folder.
+        processes: which divide the files among them.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    files, downloads = list[Path](), dict[str, bytes | str]()
+    drawings = [figure for part in made.parts for figure in part.figures]
+    tables = [table for part in made.parts for table in part.tables]
+    written = processes.map(partial(_write, out), [*drawings, *tables])  # a figure takes longer than any table
+    files, downloads = [file for files in written for file in files], dict[str, bytes | str]()
     sections = []
     for part in made.parts:
-        for table in part.tables:
-            files += write_table(table, out)
-        for figure in part.figures:
-            files += drawing.write_figure(figure.drawn, figure.name, out)
         drawn = [(figure.name, figure.seen, (out / f"{figure.name}.svg").read_text()) for figure in part.figures]
         sections.append(Section(part.title, part.text, part.tables, drawn))
     for name, frame in made.frames.items():
@@ -181,6 +192,12 @@ def write_report(made: Report, out: Path) -> list[Path]:
     return [index, document, *files]
 
 
+def _write(out: Path, shown: _Figure | Table) -> list[Path]:
+    if isinstance(shown, Table):
+        return write_table(shown, out)
+    return drawing.write_figure(shown.draw(), shown.name, out)
+
+
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
@@ -188,7 +205,7 @@ def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sour
     drawn = _Figure(
         "ablation",
         f"Bars of test {_METRIC} of every method on every data set, with 95 % intervals over seeds.",
-        figures.ablation_bars(table.frame, _METRIC),
+        partial(figures.ablation_bars, table.frame, _METRIC),
     )
     return _Part("Ablation of the losses", "", list(ablation_tables(table, tied, found)), [drawn])
 
@@ -199,7 +216,7 @@ def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sour
     drawn = []
     if labels is not None:
         seen = f"Lines of test {_METRIC} over the number of labels per class, one for each method."
-        drawn.append(_Figure("labels", seen, figures.label_efficiency(labels.numbers, _METRIC)))
+        drawn.append(_Figure("labels", seen, partial(figures.label_efficiency, labels.numbers, _METRIC)))
     return _Part("Modalities, labels, classes", "", [one for one in shown if one is not None], drawn)
 
 
@@ -208,7 +225,7 @@ def _confusion_part(confused: pd.DataFrame) -> _Part:
         _Figure(
             f"confusion-{file_name(dataset)}",
             f"Confusion matrices of every method on {dataset}: true classes in rows, predicted ones in columns.",
-            figures.confusion_matrices(confused, dataset),
+            partial(figures.confusion_matrices, confused[confused["dataset"] == dataset], dataset),
         )
         for dataset in dict.fromkeys(confused["dataset"])
         if "@" not in dataset
@@ -224,12 +241,11 @@ def _effects_part(frame: pd.DataFrame) -> _Part:
     if frame.empty:
         return _Part("What each loss contributes")
     seen = "Bars of the Shapley values of the three losses, and of the total that they sum to."
-    drawn = _Figure("shapley", seen, figures.shapley_bars(frame, _METRIC))
+    drawn = _Figure("shapley", seen, partial(figures.shapley_bars, frame, _METRIC))
     return _Part("What each loss contributes", "", [effect_table(frame, _METRIC)], [drawn])
 
 
-def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame) -> _Part:
-    weights = importance(ledgers)
+def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame, weights: pd.DataFrame) -> _Part:
     shown = [
         plain_table(
             "configurations",
@@ -274,7 +290,7 @@ def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame) -> _P
         _Figure(
             "history",
             "The objective of each trial and the best so far, by method.",
-            search_figures.search_history(_trials(ledgers)),
+            partial(search_figures.search_history, _trials(ledgers)),
         )
     ]
     if len(curve):
@@ -283,7 +299,7 @@ def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame) -> _P
             "many of the complete ones (Dodge et al. 2019; unbiased as in Tang et al. 2020). Lines that still rise "
             "call for more trials."
         )
-        drawn.append(_Figure("expected-best", seen, search_figures.expected_best(curve)))
+        drawn.append(_Figure("expected-best", seen, partial(search_figures.expected_best, curve)))
     drawn += _coordinates(ledgers)
     return _Part("The search", "", [table for table in shown if len(table.numbers)], drawn)
 
@@ -299,7 +315,7 @@ def _coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[_Figure]:
                 {name: trial.hyperparameters.get(name) for name in names} | {"value": trial.value} for trial in trials
             ]
             seen = f"A line for each trial of {method} in {sweep} across its hyperparameters, coloured by objective."
-            drawn = search_figures.parallel_coordinates(pd.DataFrame(rows), method)
+            drawn = partial(search_figures.parallel_coordinates, pd.DataFrame(rows), method)
             yield _Figure(f"parallel-{file_name(sweep)}-{file_name(method)}", seen, drawn)
 
 
@@ -307,8 +323,9 @@ def _trials(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     rows = [
         (record.sweep, record.method, record.number, record.value, record.state)
         for records in ledgers
-        for record in records
-        if record.stage == "search"
+        for tried in [searches_of(records)]
+        for method in [*full_trials(records), *tried]  # as the tables order them
+        for record in tried.pop(method, [])
     ]
     return pd.DataFrame(rows, columns=("sweep", "method", "number", "value", "state"))
 

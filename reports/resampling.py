@@ -16,16 +16,18 @@ Legend: C classes, n test samples of a fold, R runs, M methods, B resamples, 3 t
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from reports.ablation import ReportError, latest_config, planned_columns, planned_methods
+from reports.processes import ALONE, Processes
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 
-__all__ = ["RESAMPLES", "Column", "Counts", "Fold", "Run", "bootstrap", "columns", "summaries"]
+__all__ = ["RESAMPLES", "Column", "Counts", "Fold", "Numbers", "Run", "bootstrap", "bootstraps", "columns", "summaries"]
 
 RESAMPLES = 2000
 """Enough for Holm's correction: the least p value, 1 / 2001, is significant at 0.05 among up to 100 pairs."""
@@ -33,6 +35,7 @@ _BLOCK = 2**21  # numbers in the largest arrays of a block of resamples: 8 MiB
 _KEPT = 32  # columns whose bootstrap is kept, some 100 kB each and their predictions
 
 Numbers = npt.NDArray[np.floating[Any]]
+_kept: dict[tuple["Column", int], Numbers] = {}  # the oldest first
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,17 @@ class Fold:
 
     def counts(self, weights: Numbers) -> Counts:
         """Count under ``weights`` (n, B), in their precision."""
-        predicted, hits = [], []
+        predicted, hits = list[Numbers](), list[Numbers]()
+        total = weights.sum(axis=0)
         for label, of_label in enumerate(self.truth):
             said = self.predicted[label] == 1 if self.multi_label else self.predicted == label  # (R, n)
-            predicted.append(said.astype(weights.dtype) @ weights)
+            if label < len(self.truth) - 1 or self.multi_label:
+                predicted.append(said.astype(weights.dtype) @ weights)
+            else:  # what is taken for no other class
+                predicted.append(total - sum(predicted, np.zeros((len(said), 1), weights.dtype)))
             hits.append(said[:, of_label].astype(weights.dtype) @ weights[of_label])
         true = self.truth.astype(weights.dtype) @ weights
-        return Counts(true[:, np.newaxis], np.stack(predicted), np.stack(hits), weights.sum(axis=0))
+        return Counts(true[:, np.newaxis], np.stack(predicted), np.stack(hits), total)
 
     def scores(self, weights: Numbers) -> Numbers:
         """(3, R, B): each run's metrics under ``weights`` (n, B)."""
@@ -156,17 +163,34 @@ class Column:
         return (slice(start, min(start + size, resamples)) for start in range(0, resamples, size))
 
 
-@lru_cache(maxsize=_KEPT)  # intervals and paired tests ask for the same
 def bootstrap(column: Column, resamples: int = RESAMPLES) -> Numbers:
     """(M, 3, B): each method's metrics on test samples drawn with replacement, the same ones for all methods."""
     scores = np.zeros((len(column.methods), len(SUMMARY_METRICS), resamples), np.float32)
     generators = column.generators("bootstrap")
-    for block in column.blocks(resamples):
-        for fold, generator in zip(column.folds, generators, strict=True):
-            weights = _times_drawn(generator, fold.truth.shape[1], block.stop - block.start)
-            scores[..., block] += column.over_runs(fold.scores(weights)) / len(column.folds)
+    with threadpool_limits(limits=1):  # products this small only get slower where a second thread has to wait
+        for block in column.blocks(resamples):
+            for fold, generator in zip(column.folds, generators, strict=True):
+                weights = _times_drawn(generator, fold.truth.shape[1], block.stop - block.start)
+                scores[..., block] += column.over_runs(fold.scores(weights)) / len(column.folds)
     scores.setflags(write=False)
     return scores
+
+
+def bootstraps(tested: Sequence[Column], resamples: int = RESAMPLES, processes: Processes = ALONE) -> list[Numbers]:
+    """:func:`bootstrap` of each column; kept, as intervals and paired tests ask for the same."""
+    new = sorted((column for column in tested if (column, resamples) not in _kept), key=_size, reverse=True)
+    _kept.update(
+        zip(((c, resamples) for c in new), processes.map(partial(bootstrap, resamples=resamples), new), strict=True)
+    )
+    found = [_kept[column, resamples] for column in tested]
+    for oldest in list(_kept)[: max(0, len(_kept) - _KEPT)]:
+        del _kept[oldest]
+    return found
+
+
+def _size(column: Column) -> int:
+    """Grows with the time that resampling takes."""
+    return sum(fold.truth.size * len(column.runs) for fold in column.folds)
 
 
 def _times_drawn(generator: np.random.Generator, n: int, resamples: int) -> npt.NDArray[np.float32]:

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from reports.drawing import (
@@ -22,14 +24,14 @@ from reports.drawing import (
     COLUMN_WIDTH,
     GREY,
     IN_STYLE,
+    MANY,
     ORANGE,
     PAGE_WIDTH,
     VERMILLION,
-    label_axes,
-    legend,
+    finish,
     look,
-    note,
     panels_of,
+    series,
     unique,
 )
 
@@ -44,13 +46,12 @@ def search_history(frame: pd.DataFrame) -> Figure:
         frame: columns sweep, method, number, value and state (complete, pruned or failed).
     """
     groups = list(frame.groupby(["sweep", "method"], sort=False))
-    figure, panels = panels_of(len(groups), per_row=4, height=1.5)
     several = frame["sweep"].nunique() > 1
+    titles = [f"{sweep}: {method}" if several else str(method) for (sweep, method), _ in groups]
+    figure, panels = panels_of(titles, per_row=4, height=1.5, grid="y")
     looks = {"complete": (BLUE, "o"), "pruned": (ORANGE, "^"), "failed": (VERMILLION, "X")}
     notes: dict[str, None] = {}
-    for panel, ((sweep, method), trials) in zip(panels, groups, strict=True):
-        panel.set_title(f"{sweep}: {method}" if several else str(method))
-        panel.grid(axis="y", linewidth=0.4, color="0.85")
+    for panel, ((sweep, _), trials) in zip(panels, groups, strict=True):
         for state, (colour, marker) in looks.items():
             these = trials[trials["state"] == state]
             valued, missing = these[these["value"].notna()], these[these["value"].isna()]
@@ -58,6 +59,7 @@ def search_history(frame: pd.DataFrame) -> Figure:
                 "linestyle": "none",
                 "marker": marker,
                 "color": colour,
+                "rasterized": len(trials) > MANY,
                 **_filled(state, colour),
             }
             panel.plot(valued["number"], valued["value"], **style)
@@ -78,15 +80,13 @@ def search_history(frame: pd.DataFrame) -> Figure:
         if len(known):  # the same limits for all methods of a sweep, whose objectives can be compared
             margin = 0.05 * (known.max() - known.min()) or 0.01
             panel.set_ylim(known.min() - margin, known.max() + margin)
-    label_axes(figure, panels, x="trial", y="objective on validation data")
-    handles = [
+    handles: list[Line2D | Patch] = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, label=state, **_filled(state, colour))
         for state, (colour, marker) in looks.items()
         if state in set(frame["state"])
     ]
-    legend(figure, [*handles, Line2D([], [], color=BLACK, linewidth=1, label="best so far")])
-    note(figure, notes)
-    return figure
+    handles.append(Line2D([], [], color=BLACK, linewidth=1, label="best so far"))
+    return finish(figure, panels, x="trial", y="objective on validation data", handles=handles, notes=notes)
 
 
 @IN_STYLE
@@ -104,7 +104,7 @@ def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
     names = [str(name) for name in rows.columns if name not in ("sweep", "method", "number", "state", "value")]
     varied = [name for name in names if rows[name].map(str).nunique() > 1]
     constant = [name for name in names if name not in varied and rows[name].notna().any()]
-    figure = Figure(figsize=(max(PAGE_WIDTH, 0.75 * len(varied) + 1), 2.9), layout="constrained")
+    figure = Figure(figsize=(max(PAGE_WIDTH, 0.75 * len(varied) + 1), 2.9), dpi=200, layout="constrained")
     panel = figure.subplots()
     panel.set_title(method)
     heights = np.empty((len(rows), len(varied)))
@@ -124,12 +124,16 @@ def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
     known = values[~np.isnan(values)]
     scale = Normalize(known.min(), known.max()) if len(known) else Normalize(0, 1)
     shades = colormaps["cividis"]
-    for value, line in zip(values, heights, strict=True):
-        if math.isnan(value):
-            panel.plot(line, color="0.6", linestyle=":", linewidth=0.8, zorder=2)
-            notes["dotted grey: trials without a value"] = None
-        else:
-            panel.plot(line, color=shades(scale(value)), linewidth=0.9, zorder=3)
+    lines = np.stack([np.broadcast_to(np.arange(len(varied)), heights.shape), heights], axis=-1)  # [N, axes, 2]
+    valued, many = ~np.isnan(values), len(rows) > MANY
+    if not valued.all():
+        notes["dotted grey: trials without a value"] = None
+        grey = LineCollection(lines[~valued], colors="0.6", linestyles=":", linewidths=0.8, zorder=2, rasterized=many)
+        panel.add_collection(grey)
+    colours = shades(scale(values[valued]))
+    panel.add_collection(LineCollection(lines[valued], colors=colours, linewidths=0.9, zorder=3, rasterized=many))
+    margin = 0.05 * max(1, len(varied) - 1)
+    panel.set_xlim(-margin, len(varied) - 1 + margin)
     panel.set_xticks(range(len(varied)), varied, rotation=30, ha="right", rotation_mode="anchor")
     panel.set_yticks([])
     panel.set_ylim(-0.16, 1.12)
@@ -138,8 +142,7 @@ def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
     bar.set_label("objective")
     if constant:
         notes[f"the same in every trial, not shown: {', '.join(constant)}"] = None
-    note(figure, notes)
-    return figure
+    return finish(figure, notes=notes)
 
 
 @IN_STYLE
@@ -150,11 +153,9 @@ def expected_best(frame: pd.DataFrame) -> Figure:
         frame: columns sweep, method, n_trials and expected.
     """
     sweeps, methods = unique(frame["sweep"]), unique(frame["method"])
-    figure, panels = panels_of(len(sweeps), per_row=2, height=2.6, least=COLUMN_WIDTH * 1.3)
+    figure, panels = panels_of(sweeps, per_row=2, height=2.6, grid="y", least=COLUMN_WIDTH * 1.3)
     notes: dict[str, None] = {}
     for panel, sweep in zip(panels, sweeps, strict=True):
-        panel.set_title(sweep)
-        panel.grid(axis="y", linewidth=0.4, color="0.85")
         for number, method in enumerate(methods):
             curve = frame[(frame["sweep"] == sweep) & (frame["method"] == method)].sort_values("n_trials")
             if curve["expected"].notna().any():
@@ -163,10 +164,9 @@ def expected_best(frame: pd.DataFrame) -> Figure:
             else:
                 notes[f"{sweep}: no result of {method}"] = None
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
-    label_axes(figure, panels, x="trials", y="expected best on validation data")
-    legend(figure, [Line2D([], [], label=method, **look(number)) for number, method in enumerate(methods)])
-    note(figure, notes)
-    return figure
+    return finish(
+        figure, panels, x="trials", y="expected best on validation data", handles=series(methods), notes=notes
+    )
 
 
 def _filled(state: str, colour: str) -> dict[str, Any]:

@@ -8,22 +8,26 @@ is believed only as far as it explains what was tried; where it does not, caller
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from reports.ablation import latest_config, planned_methods
+from reports.ablation import latest_config, planned_columns, planned_methods
 from search_spaces import Parameter, SpaceError, load_space
 from sweeps.ledger import LOSSES, TUNED_BASELINES, Record, label_budgets, method_of
 
 __all__ = [
+    "Confirmed",
     "best_trial",
     "confirmed_best",
+    "confirmed_columns",
     "default_value",
     "full_trials",
     "recorded_methods",
     "scores",
     "searched_methods",
     "searched_space",
+    "searches_of",
     "varying",
 ]
 
@@ -43,12 +47,21 @@ def searched_methods(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def searches_of(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """Every method that was searched -> its search trials, however they ended, in the order of the records."""
+    tried: dict[str, list[Record]] = {}
+    for record in records:
+        if record.stage == "search":
+            tried.setdefault(record.method, []).append(record)
+    return tried
+
+
 def full_trials(records: Sequence[Record]) -> dict[str, list[Record]]:
     """Every searched method -> its complete search trials by number; an empty list where there are none yet."""
     trials: dict[str, list[Record]] = {name: [] for name in searched_methods(latest_config(records))}
-    for record in records:
-        if record.stage == "search" and record.state == "complete" and record.value is not None:
-            trials.setdefault(record.method, []).append(record)
+    for name, tried in searches_of(records).items():
+        if full := [record for record in tried if record.state == "complete" and record.value is not None]:
+            trials[name] = full
     return {name: sorted(of, key=lambda record: record.number) for name, of in trials.items()}
 
 
@@ -81,6 +94,37 @@ def confirmed_best(records: Sequence[Record]) -> dict[str, tuple[Record, list[Re
         if runs:
             found[method] = (best, runs)
     return found
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A searched method in one column of the ablation table."""
+
+    shown: str
+    """The method as the table names it."""
+    method: str
+    """The same in the records."""
+    best: float
+    """The objective of its best full trial."""
+    val: Sequence[float]
+    """Scores of the confirmations of its configuration in this column, in the objective's metric."""
+    test: Sequence[float]
+
+
+def confirmed_columns(records: Sequence[Record]) -> Iterator[tuple[str, list[Confirmed]]]:
+    """Yield each column of the ablation table, with the methods of :func:`confirmed_best` that have test scores."""
+    config, found = latest_config(records), confirmed_best(records)
+    metric = config["objective"]["metric"]
+    for column, (dataset, labels) in planned_columns(records).items():
+        confirmed = []
+        for shown, method in planned_methods(config, labels).items():
+            best, runs = found.get(method, (None, []))
+            if best is None or best.value is None:
+                continue
+            val, test = (scores(runs, split, dataset, labels, metric) for split in ("val", "test"))
+            if test:
+                confirmed.append(Confirmed(shown, method, best.value, val, test))
+        yield column, confirmed
 
 
 def scores(runs: Sequence[Record], split: str, dataset: str, labels: str, metric: str) -> list[float]:

@@ -17,8 +17,8 @@ from typing import Any
 import pandas as pd
 
 from conclugen.labels import LabelBudget
-from reports.ablation import latest_config, planned_columns, planned_methods
-from reports.searches import confirmed_best, scores
+from reports.ablation import latest_config
+from reports.searches import confirmed_best, confirmed_columns, scores
 from sweeps.ledger import Record
 
 __all__ = ["selection"]
@@ -53,19 +53,14 @@ def selection(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
-    config, found = latest_config(records), confirmed_best(records)
-    metric = config["objective"]["metric"]
-    again = {method: _confirmed(config, method, runs) for method, (_, runs) in found.items()}
-    for column, (name, labels) in planned_columns(records).items():
-        for shown, method in planned_methods(config, labels).items():
-            if method not in found:
-                continue
-            best, runs = found[method]
-            val, test = (scores(runs, split, name, labels, metric) for split in ("val", "test"))
-            if best.value is not None and val and test:
-                means = fmean(val), fmean(test)
-                optimism, shift = best.value - again[method], means[0] - means[1]
-                yield column, shown, best.value, again[method], *means, optimism, shift, len(test)
+    config = latest_config(records)
+    again = {method: _confirmed(config, method, runs) for method, (_, runs) in confirmed_best(records).items()}
+    for column, methods in confirmed_columns(records):
+        for one in methods:
+            if one.val:
+                val, test, confirmed = fmean(one.val), fmean(one.test), again[one.method]
+                differences = one.best - confirmed, val - test
+                yield column, one.shown, one.best, confirmed, val, test, *differences, len(one.test)
 
 
 def _confirmed(config: Mapping[str, Any], method: str, runs: Sequence[Record]) -> float:

@@ -7,6 +7,7 @@ without a result says so, and the best of a column is bold. What is not signific
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -138,77 +139,74 @@ def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], f
 def interval_table(frame: pd.DataFrame, metric: str, found: Sources) -> Table:
     """Both kinds of 95 % intervals: over seeds, and over test samples."""
     rows = frame[frame["metric"] == metric]
-    shown = pd.DataFrame(
-        {
-            "dataset": rows["dataset"],
-            "method": rows["method"],
-            "mean": [
-                Cell(_number(mean), records=found.get((dataset, method), ()))
-                for dataset, method, mean in zip(rows["dataset"], rows["method"], rows["mean"], strict=True)
-            ],
-            "over seeds": _intervals(rows, "seed_low", "seed_high"),
-            "over test samples": _intervals(rows, "sample_low", "sample_high"),
-            "seeds": rows["n_seeds"].astype(str),
-            "samples": rows["n_samples"].astype(str),
-        }
-    )
-    return Table(
+    cells = {
+        "dataset": rows["dataset"],
+        "method": rows["method"],
+        "mean": [
+            Cell(_number(mean), records=found.get((dataset, method), ()))
+            for dataset, method, mean in zip(rows["dataset"], rows["method"], rows["mean"], strict=True)
+        ],
+        "over seeds": _intervals(rows, "seed_low", "seed_high"),
+        "over test samples": _intervals(rows, "sample_low", "sample_high"),
+        "seeds": rows["n_seeds"].astype(str),
+        "samples": rows["n_samples"].astype(str),
+    }
+    return _of_metric(
         "intervals",
-        f"95 % intervals: {_words(metric)}",
+        "95 % intervals",
         "Student's t over confirmation seeds: what another training would give. Percentile bootstrap over test "
         "samples: what another test set would give.",
         frame,
-        shown,
+        metric,
+        cells,
     )
 
 
 def pair_table(frame: pd.DataFrame, metric: str) -> Table:
     """Every two methods compared."""
     rows = frame[frame["metric"] == metric]
-    shown = pd.DataFrame(
-        {
-            "dataset": rows["dataset"],
-            "first": rows["first"],
-            "second": rows["second"],
-            "first − second": [_signed(value) for value in rows["difference"]],
-            "95 % interval": _intervals(rows, "low", "high", _signed),
-            "p": [_p_value(value) for value in rows["p"]],
-            "p (Holm)": [Cell(_p_value(value), "best" if value < 0.05 else "plain") for value in rows["p_holm"]],
-        }
-    )
-    return Table(
+    cells = {
+        "dataset": rows["dataset"],
+        "first": rows["first"],
+        "second": rows["second"],
+        "first − second": [_signed(value) for value in rows["difference"]],
+        "95 % interval": _intervals(rows, "low", "high", _signed),
+        "p": [_p_value(value) for value in rows["p"]],
+        "p (Holm)": [Cell(_p_value(value), "best" if value < 0.05 else "plain") for value in rows["p_holm"]],
+    }
+    return _of_metric(
         "pairs",
-        f"Paired tests: {_words(metric)}",
+        "Paired tests",
         "Difference of the means on the same test samples, its paired bootstrap interval over test samples, and the p "
         "value of an approximate randomisation test (both methods' answers about a sample are exchanged), corrected by "
         "Holm's method within a data set: among the loss subsets, and apart from them among the pairs with a baseline. "
         "Below 0.05 is bold.",
         frame,
-        shown,
+        metric,
+        cells,
     )
 
 
 def effect_table(frame: pd.DataFrame, metric: str) -> Table:
     """Effects of the three losses."""
     rows = frame[frame["metric"] == metric]
-    shown = pd.DataFrame(
-        {
-            "dataset": rows["dataset"],
-            "quantity": rows["quantity"],
-            "kind": rows["kind"],
-            "value": [_signed(value) for value in rows["value"]],
-            "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
-            "seeds": rows["n_seeds"].astype(str),
-        }
-    )
-    return Table(
+    cells = {
+        "dataset": rows["dataset"],
+        "quantity": rows["quantity"],
+        "kind": rows["kind"],
+        "value": [_signed(value) for value in rows["value"]],
+        "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
+        "seeds": rows["n_seeds"].astype(str),
+    }
+    return _of_metric(
         "effects",
-        f"What each loss contributes: {_words(metric)}",
+        "What each loss contributes",
         "The random head and the seven subsets are a full 2³ factorial design. Main effects and interactions are its "
         "contrasts; Shapley values share out F1(ConCluGen) − F1(random_head) exactly. Intervals: Student's t over the "
         "confirmation seeds, which are paired.",
         frame,
-        shown,
+        metric,
+        cells,
     )
 
 
@@ -249,24 +247,23 @@ def published_table(table: Ablation, published: pd.DataFrame, found: Sources) ->
 def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) -> Table:
     """Two sweeps side by side, under these names."""
     rows = frame[frame["metric"] == metric]
-    shown = pd.DataFrame(
-        {
-            "dataset": rows["dataset"],
-            "method": rows["method"],
-            first: [_spread(mean, std) for mean, std in zip(rows["mean_first"], rows["std_first"], strict=True)],
-            second: [_spread(mean, std) for mean, std in zip(rows["mean_second"], rows["std_second"], strict=True)],
-            "second − first": [_signed(value) for value in rows["difference"]],
-            "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
-            "paired": rows["paired"].map({True: "yes", False: "no"}),
-        }
-    )
-    return Table(
+    cells = {
+        "dataset": rows["dataset"],
+        "method": rows["method"],
+        first: [_spread(mean, std) for mean, std in zip(rows["mean_first"], rows["std_first"], strict=True)],
+        second: [_spread(mean, std) for mean, std in zip(rows["mean_second"], rows["std_second"], strict=True)],
+        "second − first": [_signed(value) for value in rows["difference"]],
+        "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
+        "paired": rows["paired"].map({True: "yes", False: "no"}),
+    }
+    return _of_metric(
         "comparison",
-        f"{first} and {second}: {_words(metric)}",
+        f"{first} and {second}",
         "Means ± standard deviations over confirmation seeds, and the difference with its 95 % interval: Student's t "
         "over differences where both sweeps used the same seeds (paired), else Welch's.",
         frame,
-        shown,
+        metric,
+        cells,
     )
 
 
@@ -275,6 +272,13 @@ def plain_table(
 ) -> Table:
     """A table that shows its numbers as they are, rounded."""
     return Table(name, title, caption, frame, frame.map(show or _plain).rename(columns=_words))
+
+
+def _of_metric(
+    name: str, title: str, caption: str, frame: pd.DataFrame, metric: str, cells: Mapping[str, Any]
+) -> Table:
+    """A table whose files have every metric of the frame; ``cells`` are what is shown of one, column by column."""
+    return Table(name, f"{title}: {_words(metric)}", caption, frame, pd.DataFrame(cells))
 
 
 # -- cells -----------------------------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from itertools import groupby, pairwise, starmap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -185,6 +187,8 @@ _PREDICTIONS = pa.struct(
 _SUFFIX = ".arrow"
 _SCHEMA_VERSION = "3"
 _JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions")
+_SHARED_FIELDS = ("config", "features", "versions")  # of them, what hardly differs between the records of a sweep
+_AT_ONCE = 256  # records that are read together
 _SCHEMA = pa.schema(
     [
         ("sweep", pa.string()),
@@ -267,10 +271,14 @@ class Ledger:
     def __iter__(self) -> Iterator[Record]:
         """Read all records that are not set aside, in the order of their identities.
 
+        What is the same in many records, such as the configuration, is one object, not to be changed.
+
         Raises:
             LedgerError: a file is no record that this version can read, or not as it was written.
         """
-        return map(_read, self._paths())
+        paths = self._paths()
+        for first in range(0, len(paths), _AT_ONCE):
+            yield from _read(paths[first : first + _AT_ONCE])
 
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{_SUFFIX}"))
@@ -298,7 +306,19 @@ def _unreadable(path: Path, error: OSError) -> LedgerError:
     return LedgerError(f"{path} cannot be read: {error.strerror}.")
 
 
-def _read(path: Path) -> Record:
+def _read(paths: Sequence[Path]) -> Iterator[Record]:
+    """Read records, in their order; many at once, as most of what Arrow does for one it does for all of them."""
+    batches = [(path, _batch(path)) for path in paths]
+    for _, alike in groupby(batches, key=lambda read: read[1].schema.remove_metadata()):
+        where, rows = zip(*alike, strict=True)
+        for path, record in zip(where, _records(pa.Table.from_batches(rows).combine_chunks()), strict=True):
+            if record.key != path.stem:
+                raise LedgerError(f"{path} holds another record: {record.key}.")
+            yield record
+
+
+def _batch(path: Path) -> pa.RecordBatch:
+    """The only row of a record's file."""
     try:
         content = read_sealed(path)
     except DamagedError as error:
@@ -309,12 +329,48 @@ def _read(path: Path) -> Record:
     found = stream.schema.metadata[b"schema_version"].decode()
     if found != _SCHEMA_VERSION:
         raise LedgerError(f"{path} is a record of schema version {found}; this version reads {_SCHEMA_VERSION}.")
-    row = stream.read_all().to_pylist()[0]
-    row |= {name: json.loads(row[name]) for name in _JSON_FIELDS}
-    row["history"] = [(point["epoch"], point["value"]) for point in row["history"]]
-    row["metrics"] = [Metric(**metric) for metric in row["metrics"]]
-    row["predictions"] = [Predictions(**predictions) for predictions in row["predictions"]]
-    record = Record(**row)
-    if record.key != path.stem:
-        raise LedgerError(f"{path} holds another record: {record.key}.")
-    return record
+    return stream.read_next_batch()
+
+
+def _records(table: pa.Table) -> Iterator[Record]:
+    """The records of a table with _SCHEMA, a row each.
+
+    Column by column: pyarrow's own way to a dict per row makes an object of every number on its way there.
+    """
+    columns = {name: table.column(name) for name in table.column_names}
+    nested = {name: _only_chunk(columns.pop(name)) for name in ("history", "metrics", "predictions")}
+    values = {name: column.to_pylist() for name, column in columns.items()}
+    for name in _JSON_FIELDS:
+        values[name] = list(map(_shared if name in _SHARED_FIELDS else json.loads, values[name]))
+    values["history"] = _parts(nested["history"], list(zip(*_fields(nested["history"]), strict=True)))
+    values["metrics"] = _parts(nested["metrics"], list(starmap(Metric, zip(*_fields(nested["metrics"]), strict=True))))
+    values["predictions"] = _parts(
+        nested["predictions"], list(starmap(Predictions, zip(*_fields(nested["predictions"]), strict=True)))
+    )
+    for row in zip(*values.values(), strict=True):
+        yield Record(**dict(zip(values, row, strict=True)))
+
+
+def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0)
+
+
+def _fields(structs: pa.ListArray) -> Iterator[list[Any]]:
+    """For each field of the structs in the lists, its values in all of them, one list after another."""
+    for field_of in structs.values.flatten():
+        if pa.types.is_list(field_of.type) and pa.types.is_integer(field_of.type.value_type):
+            yield _parts(field_of, field_of.values.to_numpy().tolist())
+        else:
+            yield field_of.to_pylist()
+
+
+def _parts(lists: pa.ListArray, items: list[Any]) -> list[list[Any]]:
+    """Divide ``items`` as the values of ``lists`` are."""
+    return [items[first:last] for first, last in pairwise(lists.offsets.to_pylist())]
+
+
+@lru_cache(maxsize=64)
+def _shared(text: str) -> dict[str, Any]:
+    """Parse what is the same in most records of a sweep, once: 10,000 copies of it would be 100 MB."""
+    parsed: dict[str, Any] = json.loads(text)
+    return parsed

@@ -183,11 +183,14 @@ def import_checkpoint(
 
 def _report(folders: list[Path], out: Path, asked: str, published: Path | None = None) -> int:
     """Write the report, print its main tables; the exit code."""
-    from reports.report import report, write_report
-    from reports.terminal import terminal_table
+    from reports.processes import Processes, processors
 
-    made = report(records(folders), folders, asked, published)
-    written = write_report(made, out)
+    with Processes(processors(), ["reports.report"]) as processes:
+        from reports.report import report, write_report
+        from reports.terminal import terminal_table
+
+        made = report(records(folders), folders, asked, published, processes)
+        written = write_report(made, out, processes)
     for table in made.main:
         console().print(terminal_table(table))
     typer.echo(f"Report: {written[0]}, and {len(written) - 1} files of tables and figures beside it")

@@ -1,5 +1,6 @@
 """What the commands share: exit codes, how bad input is told, arguments that several take."""
 
+import gc
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -54,7 +55,11 @@ def records(folders: list[Path]) -> list[list[Record]]:
     Raises:
         LedgerError: one has a record that cannot be read; with what sets a damaged one aside.
     """
-    return [_records(folder) for folder in folders]
+    gc.disable()  # nothing of it is garbage, and looking for some takes the longer, the more has been read
+    try:
+        return [_records(folder) for folder in folders]
+    finally:
+        gc.enable()
 
 
 def _records(folder: Path) -> list[Record]:

@@ -161,7 +161,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
 
 def _name_the_tables(out: Path) -> None:
     """Say how to get a sweep's tables, and exit."""
-    from reports import ablation
+    from reports.ablation import ablation
 
     typer.echo(f"Tables: {command('report', out, '--out', out / 'report')}")
     with bad_input():

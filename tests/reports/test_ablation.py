@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports import ReportError, ablation
+from reports.ablation import ReportError, ablation
 from sweeps.ledger import SUMMARY_METRICS, Metric, Record
 
 CONFIG: dict[str, Any] = {

@@ -1,13 +1,20 @@
 import math
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix
+
 from reports.confusion import confusion
 from sweeps.ledger import Predictions, Record
+from tests.reports.searches import config
 
 
 def record(method: str, *predictions: Predictions) -> Record:
+    planned = config(features={"downstream": {"faces": "/somewhere"}})
     return Record(
-        sweep="s", stage="confirm", method=method, number=0, seed=0, state="complete", predictions=predictions
-    )
+        sweep="s", stage="confirm", method=method, number=0, seed=0, state="complete", predictions=predictions,
+        config=planned,
+    )  # fmt: skip
 
 
 def made(truth: list[int], predicted: list[int], **changes: object) -> Predictions:
@@ -45,3 +52,16 @@ def test_each_label_of_several_is_a_table_of_its_own() -> None:
         ("not fear", "fear"): 0,
         ("not fear", "not fear"): 1,
     }
+
+
+def test_methods_stand_in_the_order_of_the_ablation_table() -> None:
+    records = [record(method, made([0], [0])) for method in ("Gen", "random_head", "Con", "raw_features")]
+    assert list(dict.fromkeys(confusion([records])["method"])) == ["raw_features", "random_head", "Con", "Gen"]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=20))
+def test_counts_are_those_of_scikit_learn(outputs: list[tuple[int, int]]) -> None:
+    truth, predicted = map(list, zip(*outputs, strict=True))
+    counts = confusion([[record("Con", made(truth, predicted))]])["count"].to_numpy().reshape(3, 3)
+    assert (counts == confusion_matrix(truth, predicted, labels=range(3))).all()

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.collections import LineCollection
@@ -173,7 +174,7 @@ def test_parallel_coordinates_scale_each_hyperparameter() -> None:
     figure = search_figures.parallel_coordinates(trials_frame(), "Con")
     (panel,) = panels(figure).values()
     assert [label.get_text() for label in panel.get_xticklabels()] == ["lr", "width", "mode", "queue"]
-    trials = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 4]
+    trials = [line[:, 1] for drawn in panel.collections for line in drawn.get_segments()]
     # Trial 2 has no value and is drawn first; lr is logarithmic, and trial 0 has no queue.
     assert [list(heights) for heights in trials] == [
         pytest.approx([0.5, 1.0, 0.0, 1.0]),
@@ -184,6 +185,17 @@ def test_parallel_coordinates_scale_each_hyperparameter() -> None:
     assert "not shown: margin" in note(figure)
     assert "trials without a value" in note(figure)
     assert "had no such hyperparameter" in note(figure)
+
+
+def test_thousands_of_trials_are_pixels_and_their_axes_text() -> None:
+    generator = np.random.default_rng(0)
+    trials = pd.DataFrame(generator.random((1500, 3)), columns=["value", "lr", "dropout"])
+    history = trials.assign(sweep="s", method="Con", number=range(1500), state="complete")
+    for figure in (search_figures.parallel_coordinates(trials, "Con"), search_figures.search_history(history)):
+        drawn = drawing.svg(figure)
+        assert "<image" in drawn
+        assert ">Con<" in drawn
+        assert len(drawn) < 500_000
 
 
 def test_label_efficiency_orders_budgets_and_marks_missing_ones() -> None:

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from reports.pairs import COLUMNS, pairs, tied_with_best
+from reports.resampling import Fold, columns
 from sweeps.ledger import SUMMARY_METRICS, Record
 from tests.reports.test_resampling import confirmed, predicted
 
@@ -112,6 +113,36 @@ def test_a_planted_difference_is_found_and_one_family_does_not_weaken_the_other(
         ordered = family.sort_values("p")  # Holm: the i-th smallest of m, times m - i + 1, never falling
         by_hand = np.minimum(np.maximum.accumulate(ordered["p"] * [3, 2, 1]), 1)
         assert ordered["p_holm"].to_numpy() == pytest.approx(by_hand.to_numpy())
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])
+def test_p_is_that_of_scores_of_exchanged_outputs(several: bool) -> None:
+    """Every exchange by itself, scored in double precision: what sums over exchanged halves must come to."""
+    generator = np.random.default_rng(5)
+    n, seeds, resamples, classes = 30, 3, 300, ("joy", "fear", "calm", "never")
+    if several:
+        truth = generator.integers(0, 2, (n, len(classes)))
+        said = generator.integers(0, 2, (2, seeds, n, len(classes)))
+    else:
+        truth = generator.integers(0, 3, n)
+        said = np.where(generator.random((2, seeds, n)) < 0.6, truth, generator.integers(0, 3, (2, seeds, n)))
+    records = [
+        confirmed(name, seed, predicted(truth.ravel(), of[seed].ravel(), classes=classes, multi_label=several))
+        for name, of in zip(("Con", "Gen"), said, strict=True)
+        for seed in range(seeds)
+    ]
+    (column,) = columns(records)
+    exchanged = column.generators("randomisation")[0].random((1 + resamples, n), np.float32) < 0.5
+    exchanged[0] = False
+    swap = exchanged[..., np.newaxis] if several else exchanged  # [1 + B, n, or n x 1]
+    sizes = np.zeros((len(SUMMARY_METRICS), 1 + resamples))
+    for one, other in zip(*said, strict=True):
+        for sign, outputs in ((1, np.where(swap, other, one)), (-1, np.where(swap, one, other))):
+            fold = Fold(column.folds[0].truth, np.moveaxis(outputs, -1, 0) if several else outputs)
+            sizes += sign * fold.scores(np.ones((n, 1)))[..., 0] / seeds
+    sizes = np.abs(sizes)
+    expected = (1 + (sizes[:, 1:] >= sizes[:, :1] - 2e-6).sum(axis=1)) / (1 + resamples)
+    assert pairs([records], resamples)["p"].tolist() == pytest.approx(expected)
 
 
 def test_5_percent_of_null_differences_are_found_at_5_percent() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from reports.processes import Processes
 from reports.report import Report, comparing, report, write_report
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import SweepFolder
@@ -104,6 +105,28 @@ def test_the_same_ledger_gives_the_same_report(out: Path, records: list[Record],
             pd.testing.assert_frame_equal(
                 table.numbers[list(numbers)].reset_index(drop=True), written[list(numbers)], check_dtype=False
             )
+
+
+def test_processes_divide_the_work_and_change_nothing(
+    out: Path, records: list[Record], folder: Path, tmp_path: Path
+) -> None:
+    with Processes(2, ["reports.report"]) as processes:
+        again = report([records], [folder], "conclugen report sweep --out out", processes=processes)
+        write_report(again, tmp_path, processes)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
+        file.name: file.read_bytes() for file in out.iterdir()
+    }
+
+
+def test_figures_order_methods_as_the_table_does(out: Path) -> None:
+    table = list(dict.fromkeys(pd.read_csv(out / "ablation.csv")["method"]))
+    for name in ("confusion.csv", "expected-best.csv"):
+        methods = list(dict.fromkeys(pd.read_csv(out / name)["method"]))
+        assert methods == [method for method in table if method in methods]
+    titles = re.findall(r">([A-Za-z_]+)</text>", (out / "history.svg").read_text())
+    drawn = [title for title in titles if title in table]
+    assert drawn == [method for method in table if method in drawn]
+    assert len(drawn) > 1
 
 
 def test_an_unfinished_sweep_reports_what_it_has(records: list[Record], folder: Path) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from conclugen.metrics import classification_metrics
-from reports import ReportError, resampling
+from reports import resampling
+from reports.ablation import ReportError
 from reports.resampling import Column, Fold, Run, bootstrap, columns
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 from tests.reports.test_ablation import CONFIG
@@ -140,7 +141,7 @@ def test_the_bootstrap_has_the_spread_of_a_share_and_folds_are_drawn_apart(n_fol
 def test_resamples_do_not_depend_on_the_blocks_that_they_are_made_in(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     column = column_of(generator.integers(0, 3, 40), generator.integers(0, 3, (6, 40)), 3)
-    whole = bootstrap.__wrapped__(column, 50)
+    whole = bootstrap(column, 50)
     monkeypatch.setattr(resampling, "_BLOCK", 40 * 7)
     assert [block.stop - block.start for block in column.blocks(50)][:2] == [7, 7]
-    assert np.array_equal(bootstrap.__wrapped__(column, 50), whole)
+    assert np.array_equal(bootstrap(column, 50), whole)

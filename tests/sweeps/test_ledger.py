@@ -1,6 +1,7 @@
 import io
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -88,6 +89,32 @@ def test_records_come_in_the_order_of_their_identities(tmp_path: Path) -> None:
     for number in (10, 2, 7):
         ledger.add(record(number=number))
     assert [r.number for r in ledger] == [2, 7, 10]
+
+
+def test_records_that_are_read_together_are_each_its_own_and_share_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.ledger._AT_ONCE", 2)
+    written = [
+        record(
+            number=number,
+            config={"name": "s", "changed": number == 4},
+            history=[(epoch, epoch / 10) for epoch in range(number)],
+            metrics=[Metric("digits", "val", "", f"f1/{place}", place / 5) for place in range(number % 3)],
+            predictions=[
+                Predictions("digits", "", 0, draw, ("a", "b"), False, [0, 1] * number, [1, 1] * number)
+                for draw in range(number % 2)
+            ],
+        )
+        for number in range(5)
+    ]
+    ledger = Ledger(tmp_path)
+    for one in written:
+        ledger.add(one)
+    found = list(ledger)
+    plain = [json.loads(json.dumps(asdict(one))) for one in (*written, *found)]  # lists for tuples
+    assert plain[:5] == plain[5:]
+    assert found[0].config is found[3].config
 
 
 def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
