@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from conclugen.durable import write_whole
 from reports import drawing, figures, search_figures
 from reports.ablation import Ablation, ablation, latest_config
-from reports.accounting import accounting
+from reports.accounting import accounting, hardware
 from reports.comparison import comparison
 from reports.configurations import best_configurations
 from reports.confusion import confusion
@@ -129,8 +129,8 @@ def report(
                 plain_table(
                     "accounting",
                     "Attempts and hours",
-                    "Attempts by their end; failures by reason. Hours are wall time of finished attempts; worker hours "
-                    "count each worker of a trial.",
+                    "Attempts by their end; failures by reason. Hours are wall time of finished attempts; CPU and GPU "
+                    "hours count every CPU thread and every GPU of their workers.",
                     accounting(ledgers),
                 )
             ],
@@ -327,7 +327,7 @@ def _provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], co
                 f"{name}: attempts",
                 f"{len(records)}, {min(r.started for r in records)} to {max(r.ended for r in records)}",
             ),
-            (f"{name}: hosts", ", ".join(sorted({record.host for record in records if record.host}))),
+            *((f"{name}: hardware", kind) for kind in hardware(records)),
             (f"{name}: one record again", f"conclugen sweep replay {shlex.quote(str(folder))} --trial {latest.key}"),
         ]
         facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]

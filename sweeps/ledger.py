@@ -25,6 +25,7 @@ __all__ = [
     "LOSSES",
     "SUMMARY_METRICS",
     "TUNED_BASELINES",
+    "Hardware",
     "Ledger",
     "LedgerError",
     "Metric",
@@ -90,6 +91,22 @@ class Predictions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What an attempt ran on, as its first worker found it."""
+
+    host: str
+    processor: str
+    """Name of the CPU."""
+    threads: int
+    """Of each worker on the CPU."""
+    workers: int
+    device: str
+    """What heads were trained on: the GPU's name, or ``cpu``."""
+    gpus: int
+    """Of all workers together; 0 on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One finished attempt of the search, of a confirmation or of a baseline."""
 
@@ -121,7 +138,7 @@ class Record:
     metrics: Sequence[Metric] = ()
     predictions: Sequence[Predictions] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time: total, train, probe."""
+    """Wall time: total, train, probe; on several kinds of hardware one after the other, ``hardware`` is the last."""
     started: str = ""
     """UTC time, ISO 8601, as is ``ended``."""
     ended: str = ""
@@ -129,7 +146,8 @@ class Record:
     """Fingerprint of each feature set, by its place in the configuration."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Code and library versions."""
-    host: str = ""
+    hardware: Hardware | None = None
+    """None for an attempt whose worker was lost before it had told."""
 
     @property
     def key(self) -> str:
@@ -183,8 +201,8 @@ _PREDICTIONS = pa.struct(
     ]
 )
 _SUFFIX = ".arrow"
-_SCHEMA_VERSION = "3"
-_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions")
+_SCHEMA_VERSION = "4"
+_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
 _SCHEMA = pa.schema(
     [
         ("sweep", pa.string()),
@@ -202,7 +220,6 @@ _SCHEMA = pa.schema(
         ("predictions", pa.list_(_PREDICTIONS)),
         ("started", pa.string()),
         ("ended", pa.string()),
-        ("host", pa.string()),
         *((name, pa.string()) for name in _JSON_FIELDS),
     ],
     metadata={"schema_version": _SCHEMA_VERSION, "seal": SEAL},
@@ -311,6 +328,7 @@ def _read(path: Path) -> Record:
         raise LedgerError(f"{path} is a record of schema version {found}; this version reads {_SCHEMA_VERSION}.")
     row = stream.read_all().to_pylist()[0]
     row |= {name: json.loads(row[name]) for name in _JSON_FIELDS}
+    row["hardware"] = None if row["hardware"] is None else Hardware(**row["hardware"])
     row["history"] = [(point["epoch"], point["value"]) for point in row["history"]]
     row["metrics"] = [Metric(**metric) for metric in row["metrics"]]
     row["predictions"] = [Predictions(**predictions) for predictions in row["predictions"]]
