@@ -30,14 +30,8 @@ from conclugen.importing import import_arrays
 from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder
 
-TIMES = (
-    "started",
-    "ended",
-    "seconds",
-    "hardware",
-    "versions",
-    "config",
-)  # of records of the same trial, free to differ
+# What records of the same trial may differ in.
+TIMES = ("started", "ended", "seconds", "hardware", "versions", "config")
 PATIENCE = 300.0  # seconds without a new record after which a session counts as stuck
 
 SPACE = {

@@ -29,8 +29,8 @@ def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
     Columns: ``sweep, method, stage, planned, complete, pruned, failed``; then for each class of failure that occurs its
     count, under the class's name; then ``hours`` that attempts took, ``cpu_hours``, the same times the CPU threads of
-    all workers, and ``gpu_hours``, times their GPUs, both NaN where a record does not say on what. ``planned`` is NA for a search whose budget is time, and 0 for
-    what is planned no more.
+    all workers, and ``gpu_hours``, times their GPUs: both NaN where an attempt has worked that does not say on what.
+    ``planned`` is NA for a search whose budget is time, and 0 for what is planned no more.
 
     Args:
         ledgers: of one or more sweeps.
@@ -68,7 +68,7 @@ def _hours(record: Record) -> float:
 
 
 def _hours_of(records: Sequence[Record], units: Callable[[Hardware], int]) -> float:
-    """Hours times units; NaN where an attempt has worked that does not say on what."""
+    """Hours times units; NaN where somebody worked and did not say on what."""
     return math.fsum(
         hours * (math.nan if record.hardware is None else units(record.hardware))
         for record in records

@@ -39,7 +39,7 @@ from reports.drawing import (
 )
 from sweeps.ledger import BASELINES, method_of
 
-__all__ = ["ablation_bars", "confusion_matrices", "embedding", "label_efficiency", "shapley_bars"]
+__all__ = ["ablation_bars", "confusion_matrices", "label_efficiency", "shapley_bars"]
 
 
 @IN_STYLE
@@ -247,41 +247,6 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
         panel.set_yticks(range(len(quantities)), quantities)
         panel.set_ylim(len(quantities) - 0.4, -0.6)
     label_axes(figure, panels, x=f"contribution to {metric}")
-    note(figure, notes)
-    return figure
-
-
-@IN_STYLE
-def embedding(frame: pd.DataFrame) -> Figure:
-    """A panel per method: its representations in two dimensions, by class.
-
-    Args:
-        frame: columns method, x, y and label.
-    """
-    methods, labels = unique(frame["method"]), sorted(unique(frame["label"]))
-    figure, panels = panels_of(len(methods), per_row=3, height=2.2)
-    notes: dict[str, None] = {}
-    for panel, method in zip(panels, methods, strict=True):
-        panel.set_title(method)
-        points = frame[frame["method"] == method]
-        missing = int(points[["x", "y"]].isna().any(axis=1).sum())
-        if missing:
-            notes[f"{method}: {missing} of {len(points)} samples have no place"] = None
-        if missing == len(points):
-            panel.text(0.5, 0.5, "× no result", ha="center", va="center", transform=panel.transAxes, color=GREY)
-        for number, label in enumerate(labels):
-            these = points[points["label"].map(str) == label]
-            panel.plot(
-                these["x"],
-                these["y"],
-                **{**look(number), "linestyle": "none", "markersize": 2.5, "markeredgewidth": 0, "alpha": 0.7},
-                rasterized=len(points) > 2000,  # else a file of megabytes, which a reader draws for seconds
-            )
-        panel.set_xticks([])
-        panel.set_yticks([])
-        panel.spines[:].set_visible(True)
-    handles = [Line2D([], [], label=label, **{**look(n), "linestyle": "none"}) for n, label in enumerate(labels)]
-    legend(figure, handles)
     note(figure, notes)
     return figure
 

@@ -22,6 +22,7 @@ from reports.accounting import accounting, hardware
 from reports.comparison import comparison
 from reports.configurations import best_configurations
 from reports.confusion import confusion
+from reports.embedding import Represented, embedding, places, seen
 from reports.factorial import factorial
 from reports.importance import importance
 from reports.intervals import intervals
@@ -90,7 +91,11 @@ class Report:
 
 
 def report(
-    ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str, published_file: Path | None = None
+    ledgers: Sequence[Sequence[Record]],
+    folders: Sequence[Path],
+    command: str,
+    published_file: Path | None = None,
+    represented: Sequence[Represented] = (),
 ) -> Report:
     """Compute the report of one or more sweeps.
 
@@ -99,6 +104,7 @@ def report(
         folders: where they lie.
         command: the command line that asks for this report.
         published_file: numbers to stand beside ours; see :func:`reports.published.published`.
+        represented: test samples to draw.
 
     Raises:
         ReportError: the ledgers, or the published numbers, cannot be made into a report.
@@ -110,6 +116,7 @@ def report(
         compared, certain = pairs(ledgers), intervals(ledgers)
     tied = tied_with_best(compared, table.frame[~table.frame["method"].str.contains("[", regex=False)])
     confused, curve = confusion(ledgers), expected_best(ledgers)
+    embedded = places(represented, latest_config(ledgers[0])["seed"]) if represented else None
     parts = [
         _ablation_part(table, tied, found),
         _protocol_part(table, tied, found),
@@ -121,6 +128,7 @@ def report(
         ),
         _effects_part(factorial(ledgers)),
         *([] if given is None else [_Part("Beside published numbers", "", [published_table(table, given, found)])]),
+        _embedding_part(represented, embedded),
         _search_part(ledgers, curve),
         _Part(
             "Accounting",
@@ -138,7 +146,7 @@ def report(
     ]
     title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
     parts = [part for part in parts if part.tables or part.figures]
-    frames = {"confusion": confused, "expected-best": curve}
+    frames = {"confusion": confused, "expected-best": curve} | ({} if embedded is None else {"embeddings": embedded})
     shown = [one for part in parts for one in part.tables if one.name in ("ablation", "modalities")]
     return Report(title, parts, _provenance(ledgers, folders, command), shown, table.complete, frames)
 
@@ -226,6 +234,22 @@ def _effects_part(frame: pd.DataFrame) -> _Part:
     seen = "Bars of the Shapley values of the three losses, and of the total that they sum to."
     drawn = _Figure("shapley", seen, figures.shapley_bars(frame, _METRIC))
     return _Part("What each loss contributes", "", [effect_table(frame, _METRIC)], [drawn])
+
+
+def _embedding_part(represented: Sequence[Represented], frame: pd.DataFrame | None) -> _Part:
+    sets: dict[tuple[str, str], list[Represented]] = {}
+    for one in represented:
+        sets.setdefault((one.sweep, one.dataset), []).append(one)
+    drawn = [
+        _Figure(
+            f"embedding-{file_name(sweep)}-{file_name(dataset)}",
+            seen(of),
+            embedding(frame[(frame["sweep"] == sweep) & (frame["dataset"] == dataset)]),
+        )
+        for (sweep, dataset), of in sets.items()
+        if frame is not None
+    ]
+    return _Part("What the representations look like", "", (), drawn)
 
 
 def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame) -> _Part:
@@ -346,6 +370,7 @@ def _document(made: Report) -> str:
             r"\documentclass{article}",
             r"\usepackage[a4paper,margin=2cm]{geometry}",
             r"\usepackage{booktabs,graphicx}",
+            r"\extrafloats{1000}\maxdeadcycles=1000",  # with no text between them, tables may all wait for the end
             r"\begin{document}",
             *(rf"\input{{{table.name}}}" for table in tables),
             r"\end{document}",

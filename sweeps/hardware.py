@@ -40,7 +40,6 @@ def _processor() -> str:
         lines = _CPUINFO.read_text(errors="replace").splitlines()
     except OSError:  # only Linux has it
         lines = []
-    names = (
-        value.strip() for name, _, value in (line.partition(":") for line in lines) if name.strip() == "model name"
-    )
+    entries = (line.partition(":") for line in lines)
+    names = (value.strip() for name, _, value in entries if name.strip() == "model name")
     return next(names, "") or platform.processor() or platform.machine()
