@@ -227,10 +227,10 @@ def _rows(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
 
 
 def _numeric(shown: pd.DataFrame) -> list[bool]:
-    """For each column, whether at least half of what it shows starts with a number."""
+    """For each column, whether at least half of what it shows starts with a number; a dash stands for nothing."""
     found: list[bool] = []
     for column in zip(*_rows(shown), strict=True):
-        numbers = [_number(cell.text) is not None for cell in column if cell.text]
+        numbers = [_number(cell.text) is not None for cell in column if cell.text not in ("", "–")]
         found.append(2 * sum(numbers) >= len(numbers) > 0)
     return found or [False] * len(shown.columns)
 

@@ -72,6 +72,13 @@ def test_a_long_latex_table_goes_on_in_another_float_of_the_same_number() -> Non
     assert re.findall(r"^    (r\d+) ", text, re.MULTILINE) == [f"r{n}" for n in range(85)]
 
 
+def test_a_column_of_numbers_is_one_even_where_most_are_missing() -> None:
+    shown = pd.DataFrame(
+        {"method": ["Con", "Clu", "Gen"], "weight_con": ["0.5", "–", "–"], "mode": ["joint", "–", "–"]}
+    )
+    assert r"\begin{tabular}{lrl}" in latex(made(shown))
+
+
 def test_a_wide_latex_table_goes_on_in_another_float_with_what_tells_its_rows_apart() -> None:
     shown = pd.DataFrame(
         {"sweep": ["s"] * 2, "method": ["Con", "Gen"], **{f"class {n}": ["0.5 ± 0.1"] * 2 for n in range(14)}}
