@@ -113,9 +113,9 @@ def test_what_is_missing_is_left_out_with_the_reason(sweep: SweepFolder, records
     assert found == [("planted", "ConGen")]
     expected = (
         r"tiny: Con has no head yet\.",
+        rf"tiny: folded: {other} is not the set that the sweep was scored on.*",
         rf"tiny: SimCLR on planted: {damaged} is damaged.*",
         rf"tiny: several: .*{tmp_path / 'gone'}.*",
-        rf"tiny: folded: {other} is not the set that the sweep was scored on.*",
     )
     assert len(left_out) == len(expected)
     for message, pattern in zip(left_out, expected, strict=True):
