@@ -30,7 +30,8 @@ from conclugen.importing import import_arrays
 from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder
 
-TIMES = ("started", "ended", "seconds", "host", "versions", "config")  # what records of the same trial may differ in
+# What records of the same trial may differ in.
+TIMES = ("started", "ended", "seconds", "hardware", "versions", "config")
 PATIENCE = 300.0  # seconds without a new record after which a session counts as stuck
 
 SPACE = {

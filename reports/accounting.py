@@ -1,34 +1,36 @@
-"""What became of every attempt: how many were planned, how they ended, why they failed, and what they cost.
+"""What became of every attempt: how many were planned, how they ended, why they failed, what they cost and ran on.
 
 Time is the wall time that attempts say they worked, training and probing. It is summed, not the time that the sweep
 took: attempts run beside each other. What a killed worker had done since its last checkpoint is not in it, as nobody is
-left to tell. Records do not say whether GPUs were used: their configuration does, unless it left that to the cluster.
+left to tell. CPU and GPU hours are this time, multiplied by the threads and the GPUs that workers say they had: what
+was configured would not tell, as a sweep may leave it to the cluster, and another cluster may take it over.
 """
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
 from reports.ablation import latest_config
 from reports.searches import recorded_methods, searched_methods
-from sweeps.ledger import Record, Stage, State
+from sweeps.ledger import Hardware, Record, Stage, State
 
-__all__ = ["accounting"]
+__all__ = ["accounting", "hardware"]
 
 STATES: tuple[State, ...] = ("complete", "pruned", "failed")
-HOURS = ("hours", "worker_hours", "gpu_hours")
+HOURS = ("hours", "cpu_hours", "gpu_hours")
 
 
 def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per sweep, method (as records name it) and stage that was planned, or that there are records of.
 
     Columns: ``sweep, method, stage, planned, complete, pruned, failed``; then for each class of failure that occurs its
-    count, under the class's name; then ``hours`` that attempts took, ``worker_hours``, the same times the workers of
-    each, and ``gpu_hours``, worker hours with a GPU: NaN where the configuration says ``workers.gpus: auto`` and the
-    budget is not in GPU hours. ``planned`` is NA for a search whose budget is time, and 0 for what is planned no more.
+    count, under the class's name; then ``hours`` that attempts took, ``cpu_hours``, the same times the CPU threads of
+    all workers, and ``gpu_hours``, times their GPUs: both NaN where an attempt has worked that does not say on what.
+    ``planned`` is NA for a search whose budget is time, and 0 for what is planned no more.
 
     Args:
         ledgers: of one or more sweeps.
@@ -48,7 +50,6 @@ def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
     for method, stage in [*planned, *(key for key in attempts if key not in planned)]:
         of = attempts.get((method, stage), [])
         states = Counter(record.state for record in of)
-        hours = [(record.seconds.get("total", 0.0) / 3600, record.config) for record in of]
         yield {
             "sweep": records[0].sweep,
             "method": method,
@@ -56,10 +57,46 @@ def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
             "planned": planned.get((method, stage), 0),
             **{state: states[state] for state in STATES},
             **Counter(_reason_class(record) for record in of if record.state == "failed"),
-            "hours": math.fsum(time for time, _ in hours),
-            "worker_hours": math.fsum(time * config["workers"]["per_trial"] for time, config in hours),
-            "gpu_hours": math.fsum(time * config["workers"]["per_trial"] * _gpus(config) for time, config in hours),
+            "hours": math.fsum(_hours(record) for record in of),
+            "cpu_hours": _hours_of(of, lambda used: used.threads * used.workers),
+            "gpu_hours": _hours_of(of, lambda used: used.gpus),
         }
+
+
+def _hours(record: Record) -> float:
+    return record.seconds.get("total", 0.0) / 3600
+
+
+def _hours_of(records: Sequence[Record], units: Callable[[Hardware], int]) -> float:
+    """Hours times units; NaN where somebody worked and did not say on what."""
+    return math.fsum(
+        hours * (math.nan if record.hardware is None else units(record.hardware))
+        for record in records
+        if (hours := _hours(record))
+    )
+
+
+def hardware(records: Sequence[Record]) -> list[str]:
+    """Return what a sweep's attempts ran on, a line for each kind: how many did, and on which hosts."""
+    hosts: dict[Hardware, list[str]] = {}
+    for record in records:
+        if record.hardware is not None:
+            hosts.setdefault(replace(record.hardware, host=""), []).append(record.hardware.host)
+    return [
+        f"{_attempts(len(names))} on {_kind(kind)}; {'host' if len(set(names)) == 1 else 'hosts'} "
+        f"{', '.join(sorted(set(names)))}"
+        for kind, names in hosts.items()
+    ]
+
+
+def _attempts(number: int) -> str:
+    return "1 attempt" if number == 1 else f"{number} attempts"
+
+
+def _kind(kind: Hardware) -> str:
+    cpu = f"{kind.threads} thread{'s' if kind.threads != 1 else ''} of {kind.processor}"
+    each = f"{kind.gpus // kind.workers} × {kind.device}, {cpu}" if kind.gpus else cpu
+    return each if kind.workers == 1 else f"{kind.workers} workers, each {each}"
 
 
 def _planned(config: Mapping[str, Any]) -> dict[tuple[str, Stage], int | None]:
@@ -76,12 +113,3 @@ def _planned(config: Mapping[str, Any]) -> dict[tuple[str, Stage], int | None]:
 def _reason_class(record: Record) -> str:
     """The first word of a failure's reason."""
     return record.reason.partition(":")[0].strip() or "unknown"
-
-
-def _gpus(config: Mapping[str, Any]) -> float:
-    """GPUs of one worker; NaN where the record does not say."""
-    gpus = config["workers"]["gpus"]
-    if gpus != "auto":
-        return float(gpus)
-    # Such a budget is refused where there are none.
-    return 1.0 if config["budget"].get("gpu_hours") is not None else math.nan

@@ -24,7 +24,6 @@ from reports.drawing import (
     GREEN,
     GREY,
     IN_STYLE,
-    MANY,
     ORANGE,
     PAGE_WIDTH,
     VERMILLION,
@@ -38,7 +37,7 @@ from reports.drawing import (
 )
 from sweeps.ledger import BASELINES, method_of
 
-__all__ = ["ablation_bars", "confusion_matrices", "embedding", "label_efficiency", "shapley_bars"]
+__all__ = ["ablation_bars", "confusion_matrices", "label_efficiency", "shapley_bars"]
 
 
 @IN_STYLE
@@ -235,37 +234,6 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
         panel.set_yticks(range(len(quantities)), quantities)
         panel.set_ylim(len(quantities) - 0.4, -0.6)
     return finish(figure, panels, x=f"contribution to {metric}", notes=notes)
-
-
-@IN_STYLE
-def embedding(frame: pd.DataFrame) -> Figure:
-    """A panel per method: its representations in two dimensions, by class.
-
-    Args:
-        frame: columns method, x, y and label.
-    """
-    methods, labels = unique(frame["method"]), sorted(unique(frame["label"]))
-    figure, panels = panels_of(methods, per_row=3, height=2.2)
-    notes: dict[str, None] = {}
-    for panel, method in zip(panels, methods, strict=True):
-        points = frame[frame["method"] == method]
-        missing = int(points[["x", "y"]].isna().any(axis=1).sum())
-        if missing:
-            notes[f"{method}: {missing} of {len(points)} samples have no place"] = None
-        if missing == len(points):
-            panel.text(0.5, 0.5, "× no result", ha="center", va="center", transform=panel.transAxes, color=GREY)
-        for number, label in enumerate(labels):
-            these = points[points["label"].map(str) == label]
-            panel.plot(
-                these["x"],
-                these["y"],
-                **{**look(number), "linestyle": "none", "markersize": 2.5, "markeredgewidth": 0, "alpha": 0.7},
-                rasterized=len(points) > MANY,
-            )
-        panel.set_xticks([])
-        panel.set_yticks([])
-        panel.spines[:].set_visible(True)
-    return finish(figure, handles=series(labels, linestyle="none"), notes=notes)
 
 
 def _kind(method: str) -> tuple[str, str, str]:

@@ -7,11 +7,17 @@ rejected: they know neither the marks of a cell nor the records behind it, and l
 A place of a table that has records behind it is a button in HTML, which opens their list: a popover rather than a
 tooltip (unreachable by keyboard and touch) or a disclosure inside the cell (which tears the row apart). It needs no
 script.
+
+LaTeX is what every engine of it compiles, pdfLaTeX with its default fonts among them: accents are commands, and a
+letter of another alphabet is printed by the engines that read Unicode and named by pdfLaTeX, which has no font for it.
 """
 
 import html
+import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +29,9 @@ __all__ = ["html_table", "latex", "markdown", "write_table"]
 
 _ROWS_PER_FLOAT = 40
 """What fits on a page of a paper in LaTeX's normal size; a longer table goes on in another float."""
+_WIDEST_FLOAT = 120
+"""Characters, those between columns counted, that a line holds without shrinking far below a footnote's size."""
+_BETWEEN_COLUMNS = 2.4
 
 _NUMBER = re.compile(r"[<>≤≥~]?\s*([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -48,6 +57,25 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "\N{NO-BREAK SPACE}": "~",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "‘": r"\textquoteleft{}",
+    "’": r"\textquoteright{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "…": r"\ldots{}",
+    "°": r"$^\circ$",
+    "€": r"\texteuro{}",
+    "ß": r"\ss{}",
+    "æ": r"\ae{}",
+    "Æ": r"\AE{}",
+    "œ": r"\oe{}",
+    "Œ": r"\OE{}",
+    "ø": r"\o{}",
+    "Ø": r"\O{}",
+    "ł": r"\l{}",
+    "Ł": r"\L{}",
+    "ı": r"\i{}",
     "±": r"$\pm$",
     "−": "$-$",
     "×": r"$\times$",
@@ -66,6 +94,20 @@ _LATEX = {
     "ρ": r"$\rho$",
     "τ": r"$\tau$",
     "φ": r"$\phi$",
+}
+_LATEX_ACCENTS = {
+    "\N{COMBINING GRAVE ACCENT}": "`",
+    "\N{COMBINING ACUTE ACCENT}": "'",
+    "\N{COMBINING CIRCUMFLEX ACCENT}": "^",
+    "\N{COMBINING TILDE}": "~",
+    "\N{COMBINING MACRON}": "=",
+    "\N{COMBINING BREVE}": "u",
+    "\N{COMBINING DOT ABOVE}": ".",
+    "\N{COMBINING DIAERESIS}": '"',
+    "\N{COMBINING RING ABOVE}": "r",
+    "\N{COMBINING DOUBLE ACUTE ACCENT}": "H",
+    "\N{COMBINING CARON}": "v",
+    "\N{COMBINING CEDILLA}": "c",
 }
 
 
@@ -94,41 +136,38 @@ def markdown(table: Table) -> str:
 def latex(table: Table, label_prefix: str = "tab:") -> str:
     r"""Return one or more floats for a document that loads booktabs and graphicx: best bold, tied underlined.
 
-    A table that is wider than the line is scaled to it; a longer one than a page goes on in a float of the same number.
-    Letters of other alphabets stay as they are, and need LuaLaTeX or XeLaTeX.
+    A table that is longer or much wider than a page goes on in another float of the same number, with the columns that
+    tell its rows apart; what is a little wider than the line is scaled to it. pdfLaTeX prints ``[U+4E2D]`` for a letter
+    of an alphabet that it has no font for; LuaLaTeX and XeLaTeX print the letter, where their font has it.
 
     Args:
         table: the table.
         label_prefix: before its name, in ``\label``.
     """
-    columns = "".join("r" if right else "l" for right in _numeric(table.shown))
+    label = re.sub(r"[^A-Za-z0-9:.-]", "-", label_prefix + table.name)
     title, caption = _latex_text(table.title), _latex_text(table.caption)
-    heading = _latex_row([_latex_text(str(name)) for name in table.shown.columns])
-    rows = [_latex_row([_latex_cell(cell) for cell in row]) for row in _rows(table.shown)]
-    floats = []
-    for first in range(0, max(1, len(rows)), _ROWS_PER_FLOAT):
-        label = re.sub(r"[^A-Za-z0-9:.-]", "-", label_prefix + table.name)
-        captions = (
-            [r"  \addtocounter{table}{-1}", rf"  \caption[]{{\textbf{{{title}}} (continued)}}"]
-            if first
-            else [rf"  \caption[{{{title}}}]{{\textbf{{{title}.}} {caption}}}", rf"  \label{{{label}}}"]
-        )
-        lines = [
+    first = [rf"  \caption[{{{title}}}]{{\textbf{{{title}.}} {caption}}}", rf"  \label{{{label}}}"]
+    further = [r"  \addtocounter{table}{-1}", rf"  \caption[]{{\textbf{{{title}}} (continued)}}"]
+    numeric = _numeric(table.shown)
+    bodies = [
+        _latex_tabular(table.shown.iloc[start : start + _ROWS_PER_FLOAT, columns], [numeric[c] for c in columns])
+        for columns in _latex_blocks(table.shown)
+        for start in range(0, max(1, len(table.shown)), _ROWS_PER_FLOAT)
+    ]
+    floats = [
+        [
             r"\begin{table}[tp]",
             r"  \centering",
-            *captions,
-            r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"  \begin{{tabular}}{{{columns}}}",
-            r"    \toprule",
-            heading,
-            r"    \midrule",
-            *rows[first : first + _ROWS_PER_FLOAT],
-            r"    \bottomrule",
-            r"  \end{tabular}}",
+            r"  \setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{6pt}",  # captions stand above
+            *(further if number else first),
+            *body,
             r"\end{table}",
+            "",
         ]
-        floats.append("\n".join(lines) + "\n")
-    return "\n".join(floats)
+        for number, body in enumerate(bodies)
+    ]
+    needs = r"% Needs \usepackage{booktabs,graphicx}. To span both columns of a page, say table* for table."
+    return "\n".join([needs, *(line for lines in floats for line in lines)])
 
 
 def html_table(table: Table) -> str:
@@ -188,10 +227,10 @@ def _rows(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
 
 
 def _numeric(shown: pd.DataFrame) -> list[bool]:
-    """For each column, whether at least half of what it shows starts with a number."""
+    """For each column, whether at least half of what it shows starts with a number; a dash stands for nothing."""
     found: list[bool] = []
     for column in zip(*_rows(shown), strict=True):
-        numbers = [_number(cell.text) is not None for cell in column if cell.text]
+        numbers = [_number(cell.text) is not None for cell in column if cell.text not in ("", "–")]
         found.append(2 * sum(numbers) >= len(numbers) > 0)
     return found or [False] * len(shown.columns)
 
@@ -218,9 +257,59 @@ def _markdown_cell(cell: Cell) -> str:
     return f"**{text}**" if cell.mark == "best" else f"<ins>{text}</ins>"
 
 
+def _latex_blocks(shown: pd.DataFrame) -> list[list[int]]:
+    """The columns of each float: all, or as evenly as they go, each with the first ones, which tell rows apart."""
+    cells = list(_rows(shown))
+    widths = [
+        _BETWEEN_COLUMNS + max(map(len, (str(name), *(row[column].text for row in cells))))
+        for column, name in enumerate(shown.columns)
+    ]
+    every = range(len(widths))
+    own = next((k for k in every[1:] if len({tuple(cell.text for cell in row[:k]) for row in cells}) == len(cells)), 1)
+    blocks = [every[own:]]
+    for parts in range(2, len(every)):
+        if all(sum(widths[:own]) + sum(widths[column] for column in block) <= _WIDEST_FLOAT for block in blocks):
+            break
+        size = math.ceil(len(every[own:]) / parts)
+        blocks = [every[start : start + size] for start in every[own::size]]
+    return [[*every[:own], *block] for block in blocks]
+
+
+def _latex_tabular(shown: pd.DataFrame, numeric: Sequence[bool]) -> list[str]:
+    columns = "".join("r" if right else "l" for right in numeric)
+    return [
+        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+        rf"  \begin{{tabular}}{{{columns}}}",
+        r"    \toprule",
+        _latex_row([_latex_text(str(name)) for name in shown.columns]),
+        r"    \midrule",
+        *(_latex_row([_latex_cell(cell) for cell in row]) for row in _rows(shown)),
+        r"    \bottomrule",
+        r"  \end{tabular}}",
+    ]
+
+
 def _latex_text(text: str) -> str:
-    escaped = "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+    letters = [(letter, _latex_letter(letter)) for letter in unicodedata.normalize("NFC", _one_line(text))]
+    escaped = "".join(
+        "".join(written or "" for _, written in run) if known else _unknown("".join(letter for letter, _ in run))
+        for known, run in groupby(letters, lambda pair: pair[1] is not None)
+    )
     return re.sub(r"-(?=-)", "-{}", escaped)  # or TeX makes a dash of an option's hyphens
+
+
+def _latex_letter(letter: str) -> str | None:
+    """What every LaTeX prints as ``letter``; None if there is no such thing."""
+    base, *marks = list(unicodedata.normalize("NFD", letter))
+    if len(marks) == 1 and marks[0] in _LATEX_ACCENTS and base.isascii() and base.isalpha():
+        return rf"\{_LATEX_ACCENTS[marks[0]]}{{{base}}}"
+    return _LATEX.get(letter, letter if letter.isascii() else None)
+
+
+def _unknown(letters: str) -> str:
+    r"""The letters for engines that read Unicode, which know ``\Umathchar``; their numbers for pdfLaTeX."""
+    numbers = " ".join(f"U+{ord(letter):04X}" for letter in letters)
+    return rf"\ifdefined\Umathchar {letters}\else [{numbers}]\fi{{}}"
 
 
 def _latex_cell(cell: Cell) -> str:

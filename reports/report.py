@@ -18,10 +18,11 @@ from matplotlib.figure import Figure
 from conclugen.durable import write_whole
 from reports import drawing, figures, search_figures
 from reports.ablation import Ablation, ablation, latest_config
-from reports.accounting import accounting
+from reports.accounting import accounting, hardware
 from reports.comparison import comparison
 from reports.configurations import best_configurations
 from reports.confusion import confusion
+from reports.embedding import Represented, embedding, places, seen
 from reports.factorial import factorial
 from reports.importance import importance
 from reports.intervals import intervals
@@ -96,6 +97,7 @@ def report(
     folders: Sequence[Path],
     command: str,
     published_file: Path | None = None,
+    represented: Sequence[Represented] = (),
     processes: Processes = ALONE,
 ) -> Report:
     """Compute the report of one or more sweeps.
@@ -105,6 +107,7 @@ def report(
         folders: where they lie.
         command: the command line that asks for this report.
         published_file: numbers to stand beside ours; see :func:`reports.published.published`.
+        represented: test samples to draw.
         processes: which divide among them what takes long.
 
     Raises:
@@ -116,6 +119,7 @@ def report(
     compared, certain = pairs(ledgers, processes=processes), intervals(ledgers, processes=processes)
     tied = tied_with_best(compared, table.frame[~table.frame["method"].str.contains("[", regex=False)])
     confused, curve = confusion(ledgers), expected_best(ledgers)
+    embedded = places(represented, latest_config(ledgers[0])["seed"]) if represented else None
     parts = [
         _ablation_part(table, tied, found),
         _protocol_part(table, tied, found),
@@ -127,6 +131,7 @@ def report(
         ),
         _effects_part(factorial(ledgers)),
         *([] if given is None else [_Part("Beside published numbers", "", [published_table(table, given, found)])]),
+        _embedding_part(represented, embedded),
         _search_part(ledgers, curve, importance(ledgers, processes)),
         _Part(
             "Accounting",
@@ -135,8 +140,8 @@ def report(
                 plain_table(
                     "accounting",
                     "Attempts and hours",
-                    "Attempts by their end; failures by reason. Hours are wall time of finished attempts; worker hours "
-                    "count each worker of a trial.",
+                    "Attempts by their end; failures by reason. Hours are wall time of finished attempts; CPU and GPU "
+                    "hours count every CPU thread and every GPU of their workers.",
                     accounting(ledgers),
                 )
             ],
@@ -144,7 +149,7 @@ def report(
     ]
     title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
     parts = [part for part in parts if part.tables or part.figures]
-    frames = {"confusion": confused, "expected-best": curve}
+    frames = {"confusion": confused, "expected-best": curve} | ({} if embedded is None else {"embeddings": embedded})
     shown = [one for part in parts for one in part.tables if one.name in ("ablation", "modalities")]
     return Report(title, parts, _provenance(ledgers, folders, command), shown, table.complete, frames)
 
@@ -243,6 +248,22 @@ def _effects_part(frame: pd.DataFrame) -> _Part:
     seen = "Bars of the Shapley values of the three losses, and of the total that they sum to."
     drawn = _Figure("shapley", seen, partial(figures.shapley_bars, frame, _METRIC))
     return _Part("What each loss contributes", "", [effect_table(frame, _METRIC)], [drawn])
+
+
+def _embedding_part(represented: Sequence[Represented], frame: pd.DataFrame | None) -> _Part:
+    sets: dict[tuple[str, str], list[Represented]] = {}
+    for one in represented:
+        sets.setdefault((one.sweep, one.dataset), []).append(one)
+    drawn = [
+        _Figure(
+            f"embedding-{file_name(sweep)}-{file_name(dataset)}",
+            seen(of),
+            partial(embedding, frame[(frame["sweep"] == sweep) & (frame["dataset"] == dataset)]),
+        )
+        for (sweep, dataset), of in sets.items()
+        if frame is not None
+    ]
+    return _Part("What the representations look like", "", (), drawn)
 
 
 def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame, weights: pd.DataFrame) -> _Part:
@@ -344,7 +365,7 @@ def _provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], co
                 f"{name}: attempts",
                 f"{len(records)}, {min(r.started for r in records)} to {max(r.ended for r in records)}",
             ),
-            (f"{name}: hosts", ", ".join(sorted({record.host for record in records if record.host}))),
+            *((f"{name}: hardware", kind) for kind in hardware(records)),
             (f"{name}: one record again", f"conclugen sweep replay {shlex.quote(str(folder))} --trial {latest.key}"),
         ]
         facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
@@ -363,6 +384,7 @@ def _document(made: Report) -> str:
             r"\documentclass{article}",
             r"\usepackage[a4paper,margin=2cm]{geometry}",
             r"\usepackage{booktabs,graphicx}",
+            r"\extrafloats{1000}\maxdeadcycles=1000",  # with no text between them, tables may all wait for the end
             r"\begin{document}",
             *(rf"\input{{{table.name}}}" for table in tables),
             r"\end{document}",

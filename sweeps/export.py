@@ -7,7 +7,7 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.model import ConCluGenConfig
 from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
 from sweeps.config import ConfigError
-from sweeps.heads import lost_heads
+from sweeps.heads import best_heads, lost_heads
 from sweeps.ledger import SUMMARY_METRICS, Ledger, Record
 from sweeps.plan import SweepFolder
 from sweeps.trial import load_head
@@ -30,14 +30,12 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         ConfigError: the sweep has no head of ``method``, the head is damaged, or ``out`` is not free.
     """
     confirmed = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
-    heads = [record for record in confirmed if record.value is not None and folder.head(record.key).is_file()]
-    chosen = [record for record in heads if record.method == method]
-    if not chosen:
-        have = ", ".join(dict.fromkeys(record.method for record in heads)) or "none yet"
+    heads = best_heads(folder, confirmed)
+    if (best := heads.get(method)) is None:
+        have = ", ".join(heads) or "none yet"
         lost = any(record.method == method for record, _ in lost_heads(folder, confirmed, most=1))
         remedy = f" {_remedy(folder)}" if lost else ""
         raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}.{remedy}"])
-    best = max(chosen, key=lambda record: record.value or 0.0)
     try:
         head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
     except DamagedError as error:

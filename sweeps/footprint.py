@@ -19,6 +19,7 @@ from conclugen.subsets import Loss
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate import Cost, slots, trials_in_time
+from sweeps.hardware import own_hardware
 from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, label_budgets
 from sweeps.sessions import provenance
 
@@ -86,6 +87,7 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
         seconds={activity: chance.random() for activity in ("total", "train", "probe")},
         features=known["features"],
         versions=known["versions"],
+        hardware=own_hardware(torch.device("cpu")),
     )
     with tempfile.TemporaryDirectory() as folder:
         Ledger(Path(folder)).add(record)

@@ -12,7 +12,7 @@ from conclugen.subsets import SUBSETS
 from sweeps.ledger import Record, method_of
 from sweeps.plan import SweepFolder
 
-__all__ = ["keepers", "lost_heads"]
+__all__ = ["best_heads", "keepers", "lost_heads"]
 
 _PRETRAINED = (*SUBSETS, "SimCLR")
 
@@ -20,6 +20,23 @@ _PRETRAINED = (*SUBSETS, "SimCLR")
 def keepers(values: Mapping[str, float], most: int) -> list[str]:
     """Return the keys of the ``most`` best of ``values``; of equals, the first by its key."""
     return sorted(values, key=lambda key: (-values[key], key))[:most]
+
+
+def best_heads(folder: SweepFolder, records: Sequence[Record]) -> dict[str, Record]:
+    """Return method -> its best run on validation data, of those whose head is there.
+
+    Args:
+        folder: the sweep's.
+        records: of its ledger.
+    """
+    best: dict[str, Record] = {}
+    for record in records:
+        if record.stage != "confirm" or record.value is None or not folder.head(record.key).is_file():
+            continue
+        before = best.get(record.method)
+        if before is None or before.value is None or record.value > before.value:
+            best[record.method] = record
+    return best
 
 
 def lost_heads(folder: SweepFolder, confirmed: Sequence[Record], most: int) -> list[tuple[Record, str]]:

@@ -27,6 +27,7 @@ __all__ = [
     "LOSSES",
     "SUMMARY_METRICS",
     "TUNED_BASELINES",
+    "Hardware",
     "Ledger",
     "LedgerError",
     "Metric",
@@ -92,6 +93,22 @@ class Predictions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What an attempt ran on, as its first worker found it."""
+
+    host: str
+    processor: str
+    """Name of the CPU."""
+    threads: int
+    """Of each worker on the CPU."""
+    workers: int
+    device: str
+    """What heads were trained on: the GPU's name, or ``cpu``."""
+    gpus: int
+    """Of all workers together; 0 on the CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One finished attempt of the search, of a confirmation or of a baseline."""
 
@@ -123,7 +140,7 @@ class Record:
     metrics: Sequence[Metric] = ()
     predictions: Sequence[Predictions] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time: total, train, probe."""
+    """Wall time: total, train, probe; on several kinds of hardware one after the other, ``hardware`` is the last."""
     started: str = ""
     """UTC time, ISO 8601, as is ``ended``."""
     ended: str = ""
@@ -131,7 +148,8 @@ class Record:
     """Fingerprint of each feature set, by its place in the configuration."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Code and library versions."""
-    host: str = ""
+    hardware: Hardware | None = None
+    """None for an attempt whose worker was lost before it had told."""
 
     @property
     def key(self) -> str:
@@ -185,9 +203,14 @@ _PREDICTIONS = pa.struct(
     ]
 )
 _SUFFIX = ".arrow"
-_SCHEMA_VERSION = "3"
-_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions")
-_SHARED_FIELDS = ("config", "features", "versions")  # of them, what hardly differs between the records of a sweep
+_SCHEMA_VERSION = "4"
+_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
+_SHARED_FIELDS = (
+    "config",
+    "features",
+    "versions",
+    "hardware",
+)  # of them, what hardly differs between the records of a sweep
 _AT_ONCE = 256  # records that are read together
 _SCHEMA = pa.schema(
     [
@@ -206,7 +229,6 @@ _SCHEMA = pa.schema(
         ("predictions", pa.list_(_PREDICTIONS)),
         ("started", pa.string()),
         ("ended", pa.string()),
-        ("host", pa.string()),
         *((name, pa.string()) for name in _JSON_FIELDS),
     ],
     metadata={"schema_version": _SCHEMA_VERSION, "seal": SEAL},
@@ -342,6 +364,7 @@ def _records(table: pa.Table) -> Iterator[Record]:
     values = {name: column.to_pylist() for name, column in columns.items()}
     for name in _JSON_FIELDS:
         values[name] = list(map(_shared if name in _SHARED_FIELDS else json.loads, values[name]))
+    values["hardware"] = [None if found is None else Hardware(**found) for found in values["hardware"]]
     values["history"] = _parts(nested["history"], list(zip(*_fields(nested["history"]), strict=True)))
     values["metrics"] = _parts(nested["metrics"], list(starmap(Metric, zip(*_fields(nested["metrics"]), strict=True))))
     values["predictions"] = _parts(
@@ -370,7 +393,7 @@ def _parts(lists: pa.ListArray, items: list[Any]) -> list[list[Any]]:
 
 
 @lru_cache(maxsize=64)
-def _shared(text: str) -> dict[str, Any]:
+def _shared(text: str) -> dict[str, Any] | None:
     """Parse what is the same in most records of a sweep, once: 10,000 copies of it would be 100 MB."""
-    parsed: dict[str, Any] = json.loads(text)
+    parsed: dict[str, Any] | None = json.loads(text)
     return parsed

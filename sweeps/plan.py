@@ -16,7 +16,7 @@ from conclugen.durable import write_whole
 from conclugen.labels import LabelBudget
 from search_spaces import named_spaces
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.ledger import Metric, Predictions, Stage, variant
+from sweeps.ledger import Hardware, Metric, Predictions, Stage, variant
 
 __all__ = ["MAX_ATTEMPTS", "Job", "Report", "SweepFolder"]
 
@@ -67,7 +67,7 @@ class Report:
     reason: str = ""
     metrics: Sequence[Metric] = ()
     predictions: Sequence[Predictions] = ()
-    host: str = ""
+    hardware: Hardware | None = None
 
 
 @dataclass(frozen=True)

@@ -255,8 +255,9 @@ class Search:
         history = [(epoch, past.value) for epoch, past in self._history[job.key].items() if past.value is not None]
         if state == "complete" and report.value is not None:
             history.append((report.epochs, report.value))
-        # A worker that was lost cannot say how long it worked; what it had reported can.
-        seconds = report.seconds or next((past.seconds for past in reversed(self._history[job.key].values())), {})
+        # A worker that was lost cannot say how long it worked, and on what; what it had reported can.
+        told = [report, *reversed(self._history[job.key].values())]
+        seconds = next((past.seconds for past in told if past.seconds), {})
         trial = self._trials.pop(job.key, None)
         now = self._clock()
         record = Record(
@@ -277,7 +278,7 @@ class Search:
             seconds=seconds,
             started=_iso(self._started.pop(job.key)),
             ended=_iso(now),
-            host=report.host,
+            hardware=next((past.hardware for past in told if past.hardware is not None), None),
             **self._constants,
         )
         # The record first: a driver that dies between the two lines has a finished trial to tell, not a lost one.

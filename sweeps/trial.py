@@ -5,7 +5,6 @@ code in one process. In a process group, every worker runs the same job; the fir
 """
 
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from conclugen.subsets import SUBSETS
 from conclugen.tensors import read_tensors, write_tensors
 from sweeps import checkpoints
 from sweeps.config import SweepConfig
+from sweeps.hardware import own_hardware
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.scoring import Fit, Scoring
 
@@ -65,6 +65,8 @@ class TrialRunner:
         self, config: SweepConfig, folder: SweepFolder, device: torch.device, alive: Callable[[], None] = lambda: None
     ) -> None:
         self._config, self._folder, self._device, self._alive = config, folder, device, alive
+        self.hardware = own_hardware(device)
+        """What its jobs run on."""
 
     def run(self, job: Job, report: Callable[[Report], bool]) -> Report | None:
         """Run ``job`` to its end, continuing from its checkpoint where there is one.
@@ -106,7 +108,10 @@ class TrialRunner:
                 # After a restart this may be an epoch that was reported before: the receiver tells them apart.
                 with clock.measure("probe"):
                     value = self.objective(run.head, job.labels)
-                if not report(Report(epochs=run.epoch, value=value, losses=losses, seconds=dict(clock.seconds))):
+                progress = Report(
+                    epochs=run.epoch, value=value, losses=losses, seconds=dict(clock.seconds), hardware=self.hardware
+                )
+                if not report(progress):
                     return False
             if run.finished:
                 return True
@@ -153,7 +158,12 @@ class TrialRunner:
                 value, metrics, predictions = self._scoring.confirm(fit, job.seed, job.labels)
                 results = {"value": value, "metrics": metrics, "predictions": predictions}
         return Report(
-            state="complete", epochs=epochs, losses=losses, seconds=clock.seconds, host=platform.node(), **results
+            state="complete",
+            epochs=epochs,
+            losses=losses,
+            seconds=clock.seconds,
+            hardware=self.hardware,
+            **results,
         )
 
     def _probed(self, head: RepresentationHeads) -> Fit:

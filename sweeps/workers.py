@@ -130,7 +130,14 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
         return bool(team.ask(lambda: ray.get(mailbox.report.remote(job.key, progress))))
 
     def failed(reason: str) -> Report:
-        return Report(epochs=last.epochs, value=last.value, seconds=last.seconds, state="failed", reason=reason)
+        return Report(
+            epochs=last.epochs,
+            value=last.value,
+            seconds=last.seconds,
+            state="failed",
+            reason=reason,
+            hardware=runner.hardware,
+        )
 
     try:
         return runner.run(job, report)

@@ -11,7 +11,7 @@ import shlex
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,10 @@ from sweeps.cli.common import (
     to_the_end,
 )
 from sweeps.config import ConfigError, load_config
+from sweeps.ledger import Record
+
+if TYPE_CHECKING:
+    from reports.embedding import Represented
 
 __all__ = ["main"]
 
@@ -127,6 +131,10 @@ def report(
             metavar="FILE.csv", help="Published numbers to show beside ours: dataset,method,metric,value,source."
         ),
     ] = None,
+    embeddings: Annotated[
+        bool,
+        typer.Option("--embeddings", help="Draw t-SNE of the test samples' representations by the best heads, too."),
+    ] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps of the same data instead.")] = False,
 ) -> None:
     """Make tables, figures and one page of the ledgers of one or more sweeps."""
@@ -136,6 +144,8 @@ def report(
             problems.append(f"--compare: compares two sweeps, but {len(folders)} folders are given; give two.")
         if compare and published is not None:
             problems.append("--published: stands beside one report, not a comparison; leave --compare out.")
+        if compare and embeddings:
+            problems.append("--embeddings: are drawn in one report, not in a comparison; leave --compare out.")
         for folder in folders:
             try:
                 sweep_folder(folder)
@@ -146,9 +156,11 @@ def report(
         asked = command("report", *folders, "--out", out)
         if published is not None:
             asked += f" {shlex.join(['--published', str(published)])}"
+        if embeddings:
+            asked += " --embeddings"
         if compare:
             asked += " --compare"
-        code = _compare(folders, out, asked) if compare else _report(folders, out, asked, published)
+        code = _compare(folders, out, asked) if compare else _report(folders, out, asked, published, embeddings)
     raise typer.Exit(code)
 
 
@@ -181,7 +193,7 @@ def import_checkpoint(
     typer.echo(f"{out}: {modalities} to {config.representation_dim} each, not standardised.")
 
 
-def _report(folders: list[Path], out: Path, asked: str, published: Path | None = None) -> int:
+def _report(folders: list[Path], out: Path, asked: str, published: Path | None = None, embeddings: bool = False) -> int:
     """Write the report, print its main tables; the exit code."""
     from reports.processes import Processes, processors
 
@@ -189,12 +201,27 @@ def _report(folders: list[Path], out: Path, asked: str, published: Path | None =
         from reports.report import report, write_report
         from reports.terminal import terminal_table
 
-        made = report(records(folders), folders, asked, published, processes)
+        ledgers = records(folders)
+        represented = _represented(folders, ledgers) if embeddings else []
+        made = report(ledgers, folders, asked, published, represented, processes)
         written = write_report(made, out, processes)
     for table in made.main:
         console().print(terminal_table(table))
     typer.echo(f"Report: {written[0]}, and {len(written) - 1} files of tables and figures beside it")
     return OK if made.complete else INCOMPLETE
+
+
+def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Represented]":
+    """Test samples as the kept heads see them; what is left out is told."""
+    from sweeps.cli.embeddings import representations
+
+    left_out: list[str] = []
+    found: list[Represented] = []
+    for folder, ledger in zip(folders, ledgers, strict=True):
+        found += representations(folder, ledger, left_out)
+    if left_out:
+        typer.echo("\n  ".join(["--embeddings: left out:", *left_out]), err=True)
+    return found
 
 
 def _compare(folders: list[Path], out: Path, asked: str) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeps.ledger import Metric, Record
+from sweeps.ledger import Hardware, Metric, Record
 
 CONFIG: dict[str, Any] = {
     "features": {"downstream": {"digits": "/somewhere"}},
@@ -19,6 +19,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
+ON_CPU = Hardware(host="node-a", processor="EPYC", threads=4, workers=1, device="cpu", gpus=0)
+
+
 def config(**sections: Any) -> dict[str, Any]:
     """CONFIG with some sections changed; of a section, only what is given."""
     return CONFIG | {
@@ -30,7 +33,7 @@ def record(stage: str, method: str, number: int, **fields: Any) -> Record:
     return Record(
         **{
             "sweep": "s", "stage": stage, "method": method, "number": number, "seed": number, "state": "complete",
-            "config": CONFIG, "started": "2026-01-01T00:00:00+00:00", **fields,
+            "config": CONFIG, "hardware": ON_CPU, "started": "2026-01-01T00:00:00+00:00", **fields,
         }
     )  # fmt: skip
 

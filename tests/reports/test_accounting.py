@@ -1,12 +1,13 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from reports.accounting import accounting
+from reports.accounting import accounting, hardware
 from sweeps.ledger import Record
-from tests.reports.searches import config, confirmation, failed, pruned, record, trial, trials
+from tests.reports.searches import ON_CPU, config, confirmation, failed, pruned, record, trial, trials
 
 
 def rows(records: list[Record]) -> pd.DataFrame:
@@ -43,7 +44,7 @@ def test_every_attempt_is_counted_once_by_how_it_ended() -> None:
 def test_classes_that_do_not_occur_have_no_column() -> None:
     assert "nan_loss" not in rows(trials("Con", [0.5]))
     assert set(rows(ledger())) - {"sweep", "planned", "complete", "pruned", "failed"} == {
-        "nan_loss", "out_of_memory", "hours", "worker_hours", "gpu_hours",
+        "nan_loss", "out_of_memory", "hours", "cpu_hours", "gpu_hours",
     }  # fmt: skip
 
 
@@ -60,27 +61,35 @@ def test_what_never_started_has_a_row_of_zeros() -> None:
     assert len(frame) == 6
 
 
-def test_hours_are_wall_time_summed_over_attempts_and_workers_multiply_them() -> None:
-    many = config(workers={"per_trial": 4, "gpus": 1})
-    records = [trial("Con", 0, 0.5, seconds=hours(1)), trial("Con", 1, 0.5, seconds=hours(0.5), config=many)]
+ON_GPUS = replace(ON_CPU, device="NVIDIA H200", workers=4, gpus=4)
+
+
+def test_hours_are_wall_time_summed_over_attempts_times_what_their_workers_had() -> None:
+    records = [trial("Con", 0, 0.5, seconds=hours(1)), trial("Con", 1, 0.5, seconds=hours(0.5), hardware=ON_GPUS)]
     row = rows(records).loc[("Con", "search")]
-    assert row["hours"] == pytest.approx(1.5)
-    assert row["worker_hours"] == pytest.approx(1 + 2)
-    assert row["gpu_hours"] == pytest.approx(2)  # the first ran without
+    assert row["hours"] == pytest.approx(1 + 0.5)
+    assert row["cpu_hours"] == pytest.approx(4 * 1 + 4 * 4 * 0.5)
+    assert row["gpu_hours"] == pytest.approx(4 * 0.5)  # the first ran without
 
 
-@pytest.mark.parametrize(
-    ("sections", "gpu_hours"),
-    [
-        ({"workers": {"gpus": 0}}, 0.0),
-        ({"workers": {"gpus": 1}}, 1.0),
-        ({"workers": {"gpus": "auto"}}, math.nan),
-        ({"workers": {"gpus": "auto"}, "budget": {"trials_per_subset": None, "gpu_hours": 2.0}}, 1.0),
-    ],
-)
-def test_gpu_hours_are_told_where_the_configuration_tells_them(sections: dict[str, Any], gpu_hours: float) -> None:
-    record = trial("Con", 0, 0.5, seconds=hours(1), config=config(**sections))
-    assert rows([record]).loc[("Con", "search"), "gpu_hours"] == pytest.approx(gpu_hours, nan_ok=True)
+def test_hours_on_nobody_knows_what_are_not_taken_for_none() -> None:
+    lost = failed("Con", 1, "worker_lost: thrice", hardware=None)
+    assert rows([trial("Con", 0, 0.5, seconds=hours(1)), lost]).loc[("Con", "search"), "cpu_hours"] == 4
+    worked = replace(lost, seconds=hours(1))
+    row = rows([trial("Con", 0, 0.5, seconds=hours(1)), worked]).loc[("Con", "search")]
+    assert row["hours"] == 2
+    assert math.isnan(row["cpu_hours"])
+    assert math.isnan(row["gpu_hours"])
+
+
+def test_hardware_is_told_by_kind_with_its_hosts() -> None:
+    elsewhere, single = replace(ON_GPUS, host="node-b"), replace(ON_CPU, threads=1)
+    kinds = [ON_GPUS, elsewhere, ON_GPUS, ON_CPU, single, None]
+    assert hardware([trial("Con", number, 0.5, hardware=kind) for number, kind in enumerate(kinds)]) == [
+        "3 attempts on 4 workers, each 1 × NVIDIA H200, 4 threads of EPYC; hosts node-a, node-b",
+        "1 attempt on 4 threads of EPYC; host node-a",
+        "1 attempt on 1 thread of EPYC; host node-a",
+    ]
 
 
 def test_under_a_budget_of_time_no_number_of_trials_is_planned() -> None:

@@ -92,11 +92,6 @@ def expected_frame() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["sweep", "method", "n_trials", "expected"])
 
 
-def embedding_frame() -> pd.DataFrame:
-    rows = [("Con", 0.0, 1.0, "joy"), ("Con", NAN, NAN, "joy"), ("Con", 2.0, 3.0, "fear"), ("Gen", NAN, NAN, "joy")]
-    return pd.DataFrame(rows, columns=["method", "x", "y", "label"])
-
-
 def every_figure() -> dict[str, Figure]:
     return {
         "ablation": figures.ablation_bars(ablation_frame(), "weighted_f1"),
@@ -106,7 +101,6 @@ def every_figure() -> dict[str, Figure]:
         "labels": figures.label_efficiency(labels_frame(), "weighted_f1"),
         "shapley": figures.shapley_bars(shapley_frame(), "weighted_f1"),
         "expected": search_figures.expected_best(expected_frame()),
-        "embedding": figures.embedding(embedding_frame()),
     }
 
 
@@ -221,13 +215,6 @@ def test_expected_best() -> None:
     assert list(panels(figure)) == ["s", "t"]
     assert list(panels(figure)["s"].lines[0].get_ydata()) == [0.5, 0.6]
     assert "s: no result of Gen" in note(figure)
-
-
-def test_embedding_says_what_has_no_place() -> None:
-    figure = figures.embedding(embedding_frame())
-    assert list(panels(figure)) == ["Con", "Gen"]
-    assert "Con: 1 of 3 samples have no place" in note(figure)
-    assert texts(panels(figure)["Gen"]) == ["× no result"]
 
 
 def test_the_same_frame_gives_the_same_svg_and_text_stays_text() -> None:

@@ -1,5 +1,6 @@
 """A whole report of a small real sweep, run in this process."""
 
+import html
 import html.parser
 import re
 from collections.abc import Sequence
@@ -8,8 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from conclugen.subsets import SUBSETS
 from reports.processes import Processes
 from reports.report import Report, comparing, report, write_report
+from sweeps.cli.embeddings import representations
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import SweepFolder
 from tests.conftest import config_writer
@@ -33,7 +36,7 @@ def records(folder: Path) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def made(records: list[Record], folder: Path) -> Report:
-    return report([records], [folder], "conclugen report sweep --out out")
+    return report([records], [folder], COMMAND, represented=list(representations(folder, records, [])))
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +45,12 @@ def out(made: Report, folder: Path) -> Path:
     return folder.parent / "out"
 
 
+COMMAND = "conclugen report sweep --out out"
 TABLES = (
     "ablation", "ablation-macro_f1", "ablation-accuracy", "modalities", "labels", "classes-planted", "intervals",
     "pairs", "effects", "configurations", "tuning", "selection", "ranking", "accounting",
 )  # fmt: skip
-FIGURES = ("ablation", "labels", "confusion-planted", "shapley", "history", "expected-best")
+FIGURES = ("ablation", "labels", "confusion-planted", "shapley", "history", "expected-best", "embedding-tiny-planted")
 
 
 def test_every_table_and_figure_is_there(out: Path, made: Report) -> None:
@@ -55,7 +59,7 @@ def test_every_table_and_figure_is_there(out: Path, made: Report) -> None:
         assert {f"{name}.{suffix}" for suffix in ("csv", "parquet", "md", "tex")} <= files
     for name in FIGURES:
         assert {f"{name}.svg", f"{name}.png"} <= files
-    assert {"index.html", "tables.tex", "confusion.csv", "expected-best.parquet"} <= files
+    assert {"index.html", "tables.tex", "confusion.csv", "expected-best.parquet", "embeddings.csv"} <= files
     assert made.complete
 
 
@@ -94,6 +98,19 @@ def test_the_page_says_where_it_comes_from(out: Path, records: list[Record]) -> 
     assert records[0].features["pretrain"] in text
     assert "confirm-ConCluGen-00000" in text
     assert "trials_per_subset: 2" in text
+    assert records[0].hardware is not None
+    assert f"{len(records)} attempts on 1 thread of {records[0].hardware.processor}; host" in html.unescape(text)
+
+
+def test_the_page_draws_representations_where_they_are_given(out: Path, records: list[Record], folder: Path) -> None:
+    text = html.unescape((out / "index.html").read_text())
+    assert text.count("Representations of all test samples of planted by each method's best head") == 3
+    drawn = pd.read_csv(out / "embeddings.csv")
+    assert list(dict.fromkeys(drawn["method"])) == list(SUBSETS)
+    assert drawn.groupby("method").size().unique().tolist() == [30]
+    without = report([records], [folder], "conclugen report sweep --out out")
+    assert "embeddings" not in without.frames
+    assert "What the representations look like" not in {part.title for part in without.parts}
 
 
 def test_the_same_ledger_gives_the_same_report(out: Path, records: list[Record], folder: Path) -> None:
@@ -111,7 +128,8 @@ def test_processes_divide_the_work_and_change_nothing(
     out: Path, records: list[Record], folder: Path, tmp_path: Path
 ) -> None:
     with Processes(2, ["reports.report"]) as processes:
-        again = report([records], [folder], "conclugen report sweep --out out", processes=processes)
+        represented = list(representations(folder, records, []))
+        again = report([records], [folder], COMMAND, represented=represented, processes=processes)
         write_report(again, tmp_path, processes)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {
         file.name: file.read_bytes() for file in out.iterdir()

@@ -221,6 +221,17 @@ def test_report_of_an_unfinished_sweep_exits_1_and_marks_the_gaps(half_done: Swe
     assert next(line for line in lines if line.startswith("planted@2,Gen,weighted_f1,")).endswith(",,,,,0,0,0,0")
 
 
+def test_representations_that_cannot_be_drawn_are_named(half_done: SweepFolder, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    result = conclugen("report", half_done.root, "--out", out, "--embeddings")
+    assert result.returncode == 1
+    assert "--embeddings: left out:\n  tiny: Con has no head yet.\n  tiny: Gen has no head yet." in result.stderr
+    assert (out / "index.html").is_file()
+    both = conclugen("report", half_done.root, half_done.root, "--out", tmp_path / "two", "--compare", "--embeddings")
+    assert (both.returncode, (tmp_path / "two").exists()) == (2, False)
+    assert "--embeddings: are drawn in one report" in both.stderr
+
+
 def test_report_before_anything_finished_is_bad_input(write_config: Callable[..., Path], tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config()))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conclugen.durable import SEAL, write_sealed
-from sweeps.ledger import Ledger, LedgerError, Metric, Predictions, Record, Stage, State
+from sweeps.ledger import Hardware, Ledger, LedgerError, Metric, Predictions, Record, Stage, State
 from tests.damage import Damage, damages
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -32,6 +32,7 @@ predictions = st.integers(0, 5).flatmap(
         st.lists(small, min_size=n, max_size=n),
     )
 )
+counts = st.integers(1, 256)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-1000, 1000) | finite | names, st.lists, max_leaves=4
 )
@@ -56,7 +57,10 @@ records = st.builds(
     started=names,
     features=st.dictionaries(names, names, max_size=2),
     versions=st.dictionaries(names, names, max_size=2),
-    host=names,
+    hardware=st.none()
+    | st.builds(
+        Hardware, host=names, processor=names, threads=counts, workers=counts, device=names, gpus=st.integers(0, 8)
+    ),
 )
 
 
@@ -236,7 +240,7 @@ class TestMend:
         path = tmp_path / "search-Con-00000.arrow"
         other_version(path)
         assert Ledger(tmp_path).mend() == []
-        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow.*schema version 9.*reads 3"):
+        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow.*schema version 9.*reads 4"):
             list(Ledger(tmp_path))
 
     def test_a_record_that_cannot_be_read_is_named_but_not_moved(self, tmp_path: Path) -> None:

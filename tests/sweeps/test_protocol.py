@@ -8,10 +8,12 @@ import pytest
 
 from conclugen.subsets import SUBSETS
 from sweeps.config import ConfigError
-from sweeps.ledger import Ledger, Record
+from sweeps.ledger import Hardware, Ledger, Record
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from tests.sweeps.simulation import Clock, Simulation, constant, open_search
+
+HARDWARE = Hardware(host="node-a", processor="EPYC", threads=2, workers=1, device="NVIDIA H200", gpus=1)
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ class TestBudgetsOfTime:
         config, search = open_search(path, folder, clock=clock)
         job = search.next_job()
         clock.now += 136
-        search.report(job.key, Report(epochs=2, value=0.5, seconds={"total": 7.4}))
+        search.report(job.key, Report(epochs=2, value=0.5, seconds={"total": 7.4}, hardware=HARDWARE))
         search.lose(job.key)
         clock.now += 3600
         assert search.next_job() == job
@@ -182,6 +184,7 @@ class TestBudgetsOfTime:
         assert search.progress()[0].share == pytest.approx(7.4 / 36)
         (lost,) = searched(folder, "Con")
         assert lost.seconds == {"total": 7.4}
+        assert lost.hardware == HARDWARE
         assert Search(config, folder, clock=clock).progress()[0].share == pytest.approx(7.4 / 36)
         assert search.next_job() is not None
 

@@ -25,7 +25,7 @@ from sweeps.storage import mend_journal
 from tests.conftest import write_planted
 from tests.sweeps.simulation import Simulation
 
-TIMES = ("started", "ended", "seconds", "host", "versions", "config")
+TIMES = ("started", "ended", "seconds", "hardware", "versions", "config")
 
 
 class Killed(BaseException):

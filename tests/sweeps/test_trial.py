@@ -17,6 +17,7 @@ from conclugen.manifest import FeatureSetError, SplitName
 from conclugen.pretrain import DivergedError
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
+from sweeps.hardware import own_hardware
 from sweeps.ledger import BASELINES, SUMMARY_METRICS
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner, load_head
@@ -72,6 +73,13 @@ def test_search_trials_report_at_every_rung_and_end_with_the_objective(
     assert (tuple(final.metrics), tuple(final.predictions)) == ((), ())
     assert {str(loss) for loss in SUBSETS[method]} | {"total"} == set(final.losses)
     assert final.seconds["total"] == pytest.approx(final.seconds["train"] + final.seconds["probe"])
+
+
+@pytest.mark.parametrize(("stage", "method"), [("search", "Con"), ("confirm", "raw_features")])
+def test_every_report_says_what_it_ran_on(config: SweepConfig, folder: SweepFolder, stage: str, method: str) -> None:
+    listener, runner = Listener(), TrialRunner(config, folder, CPU)
+    final = runner.run(make_job(config, stage, method), listener)
+    assert {report.hardware for report in [*listener.reports, final]} == {own_hardware(CPU)}
 
 
 def test_every_epoch_and_every_fit_of_the_scoring_is_a_sign_of_life(config: SweepConfig, folder: SweepFolder) -> None:

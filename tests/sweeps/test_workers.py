@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from conclugen.distributed import PeerLostError
 from conclugen.pretrain import DivergedError
 from sweeps import workers
+from sweeps.hardware import own_hardware
 from sweeps.plan import Job, Report
 from sweeps.workers import Team, attempt, serve
 
@@ -23,6 +24,8 @@ JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
 
 class FakeRunner:
     """Reports once, then does what the test says."""
+
+    hardware = own_hardware(torch.device("cpu"))
 
     def __init__(self, then: Callable[[], Report | None]) -> None:
         self._then = then
@@ -80,6 +83,7 @@ def test_a_stop_ends_the_attempt_without_a_result(mailbox: Any) -> None:
 def test_failures_of_the_job_become_its_reason(mailbox: Any, error: Exception, reason: str) -> None:
     report = attempt(FakeRunner(raising(error)), JOB, mailbox, Team())
     assert (report.state, report.reason, report.epochs, report.value) == ("failed", reason, 5, 0.4)
+    assert report.hardware == FakeRunner.hardware
 
 
 def test_what_did_not_fit_is_named_with_what_to_do(mailbox: Any) -> None:

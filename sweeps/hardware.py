@@ -1,0 +1,45 @@
+"""What a worker runs on, in the words of a paper: which GPU, or which CPU and how many of its threads.
+
+Hides where each system keeps these names. Ray's own resources were rejected: they tell what was asked for, not what it
+is called, and nothing of a trial that runs without Ray.
+"""
+
+import platform
+from pathlib import Path
+
+import torch
+
+from conclugen.distributed import rank_and_size
+from sweeps.ledger import Hardware
+
+__all__ = ["own_hardware"]
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def own_hardware(device: torch.device) -> Hardware:
+    """Return what this process, and the group of workers that it is in, runs on.
+
+    Args:
+        device: where it trains; the others of the group train on one of the same kind each.
+    """
+    workers = rank_and_size()[1]
+    return Hardware(
+        host=platform.node(),
+        processor=_processor(),
+        threads=torch.get_num_threads(),
+        workers=workers,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        gpus=0 if device.type == "cpu" else workers,
+    )
+
+
+def _processor() -> str:
+    """The CPU's name; its architecture where the system has no name for it."""
+    try:
+        lines = _CPUINFO.read_text(errors="replace").splitlines()
+    except OSError:  # only Linux has it
+        lines = []
+    entries = (line.partition(":") for line in lines)
+    names = (value.strip() for name, _, value in entries if name.strip() == "model name")
+    return next(names, "") or platform.processor() or platform.machine()
