@@ -385,6 +385,4 @@ class StandardisedSplit:
             features = {name: self._resident[name][there] for name in self._modalities}
         else:
             features = {name: to_device(self.split.gather(name, rows), self.device) for name in self._modalities}
-        return {
-            name: (x.float() - self._map.mean[name]).mul_(self._map.scale[name]) for name, x in features.items()
-        }
+        return {name: (x.float() - self._map.mean[name]).mul_(self._map.scale[name]) for name, x in features.items()}
