@@ -17,6 +17,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -71,7 +72,7 @@ def _objective(x: Tensor, centroids: Tensor) -> float:
 def _write_views(file: Path, views: list[str], folder: Path) -> None:
     with np.load(file) as arrays:
         labels, names = arrays["labels"], [str(name) for name in arrays["class_names"]]
-        features: Mapping[str, np.ndarray] = {view: arrays[view] for view in views}
+        features: Mapping[str, npt.NDArray[np.floating]] = {view: arrays[view] for view in views}
         import_arrays(
             features,
             folder,

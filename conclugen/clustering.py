@@ -63,6 +63,7 @@ def _faiss(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
     n, d = points.shape
     if not points.isfinite().all():  # faiss refuses them; a diverged run is to be seen in its loss
         return points.new_full((k, d), torch.nan)
+    faiss.omp_set_num_threads(torch.get_num_threads())  # it would take every core, whatever a worker was granted
     clustering = faiss.Kmeans(
         d,
         k,

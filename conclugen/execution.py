@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from conclugen.distributed import rank_and_size
 
-__all__ = ["Execution", "GraphCapture", "Recorder", "Step", "stays_on_device", "to_device"]
+__all__ = ["RESIDENT_SHARE", "Execution", "GraphCapture", "Recorder", "Step", "stays_on_device", "to_device"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ _TRIES = 10
 """Eager steps of a kind before it is captured. They warm up what a capture must find ready (handles, the optimiser's
 moments), and cost about what a capture costs: however short a run is, it pays at most twice what it had to."""
 
-_RESIDENT_SHARE = 0.4  # of a GPU's memory that one split's features may take; the rest is the step's and other splits'
+RESIDENT_SHARE = 0.4
+"""Of a GPU's memory, what one split's features may take; the rest is the step's and other splits'."""
 
 Step = Callable[[Sequence[Mapping[str, Tensor]]], None]
 """One step on its inputs, of which it may keep nothing."""
@@ -247,7 +248,7 @@ def stays_on_device(size: int, device: torch.device) -> bool:
     if device.type != "cuda":
         return device.type != "cpu"  # a CPU maps the files
     free, total = torch.cuda.mem_get_info(device)
-    return size <= min(free, _RESIDENT_SHARE * total)
+    return size <= min(free, RESIDENT_SHARE * total)
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

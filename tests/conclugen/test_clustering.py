@@ -256,3 +256,19 @@ def test_current_batch_comes_last() -> None:
     queue = ClusterQueue(1)
     queue.extend(torch.zeros(2, 3), 0)
     assert torch.equal(queue.extend(torch.ones(2, 3), 1)[-2:], torch.ones(2, 3))
+
+
+def test_faiss_takes_no_more_threads_than_torch() -> None:
+    """A worker that was granted some of a machine's cores leaves the others alone; the clusters do not depend on it."""
+    faiss = pytest.importorskip("faiss")
+    x = torch.randn(2000, 16, generator=torch.Generator().manual_seed(3))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(kmeans(x, 9, backend="faiss"))
+            assert faiss.omp_get_max_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
