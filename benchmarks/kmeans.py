@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -122,10 +123,10 @@ def main() -> None:
             contests = []
             for seed in range(arguments.seeds):
                 contests.append(_Contest(backend, iterations, train_with))
-                pretrain.kmeans = contests[-1]  # type: ignore[assignment]
                 run = pretrain.Pretraining(data, widths, SUBSETS[subset], h, epochs=arguments.epochs, seed=seed)
-                while not run.finished:
-                    run.run_epoch()
+                with mock.patch.object(pretrain, "kmeans", contests[-1]):
+                    while not run.finished:
+                        run.run_epoch()
             print(f"{subset:9} {backend:7} {train_with:12} {iterations:11} | {_summary(contests)}", flush=True)
 
 

@@ -217,7 +217,7 @@ class Pretraining:
         total.backward()
         average_gradients(self._modules.parameters())
         self._optimizer.step()
-        self._sums[: len(active) + 1] += torch.stack([*active.values(), total]).detach()
+        self._sums[: len(active) + 1].add_(torch.stack([*active.values(), total]).detach())
 
     def _values(self, inputs: Sequence[Mapping[str, Tensor]], number: int, seed: int) -> dict[Loss, Tensor]:
         """Return the active losses, unweighted, in the order of the run's."""
