@@ -15,8 +15,10 @@ import time
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -71,7 +73,7 @@ def _objective(x: Tensor, centroids: Tensor) -> float:
 def _write_views(file: Path, views: list[str], folder: Path) -> None:
     with np.load(file) as arrays:
         labels, names = arrays["labels"], [str(name) for name in arrays["class_names"]]
-        features: Mapping[str, np.ndarray] = {view: arrays[view] for view in views}
+        features: Mapping[str, npt.NDArray[np.floating]] = {view: arrays[view] for view in views}
         import_arrays(
             features,
             folder,
@@ -121,10 +123,10 @@ def main() -> None:
             contests = []
             for seed in range(arguments.seeds):
                 contests.append(_Contest(backend, iterations, train_with))
-                pretrain.kmeans = contests[-1]  # type: ignore[assignment]
                 run = pretrain.Pretraining(data, widths, SUBSETS[subset], h, epochs=arguments.epochs, seed=seed)
-                while not run.finished:
-                    run.run_epoch()
+                with mock.patch.object(pretrain, "kmeans", contests[-1]):
+                    while not run.finished:
+                        run.run_epoch()
             print(f"{subset:9} {backend:7} {train_with:12} {iterations:11} | {_summary(contests)}", flush=True)
 
 

@@ -34,7 +34,7 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.metrics import classification_metrics
 from search_spaces import Parameter, load_space
 from sweeps.config import SweepConfig
-from sweeps.ledger import LOSSES, Ledger, Metric, Predictions, Record, Stage
+from sweeps.ledger import LOSSES, Hardware, Ledger, Metric, Predictions, Record, Stage
 from sweeps.plan import SweepFolder
 
 SEEDS = 5
@@ -43,6 +43,7 @@ BUDGETS = {"": 1, "5": 5}  # label budget -> draws
 SETS = ((400, 2), (900, 4), (1300, 6), (2000, 7), (2600, 8))  # test samples and classes of each downstream set
 PRUNED, FAILED = 0.3, 0.03  # shares of the trials
 QUICK = (200, 2)  # trials and sets
+HARDWARE = Hardware(host="made-up", processor="made-up", threads=1, workers=1, device="cpu", gpus=0)
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 PHASES = {  # the first whose files are on the stack
@@ -186,7 +187,7 @@ def _record(
         ended=(begun + timedelta(seconds=took)).isoformat(timespec="milliseconds"),
         features=dict.fromkeys(["pretrain", *(f"downstream.{name}" for name in config["features"]["downstream"])], "0"),
         versions={"conclugen-sweeps": "0.1.0", "python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0"},
-        host="made-up",
+        hardware=HARDWARE,
         **fields,
     )  # fmt: skip
 

@@ -6,7 +6,6 @@ points is given a new centroid.
 """
 
 import importlib.util
-from collections import deque
 from typing import Literal
 
 import torch
@@ -64,6 +63,7 @@ def _faiss(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
     n, d = points.shape
     if not points.isfinite().all():  # faiss refuses them; a diverged run is to be seen in its loss
         return points.new_full((k, d), torch.nan)
+    faiss.omp_set_num_threads(torch.get_num_threads())  # it would take every core, whatever a worker was granted
     clustering = faiss.Kmeans(
         d,
         k,
@@ -100,7 +100,8 @@ def _torch(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
 class ClusterQueue:
     """The last ``size`` batches of mean cluster logits (b, K) that k-means sees beside the current batch.
 
-    Emptied at each epoch's start and used only once full (METHOD section 3).
+    Used only once an epoch has filled it (METHOD section 3), so that nothing has to empty it. Lies in one place, the
+    oldest batch first, and changes in place: a recorded step finds it where it was.
 
     Args:
         size: past batches; 0 for none.
@@ -108,16 +109,25 @@ class ClusterQueue:
     """
 
     def __init__(self, size: int, thinning: int = 1) -> None:
-        self._batches: deque[Tensor] = deque(maxlen=size)
         self._size, self._thinning = size, thinning
+        self._past: Tensor | None = None  # (size x kept rows, K)
 
-    def clear(self) -> None:
-        """Forget all batches."""
-        self._batches.clear()
+    def full(self, step: int) -> bool:
+        """Whether the epoch's steps before its ``step``-th (0-based) have filled it."""
+        return 0 < self._size <= step
 
-    def extend(self, batch: Tensor) -> Tensor:
-        """Return [queue ; batch] if the queue is full, else ``batch``; then remember its kept rows."""
-        full = self._size > 0 and len(self._batches) == self._size
-        seen = torch.cat([*self._batches, batch]) if full else batch
-        self._batches.append(batch[:: self._thinning])
+    def extend(self, batch: Tensor, step: int) -> Tensor:
+        """Return [queue ; batch] if the queue is full, else ``batch``; then remember its kept rows.
+
+        Args:
+            batch: (b, K), the same b at every step.
+            step: number of the step in its epoch; each one before was given, too.
+        """
+        if self._size == 0:
+            return batch
+        kept = batch[:: self._thinning]
+        if self._past is None:
+            self._past = kept.new_zeros(self._size * len(kept), kept.shape[1])
+        seen = torch.cat([self._past, batch]) if self.full(step) else batch
+        self._past.copy_(torch.cat([self._past[len(kept) :], kept]))
         return seen

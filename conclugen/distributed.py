@@ -134,14 +134,15 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
         size = rank_and_size()[1]
         if size == 1 or not self.training:
             return super().forward(input)
-        own_variance, own_mean = torch.var_mean(input, dim=0, correction=0)
+        x = input.to(self.weight.dtype)  # statistics of what autocast made bfloat16 are float32, as torch's own are
+        own_variance, own_mean = torch.var_mean(x, dim=0, correction=0)
         means, variances = gather(torch.stack([own_mean, own_variance])[None]).unbind(dim=1)  # [N, C] each
         mean = means.mean(dim=0)
         # Law of total variance: stable where E[x^2] - E[x]^2 is not, and one collective.
         variance = variances.mean(dim=0) + means.var(dim=0, correction=0)
         with torch.no_grad():
-            rows = size * len(input)
+            rows = size * len(x)
             self.get_buffer("running_mean").lerp_(mean, _MOMENTUM)
             self.get_buffer("running_var").lerp_(variance * rows / (rows - 1), _MOMENTUM)
             self.get_buffer("num_batches_tracked").add_(1)
-        return (input - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias

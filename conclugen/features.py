@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from conclugen import __version__
+from conclugen.execution import stays_on_device, to_device
 from conclugen.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -302,6 +303,10 @@ class Split:
         most = max(map(len, rows_of.values()))
         return torch.tensor([(rows * most)[:most] for rows in rows_of.values()])
 
+    def size(self, modality: str) -> int:
+        """Bytes of a modality's stored features."""
+        return sum(shard.features[modality].nbytes for shard in self._shards)
+
     def gather(self, modality: str, rows: Tensor) -> Tensor:
         """Return the features (b, d_m) of ``rows`` (b,), each in 0..n-1, in their stored dtype.
 
@@ -325,18 +330,35 @@ class Split:
 class StandardisedSplit:
     """The rows of a split as a head takes them: chosen modalities, standardised, float32, on one device.
 
-    On a GPU the stored features are copied to the device once and gathered there; on a CPU they stay memory-mapped.
+    On a GPU the stored features are copied to the device once and gathered there, in the type they are stored in; where
+    they are too many, batches are gathered on the host and streamed through pinned memory. On a CPU they stay
+    memory-mapped.
+
+    Args:
+        split: the rows.
+        standardisation: applied to each batch.
+        modalities: of those that the split has.
+        device: where batches lie.
+        resident: whether the stored features lie there, too; None to let :mod:`conclugen.execution` decide.
     """
 
     def __init__(
-        self, split: Split, standardisation: Standardisation, modalities: Sequence[str], device: torch.device
+        self,
+        split: Split,
+        standardisation: Standardisation,
+        modalities: Sequence[str],
+        device: torch.device,
+        *,
+        resident: bool | None = None,
     ) -> None:
         self.split = split
         self.device = device
         self._map = standardisation.to(device)
         self._modalities = tuple(modalities)
         self._resident: dict[str, Tensor] = {}
-        if device.type != "cpu":
+        if resident is None:
+            resident = stays_on_device(sum(map(split.size, self._modalities)), device)
+        if resident:
             every_row = torch.arange(len(split))
             self._resident = {name: split.gather(name, every_row).to(device) for name in self._modalities}
 
@@ -357,9 +379,8 @@ class StandardisedSplit:
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
         if self._resident:
-            rows = rows.to(self.device, non_blocking=True)
-        features = {
-            name: self._resident[name][rows] if self._resident else self.split.gather(name, rows)
-            for name in self._modalities
-        }
-        return {name: (x.float() - self._map.mean[name]) * self._map.scale[name] for name, x in features.items()}
+            there = to_device(rows, self.device)
+            features = {name: self._resident[name][there] for name in self._modalities}
+        else:
+            features = {name: to_device(self.split.gather(name, rows), self.device) for name in self._modalities}
+        return {name: (x.float() - self._map.mean[name]).mul_(self._map.scale[name]) for name, x in features.items()}

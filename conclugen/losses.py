@@ -39,7 +39,8 @@ def contrastive_loss(projections: Mapping[str, Tensor], margin: float = 0.001, t
     total = units[0].new_zeros(())
     for p, q in pairs:
         logits = p @ q.T / temperature  # [b, b]
-        logits = logits - margin * torch.eye(len(p), device=p.device, dtype=p.dtype)
+        with torch.no_grad():  # a constant: in place, it costs b writes and no pass over b x b of either direction
+            logits.diagonal().sub_(margin)
         total = total + functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)
     return total
 
@@ -68,7 +69,8 @@ def clustering_loss(
     terms = list(logits.values())
     if mode == "joint":
         terms = [torch.stack(terms).mean(dim=0)]
-    own = margin * functional.one_hot(labels, len(centroids)).to(centroids.dtype)  # [b, K]
+    # Not one_hot, which asks the host whether the labels are in range.
+    own = margin * (labels[:, None] == torch.arange(len(centroids), device=labels.device)).to(centroids.dtype)  # [b, K]
     return torch.stack([functional.cross_entropy(c @ centroids.T - own, labels) for c in terms]).sum()
 
 

@@ -4,6 +4,10 @@ One object holds one run. It advances epoch by epoch, and its whole state goes o
 cut anywhere continues exactly: data order, dropout and k-means seeds are functions of (seed, epoch, step), and what
 else lives across steps is in the state.
 
+How a step is executed (precision, optimiser, graphs) is :mod:`conclugen.execution`'s decision. For its sake a step is a
+function of tensors alone: what is random or of the host is drawn before and is its input, and what lives across steps
+(weights, moments, centroids, the queue, the sums of losses) changes in place.
+
 In a process group of N workers, joined before the object is made, each runs the same object on its share of every
 batch, and all hold the same state.
 
@@ -11,13 +15,15 @@ Legend: B batch, b = B/N rows of this worker, d_m width of modality m, P project
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from conclugen.clustering import ClusterQueue, kmeans
 from conclugen.distributed import average, average_gradients, broadcast, gather, rank_and_size
+from conclugen.execution import Execution
 from conclugen.features import StandardisedSplit
 from conclugen.heads import PretrainingHeads, RepresentationHeads, fuse
 from conclugen.hyperparameters import Hyperparameters
@@ -53,6 +59,7 @@ class Pretraining:
         hyperparameters: see there.
         epochs: full length of the run; the learning-rate schedule ends with it.
         seed: identity of the run; every random choice follows from it.
+        execution: how steps are executed; None for the fastest way that the data's device allows.
 
     Raises:
         ValueError: the workers cannot share a batch equally.
@@ -67,8 +74,10 @@ class Pretraining:
         *,
         epochs: int,
         seed: int,
+        execution: Execution | None = None,
     ) -> None:
         self.epoch = 0
+        self.execution = execution or Execution.on(data.device)
         self.head = build_head(widths, hyperparameters, seed).to(data.device)
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "pretraining heads"))
@@ -86,11 +95,12 @@ class Pretraining:
         share = self._batch_size // workers
         self._own = slice(rank * share, (rank + 1) * share)  # this worker's rows of a batch
         self._modules = nn.ModuleDict({"head": self.head, "heads": self._heads})
-        self._optimizer = torch.optim.AdamW(
-            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay, fused=True
+        self._optimizer = self.execution.optimizer(
+            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay
         )
         self._queue = ClusterQueue(hyperparameters.kmeans_queue_size, hyperparameters.kmeans_queue_thinning)
         self._centroids: Tensor | None = None  # (K, K), where the next k-means starts
+        self._sums = torch.zeros(len(self._losses) + 1, device=data.device)  # of an epoch's losses and totals
         self._best_total, self._epochs_since_best = math.inf, 0
         self._weights = {
             Loss.CON: hyperparameters.weight_con,
@@ -130,21 +140,21 @@ class Pretraining:
             period=self._h.restart_epochs or max(1, self._epochs - self._h.warmup_epochs),
             decay=self._h.restart_decay,
         )
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._h.lr * factor
+        self.execution.set_learning_rate(self._optimizer, self._h.lr * factor)
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", self.epoch))
         order = torch.randperm(self.samples, generator=generator)
         steps = self.steps_per_epoch if max_steps is None else min(self.steps_per_epoch, max_steps)
+        active = self._active
         self._modules.train()
-        self._queue.clear()
-        sums: dict[str, Tensor] = {}
-        for step in range(steps):
+        self._sums.zero_()
+        for step in range(steps if active else 0):
             rows = order[step * self._batch_size : (step + 1) * self._batch_size][self._own]  # [b]
             seed = derive_seed(self._seed, "step", self.epoch, step)
-            losses = self._step(self._batch(rows, seed), seed)
-            for name, value in losses.items():
-                sums[name] = sums[name] + value if name in sums else value
-        means = {name: float(average(value)) / steps for name, value in sums.items()}
+            inputs = self._inputs(self._batch(rows, seed), seed)
+            self.execution.run(self._kind(step), partial(self._step, number=step, seed=seed), inputs)
+        names = [*map(str, active), "total"] if active else []
+        sums: list[float] = average(self._sums).tolist()
+        means = {name: value / steps for name, value in zip(names, sums, strict=False)}
         if not all(map(math.isfinite, means.values())):
             raise DivergedError(f"loss is not finite in epoch {self.epoch}: {means}")
         self.epoch += 1
@@ -169,58 +179,80 @@ class Pretraining:
         version = torch.randint(self._versions.shape[1], (self._batch_size,), generator=generator)[self._own]
         return self._data.batch(self._versions[rows, version])
 
-    def _step(self, features: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-        active = self._active_losses(features, seed)
-        if not active:  # Clu alone before its first epoch
-            return {}
-        total = torch.stack([self._weights[loss] * value for loss, value in active.items()]).mean()
-        self._optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        average_gradients(self._modules.parameters())
-        self._optimizer.step()
-        return {**{str(loss): value.detach() for loss, value in active.items()}, "total": total.detach()}
-
-    def _active_losses(self, features: dict[str, Tensor], seed: int) -> dict[Loss, Tensor]:
-        h, losses = self._h, set(self._losses)
-        if self.epoch < h.kmeans_start_epoch:
-            losses.discard(Loss.CLU)
-        representations = self.head(self._drop(features, seed))
-        active: dict[Loss, Tensor] = {}
-        if losses & {Loss.CON, Loss.CLU}:
-            # Con and Clu compare all rows of a batch: from here on every worker computes on all of them.
-            projections = {name: gather(p) for name, p in self._heads.project(representations).items()}  # [B, P]
-        if Loss.CON in losses:
-            active[Loss.CON] = contrastive_loss(projections, h.margin, h.temperature)
-        if Loss.CLU in losses:
-            logits = self._heads.cluster_logits(projections)
-            mean = torch.stack(list(logits.values())).mean(dim=0).detach()  # [B, K]
-            centroids, labels = self._cluster(mean, seed)
-            active[Loss.CLU] = clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin)
-        if Loss.GEN in losses:
-            active[Loss.GEN] = reconstruction_loss(self._heads.reconstruct(representations), features)
-        return active
-
-    def _cluster(self, mean: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-        """Return centroids (K, K) and the labels (B,) of the batch's mean cluster logits (B, K)."""
-        h, points = self._h, self._queue.extend(mean)
-        found = kmeans(points, h.num_clusters, seed, initial=self._centroids, iterations=h.kmeans_iterations)
-        centroids, labels = map(broadcast, found)  # where another worker rounds otherwise, it must not drift
-        if h.kmeans_warm_start:
-            self._centroids = centroids
-        return centroids, labels[-len(mean) :]
+    def _inputs(self, features: dict[str, Tensor], seed: int) -> list[dict[str, Tensor]]:
+        """What a step takes from outside: modality -> (b, d_m) that the head sees, and last what Gen rebuilds."""
+        if self._h.feature_dropout == 0:
+            return [features]
+        dropped = self._drop(features, seed)
+        return [dropped, features] if Loss.GEN in self._losses else [dropped]
 
     def _drop(self, features: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
         """Feature dropout on the inputs (b, d_m); the reconstruction target stays the whole features."""
-        if self._h.feature_dropout == 0:
-            return features
-        device = next(iter(features.values())).device
+        device = self._data.device
         generator = torch.Generator(device).manual_seed(derive_seed(seed, "feature dropout"))
         keep = 1 - self._h.feature_dropout
         dropped = {}
         for name, x in features.items():
             noise = torch.rand(self._batch_size, x.shape[1], generator=generator, device=device)  # [B, d_m]
-            dropped[name] = x * (noise[self._own] < keep) / keep
+            dropped[name] = (x * (noise[self._own] < keep)).div_(keep)
         return dropped
+
+    @property
+    def _active(self) -> tuple[Loss, ...]:
+        """The losses of the present epoch; none for Clu alone before its first."""
+        return tuple(loss for loss in self._losses if loss != Loss.CLU or self.epoch >= self._h.kmeans_start_epoch)
+
+    def _kind(self, step: int) -> Hashable:
+        """Which of the run's steps do the same (see :meth:`conclugen.execution.Execution.run`)."""
+        active = self._active
+        if Loss.CLU in active and self._centroids is None:
+            return None  # k-means starts from points that the seed chooses
+        return active, Loss.CLU in active and self._queue.full(step)
+
+    def _step(self, inputs: Sequence[Mapping[str, Tensor]], *, number: int, seed: int) -> None:
+        """Train on one batch, the ``number``-th of its epoch, and add its losses and their total to the sums."""
+        active = self._values(inputs, number, seed)
+        total = torch.stack([self._weights[loss] * value for loss, value in active.items()]).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        average_gradients(self._modules.parameters())
+        self._optimizer.step()
+        self._sums[: len(active) + 1].add_(torch.stack([*active.values(), total]).detach())
+
+    def _values(self, inputs: Sequence[Mapping[str, Tensor]], number: int, seed: int) -> dict[Loss, Tensor]:
+        """Return the active losses, unweighted, in the order of the run's."""
+        h, active, execution = self._h, self._active, self.execution
+        compared = Loss.CON in active or Loss.CLU in active
+        with execution.heads():
+            representations = self.head(inputs[0])
+            projections = self._heads.project(representations) if compared else {}
+            reconstructions = self._heads.reconstruct(representations) if Loss.GEN in active else {}
+        # Con and Clu compare all rows of a batch: from here on every worker computes on all of them.
+        projections = {name: gather(execution.full(p)) for name, p in projections.items()}  # [B, P]
+        values: dict[Loss, Tensor] = {}
+        if Loss.CON in active:
+            values[Loss.CON] = contrastive_loss(projections, h.margin, h.temperature)
+        if Loss.CLU in active:
+            logits = self._heads.cluster_logits(projections)
+            mean = torch.stack(list(logits.values())).mean(dim=0).detach()  # [B, K]
+            centroids, labels = self._cluster(mean, number, seed)
+            values[Loss.CLU] = clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin)
+        if Loss.GEN in active:
+            rebuilt = {name: execution.full(x) for name, x in reconstructions.items()}
+            values[Loss.GEN] = reconstruction_loss(rebuilt, inputs[-1])
+        return values
+
+    def _cluster(self, mean: Tensor, number: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Return centroids (K, K) and the labels (B,) of the batch's mean cluster logits (B, K)."""
+        h, points = self._h, self._queue.extend(mean, number)
+        found = kmeans(points, h.num_clusters, seed, initial=self._centroids, iterations=h.kmeans_iterations)
+        centroids, labels = map(broadcast, found)  # where another worker rounds otherwise, it must not drift
+        if h.kmeans_warm_start:
+            if self._centroids is None:
+                self._centroids = centroids.clone()
+            else:
+                self._centroids.copy_(centroids)
+        return centroids, labels[-len(mean) :]
 
     def state(self) -> dict[str, Tensor]:
         """Return everything that the rest of the run depends on, as named tensors (between epochs).
@@ -241,7 +273,7 @@ class Pretraining:
         self.epoch = int(tensors["epoch"])
         self._best_total = float(tensors["best_total"])
         self._epochs_since_best = int(tensors["epochs_since_best"])
-        self._centroids = tensors["centroids"].to(self._data.device) if "centroids" in tensors else None
+        self._centroids = tensors["centroids"].to(self._data.device, copy=True) if "centroids" in tensors else None
         prefix = "modules."
         self._modules.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         slots: dict[int, dict[str, Tensor]] = {}
@@ -251,6 +283,7 @@ class Pretraining:
                 index, _, slot = rest.partition(".")
                 slots.setdefault(int(index), {})[slot] = value.clone()
         self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
+        self.execution.forget()
 
 
 @torch.no_grad()

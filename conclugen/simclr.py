@@ -5,12 +5,13 @@ the batch. Views are two augmented versions of the clip where the feature set ha
 cannot be cropped or recoloured, so each view also gets feature dropout and Gaussian noise of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from conclugen.distributed import gather
+from conclugen.execution import Execution
 from conclugen.features import StandardisedSplit
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import nt_xent_loss
@@ -32,9 +33,10 @@ class SimCLR(Pretraining):
         *,
         epochs: int,
         seed: int,
+        execution: Execution | None = None,
     ) -> None:
         (self._modality,) = widths
-        super().__init__(data, widths, [Loss.CON], hyperparameters, epochs=epochs, seed=seed)
+        super().__init__(data, widths, [Loss.CON], hyperparameters, epochs=epochs, seed=seed, execution=execution)
 
     def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
         """Two versions (b, d) of each clip (b,), ``first`` and ``second``; different ones where each has as many."""
@@ -47,13 +49,22 @@ class SimCLR(Pretraining):
             view: self._data.batch(self._versions[rows, version])[self._modality] for view, version in views.items()
         }
 
-    def _active_losses(self, features: dict[str, Tensor], seed: int) -> dict[Loss, Tensor]:
-        views = self._drop(features, seed)
-        device = next(iter(views.values())).device
+    def _inputs(self, features: dict[str, Tensor], seed: int) -> list[dict[str, Tensor]]:
+        """The two views with dropout and noise of their own."""
+        views = self._drop(features, seed) if self._h.feature_dropout else features
+        device = self._data.device
         generator = torch.Generator(device).manual_seed(derive_seed(seed, "view noise"))
-        projections = []
-        for view in views.values():
-            noise = torch.randn(self._batch_size, view.shape[1], generator=generator, device=device)[self._own]
-            representation = self.head({self._modality: view + self._h.view_noise * noise})
-            projections.append(gather(self._heads.project(representation)[self._modality]))
-        return {Loss.CON: nt_xent_loss(projections[0], projections[1], self._h.temperature)}
+        noisy = {}
+        for view, x in views.items():
+            noise = torch.randn(self._batch_size, x.shape[1], generator=generator, device=device)[self._own]
+            noisy[view] = x + self._h.view_noise * noise
+        return [noisy]
+
+    def _values(self, inputs: Sequence[Mapping[str, Tensor]], number: int, seed: int) -> dict[Loss, Tensor]:
+        with self.execution.heads():  # view by view: batch statistics are a view's own
+            projected = {
+                view: self._heads.project(self.head({self._modality: x}))[self._modality]
+                for view, x in inputs[0].items()
+            }
+        first, second = (gather(self.execution.full(p)) for p in projected.values())
+        return {Loss.CON: nt_xent_loss(first, second, self._h.temperature)}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from conclugen.classification import ClassWeights, class_weights_of, decide, label_loss
+from conclugen.execution import Execution
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.pretrain import DivergedError, build_head
@@ -108,8 +109,9 @@ class SupervisedTraining:
         nn.init.zeros_(classifier.bias)
         self._modules = nn.ModuleDict({"head": build_head(widths, hyperparameters, seed), "classifier": classifier})
         self._modules.to(device)
-        self._optimizer = torch.optim.AdamW(
-            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay, fused=True
+        self._execution = Execution.on(device, recorded=False)
+        self._optimizer = self._execution.optimizer(
+            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay
         )
         self._best, self._best_loss = copy.deepcopy(self._modules), math.inf
 
@@ -131,8 +133,7 @@ class SupervisedTraining:
         factor = learning_rate_factor(
             self.epoch, warmup=self._h.warmup_epochs, period=max(1, self._epochs - self._h.warmup_epochs)
         )
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._h.lr * factor
+        self._execution.set_learning_rate(self._optimizer, self._h.lr * factor)
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "supervised epoch", self.epoch))
         order = torch.randperm(len(self._labels), generator=generator)
         rows = self._choose_versions(generator)
@@ -174,9 +175,10 @@ class SupervisedTraining:
         device = self._labels.device
         generator = torch.Generator(device).manual_seed(seed)
         dropped = {name: _drop(x, self._h.feature_dropout, generator) for name, x in features.items()}
-        representation = fuse(self._modules["head"](dropped), self._fusion)
-        logits: Tensor = self._modules["classifier"](_drop(representation, self._dropout, generator))
-        return logits  # [b, C]
+        with self._execution.heads():
+            representation = fuse(self._modules["head"](dropped), self._fusion)
+            logits = self._modules["classifier"](_drop(representation, self._dropout, generator))
+        return self._execution.full(logits)  # [b, C]
 
     @torch.no_grad()
     def _logits(self, modules: nn.ModuleDict, data: FeatureRows, rows: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from conclugen.execution import RESIDENT_SHARE
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, Manifest
 from conclugen.memory import step_bytes, stored_bytes
@@ -127,10 +128,10 @@ def smallest_gpu(config: SweepConfig) -> int | None:
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     """What does not fit a GPU of ``memory`` bytes, one message each with the remedy.
 
-    Counted is what is there at least: the sets' features, which stay on the GPU, and a step of the largest heads that
-    the space allows (`conclugen.memory`).
+    Counted is what is there at least: the features that stay on the GPU (`conclugen.execution`), and a step of the
+    largest heads that the space allows (`conclugen.memory`).
     """
-    features = _feature_bytes(config)
+    features = _feature_bytes(config, memory)
     if features >= memory:
         sets = [config.features.pretrain, *config.features.downstream.values()]
         wide = any(Manifest.read(folder).dtype == "float32" for folder in sets)
@@ -169,18 +170,19 @@ def _widths(config: SweepConfig, arm: Arm) -> dict[str, int]:
     return {name: widths[name] for name in modalities}
 
 
-def _feature_bytes(config: SweepConfig) -> int:
-    """Bytes of the rows that lie on a GPU: those that pretraining uses, and every row of the labelled sets.
+def _feature_bytes(config: SweepConfig, memory: int) -> int:
+    """Bytes of the rows that lie on a GPU of ``memory`` bytes: those that pretraining uses, and the labelled sets'.
 
-    Of a set with folds each division has rows of its own (`sweeps.scoring`), which are all of the set's.
+    A split that is too large for it is streamed. Of a set with folds each division has rows of its own
+    (`sweeps.scoring`), which are all of the set's.
     """
     pretrain = Manifest.read(config.features.pretrain)
-    total = sum(map(pretrain.rows, pretrain.training)) * _row_bytes(config, pretrain)
+    sizes = [sum(map(pretrain.rows, pretrain.training)) * _row_bytes(config, pretrain)]
     for folder in config.features.downstream.values():
         manifest = Manifest.read(folder)
-        rows = sum(map(manifest.rows, manifest.folds or SPLITS)) * max(1, len(manifest.folds))
-        total += rows * _row_bytes(config, manifest)
-    return total
+        parts = list(map(manifest.rows, manifest.folds or SPLITS)) * max(1, len(manifest.folds))
+        sizes += [rows * _row_bytes(config, manifest) for rows in parts]
+    return sum(size for size in sizes if size <= RESIDENT_SHARE * memory)
 
 
 def _row_bytes(config: SweepConfig, manifest: Manifest) -> int:

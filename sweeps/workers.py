@@ -7,6 +7,7 @@ and the job with it.
 
 import gc
 import math
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from ray.train.torch import get_device
 from torch import distributed
 
 from conclugen.distributed import PeerLostError, collective
+from conclugen.execution import Execution
 from conclugen.pretrain import DivergedError
 from sweeps.causes import reason_of
 from sweeps.config import load_config
@@ -70,7 +72,7 @@ def serve(settings: dict[str, Any]) -> None:
     """Take jobs from a mailbox and run them until there are no more.
 
     Args:
-        settings: ``mailbox`` (its actor), ``folder`` (the sweep's) and ``cpus`` (threads to use).
+        settings: ``mailbox`` (its actor), ``folder`` (the sweep's) and ``cpus`` (granted by Ray; as many threads).
     """
     torch.set_num_threads(settings["cpus"])
     torch.set_flush_denormal(True)  # the optimisers' vanishing moments are 10 times slower as denormal numbers
@@ -82,7 +84,9 @@ def serve(settings: dict[str, Any]) -> None:
         config = load_config(folder.config)
         minutes = config.workers.hang_minutes
         group = Group(nodes=frozenset(nodes), actors=actors, patience=None if minutes is None else 60 * minutes)
-        runner = TrialRunner(config, folder, get_device(), _pulse(mailbox, team))
+        device = get_device()
+        print(f"steps on {device}: {Execution.on(device, recorded=team.alone).decisions}", file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log
+        runner = TrialRunner(config, folder, device, _pulse(mailbox, team))
     except PeerLostError:
         raise  # the group starts again
     except Exception as error:  # no job is to blame, and Train, were it told, would start the group again and again

@@ -234,24 +234,41 @@ def test_auto_picks_faiss_on_the_cpu() -> None:
 @given(
     size=st.integers(0, 4),
     thinning=st.integers(1, 6),
-    steps=st.lists(st.sampled_from(["extend", "clear"]), max_size=15),
+    epochs=st.lists(st.integers(0, 7), max_size=4),
 )
-def test_queue_gives_past_batches_only_once_full(size: int, thinning: int, steps: list[str]) -> None:
-    """Against a list of the batches since the last clear."""
-    queue, past = ClusterQueue(size, thinning), []
-    for number, step in enumerate(steps):
-        if step == "clear":
-            queue.clear()
-            past = []
-            continue
-        batch = 10 * torch.full((5, 3), float(number)) + torch.arange(5)[:, None]
-        expected = [*past[len(past) - size :], batch] if len(past) >= size else [batch]
-        assert torch.equal(queue.extend(batch), torch.cat(expected))
-        past.append(torch.stack([row for index, row in enumerate(batch) if index % thinning == 0]))
+def test_queue_gives_past_batches_only_once_an_epoch_has_filled_it(size: int, thinning: int, epochs: list[int]) -> None:
+    """Against a list of the epoch's batches; what an earlier epoch left must never be seen."""
+    queue, number = ClusterQueue(size, thinning), 0.0
+    for steps in epochs:
+        past: list[Tensor] = []
+        for step in range(steps):
+            number += 1
+            batch = 10 * torch.full((5, 3), number) + torch.arange(5)[:, None]
+            full = size > 0 and len(past) >= size
+            assert queue.full(step) == full
+            expected = [*past[len(past) - size :], batch] if full else [batch]
+            assert torch.equal(queue.extend(batch, step), torch.cat(expected))
+            past.append(torch.stack([row for index, row in enumerate(batch) if index % thinning == 0]))
 
 
 def test_current_batch_comes_last() -> None:
     """The labels of the current batch are read from the end."""
     queue = ClusterQueue(1)
-    queue.extend(torch.zeros(2, 3))
-    assert torch.equal(queue.extend(torch.ones(2, 3))[-2:], torch.ones(2, 3))
+    queue.extend(torch.zeros(2, 3), 0)
+    assert torch.equal(queue.extend(torch.ones(2, 3), 1)[-2:], torch.ones(2, 3))
+
+
+def test_faiss_takes_no_more_threads_than_torch() -> None:
+    """A worker that was granted some of a machine's cores leaves the others alone; the clusters do not depend on it."""
+    faiss = pytest.importorskip("faiss")
+    x = torch.randn(2000, 16, generator=torch.Generator().manual_seed(3))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(kmeans(x, 9, backend="faiss"))
+            assert faiss.omp_get_max_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])

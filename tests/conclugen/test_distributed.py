@@ -20,7 +20,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from conclugen import pretrain
+from conclugen import distributed, pretrain
 from conclugen.clustering import kmeans
 from conclugen.distributed import (
     GlobalBatchNorm1d,
@@ -256,6 +256,17 @@ class TestGlobalBatchNorm:
         for key in ("outputs", "gradient", "evaluated"):
             assert torch.equal(ours[key], torchs[key])
         assert all(torch.equal(value, torchs["state"][key]) for key, value in ours["state"].items())
+
+    def test_statistics_of_bfloat16_rows_are_float32(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Two workers with the same rows have the statistics of one, but for the variance's count."""
+        x = _rows(2, 40, 4)[0].bfloat16()
+        whole, ours = nn.BatchNorm1d(4), GlobalBatchNorm1d(4)
+        expected = whole(torch.cat([x, x]).float())[:40]
+        monkeypatch.setattr(distributed, "rank_and_size", lambda: (0, 2))
+        monkeypatch.setattr(distributed, "gather", lambda own: torch.cat([own, own]))
+        _assert_close(ours(x), expected, 1e-5)
+        for key, value in ours.state_dict().items():
+            _assert_close(value, whole.state_dict()[key], 1e-5)
 
 
 class TestCollectives:

@@ -88,7 +88,7 @@ def test_without_versions_noise_and_dropout_make_the_views(tmp_path: Path) -> No
     run = _run(_features(tmp_path, versions=1))
     views = run._batch(torch.arange(10), 0)
     assert torch.equal(views["first"], views["second"])
-    losses = {round(run._active_losses(views, seed)[run._losses[0]].item(), 6) for seed in range(4)}
+    losses = {round(run._values(run._inputs(views, seed), 0, seed)[run._losses[0]].item(), 6) for seed in range(4)}
     assert len(losses) == 4
 
 

@@ -61,6 +61,14 @@ def test_features_that_alone_do_not_fit_have_remedies_of_their_own(
     assert problem.endswith("; use fewer modalities, or take a larger GPU.")
 
 
+def test_a_split_that_is_too_large_is_streamed_and_takes_no_room(write_config: Callable[..., Path]) -> None:
+    """60 rows for pretraining and as many to train the probe are more than 0.4 of a GPU with room for 140."""
+    config = load_config(write_config(subsets=["Gen"], baselines=[]))
+    row = (7 + 5 + 4) * 4
+    assert not any(problem.startswith("features:") for problem in gpu_problems(config, 140 * row))
+    assert gpu_problems(config, 150 * row)[0].startswith("features:")
+
+
 def test_each_division_of_a_set_with_folds_has_its_rows(write_config: Callable[..., Path], tmp_path: Path) -> None:
     """Three divisions of 120 rows, and all of them for pretraining, too."""
     folder = tmp_path / "folded"

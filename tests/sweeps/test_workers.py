@@ -190,3 +190,14 @@ def test_a_worker_whose_peer_is_lost_at_the_start_leaves_it_to_train(
     monkeypatch.setattr(ray, "get_runtime_context", lost)
     with pytest.raises(PeerLostError):
         serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
+
+
+def test_a_worker_computes_with_as_many_threads_as_it_was_granted_cpus(
+    mailbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    mailbox.break_off = SimpleNamespace(remote=lambda _: None)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n", current_actor="a"))
+    serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 3})
+    assert threads == [3]

@@ -1,0 +1,46 @@
+"""What the benchmarks count and stand beside, against an oracle."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import step
+from benchmarks.step import PlainTraining, Size, converged_kmeans, products, write_features
+from conclugen.subsets import SUBSETS
+
+_SIZE = Size(
+    {"video": 12, "audio": 6, "text": 5},
+    32,
+    replace(
+        step.SIZES["paper"].hyperparameters, representation_dim=16, projection_dim=8, reconstruction_dim=10,
+        num_clusters=4, batch_size=32, kmeans_queue_size=0,
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUBSETS)
+@pytest.mark.parametrize("lifted", [True, False])
+def test_products_are_those_that_torch_counts(
+    name: str, lifted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = replace(_SIZE, hyperparameters=replace(_SIZE.hyperparameters, lift_audio=lifted))
+    data = write_features(size, tmp_path, torch.device("cpu"))
+    plain = PlainTraining(data, size, SUBSETS[name], released=False)
+    found = torch.eye(4), torch.arange(32) % 4
+    monkeypatch.setattr(plain, "_cluster", lambda _: found)  # k-means is not counted
+    with FlopCounterMode(display=False) as counter:
+        plain.run_epoch()
+    assert products(size, SUBSETS[name]) == counter.get_total_flops()
+
+
+def test_the_released_codes_k_means_converges() -> None:
+    """On two tight groups, whichever points it starts from, each point ends nearest to its own group's mean."""
+    points = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.1], [-1.0, 0.0]])
+    torch.manual_seed(0)
+    for _ in range(8):
+        centroids, labels = converged_kmeans(points, 2)
+        assert torch.equal(labels, (points @ centroids.T).argmax(dim=1))
+        assert centroids.norm(dim=1).tolist() == pytest.approx([1, 1])
