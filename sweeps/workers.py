@@ -23,6 +23,7 @@ from conclugen.distributed import PeerLostError, collective
 from conclugen.pretrain import DivergedError
 from sweeps.causes import reason_of
 from sweeps.config import load_config
+from sweeps.deaths import WorkerProcess
 from sweeps.mailbox import Group
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
@@ -77,11 +78,12 @@ def serve(settings: dict[str, Any]) -> None:
     folder, mailbox = SweepFolder(Path(settings["folder"])), settings["mailbox"]
     try:
         team = Team()
-        here = ray.get_runtime_context()
-        nodes, actors = zip(*team.everyones((here.get_node_id(), here.current_actor)), strict=True)
+        node = ray.get_runtime_context().get_node_id()
+        nodes, processes = zip(*team.everyones((node, WorkerProcess.own())), strict=True)
         config = load_config(folder.config)
         minutes = config.workers.hang_minutes
-        group = Group(nodes=frozenset(nodes), actors=actors, patience=None if minutes is None else 60 * minutes)
+        patience = None if minutes is None else 60 * minutes
+        group = Group(nodes=frozenset(nodes), processes=processes, patience=patience)
         runner = TrialRunner(config, folder, get_device(), _pulse(mailbox, team))
     except PeerLostError:
         raise  # the group starts again
