@@ -1,33 +1,56 @@
-"""How actors died, as the cluster recorded it; their own errors leave it out."""
+"""How actors die: ending one from elsewhere, and what the cluster recorded, which their own errors leave out."""
 
-from typing import Any
+import pickle
+from dataclasses import dataclass
+from typing import Any, Self
 
 import ray
 from ray._private.state import state as cluster_state
 from ray.core.generated import gcs_pb2
 
-__all__ = ["process_died", "starved"]
+__all__ = ["WorkerProcess", "process_died"]
 
 
-def process_died(actor_id: str) -> bool:
+@dataclass(frozen=True)
+class WorkerProcess:
+    """An actor's process, for others to keep.
+
+    Its handle stays pickled until it is needed. Reading that of a Train worker imports whatever the signatures of the
+    worker's methods name (Ray Data, pandas): seconds for a mailbox in which nothing else needs them.
+    """
+
+    actor: str
+    handle: bytes
+
+    @classmethod
+    def own(cls) -> Self:
+        """The actor that asks."""
+        here = ray.get_runtime_context()
+        return cls(str(here.get_actor_id()), pickle.dumps(here.current_actor))
+
+    def kill(self) -> None:
+        """End it, whatever state it is in."""
+        ray.kill(pickle.loads(self.handle))  # noqa: S301  # a message within the sweep
+
+    def starved(self) -> bool:
+        """Whether Ray ended it because its node was short of memory.
+
+        What the kernel kills for the same reason looks like any killed process.
+        """
+        cause = _cause(self.actor)
+        return cause is not None and bool(cause.HasField("oom_context"))
+
+
+def process_died(actor: str) -> bool:
     """Whether an actor's process has died on a node that lives on; one out of reach may have gone with its node."""
-    cause = _cause(ray.ActorID.from_hex(actor_id))
+    cause = _cause(actor)
     return cause is not None and bool(
         cause.actor_died_error_context.reason == cause.actor_died_error_context.WORKER_DIED
     )
 
 
-def starved(actor: Any) -> bool:
-    """Whether Ray ended an actor's process because its node was short of memory.
-
-    What the kernel kills for the same reason looks like any killed process.
-    """
-    cause = _cause(actor._actor_id)
-    return cause is not None and bool(cause.HasField("oom_context"))
-
-
-def _cause(actor: ray.ActorID) -> Any:
+def _cause(actor: str) -> Any:
     """The cause of death; empty for an actor that lives, None for one that is not known."""
     row: Any = gcs_pb2.ActorTableData  # type: ignore[attr-defined]  # generated code
-    content = cluster_state._connect_and_get_accessor().get_actor_info(actor)
+    content = cluster_state._connect_and_get_accessor().get_actor_info(ray.ActorID.from_hex(actor))
     return None if content is None else row.FromString(content).death_cause

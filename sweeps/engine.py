@@ -108,6 +108,10 @@ def _trial_name(trial: Trial) -> str:
 class _Controller(TuneController):
     """Tune's loop, without Tune's memory: a search may have many thousand trials, and its record is the ledger."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._class_cache = _PlainActors()  # type: ignore[assignment]  # of one use, which it serves
+
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """Nothing to save: the studies are the state."""
 
@@ -120,6 +124,23 @@ class _Controller(TuneController):
             self._stopped_trials -= ended
             self._failed_trials -= ended
             self._trials_to_cache.clear()
+
+
+class _PlainActors:
+    """Makes actors of trainables, in place of Tune's cache, which gives them a runtime environment.
+
+    A process with one starts Python twice and never comes from those that Ray keeps ready. What Tune would hand over,
+    `sweeps` sets in every process.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[type, Any] = {}
+
+    def get(self, trainable: type) -> Any:
+        """The actor class of ``trainable``, registered with Ray once."""
+        if trainable not in self._made:
+            self._made[trainable] = ray.remote(trainable)
+        return self._made[trainable]
 
 
 class _Searcher(Searcher):

@@ -16,14 +16,14 @@ Only the time between the worker's start on the job and its end counts, less wha
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Protocol, cast
 
 from sweeps.failures import FailureReason
 from sweeps.plan import MAX_ATTEMPTS, Job, Report
 
-__all__ = ["Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox"]
+__all__ = ["Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox", "Process"]
 
 
 class GroupBrokenError(RuntimeError):
@@ -34,14 +34,23 @@ class GroupDisplacedError(GroupBrokenError):
     """The cluster has no room for the worker group any more; no job of its is to blame."""
 
 
+class Process(Protocol):
+    """A worker's process, seen from elsewhere."""
+
+    def kill(self) -> None:
+        """End it, whatever state it is in."""
+
+    def starved(self) -> bool:
+        """Whether it was ended because its node was short of memory."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Workers that take jobs together."""
 
     nodes: frozenset[str] = frozenset()
     """Those that they are on."""
-    actors: tuple[Any, ...] = ()
-    """Their processes."""
+    processes: tuple[Process, ...] = ()
     patience: float | None = None
     """Seconds without a sign of life after which they count as hung; None for never."""
 
@@ -59,15 +68,9 @@ class _Attempt:
 
 
 class Mailbox:
-    """One slot's mailbox; run as an asynchronous Ray actor.
+    """One slot's mailbox; run as an asynchronous Ray actor."""
 
-    Args:
-        kill: ends an actor's process, whatever state it is in.
-        starved: whether an actor's process was ended because its node was short of memory.
-    """
-
-    def __init__(self, kill: Callable[[Any], None], starved: Callable[[Any], bool]) -> None:
-        self._kill, self._starved = kill, starved
+    def __init__(self) -> None:
         self._changed = asyncio.Condition()
         self._job: Job | None = None
         self._attempts: list[_Attempt] = []  # at the job
@@ -181,8 +184,8 @@ class Mailbox:
         attempt = self._attempts[-1]
         if attempt.deadline is not None and asyncio.get_running_loop().time() >= attempt.deadline:
             attempt.hung = True
-            for actor in attempt.group.actors:
-                self._kill(actor)
+            for process in attempt.group.processes:
+                process.kill()
 
     def _reason(self, attempts: Sequence[_Attempt]) -> str:
         """Why a job failed that was attempted too often: what happened the last time."""
@@ -190,7 +193,7 @@ class Mailbox:
         if last.hung:
             times = f"{sum(attempt.hung for attempt in attempts)} times in {len(attempts)} starts"
             return FailureReason.HUNG.because(f"its worker showed no progress for workers.hang_minutes, {times}")
-        if any(map(self._starved, last.group.actors)):
+        if any(process.starved() for process in last.group.processes):
             detail = (
                 f"its worker process died {len(attempts)} times, the last time because its node was short of memory"
             )

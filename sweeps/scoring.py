@@ -17,7 +17,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from conclugen.baselines import PCAWhitening, fit_label_spreading
 from conclugen.features import FeatureSet, StandardisedSplit
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
@@ -194,11 +193,14 @@ class Scoring:
 
     def whitened(self, train: StandardisedSplit) -> Encode:
         """Encode as principal components of the modalities, fitted on the clean rows of ``train``."""
+        from conclugen.baselines import PCAWhitening  # what only a baseline needs loads with the first one
+
         whitening = PCAWhitening(train.batch(train.split.clean_rows))
         return lambda split, rows: whitening(split.batch(rows))
 
     def spread(self, modalities: Sequence[str]) -> Fit:
         """Label spreading on the raw features."""
+        from conclugen.baselines import fit_label_spreading
 
         def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
             raw = {

@@ -32,7 +32,6 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.api.result import Result
 
-from sweeps.deaths import starved
 from sweeps.mailbox import Mailbox
 from sweeps.plan import SweepFolder
 
@@ -140,7 +139,7 @@ class Slot(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Start the group; it comes up while the first job already waits in the mailbox."""
         actor: Any = ray.remote(num_cpus=0)(Mailbox)
-        self._mailbox = actor.remote(ray.kill, starved)
+        self._mailbox = actor.remote()
         trainer = _Trainer(
             _train_loop,
             backend_config=_TorchOnDemandConfig(),

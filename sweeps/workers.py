@@ -25,6 +25,7 @@ from conclugen.execution import Execution
 from conclugen.pretrain import DivergedError
 from sweeps.causes import reason_of
 from sweeps.config import load_config
+from sweeps.deaths import WorkerProcess
 from sweeps.mailbox import Group
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
@@ -79,13 +80,15 @@ def serve(settings: dict[str, Any]) -> None:
     folder, mailbox = SweepFolder(Path(settings["folder"])), settings["mailbox"]
     try:
         team = Team()
-        here = ray.get_runtime_context()
-        nodes, actors = zip(*team.everyones((here.get_node_id(), here.current_actor)), strict=True)
+        node = ray.get_runtime_context().get_node_id()
+        nodes, processes = zip(*team.everyones((node, WorkerProcess.own())), strict=True)
         config = load_config(folder.config)
         minutes = config.workers.hang_minutes
-        group = Group(nodes=frozenset(nodes), actors=actors, patience=None if minutes is None else 60 * minutes)
+        patience = None if minutes is None else 60 * minutes
+        group = Group(nodes=frozenset(nodes), processes=processes, patience=patience)
         device = get_device()
-        print(f"steps on {device}: {Execution.on(device, recorded=team.alone).decisions}", file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log
+        decisions = Execution.on(device, recorded=team.alone).decisions
+        print(f"steps on {device}: {decisions}", file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log
         runner = TrialRunner(config, folder, device, _pulse(mailbox, team))
     except PeerLostError:
         raise  # the group starts again

@@ -1,7 +1,8 @@
 """The lock-step protocol between slot and worker group, with both sides as coroutines of one process."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -18,8 +19,18 @@ def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(test, timeout=10))
 
 
-def new_mailbox(kill: Callable[[Any], None] = lambda actor: None, starved: bool = False) -> Mailbox:
-    return Mailbox(kill, lambda actor: starved)
+@dataclass
+class FakeProcess:
+    """Of a worker; killing it only counts."""
+
+    of_hunger: bool = False
+    killed: int = 0
+
+    def kill(self) -> None:
+        self.killed += 1
+
+    def starved(self) -> bool:
+        return self.of_hunger
 
 
 def on(*nodes: str) -> Group:
@@ -55,7 +66,7 @@ async def settle() -> None:
 
 def test_a_worker_waits_until_the_slot_asks_for_more() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job())
         taken = await mailbox.take(Group())
         assert taken == job()
@@ -73,7 +84,7 @@ def test_a_worker_waits_until_the_slot_asks_for_more() -> None:
 
 def test_a_new_job_stops_the_current_one_at_its_report() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job(0))
         await mailbox.take(Group())
         reporting = asyncio.create_task(mailbox.report(job(0).key, Report(epochs=1, value=0.1)))
@@ -87,7 +98,7 @@ def test_a_new_job_stops_the_current_one_at_its_report() -> None:
 
 def test_a_restarted_worker_gets_its_job_again_and_repeats_reports_unheard() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job())
         await mailbox.take(Group())
         lost = asyncio.create_task(mailbox.report(job().key, Report(epochs=1, value=0.5)))
@@ -107,7 +118,7 @@ def test_a_restarted_worker_gets_its_job_again_and_repeats_reports_unheard() -> 
 
 def test_a_job_that_loses_its_worker_too_often_fails_and_the_group_goes_on() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job(0))
         for _ in range(MAX_ATTEMPTS):
             assert await mailbox.take(Group()) == job(0)
@@ -125,7 +136,7 @@ def test_a_job_that_loses_its_worker_too_often_fails_and_the_group_goes_on() -> 
 
 def test_attempts_on_nodes_that_are_lost_do_not_count_however_late_that_is_known() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job())
         # Each pair of nodes loses one, which the cluster notices only after the next attempt has begun.
         for i in range(3 * MAX_ATTEMPTS):
@@ -142,7 +153,7 @@ def test_attempts_on_nodes_that_are_lost_do_not_count_however_late_that_is_known
 
 def test_reports_of_a_job_that_is_over_are_answered_with_stop() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job(1))
         assert await mailbox.report(job(0).key, Report(epochs=9, value=1.0)) is False
         assert await mailbox.report(job(0).key, Report(epochs=9, state="complete")) is False
@@ -156,7 +167,7 @@ def test_reports_of_a_job_that_is_over_are_answered_with_stop() -> None:
 
 def test_a_broken_group_reaches_the_waiting_slot_but_not_before_its_last_report() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job())
         await mailbox.take(Group())
         await mailbox.report(job().key, Report(epochs=3, state="complete"))
@@ -171,7 +182,7 @@ def test_a_broken_group_reaches_the_waiting_slot_but_not_before_its_last_report(
 
 def test_a_group_without_room_is_told_from_one_that_broke() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         await mailbox.assign(job())
         await mailbox.break_off("no room", displaced=True)
         with pytest.raises(GroupDisplacedError, match="no room"):
@@ -182,7 +193,7 @@ def test_a_group_without_room_is_told_from_one_that_broke() -> None:
 
 def test_closing_ends_the_group_now_or_at_its_next_question() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox()
+        mailbox = Mailbox()
         taking = asyncio.create_task(mailbox.take(Group()))
         await settle()
         await mailbox.close()
@@ -197,18 +208,18 @@ PATIENCE = 100.0
 
 def test_a_group_that_hangs_is_killed_whole_and_its_job_taken_again() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox((killed := []).append)
-        group = Group(actors=("a", "b"), patience=PATIENCE)
+        mailbox = Mailbox()
+        group = Group(processes=(processes := (FakeProcess(), FakeProcess())), patience=PATIENCE)
         await mailbox.assign(job())
         advancing = asyncio.create_task(mailbox.advance())
         await asyncio.sleep(10 * PATIENCE)  # it starts slowly
         assert await mailbox.take(group) == job()
         await asyncio.sleep(PATIENCE - 1)
-        assert killed == []
+        assert [process.killed for process in processes] == [0, 0]
         await asyncio.sleep(2)
-        assert killed == ["a", "b"]
+        assert [process.killed for process in processes] == [1, 1]
         await asyncio.sleep(10 * PATIENCE)  # as slow again
-        assert killed == ["a", "b"]
+        assert [process.killed for process in processes] == [1, 1]
         assert await mailbox.take(group) == job()
         await mailbox.report(job().key, Report(epochs=4, state="complete"))
         assert (await advancing).state == "complete"
@@ -218,9 +229,9 @@ def test_a_group_that_hangs_is_killed_whole_and_its_job_taken_again() -> None:
 
 def test_progress_reports_and_waiting_for_the_verdict_are_no_hang() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox((killed := []).append)
+        mailbox = Mailbox()
         await mailbox.assign(job())
-        await mailbox.take(Group(actors=("a",), patience=PATIENCE))
+        await mailbox.take(Group(processes=(process := FakeProcess(),), patience=PATIENCE))
         advancing = asyncio.create_task(mailbox.advance())
         for _ in range(5):
             await asyncio.sleep(0.9 * PATIENCE)
@@ -232,9 +243,9 @@ def test_progress_reports_and_waiting_for_the_verdict_are_no_hang() -> None:
         advancing = asyncio.create_task(mailbox.advance())
         assert await reporting
         await asyncio.sleep(0.9 * PATIENCE)
-        assert killed == []
+        assert process.killed == 0
         await asyncio.sleep(0.2 * PATIENCE)
-        assert killed == ["a"]
+        assert process.killed == 1
         advancing.cancel()
 
     run_simulated(scenario())
@@ -242,20 +253,20 @@ def test_progress_reports_and_waiting_for_the_verdict_are_no_hang() -> None:
 
 def test_without_a_limit_a_silent_job_is_left_alone() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox((killed := []).append)
+        mailbox = Mailbox()
         await mailbox.assign(job())
-        await mailbox.take(Group(actors=("a",)))
+        await mailbox.take(Group(processes=(process := FakeProcess(),)))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(mailbox.advance(), timeout=1e5)
-        assert killed == []
+        assert process.killed == 0
 
     run_simulated(scenario())
 
 
 def test_a_job_that_hangs_every_time_has_failed_for_that_reason() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox((killed := []).append)
-        group = Group(actors=("a",), patience=PATIENCE)
+        mailbox = Mailbox()
+        group = Group(processes=(process := FakeProcess(),), patience=PATIENCE)
         await mailbox.assign(job(0))
         advancing = asyncio.create_task(mailbox.advance())
         for _ in range(MAX_ATTEMPTS):
@@ -265,7 +276,7 @@ def test_a_job_that_hangs_every_time_has_failed_for_that_reason() -> None:
         report = await advancing
         assert (report.state, report.reason.partition(":")[0]) == ("failed", "hung")
         assert "3 times in 3 starts" in report.reason
-        assert len(killed) == MAX_ATTEMPTS
+        assert process.killed == MAX_ATTEMPTS
         await mailbox.assign(job(1))
         assert await taking == job(1)
 
@@ -274,11 +285,12 @@ def test_a_job_that_hangs_every_time_has_failed_for_that_reason() -> None:
 
 def test_a_worker_killed_for_the_nodes_memory_is_told_from_one_that_just_died() -> None:
     async def scenario() -> None:
-        mailbox = new_mailbox(starved=True)
+        mailbox = Mailbox()
+        group = Group(processes=(FakeProcess(of_hunger=True),))
         await mailbox.assign(job())
         for _ in range(MAX_ATTEMPTS):
-            await mailbox.take(Group(actors=("a",)))
-        taking = asyncio.create_task(mailbox.take(Group(actors=("a",))))
+            await mailbox.take(group)
+        taking = asyncio.create_task(mailbox.take(group))
         assert (await mailbox.advance()).reason.startswith("out_of_memory:")
         taking.cancel()
 
