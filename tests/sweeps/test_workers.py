@@ -36,6 +36,9 @@ class FakeRunner:
         return self._then()
 
 
+HERE = SimpleNamespace(get_node_id=lambda: "n", get_actor_id=lambda: "a", current_actor="handle")
+
+
 @pytest.fixture
 def mailbox(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An actor handle whose ``report`` is answered at once by ``go_on``."""
@@ -174,7 +177,7 @@ def test_a_worker_that_cannot_start_says_why_and_ends_in_order(
     """Train starts a group again whose worker raises; nothing would be another time round."""
     reasons: list[str] = []
     mailbox.break_off = SimpleNamespace(remote=reasons.append)
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n", current_actor="a"))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: HERE)
     serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
     (reason,) = reasons
     assert reason.startswith("a worker cannot start: ")
@@ -198,6 +201,6 @@ def test_a_worker_computes_with_as_many_threads_as_it_was_granted_cpus(
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     mailbox.break_off = SimpleNamespace(remote=lambda _: None)
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "n", current_actor="a"))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: HERE)
     serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 3})
     assert threads == [3]
