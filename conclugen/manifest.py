@@ -17,9 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from conclugen.remote import RemoteError, check_uri, is_uri, node_cache, read_remote
 
 __all__ = [
+    "FOLDS",
+    "LEAST_FOLDS",
     "MANIFEST_FILE",
     "MODALITY_NAME",
     "SPLITS",
+    "SPLIT_ALIASES",
     "STATISTICS_FILE",
     "FeatureSetError",
     "Labels",
@@ -29,6 +32,7 @@ __all__ = [
     "Shard",
     "SplitName",
     "damaged_shards",
+    "fold_name",
     "local_folder",
     "location_of",
     "shard_damage",
@@ -41,6 +45,16 @@ MODALITY_NAME = r"^(?!(sample_id|augmentation|label|speaker)\Z)[A-Za-z][A-Za-z0-
 """What a modality may be called: it names a column beside the four that every shard may have."""
 SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
+FOLDS = 1000
+"""Folds are numbered from 0 to one less."""
+LEAST_FOLDS = 3
+"""Train, val and test of a set that is cross-validated."""
+
+
+def fold_name(fold: int) -> SplitName:
+    """Return what a feature set calls a fold."""
+    return f"fold-{fold:03d}"
 
 
 Location = Path | str

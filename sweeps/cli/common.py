@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from conclugen.clips import ClipListError
 from conclugen.manifest import FeatureSetError
 from sweeps.config import ConfigError
 from sweeps.ledger import Ledger, LedgerError, Record
@@ -31,7 +32,7 @@ def bad_input() -> Iterator[None]:
         yield
     except ConfigError as error:
         problems = error.problems
-    except (FeatureSetError, LedgerError) as error:
+    except (ClipListError, FeatureSetError, LedgerError) as error:
         problems = str(error).splitlines()
     except OSError as error:
         problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]
