@@ -136,7 +136,7 @@ class NodeCache:
         Raises:
             RemoteError: it cannot be fetched, is damaged where it comes from, does not fit, or has odd file names.
         """
-        if odd := [name for name in (*files, *beside) if Path(name).name != name]:
+        if odd := [name for name in (*files, *beside) if name != Path(name).name or name == ".."]:
             raise RemoteError(f"{uri}: names {odd[0]!r} as one of its files, which lies elsewhere; make the set again.")
         key = f"{re.sub(r'[^A-Za-z0-9]+', '-', uri)[-40:].strip('-')}-{_digest(uri.encode())[:8]}-{version}"
         copy = self._root / key

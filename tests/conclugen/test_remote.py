@@ -19,6 +19,7 @@ from conclugen.remote import NodeCache, RemoteError
 from tests.conftest import write_planted
 from tests.damage import Damage, damages
 
+ROOT = Path(__file__).parents[2]
 FILES = {"a": b"the first file", "b": b"second", "c": b""}
 
 
@@ -277,12 +278,17 @@ class TestBound:
         """Until the process is dead, however it dies."""
         _place(tmp_path / "p", {"x": b"p" * 1000})
         script = (
-            "import sys; from pathlib import Path; from tests.conclugen.test_remote import *\n"
-            "print(_version(NodeCache(Path(sys.argv[1], 'cache'), 2000), Path(sys.argv[1]), 'p', 1000), flush=True)\n"
+            "import sys; from pathlib import Path; from tests.conclugen import test_remote as t\n"
+            "cache = t.NodeCache(Path(sys.argv[1], 'cache'), 2000)\n"
+            "print(t._version(cache, Path(sys.argv[1]), 'p', 1000), flush=True)\n"
             "sys.stdin.read()"
         )
         with subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         ) as user:
             assert user.stdout is not None
             used = Path(user.stdout.readline().strip())
@@ -299,20 +305,24 @@ def test_processes_that_want_the_same_at_once_fetch_it_once(tmp_path: Path) -> N
     """The log of the file system elsewhere, which counts what is asked of it, has each file once."""
     _place(tmp_path / "set")
     script = (
-        "import sys; from pathlib import Path; from tests.conclugen.test_remote import *\n"
-        "fetch = remote._fetch\n"
+        "import sys; from pathlib import Path; from tests.conclugen import test_remote as t\n"
+        "fetch = t.remote._fetch\n"
         "def counted(system, source, copy, name, expected):\n"
         "    with open(sys.argv[1] + '/log', 'a') as log: log.write(name + '\\n')\n"
         "    fetch(system, source, copy, name, expected)\n"
-        "remote._fetch = counted\n"
+        "t.remote._fetch = counted\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
-        "copy = NodeCache(Path(sys.argv[1], 'cache'), 10**6).folder("
-        "'file://' + sys.argv[1] + '/set', '1', _sums(FILES), {})\n"
-        "assert _contents(copy) == FILES"
+        "copy = t.NodeCache(Path(sys.argv[1], 'cache'), 10**6).folder("
+        "'file://' + sys.argv[1] + '/set', '1', t._sums(t.FILES), {})\n"
+        "assert t._contents(copy) == t.FILES"
     )
     users = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", script, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
         for _ in range(3)
     ]

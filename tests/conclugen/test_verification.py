@@ -29,6 +29,7 @@ def test_a_good_set(planted: Path) -> None:
     assert found.notes == ["it is not known who speaks: leakage by speaker cannot be seen; import with --speakers."]
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # statistics of infinite values
 @pytest.mark.parametrize(("value", "bad"), [(np.nan, 2), (np.inf, 2), (-np.inf, 2), (1e4, 0)])
 def test_values(tmp_path: Path, value: float, bad: int) -> None:
     x = X.copy()

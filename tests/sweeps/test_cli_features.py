@@ -36,7 +36,7 @@ def test_synth_writes_what_verify_finds_good(tmp_path: Path) -> None:
     assert [found.rows(split) for split in ("train", "val", "test")] == [28 * 3, 6, 6]
     checked = features("verify", out)
     assert checked.exit_code == 0
-    assert f"{out}: 3 shards, 96 rows, no problem." in checked.output
+    assert f"{out}: 5 shards, 96 rows, no problem." in checked.output
 
 
 @pytest.mark.parametrize(
