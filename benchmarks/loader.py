@@ -4,14 +4,14 @@ Beside the product's own gather, on the same synthetic samples of the paper's wi
 
 * the limit: rows of one tensor per modality in memory, gathered by torch;
 * one .npy file per sample and modality through a torch DataLoader, which is what the released code does;
-* Ray Data's iter_torch_batches over the same shards, shuffled within a buffer (only where ray can be imported).
+* Ray Data's iter_torch_batches over the same shards, shuffled within a buffer (where ray can be imported).
 
 Warm means that the files are in the page cache; cold, that the kernel was asked just before to drop them
 (posix_fadvise); it may keep pages that something maps, so nothing is open then. Rates are medians over passes; a pass
 is the same rows in another order. Memory is the sum of the proportional set sizes (Pss) of processes that each read
 the whole set once, so pages that they share count once: with four of them over with one.
 
-    python -m benchmarks.loader [--quick] [--samples N] [--json FILE] [--folder DIR]
+    python -m benchmarks.loader [--quick] [--samples N] [--json FILE] [--folder DIR] [--without-ray]
 """
 
 import argparse
@@ -135,7 +135,9 @@ def shared_memory(folder: Path, readers: int) -> float:
     return sum(1024 * int(re.findall(r"^Pss:\s+(\d+)", text, re.MULTILINE)[0]) for text in texts)
 
 
-def measure(folder: Path, samples: int, batch: int, passes: int, file_samples: int, workers: int) -> dict[str, Any]:
+def measure(
+    folder: Path, samples: int, batch: int, passes: int, file_samples: int, workers: int, with_ray: bool
+) -> dict[str, Any]:
     shards = folder / "shards"
     write_synthetic(SyntheticSet(samples=samples, dtype="float16"), shards)
     files = sorted(shards.glob("*.arrow"))
@@ -172,7 +174,7 @@ def measure(folder: Path, samples: int, batch: int, passes: int, file_samples: i
     found["one .npy a sample, warm"] = rate(loader, passes)
     found["one .npy a sample, cold"] = rate(loader, passes, lambda: drop(list(each.iterdir())))
     held.clear()
-    if find_spec("ray") is not None:
+    if with_ray and find_spec("ray") is not None:
         import ray
 
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -193,12 +195,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
     parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
+    parser.add_argument("--without-ray", action="store_true", help="leave Ray Data out")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     samples = given.samples or (20_000 if given.quick else 100_000)
     passes = 3 if given.quick else 5
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
-        found = measure(Path(folder), samples, given.batch, passes, min(samples, 4096), given.workers)
+        found = measure(
+            Path(folder), samples, given.batch, passes, min(samples, 4096), given.workers, not given.without_ray
+        )
     about = {"samples": samples, "batch": given.batch, "threads": torch.get_num_threads(), "torch": torch.__version__}
     for name, values in found.items():
         if "passes" in values:
