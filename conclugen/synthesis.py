@@ -174,7 +174,9 @@ def _means(wanted: SyntheticSet, modality: str) -> Block:
     owner = random.permutation(np.arange(width) % classes)
     sign = random.choice([-1.0, 1.0], size=width)
     own = owner == np.arange(classes)[:, None]
-    return (own * sign * (wanted.signal_of(modality) / np.sqrt(own.sum(axis=1, keepdims=True)))).astype(np.float32)
+    means: Block = (own * sign).astype(np.float32)
+    means *= wanted.signal_of(modality) / np.sqrt(own.sum(axis=1, keepdims=True), dtype=np.float32)
+    return means
 
 
 def _with_versions(clean: Block, versions: int, random: np.random.Generator) -> Block:

@@ -207,13 +207,13 @@ def _identities(features: FeatureSet, keys: _Keys) -> Iterator[str]:
 
 def _leaked(speakers: dict[str, set[str]]) -> Iterator[str]:
     places: dict[str, list[str]] = defaultdict(list)
-    for split, names in speakers.items():
-        for name in names:
+    for split, of_split in speakers.items():
+        for name in of_split:
             places[name].append(split)
     leaks: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name, splits in places.items():
-        if len(splits) > 1:
-            leaks[tuple(sorted(splits))].append(name)
+    for name, found in places.items():
+        if len(found) > 1:
+            leaks[tuple(sorted(found))].append(name)
     for splits, names in sorted(leaks.items()):
         yield (
             f"leakage by speaker: {_some(names, 'speakers')} in {' and '.join(splits)} alike; divide by speaker, or "
