@@ -24,14 +24,15 @@ import numpy as np
 import numpy.typing as npt
 
 from conclugen.features import FeatureWriter
-from conclugen.manifest import MODALITY_NAME, SPLITS, Labels, Manifest, Modality, SplitName
+from conclugen.manifest import MODALITY_NAME, Labels, Manifest, Modality, SplitName
 
 __all__ = ["PAPER_WIDTHS", "SyntheticSet", "best_accuracy", "write_synthetic"]
 
 PAPER_WIDTHS: Mapping[str, int] = {"video": 4096, "audio": 1024, "text": 768}
 _BLOCK_BYTES = 128 * 2**20  # of a block's clean rows in float32, whatever the stored precision
 _BLOCK_ROWS = 65_536  # at most, for narrow features
-_HELD_OUT = 0.15  # of a labelled set's samples, each for val and test
+_OF_TWENTY: Mapping[SplitName, tuple[int, ...]] = {"val": (5, 12, 18), "test": (6, 13, 19)}
+"""Which of every 20 labelled samples are held out: a larger set has no fewer of any split."""
 _VERSION_NOISE = 0.5  # standard deviation of what an augmented version adds to its clean row
 Block = npt.NDArray[np.float32]
 
@@ -94,9 +95,14 @@ class SyntheticSet:
     @property
     def sizes(self) -> dict[SplitName, int]:
         """Split -> samples."""
-        held_out = round(_HELD_OUT * self.samples) if self.labelled else 0
-        sizes = dict(zip(SPLITS, (self.samples - 2 * held_out, held_out, held_out), strict=True))
-        return {split: size for split, size in sizes.items() if size}
+        if not self.labelled:
+            return {"train": self.samples}
+        twenties, rest = divmod(self.samples, 20)
+        held_out = {
+            split: twenties * len(places) + sum(place < rest for place in places)
+            for split, places in _OF_TWENTY.items()
+        }
+        return {"train": self.samples - sum(held_out.values()), **held_out}
 
 
 def best_accuracy(signals: Sequence[float], classes: int) -> float:
