@@ -341,11 +341,10 @@ class Split:
         """Return the features (b, d_m) of ``rows`` (b,), each in 0..n-1, in their stored dtype.
 
         Raises:
-            IndexError: a row is past the end or, of several shards, before the start. A single shard is indexed as
-                torch does it, negative rows counting from the end: to look for them would slow a small batch.
+            IndexError: a row is none of these.
         """
         if len(self._shards) == 1:
-            return self._shards[0].features[modality][rows]
+            return self._shards[0].features[modality].index_select(0, rows)
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
             raise IndexError(f"rows must be in 0..{len(self) - 1}.")
         ordered, places = rows.sort()

@@ -150,8 +150,11 @@ def test_threads_gather_the_same_rows(tmp_path: Path, threads: int) -> None:
 
 
 @pytest.mark.parametrize("row", [-1, -2, -6, -7])
-def test_rows_before_the_start_of_several_shards_are_refused(tmp_path: Path, row: int) -> None:
+def test_rows_before_the_start_are_refused(tmp_path: Path, row: int) -> None:
     rng = np.random.default_rng(0)
+    single = FeatureSet(_write(tmp_path / "single", [_random_rows(rng, "train", 6)])).split("train")
+    with pytest.raises(IndexError):
+        single.gather("video", torch.tensor([0, row]))
     split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "train", 2) for _ in range(3)])).split("train")
     with pytest.raises(IndexError, match=r"rows must be in 0\.\.5"):
         split.gather("video", torch.tensor([0, row]))
