@@ -13,7 +13,7 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["SEAL", "DamagedError", "read_sealed", "sync_folder", "write_sealed", "write_whole"]
+__all__ = ["SEAL", "DamagedError", "checked", "read_sealed", "sync_folder", "write_sealed", "write_whole"]
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # as FUSE, exFAT and SMB have none
 _MARK = b"seal-sha256:"
@@ -99,12 +99,20 @@ def read_sealed(path: Path) -> bytes:
         DamagedError: it is not what was written.
         OSError: it cannot be read.
     """
-    content = path.read_bytes()
+    return checked(path.read_bytes(), path)
+
+
+def checked(content: bytes, source: Path | str) -> bytes:
+    """Return what was in a sealed file, wherever it was read from.
+
+    Raises:
+        DamagedError: it is not what was written; ``source`` says where.
+    """
     start = content.find(_MARK) + len(_MARK)
     view = memoryview(content)
     digest = hashlib.sha256(view[:start])
     digest.update(_BLANK)
     digest.update(view[start + len(_BLANK) :])
     if view[start : start + len(_BLANK)] != digest.hexdigest().encode():
-        raise DamagedError(f"{path} is damaged: its {len(content):,} bytes are not those that were written.")
+        raise DamagedError(f"{source} is damaged: its {len(content):,} bytes are not those that were written.")
     return content

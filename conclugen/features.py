@@ -17,8 +17,9 @@ Shapes: n rows of a split, b rows of a batch, d_m width of modality m.
 import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,10 +38,12 @@ from conclugen.manifest import (
     STATISTICS_FILE,
     FeatureSetError,
     Labels,
+    Location,
     Manifest,
     Modality,
     Shard,
     SplitName,
+    local_folder,
     statistics_problem,
 )
 from conclugen.standardise import RunningMoments, Standardisation
@@ -48,18 +51,19 @@ from conclugen.tensors import read_tensors, write_tensors
 
 __all__ = ["FeatureSet", "FeatureWriter", "Split", "StandardisedSplit"]
 
-_SAMPLE_ID, _AUGMENTATION, _LABEL = "sample_id", "augmentation", "label"
+_SAMPLE_ID, _AUGMENTATION, _SPEAKER, _LABEL = "sample_id", "augmentation", "speaker", "label"
 _ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
 
-def _schema(dtype: str, modalities: Sequence[Modality], labels: Labels | None) -> pa.Schema:
+def _schema(dtype: str, modalities: Sequence[Modality], labels: Labels | None, speakers: bool) -> pa.Schema:
     """The columns of every shard of a set."""
+    speaker = [(_SPEAKER, pa.string())] if speakers else []
     label = []
     if labels is not None:
         several = labels.kind == "multilabel"
         label = [(_LABEL, pa.list_(pa.int8(), len(labels.classes)) if several else pa.int64())]
     features = [(modality.name, pa.list_(_ARROW_TYPES[dtype], modality.width)) for modality in modalities]
-    return pa.schema([(_SAMPLE_ID, pa.string()), (_AUGMENTATION, pa.int16()), *label, *features])
+    return pa.schema([(_SAMPLE_ID, pa.string()), (_AUGMENTATION, pa.int16()), *speaker, *label, *features])
 
 
 class FeatureWriter:
@@ -70,6 +74,7 @@ class FeatureWriter:
         modalities: the feature columns in modality order.
         dtype: how features are stored.
         labels: classes where the set is labelled, else None.
+        speakers: whether it is known who speaks in each sample.
 
     Raises:
         FeatureSetError: ``folder`` already holds a feature set; or, when the manifest is due, no row is train.
@@ -82,6 +87,7 @@ class FeatureWriter:
         *,
         dtype: str = "float32",
         labels: Labels | None = None,
+        speakers: bool = False,
     ) -> None:
         if (folder / MANIFEST_FILE).exists():
             raise FeatureSetError(f"{folder} already holds a feature set; choose another folder or remove it first.")
@@ -90,7 +96,8 @@ class FeatureWriter:
         self._modalities = tuple(modalities)
         self._dtype = dtype
         self._labels = labels
-        self._schema = _schema(dtype, self._modalities, self._labels)
+        self._speakers = speakers
+        self._schema = _schema(dtype, self._modalities, self._labels, speakers)
         self._shards: list[Shard] = []
         self._moments = {m.name: RunningMoments(m.width) for m in self._modalities}
 
@@ -101,6 +108,7 @@ class FeatureWriter:
         features: Mapping[str, npt.NDArray[np.floating]],
         labels: npt.NDArray[np.integer] | None = None,
         augmentation: npt.NDArray[np.integer] | None = None,
+        speakers: Sequence[str] | None = None,
     ) -> None:
         """Write one shard.
 
@@ -110,6 +118,7 @@ class FeatureWriter:
             features: modality -> (n, d_m).
             labels: where the set is labelled: (n,) class indices, or (n, classes) of 0 and 1 for several labels.
             augmentation: (n,) version index, 0 for the clean one (the default).
+            speakers: n names, where the set has speakers.
 
         Raises:
             ValueError: there is no row, or the arrays do not fit the set; nothing is written.
@@ -121,6 +130,8 @@ class FeatureWriter:
             raise ValueError(f"expected features of shapes {expected} with one row at least, got {shapes}.")
         if (labels is None) != (self._labels is None):
             raise ValueError("a labelled set needs labels in every shard, an unlabelled one takes none.")
+        if (speakers is not None) != self._speakers:
+            raise ValueError("a set with speakers needs them in every shard, one without takes none.")
         if self._labels is not None and labels is not None:
             classes = len(self._labels.classes)
             several = self._labels.kind == "multilabel"
@@ -133,6 +144,7 @@ class FeatureWriter:
         columns = {
             _SAMPLE_ID: sample_ids,
             _AUGMENTATION: np.zeros(n) if augmentation is None else augmentation,
+            _SPEAKER: speakers,
             _LABEL: labels,
             **{m: pa.FixedSizeListArray.from_arrays(array.reshape(-1), array.shape[1]) for m, array in stored.items()},
         }
@@ -168,21 +180,22 @@ class FeatureWriter:
             dtype=self._dtype,
             modalities=self._modalities,
             labels=self._labels,
+            speakers=self._speakers,
             shards=tuple(self._shards),
             created_by=f"conclugen {__version__}",
         ).write(self._folder)
 
 
 class FeatureSet:
-    """A feature set on disk, of which only the splits in ``splits`` can be read.
+    """A feature set on disk, of which only the splits in ``splits`` can be read; one elsewhere is fetched first.
 
     Raises:
-        FeatureSetError: ``folder`` holds no feature set that this version can read.
+        FeatureSetError: there is no feature set that this version can read, or it cannot be fetched.
     """
 
-    def __init__(self, folder: Path, splits: Collection[SplitName] = SPLITS) -> None:
-        self.folder = folder
-        self.manifest = Manifest.read(folder)
+    def __init__(self, location: Location, splits: Collection[SplitName] = SPLITS) -> None:
+        self.folder = local_folder(location)
+        self.manifest = Manifest.read(self.folder)
         self._splits = frozenset(splits)
 
     def split(self, *names: SplitName) -> "Split":
@@ -200,6 +213,14 @@ class FeatureSet:
         return Split(
             [_Shard(self.folder, shard, self.manifest) for shard in self.manifest.shards if shard.split in names]
         )
+
+    def shard(self, shard: Shard) -> "_Shard":
+        """Open one of the manifest's shards; for looking at a set as it lies on disk.
+
+        Raises:
+            FeatureSetError: it cannot be read or is not as the manifest says.
+        """
+        return _Shard(self.folder, shard, self.manifest)
 
     @cached_property
     def standardisation(self) -> Standardisation:
@@ -220,7 +241,8 @@ class _Shard:
 
     def __init__(self, folder: Path, shard: Shard, manifest: Manifest) -> None:
         file = folder / shard.file
-        expected = _describe(shard.rows, _schema(manifest.dtype, manifest.modalities, manifest.labels))
+        schema = _schema(manifest.dtype, manifest.modalities, manifest.labels, manifest.speakers)
+        expected = _describe(shard.rows, schema)
         try:
             self._batch = pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
             if (found := _describe(self._batch.num_rows, self._batch.schema)) != expected:
@@ -247,6 +269,12 @@ class _Shard:
         ids: list[str] = self._batch.column(_SAMPLE_ID).to_pylist()
         return ids
 
+    @property
+    def speakers(self) -> list[str]:
+        """Who speaks in each sample, of a set that knows it."""
+        speakers: list[str] = self._batch.column(_SPEAKER).to_pylist()
+        return speakers
+
 
 def _describe(rows: int, schema: pa.Schema) -> str:
     return f"{rows} rows of {', '.join(f'{column.name} {column.type}' for column in schema)}"
@@ -257,6 +285,11 @@ def _as_tensor(array: pa.Array) -> Tensor:
         # The mapping is read-only and torch has no read-only tensors; nothing here writes through them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array.to_numpy(zero_copy_only=True))
+
+
+@cache
+def _copiers(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="gather")
 
 
 class Split:
@@ -311,20 +344,29 @@ class Split:
         """Return the features (b, d_m) of ``rows`` (b,), each in 0..n-1, in their stored dtype.
 
         Raises:
-            IndexError: a row is past the end or, of several shards, before the start. A single shard is indexed as
-                torch does it, negative rows counting from the end: to look for them would slow a small batch.
+            IndexError: a row is none of these.
         """
         if len(self._shards) == 1:
-            return self._shards[0].features[modality][rows]
-        owner = torch.bucketize(rows, self._bounds, right=True) - 1
-        first = self._shards[0].features[modality]
-        out = torch.empty(len(rows), first.shape[1], dtype=first.dtype)
-        for index in owner.unique().tolist():
-            if not 0 <= index < len(self._shards):
-                raise IndexError(f"rows must be in 0..{len(self) - 1}.")
-            mine = owner == index
-            out[mine] = self._shards[index].features[modality][rows[mine] - self._bounds[index]]
-        return out
+            return self._shards[0].features[modality].index_select(0, rows)
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
+            raise IndexError(f"rows must be in 0..{len(self) - 1}.")
+        ordered, places = rows.sort()
+        cuts = torch.searchsorted(ordered, self._bounds).tolist()
+        stored = [shard.features[modality].numpy() for shard in self._shards]
+        out = np.empty((len(rows), stored[0].shape[1]), stored[0].dtype)  # in huge pages, which torch.empty has not
+
+        def take(shards: range) -> None:
+            for index in shards:
+                mine = slice(cuts[index], cuts[index + 1])
+                if mine.start < mine.stop:  # few rows at a time: what is taken is still in the cache when it is put
+                    taken = stored[index][(ordered[mine] - self._bounds[index]).numpy()]
+                    out[places[mine].numpy()] = taken
+
+        if (threads := torch.get_num_threads()) == 1:
+            take(range(len(stored)))
+        else:  # numpy lets go of the interpreter's lock while it copies
+            list(_copiers(threads).map(take, (range(i, len(stored), threads) for i in range(threads))))
+        return torch.from_numpy(out)
 
 
 class StandardisedSplit:

@@ -40,6 +40,7 @@ def import_npz(
     labels: str | None = None,
     split: str | None = None,
     folds: str | None = None,
+    speakers: str | None = None,
     dtype: str = "float32",
 ) -> Manifest:
     """Turn arrays of one .npz file into a feature set.
@@ -54,6 +55,7 @@ def import_npz(
             0 and 1 says which of ``class_names`` each sample has.
         split: key of the (n,) split names (train, val, test; dev and valid mean val); without it all rows are train.
         folds: key of the (n,) fold numbers of a set that is cross-validated, instead of ``split``.
+        speakers: key of the (n,) names or numbers of who speaks, where that is known.
         dtype: stored precision, float16 or float32.
 
     Raises:
@@ -74,6 +76,7 @@ def import_npz(
         "--labels": labels,
         "--split": split,
         "--folds": folds,
+        "--speakers": speakers,
     }
     problems = [
         f"{what}: {file} has no array {key!r}; it has {', '.join(sorted(arrays))}."
@@ -92,6 +95,7 @@ def import_npz(
         class_names=[str(name) for name in names] if names is not None else None,
         split=arrays[split] if split is not None else None,
         folds=arrays[folds] if folds is not None else None,
+        speakers=arrays[speakers] if speakers is not None else None,
         sources={name: f"{file.name}:{key}" for name, key in modalities.items()},
         dtype=dtype,
     )
@@ -105,6 +109,7 @@ def import_arrays(
     class_names: Sequence[str] | None,
     split: Array | None,
     folds: Array | None = None,
+    speakers: Array | None = None,
     sources: Mapping[str, str],
     dtype: str = "float32",
 ) -> Manifest:
@@ -124,7 +129,7 @@ def import_arrays(
         if not re.fullmatch(MODALITY_NAME, name):
             problems.append(
                 f"modality {name!r}: rename it; names start with a letter, hold only letters, digits and underscores "
-                "(A-Z, a-z, 0-9, _), and are not sample_id, augmentation or label."
+                "(A-Z, a-z, 0-9, _), and are not sample_id, augmentation, speaker or label."
             )
         if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
             problems.append(
@@ -139,6 +144,8 @@ def import_arrays(
     if folds is not None and split is not None:
         problems.append("folds: a set has splits or folds; give one of the two.")
     codes, classes = _encode_labels(labels, class_names, n, problems)
+    if speakers is not None and (speakers.shape != (n,) or speakers.dtype.kind not in "iuU"):
+        problems.append(f"speakers: expected {n} integers or strings, got {speakers.dtype} {speakers.shape}.")
     if problems:
         raise FeatureSetError("\n".join(problems))
 
@@ -148,7 +155,7 @@ def import_arrays(
     meaning = None
     if codes is not None and classes is not None:
         meaning = Labels(kind="multiclass" if codes.ndim == 1 else "multilabel", classes=tuple(classes))
-    with FeatureWriter(out, columns, dtype=dtype, labels=meaning) as writer:
+    with FeatureWriter(out, columns, dtype=dtype, labels=meaning, speakers=speakers is not None) as writer:
         for name in sorted(set(splits.tolist()), key=lambda name: (SPLITS.index(name) if name in SPLITS else 0, name)):
             members = np.flatnonzero(splits == name)
             for start in range(0, len(members), rows_per_shard):
@@ -158,6 +165,7 @@ def import_arrays(
                     [str(row) for row in rows],
                     {m: a[rows].astype(dtype) for m, a in features.items()},
                     labels=codes[rows] if codes is not None else None,
+                    speakers=[str(speaker) for speaker in speakers[rows]] if speakers is not None else None,
                 )
     return Manifest.read(out)
 

@@ -7,13 +7,16 @@ every shard with its rows and checksum, so that a set has one fingerprint, which
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from operator import not_
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import deserialize
 
-from conclugen.durable import DamagedError, read_sealed
+from conclugen.durable import DamagedError, checked
+from conclugen.remote import RemoteError, check_uri, is_uri, node_cache, read_remote
 
 __all__ = [
     "FOLDS",
@@ -25,20 +28,24 @@ __all__ = [
     "STATISTICS_FILE",
     "FeatureSetError",
     "Labels",
+    "Location",
     "Manifest",
     "Modality",
     "Shard",
     "SplitName",
     "damaged_shards",
     "fold_name",
+    "local_folder",
+    "location_of",
+    "shard_damage",
     "statistics_problem",
 ]
 
 MANIFEST_FILE = "manifest.json"
 STATISTICS_FILE = "statistics.safetensors"
 """Mean and standard deviation of the training rows of each modality, sealed."""
-MODALITY_NAME = r"^(?!(sample_id|augmentation|label)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
-"""What a modality may be called: it names a column beside the three that every shard may have."""
+MODALITY_NAME = r"^(?!(sample_id|augmentation|label|speaker)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
+"""What a modality may be called: it names a column beside the four that every shard may have."""
 SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
@@ -51,6 +58,10 @@ LEAST_FOLDS = 3
 def fold_name(fold: int) -> SplitName:
     """Return what a feature set calls a fold."""
     return f"fold-{fold:03d}"
+
+
+Location = Path | str
+"""A folder, or the URI of one elsewhere."""
 
 
 class FeatureSetError(ValueError):
@@ -96,6 +107,8 @@ class Manifest(_Strict):
     dtype: Literal["float16", "float32"]
     modalities: tuple[Modality, ...]
     labels: Labels | None
+    speakers: Annotated[bool, Field(exclude_if=not_)] = False
+    """Whether shards say who speaks. A set without it is written, and has the fingerprint, as before there was this."""
     shards: tuple[Shard, ...]
     created_by: str
 
@@ -153,15 +166,17 @@ class Manifest(_Strict):
         temporary.replace(folder / MANIFEST_FILE)
 
     @classmethod
-    def read(cls, folder: Path) -> "Manifest":
-        """Read the manifest of the set in ``folder``.
+    def read(cls, folder: Location) -> "Manifest":
+        """Read the manifest of the set in ``folder``; one elsewhere is read once in a process.
 
         Raises:
             FeatureSetError: no such folder, no manifest in it, or one that this version cannot read.
         """
-        path, reads = folder / MANIFEST_FILE, cls.model_fields["schema_version"].default
+        path = folder / MANIFEST_FILE if isinstance(folder, Path) else f"{folder}/{MANIFEST_FILE}"
+        reads = cls.model_fields["schema_version"].default
         try:
-            document = json.loads(path.read_text())
+            content = path.read_bytes() if isinstance(path, Path) else _remote_file(str(folder), MANIFEST_FILE)
+            document = json.loads(content.decode())
             found = document.get("schema_version") if isinstance(document, dict) else None
             if isinstance(found, int) and found != reads:
                 raise FeatureSetError(
@@ -174,28 +189,76 @@ class Manifest(_Strict):
                 f"{folder} is not a feature set: it holds no {MANIFEST_FILE}. "
                 "Make one with `conclugen features import`."
             ) from None
+        except RemoteError as error:
+            raise FeatureSetError(str(error)) from None
         except (json.JSONDecodeError, ValidationError, UnicodeDecodeError, RecursionError, OSError) as error:
             raise FeatureSetError(
                 f"{path} cannot be read as a feature-set manifest of schema version {reads}: {error}"
             ) from None
 
 
-def statistics_problem(folder: Path) -> str | None:
-    """Return what is wrong with the statistics of the set in ``folder``, or None; loads no torch.
+def statistics_problem(location: Location) -> str | None:
+    """Return what is wrong with the statistics of a set, or None; loads no torch.
 
     Raises:
-        FeatureSetError: ``folder`` holds no feature set that this version can read.
+        FeatureSetError: there is no feature set that this version can read.
     """
-    file, widths = folder / STATISTICS_FILE, Manifest.read(folder).widths
+    widths = Manifest.read(location).widths
     expected = {f"{name}.{kind}": [width] for name, width in widths.items() for kind in ("mean", "std")}
+    file = location / STATISTICS_FILE if isinstance(location, Path) else f"{location}/{STATISTICS_FILE}"
     try:
-        stored = deserialize(read_sealed(file))  # type: ignore[no-untyped-call]  # compiled
+        content = file.read_bytes() if isinstance(file, Path) else _remote_file(str(location), STATISTICS_FILE)
+        stored = deserialize(checked(content, file))  # type: ignore[no-untyped-call]  # compiled
         found = {name: tensor["shape"] for name, tensor in stored}
-    except (OSError, DamagedError) as error:
+    except (OSError, DamagedError, RemoteError) as error:
         return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}; make the set again."
     if found != expected:
         return f"{file} cannot be read: it is of another set ({found}, not {expected}); make the set again."
     return None
+
+
+def location_of(text: str) -> Location:
+    """Return what ``text`` names: a path, or a URI as it is.
+
+    Raises:
+        FeatureSetError: a URI that cannot be written down.
+    """
+    if not is_uri(text):
+        return Path(text)
+    try:
+        check_uri(text)
+    except RemoteError as error:
+        raise FeatureSetError(str(error)) from None
+    return text
+
+
+@cache
+def _remote_file(uri: str, name: str) -> bytes:
+    """Read once: a process, which asks for widths before every job, sees one version of a set."""
+    return read_remote(uri, name)
+
+
+def local_folder(location: Location, *, distrust: bool = False) -> Path:
+    """Return the folder itself or, of a set elsewhere, this machine's checked copy, fetched if it is not there.
+
+    Args:
+        location: of the set.
+        distrust: read every byte of a copy again; what is damaged is fetched again.
+
+    Raises:
+        FeatureSetError: there is no set that this version can read, or it cannot be fetched.
+    """
+    if isinstance(location, Path):
+        return location
+    manifest = Manifest.read(location)
+    try:
+        beside = {name: _remote_file(location, name) for name in (STATISTICS_FILE, MANIFEST_FILE)}
+        files = {shard.file: shard.sha256 for shard in manifest.shards}
+        return node_cache().folder(location, manifest.fingerprint, files, beside, distrust=distrust)
+    except FileNotFoundError:
+        raise FeatureSetError(f"{location} lacks {STATISTICS_FILE}; put the whole set there.") from None
+    except RemoteError as error:
+        raise FeatureSetError(str(error)) from None
 
 
 _Version = tuple[Path, int, int, int, str]
@@ -203,21 +266,26 @@ _intact: set[_Version] = set()
 """Shards that this process has read whole: path, size, modification time, inode and checksum."""
 
 
-def damaged_shards(folder: Path) -> list[str]:
-    """Read every byte of the set in ``folder`` and return a message per shard that is not as the manifest says.
+def damaged_shards(location: Location) -> list[str]:
+    """Read every byte of a set and return a message per shard that is not as the manifest says.
+
+    Of a set elsewhere, this machine's copy is read, and what is damaged of it is fetched again.
 
     Opening a set does not do this: it would take longer than many a trial. A shard that was found intact is not read
     again by this process unless its file has changed.
 
     Raises:
-        FeatureSetError: ``folder`` holds no feature set that this version can read.
+        FeatureSetError: there is no feature set that this version can read, or it cannot be fetched.
     """
+    folder = local_folder(location, distrust=True)
     with ThreadPoolExecutor() as pool:  # reading and hashing both release the interpreter's lock
-        found = pool.map(lambda shard: _damage(folder / shard.file, shard.sha256), Manifest.read(folder).shards)
+        found = pool.map(lambda shard: shard_damage(folder, shard), Manifest.read(folder).shards)
         return [message for message in found if message is not None]
 
 
-def _damage(file: Path, expected: str) -> str | None:
+def shard_damage(folder: Path, shard: Shard) -> str | None:
+    """Return what is wrong with the bytes of one shard of the set in ``folder``, or None."""
+    file, expected = folder / shard.file, shard.sha256
     try:
         status = file.stat()
         version = (file.absolute(), status.st_size, status.st_mtime_ns, status.st_ino, expected)

@@ -26,7 +26,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from conclugen import __version__
-from conclugen.manifest import FeatureSetError, Manifest
+from conclugen.manifest import FeatureSetError, Manifest, location_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.nodes import Node, alive_nodes
 from sweeps.plan import SweepFolder
@@ -79,11 +79,13 @@ def collect(root: str, features: Sequence[str]) -> Facts:
     fingerprints, missing = {}, []
     for path in features:
         try:
-            manifest = Manifest.read(Path(path))
+            location = location_of(path)
+            manifest = Manifest.read(location)
         except FeatureSetError:
             continue  # the configuration's problem, below
         fingerprints[path] = manifest.fingerprint
-        missing += [str(file) for shard in manifest.shards if not (file := Path(path, shard.file)).is_file()]
+        if isinstance(location, Path):  # the machine's copy of a set elsewhere is fetched by its first worker
+            missing += [str(file) for shard in manifest.shards if not (file := location / shard.file).is_file()]
     return Facts(
         versions={"Python": platform.python_version(), "conclugen-sweeps": __version__}
         | {name: version(name).partition("+")[0] for name in ("ray", "torch")},  # a build for GPUs is no other version

@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from conclugen.labels import LabelBudget
-from conclugen.manifest import SPLITS, Manifest, statistics_problem
+from conclugen.manifest import SPLITS, Location, Manifest, location_of, statistics_problem
 from conclugen.subsets import SUBSETS
 from search_spaces import load_space, named_spaces
 from sweeps.ledger import BASELINES
@@ -61,10 +61,18 @@ def looks_around(info: ValidationInfo) -> bool:
     return not (info.context or {}).get("alone", False)
 
 
-def _feature_set(path: Path, info: ValidationInfo) -> Path:
+def _resolve_set(value: object, info: ValidationInfo) -> object:
+    """A path counts from the configuration's folder; the URI of a set elsewhere stays as it is."""
+    if not isinstance(value, str):
+        return value
+    location = location_of(value)
+    return location_of(str(_resolve(value, info))) if isinstance(location, Path) else location
+
+
+def _feature_set(location: Location, info: ValidationInfo) -> Location:
     if looks_around(info):
-        Manifest.read(path)
-    return path
+        Manifest.read(location)
+    return location
 
 
 def _known_subset(name: str) -> str:
@@ -162,7 +170,7 @@ def _sweep(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
-FeatureFolder = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_feature_set)]
+FeatureFolder = Annotated[Location, BeforeValidator(_resolve_set), AfterValidator(_feature_set)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]

@@ -1,16 +1,22 @@
 """`conclugen features`: make and inspect feature sets."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 
 from conclugen.manifest import SPLITS, Manifest
 from sweeps.cli.common import AsJson, bad_input, console
 from sweeps.config import ConfigError
+
+Dtype = Annotated[str, typer.Option(help="Stored precision: float32 or float16.")]
+Number = TypeVar("Number", int, float)
 
 app = typer.Typer(help="Make and inspect feature sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,17 +35,97 @@ def import_features(
     folds: Annotated[
         str | None, typer.Option(metavar="KEY", help="Key of fold numbers, for sets that are cross-validated.")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Stored precision: float32 or float16.")] = "float32",
+    speakers: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Key of who speaks, by which `verify` finds leakage.")
+    ] = None,
+    dtype: Dtype = "float32",
 ) -> None:
     """Turn the arrays of an .npz file into a feature set of memory-mapped shards."""
     with bad_input():
         pairs = _modality_keys(modalities)
-        if dtype not in ("float32", "float16"):
-            raise ConfigError([f"--dtype {dtype}: must be float32 or float16."])
+        if problems := _bad_dtype(dtype):
+            raise ConfigError(problems)
         from conclugen.importing import import_npz
 
-        manifest = import_npz(file, out, pairs, labels=labels, split=split, folds=folds, dtype=dtype)
+        manifest = import_npz(file, out, pairs, labels=labels, split=split, folds=folds, speakers=speakers, dtype=dtype)
     _print_manifest(out, manifest)
+
+
+@app.command("synth")
+def synthesise(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the feature set; must not hold one.")],
+    samples: Annotated[int, typer.Option(metavar="N", help="Samples of all splits together.")],
+    classes: Annotated[int, typer.Option(metavar="C", help="Planted classes, which all modalities share.")] = 8,
+    labelled: Annotated[
+        bool, typer.Option("--labelled", help="Keep the labels, with 70 % train, 15 % val, 15 % test; else all train.")
+    ] = False,
+    seed: Annotated[int, typer.Option(metavar="S", help="The same seed plants the same classes.")] = 0,
+    dims: Annotated[
+        str, typer.Option(metavar="NAME=WIDTH,...", help="Modalities and their widths; the paper's by default.")
+    ] = "video=4096,audio=1024,text=768",
+    signal: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME=X,...",
+            help="Length of a modality's class means in standard deviations of its noise: 3 where it is not given, "
+            "0 for chance.",
+        ),
+    ] = "",
+    augmented: Annotated[
+        int, typer.Option(metavar="N", help="Noisy versions of each training sample beside the clean one.")
+    ] = 0,
+    dtype: Dtype = "float32",
+) -> None:
+    """Write a feature set with planted classes: any size, in the same memory.
+
+    What the best classifier reaches on it is printed: it follows from the signals alone.
+    """
+    with bad_input():
+        problems = _bad_dtype(dtype)
+        widths = _numbers("--dims", dims, int, problems)
+        signals = _numbers("--signal", signal, float, problems) if signal else {}
+        if problems:
+            raise ConfigError(problems)
+        from conclugen.synthesis import SyntheticSet, best_accuracy, write_synthetic
+
+        wanted = SyntheticSet(
+            samples=samples, widths=widths, classes=classes, labelled=labelled, signal=signals, augmented=augmented,
+            dtype="float16" if dtype == "float16" else "float32", seed=seed,
+        )  # fmt: skip
+        if wanted.problems:
+            raise ConfigError(wanted.problems)
+        manifest = write_synthetic(wanted, out)
+    _print_manifest(out, manifest)
+    best = {name: best_accuracy([wanted.signal_of(name)], classes) for name in widths}
+    best["all together"] = best_accuracy([wanted.signal_of(name) for name in widths], classes)
+    reached = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
+    typer.echo(f"Planted: {classes} classes; the best possible classifier gets right of {reached}.")
+
+
+@app.command("verify")
+def verify_features(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A feature set.")],
+    shared_speakers: Annotated[
+        bool, typer.Option("--shared-speakers", help="Speakers may be in several splits, as officially in MELD.")
+    ] = False,
+) -> None:
+    """Look at every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
+    with bad_input():
+        manifest = Manifest.read(folder)
+        from conclugen.verification import verify
+
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            rows = progress.add_task("Verifying", total=sum(shard.rows for shard in manifest.shards))
+            found = verify(
+                folder,
+                shared_speakers=shared_speakers,
+                tick=lambda shard: progress.advance(rows, shard.rows),
+            )
+        for note in found.notes:
+            typer.echo(f"note: {note}")
+        if found.problems:
+            raise ConfigError(found.problems)
+    typer.echo(f"{folder}: {len(manifest.shards)} shards, {sum(s.rows for s in manifest.shards)} rows, no problem.")
 
 
 @app.command("info")
@@ -57,18 +143,39 @@ def features_info(
         _print_manifest(folder, manifest)
 
 
+def _bad_dtype(dtype: str) -> list[str]:
+    return [] if dtype in ("float32", "float16") else [f"--dtype {dtype}: must be float32 or float16."]
+
+
 def _modality_keys(text: str) -> dict[str, str]:
+    problems: list[str] = []
+    pairs = _pairs("--modalities", text, "key", problems)
+    if problems:
+        raise ConfigError(problems)
+    return pairs
+
+
+def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: list[str]) -> dict[str, Number]:
+    """Modality -> number; what is wrong goes to ``problems``."""
+    numbers: dict[str, Number] = {}
+    for name, value in _pairs(option, text, "number", problems).items():
+        try:
+            numbers[name] = kind(value)
+        except ValueError:
+            problems.append(f"{option} {name}={value}: must be {'a whole number' if kind is int else 'a number'}.")
+    return numbers
+
+
+def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(",")]
-    problems = [
-        f"--modalities {text}: {''.join(pair)!r} is not of the form name=key." for pair in pairs if not all(pair)
+    problems += [
+        f"{option} {text}: {''.join(pair)!r} is not of the form name={value}." for pair in pairs if not all(pair)
     ]
     names = [name for name, _, _ in pairs]
     problems += [
-        f"--modalities {text}: {name!r} is given twice." for name in sorted({n for n in names if names.count(n) > 1})
+        f"{option} {text}: {name!r} is given twice." for name in sorted({n for n in names if names.count(n) > 1})
     ]
-    if problems:
-        raise ConfigError(problems)
-    return {name: key for name, _, key in pairs}
+    return {name: found for name, _, found in pairs}
 
 
 def _print_manifest(folder: Path, manifest: Manifest) -> None:

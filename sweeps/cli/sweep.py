@@ -62,7 +62,13 @@ def sweep_check(
         memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
         if memory is not None and (problems := gpu_problems(config, memory)):
             raise ConfigError(problems)
-        costs = estimate(config)
+        sets = [config.features.pretrain, *config.features.downstream.values()]
+        elsewhere = [location for location in dict.fromkeys(sets) if not isinstance(location, Path)]
+        costs = [] if elsewhere else estimate(config)
+    if elsewhere:
+        console().print(space_table(config))
+        typer.echo(f"Valid. Nothing is estimated, as features are elsewhere and not fetched: {', '.join(elsewhere)}.")
+        return
     console().print(plan_table(config, costs))
     console().print(space_table(config))
     typer.echo(cost_summary(config, costs))

@@ -132,9 +132,29 @@ def test_rows_past_the_end_are_refused(tmp_path: Path, shards: int) -> None:
         split.gather("video", torch.tensor([0, 2 * shards]))
 
 
-@pytest.mark.parametrize("row", [-1, -2, -6, -7])
-def test_rows_before_the_start_of_several_shards_are_refused(tmp_path: Path, row: int) -> None:
+@pytest.mark.parametrize("threads", [2, 5])
+def test_threads_gather_the_same_rows(tmp_path: Path, threads: int) -> None:
+    """However many there are for three shards; a row may be asked for twice, a shard not at all."""
     rng = np.random.default_rng(0)
+    split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "train", 4) for _ in range(3)])).split("train")
+    choices = [torch.randint(0, 12, (40,)), torch.tensor([3, 0, 3]), torch.tensor([11]), torch.tensor([], dtype=int)]
+    one = [split.gather("video", rows) for rows in choices]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        several = [split.gather("video", rows) for rows in choices]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(one, several, strict=True))
+    assert torch.equal(one[0][0], split.gather("video", torch.arange(12))[choices[0][0]])
+
+
+@pytest.mark.parametrize("row", [-1, -2, -6, -7])
+def test_rows_before_the_start_are_refused(tmp_path: Path, row: int) -> None:
+    rng = np.random.default_rng(0)
+    single = FeatureSet(_write(tmp_path / "single", [_random_rows(rng, "train", 6)])).split("train")
+    with pytest.raises(IndexError):
+        single.gather("video", torch.tensor([0, row]))
     split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "train", 2) for _ in range(3)])).split("train")
     with pytest.raises(IndexError, match=r"rows must be in 0\.\.5"):
         split.gather("video", torch.tensor([0, row]))
@@ -345,6 +365,7 @@ class TestWriter:
             (None, {"features": {"x": np.zeros((2, 3)), "y": np.zeros((2, 3))}}, "features of shapes"),
             (None, {"sample_ids": [], "features": {"x": np.zeros((0, 3))}}, "one row at least"),
             (None, {"labels": np.array([0, 0])}, "an unlabelled one takes none"),
+            (None, {"speakers": ["a", "b"]}, "one without takes none"),
             (None, {"augmentation": np.array([0])}, "length"),
             (["a", "b"], {}, "a labelled set needs labels"),
             (["a", "b"], {"labels": np.array([0])}, r"labels of shape \(2,\) in 0\.\.1"),

@@ -1,0 +1,157 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conclugen.features import FeatureWriter
+from conclugen.manifest import Labels, Manifest, Modality
+from conclugen.verification import verify
+from tests.conftest import write_planted
+
+X = np.random.default_rng(0).normal(size=(6, 3))
+
+
+def _set(folder: Path, *shards: tuple[str, list[str]], speakers: bool = False, **columns: Any) -> Path:
+    """One modality ``x``; the speakers, where there are some, are the first letters of the identifiers."""
+    with FeatureWriter(folder, [Modality(name="x", width=3, source="planted")], speakers=speakers) as writer:
+        for split, ids in shards:
+            given = {name: column[: len(ids)] for name, column in columns.items()}
+            features = {"x": given.pop("x", X[: len(ids)] + len(split))}
+            writer.write(split, ids, features, speakers=[name[0] for name in ids] if speakers else None, **given)
+    return folder
+
+
+def test_a_good_set(planted: Path) -> None:
+    found = verify(planted)
+    assert found.problems == []
+    assert found.notes == ["it is not known who speaks: leakage by speaker cannot be seen; import with --speakers."]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # statistics of infinite values
+@pytest.mark.parametrize(("value", "bad"), [(np.nan, 2), (np.inf, 2), (-np.inf, 2), (1e4, 0)])
+def test_values(tmp_path: Path, value: float, bad: int) -> None:
+    x = X.copy()
+    x[1, 2] = x[4, 0] = x[4, 1] = value
+    problems = verify(_set(tmp_path, ("train", list("abcdef")), x=x)).problems
+    expected = [f"shard {tmp_path}/train-00000.arrow: 2 of 6 rows of x hold NaN or infinite values"]
+    assert [problem.partition(";")[0] for problem in problems] == (expected if bad else [])
+
+
+def test_constants_are_noted_and_a_modality_of_constants_is_a_problem(tmp_path: Path) -> None:
+    x = X.copy()
+    x[:, 1] = 7
+    found = verify(_set(tmp_path / "one", ("train", list("abc")), ("train", list("def")), ("val", ["g"]), x=x))
+    assert found.problems == []
+    assert "x: 1 of its 3 features are constant over the training rows and become 0." in found.notes
+    found = verify(_set(tmp_path / "all", ("train", list("abcdef")), ("val", ["g"]), x=np.ones((6, 3))))
+    assert found.problems == ["x: all of its 3 features are constant over the training rows; leave the modality out."]
+
+
+class TestIdentities:
+    def test_duplicates_within_and_between_shards(self, tmp_path: Path) -> None:
+        (problem,) = verify(_set(tmp_path, ("train", ["a", "b", "a"]), ("train", ["c", "b"]), ("val", ["d"]))).problems
+        assert problem.startswith("duplicate sample_id: 2 samples ('a', 'b') are more than once as clean rows")
+
+    def test_leakage(self, tmp_path: Path) -> None:
+        shards = ("train", ["a", "b", "c"]), ("val", ["d", "b"]), ("test", ["c", "a", "e"])
+        assert [problem.partition(";")[0] for problem in verify(_set(tmp_path, *shards)).problems] == [
+            "leakage: 2 samples ('a', 'c') are in test and train alike",
+            "leakage: 1 samples ('b') are in train and val alike",
+            "duplicate sample_id: 3 samples ('a', 'b', 'c') are more than once as clean rows",
+        ]
+
+    def test_an_augmented_version_leaks_too(self, tmp_path: Path) -> None:
+        ids = ["a", "b", "c"]
+        folder = _set(tmp_path, ("train", ids), ("test", ["d", "e", "b"]), augmentation=np.array([0, 0, 1]))
+        first, second = verify(folder).problems
+        assert first.startswith("leakage: 1 samples ('b') are in test and train alike")
+        assert second.startswith("augmented versions without a clean row: 1 samples ('c')")
+
+    def test_versions_of_one_sample_are_no_duplicates(self, tmp_path: Path) -> None:
+        shards = ("train", ["a", "a", "b"]), ("train", ["c", "c", "d"])
+        assert verify(_set(tmp_path, *shards, augmentation=np.array([0, 1, 0]))).problems == []
+
+    def test_few_are_named(self, tmp_path: Path) -> None:
+        (problem,) = verify(_set(tmp_path, ("train", list("abcde")), ("train", list("abcde")))).problems
+        assert "5 samples ('a', 'b', 'c', ...) are" in problem
+
+    def test_samples_with_the_same_hash_are_told_apart(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("conclugen.verification._hashed", lambda texts: np.zeros(len(texts), np.uint64))
+        assert verify(_set(tmp_path / "good", ("train", ["a", "b"]), ("val", ["c"]))).problems == []
+        (problem, _) = verify(_set(tmp_path / "bad", ("train", ["a", "b"]), ("val", ["b"]))).problems
+        assert "('b') are in train and val alike" in problem
+
+
+class TestSpeakers:
+    def test_leakage_is_a_problem_unless_it_is_official(self, tmp_path: Path) -> None:
+        folder = _set(tmp_path, ("train", ["a1", "b1"]), ("val", ["c1"]), ("test", ["b2", "a2"]), speakers=True)
+        (problem,) = verify(folder).problems
+        assert problem.startswith("leakage by speaker: 2 speakers ('a', 'b') are in test and train alike")
+        found = verify(folder, shared_speakers=True)
+        assert (found.problems, found.notes) == ([], [problem])
+
+    def test_speakers_of_their_own_split(self, tmp_path: Path) -> None:
+        found = verify(_set(tmp_path, ("train", ["a1", "a2"]), ("val", ["c1"]), ("train", ["a3"]), speakers=True))
+        assert (found.problems, found.notes) == ([], [])
+
+    def test_folds(self, tmp_path: Path) -> None:
+        shards = [(f"fold-00{fold}", [f"{fold}-{row}" for row in range(2)]) for fold in range(3)]
+        assert verify(_set(tmp_path / "good", *shards, speakers=True)).problems == []
+        (problem,) = verify(_set(tmp_path / "bad", *shards, ("fold-001", ["0-9"]), speakers=True)).problems
+        assert "1 speakers ('0') are in fold-000 and fold-001 alike" in problem
+
+
+def _flip(folder: Path) -> None:
+    file = folder / "train-00000.arrow"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def _claim(folder: Path, **changes: Any) -> None:
+    manifest = Manifest.read(folder)
+    shards = tuple(shard.model_copy(update=changes) for shard in manifest.shards)
+    manifest.model_copy(update={"shards": shards}).write(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (_flip, "train-00000.arrow is damaged: its checksum"),
+        (lambda folder: (folder / "train-00000.arrow").unlink(), "train-00000.arrow cannot be read: No such file"),
+        (lambda folder: (folder / "statistics.safetensors").unlink(), "statistics.safetensors cannot be read"),
+        (lambda folder: _claim(folder, rows=5), "train-00000.arrow cannot be read: it holds 6 rows"),
+        (lambda folder: _claim(folder, samples=5), "train-00000.arrow has not the 5 clean rows"),
+    ],
+)
+def test_damage(tmp_path: Path, spoil: Callable[[Path], None], expected: str) -> None:
+    folder = _set(tmp_path, ("train", list("abcdef")))
+    assert verify(folder).problems == []
+    spoil(folder)
+    (problem,) = verify(folder).problems
+    assert expected in problem
+
+
+def test_labels_out_of_range(tmp_path: Path) -> None:
+    """The writer refuses them; another program may not."""
+    folder = tmp_path / "set"
+    with FeatureWriter(
+        folder, [Modality(name="x", width=3, source="planted")], labels=Labels(classes=("a", "b", "c"))
+    ) as writer:
+        writer.write("train", list("abcdef"), {"x": X}, np.array([0, 1, 2, 2, 1, 0]))
+    assert verify(folder).problems == []
+    manifest = Manifest.read(folder)
+    manifest.model_copy(update={"labels": Labels(classes=("a", "b"))}).write(folder)
+    assert verify(folder).problems == [
+        f"shard {folder}/train-00000.arrow: 2 labels are not in 0..1; make the set again."
+    ]
+
+
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    folder = write_planted(tmp_path / "set", speakers=np.arange(120) % 7)
+    (folder / "val-00001.arrow").write_bytes(b"")
+    problems = verify(folder).problems
+    assert ["val-00001.arrow is damaged" in problems[0], "leakage by speaker: 7 speakers" in problems[1]] == [True] * 2
+    assert len(problems) == 2

@@ -1,0 +1,155 @@
+"""`conclugen features synth`, `verify` and `import --speakers`, and features elsewhere in a configuration."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from conclugen import manifest, remote
+from conclugen.features import FeatureSet
+from conclugen.manifest import Manifest
+from conclugen.verification import verify
+from sweeps.cli import app
+from sweeps.config import ConfigError, load_config
+from sweeps.preflight import collect
+
+SYNTH = ("synth", "--samples", 40, "--labelled", "--dims", "video=9,text=8", "--classes", 4)
+
+
+def features(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["features", *map(str, arguments)])
+
+
+def test_synth_writes_what_verify_finds_good(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    made = features(
+        *SYNTH, "--out", out, "--dtype", "float16", "--seed", 5, "--signal", "video=0,text=100", "--augmented", 2
+    )
+    assert made.exit_code == 0, made.output
+    assert "video 0.250, text 1.000, all together 1.000" in made.output
+    found = Manifest.read(out)
+    assert (found.widths, found.dtype) == ({"video": 9, "text": 8}, "float16")
+    assert [found.rows(split) for split in ("train", "val", "test")] == [28 * 3, 6, 6]
+    checked = features("verify", out)
+    assert checked.exit_code == 0
+    assert f"{out}: 5 shards, 96 rows, no problem." in checked.output
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--dims", "video=9,text=x"), "--dims text=x: must be a whole number."),
+        (("--dims", "video=9,video=9"), "'video' is given twice"),
+        (("--dims", "video"), "'video' is not of the form name=number"),
+        (("--signal", "video=high"), "--signal video=high: must be a number."),
+        (("--dtype", "float64"), "--dtype float64: must be float32 or float16."),
+        (("--samples", "3"), "--samples 3: must be at least 20 with --labelled."),
+    ],
+)
+def test_synth_refuses(tmp_path: Path, options: tuple[str, ...], expected: str) -> None:
+    refused = features(*SYNTH, "--out", tmp_path / "set", *options)
+    assert refused.exit_code == 2
+    assert expected in refused.output
+    assert not (tmp_path / "set").exists()
+
+
+def test_verify_names_every_problem(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    features(*SYNTH, "--out", out)
+    for file in out.glob("*.arrow"):
+        file.write_bytes(file.read_bytes()[:-1])
+    found = features("verify", out)
+    assert found.exit_code == 2
+    assert "error: 3 problems" in found.output
+    assert found.output.count("is damaged: its checksum") == 3
+    missing = features("verify", tmp_path / "nothing")
+    assert missing.exit_code == 2
+    assert "is not a feature set" in missing.output
+
+
+def test_speakers_are_imported_and_their_leakage_found(tmp_path: Path) -> None:
+    split = np.array(["train"] * 4 + ["val"] * 2)
+    np.savez(tmp_path / "x.npz", v=np.random.default_rng(0).normal(size=(6, 2)), s=split, who=list("abcdae"))
+    arguments = ("import", tmp_path / "x.npz", "--modalities", "video=v", "--split", "s")
+    assert features(*arguments, "--out", tmp_path / "set", "--speakers", "who").exit_code == 0
+    assert FeatureSet(tmp_path / "set").manifest.speakers
+    found = features("verify", tmp_path / "set")
+    assert found.exit_code == 2
+    assert "leakage by speaker: 1 speakers ('a') are in train and val alike" in found.output
+    official = features("verify", tmp_path / "set", "--shared-speakers")
+    assert official.exit_code == 0
+    assert "note: leakage by speaker" in official.output
+    assert "--speakers: " in features(*arguments, "--out", tmp_path / "other", "--speakers", "nobody").output
+    wrong = features(*arguments, "--out", tmp_path / "other", "--speakers", "v")
+    assert "speakers: expected 6 integers or strings, got float64 (6, 2)." in wrong.output
+
+
+def test_a_set_without_speakers_is_written_as_before_there_were_any(planted: Path) -> None:
+    """Its fingerprint is the one that earlier records name."""
+    assert '"speakers"' not in (planted / "manifest.json").read_text()
+    with_them = Manifest.read(planted).model_copy(update={"speakers": True})
+    assert with_them.fingerprint != Manifest.read(planted).fingerprint
+
+
+@pytest.fixture
+def elsewhere(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setenv("CONCLUGEN_CACHE", str(tmp_path / "cache"))
+    for known in (remote.node_cache, manifest._remote_file):
+        known.cache_clear()
+    system = fsspec.filesystem("memory")
+    system.put(f"{planted}/", "/sets/planted", recursive=True)
+    yield "memory://sets/planted"
+    system.rm("/sets", recursive=True)
+    remote.node_cache().close()
+    for known in (remote.node_cache, manifest._remote_file):
+        known.cache_clear()
+
+
+class TestElsewhere:
+    def test_a_configuration_names_sets_by_uri(
+        self, write_config: Callable[..., Path], elsewhere: str, planted: Path, tmp_path: Path
+    ) -> None:
+        path = write_config(features={"pretrain": elsewhere, "downstream": {"planted": elsewhere}})
+        config = load_config(path)
+        assert config.features.pretrain == elsewhere
+        again = tmp_path / "again.yaml"
+        again.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        assert load_config(again) == config
+        assert type(config).model_validate(config.model_dump(mode="json")) == config  # as a replay reads a record
+
+    def test_check_reads_the_manifest_only(
+        self, write_config: Callable[..., Path], elsewhere: str, tmp_path: Path
+    ) -> None:
+        path = write_config(features={"pretrain": elsewhere, "downstream": {"planted": elsewhere}})
+        checked = CliRunner().invoke(app, ["sweep", "check", str(path)])
+        assert checked.exit_code == 0, checked.output
+        assert f"Nothing is estimated, as features are elsewhere and not fetched: {elsewhere}." in checked.output
+        assert not (tmp_path / "cache").exists()
+
+    @pytest.mark.parametrize(
+        ("uri", "expected"),
+        [
+            ("memory://sets/gone", "features.pretrain: memory://sets/gone is not a feature set"),
+            ("sftp://me:secret@host/set", "features.pretrain: holds a password"),
+        ],
+    )
+    def test_what_is_refused(
+        self, write_config: Callable[..., Path], elsewhere: str, planted: Path, uri: str, expected: str
+    ) -> None:
+        path = write_config(features={"pretrain": uri, "downstream": {"planted": str(planted)}})
+        with pytest.raises(ConfigError) as caught:
+            load_config(path)
+        assert caught.value.problems[0].startswith(expected)
+        assert ":secret@" not in str(caught.value)
+
+    def test_a_node_is_asked_for_the_manifest_it_sees(self, elsewhere: str, planted: Path, tmp_path: Path) -> None:
+        facts = collect(str(tmp_path), [elsewhere, str(planted)])
+        assert facts.features == dict.fromkeys([elsewhere, str(planted)], Manifest.read(planted).fingerprint)
+        assert facts.missing == ()
+
+    def test_the_copy_of_a_good_set_is_good(self, elsewhere: str) -> None:
+        assert verify(FeatureSet(elsewhere).folder).problems == []
