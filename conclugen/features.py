@@ -100,8 +100,9 @@ class FeatureWriter:
         features: Mapping[str, npt.NDArray[np.floating]],
         labels: npt.NDArray[np.integer] | None = None,
         augmentation: npt.NDArray[np.integer] | None = None,
-    ) -> None:
-        """Write one shard.
+        number: int | None = None,
+    ) -> Shard:
+        """Write one shard, and return what the manifest will say of it.
 
         Args:
             split: the split or fold that all rows belong to; a set has either.
@@ -109,6 +110,7 @@ class FeatureWriter:
             features: modality -> (n, d_m).
             labels: where the set is labelled: (n,) class indices, or (n, classes) of 0 and 1 for several labels.
             augmentation: (n,) version index, 0 for the clean one (the default).
+            number: of the file, unique in the set; without it, shards are counted.
 
         Raises:
             ValueError: there is no row, or the arrays do not fit the set; nothing is written.
@@ -136,7 +138,7 @@ class FeatureWriter:
             **{m: pa.FixedSizeListArray.from_arrays(array.reshape(-1), array.shape[1]) for m, array in stored.items()},
         }
         batch = pa.record_batch({name: columns[name] for name in self._schema.names}, self._schema)
-        file = f"{split}-{len(self._shards):05d}.arrow"
+        file = f"{split}-{len(self._shards) if number is None else number:05d}.arrow"
         temporary = self._folder / f".{file}.partial"
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
@@ -144,10 +146,40 @@ class FeatureWriter:
             checksum = hashlib.file_digest(written, "sha256").hexdigest()
         temporary.replace(self._folder / file)
         samples = n if augmentation is None else int((augmentation == 0).sum())
-        self._shards.append(Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum))
-        if split not in ("val", "test"):
+        shard = Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum)
+        self._count(shard, stored)
+        return shard
+
+    def adopt(self, shard: Shard) -> None:
+        """Take over the next shard from a writer that died before the manifest was due.
+
+        Raises:
+            FeatureSetError: the file is not what :meth:`write` returned.
+        """
+        file = self._folder / shard.file
+        try:
+            with file.open("rb") as written:
+                if hashlib.file_digest(written, "sha256").hexdigest() != shard.sha256:
+                    raise FeatureSetError(f"shard {file} is damaged: its checksum is another; remove it.")
+        except OSError as error:
+            raise FeatureSetError(f"shard {file} cannot be read: {error.strerror}.") from None
+        stored = _Shard(self._folder, shard, self._manifest((shard,))).features
+        self._count(shard, {name: features.numpy() for name, features in stored.items()})
+
+    def _count(self, shard: Shard, stored: Mapping[str, npt.NDArray[np.floating]]) -> None:
+        self._shards.append(shard)
+        if shard.split not in ("val", "test"):
             for name, array in stored.items():
                 self._moments[name].add(array)
+
+    def _manifest(self, shards: Sequence[Shard]) -> Manifest:
+        return Manifest(
+            dtype=self._dtype,
+            modalities=self._modalities,
+            labels=self._labels,
+            shards=tuple(shards),
+            created_by=f"conclugen {__version__}",
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -163,13 +195,7 @@ class FeatureWriter:
         statistics = {f"{name}.mean": mean for name, (mean, _) in moments.items()}
         statistics |= {f"{name}.std": std for name, (_, std) in moments.items()}
         write_tensors(self._folder / _STATISTICS_FILE, statistics)
-        Manifest(
-            dtype=self._dtype,
-            modalities=self._modalities,
-            labels=self._labels,
-            shards=tuple(self._shards),
-            created_by=f"conclugen {__version__}",
-        ).write(self._folder)
+        self._manifest(self._shards).write(self._folder)
 
 
 class FeatureSet:

@@ -26,6 +26,7 @@ RAY_MODULES = {
     "sweeps/deaths.py",
     "sweeps/nodes.py",
     "sweeps/engine.py",
+    "sweeps/extraction.py",
     "sweeps/preflight.py",
     "sweeps/slots.py",
     "sweeps/tracking.py",
@@ -77,6 +78,7 @@ def test_only_the_engine_imports_ray() -> None:
         ("sweeps.trial", {"ray", "optuna", "transformers"}),
         ("conclugen.heads", {"ray", "optuna", "transformers"}),
         ("sweeps.mailbox", {"torch", "ray", "optuna"}),
+        ("conclugen.extraction.recipe", {"torch", "transformers", "av", "cv2"}),
         ("reports", {"torch", "ray", "optuna"}),
     ],
 )

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from conclugen import __version__
-from sweeps.cli import features, sweep
+from sweeps.cli import extract, features, sweep
 from sweeps.cli.common import (
     INCOMPLETE,
     INTERRUPTED,
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(features.app, name="features")
 app.add_typer(sweep.app, name="sweep")
+app.command("extract")(extract.extract)
 
 
 def main() -> None:
