@@ -13,13 +13,22 @@ import numpy as np
 import numpy.typing as npt
 
 from conclugen.features import FeatureWriter
-from conclugen.manifest import MODALITY_NAME, SPLITS, FeatureSetError, Labels, Manifest, Modality
+from conclugen.manifest import (
+    FOLDS,
+    LEAST_FOLDS,
+    MODALITY_NAME,
+    SPLIT_ALIASES,
+    SPLITS,
+    FeatureSetError,
+    Labels,
+    Manifest,
+    Modality,
+    fold_name,
+)
 
 __all__ = ["import_arrays", "import_npz"]
 
 _SHARD_BYTES = 256 * 2**20
-_LEAST_FOLDS = 3
-_SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
 Array = npt.NDArray[np.generic]
 
 
@@ -159,7 +168,7 @@ def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.N
     if split.shape != (n,):
         problems.append(f"split: expected {n} names, got shape {split.shape}.")
         return np.full(n, "train")
-    names = [_SPLIT_ALIASES.get(str(value), str(value)) for value in split]
+    names = [SPLIT_ALIASES.get(str(value), str(value)) for value in split]
     if unknown := sorted(set(names) - set(SPLITS)):
         problems.append(f"split: {', '.join(map(repr, unknown))} is none of train, val (dev, valid, validation), test.")
     if "train" not in names:
@@ -168,12 +177,12 @@ def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.N
 
 
 def _fold_names(folds: Array, n: int, problems: list[str]) -> npt.NDArray[np.str_]:
-    if folds.shape != (n,) or folds.dtype.kind not in "iu" or not np.isin(folds, range(1000)).all():
-        problems.append(f"folds: expected {n} integers in 0..999, got {folds.dtype} {folds.shape}.")
+    if folds.shape != (n,) or folds.dtype.kind not in "iu" or not np.isin(folds, range(FOLDS)).all():
+        problems.append(f"folds: expected {n} integers in 0..{FOLDS - 1}, got {folds.dtype} {folds.shape}.")
         return np.full(n, "train")
-    if (found := len(np.unique(folds))) < _LEAST_FOLDS:
-        problems.append(f"folds: {found} are too few; train, val and test take {_LEAST_FOLDS} at least.")
-    return np.array([f"fold-{fold:03d}" for fold in folds.tolist()])
+    if (found := len(np.unique(folds))) < LEAST_FOLDS:
+        problems.append(f"folds: {found} are too few; train, val and test take {LEAST_FOLDS} at least.")
+    return np.array([fold_name(fold) for fold in folds.tolist()])
 
 
 def _encode_labels(

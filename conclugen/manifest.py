@@ -13,9 +13,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 __all__ = [
+    "FOLDS",
+    "LEAST_FOLDS",
     "MANIFEST_FILE",
     "MODALITY_NAME",
     "SPLITS",
+    "SPLIT_ALIASES",
     "FeatureSetError",
     "Labels",
     "Manifest",
@@ -23,6 +26,7 @@ __all__ = [
     "Shard",
     "SplitName",
     "damaged_shards",
+    "fold_name",
 ]
 
 MANIFEST_FILE = "manifest.json"
@@ -30,6 +34,16 @@ MODALITY_NAME = r"^(?!(sample_id|augmentation|label)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
 """What a modality may be called: it names a column beside the three that every shard may have."""
 SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
+FOLDS = 1000
+"""Folds are numbered from 0 to one less."""
+LEAST_FOLDS = 3
+"""Train, val and test of a set that is cross-validated."""
+
+
+def fold_name(fold: int) -> SplitName:
+    """Return what a feature set calls a fold."""
+    return f"fold-{fold:03d}"
 
 
 class FeatureSetError(ValueError):

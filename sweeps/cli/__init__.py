@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from conclugen import __version__
-from sweeps.cli import extract, features, sweep
+from sweeps.cli import extract, features, manifest, sweep
 from sweeps.cli.common import (
     INCOMPLETE,
     INTERRUPTED,
@@ -41,6 +41,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(features.app, name="features")
+app.add_typer(manifest.app, name="manifest")
 app.add_typer(sweep.app, name="sweep")
 app.command("extract")(extract.extract)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from conclugen.clips import ClipListError
+from conclugen.extraction.recipe import RecipeError
 from conclugen.manifest import FeatureSetError
 from sweeps.config import ConfigError
 from sweeps.ledger import Ledger, LedgerError, Record
@@ -29,9 +31,9 @@ def bad_input() -> Iterator[None]:
     """Turn errors that the user can mend into their messages and exit code 2."""
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, RecipeError) as error:
         problems = error.problems
-    except (FeatureSetError, LedgerError) as error:
+    except (ClipListError, FeatureSetError, LedgerError) as error:
         problems = str(error).splitlines()
     except OSError as error:
         problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]

@@ -1,0 +1,49 @@
+"""CAER: clips of TV shows, labelled with seven emotions.
+
+Layout, as published: ``{train,validation,test}/<Emotion>/<number>.avi``. It has no transcripts and names no speakers.
+
+Source: Lee, Kim, Kim, Park, Sohn, "Context-Aware Emotion Recognition Networks", ICCV 2019; order of the classes:
+METHOD, section 1.
+"""
+
+from pathlib import Path
+
+from conclugen.clips import Clip
+from conclugen.datasets.listing import Listing, the_folder, visible
+from conclugen.manifest import Labels
+
+__all__ = ["read"]
+
+_FOLDERS = {
+    "neutral": "Neutral",
+    "surprise": "Surprise",
+    "fear": "Fear",
+    "sadness": "Sad",
+    "joy": "Happy",
+    "disgust": "Disgust",
+    "anger": "Anger",
+}
+_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+
+
+def read(root: Path) -> Listing:
+    """List the clips; a split's folder of an emotion that is not there, or empty, is missing.
+
+    Args:
+        root: holds ``train``, ``validation`` and ``test``.
+
+    Raises:
+        ClipListError: ``root`` is not such a folder.
+    """
+    the_folder(root, "train", holds="a folder per emotion")
+    clips, missing = [], []
+    for split, folder in _SPLITS.items():
+        for label, emotion in enumerate(_FOLDERS.values()):
+            files = visible(root / folder / emotion, "*.avi")
+            if not files:
+                missing.append(f"{folder}/{emotion}/*.avi")
+            for file in files:
+                place = file.relative_to(root)
+                name = place.with_suffix("").as_posix()
+                clips.append(Clip(sample_id=name, split=split, video=place.as_posix(), labels=(label,)))
+    return Listing(clips=clips, labels=Labels(classes=tuple(_FOLDERS)), missing=missing)

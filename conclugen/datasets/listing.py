@@ -1,0 +1,89 @@
+"""What every reader returns, and how annotations in CSV are read.
+
+A clip whose files are not there is left out and its file listed as missing, so that a clip list holds what can be
+extracted. Keeping such clips was rejected: extraction would find each one again, after hours.
+"""
+
+import csv
+import io
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conclugen.clips import Clip, ClipListError
+from conclugen.manifest import Labels
+
+__all__ = ["Listing", "folders", "read_csv", "the_folder", "visible"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The clips of a dataset."""
+
+    clips: Sequence[Clip]
+    labels: Labels | None
+    missing: Sequence[str] = ()
+    """Files that the dataset should have, relative to its root."""
+    notes: Sequence[str] = ()
+    """What else a user should know, a sentence each."""
+
+
+def the_folder(root: Path, *candidates: str, holds: str) -> Path:
+    """Return the first of ``candidates``, places relative to ``root``, that is a folder.
+
+    Raises:
+        ClipListError: none is; the message says what the folder ``holds``.
+    """
+    for candidate in candidates:
+        if (root / candidate).is_dir():
+            return root / candidate
+    raise ClipListError(
+        [f"--root {root}: has no folder {' or '.join(candidates)}, which holds {holds}; give the dataset's own folder."]
+    )
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches ``pattern`` in ``folder``, by name, without hidden files such as those of other systems."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def folders(folder: Path) -> list[Path]:
+    """Return the folders in ``folder``, by name."""
+    return [path for path in visible(folder, "*") if path.is_dir()]
+
+
+def read_csv(
+    file: Path, needed: Collection[str], aliases: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield line number and cells, stripped, of each row of a CSV file with a header.
+
+    Args:
+        file: UTF-8, with or without a byte order mark, or Windows-1252.
+        needed: columns that must be there.
+        aliases: other names of columns -> the names that ``needed`` has.
+
+    Raises:
+        ClipListError: the file cannot be read, lacks columns, or has a row that is longer or shorter than its header.
+    """
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise ClipListError([f"{file}: cannot be read: {error.strerror}; give a CSV file."]) from None
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", errors="replace")
+    # Not str.splitlines: it would also split where a cell holds a control character, as some of MELD's do.
+    reader = csv.reader(io.StringIO(text, newline=""))
+    try:
+        header = [(aliases or {}).get(name.strip(), name.strip()) for name in next(reader, [])]
+        if absent := [name for name in needed if name not in header]:
+            raise ClipListError([f"{file}: has no column {', '.join(absent)}; it has {', '.join(header) or 'none'}."])
+        for cells in reader:
+            if len(cells) == len(header):
+                yield reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+            elif cells:
+                problem = f"{len(cells)} cells, its header {len(header)}; quote cells that hold commas."
+                raise ClipListError([f"{file}: line {reader.line_num} has {problem}"])
+    except csv.Error as error:
+        raise ClipListError([f"{file}: line {reader.line_num} cannot be read: {error}."]) from None

@@ -1,0 +1,119 @@
+"""MELD: utterances of the TV series Friends, labelled with seven emotions, and with sentiment.
+
+Layout, as published: ``train_sent_emo.csv``, ``dev_sent_emo.csv``, ``test_sent_emo.csv`` and the folders
+``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, each perhaps within ``train``, ``dev``
+and ``test``; one video ``dia<dialogue>_utt<utterance>.mp4`` per utterance, some of test's named
+``final_videos_testdia<dialogue>_utt<utterance>.mp4``. StartTime and EndTime are of the episode, so each clip is its
+whole file. The same annotations as one file, ``meld_utterances.csv`` (split, dialogue_id, utterance_id, speaker, text,
+emotion, sentiment), are read where the three are not there.
+
+Known of the release: dia110_utt7 of dev has no video, dia125_utt3 of train has one that cannot be decoded (it is
+listed; extraction says so), and some utterances hold Windows-1252 punctuation as control characters, which is
+set right.
+
+Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order
+of the classes: METHOD, section 1.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from conclugen.clips import Clip, ClipListError
+from conclugen.datasets.listing import Listing, read_csv
+from conclugen.manifest import SPLIT_ALIASES, Labels
+
+__all__ = ["read"]
+
+_CLASSES = {
+    "emotion": ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
+    "sentiment": ("negative", "neutral", "positive"),
+}
+_PARTS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
+_SINGLE_FILE = "meld_utterances.csv"
+_COLUMNS = ("split", "dialogue_id", "utterance_id", "speaker", "text", "emotion", "sentiment")
+_OFFICIAL = {
+    "Dialogue_ID": "dialogue_id",
+    "Utterance_ID": "utterance_id",
+    "Speaker": "speaker",
+    "Utterance": "text",
+    "Emotion": "emotion",
+    "Sentiment": "sentiment",
+}
+# 0x80 to 0x9f are control characters in Unicode, punctuation in Windows-1252 (five of them are in neither)
+_PUNCTUATION = {
+    code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if code not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
+}
+
+
+def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion", text_only: bool = False) -> Listing:
+    """List the clips, in the order of the annotations; sample_id is such as ``train/dia0_utt0``.
+
+    Args:
+        root: holds annotations and videos.
+        labels: which annotation counts.
+        text_only: list utterances without videos, which need not be there.
+
+    Raises:
+        ClipListError: there are no annotations, or some that cannot be understood.
+    """
+    classes = _CLASSES[labels]
+    clips, missing, problems = [], [], []
+    for where, row in _annotations(root):
+        name = f"dia{row['dialogue_id']}_utt{row['utterance_id']}"
+        part = {"val": "dev"}.get(row["split"], row["split"])
+        if part not in _PARTS:
+            problems.append(f"{where}: split: {row['split']!r} is none of train, dev (val), test.")
+            continue
+        if row[labels].lower() not in classes:
+            problems.append(f"{where}: {labels}: {row[labels]!r} is none of {', '.join(classes)}.")
+            continue
+        video = None
+        if not text_only:
+            places = _places(part, name)
+            video = next((place for place in places if (root / place).is_file()), None)
+            if video is None:
+                missing.append(places[0])
+                continue
+        clips.append(
+            Clip(
+                sample_id=f"{SPLIT_ALIASES.get(part, part)}/{name}",
+                split=SPLIT_ALIASES.get(part, part),
+                video=video,
+                transcript=row["text"].translate(_PUNCTUATION).strip() or None,
+                labels=(classes.index(row[labels].lower()),),
+                speaker=row["speaker"].translate(_PUNCTUATION) or None,
+            )
+        )
+    if not clips and missing:
+        problems.append(
+            f"--root {root}: none of {len(missing):,} videos is there, such as {missing[0]}; "
+            "give the dataset's own folder, or --text-only for a list without videos."
+        )
+    if problems:
+        raise ClipListError(problems)
+    return Listing(clips=clips, labels=Labels(classes=classes), missing=missing)
+
+
+def _annotations(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield place and row, under the names of the single file, of each utterance."""
+    files = {}
+    for part in _PARTS:
+        name = f"{part}_sent_emo.csv"
+        files[part] = next((file for file in (root / name, root / part / name) if file.is_file()), None)
+    if all(file is None for file in files.values()) and (root / _SINGLE_FILE).is_file():
+        for line, row in read_csv(root / _SINGLE_FILE, _COLUMNS):
+            yield f"{root / _SINGLE_FILE}: line {line}", row
+        return
+    if absent := [f"{part}_sent_emo.csv" for part, file in files.items() if file is None]:
+        raise ClipListError([f"--root {root}: has no {', '.join(absent)}; give the folder with MELD's CSV files."])
+    for part, file in files.items():
+        if file is not None:
+            for line, row in read_csv(file, _COLUMNS[1:], _OFFICIAL):
+                yield f"{file}: line {line}", {**row, "split": part}
+
+
+def _places(part: str, name: str) -> list[str]:
+    """Where an utterance's video may be, relative to the root, the published place first."""
+    names = [name, f"final_videos_test{name}"] if part == "test" else [name]
+    return [f"{folder}/{file}.mp4" for folder in (_PARTS[part], f"{part}/{_PARTS[part]}") for file in names]

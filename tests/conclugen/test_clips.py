@@ -1,0 +1,231 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conclugen.clips import Clip, ClipList, ClipListError
+from conclugen.manifest import Labels
+
+_EMOTIONS = Labels(classes=("joy", "anger", "fear"))
+_SEVERAL = Labels(kind="multilabel", classes=("joy", "anger", "fear"))
+
+
+def _clip(name: str, **changes: Any) -> Clip:
+    return Clip(**{"sample_id": name, "split": "train", "video": f"{name}.mp4", **changes})
+
+
+def _list(*clips: Clip, labels: Labels | None = None, root: Path = Path()) -> ClipList:
+    return ClipList.of(clips, dataset="planted", root=root, labels=labels)
+
+
+def _refused(make: Callable[[], object]) -> list[str]:
+    with pytest.raises(ClipListError) as caught:
+        make()
+    assert str(caught.value).splitlines() == caught.value.problems
+    return caught.value.problems
+
+
+_text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(str.strip)
+_times = st.none() | st.floats(0, 1e6).map(lambda start: (start, start + 1.5))
+
+
+@st.composite
+def _lists(draw: st.DrawFn) -> ClipList:
+    labels = draw(st.sampled_from([None, _EMOTIONS, _SEVERAL]))
+    folded = draw(st.booleans())
+    clips = []
+    for index, name in enumerate(draw(st.lists(_text, min_size=3, max_size=8, unique=True))):
+        times = draw(_times) or (None, None)
+        given_labels = None
+        if labels is not None:
+            most = 1 if labels.kind == "multiclass" else 3
+            chosen = draw(st.sets(st.integers(0, 2), min_size=1 if most == 1 else 0, max_size=most))
+            given_labels = tuple(sorted(chosen))
+        video = draw(st.none() | _text)
+        clips.append(
+            Clip(
+                sample_id=name,
+                split=None if folded else "train" if index == 0 else draw(st.sampled_from(["train", "val", "test"])),
+                fold=index % 3 if folded else None,
+                video=video,
+                transcript=draw(_text) if video is None else draw(st.none() | _text),
+                start=times[0],
+                end=times[1],
+                labels=given_labels,
+                speaker=draw(st.none() | _text),
+            )
+        )
+    return ClipList.of(clips, dataset=draw(_text), root=Path(draw(_text)), labels=labels)
+
+
+@settings(max_examples=50, deadline=None)
+@given(_lists())
+def test_what_is_read_is_what_was_written(tmp_path_factory: pytest.TempPathFactory, clips: ClipList) -> None:
+    file = tmp_path_factory.mktemp("clips") / "clips.parquet"
+    clips.write(file)
+    again = ClipList.read(file)
+    assert list(again) == list(clips)
+    assert again.header == clips.header
+    assert sum(total for total, _ in again.counts().values()) == len(clips)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"sample_id": " "}, "sample_id: missing in row 1; give every clip one."),
+        ({"sample_id": "a"}, "sample_id: the same in rows 0, 1; make them unique."),
+        ({"split": "dev"}, "split: none of train, val, test in row 1;"),
+        ({"split": None}, "split: none of train, val, test in row 1;"),
+        ({"video": ""}, "video: blank in row 1;"),
+        ({"video": None}, "video: missing, as is the transcript, in row 1;"),
+        ({"transcript": "\n"}, "transcript: blank in row 1;"),
+        ({"start": -0.5}, "start: negative or not finite in row 1;"),
+        ({"start": float("nan")}, "start: negative or not finite in row 1;"),
+        ({"end": float("inf")}, "end: negative or not finite in row 1;"),
+        ({"start": 2.0, "end": 2.0}, "end: not after the start in row 1;"),
+        ({"end": 0.0}, "end: not after the start in row 1;"),
+        ({"labels": None}, "labels: missing in row 1;"),
+        ({"labels": ()}, "labels: not one index in row 1;"),
+        ({"labels": (0, 1)}, "labels: not one index in row 1;"),
+        ({"labels": (3,)}, "labels: not in 0..2 in row 1; give indices of joy, anger, fear."),
+        ({"labels": (-1,)}, "labels: not in 0..2 in row 1;"),
+    ],
+)
+def test_each_rule(changes: dict[str, Any], expected: str) -> None:
+    good = _clip("a", labels=(0,)), _clip("b", labels=(1,)), _clip("c", labels=(2,), start=1.0, end=2.0)
+    assert len(_list(*good, labels=_EMOTIONS)) == 3
+    (problem,) = _refused(lambda: _list(good[0], _clip("b", **{"labels": (1,), **changes}), good[2], labels=_EMOTIONS))
+    assert problem.startswith(expected)
+
+
+@pytest.mark.parametrize("wrong", [(1, 0), (1, 1)])
+def test_several_labels_are_in_order(wrong: tuple[int, ...]) -> None:
+    """The last label of one clip and the first of the next are not compared."""
+    clips = [_clip("a", labels=(0, 2)), _clip("b", labels=()), _clip("c", labels=(1,))]
+    assert _list(*clips, labels=_SEVERAL).counts() == {"train": (3, (1, 1, 1))}
+    (problem,) = _refused(lambda: _list(*clips, _clip("d", labels=wrong), labels=_SEVERAL))
+    assert problem.startswith("labels: not in ascending order in row 3;")
+
+
+def test_all_problems_at_once_with_the_first_rows() -> None:
+    clips = [_clip("a", split="test", labels=(0,)), *(_clip(f"x{i}", split="dev", start=-1.0) for i in range(1200))]
+    assert _refused(lambda: _list(*clips)) == [
+        "split: none of train, val, test in rows 1, 2, 3, 4, 5 and 1,195 more; "
+        "correct it; a list that has folds has them everywhere.",
+        "start: negative or not finite in rows 1, 2, 3, 4, 5 and 1,195 more; "
+        "give seconds from the file's beginning, or null.",
+        "labels: given without classes in row 0; name the classes in the metadata, or give null.",
+        "split: no clip is 'train'; the standardisation of features needs training clips.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folds", "split", "expected"),
+    [
+        ((0, 1, None), None, "fold: missing in row 2;"),
+        ((0, 1, 1000), None, "fold: not in 0..999 in row 2;"),
+        ((0, -1, 1), None, "fold: not in 0..999 in row 1;"),
+        ((0, 1, 1), None, "fold: 2 are too few; train, val and test take 3 at least."),
+        ((0, 1, 2), "train", "split: given beside a fold in rows 0, 1, 2;"),
+    ],
+)
+def test_rules_of_folds(folds: tuple[int | None, ...], split: str | None, expected: str) -> None:
+    clips = [_clip(str(i), fold=fold, split=split) for i, fold in enumerate(folds)]
+    assert any(problem.startswith(expected) for problem in _refused(lambda: _list(*clips)))
+
+
+@pytest.mark.parametrize("classes", [("joy",), ("joy", "joy"), ("joy", " ")])
+def test_classes_are_two_or_more_names(classes: tuple[str, ...]) -> None:
+    (problem,) = _refused(lambda: _list(_clip("a", labels=(0,)), labels=Labels(classes=classes)))
+    assert problem.startswith("classes: 'joy'")
+
+
+def test_an_empty_list_is_refused() -> None:
+    assert _refused(_list) == ["clips: there is none."]
+
+
+def test_labels_as_a_feature_set_has_them() -> None:
+    one = _list(_clip("a", labels=(2,)), _clip("b", labels=(0,)), labels=_EMOTIONS)
+    several = _list(_clip("a", labels=(0, 2)), _clip("b", labels=()), labels=_SEVERAL)
+    for clips, expected in ((one, [2, 0]), (several, [[1, 0, 1], [0, 0, 0]])):
+        encoded = clips.encode(list(clips))
+        assert encoded is not None
+        np.testing.assert_array_equal(encoded, expected)
+    assert _list(_clip("a")).encode([_clip("a")]) is None
+
+
+def test_parts_are_named_as_in_feature_sets() -> None:
+    splits = _list(_clip("a", split="test"), _clip("b"))
+    folds = _list(*(_clip(str(i), split=None, fold=fold) for i, fold in enumerate((12, 0, 3))))
+    assert (splits.parts, folds.parts) == (("train", "test"), ("fold-000", "fold-003", "fold-012"))
+    assert [clip.part for clip in folds] == ["fold-012", "fold-000", "fold-003"]
+
+
+def test_videos_are_looked_for_in_the_root_or_where_they_say(tmp_path: Path) -> None:
+    there, gone = tmp_path / "there.mp4", tmp_path / "gone.mp4"
+    there.touch()
+    clips = _list(
+        _clip("a", video="there.mp4"), _clip("b", video="gone.mp4"), _clip("c", video=str(there)),
+        _clip("d", video=None, transcript="said"), root=tmp_path,
+    )  # fmt: skip
+    assert clips.missing() == [(1, gone)]
+    clips.write(tmp_path / "clips.parquet")
+    moved = ClipList.read(tmp_path / "clips.parquet", root=tmp_path / "elsewhere")
+    assert [row for row, _ in moved.missing()] == [0, 1]
+
+
+class TestFiles:
+    def _write(
+        self, file: Path, table: pa.Table, header: str | None = '{"dataset": "x", "root": "/", "labels": null}'
+    ) -> Path:
+        pq.write_table(table.replace_schema_metadata({"conclugen.clips": header} if header is not None else None), file)
+        return file
+
+    def _table(self) -> pa.Table:
+        return _list(_clip("a"), _clip("b")).table
+
+    def test_a_list_that_others_wrote_is_cast(self, tmp_path: Path) -> None:
+        """Other libraries write large strings, int64 and null columns."""
+        table = self._table()
+        table = table.set_column(0, "sample_id", table["sample_id"].cast(pa.large_string()))
+        table = table.set_column(8, "fold", pa.nulls(2)).set_column(6, "labels", pa.nulls(2, pa.list_(pa.int64())))
+        assert list(ClipList.read(self._write(tmp_path / "x.parquet", table))) == [_clip("a"), _clip("b")]
+
+    def test_columns_that_are_wrong_are_all_named(self, tmp_path: Path) -> None:
+        table = self._table().drop_columns(["speaker"]).append_column("age", pa.array([1, 2]))
+        table = table.set_column(3, "start", pa.array(["soon", "late"]))
+        problems = _refused(lambda: ClipList.read(self._write(tmp_path / "x.parquet", table)))
+        assert [problem.split(": ")[1] for problem in problems] == ["speaker", "age", "start"]
+
+    @pytest.mark.parametrize(
+        ("header", "expected"),
+        [
+            (None, "is no clip list, since its metadata lacks 'conclugen.clips'"),
+            ("{}", "dataset: Field required"),
+            ('{"dataset": "x", "root": "", "labels": null}', "root: String should have at least 1"),
+            ('{"schema_version": 2, "dataset": "x", "root": "/", "labels": null}', "schema_version: Input should be 1"),
+            ("no JSON", "Invalid JSON"),
+        ],
+    )
+    def test_headers_that_are_wrong(self, tmp_path: Path, header: str | None, expected: str) -> None:
+        file = self._write(tmp_path / "x.parquet", self._table(), header)
+        assert any(expected in problem for problem in _refused(lambda: ClipList.read(file)))
+
+    def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
+        (tmp_path / "text.parquet").write_text("sample_id,split\n")
+        assert "there is no such file" in _refused(lambda: ClipList.read(tmp_path / "none.parquet"))[0]
+        assert "cannot be read as Parquet" in _refused(lambda: ClipList.read(tmp_path / "text.parquet"))[0]
+
+    def test_nothing_is_overwritten(self, tmp_path: Path) -> None:
+        file = tmp_path / "clips.parquet"
+        _list(_clip("a")).write(file)
+        before = file.read_bytes()
+        with pytest.raises(FileExistsError):
+            _list(_clip("b")).write(file)
+        assert (file.read_bytes(), list(tmp_path.iterdir())) == (before, [file])

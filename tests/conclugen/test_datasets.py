@@ -1,0 +1,394 @@
+"""Each reader on a small tree in its dataset's official layout; MELD also on its real annotations."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from conclugen.clips import Clip, ClipList, ClipListError
+from conclugen.datasets import caer, meld, mosei, ravdess, table, voxceleb2
+from conclugen.datasets.listing import Listing
+
+_REAL_MELD = Path(__file__).parents[3] / "shared" / "data" / "meld_utterances.csv"
+
+
+def _files(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def _clips(listing: Listing, root: Path) -> dict[str, Clip]:
+    """The clips by name, which a clip list must take and whose videos must be there."""
+    clips = ClipList.of(listing.clips, dataset="planted", root=root, labels=listing.labels)
+    assert clips.missing() == []
+    return {clip.sample_id: clip for clip in clips}
+
+
+def _refused(read: Callable[[], object]) -> list[str]:
+    with pytest.raises(ClipListError) as caught:
+        read()
+    return caught.value.problems
+
+
+class TestVoxCeleb2:
+    def _root(self, root: Path) -> Path:
+        dev = (f"dev/mp4/id{speaker:05d}/v{speaker}/0000{clip}.mp4" for speaker in range(60) for clip in (1, 2))
+        return _files(root, *dev, "test/mp4/id00900/w/00001.mp4", "dev/mp4/id00001/v1/._00001.mp4", "dev/mp4/x.txt")
+
+    def test_speakers_of_dev_are_train_or_val(self, tmp_path: Path) -> None:
+        clips = _clips(voxceleb2.read(self._root(tmp_path), val_share=0.25), tmp_path)
+        assert len(clips) == 121
+        assert clips["id00900/w/00001"] == Clip(
+            sample_id="id00900/w/00001", split="test", video="test/mp4/id00900/w/00001.mp4", speaker="id00900"
+        )
+        of_speaker: dict[str | None, set[str | None]] = {}
+        for clip in clips.values():
+            of_speaker.setdefault(clip.speaker, set()).add(clip.split)
+        assert all(len(splits) == 1 for splits in of_speaker.values())
+        counts = Counter(split for splits in of_speaker.values() for split in splits)
+        assert counts["test"] == 1
+        assert 5 <= counts["val"] <= 25  # 15 of 60 expected
+
+    def test_a_speaker_stays_val_whoever_else_is_there_and_as_the_share_grows(self, tmp_path: Path) -> None:
+        def val(share: float) -> set[str | None]:
+            return {clip.speaker for clip in voxceleb2.read(tmp_path, val_share=share).clips if clip.split == "val"}
+
+        self._root(tmp_path)
+        few, more = val(0.2), val(0.4)
+        assert few < more
+        _files(tmp_path, *(f"dev/mp4/id9{speaker:04d}/v/00001.mp4" for speaker in range(20)))
+        assert {speaker for speaker in val(0.2) if speaker is not None and not speaker.startswith("id9")} == few
+        assert (val(0.0), len(val(1.0))) == (set(), 80)
+
+    def test_transcripts(self, tmp_path: Path) -> None:
+        root, file = self._root(tmp_path / "data"), tmp_path / "said.csv"
+        file.write_text('sample_id,transcript\nid00900/w/00001,"well, hello"\nid7/x/00001,gone\nid00001/v1/00001,\n')
+        listing = voxceleb2.read(root, transcripts=file)
+        assert _clips(listing, root)["id00900/w/00001"].transcript == "well, hello"
+        assert listing.missing == ("*/mp4/id7/x/00001.mp4",)
+        assert listing.notes == [f"120 clips have no transcript in {file}."]
+        file.write_text("sample_id,transcript\nid7/x/00001,a\nid7/x/00001,b\n")
+        assert _refused(lambda: voxceleb2.read(root, transcripts=file)) == [
+            f"{file}: line 3: id7/x/00001 has a transcript already; leave one out."
+        ]
+
+    def test_another_folder_is_refused(self, tmp_path: Path) -> None:
+        (problem,) = _refused(lambda: voxceleb2.read(tmp_path))
+        assert "has no folder dev/mp4, which holds speakers' folders" in problem
+
+
+class TestCAER:
+    _ORDER = ("Neutral", "Surprise", "Fear", "Sad", "Happy", "Disgust", "Anger")
+
+    def test_labels_are_in_the_paper_s_order(self, tmp_path: Path) -> None:
+        _files(tmp_path, *(f"{s}/{e}/0001.avi" for s in ("train", "validation", "test") for e in self._ORDER))
+        listing = caer.read(_files(tmp_path, "train/Fear/0003.avi", "train/Fear/.DS_Store"))
+        clips = _clips(listing, tmp_path)
+        assert len(clips) == 22
+        assert listing.missing == []
+        assert listing.labels is not None
+        assert listing.labels.classes == ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
+        assert [clips[f"test/{emotion}/0001"].labels for emotion in self._ORDER] == [(i,) for i in range(7)]
+        assert clips["train/Fear/0003"].video == "train/Fear/0003.avi"
+        assert clips["validation/Sad/0001"].split == "val"
+
+    def test_folders_that_are_missing(self, tmp_path: Path) -> None:
+        _files(tmp_path, *(f"{s}/{e}/0001.avi" for s in ("train", "test") for e in self._ORDER if e != "Sad"))
+        missing = caer.read(tmp_path).missing
+        assert missing[0] == "train/Sad/*.avi"
+        assert len(missing) == 9
+        assert "has no folder train" in _refused(lambda: caer.read(tmp_path / "train"))[0]
+
+
+class TestMELD:
+    _HEADER = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,StartTime,EndTime"
+
+    def _annotations(self, root: Path, encoding: str = "utf-8", **rows: list[str]) -> Path:
+        root.mkdir(exist_ok=True)
+        for part in ("train", "dev", "test"):
+            lines = [self._HEADER, *rows.get(part, ["1,Hi.,Joey,joy,positive,0,0,4,7,x,y"])]
+            (root / f"{part}_sent_emo.csv").write_bytes("\n".join(lines).encode(encoding))
+        return root
+
+    def test_videos_of_all_three_splits(self, tmp_path: Path) -> None:
+        root = self._annotations(
+            tmp_path,
+            train=['1,"No, wait!",Ross,anger,negative,0,0,4,7,"00:20:57,256","00:21:00,049"'],
+            test=[f"{i},Hi.,Joey,joy,positive,0,{i},4,7,x,y" for i in range(3)],
+        )
+        _files(root, "train_splits/dia0_utt0.mp4", "output_repeated_splits_test/final_videos_testdia0_utt2.mp4")
+        _files(root, "dev/dev_splits_complete/dia0_utt0.mp4", "output_repeated_splits_test/dia0_utt0.mp4")
+        listing = meld.read(root)
+        clips = _clips(listing, root)
+        assert list(clips) == ["train/dia0_utt0", "val/dia0_utt0", "test/dia0_utt0", "test/dia0_utt2"]
+        assert clips["train/dia0_utt0"] == Clip(
+            sample_id="train/dia0_utt0", split="train", video="train_splits/dia0_utt0.mp4", transcript="No, wait!",
+            labels=(6,), speaker="Ross",
+        )  # fmt: skip
+        assert clips["val/dia0_utt0"].video == "dev/dev_splits_complete/dia0_utt0.mp4"
+        assert clips["test/dia0_utt2"].video == "output_repeated_splits_test/final_videos_testdia0_utt2.mp4"
+        assert listing.missing == ["output_repeated_splits_test/dia0_utt1.mp4"]
+
+    def test_sentiment(self, tmp_path: Path) -> None:
+        listing = meld.read(self._annotations(tmp_path), labels="sentiment", text_only=True)
+        assert listing.labels is not None
+        assert listing.labels.classes == ("negative", "neutral", "positive")
+        assert {clip.labels for clip in listing.clips} == {(2,)}
+
+    @pytest.mark.parametrize(
+        ("utterance", "encoding"),
+        [("I\x92m \x93fine\x94 \x85", "utf-8"), ("I’m “fine” …", "cp1252"), ("I’m “fine” …", "utf-8-sig")],
+    )
+    def test_punctuation_is_set_right(self, tmp_path: Path, utterance: str, encoding: str) -> None:
+        """Windows-1252 bytes taken for Latin-1, as bytes of their own, and in proper UTF-8."""
+        root = self._annotations(tmp_path, encoding, train=[f"1,{utterance},Joey,joy,positive,0,0,4,7,x,y"])
+        assert meld.read(root, text_only=True).clips[0].transcript == "I’m “fine” …"
+
+    def test_what_cannot_be_understood_is_listed(self, tmp_path: Path) -> None:
+        self._annotations(
+            tmp_path,
+            train=["1,Hi,Joey,bored,positive,0,0,4,7,x,y", "2,Hi,Joey,joy,positive,0,1,4,7,x,y"],
+            dev=["1,Hi,Joey,happy,positive,0,0,4,7,x,y"],
+        )
+        problems = _refused(lambda: meld.read(tmp_path, text_only=True))
+        assert [problem.split(": ", 1)[1][:20] for problem in problems] == [
+            "line 2: emotion: 'bo",
+            "line 2: emotion: 'ha",
+        ]
+
+    def test_without_any_video_text_only_is_proposed(self, tmp_path: Path) -> None:
+        (problem,) = _refused(lambda: meld.read(self._annotations(tmp_path)))
+        assert "none of 3 videos is there, such as train_splits/dia0_utt0.mp4" in problem
+        assert "--text-only" in problem
+
+    def test_annotations_that_are_missing(self, tmp_path: Path) -> None:
+        self._annotations(tmp_path)
+        (tmp_path / "dev_sent_emo.csv").unlink()
+        (problem,) = _refused(lambda: meld.read(tmp_path))
+        assert "has no dev_sent_emo.csv;" in problem
+
+    @pytest.mark.skipif(not _REAL_MELD.is_file(), reason=f"{_REAL_MELD} is not there")
+    @pytest.mark.parametrize("official", [True, False], ids=["three official files", "one file"])
+    def test_the_real_annotations(self, tmp_path: Path, official: bool) -> None:
+        root = self._official(tmp_path) if official else _REAL_MELD.parent
+        listing = meld.read(root, text_only=True)
+        clips = ClipList.of(listing.clips, dataset="meld", root=root, labels=listing.labels)
+        assert {split: total for split, (total, _) in clips.counts().items()} == {
+            "train": 9989,
+            "val": 1109,
+            "test": 2610,
+        }
+        # MELD's README, dataset statistics, in the order of METHOD 1
+        assert clips.counts()["test"][1] == (1256, 281, 50, 208, 402, 68, 345)
+        assert clips.counts()["train"][1] == (4710, 1205, 268, 683, 1743, 271, 1109)
+        with _REAL_MELD.open(encoding="utf-8", newline="") as stream:
+            said = [row["text"].strip() for row in csv.DictReader(stream)]
+        assert [clip.transcript for clip in clips] == said
+
+    def _official(self, root: Path) -> Path:
+        """The real annotations in the columns and files that MELD publishes."""
+        with _REAL_MELD.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        for part, split in (("train", "train"), ("dev", "val"), ("test", "test")):
+            with (root / f"{part}_sent_emo.csv").open("w", encoding="utf-8", newline="") as stream:
+                writer = csv.writer(stream)
+                writer.writerow(self._HEADER.split(","))
+                for number, row in enumerate((row for row in rows if row["split"] == split), 1):
+                    cells = [
+                        row[name] for name in ("text", "speaker", "emotion", "sentiment", "dialogue_id", "utterance_id")
+                    ]
+                    writer.writerow([number, *cells, 4, 7, "00:20:57,256", "00:21:00,049"])
+        return root
+
+
+class TestMOSEI:
+    _COLUMNS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
+
+    def _root(self, root: Path, columns: tuple[str, ...] | None = _COLUMNS, **lists: Any) -> Path:
+        _files(root, *(f"Raw/Videos/Full/Combined/{video}.mp4" for video in ("aa", "-b", "cc")))
+        folder = root / "Raw/Transcript/Segmented/Combined"
+        folder.mkdir(parents=True)
+        (folder / "aa.txt").write_text("aa___0___0.0___3.1___Oh, well___really.\naa___1___2.95___7.5___Bad.\n")
+        (folder / "-b.txt").write_text("-b___0___0.0___3.1___Fine.\n")
+        folds = {
+            "standard_train_fold": ["aa", "nolabels"],
+            "standard_valid_fold": ["-b"],
+            "standard_test_fold": ["gone"],
+        }
+        lines = [f"{name} = {videos!r}" for name, videos in {**folds, **lists}.items()]
+        (root / "cmu_mosei_std_folds.py").write_text("\n".join(lines))
+        sequences = {
+            "aa": ([[-1.0, 0, 0.33, 0, 0, 0, 0.67], [2.0, 1, 0, 0, 2, 0, 0]], [[2.9, 7.45], [0.0, 3.1]]),
+            "-b": ([[0.0] * 7], [[5.0, 8.0]]),
+            "gone": ([[1.0] * 7], [[0.0, 1.0]]),
+            "unsplit": ([[1.0] * 7], [[0.0, 1.0]]),
+        }
+        with h5py.File(root / "CMU_MOSEI_Labels.csd", "w") as file:
+            for video, (features, intervals) in sequences.items():
+                group = file.create_group(f"All Labels/data/{video}")
+                group["features"], group["intervals"] = np.array(features, "f4"), np.array(intervals)
+            if columns is not None:
+                file["All Labels/metadata/dimension names"] = [json.dumps(columns)]
+        return root
+
+    @pytest.mark.parametrize("named", [True, False])
+    def test_labelled_intervals(self, tmp_path: Path, named: bool) -> None:
+        listing = mosei.read(self._root(tmp_path, self._COLUMNS if named else None))
+        clips = _clips(listing, tmp_path)
+        assert listing.labels is not None
+        assert listing.labels.classes == ("happiness", "sadness", "anger", "fear", "disgust", "surprise")
+        video = "Raw/Videos/Full/Combined/aa.mp4"
+        assert clips == {
+            "aa[0]": Clip(
+                sample_id="aa[0]", split="train", video=video, start=2.9, end=7.45, transcript="Bad.", labels=(1, 3)
+            ),
+            "aa[1]": Clip(
+                sample_id="aa[1]",
+                split="train",
+                video=video,
+                start=0.0,
+                end=3.1,
+                transcript="Oh, well___really.",
+                labels=(0, 5),
+            ),
+            "-b[0]": Clip(
+                sample_id="-b[0]", split="val", video="Raw/Videos/Full/Combined/-b.mp4", start=5.0, end=8.0, labels=()
+            ),
+        }
+        assert listing.missing == ["Raw/Videos/Full/Combined/gone.mp4"]
+        assert [note.split()[0] for note in listing.notes] == ["1", "1", "1"]
+
+    def test_columns_are_found_by_name(self, tmp_path: Path) -> None:
+        root = self._root(tmp_path, ("fear", "disgust", "surprise", "anger", "sad", "happy", "sentiment"))
+        assert _clips(mosei.read(root), root)["aa[0]"].labels == (0, 2)
+
+    def test_sentiment_is_its_sign(self, tmp_path: Path) -> None:
+        listing = mosei.read(self._root(tmp_path), labels="sentiment")
+        assert {name: clip.labels for name, clip in _clips(listing, tmp_path).items()} == {
+            "aa[0]": (0,), "aa[1]": (2,), "-b[0]": (1,),
+        }  # fmt: skip
+
+    def test_all_that_is_missing_is_told_at_once(self, tmp_path: Path) -> None:
+        parts = (
+            "Videos/Full/Combined",
+            "Transcript/Segmented/Combined",
+            "cmu_mosei_std_folds.py",
+            "CMU_MOSEI_Labels.csd",
+        )
+        problems = _refused(lambda: mosei.read(tmp_path))
+        assert len(problems) == len(parts)
+        assert all(part in problem for part, problem in zip(parts, problems, strict=True))
+
+    def test_the_file_of_splits_is_not_executed(self, tmp_path: Path) -> None:
+        root = self._root(tmp_path)
+        trace = tmp_path / "trace"
+        file = root / "cmu_mosei_std_folds.py"
+        file.write_text(f"standard_train_fold = [open({str(trace)!r}, 'w').name]\n")
+        assert "is not the SDK's file of lists" in _refused(lambda: mosei.read(root))[0]
+        assert not trace.exists()
+
+    def test_damage_is_told(self, tmp_path: Path) -> None:
+        root = self._root(tmp_path, ("happy",) * 7, standard_test_fold=["aa"])
+        (root / "Raw/Transcript/Segmented/Combined/aa.txt").write_text("aa___0___zero___3.1___x\n")
+        overlap, columns = _refused(lambda: mosei.read(root))
+        assert "aa is in train and in test" in overlap
+        assert "lack anger, disgust, fear, sad, sentiment, surprise" in columns
+        (root / "CMU_MOSEI_Labels.csd").write_bytes(b"not HDF5")
+        assert "is no computational sequence" in _refused(lambda: mosei.read(root))[1]
+
+
+class TestRAVDESS:
+    def _root(self, root: Path, prefix: str = "") -> Path:
+        names = (
+            f"{prefix.format(a)}Actor_{a:02d}/01-01-{e:02d}-{i:02d}-{s:02d}-{r:02d}-{a:02d}.mp4"
+            for a in range(1, 25) for e in range(1, 9) for i in (1, 2) for s in (1, 2) for r in (1, 2) if (e, i) != (1, 2)
+        )  # fmt: skip
+        return _files(root, *names, "Actor_01/02-01-01-01-01-01-01.mp4", "Actor_01/01-02-01-01-01-01-01.mp4")
+
+    def test_all_of_speech(self, tmp_path: Path) -> None:
+        listing = ravdess.read(self._root(tmp_path))
+        clips = _clips(listing, tmp_path)
+        assert (len(clips), listing.missing) == (1440, [])
+        assert clips["01-01-06-02-02-01-24"] == Clip(
+            sample_id="01-01-06-02-02-01-24", video="Actor_24/01-01-06-02-02-01-24.mp4", fold=1, labels=(5,),
+            transcript="Dogs are sitting by the door", speaker="Actor_24",
+        )  # fmt: skip
+        assert listing.labels is not None
+        assert listing.labels.classes[0] == "neutral"
+        assert listing.labels.classes[5] == "fearful"
+
+    def test_folds_share_no_actor_and_have_as_many_women_as_men(self, tmp_path: Path) -> None:
+        actors: dict[int | None, set[int]] = {}
+        for clip in ravdess.read(self._root(tmp_path)).clips:
+            actors.setdefault(clip.fold, set()).add(int((clip.speaker or "")[-2:]))
+        assert set(actors) == set(range(10))
+        assert sum(map(len, actors.values())) == 24
+        for fold, members in actors.items():
+            assert len(members) == (4 if fold in (0, 1) else 2)
+            assert sum(actor % 2 for actor in members) == len(members) // 2
+
+    def test_archives_unpacked_side_by_side_and_files_missing(self, tmp_path: Path) -> None:
+        self._root(tmp_path, "Video_Speech_Actor_{:02d}/")
+        (tmp_path / "Actor_01/02-01-01-01-01-01-01.mp4").unlink()
+        (tmp_path / "Actor_01/01-02-01-01-01-01-01.mp4").unlink()
+        (tmp_path / "Actor_01").rmdir()
+        gone = "Video_Speech_Actor_07/Actor_07/01-01-02-01-01-02-07.mp4"
+        (tmp_path / gone).unlink()
+        listing = ravdess.read(tmp_path)
+        assert listing.missing == [gone]
+        assert len(_clips(listing, tmp_path)) == 1439
+
+    def test_another_folder_is_refused(self, tmp_path: Path) -> None:
+        assert "has no folder Actor_01 to Actor_24" in _refused(lambda: ravdess.read(tmp_path))[0]
+
+
+class TestTable:
+    def _file(self, folder: Path, text: str) -> Path:
+        file = folder / "own.csv"
+        file.write_text(text)
+        return file
+
+    def test_one_label_by_name(self, tmp_path: Path) -> None:
+        text = "sample_id,split,video,start,end,labels\na,train,a.mp4,,1.5,joy\nb,dev,b.mp4,0.5,,anger\n"
+        listing = table.read(self._file(tmp_path, text), classes=["joy", "anger"])
+        assert listing.clips == [
+            Clip(sample_id="a", split="train", video="a.mp4", end=1.5, labels=(0,)),
+            Clip(sample_id="b", split="val", video="b.mp4", start=0.5, labels=(1,)),
+        ]
+        in_order = table.read(self._file(tmp_path, text)).labels
+        assert in_order is not None
+        assert in_order.classes == ("anger", "joy")
+
+    def test_several_labels_and_folds(self, tmp_path: Path) -> None:
+        text = "sample_id,fold,transcript,labels\na,0,hi,joy; fear\nb,1,hi,\nc,2,hi,fear\n"
+        listing = table.read(self._file(tmp_path, text), classes=["fear", "joy"], several=True)
+        clips = ClipList.of(listing.clips, dataset="own", root=tmp_path, labels=listing.labels)
+        assert [clip.labels for clip in clips] == [(0, 1), (), (0,)]
+        assert clips.parts == ("fold-000", "fold-001", "fold-002")
+
+    def test_every_cell_that_is_wrong_is_listed(self, tmp_path: Path) -> None:
+        text = "sample_id,start,fold,labels,age\na,soon,1.5,joy,3\nb,1,x,boredom,4\n"
+        problems = _refused(lambda: table.read(self._file(tmp_path, text), classes=["joy", "anger"]))
+        assert [problem.partition(": ")[2] for problem in problems] == [
+            "", "line 3: labels: 'boredom' is none of joy, anger.", "line 2: start: 'soon' is no number of seconds.",
+            "line 2: fold: '1.5' is no integer.", "line 3: fold: 'x' is no integer.",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("", "has no column sample_id; it has none"),
+            ("name\na\n", "has no column sample_id; it has name"),
+            ("sample_id,split\na,train,more\n", "line 2 has 3 cells, its header 2"),
+        ],
+    )
+    def test_files_that_are_no_tables(self, tmp_path: Path, text: str, expected: str) -> None:
+        assert expected in _refused(lambda: table.read(self._file(tmp_path, text)))[0]

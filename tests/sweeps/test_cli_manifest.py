@@ -1,0 +1,92 @@
+"""`conclugen manifest` as a user's shell sees it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conclugen.clips import ClipList
+
+
+def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sweeps", "manifest", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def caer(tmp_path: Path) -> Path:
+    """A tree of CAER in which eight emotions of the three splits have no clip."""
+    root = tmp_path / "caer"
+    emotions = {"train": 7, "validation": 4, "test": 2}
+    for split, count in emotions.items():
+        for emotion in ("Neutral", "Surprise", "Fear", "Sad", "Happy", "Disgust", "Anger")[:count]:
+            (root / split / emotion).mkdir(parents=True)
+            (root / split / emotion / "0001.avi").touch()
+    return root
+
+
+@pytest.mark.parametrize("command", ["voxceleb2", "caer", "meld", "mosei", "ravdess", "import", "verify"])
+def test_help(command: str) -> None:
+    result = conclugen(command, "--help")
+    assert (result.returncode, "Usage:" in result.stdout) == (0, True)
+
+
+def test_a_list_is_written_and_what_is_missing_is_counted_and_listed(caer: Path, tmp_path: Path) -> None:
+    out = tmp_path / "caer.parquet"
+    result = conclugen("caer", "--root", caer, "--out", out)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "13 clips of caer" in result.stdout
+    assert "Missing: 8 files" in result.stdout
+    assert "  validation/Happy/*.avi\n" in result.stdout
+    assert "  and 3 more\n" in result.stdout
+    listed = (tmp_path / "caer.parquet.missing.txt").read_text().splitlines()
+    assert len(listed) == 8
+    assert listed[-1] == "test/Anger/*.avi"
+    clips = ClipList.read(out)
+    assert (clips.header.dataset, clips.header.root, len(clips)) == ("caer", str(caer), 13)
+
+
+def test_what_is_there_is_not_replaced(caer: Path, tmp_path: Path) -> None:
+    out = tmp_path / "caer.parquet"
+    out.write_text("mine")
+    result = conclugen("caer", "--root", tmp_path / "none", "--out", out)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: 2 problems\n")
+    assert (out.read_text(), sorted(path.name for path in tmp_path.iterdir())) == ("mine", ["caer", "caer.parquet"])
+
+
+@pytest.mark.parametrize("dataset", ["voxceleb2", "caer", "meld", "mosei", "ravdess"])
+def test_an_empty_folder_is_bad_input(dataset: str, tmp_path: Path) -> None:
+    root = tmp_path / "empty"
+    root.mkdir()
+    result = conclugen(dataset, "--root", root, "--out", tmp_path / "x.parquet")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == [root]
+
+
+def test_clips_of_one_s_own(tmp_path: Path) -> None:
+    table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
+    table.write_text("sample_id,split,video,labels\na,train,a.mp4,joy\nb,test,b.mp4,anger\n")
+    made = conclugen("import", table, "--root", tmp_path, "--out", out, "--classes", "joy, anger")
+    assert (made.returncode, made.stderr) == (0, "")
+    refused = conclugen("verify", out)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: 2 problems\n")
+    assert f"row 1: video {tmp_path / 'b.mp4'} is not there" in refused.stderr
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    verified = conclugen("verify", out)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    assert verified.stdout == made.stdout
+
+
+def test_rules_hold_for_clips_of_one_s_own(tmp_path: Path) -> None:
+    table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
+    table.write_text("sample_id,split,video,start,end\na,train,a.mp4,3,2\na,no,b.mp4,,\n")
+    result = conclugen("import", table, "--root", tmp_path, "--out", out)
+    assert result.returncode == 2
+    assert [line.partition(":")[0].strip() for line in result.stderr.splitlines()[1:]] == ["sample_id", "split", "end"]
+    assert not out.exists()
