@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from conclugen.extraction.decoding import ClipError
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
+from sweeps.interrupts import Interrupts
 from sweeps.live import output_to_log
 from sweeps.nodes import alive_nodes, connect, disconnect
 from sweeps.settings import ConfigError
@@ -80,6 +81,7 @@ def extract(
     max_failed: int = 0,
     retry_failed: bool = False,
     address: str | None = None,
+    farewell: str = "interrupted",
 ) -> Summary:
     """Extract features of ``clips`` into the folder ``out``, or go on with it.
 
@@ -92,8 +94,10 @@ def extract(
         max_failed: clips that may be without features before the run stops.
         retry_failed: try clips again that failed in an earlier run.
         address: Ray cluster; None for the one that RAY_ADDRESS names, or else a new one on this machine.
+        farewell: what to tell the user who interrupts twice.
 
     Raises:
+        KeyboardInterrupt: it was interrupted; what is finished stays.
         RecipeError: a backbone cannot be used, or the folder is of something else; nothing is written.
         ConfigError: there is no such cluster, or it has too few GPUs.
         FeatureSetError: no training clip has features.
@@ -113,6 +117,7 @@ def extract(
         if todo := folder.todo:
             with output_to_log(out / "extraction.log") as console:
                 connect(address)
+                Interrupts(farewell)  # now, as Ray has put handlers of its own that would end the process silently
                 try:
                     results = _results(clips, recipe, descriptions, folder, todo)
                     with _Display(console, len(clips), len(clips) - len(todo)) as display:
@@ -150,10 +155,9 @@ def _results(
     context.enable_progress_bars = False
     settings = recipe.model_dump_json()
     data = ray.data.from_arrow(_jobs(clips, folder, todo)).map_batches(
-        _decode,
+        partial(_decode, settings=settings),
         batch_size=None,
         batch_format="pyarrow",
-        fn_kwargs={"settings": settings},
         num_cpus=shares.decode_cpus,
     )
     for index, description in enumerate(descriptions):
@@ -214,7 +218,7 @@ def _preparation(settings: str) -> Preparation:
     return Preparation(Recipe.model_validate_json(settings))
 
 
-def _decode(jobs: pa.Table, settings: str) -> Iterator[pa.Table]:
+def _decode(jobs: Any, settings: str) -> Iterator[pa.Table]:
     """Yield a row per portion: of which clip and version, which and whether the last, why it failed, and blocks."""
     preparation = _preparation(settings)
     count = len(Recipe.model_validate_json(settings).backbones)
@@ -322,7 +326,8 @@ def _clips(
         columns = [table[f"sum_{index}"].combine_chunks() for index in range(len(descriptions))]
         sums = [c.flatten().to_numpy().reshape(len(table), -1) for c in columns]
         weights = np.stack([table[f"weight_{index}"].to_numpy() for index in range(len(descriptions))], axis=1)
-        for place, row in enumerate(table.select(["clip", "version", "portion", "last", "reason", "details"]).to_pylist()):
+        said = table.select(["clip", "version", "portion", "last", "reason", "details"]).to_pylist()
+        for place, row in enumerate(said):
             mine = clips.setdefault(row["clip"], {})
             empty = _Version([np.zeros(d.width) for d in descriptions], np.zeros(len(descriptions)))
             version = mine.setdefault(row["version"], empty)
@@ -336,7 +341,10 @@ def _clips(
                 failed[row["clip"]] = row["reason"], row["details"]
             if len(mine) == versions(row["clip"]) and all(v.whole for v in mine.values()):
                 del clips[row["clip"]]
-                yield row["clip"], failed.pop(row["clip"], None) or {name: _mean(v) for name, v in mine.items()}
+                if row["clip"] in failed:
+                    yield row["clip"], failed.pop(row["clip"])
+                else:
+                    yield row["clip"], {number: _mean(version) for number, version in mine.items()}
 
 
 def _mean(version: _Version) -> npt.NDArray[np.float64]:
@@ -352,7 +360,7 @@ class _Display:
 
     def __init__(self, console: Console, clips: int, done: int) -> None:
         self._console, self._clips, self._done = console, clips, done
-        self._began = self._said = time.monotonic()
+        self._began: float | None = None
         self._bar = Progress(
             TextColumn("extracting"),
             BarColumn(),
@@ -375,7 +383,9 @@ class _Display:
     def show(self, made: int, failed: int) -> None:
         """Show that this run has made so many clips."""
         now = time.monotonic()
-        rate = made / max(now - self._began, 1e-9)
+        if self._began is None:  # loading the models says nothing of the rate
+            self._began = self._said = now
+        rate = made / max(now - self._began, 1.0)
         done = self._done + made
         self._bar.update(self._task, completed=done, rate=f"{rate:.1f} clips/s", failed=f"{failed} failed")
         if not self._console.is_terminal and (now - self._said >= _SAY_SECONDS or done == self._clips):

@@ -112,9 +112,9 @@ class Encoder:
             mean, std = (process.image_mean, process.image_std) if process.do_normalize else (0.0, 1.0)
             # x * scale, less mean, over std: as one factor and one term per channel
             self._factor = scale / torch.tensor(std, device=device).reshape(-1, 1, 1)
-            self._term = torch.tensor(mean, device=device).reshape(-1, 1, 1) / torch.tensor(
-                std, device=device
-            ).reshape(-1, 1, 1)
+            self._term = torch.tensor(mean, device=device).reshape(-1, 1, 1) / torch.tensor(std, device=device).reshape(
+                -1, 1, 1
+            )
 
     @torch.inference_mode()
     def __call__(self, blocks: Sequence[Block]) -> tuple[Sums, Sums]:

@@ -26,7 +26,9 @@ from av.video.stream import VideoStream
 
 __all__ = ["ClipError", "Reason", "Sampled", "Waveform", "read_frames", "read_waveform"]
 
-Reason = Literal["missing", "corrupt", "empty", "no picture", "no sound", "silent", "no face", "no transcript", "not finite"]
+Reason = Literal[
+    "missing", "corrupt", "empty", "no picture", "no sound", "silent", "no face", "no transcript", "not finite"
+]
 """Why a clip has no features."""
 Picture = npt.NDArray[np.uint8]
 Waveform = npt.NDArray[np.float32]
@@ -103,16 +105,17 @@ def read_waveform(file: Path, rate: int, start: float | None = None, end: float 
         if not container.streams.audio:
             raise ClipError("no sound", f"{file} has no audio stream")
         stream = container.streams.audio[0]
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        # Without a layout, as what FFmpeg makes one channel of two by depends on their format.
+        resampler = av.AudioResampler(format="fltp", rate=rate)
         pieces, first = [], None
         for frame, time, _ in _frames(container, stream, begin):
             if time >= stop:
                 break
             first = time if first is None else first
             frame.pts = None  # gaps are closed, as players do; the resampler would fill or refuse them
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+            pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame)]
         if first is not None:
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
+            pieces += [piece.to_ndarray().mean(axis=0) for piece in resampler.resample(None)]
     samples = np.concatenate([np.zeros(0, np.float32), *pieces])
     offset = first or 0.0
     last = len(samples) if stop == inf else max(0, round((stop - offset) * rate))
@@ -164,6 +167,8 @@ def _opened(file: Path) -> Iterator[InputContainer]:
         raise ClipError("empty", f"{file} has no bytes")
     try:
         with av.open(str(file), metadata_errors="replace") as container:
+            if not container.streams:
+                raise ClipError("corrupt", f"{file} holds no stream; it may have been cut off")
             yield container
     except (av.error.FFmpegError, OSError) as error:
         raise ClipError("corrupt", f"{file}: {error.strerror}") from None
@@ -177,7 +182,8 @@ def _frames(
     if begin > 0 and stream.time_base is not None:
         container.seek(int((begin + origin) / stream.time_base), stream=stream)
     expected = origin
-    for frame in container.decode(stream):
+    decoded: Iterator[Any] = container.decode(stream)
+    for frame in decoded:
         time = expected if frame.time is None else frame.time
         expected = time + _seconds(frame, stream)
         yield frame, time - origin, expected - time

@@ -177,9 +177,9 @@ def reader_of(backbone: Backbone) -> Pictures | Sound | Text:
     Raises:
         OSError, ValueError, ImportError: the model's processor cannot be loaded, or the model is not of its kind.
     """
-    readers = {"frames": Pictures, "clips": Pictures, "audio": Sound, "text": Text}
-    reader: Pictures | Sound | Text = readers[backbone.kind](backbone)
-    return reader
+    if backbone.kind == "text":
+        return Text(backbone)
+    return Sound(backbone) if backbone.kind == "audio" else Pictures(backbone)
 
 
 class Preparation:
@@ -234,9 +234,7 @@ class Preparation:
                     heard[reader.rate] = waveform if changes is None else changes.waveform(waveform)
                 blocks += reader.blocks(heard[reader.rate])
 
-    def _pictures(
-        self, clip: Clip, file: Path, changes: Augmentation | None, portion: Portion
-    ) -> Iterator[Portion]:
+    def _pictures(self, clip: Clip, file: Path, changes: Augmentation | None, portion: Portion) -> Iterator[Portion]:
         """Yield ``portion`` with the video's blocks, in several where they are many."""
         track = None
         if self._recipe.faces is not None:

@@ -42,9 +42,7 @@ def extract(
         asked = command("extract", clip_list, "--out", out, "--backbones", backbones)
         from sweeps.extraction import TooManyFailedError
         from sweeps.extraction import extract as run
-        from sweeps.interrupts import Interrupts
 
-        Interrupts(f"interrupted; go on with: {asked}")
         try:
             summary = run(
                 clips,
@@ -55,6 +53,7 @@ def extract(
                 max_failed=allowed,
                 retry_failed=retry_failed,
                 address=address,
+                farewell=f"interrupted; go on with: {asked}",
             )
         except TooManyFailedError as error:
             typer.echo(f"error: {error}", err=True)
