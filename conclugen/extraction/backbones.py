@@ -44,7 +44,7 @@ class Description:
 
     width: int
     weights: str
-    """SHA-256 of names and values of all its weights."""
+    """SHA-256 of names and values of all weights that features depend on."""
     model_type: str
 
 
@@ -77,6 +77,8 @@ def _describe(backbone: Backbone) -> Description:
     sums, _ = encoder(list(_sample(reader)))
     digest = hashlib.sha256()
     for name, weight in sorted(encoder.model.state_dict().items()):
+        if backbone.pooling != "pooler" and re.search(_UNUSED, name):
+            continue  # maybe random
         digest.update(name.encode())
         digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return Description(sums.shape[1], digest.hexdigest(), configuration(backbone).model_type)

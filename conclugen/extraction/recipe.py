@@ -143,10 +143,17 @@ def load_recipe(source: str) -> Recipe:
 
 def _messages(error: ValidationError) -> Iterator[str]:
     for details in error.errors():
-        place = ".".join(map(str, details["loc"])) or "the file"
-        given = details["input"]
+        place, given = [*map(str, details["loc"])], details["input"]
+        if details["type"] == "too_short" and given:
+            continue  # what is in it is wrong, and told by itself
+        if place and place[-1] == "[key]":
+            yield (
+                f"{'.'.join(place[:-1])}: no modality may be called that; names start with a letter, hold only letters, "
+                "digits and underscores, and are not sample_id, augmentation or label."
+            )
+            continue
         shown = f", got {given!r}" if not isinstance(given, dict | list) else ""
-        yield f"{place}: {details['msg'].removeprefix('Value error, ')}{shown}."
+        yield f"{'.'.join(place) or 'the file'}: {details['msg'].removeprefix('Value error, ')}{shown}."
 
 
 def _with_folders(recipe: Recipe, folder: Path | None, source: str) -> Recipe:
