@@ -148,8 +148,8 @@ def _messages(error: ValidationError) -> Iterator[str]:
             continue  # what is in it is wrong, and told by itself
         if place and place[-1] == "[key]":
             yield (
-                f"{'.'.join(place[:-1])}: no modality may be called that; names start with a letter, hold only letters, "
-                "digits and underscores, and are not sample_id, augmentation or label."
+                f"{'.'.join(place[:-1])}: no modality may be called that; names start with a letter, hold only "
+                "letters, digits and underscores, and are not sample_id, augmentation or label."
             )
             continue
         shown = f", got {given!r}" if not isinstance(given, dict | list) else ""

@@ -1,5 +1,6 @@
 """`conclugen extract`: clips to a feature set."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -77,8 +78,9 @@ def _allowed(text: str, clips: int) -> int:
     Raises:
         ConfigError: it is no number, or share.
     """
-    number = text.removesuffix("%")
-    share = number != text
-    if not number.replace(".", "", share).isdecimal() or (share and float(number) > 100):
+    share = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
+    if share is not None and float(share[1]) <= 100:
+        return int(clips * float(share[1]) / 100)
+    if not re.fullmatch("[0-9]+", text):
         raise ConfigError([f"--max-failed {text}: must be a whole number of clips, or a share such as 1%."])
-    return int(clips * float(number) / 100) if share else int(number)
+    return int(text)

@@ -36,7 +36,24 @@ from transformers import (
     WhisperModel,
 )
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"kids are talking by the door dogs sitting and one two three".split()]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "kids",
+    "are",
+    "talking",
+    "by",
+    "the",
+    "door",
+    "dogs",
+    "sitting",
+    "and",
+    "one",
+    "two",
+    "three",
+]
 _ENCODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 _WAVES = {
     **_ENCODER, "conv_dim": (8, 8), "conv_kernel": (10, 8), "conv_stride": (8, 8), "num_feat_extract_layers": 2,
@@ -126,7 +143,7 @@ def whisper(folder: Path) -> Path:
 
 
 def distilbert(folder: Path) -> Path:
-    tokens = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokens = Tokenizer(WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token=WORDS[1]))
     tokens.pre_tokenizer = Whitespace()
     tokens.post_processor = BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep")}

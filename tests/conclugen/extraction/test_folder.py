@@ -172,5 +172,9 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     clips = clip_list()
-    with opened(tmp_path / "out", clips), pytest.raises(RecipeError, match="another process"), opened(tmp_path / "out", clips):
+    with (
+        opened(tmp_path / "out", clips),
+        pytest.raises(RecipeError, match="another process"),
+        opened(tmp_path / "out", clips),
+    ):
         pass
