@@ -38,15 +38,15 @@ from sweeps.live import output_to_log
 from sweeps.nodes import alive_nodes, connect, disconnect
 from sweeps.settings import ConfigError
 
-__all__ = ["Summary", "TooManyFailedError", "extract"]
+__all__ = ["StoppedError", "Summary", "extract"]
 
 _CLIPS_PER_TASK = 64
 _SOFTWARE = ("torch", "transformers", "av", "pillow")
 _SAY_SECONDS = 30.0  # between two lines where there is no terminal
 
 
-class TooManyFailedError(RuntimeError):
-    """More clips have no features than the user allows."""
+class StoppedError(RuntimeError):
+    """An extraction ended early; the message says why. What was finished stays, for the next run."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def extract(
         RecipeError: a backbone cannot be used, or the folder is of something else; nothing is written.
         ConfigError: there is no such cluster, or it has too few GPUs.
         FeatureSetError: no training clip has features.
-        TooManyFailedError: see ``max_failed``; what is finished stays.
+        StoppedError: more clips failed than ``max_failed``, or Ray did.
     """
     descriptions = describe(recipe)
     identity = Identity(
@@ -124,10 +124,13 @@ def extract(
                         for result in results:
                             folder.add(result)
                             made += 1
-                            failed = len(folder.failures)
-                            display.show(made, failed)
-                            if failed > max_failed:
-                                raise TooManyFailedError(_too_many(folder, max_failed, out))
+                            display.show(made, folder.failed)
+                            if folder.failed > max_failed:
+                                raise StoppedError(_too_many(folder, max_failed, out))
+                except ray.exceptions.RayError as error:
+                    reason = str(error).strip().splitlines()[-1]
+                    log = out / "extraction.log"
+                    raise StoppedError(f"{reason}\nSee {log}; finished shards stay in {out}.") from None
                 finally:
                     disconnect()
         if not folder.finished:
@@ -138,7 +141,7 @@ def extract(
 def _too_many(folder: ExtractionFolder, max_failed: int, out: Path) -> str:
     shown = "".join(f"\n  {f.sample_id}: {f.reason}: {f.details}" for f in folder.failures[-5:])
     return (
-        f"{len(folder.failures)} clips have no features, more than --max-failed allows ({max_failed}); the last:{shown}"
+        f"{folder.failed} clips have no features, more than --max-failed allows ({max_failed}); the last:{shown}"
         f"\nFinished shards stay in {out}; mend the cause and run the command again with --retry-failed, or allow more."
     )
 
@@ -170,11 +173,11 @@ def _results(
             num_cpus=shares.cpus,
             num_gpus=shares.gpus[index],
         )
-    rows = list(clips)
     for clip, features in _clips(data, descriptions, lambda clip: len(folder.versions(clip))):
         if isinstance(features, tuple):
             reason, details = features
-            failure = Failure(sample_id=rows[clip].sample_id, reason=reason, details=details)
+            name = clips.table["sample_id"][clip].as_py()
+            failure = Failure(sample_id=name, reason=reason, details=details)
             yield Result(clip, failure=failure)
         else:
             yield Result(clip, features)

@@ -137,6 +137,8 @@ class ExtractionFolder:
         self._sealed = {part.number: record for part in self.parts if (record := self._read(part)) is not None}
         if retry_failed:
             self._sealed = {number: record for number, record in self._sealed.items() if not record.failures}
+        self.failed = sum(len(record.failures) for record in self._sealed.values())
+        """How many clips are known to have no features."""
         self._pending: dict[int, dict[int, Result]] = {}
         self._writer: FeatureWriter | None = None
         self._next = 0
@@ -187,6 +189,7 @@ class ExtractionFolder:
             name = self._clips[result.clip].sample_id
             details = f"a feature is NaN or infinite in {self._identity.dtype}"
             result = Result(result.clip, failure=Failure(sample_id=name, reason="not finite", details=details))
+        self.failed += result.failure is not None
         self._pending.setdefault(self._part_of[result.clip].number, {})[result.clip] = result
         self._advance()
 

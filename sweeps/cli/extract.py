@@ -41,7 +41,7 @@ def extract(
         clips = ClipList.read(clip_list, root)
         allowed = _allowed(max_failed, len(clips))
         asked = command("extract", clip_list, "--out", out, "--backbones", backbones)
-        from sweeps.extraction import TooManyFailedError
+        from sweeps.extraction import StoppedError
         from sweeps.extraction import extract as run
 
         try:
@@ -56,7 +56,7 @@ def extract(
                 address=address,
                 farewell=f"interrupted; go on with: {asked}",
             )
-        except TooManyFailedError as error:
+        except StoppedError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(INCOMPLETE) from None
         except KeyboardInterrupt:

@@ -20,7 +20,7 @@ from sweeps.sessions import held
 
 COMMANDS = (
     [], ["demo"], ["features"], ["features", "import"], ["features", "info"],
-    ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["dashboard"], ["report"],
+    ["extract"], ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["dashboard"], ["report"],
 )  # fmt: skip
 
 

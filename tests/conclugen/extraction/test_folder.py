@@ -149,6 +149,7 @@ def test_features_that_are_not_finite_are_failures(tmp_path: Path) -> None:
     with opened(tmp_path / "out", clips, dtype="float16") as folder:
         folder.add(Result(0, {v: np.full(6, 1e6) for v in range(3)}))
         (failure,) = folder.failures
+        assert folder.failed == 1
     assert (failure.sample_id, failure.reason) == ("clip0", "not finite")
 
 
