@@ -372,4 +372,5 @@ def _blank(column: pa.ChunkedArray, *, or_null: bool = False) -> pa.ChunkedArray
 def _repeated(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     codes = np.asarray(pc.index_in(column, value_set=pc.unique(column)))
     repeated: npt.NDArray[np.bool_] = np.bincount(codes)[codes] > 1
-    return repeated & np.asarray(pc.invert(_blank(column, or_null=True)))
+    repeated &= np.asarray(pc.invert(_blank(column, or_null=True)))
+    return repeated

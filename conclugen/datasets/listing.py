@@ -15,6 +15,9 @@ from conclugen.manifest import Labels
 
 __all__ = ["Listing", "folders", "read_csv", "the_folder", "visible"]
 
+_SPACE = " \t\r\n"
+"""What is stripped off cells: not all that Python takes for space, such as a Windows-1252 ellipsis (0x85)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
@@ -73,7 +76,7 @@ def read_csv(
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-    # Not str.splitlines: it would also split where a cell holds a control character, as some of MELD's do.
+    # Not str.splitlines: it also splits at control characters, such as those of a mistaken encoding.
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         header = [(aliases or {}).get(name.strip(), name.strip()) for name in next(reader, [])]
@@ -81,7 +84,7 @@ def read_csv(
             raise ClipListError([f"{file}: has no column {', '.join(absent)}; it has {', '.join(header) or 'none'}."])
         for cells in reader:
             if len(cells) == len(header):
-                yield reader.line_num, {name: cell.strip() for name, cell in zip(header, cells, strict=True)}
+                yield reader.line_num, {name: cell.strip(_SPACE) for name, cell in zip(header, cells, strict=True)}
             elif cells:
                 problem = f"{len(cells)} cells, its header {len(header)}; quote cells that hold commas."
                 raise ClipListError([f"{file}: line {reader.line_num} has {problem}"])

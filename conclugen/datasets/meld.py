@@ -7,8 +7,8 @@ and ``test``; one video ``dia<dialogue>_utt<utterance>.mp4`` per utterance, some
 whole file. The same annotations as one file, ``meld_utterances.csv`` (split, dialogue_id, utterance_id, speaker, text,
 emotion, sentiment), are read where the three are not there.
 
-Known of the release: dia110_utt7 of dev has no video, dia125_utt3 of train has one that cannot be decoded (it is
-listed; extraction says so), and some utterances hold Windows-1252 punctuation as control characters, which is
+Reported of the release, and handled: dia110_utt7 of dev has no video, dia125_utt3 of train has one that cannot be
+decoded (it is listed; extraction says so). Copies in which Windows-1252 punctuation has become control characters are
 set right.
 
 Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order

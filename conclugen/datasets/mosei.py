@@ -11,6 +11,10 @@ A clip is an interval that has labels, named as the SDK does, ``<video>[<index>]
 segment which begins and ends with it, to a tenth of a second. Columns are found by the names that the file gives
 them: they are sentiment, happy, sad, anger, surprise, disgust and fear, which is not the order of the classes here.
 
+Some intervals of the release begin before their video (-NFrJFQijFE has one at -0.48 s): they are cut to its beginning.
+Its users also report intervals that are shifted against their video (issues 227 and 278 of the SDK), which is not set
+right here.
+
 Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic
 Fusion Graph", ACL 2018; label present where its intensity is above 0, and order of the classes: METHOD, section 1.
 """
@@ -74,7 +78,7 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
     if problems:
         raise ClipListError(problems)
 
-    clips, missing = [], []
+    clips, missing, empty = [], [], 0
     unused = sum(video not in split_of for video in labelled)
     for video, split in split_of.items():
         intervals = labelled.get(video)
@@ -89,12 +93,15 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
             missing.append(text.relative_to(root).as_posix())
         segments = _segments(text, problems) if text.is_file() else []
         for index, interval in enumerate(intervals):
+            if interval.end <= max(interval.start, 0.0):
+                empty += 1
+                continue
             clips.append(
                 Clip(
                     sample_id=f"{video}[{index}]",
                     split=split,
                     video=file.relative_to(root).as_posix(),
-                    start=interval.start,
+                    start=max(interval.start, 0.0),
                     end=interval.end,
                     transcript=_said(interval, segments),
                     labels=_classes(interval.intensities, labels),
@@ -105,6 +112,7 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
     counted = {
         f"videos with labels are in no split of {_SPLIT_FILE}; they are left out": unused,
         f"videos of a split have no labels in {_LABEL_FILE}; they are left out": len(split_of.keys() - labelled.keys()),
+        "labelled intervals hold nothing of their video; they are left out": empty,
         "clips have no transcript": sum(clip.transcript is None for clip in clips),
     }
     notes = [f"{count:,} {what}." for what, count in counted.items() if count]

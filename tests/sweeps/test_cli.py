@@ -20,7 +20,8 @@ from sweeps.sessions import held
 
 COMMANDS = (
     [], ["demo"], ["features"], ["features", "import"], ["features", "info"],
-    ["extract"], ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["dashboard"], ["report"],
+    ["extract"], ["manifest"], ["manifest", "meld"], ["manifest", "verify"],
+    ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["dashboard"], ["report"],
 )  # fmt: skip
 
 

@@ -1,17 +1,19 @@
-"""`conclugen manifest` as a user's shell sees it."""
+"""`conclugen manifest`: what it prints, its exit codes, and nothing written on bad input."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from conclugen.clips import ClipList
+from sweeps.cli import app
 
 
 def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeps", "manifest", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    """Run the command in this process, which takes milliseconds; test_cli.py has what a process of its own shows."""
+    result = CliRunner().invoke(app, ["manifest", *map(str, arguments)], prog_name="conclugen")
+    return subprocess.CompletedProcess([], result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture
