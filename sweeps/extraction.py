@@ -12,7 +12,8 @@ backbones: the slowest of them could not have more copies than the others.
 import importlib.metadata
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -43,6 +44,8 @@ __all__ = ["StoppedError", "Summary", "extract"]
 _CLIPS_PER_TASK = 64
 _SOFTWARE = ("torch", "transformers", "av", "pillow")
 _SAY_SECONDS = 30.0  # between two lines where there is no terminal
+_Found = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
+"""Version -> features of a clip; or why it has none, and the details."""
 
 
 class StoppedError(RuntimeError):
@@ -119,8 +122,10 @@ def extract(
                 connect(address)
                 Interrupts(farewell)  # now, as Ray has put handlers of its own that would end the process silently
                 try:
-                    results = _results(clips, recipe, descriptions, folder, todo)
-                    with _Display(console, len(clips), len(clips) - len(todo)) as display:
+                    with (
+                        closing(_results(clips, recipe, descriptions, folder, todo)) as results,
+                        _Display(console, len(clips), len(clips) - len(todo)) as display,
+                    ):
                         for result in results:
                             folder.add(result)
                             made += 1
@@ -151,7 +156,7 @@ def _too_many(folder: ExtractionFolder, max_failed: int, out: Path) -> str:
 
 def _results(
     clips: ClipList, recipe: Recipe, descriptions: Sequence[Description], folder: ExtractionFolder, todo: Sequence[int]
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield what becomes of each clip in ``todo``, in any order."""
     shares = _shares(recipe)
     context = ray.data.DataContext.get_current()
@@ -173,14 +178,19 @@ def _results(
             num_cpus=shares.cpus,
             num_gpus=shares.gpus[index],
         )
-    for clip, features in _clips(data, descriptions, lambda clip: len(folder.versions(clip))):
-        if isinstance(features, tuple):
-            reason, details = features
-            name = clips.table["sample_id"][clip].as_py()
-            failure = Failure(sample_id=name, reason=reason, details=details)
-            yield Result(clip, failure=failure)
-        else:
-            yield Result(clip, features)
+    # Closed before Ray is left: a pipeline that runs on would start a cluster of its own.
+    batches: Any = iter(data.iter_batches(batch_size=None, batch_format="pyarrow"))
+    with closing(batches) as tables:
+        for clip, features in _clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
+            yield _result(clips, clip, features)
+
+
+def _result(clips: ClipList, clip: int, found: _Found) -> Result:
+    if not isinstance(found, tuple):
+        return Result(clip, found)
+    reason, details = found
+    name = clips.table["sample_id"][clip].as_py()
+    return Result(clip, failure=Failure(sample_id=name, reason=reason, details=details))
 
 
 def _shares(recipe: Recipe) -> _Shares:
@@ -320,12 +330,12 @@ class _Version:
 
 
 def _clips(
-    data: Any, descriptions: Sequence[Description], versions: Callable[[int], int]
-) -> Iterator[tuple[int, dict[int, npt.NDArray[np.float64]] | tuple[str, str]]]:
+    tables: Iterable[pa.Table], descriptions: Sequence[Description], versions: Callable[[int], int]
+) -> Iterator[tuple[int, _Found]]:
     """Put portions together, in whatever order they come; yield whole clips, with features or why there are none."""
     clips: dict[int, dict[int, _Version]] = {}
     failed: dict[int, tuple[str, str]] = {}
-    for table in data.iter_batches(batch_size=None, batch_format="pyarrow"):
+    for table in tables:
         columns = [table[f"sum_{index}"].combine_chunks() for index in range(len(descriptions))]
         sums = [c.flatten().to_numpy().reshape(len(table), -1) for c in columns]
         weights = np.stack([table[f"weight_{index}"].to_numpy() for index in range(len(descriptions))], axis=1)

@@ -13,7 +13,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -183,15 +183,17 @@ class ExtractionFolder:
 
     def add(self, result: Result) -> None:
         """Take what became of one clip of :attr:`todo`, in any order; seal the parts that are complete by it."""
-        if result.features is not None and not all(
-            np.isfinite(row.astype(self._identity.dtype)).all() for row in result.features.values()
-        ):
+        if result.features is not None and not self._storable(result.features.values()):
             name = self._clips[result.clip].sample_id
             details = f"a feature is NaN or infinite in {self._identity.dtype}"
             result = Result(result.clip, failure=Failure(sample_id=name, reason="not finite", details=details))
         self.failed += result.failure is not None
         self._pending.setdefault(self._part_of[result.clip].number, {})[result.clip] = result
         self._advance()
+
+    def _storable(self, rows: Iterable[Features]) -> bool:
+        with np.errstate(over="ignore"):
+            return all(np.isfinite(row.astype(self._identity.dtype)).all() for row in rows)
 
     def finish(self) -> None:
         """Turn the folder into a feature set, once nothing is left to do.

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,16 +89,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-class Tables:
-    """What the driver sees of a data set."""
-
-    def __init__(self, tables: Sequence[pa.Table]) -> None:
-        self._tables = tables
-
-    def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
-        return iter(self._tables)
-
-
 def in_process(
     clips: ClipList, recipe: Recipe, rows: Sequence[int], *, versions: int = 1, together: bool = True
 ) -> dict[int, Any]:
@@ -114,7 +104,7 @@ def in_process(
     for index, description in enumerate(descriptions):
         copy = _Copy(settings, index, description.width, 1)
         tables = [copy(table) for table in tables]
-    return dict(_clips(Tables(tables[::-1]), descriptions, lambda _: versions))
+    return dict(_clips(tables[::-1], descriptions, lambda _: versions))
 
 
 def test_clips_become_features_and_flaws_their_reasons(folder: Path) -> None:
@@ -195,7 +185,7 @@ def test_portions_of_clips_are_put_together_in_any_order() -> None:
         rows((2, 1, 0, True, "", 1.0, 1.0), (1, 0, 0, False, "", 5.0, 3.0), (0, 1, 0, True, "", 6.0, 2.0)),
         rows((2, 0, 0, False, "", 1.0, 1.0)),
     ]
-    found = list(_clips(Tables(tables), [Description(1, "", "")], lambda _: 2))
+    found = list(_clips(tables, [Description(1, "", "")], lambda _: 2))
     assert [clip for clip, _ in found] == [1, 0, 2]
     features = [what if isinstance(what, tuple) else {v: x.tolist() for v, x in what.items()} for _, what in found]
     assert features == [{0: [2.0], 1: [1.0]}, {0: [2.0], 1: [3.0]}, ("corrupt", "corrupt")]
