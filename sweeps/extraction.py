@@ -24,8 +24,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.numpy import load, save
 
 from conclugen.clips import Clip, ClipList
@@ -34,6 +32,7 @@ from conclugen.extraction.decoding import ClipError
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
+from sweeps.clip_progress import ClipProgress
 from sweeps.interrupts import Interrupts
 from sweeps.live import output_to_log
 from sweeps.nodes import alive_nodes, connect, disconnect
@@ -43,7 +42,6 @@ __all__ = ["StoppedError", "Summary", "extract"]
 
 _CLIPS_PER_TASK = 64
 _SOFTWARE = ("torch", "transformers", "av", "pillow")
-_SAY_SECONDS = 30.0  # between two lines where there is no terminal
 _Found = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
 """Version -> features of a clip; or why it has none, and the details."""
 
@@ -124,7 +122,7 @@ def extract(
                 try:
                     with (
                         closing(_results(clips, recipe, descriptions, folder, todo)) as results,
-                        _Display(console, len(clips), len(clips) - len(todo)) as display,
+                        ClipProgress(console, len(clips), len(clips) - len(todo)) as display,
                     ):
                         for result in results:
                             folder.add(result)
@@ -363,50 +361,3 @@ def _clips(
 def _mean(version: _Version) -> npt.NDArray[np.float64]:
     """The mean over blocks, backbones one after another: (sum of widths,)."""
     return np.concatenate([total / weight for total, weight in zip(version.totals, version.weights, strict=True)])
-
-
-# -- progress --------------------------------------------------------------------------------------------------------
-
-
-class _Display:
-    """A bar with rate and time left on a terminal; elsewhere a line now and then."""
-
-    def __init__(self, console: Console, clips: int, done: int) -> None:
-        self._console, self._clips, self._done = console, clips, done
-        self._began: float | None = None
-        self._bar = Progress(
-            TextColumn("extracting"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[failed]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=clips, completed=done, rate="", failed="")
-
-    def __enter__(self) -> "_Display":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def show(self, made: int, failed: int) -> None:
-        """Show that this run has made so many clips."""
-        now = time.monotonic()
-        if self._began is None:  # loading the models says nothing of the rate
-            self._began = self._said = now
-        rate = made / max(now - self._began, 1.0)
-        done = self._done + made
-        self._bar.update(self._task, completed=done, rate=f"{rate:.1f} clips/s", failed=f"{failed} failed")
-        if not self._console.is_terminal and (now - self._said >= _SAY_SECONDS or done == self._clips):
-            self._said = now
-            left = round((self._clips - done) / rate)
-            self._console.print(
-                f"{done}/{self._clips} clips, {rate:.1f} a second, {failed} failed; {left} s left",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
-            )
