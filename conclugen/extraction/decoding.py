@@ -170,8 +170,8 @@ def _opened(file: Path) -> Iterator[InputContainer]:
             if not container.streams:
                 raise ClipError("corrupt", f"{file} holds no stream; it may have been cut off")
             yield container
-    except (av.error.FFmpegError, OSError) as error:
-        raise ClipError("corrupt", f"{file}: {error.strerror}") from None
+    except (av.error.FFmpegError, OSError, ValueError) as error:  # the last: sound that changes its format midway
+        raise ClipError("corrupt", f"{file}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _frames(
