@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     said, rate = speech(SAID)
     shown = [drawn_face(240, 320, 150 + i, 120, 120) for i in range(20)]
     stereo = np.concatenate([said, 0.5 * said])
-    write_clip(root / "plain.mp4", shown, sound=said, sound_rate=rate)
+    write_clip(root / "plain.mkv", shown, sound=said, sound_rate=rate)
     write_clip(root / "stereo.mkv", shown, sound=stereo, sound_rate=rate)
     write_clip(
         root / "uneven.mp4", shown[:8], times=[0, 0.1, 0.3, 0.4, 0.9, 1.4, 1.5, 1.9], sound=said, sound_rate=rate
@@ -56,9 +56,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(root / "silent.mp4", shown, sound=0 * said, sound_rate=rate)
     write_clip(root / "faceless.mp4", [grey(90, 240, 320)] * 20, sound=said, sound_rate=rate)
     (root / "corrupt.mp4").write_bytes(b"no video " * 500)
-    (root / "wordless.mp4").symlink_to("plain.mp4")
+    (root / "wordless.mp4").symlink_to("plain.mkv")
     text = SAID.lower().removesuffix(".")
-    names = ["plain.mp4", "stereo.mkv", "uneven.mp4", "other.mp4", *(f"{name}.mp4" for name in REASONS)]
+    names = ["plain.mkv", "stereo.mkv", "uneven.mp4", "other.mp4", *(f"{name}.mp4" for name in REASONS)]
     clips = [
         Clip(
             sample_id=Path(name).stem,
@@ -85,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "faces": {"margin": 0.2},
         "augmented": 1,
     }
-    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     return root
 
 
