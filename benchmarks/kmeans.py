@@ -24,8 +24,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from conclugen import clustering, pretrain
+from conclugen.batches import StandardisedSplit
 from conclugen.digits import write_digits
-from conclugen.features import FeatureSet, StandardisedSplit
+from conclugen.features import FeatureSet
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.importing import import_arrays
 from conclugen.subsets import SUBSETS

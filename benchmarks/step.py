@@ -30,9 +30,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.execution import Execution
-from conclugen.features import FeatureSet, FeatureWriter, StandardisedSplit
+from conclugen.features import FeatureSet, FeatureWriter
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss

@@ -198,6 +198,11 @@ class ClipList:
         present = set(pc.unique(self.table["split"]).to_pylist())
         return tuple(map(fold_name, folds)) or tuple(name for name in SPLITS if name in present)
 
+    @property
+    def speakers_known(self) -> bool:
+        """Whether every clip says who speaks."""
+        return int(self.table["speaker"].null_count) == 0
+
     def counts(self) -> dict[SplitName, tuple[int, tuple[int, ...]]]:
         """Return for each part its clips, and of these those that have each class, in the order of the classes."""
         classes = len(self.header.labels.classes) if self.header.labels is not None else 0

@@ -18,7 +18,6 @@ import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from functools import cache, cached_property
 from pathlib import Path
 from types import TracebackType
@@ -31,7 +30,6 @@ import torch
 from torch import Tensor
 
 from conclugen import __version__
-from conclugen.execution import stays_on_device, to_device
 from conclugen.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -49,7 +47,7 @@ from conclugen.manifest import (
 from conclugen.standardise import RunningMoments, Standardisation
 from conclugen.tensors import read_tensors, write_tensors
 
-__all__ = ["FeatureSet", "FeatureWriter", "Split", "StandardisedSplit"]
+__all__ = ["FeatureSet", "FeatureWriter", "Split"]
 
 _SAMPLE_ID, _AUGMENTATION, _SPEAKER, _LABEL = "sample_id", "augmentation", "speaker", "label"
 _ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
@@ -109,8 +107,9 @@ class FeatureWriter:
         labels: npt.NDArray[np.integer] | None = None,
         augmentation: npt.NDArray[np.integer] | None = None,
         speakers: Sequence[str] | None = None,
-    ) -> None:
-        """Write one shard.
+        number: int | None = None,
+    ) -> Shard:
+        """Write one shard, and return what the manifest will say of it.
 
         Args:
             split: the split or fold that all rows belong to; a set has either.
@@ -119,6 +118,7 @@ class FeatureWriter:
             labels: where the set is labelled: (n,) class indices, or (n, classes) of 0 and 1 for several labels.
             augmentation: (n,) version index, 0 for the clean one (the default).
             speakers: n names, where the set has speakers.
+            number: of the file, unique in the set; without it, shards are counted.
 
         Raises:
             ValueError: there is no row, or the arrays do not fit the set; nothing is written.
@@ -149,7 +149,7 @@ class FeatureWriter:
             **{m: pa.FixedSizeListArray.from_arrays(array.reshape(-1), array.shape[1]) for m, array in stored.items()},
         }
         batch = pa.record_batch({name: columns[name] for name in self._schema.names}, self._schema)
-        file = f"{split}-{len(self._shards):05d}.arrow"
+        file = f"{split}-{len(self._shards) if number is None else number:05d}.arrow"
         temporary = self._folder / f".{file}.partial"
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
@@ -157,10 +157,41 @@ class FeatureWriter:
             checksum = hashlib.file_digest(written, "sha256").hexdigest()
         temporary.replace(self._folder / file)
         samples = n if augmentation is None else int((augmentation == 0).sum())
-        self._shards.append(Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum))
-        if split not in ("val", "test"):
+        shard = Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum)
+        self._count(shard, stored)
+        return shard
+
+    def adopt(self, shard: Shard) -> None:
+        """Take over the next shard from a writer that died before the manifest was due.
+
+        Raises:
+            FeatureSetError: the file is not what :meth:`write` returned.
+        """
+        file = self._folder / shard.file
+        try:
+            with file.open("rb") as written:
+                if hashlib.file_digest(written, "sha256").hexdigest() != shard.sha256:
+                    raise FeatureSetError(f"shard {file} is damaged: its checksum is another; remove it.")
+        except OSError as error:
+            raise FeatureSetError(f"shard {file} cannot be read: {error.strerror}.") from None
+        stored = _Shard(self._folder, shard, self._manifest((shard,))).features
+        self._count(shard, {name: features.numpy() for name, features in stored.items()})
+
+    def _count(self, shard: Shard, stored: Mapping[str, npt.NDArray[np.floating]]) -> None:
+        self._shards.append(shard)
+        if shard.split not in ("val", "test"):
             for name, array in stored.items():
                 self._moments[name].add(array)
+
+    def _manifest(self, shards: Sequence[Shard]) -> Manifest:
+        return Manifest(
+            dtype=self._dtype,
+            modalities=self._modalities,
+            labels=self._labels,
+            speakers=self._speakers,
+            shards=tuple(shards),
+            created_by=f"conclugen {__version__}",
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -176,14 +207,7 @@ class FeatureWriter:
         statistics = {f"{name}.mean": mean for name, (mean, _) in moments.items()}
         statistics |= {f"{name}.std": std for name, (_, std) in moments.items()}
         write_tensors(self._folder / STATISTICS_FILE, statistics)
-        Manifest(
-            dtype=self._dtype,
-            modalities=self._modalities,
-            labels=self._labels,
-            speakers=self._speakers,
-            shards=tuple(self._shards),
-            created_by=f"conclugen {__version__}",
-        ).write(self._folder)
+        self._manifest(self._shards).write(self._folder)
 
 
 class FeatureSet:
@@ -367,62 +391,3 @@ class Split:
         else:  # numpy lets go of the interpreter's lock while it copies
             list(_copiers(threads).map(take, (range(i, len(stored), threads) for i in range(threads))))
         return torch.from_numpy(out)
-
-
-class StandardisedSplit:
-    """The rows of a split as a head takes them: chosen modalities, standardised, float32, on one device.
-
-    On a GPU the stored features are copied to the device once and gathered there, in the type they are stored in; where
-    they are too many, batches are gathered on the host and streamed through pinned memory. On a CPU they stay
-    memory-mapped.
-
-    Args:
-        split: the rows.
-        standardisation: applied to each batch.
-        modalities: of those that the split has.
-        device: where batches lie.
-        resident: whether the stored features lie there, too; None to let :mod:`conclugen.execution` decide.
-    """
-
-    def __init__(
-        self,
-        split: Split,
-        standardisation: Standardisation,
-        modalities: Sequence[str],
-        device: torch.device,
-        *,
-        resident: bool | None = None,
-    ) -> None:
-        self.split = split
-        self.device = device
-        self._map = standardisation.to(device)
-        self._modalities = tuple(modalities)
-        self._resident: dict[str, Tensor] = {}
-        if resident is None:
-            resident = stays_on_device(sum(map(split.size, self._modalities)), device)
-        if resident:
-            every_row = torch.arange(len(split))
-            self._resident = {name: split.gather(name, every_row).to(device) for name in self._modalities}
-
-    def __len__(self) -> int:
-        return len(self.split)
-
-    @property
-    def versions(self) -> Tensor:
-        """Rows (s, v) of each sample's versions, as of the split."""
-        return self.split.versions
-
-    def only(self, modalities: Sequence[str]) -> "StandardisedSplit":
-        """Return the same rows with fewer modalities; nothing is copied."""
-        fewer = copy(self)
-        fewer._modalities = tuple(modalities)
-        return fewer
-
-    def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
-        if self._resident:
-            there = to_device(rows, self.device)
-            features = {name: self._resident[name][there] for name in self._modalities}
-        else:
-            features = {name: to_device(self.split.gather(name, rows), self.device) for name in self._modalities}
-        return {name: (x.float() - self._map.mean[name]).mul_(self._map.scale[name]) for name, x in features.items()}

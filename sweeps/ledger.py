@@ -302,6 +302,15 @@ class Ledger:
         for first in range(0, len(paths), _AT_ONCE):
             yield from _read(paths[first : first + _AT_ONCE])
 
+    def readable(self) -> Iterator[Record]:
+        """Read the records that can be read, and leave out those that are damaged."""
+        for path in self._paths():
+            try:
+                (record,) = _read([path])
+            except LedgerError:
+                continue
+            yield record
+
     def _paths(self) -> list[Path]:
         return sorted(self._folder.glob(f"*{_SUFFIX}"))
 

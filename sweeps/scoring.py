@@ -17,7 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from conclugen.features import FeatureSet, StandardisedSplit
+from conclugen.batches import StandardisedSplit
+from conclugen.features import FeatureSet
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget

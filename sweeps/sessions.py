@@ -27,7 +27,7 @@ from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed
 from conclugen.manifest import Manifest
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.ledger import Ledger, LedgerError, Record
+from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder
 
 __all__ = ["Session", "Sessions", "held", "provenance", "running"]
@@ -219,7 +219,7 @@ class Sessions:
             sessions = []
         if sessions:
             return sessions[-1]
-        record = max(_readable(Ledger(self._folder.ledger)), key=lambda record: record.ended, default=None)
+        record = max(Ledger(self._folder.ledger).readable(), key=lambda record: record.ended, default=None)
         if record is None:
             return None
         return Session(
@@ -249,18 +249,6 @@ class Sessions:
             return _FORMAT.validate_python(json.loads(read_sealed(self._folder.sessions))["sessions"])
         except FileNotFoundError:
             return []
-
-
-def _readable(ledger: Ledger) -> Iterator[Record]:
-    """The records that are not damaged; those that are will be set aside when the session begins."""
-    records = iter(ledger)
-    while True:
-        try:
-            yield next(records)
-        except StopIteration:
-            return
-        except LedgerError:
-            continue
 
 
 def _session(config: SweepConfig, accepted: Sequence[str] = ()) -> Session:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from conclugen import release
+from conclugen.batches import StandardisedSplit
 from conclugen.distributed import rank_and_size
-from conclugen.features import FeatureSet, StandardisedSplit
+from conclugen.features import FeatureSet
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget

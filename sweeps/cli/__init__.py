@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conclugen import __version__
-from sweeps.cli import features, manifest, sweep
+from sweeps.cli import extract, features, manifest, sweep
 from sweeps.cli.common import (
     INCOMPLETE,
     INTERRUPTED,
@@ -47,6 +47,7 @@ app = typer.Typer(
 app.add_typer(features.app, name="features")
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(sweep.app, name="sweep")
+app.command("extract")(extract.extract)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from conclugen.clips import ClipListError
+from conclugen.extraction.recipe import RecipeError
 from conclugen.manifest import FeatureSetError
 from sweeps.config import ConfigError
 from sweeps.ledger import Ledger, LedgerError, Record
@@ -31,7 +32,7 @@ def bad_input() -> Iterator[None]:
     """Turn errors that the user can mend into their messages and exit code 2."""
     try:
         yield
-    except ConfigError as error:
+    except (ConfigError, RecipeError) as error:
         problems = error.problems
     except (ClipListError, FeatureSetError, LedgerError) as error:
         problems = str(error).splitlines()

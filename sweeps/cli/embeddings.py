@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from conclugen.batches import StandardisedSplit
 from conclugen.durable import DamagedError
-from conclugen.features import FeatureSet, Split, StandardisedSplit
+from conclugen.features import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, FeatureSetError, Manifest
 from conclugen.pretrain import represent

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from conclugen import distributed, pretrain
+from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.distributed import (
     GlobalBatchNorm1d,
@@ -30,7 +31,6 @@ from conclugen.distributed import (
     gather,
     rank_and_size,
 )
-from conclugen.features import StandardisedSplit
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.pretrain import Pretraining
 from conclugen.subsets import SUBSETS, Loss

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from conclugen import execution, pretrain
+from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.execution import Execution, Step, stays_on_device
-from conclugen.features import FeatureSet, FeatureWriter, StandardisedSplit
+from conclugen.features import FeatureSet, FeatureWriter
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import Modality
 from conclugen.pretrain import Pretraining

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conclugen.features import FeatureSet, FeatureWriter, StandardisedSplit
+from conclugen.batches import StandardisedSplit
+from conclugen.features import FeatureSet, FeatureWriter
 from conclugen.manifest import (
     MANIFEST_FILE,
     SPLITS,

@@ -9,7 +9,8 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 import conclugen.heads
-from conclugen.features import Split, StandardisedSplit
+from conclugen.batches import StandardisedSplit
+from conclugen.features import Split
 from conclugen.heads import RepresentationHeads
 from conclugen.model import ConCluGenConfig, ConCluGenHead, GatedEmbeddingUnit
 from conclugen.standardise import Standardisation
@@ -53,6 +54,9 @@ class _InMemory(Split):
 
     def __init__(self, features: dict[str, Tensor]) -> None:
         self._features = features
+
+    def size(self, modality: str) -> int:
+        return self._features[modality].nbytes
 
     def gather(self, modality: str, rows: Tensor) -> Tensor:
         return self._features[modality][rows]

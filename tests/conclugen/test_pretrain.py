@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from conclugen import pretrain
+from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
-from conclugen.features import StandardisedSplit
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from conclugen.features import FeatureSet, FeatureWriter, StandardisedSplit
+from conclugen.batches import StandardisedSplit
+from conclugen.features import FeatureSet, FeatureWriter
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import nt_xent_loss
 from conclugen.manifest import Modality

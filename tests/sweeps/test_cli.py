@@ -20,7 +20,7 @@ from sweeps.sessions import held
 
 COMMANDS = (
     [], ["demo"], ["features"], ["features", "import"], ["features", "info"],
-    ["manifest"], ["manifest", "meld"], ["manifest", "verify"],
+    ["extract"], ["manifest"], ["manifest", "meld"], ["manifest", "verify"],
     ["sweep"], ["sweep", "check"], ["sweep", "run"], ["sweep", "status"], ["dashboard"], ["report"],
 )  # fmt: skip
 

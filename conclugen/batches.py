@@ -1,0 +1,78 @@
+"""Batches: rows of a feature set as heads get them, standardised and on the device that trains.
+
+This module hides where the features of a split lie between two batches. On a GPU they stay there in the precision that
+they are stored in, if they fit; else, and on a CPU, each batch is gathered from the mapped files.
+
+Shapes: b rows of a batch, d_m width of modality m.
+"""
+
+from collections.abc import Sequence
+from copy import copy
+
+import torch
+from torch import Tensor
+
+from conclugen.execution import stays_on_device, to_device
+from conclugen.features import Split
+from conclugen.standardise import Standardisation
+
+__all__ = ["StandardisedSplit"]
+
+
+class StandardisedSplit:
+    """The rows of a split as a head takes them: chosen modalities, standardised, float32, on one device.
+
+    On a GPU the stored features are copied to the device once and gathered there, in the type they are stored in; where
+    they are too many, batches are gathered on the host and streamed through pinned memory. On a CPU they stay
+    memory-mapped.
+
+    Args:
+        split: the rows.
+        standardisation: applied to each batch.
+        modalities: of those that the split has.
+        device: where batches lie.
+        resident: whether the stored features lie there, too; None to let :mod:`conclugen.execution` decide.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        standardisation: Standardisation,
+        modalities: Sequence[str],
+        device: torch.device,
+        *,
+        resident: bool | None = None,
+    ) -> None:
+        self.split = split
+        self.device = device
+        self._map = standardisation.to(device)
+        self._modalities = tuple(modalities)
+        self._resident: dict[str, Tensor] = {}
+        if resident is None:
+            resident = stays_on_device(sum(map(split.size, self._modalities)), device)
+        if resident:
+            every_row = torch.arange(len(split))
+            self._resident = {name: split.gather(name, every_row).to(device) for name in self._modalities}
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    @property
+    def versions(self) -> Tensor:
+        """Rows (s, v) of each sample's versions, as of the split."""
+        return self.split.versions
+
+    def only(self, modalities: Sequence[str]) -> "StandardisedSplit":
+        """Return the same rows with fewer modalities; nothing is copied."""
+        fewer = copy(self)
+        fewer._modalities = tuple(modalities)
+        return fewer
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
+        if self._resident:
+            there = to_device(rows, self.device)
+            features = {name: self._resident[name][there] for name in self._modalities}
+        else:
+            features = {name: to_device(self.split.gather(name, rows), self.device) for name in self._modalities}
+        return {name: (x.float() - self._map.mean[name]).mul_(self._map.scale[name]) for name, x in features.items()}

@@ -1,0 +1,263 @@
+"""Frozen backbones: blocks in, one sum of vectors and its weight per block out; the device's half of an extraction.
+
+A clip's feature is the sum of its blocks' vectors over the sum of their weights. A frame or a window weighs 1, as in
+the paper's mean over frames and windows; a stretch of sound or text weighs its positions, so that the mean is over
+time and tokens however the clip was cut. No padding is ever averaged in:
+
+* Text is padded, and masked in the model and in the mean. Special tokens count, as in sentence encoders.
+* Waveforms: models whose extractor gives a mask (layer norm: HuBERT large, WavLM large) are padded and masked. The
+  others (group norm over time: Wav2Vec2 base) see padding whatever the mask says; only equally long blocks share a
+  forward pass.
+* Spectrogram models take one length, padded by their own extractor, as they were trained. The columns without sound
+  are left out of the mean.
+
+Weights come in float32; on a GPU the model runs under bf16 autocast, and sums are float32. A model that would start
+with a random weight is refused: it loads with a mere warning, and its features look like any other.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel
+from transformers.utils import logging
+
+from conclugen.extraction.inputs import Block, Pictures, Sound, Text, configuration, image_processor, reader_of
+from conclugen.extraction.recipe import Backbone, Recipe, RecipeError
+
+__all__ = ["Description", "Encoder", "describe"]
+
+Sums = npt.NDArray[np.float32]
+_UNUSED = r"pooler|masked_spec_embed|mask_token"
+"""Weights that no feature depends on: they may be missing."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a backbone turned out to be."""
+
+    width: int
+    weights: str
+    """SHA-256 of names and values of all weights that features depend on."""
+    model_type: str
+
+
+def describe(recipe: Recipe) -> list[Description]:
+    """Load every backbone, give it something, and say what it is.
+
+    Raises:
+        RecipeError: with every backbone that cannot be used, and why.
+    """
+    problems: list[str] = []
+    found = []
+    for modality, backbones in recipe.modalities.items():
+        for index, backbone in enumerate(backbones):
+            try:
+                found.append(_describe(backbone))
+            except (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError) as error:
+                reason = " ".join(str(error).split()) or type(error).__name__
+                problems.append(
+                    f"modalities.{modality}.{index}: {backbone.model!r} does not do as a backbone of {backbone.kind}: "
+                    f"{reason[:400]}"
+                )
+    if problems:
+        raise RecipeError(problems)
+    return found
+
+
+def _describe(backbone: Backbone) -> Description:
+    reader = reader_of(backbone)
+    encoder = Encoder(backbone, torch.device("cpu"))
+    sums, _ = encoder(list(_sample(reader)))
+    digest = hashlib.sha256()
+    for name, weight in sorted(encoder.model.state_dict().items()):
+        if backbone.pooling != "pooler" and re.search(_UNUSED, name):
+            continue  # maybe random
+        digest.update(name.encode())
+        digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return Description(sums.shape[1], digest.hexdigest(), configuration(backbone).model_type)
+
+
+def _sample(reader: Pictures | Sound | Text) -> Iterator[Block]:
+    """Something to give a model that has not been tried yet."""
+    rng = np.random.default_rng(0)
+    if isinstance(reader, Pictures):
+        reader.begin()
+        yield from reader.add(rng.integers(0, 256, (240, 320, 3), np.uint8))
+        yield from reader.end()
+    elif isinstance(reader, Sound):
+        yield from reader.blocks(rng.uniform(-0.5, 0.5, reader.rate).astype(np.float32))
+    else:
+        yield from reader.blocks("A sentence.")
+
+
+class Encoder:
+    """One backbone on one device.
+
+    Raises:
+        OSError, ValueError: the model cannot be loaded, or lacks weights.
+    """
+
+    def __init__(self, backbone: Backbone, device: torch.device) -> None:
+        self._backbone, self._device = backbone, device
+        self.model = _load(backbone).to(device).eval().requires_grad_(False)
+        self._pad = configuration(backbone).pad_token_id if backbone.kind == "text" else 0
+        if backbone.kind in ("frames", "clips"):
+            process = image_processor(backbone)
+            scale = process.rescale_factor if process.do_rescale else 1.0
+            mean, std = (process.image_mean, process.image_std) if process.do_normalize else (0.0, 1.0)
+            # x * scale, less mean, over std: as one factor and one term per channel
+            self._factor = scale / torch.tensor(std, device=device).reshape(-1, 1, 1)
+            self._term = torch.tensor(mean, device=device).reshape(-1, 1, 1) / torch.tensor(std, device=device).reshape(
+                -1, 1, 1
+            )
+
+    @torch.inference_mode()
+    def __call__(self, blocks: Sequence[Block]) -> tuple[Sums, Sums]:
+        """Return the blocks' sums (blocks, width) and weights (blocks,)."""
+        sums: list[Tensor | None] = [None] * len(blocks)
+        weights: list[Tensor | None] = [None] * len(blocks)
+        for batch in self._batches(blocks):
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
+                total, weight = self._forward([blocks[index] for index in batch])
+            for index, t, w in zip(batch, total.cpu(), weight.cpu(), strict=True):
+                sums[index], weights[index] = t, w
+        return (
+            torch.stack([total for total in sums if total is not None]).numpy(),
+            torch.stack([weight for weight in weights if weight is not None]).numpy(),
+        )
+
+    def _batches(self, blocks: Sequence[Block]) -> Iterator[list[int]]:
+        """Yield which blocks share a forward pass: of one shape, or alike in length where they are padded."""
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, block in enumerate(blocks):
+            groups.setdefault(() if self._pads else _array(block).shape, []).append(index)
+        for group in groups.values():
+            group.sort(key=lambda index: _array(blocks[index]).shape)
+            for start in range(0, len(group), self._backbone.batch):
+                yield group[start : start + self._backbone.batch]
+
+    @property
+    def _pads(self) -> bool:
+        """Whether blocks of different lengths may share a forward pass: the model takes a mask, and keeps to it."""
+        if self._backbone.kind == "text":
+            return True
+        return getattr(self.model.config, "feat_extract_norm", None) == "layer"
+
+    def _forward(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor]:
+        """Return sums (b, width) and weights (b,) of blocks that share a forward pass."""
+        if self._backbone.kind == "text":
+            inputs = {name: self._padded([b[name] for b in blocks], name) for name in blocks[0]}
+            inputs.setdefault("attention_mask", self._mask([len(_array(b)) for b in blocks]))
+            return self._pool(self.model(**inputs), inputs["attention_mask"])
+        if self._backbone.kind != "audio":
+            pixels = torch.from_numpy(np.stack([b["pixels"] for b in blocks])).to(self._device)
+            out = self.model(**{self.model.main_input_name: pixels.float() * self._factor - self._term})
+            return self._pool(out, None)
+        name = self.model.main_input_name
+        if "seconds" in blocks[0]:
+            spectrograms = torch.from_numpy(np.stack([b[name] for b in blocks])).to(self._device)
+            return self._pool(self.model(spectrograms), self._sounding([float(b["seconds"]) for b in blocks]))
+        lengths = [len(b[name]) for b in blocks]
+        waveforms = self._padded([b[name] for b in blocks], name)
+        if not self._pads:
+            return self._pool(self.model(waveforms), self._mask([1] * len(blocks)))
+        out = self.model(waveforms, attention_mask=self._mask(lengths))
+        positions = self.model._get_feat_extract_output_lengths(torch.tensor(lengths))
+        return self._pool(out, self._mask(positions.tolist()))
+
+    def _padded(self, arrays: Sequence[npt.NDArray[np.generic]], name: str) -> Tensor:
+        """Stack (n_i,) to (b, max n_i); the mask says what is padding, but some models read it off the padding."""
+        value = (self._pad or 0) if name == "input_ids" else 0
+        rows = [torch.from_numpy(array) for array in arrays]
+        return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value).to(self._device)
+
+    def _mask(self, lengths: Sequence[int]) -> Tensor:
+        """(b, max length) of 1 where a row has a position."""
+        places = torch.arange(max(lengths))
+        return (places < torch.tensor(lengths)[:, None]).long().to(self._device)
+
+    def _sounding(self, seconds: Sequence[float]) -> Tensor:
+        """(b, positions) of 1 where a position of a spectrogram model begins within the sound."""
+        config = self.model.config
+        if config.model_type == "whisper":  # a position each 20 ms
+            heard = torch.tensor(seconds)[:, None] > 0.02 * torch.arange(config.max_source_positions)
+            return heard.long().to(self._device)
+        rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+        columns = (config.max_length - config.patch_size) // config.time_stride + 1
+        heard = torch.tensor(seconds)[:, None] > 0.01 * config.time_stride * torch.arange(columns)
+        summary = torch.ones(len(seconds), 2, dtype=torch.bool)  # class and distillation token
+        # patches lie row by row, each row a band of frequencies over time
+        return torch.cat([summary, heard.repeat(1, rows)], dim=1).long().to(self._device)
+
+    def _pool(self, output: Any, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Reduce a model's output to sums (b, width) and weights (b,).
+
+        Args:
+            output: with ``last_hidden_state`` (b, positions, width), or (b, width, rows, columns) of a convolutional
+                model.
+            mask: (b, positions) of 1 for what counts; None if all does and the block weighs 1. One that is narrower
+                than the positions, (b, 1), lets all count.
+        """
+        if self._backbone.pooling == "pooler":
+            if getattr(output, "pooler_output", None) is None:
+                raise ValueError("the model has no pooled output; choose another pooling")
+            vectors = output.pooler_output.float().flatten(1)
+            return vectors, torch.ones(len(vectors))
+        states = output.last_hidden_state.float()
+        if states.ndim == 4:
+            if self._backbone.pooling == "cls":
+                raise ValueError("a convolutional model has no class position; choose another pooling")
+            states = states.flatten(2).transpose(1, 2)
+        if self._backbone.pooling == "cls":
+            return states[:, 0], torch.ones(len(states))
+        if mask is None:
+            return states.mean(1), torch.ones(len(states))
+        if mask.shape[1] not in (1, states.shape[1]):
+            raise ValueError(f"the model gives {states.shape[1]} positions where {mask.shape[1]} were expected")
+        counts = mask.expand(-1, states.shape[1]).float()
+        return torch.einsum("bpw,bp->bw", states, counts), counts.sum(1)
+
+
+def _array(block: Block) -> npt.NDArray[np.generic]:
+    """The array that decides with which others a block is batched."""
+    return next(array for array in block.values() if array.ndim)
+
+
+def _load(backbone: Backbone) -> Any:
+    """The part of the model that reads what the backbone is for.
+
+    Raises:
+        OSError, ValueError: it cannot be loaded, or lacks weights.
+    """
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # what is missing is told below
+    logging.disable_progress_bar()
+    try:
+        model, info = AutoModel.from_pretrained(
+            backbone.model,
+            revision=backbone.revision,
+            trust_remote_code=False,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+    missing = sorted(
+        name for name in info["missing_keys"] if backbone.pooling == "pooler" or not re.search(_UNUSED, name)
+    )
+    if missing:
+        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ValueError(f"its weights lack {shown}, which would be random")
+    if model.config.is_encoder_decoder:
+        return model.get_encoder()
+    tower = "text_model" if backbone.kind == "text" else "vision_model"
+    return getattr(model, tower, model) if backbone.kind != "audio" else model

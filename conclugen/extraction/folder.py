@@ -1,0 +1,343 @@
+"""The folder that an extraction grows in, until it is a feature set.
+
+The clip list is cut into parts of consecutive clips of one split. A part becomes one shard; when its file is in place,
+a sealed record in ``parts/`` says so, names the clips without features and why. Parts are written in their order,
+whatever order results come in: the same clips and recipe give the same feature set after any number of interruptions.
+A killed run loses the parts that it had not finished, and nothing else; the manifest comes last, as for every set.
+
+What an extraction is of (clips, recipe, weights, versions) stands in ``extraction.json`` from the start, so that
+another one cannot go on in its folder.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from conclugen.clips import ClipList
+from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed, write_whole
+from conclugen.extraction.recipe import Recipe, RecipeError
+from conclugen.features import FeatureWriter
+from conclugen.manifest import MANIFEST_FILE, Modality, Shard, SplitName
+
+__all__ = ["ExtractionFolder", "Failure", "Identity", "Part", "Result", "fingerprint"]
+
+Features = npt.NDArray[np.floating]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Failure(_Record):
+    """A clip without features."""
+
+    sample_id: str
+    reason: str
+    details: str
+
+
+class Identity(_Record):
+    """What an extraction is of; two are the same if all of it is."""
+
+    clips: str
+    """SHA-256 of the clip list, wherever its videos are."""
+    recipe: dict[str, Any]
+    backbones: tuple[dict[str, Any], ...]
+    """Width, checksum of the weights and type of each, in the recipe's order."""
+    dtype: str
+    clips_per_shard: int
+    versions: dict[str, str]
+    """Software that features depend on."""
+
+    def sources(self) -> dict[str, str]:
+        """Modality -> what made it, in a line for the manifest."""
+        described = iter(self.backbones)
+        software = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return {
+            modality: " + ".join(_line(backbone, next(described)) for backbone in backbones) + f"; {software}"
+            for modality, backbones in self.recipe["modalities"].items()
+        }
+
+    def differences(self, other: "Identity") -> Iterator[str]:
+        """Yield each thing that is another one in ``other``."""
+        mine, others = self.model_dump(mode="json"), other.model_dump(mode="json")
+        yield from (name for name in mine if mine[name] != others[name])
+
+
+def _line(backbone: Mapping[str, Any], description: Mapping[str, Any]) -> str:
+    set_values = {"rate", "stride", "window", "pooling", "revision"}
+    settings = [f"{name} {value}" for name, value in backbone.items() if name in set_values and value is not None]
+    return f"{backbone['model']} ({', '.join([backbone['kind'], *settings])}; weights {description['weights'][:12]})"
+
+
+class _Sealed(_Record):
+    """What is on record of a finished part."""
+
+    seal: str = SEAL
+    shard: Shard | None
+    """None where no clip of the part has features."""
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive clips of one split."""
+
+    number: int
+    split: SplitName
+    clips: tuple[int, ...]
+    """Rows of the clip list."""
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What became of one clip."""
+
+    clip: int
+    """Row of the clip list."""
+    features: Mapping[int, Features] | None = None
+    """Version -> (sum of all widths,), the backbones' vectors in the recipe's order; None if it has none."""
+    failure: Failure | None = None
+
+
+class ExtractionFolder:
+    """Where results become shards; use as a context manager, which holds the folder against others.
+
+    Args:
+        root: the folder; new, empty, or of the same extraction.
+        clips: the clips.
+        recipe: what is made of them.
+        identity: both, and what else decides what comes out.
+        retry_failed: take up parts again in which clips failed.
+
+    Raises:
+        RecipeError: the folder is of something else, or another process works in it.
+    """
+
+    def __init__(
+        self, root: Path, clips: ClipList, recipe: Recipe, identity: Identity, *, retry_failed: bool = False
+    ) -> None:
+        self.root, self._clips, self._recipe, self._identity = root, list(clips), recipe, identity
+        self._list = clips
+        self._lock = FileLock(root / ".lock")
+        self._refuse_others()
+        self.parts = _plan(clips, identity.clips_per_shard)
+        self._part_of = {clip: part for part in self.parts for clip in part.clips}
+        self._sealed = {part.number: record for part in self.parts if (record := self._read(part)) is not None}
+        if retry_failed:
+            self._sealed = {number: record for number, record in self._sealed.items() if not record.failures}
+        self.failed = sum(len(record.failures) for record in self._sealed.values())
+        """How many clips are known to have no features."""
+        self._pending: dict[int, dict[int, Result]] = {}
+        self._writer: FeatureWriter | None = None
+        self._next = 0
+
+    def __enter__(self) -> "ExtractionFolder":
+        self.root.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise RecipeError([f"--out {self.root}: another process extracts into it; wait for it."]) from None
+        if not self._file.exists():
+            write_sealed(self._file, json.dumps({"seal": SEAL, **self._identity.model_dump()}, indent=2).encode())
+        (self.root / "parts").mkdir(exist_ok=True)
+        if self.todo:
+            (self.root / MANIFEST_FILE).unlink(missing_ok=True)  # what failed is tried again: not a finished set now
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder is a feature set already."""
+        return (self.root / MANIFEST_FILE).exists() and not self.todo
+
+    @property
+    def todo(self) -> list[int]:
+        """Rows of the clips whose part is not sealed, in the order of parts."""
+        return [clip for part in self.parts if part.number not in self._sealed for clip in part.clips]
+
+    def versions(self, clip: int) -> range:
+        """Versions to be made of a clip, 0 the clean one; what is evaluated on has no other."""
+        clean_only = self._part_of[clip].split in ("val", "test")
+        return range(1 if clean_only else 1 + self._recipe.augmented)
+
+    @property
+    def failures(self) -> list[Failure]:
+        """All clips known to have no features, in the order of the list."""
+        pending = [r.failure for results in self._pending.values() for r in results.values() if r.failure is not None]
+        sealed = [failure for number in sorted(self._sealed) for failure in self._sealed[number].failures]
+        return [*sealed, *pending]
+
+    def add(self, result: Result) -> None:
+        """Take what became of one clip of :attr:`todo`, in any order; seal the parts that are complete by it."""
+        if result.features is not None and not self._storable(result.features.values()):
+            name = self._clips[result.clip].sample_id
+            details = f"a feature is NaN or infinite in {self._identity.dtype}"
+            result = Result(result.clip, failure=Failure(sample_id=name, reason="not finite", details=details))
+        self.failed += result.failure is not None
+        self._pending.setdefault(self._part_of[result.clip].number, {})[result.clip] = result
+        self._advance()
+
+    def _storable(self, rows: Iterable[Features]) -> bool:
+        with np.errstate(over="ignore"):
+            return all(np.isfinite(row.astype(self._identity.dtype)).all() for row in rows)
+
+    def finish(self) -> None:
+        """Turn the folder into a feature set, once nothing is left to do.
+
+        Raises:
+            FeatureSetError: no training clip has features.
+        """
+        self._advance()
+        with self._open():
+            pass
+        listed = io.StringIO()
+        rows = csv.writer(listed)
+        rows.writerow(["sample_id", "reason", "details"])
+        rows.writerows([(f.sample_id, f.reason, f.details) for f in self.failures])
+        write_whole(self.root / "failures.csv", listed.getvalue().encode())
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Adopt or write every part whose turn it is."""
+        while self._next < len(self.parts):
+            part = self.parts[self._next]
+            if (sealed := self._sealed.get(part.number)) is not None:
+                if sealed.shard is not None:
+                    self._open().adopt(sealed.shard)
+            elif len(self._pending.get(part.number, {})) == len(part.clips):
+                self._seal(part)
+            else:
+                return
+            self._next += 1
+
+    def _seal(self, part: Part) -> None:
+        results = self._pending.pop(part.number)
+        failures, rows = [], []
+        for clip in part.clips:
+            if (failure := results[clip].failure) is not None:
+                failures.append(failure)
+            elif (features := results[clip].features) is not None:
+                rows += [(clip, version, features[version]) for version in sorted(features)]
+        shard = self._write(part, rows) if rows else None
+        record = _Sealed(shard=shard, failures=tuple(failures))
+        write_sealed(self._record_of(part), record.model_dump_json().encode())
+        self._sealed[part.number] = record
+
+    def _write(self, part: Part, rows: Sequence[tuple[int, int, Features]]) -> Shard:
+        matrix = np.stack([features for _, _, features in rows])
+        features, start = {}, 0
+        for modality in self._modalities():
+            features[modality.name] = matrix[:, start : start + modality.width]
+            start += modality.width
+        clips = [self._clips[clip] for clip, _, _ in rows]
+        return self._open().write(
+            part.split,
+            [clip.sample_id for clip in clips],
+            features,
+            labels=self._list.encode(clips),
+            augmentation=np.array([version for _, version, _ in rows], np.int16),
+            speakers=[str(clip.speaker) for clip in clips] if self._list.speakers_known else None,
+            number=part.number,
+        )
+
+    def _open(self) -> FeatureWriter:
+        if self._writer is None:
+            self._writer = FeatureWriter(
+                self.root,
+                self._modalities(),
+                dtype=self._identity.dtype,
+                labels=self._list.header.labels,
+                speakers=self._list.speakers_known,
+            )
+        return self._writer
+
+    def _modalities(self) -> list[Modality]:
+        widths = iter(description["width"] for description in self._identity.backbones)
+        sources = self._identity.sources()
+        return [
+            Modality(name=name, width=sum(next(widths) for _ in backbones), source=sources[name])
+            for name, backbones in self._recipe.modalities.items()
+        ]
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _file(self) -> Path:
+        return self.root / "extraction.json"
+
+    def _record_of(self, part: Part) -> Path:
+        return self.root / "parts" / f"{part.number:05d}.json"
+
+    def _read(self, part: Part) -> _Sealed | None:
+        """The part's record; None where it is to be done, maybe again because the record or the shard is damaged."""
+        try:
+            record = _Sealed.model_validate_json(read_sealed(self._record_of(part)))
+            if record.shard is not None:
+                with (self.root / record.shard.file).open("rb") as shard:
+                    if hashlib.file_digest(shard, "sha256").hexdigest() != record.shard.sha256:
+                        return None
+        except (OSError, DamagedError, ValidationError):
+            return None
+        return record
+
+    def _refuse_others(self) -> None:
+        try:
+            content = json.loads(read_sealed(self._file))
+            content.pop("seal")
+            there = Identity.model_validate(content)
+        except FileNotFoundError:
+            if self.root.exists() and (not self.root.is_dir() or any(_visible(self.root))):
+                raise RecipeError(
+                    [f"--out {self.root}: is not empty and holds no extraction; choose another folder."]
+                ) from None
+            return
+        except (OSError, ValueError) as error:
+            raise RecipeError([f"{self._file}: cannot be read: {error}; choose another folder."]) from None
+        if different := list(self._identity.differences(there)):
+            raise RecipeError(
+                [
+                    f"--out {self.root}: holds an extraction with other {', '.join(different)}; see {self._file}, and "
+                    "choose another folder, or go on with what it was begun with."
+                ]
+            )
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.iterdir() if path.name != ".lock")
+
+
+def _plan(clips: ClipList, clips_per_shard: int) -> list[Part]:
+    rows: dict[SplitName, list[int]] = {name: [] for name in clips.parts}
+    for row, clip in enumerate(clips):
+        rows[clip.part].append(row)
+    pieces = [
+        (split, members[start : start + clips_per_shard])
+        for split, members in rows.items()
+        for start in range(0, len(members), clips_per_shard)
+    ]
+    return [Part(number, split, tuple(members)) for number, (split, members) in enumerate(pieces)]
+
+
+def fingerprint(clips: ClipList) -> str:
+    """Return the SHA-256 of a clip list, wherever its videos are."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, clips.table.schema) as writer:
+        writer.write_table(clips.table)
+    digest = hashlib.sha256(sink.getvalue())
+    digest.update(clips.header.model_dump_json(exclude={"root", "created_by"}).encode())
+    return digest.hexdigest()

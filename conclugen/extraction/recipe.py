@@ -1,0 +1,187 @@
+"""The recipe of an extraction: which backbones make which modality, from one YAML file or a preset's name.
+
+Loads neither torch nor transformers, so that a recipe is checked at once. What only the weights can tell (does the
+model load, is it of the kind that the recipe says) is found by :mod:`conclugen.extraction.backbones`, still before
+anything is written.
+
+Backbones are named by what they read: single frames, windows of frames, sound, or text. Deriving that from the model's
+type was rejected: a CLIP model reads both images and text, and a wrong guess would not be seen.
+"""
+
+import re
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from conclugen.manifest import MODALITY_NAME
+
+__all__ = ["PRESETS", "Backbone", "Faces", "Kind", "Recipe", "RecipeError", "load_recipe"]
+
+PRESETS = ("paper", "strong")
+"""Recipes that come with the package."""
+Kind = Literal["frames", "clips", "audio", "text"]
+_FIELDS_OF = {"rate": ("frames", "clips"), "stride": ("clips",), "window": ("audio",)}
+_DEFAULT_RATE = {"frames": 1.0, "clips": 16.0}
+_HUB_ID = r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$"
+
+
+class RecipeError(ValueError):
+    """A recipe, or a backbone that it names, cannot be used; ``problems`` holds one message per problem."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
+
+
+class Backbone(_Section):
+    """One frozen model, and how it is applied."""
+
+    model: Annotated[str, Field(min_length=1)]
+    """A hub id, or a folder as `save_pretrained` writes it, relative to the recipe's own."""
+    kind: Kind
+    """What it reads."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    rate: Annotated[float, Field(gt=0, le=240)] | None = None
+    """Frames per second; without it, 1 for frames and 16 for clips."""
+    stride: Annotated[int, Field(gt=0)] | None = None
+    """Frames from one window's start to the next's; without it, windows follow on one another."""
+    window: Annotated[float, Field(gt=0)] | None = None
+    """Longest stretch of sound in seconds that is given at once; without it, 10."""
+    pooling: Literal["mean", "cls", "pooler"] = "mean"
+    """A block's vector: mean over all positions of the last hidden state, its first position, or the pooled output."""
+    batch: Annotated[int, Field(gt=0)] = 32
+    """Blocks per forward pass."""
+    gpus: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of a GPU that one copy takes; without it, a GPU is shared equally by one copy of each backbone."""
+
+    @model_validator(mode="after")
+    def _of_the_kind(self) -> "Backbone":
+        for name, kinds in _FIELDS_OF.items():
+            if getattr(self, name) is not None and self.kind not in kinds:
+                raise ValueError(f"{name} is for {' and '.join(kinds)}, not for {self.kind}; leave it out")
+        return self
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second of a backbone that reads frames or clips."""
+        return self.rate or _DEFAULT_RATE[self.kind]
+
+    @property
+    def seconds(self) -> float:
+        """Longest stretch of sound of a backbone that reads audio."""
+        return self.window or 10.0
+
+
+class Faces(_Section):
+    """Crop every frame to its largest face."""
+
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.3
+    """Added on each side, as a share of the face's width."""
+
+
+class Recipe(_Section):
+    """Everything that decides what an extraction makes of a clip."""
+
+    description: str = ""
+    modalities: Annotated[
+        dict[Annotated[str, Field(pattern=MODALITY_NAME)], Annotated[tuple[Backbone, ...], Field(min_length=1)]],
+        Field(min_length=1),
+    ]
+    """Modality -> backbones, whose vectors are concatenated, in modality order."""
+    faces: Faces | None = None
+    augmented: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Augmented versions of each training clip, beside the clean one."""
+
+    @property
+    def backbones(self) -> tuple[Backbone, ...]:
+        """All backbones, in the order of modalities."""
+        return tuple(backbone for backbones in self.modalities.values() for backbone in backbones)
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What its backbones read."""
+        return frozenset(backbone.kind for backbone in self.backbones)
+
+
+def load_recipe(source: str) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        source: a YAML file, or the name of a preset.
+
+    Raises:
+        RecipeError: with every problem of the file.
+    """
+    file = Path(source)
+    try:
+        if source in PRESETS and not file.exists():
+            text, folder = (resources.files(__package__) / "presets" / f"{source}.yaml").read_text("utf-8"), None
+        else:
+            text, folder = file.read_text("utf-8"), file.parent
+        content = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is no text in UTF-8"
+        presets = " or ".join(PRESETS)
+        raise RecipeError([f"--backbones {source}: {reason}; give a YAML file, or {presets}."]) from None
+    except yaml.YAMLError as error:
+        raise RecipeError([f"{source}: is no YAML: {' '.join(str(error).split())}."]) from None
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError([f"{source}: {problem}" for problem in _messages(error)]) from None
+    return _with_folders(recipe, folder, source)
+
+
+def _messages(error: ValidationError) -> Iterator[str]:
+    for details in error.errors():
+        place, given = [*map(str, details["loc"])], details["input"]
+        if details["type"] == "too_short" and given:
+            continue  # what is in it is wrong, and told by itself
+        if place and place[-1] == "[key]":
+            yield (
+                f"{'.'.join(place[:-1])}: no modality may be called that; names start with a letter, hold only "
+                "letters, digits and underscores, and are not sample_id, augmentation or label."
+            )
+            continue
+        shown = f", got {given!r}" if not isinstance(given, dict | list) else ""
+        yield f"{'.'.join(place) or 'the file'}: {details['msg'].removeprefix('Value error, ')}{shown}."
+
+
+def _with_folders(recipe: Recipe, folder: Path | None, source: str) -> Recipe:
+    """The recipe with absolute folders of local models.
+
+    Raises:
+        RecipeError: a model is neither a folder nor looks like a hub id.
+    """
+    problems: list[str] = []
+
+    def located(place: str, backbone: Backbone) -> Backbone:
+        local = None if folder is None else (folder / Path(backbone.model).expanduser()).absolute()
+        if local is not None and local.is_dir():
+            changes: dict[str, Any] = {"model": str(local)}
+            if backbone.revision is not None:
+                problems.append(f"{source}: {place}.revision: is for hub ids, but {local} is a folder; leave it out.")
+            return backbone.model_copy(update=changes)
+        if not re.fullmatch(_HUB_ID, backbone.model):
+            problems.append(
+                f"{source}: {place}.model: {backbone.model!r} is neither a folder nor a hub id such as "
+                "facebook/wav2vec2-base; give one of the two."
+            )
+        return backbone
+
+    modalities = {
+        name: tuple(located(f"modalities.{name}.{index}", backbone) for index, backbone in enumerate(backbones))
+        for name, backbones in recipe.modalities.items()
+    }
+    if problems:
+        raise RecipeError(problems)
+    return recipe.model_copy(update={"modalities": modalities})

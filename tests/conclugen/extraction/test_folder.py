@@ -1,0 +1,181 @@
+"""The folder of an extraction: whatever dies when, the same results give the same feature set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conclugen.clips import Clip, ClipList
+from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
+from conclugen.extraction.recipe import Backbone, Recipe, RecipeError
+from conclugen.features import FeatureSet
+from conclugen.manifest import Labels, Manifest, damaged_shards
+
+RECIPE = Recipe(
+    modalities={
+        "video": (Backbone(model="a/b", kind="frames"), Backbone(model="a/c", kind="clips")),
+        "text": (Backbone(model="a/d", kind="text"),),
+    },
+    augmented=2,
+)
+WIDTHS = (2, 1, 3)
+
+
+def clip_list(count: int = 11) -> ClipList:
+    """Most are train; every fourth is val, from the fourth on."""
+    clips = [
+        Clip(sample_id=f"clip{i}", split="val" if i % 4 == 3 else "train", transcript="said", labels=(i % 2,))
+        for i in range(count)
+    ]
+    return ClipList.of(clips, dataset="test", root=Path("/"), labels=Labels(classes=("no", "yes")))
+
+
+def identity(clips: ClipList, **changes: Any) -> Identity:
+    described = tuple({"width": width, "weights": "0" * 64, "model_type": "t"} for width in WIDTHS)
+    whole = {
+        "clips": fingerprint(clips), "recipe": RECIPE.model_dump(mode="json"), "backbones": described,
+        "dtype": "float32", "clips_per_shard": 3, "versions": {"torch": "1"}, **changes,
+    }  # fmt: skip
+    return Identity(**whole)
+
+
+def opened(root: Path, clips: ClipList, *, retry_failed: bool = False, **changes: Any) -> ExtractionFolder:
+    return ExtractionFolder(root, clips, RECIPE, identity(clips, **changes), retry_failed=retry_failed)
+
+
+def result(folder: ExtractionFolder, clip: int, failed: Sequence[int] = ()) -> Result:
+    if clip in failed:
+        return Result(clip, failure=Failure(sample_id=f"clip{clip}", reason="silent", details="x"))
+    features = {v: np.array([clip, v, 0.5, clip * clip, 1, v], np.float64) for v in folder.versions(clip)}
+    return Result(clip, features)
+
+
+def run(
+    root: Path, clips: ClipList, order: Sequence[int], *, stop: int | None = None, failed: Sequence[int] = ()
+) -> int:
+    """Add results in ``order`` until ``stop`` of them are in; finish if none is left out. Returns how many were."""
+    with opened(root, clips) as folder:
+        todo = set(folder.todo)
+        some = [clip for clip in order if clip in todo][:stop]
+        for clip in some:
+            folder.add(result(folder, clip, failed))
+        if stop is None:
+            folder.finish()
+        return len(some)
+
+
+def test_a_finished_folder_is_a_feature_set(tmp_path: Path) -> None:
+    clips = clip_list()
+    assert run(tmp_path / "out", clips, range(11), failed=[4]) == 11
+    manifest = Manifest.read(tmp_path / "out")
+    assert manifest.widths == {"video": 3, "text": 3}
+    assert "a/b (frames" in manifest.modalities[0].source
+    assert "a/c (clips" in manifest.modalities[0].source
+    assert "torch 1" in manifest.modalities[1].source
+    assert damaged_shards(tmp_path / "out") == []
+    assert (manifest.samples("train"), manifest.rows("train")) == (8, 24)  # clip 4 is missing; two more versions each
+    assert (manifest.samples("val"), manifest.rows("val")) == (2, 2)
+    split = FeatureSet(tmp_path / "out").split("train")
+    assert split.sample_ids[:4] == ["clip0"] * 3 + ["clip1"]
+    assert split.labels[:4].tolist() == [0, 0, 0, 1]
+    assert split.gather("video", split.clean_rows[1:2]).tolist() == [[1.0, 0.0, 0.5]]
+    assert split.gather("text", split.versions[2]).tolist() == [[4.0, 1.0, float(v)] for v in range(3)]
+    assert (tmp_path / "out" / "failures.csv").read_text().splitlines()[1:] == ["clip4,silent,x"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    order=st.permutations(range(11)), stops=st.lists(st.integers(0, 11), max_size=3), failed=st.sets(st.integers(0, 9))
+)
+def test_order_and_interruptions_leave_no_trace(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], stops: list[int], failed: set[int]
+) -> None:
+    clips, base = clip_list(), tmp_path_factory.mktemp("runs")
+    failed -= {0}  # a set needs a training row
+    run(base / "straight", clips, range(11), failed=sorted(failed))
+    for stop in stops:
+        run(base / "broken", clips, order, stop=stop, failed=sorted(failed))
+    run(base / "broken", clips, order, failed=sorted(failed))
+    straight, broken = (Manifest.read(base / name) for name in ("straight", "broken"))
+    assert straight == broken
+    for name in ("statistics.safetensors", "failures.csv"):
+        assert (base / "straight" / name).read_bytes() == (base / "broken" / name).read_bytes()
+
+
+def test_finished_shards_are_not_asked_for_again(tmp_path: Path) -> None:
+    clips = clip_list()
+    run(tmp_path / "out", clips, range(11), stop=5)  # 0, 1, 2 are the first shard; 3 is val; 4 alone is no shard
+    with opened(tmp_path / "out", clips) as folder:
+        assert folder.todo == [4, 5, 6, 8, 9, 10, 3, 7]
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "record"])
+def test_a_damaged_shard_is_made_again(tmp_path: Path, harm: str) -> None:
+    clips = clip_list()
+    run(tmp_path / "out", clips, range(11), stop=7)
+    path = tmp_path / "out" / ("parts/00000.json" if harm == "record" else "train-00000.arrow")
+    content = bytearray(path.read_bytes())
+    if harm in ("flip", "record"):
+        content[len(content) // 2] ^= 1
+    path.unlink() if harm == "remove" else path.write_bytes(content[: 100 if harm == "cut" else None])
+    with opened(tmp_path / "out", clips) as folder:
+        assert folder.todo[:3] == [0, 1, 2]
+    run(tmp_path / "out", clips, range(11))
+    run(tmp_path / "straight", clips, range(11))
+    assert Manifest.read(tmp_path / "out").fingerprint == Manifest.read(tmp_path / "straight").fingerprint
+
+
+def test_what_failed_can_be_tried_again_even_when_all_is_finished(tmp_path: Path) -> None:
+    clips = clip_list()
+    run(tmp_path / "out", clips, range(11), failed=[0, 1, 2, 9])  # the whole first shard, and one more
+    assert Manifest.read(tmp_path / "out").samples("train") == 5
+    with opened(tmp_path / "out", clips, retry_failed=True) as folder:
+        assert folder.todo == [0, 1, 2, 8, 9, 10]
+        assert not (tmp_path / "out" / "manifest.json").exists()
+        for clip in folder.todo:
+            folder.add(result(folder, clip))
+        folder.finish()
+    run(tmp_path / "straight", clips, range(11))
+    assert Manifest.read(tmp_path / "out") == Manifest.read(tmp_path / "straight")
+
+
+def test_features_that_are_not_finite_are_failures(tmp_path: Path) -> None:
+    clips = clip_list()
+    with opened(tmp_path / "out", clips, dtype="float16") as folder:
+        folder.add(Result(0, {v: np.full(6, 1e6) for v in range(3)}))
+        (failure,) = folder.failures
+        assert folder.failed == 1
+    assert (failure.sample_id, failure.reason) == ("clip0", "not finite")
+
+
+def test_another_extraction_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+    clips = clip_list()
+    run(tmp_path / "out", clips, range(11), stop=4)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for changes, part in (({"dtype": "float16"}, "dtype"), ({"versions": {"torch": "2"}}, "versions")):
+        with pytest.raises(RecipeError, match=part):
+            opened(tmp_path / "out", clips, **changes)
+    with pytest.raises(RecipeError, match="clips"):
+        opened(tmp_path / "out", clip_list(10))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="not empty"):
+        opened(tmp_path, clip_list())
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    clips = clip_list()
+    with (
+        opened(tmp_path / "out", clips),
+        pytest.raises(RecipeError, match="another process"),
+        opened(tmp_path / "out", clips),
+    ):
+        pass

@@ -1,0 +1,99 @@
+"""Recipes: what is read, every problem at once, and the two that come along."""
+
+from pathlib import Path
+
+import pytest
+
+from conclugen.extraction.recipe import PRESETS, Backbone, RecipeError, load_recipe
+
+
+def written(folder: Path, text: str) -> str:
+    file = folder / "recipe.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_a_recipe_names_modalities_in_order_and_folders_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "models" / "own").mkdir(parents=True)
+    recipe = load_recipe(
+        written(
+            tmp_path,
+            "modalities:\n"
+            "  video:\n"
+            "    - {model: microsoft/resnet-152, kind: frames, rate: 2}\n"
+            "    - {model: models/own, kind: clips}\n"
+            "  text: [{model: some/encoder, kind: text, revision: v1}]\n",
+        )
+    )
+    assert list(recipe.modalities) == ["video", "text"]
+    assert [b.model for b in recipe.backbones] == [
+        "microsoft/resnet-152", str(tmp_path / "models" / "own"), "some/encoder",
+    ]  # fmt: skip
+    assert [b.frame_rate for b in recipe.modalities["video"]] == [2.0, 16.0]
+    assert recipe.kinds == {"frames", "clips", "text"}
+    assert (recipe.faces, recipe.augmented) == (None, 0)
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    recipe = written(
+        tmp_path,
+        "modalities:\n"
+        "  sample_id: [{model: a/b, kind: text}]\n"
+        "  video: [{model: a/b, kind: image}, {model: a/b, kind: frames, rate: -1}]\n"
+        "  audio: [{model: a/b, kind: audio, stride: 3}]\n"
+        "  text: []\n"
+        "augmented: -1\n"
+        "other: 1\n",
+    )
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe)
+    places = ["sample_id", "video.0.kind", "video.1.rate", "audio.0", "text", "augmented", "other"]
+    assert len(caught.value.problems) == len(places)
+    for place in places:
+        assert any(place in problem for problem in caught.value.problems)
+    assert any("stride is for clips, not for audio" in problem for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("modalities: {a: [{model: ./no/such, kind: text}]}", "neither a folder nor a hub id"),
+        ("modalities: {a: [{model: /no/such, kind: text}]}", "neither a folder nor a hub id"),
+        ("a: [", "is no YAML"),
+        ("", "valid dictionary"),
+        ("modalities: {}", "at least 1"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, part: str) -> None:
+    with pytest.raises(RecipeError, match=part):
+        load_recipe(written(tmp_path, text))
+
+
+def test_a_missing_file_names_the_presets(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="paper or strong"):
+        load_recipe(str(tmp_path / "none.yaml"))
+
+
+def test_folders_have_no_revision(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    with pytest.raises(RecipeError, match="revision"):
+        load_recipe(written(tmp_path, "modalities: {a: [{model: own, kind: text, revision: main}]}"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_cover_the_three_modalities(name: str) -> None:
+    recipe = load_recipe(name)
+    assert list(recipe.modalities) == ["video", "audio", "text"]
+    assert recipe.kinds == {"frames", "clips", "audio", "text"}
+    assert len(recipe.description) > 100
+
+
+def test_the_paper_preset_has_the_papers_rates() -> None:
+    frames, clips = load_recipe("paper").modalities["video"]
+    assert (frames.frame_rate, clips.frame_rate, clips.stride) == (1, 16, 16)
+
+
+def test_defaults_depend_on_the_kind() -> None:
+    assert Backbone(model="a/b", kind="frames").frame_rate == 1
+    assert Backbone(model="a/b", kind="clips").frame_rate == 16
+    assert Backbone(model="a/b", kind="audio").seconds == 10

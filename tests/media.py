@@ -1,0 +1,90 @@
+"""Clips for tests: pictures that tell their time, tones, and synthesised speech, written by the FFmpeg inside PyAV."""
+
+import ctypes
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import espeakng_loader
+import numpy as np
+import numpy.typing as npt
+
+Sound = npt.NDArray[np.float32]
+
+
+def grey(level: int, height: int = 48, width: int = 64) -> npt.NDArray[np.uint8]:
+    return np.full((height, width, 3), level, np.uint8)
+
+
+def tone(seconds: float, rate: int, channels: int = 1, frequency: float = 440.0) -> Sound:
+    """(channels, samples) of a sine at half of full scale."""
+    wave = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
+    return np.tile(wave.astype(np.float32), (channels, 1))
+
+
+def write_clip(
+    path: Path,
+    pictures: Sequence[npt.NDArray[np.uint8]] = (),
+    *,
+    times: Iterable[float] | None = None,
+    rate: int = 10,
+    sound: Sound | None = None,
+    sound_rate: int = 16000,
+    rotation: int = 0,
+) -> Path:
+    """Write pictures (at ``rate``, or shown from ``times`` on) and sound (channels, samples); either may be absent."""
+    with av.open(str(path), "w") as container:
+        if len(pictures):
+            old = path.suffix == ".avi"  # times in steps of the rate, no newer codec
+            base = Fraction(1, rate) if old else Fraction(1, 1000)
+            options = {"qscale": "1"} if old else {"crf": "1", "preset": "ultrafast"}
+            video = container.add_stream("mpeg4" if old else "libx264", rate=rate, options=options)
+            video.height, video.width, _ = pictures[0].shape
+            video.pix_fmt = "yuv420p" if old else "yuv444p"
+            video.time_base = video.codec_context.time_base = base
+            if rotation:
+                video.set_display_rotation(rotation)
+        if sound is not None:
+            layout = "mono" if len(sound) == 1 else "stereo"
+            audio = container.add_stream("pcm_s16le" if path.suffix in (".wav", ".mkv", ".mov") else "aac", sound_rate)
+            audio.layout = layout
+        shown = [index / rate for index in range(len(pictures))] if times is None else list(times)
+        for picture, time in zip(pictures, shown, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = round(time / base), base
+            container.mux(video.encode(frame))
+        if len(pictures):
+            container.mux(video.encode(None))
+        if sound is not None:
+            scaled = (sound.T.reshape(1, -1).clip(-1, 1) * 32767).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(scaled, format="s16", layout=layout)
+            frame.sample_rate, frame.pts = sound_rate, 0
+            for piece in av.AudioResampler(format=audio.format.name, layout=layout, rate=sound_rate).resample(frame):
+                container.mux(audio.encode(piece))
+            container.mux(audio.encode(None))
+    return path
+
+
+@cache
+def speech(text: str) -> tuple[Sound, int]:
+    """What espeak-ng says: (1, samples) and their rate."""
+    library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
+    pieces: list[npt.NDArray[np.int16]] = []
+
+    def take(wave: Any, count: int, _events: int) -> int:
+        if count:
+            pieces.append(np.ctypeslib.as_array(wave, (count,)).copy())
+        return 0
+
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)(take)
+    synchronous = 2
+    rate = library.espeak_Initialize(synchronous, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    assert rate > 0
+    library.espeak_SetSynthCallback(callback)
+    said = text.encode() + b"\0"
+    library.espeak_Synth(said, ctypes.c_size_t(len(said)), 0, 0, 0, 1, None, None)
+    library.espeak_Synchronize()
+    return np.concatenate(pieces).astype(np.float32)[None] / 32768, rate

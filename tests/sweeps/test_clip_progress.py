@@ -1,0 +1,33 @@
+"""The extraction's progress where there is no terminal: a line now and then, and one at the end."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from sweeps import clip_progress
+from sweeps.clip_progress import ClipProgress
+
+
+def test_lines_say_count_rate_failures_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(clip_progress.time, "monotonic", lambda: now)
+    out = io.StringIO()
+    with ClipProgress(Console(file=out), clips=1000, done=200) as progress:
+        for made, now in ((1, 150.0), (100, 160.0), (400, 190.0), (800, 200.0)):  # noqa: B007  # read by the clock
+            progress.show(made, 7)
+    assert out.getvalue().splitlines() == [
+        "600/1000 clips, 10.0 a second, 7 failed; 40 s left",
+        "1000/1000 clips, 16.0 a second, 7 failed; 0 s left",
+    ]
+
+
+def test_a_terminal_shows_a_bar_with_the_rate() -> None:
+    out = io.StringIO()
+    with ClipProgress(Console(file=out, force_terminal=True, width=120), clips=4, done=0) as progress:
+        progress.show(3, 1)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "3/4" in shown
+    assert "clips/s" in shown
+    assert "1 failed" in shown
