@@ -222,7 +222,7 @@ def wait(session: subprocess.Popen[bytes], sweep: Sweep, more: int) -> bool:
 
 def schedule(chance: random.Random, faults: int) -> Iterator[str]:
     """Kinds of faults in random order; most are damage, of which many fit into one pause."""
-    survived, ending = faults // 5, faults // 8
+    survived, ending = faults // 5, faults // 12
     shares = ((SURVIVED, survived), (ENDING, ending), (DAMAGE, faults - survived - ending - 2))
     queue = [*HANGS] * 2
     for kinds, share in shares:

@@ -31,7 +31,7 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 from sweeps.deaths import process_died
 from sweeps.interrupts import Interrupts
 from sweeps.mailbox import GroupDisplacedError
-from sweeps.nodes import Capacity
+from sweeps.nodes import Capacity, NoNodeError
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.slots import Slot
@@ -95,7 +95,7 @@ def execute(
             while not controller.is_finished() and not interrupted():  # type: ignore[no-untyped-call]
                 controller.step()
         controller.cleanup()  # type: ignore[no-untyped-call]
-    except (TuneError, ray.exceptions.RayError) as error:
+    except (TuneError, NoNodeError, ray.exceptions.RayError) as error:
         raise EngineError(str(error).strip().splitlines()[-1]) from error
     if not search.finished:
         raise EngineError("Ray Tune ended with jobs left to run.")

@@ -29,7 +29,18 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from sweeps.settings import ConfigError, Workers
 
-__all__ = ["Allocation", "Capacity", "Node", "alive_nodes", "allocate", "connect", "disconnect", "grow", "local_only"]
+__all__ = [
+    "Allocation",
+    "Capacity",
+    "NoNodeError",
+    "Node",
+    "alive_nodes",
+    "allocate",
+    "connect",
+    "disconnect",
+    "grow",
+    "local_only",
+]
 
 _LOOK_SECONDS = 1.0  # between two looks at the nodes
 _KNOCK_SECONDS = 10.0  # for a head to take a connection
@@ -209,6 +220,10 @@ def grow(settings: Workers, say: Callable[[str], None]) -> None:
         remove_placement_group(group)
 
 
+class NoNodeError(RuntimeError):
+    """Ray's only node is gone, and no other can come."""
+
+
 class Gate(Protocol):
     """Decides which nodes a sweep may use."""
 
@@ -226,7 +241,7 @@ class Capacity:
     Args:
         allocation: the shape of a trial.
         settings: what the configuration says of workers.
-        gate: decides on nodes; without one, all are good.
+        gate: decides on nodes, which come and go; without one, there is only this machine's.
         say: told in a sentence when the room is another one.
         look: gives the nodes that there are.
     """
@@ -251,10 +266,16 @@ class Capacity:
 
     @property
     def slots(self) -> int:
-        """The number, not older than a second."""
+        """The number, not older than a second.
+
+        Raises:
+            NoNodeError: there is no node, and none will come.
+        """
         if (now := time.monotonic()) - self._looked >= _LOOK_SECONDS:
             self._looked = now
             nodes = self._look()
+            if not nodes and self._gate is None:
+                raise NoNodeError("Ray's node on this machine has died.")
             usable = nodes if self._gate is None else self._gate.usable(nodes)
             slots = int(min(self.allocation.room(usable), self._most))
             if slots != self._slots:

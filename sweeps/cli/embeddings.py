@@ -15,7 +15,7 @@ from conclugen.batches import StandardisedSplit
 from conclugen.durable import DamagedError
 from conclugen.features import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import SPLITS, FeatureSetError, Manifest
+from conclugen.manifest import SPLITS, FeatureSetError, Location, Manifest
 from conclugen.pretrain import represent
 from reports.embedding import Represented
 from sweeps.config import load_config
@@ -64,7 +64,7 @@ def representations(folder: Path, records: Sequence[Record], say: list[str]) -> 
             yield Represented(config.name, dataset, method, vectors, drawn, len(labels))
 
 
-def _test_samples(place: Path, fingerprint: str) -> tuple[Split, list[str]]:
+def _test_samples(place: Location, fingerprint: str) -> tuple[Split, list[str]]:
     """The test split, or all folds, since each of them is tested on; and the class of each sample.
 
     Raises:

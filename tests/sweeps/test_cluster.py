@@ -20,7 +20,7 @@ import ray
 from sweeps import nodes as cluster
 from sweeps.config import ConfigError
 from sweeps.ledger import Ledger
-from sweeps.nodes import Allocation, Capacity, Node, allocate, connect, grow, local_only
+from sweeps.nodes import Allocation, Capacity, Node, NoNodeError, allocate, connect, grow, local_only
 from sweeps.settings import Workers
 
 
@@ -89,6 +89,17 @@ def test_capacity_follows_the_nodes(monkeypatch: pytest.MonkeyPatch, most: Any, 
     assert [capacity.slots for _ in seen] == expected
     assert any("room for 0 trials at a time; waiting for nodes" in text for text in said)
     assert len(said) == (3 if most == "auto" else 2)
+
+
+def test_a_sweep_whose_only_node_is_gone_does_not_wait_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed raylet of a sweep's own leaves a driver that could wait for ever."""
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
+    looks = iter([nodes((1, 0)), []])
+    allocation = Allocation(slots=1, workers=1, cpus=1, gpus=0)
+    capacity = Capacity(allocation, Workers(), None, print, lambda: next(looks))
+    assert capacity.slots == 1
+    with pytest.raises(NoNodeError, match="has died"):
+        _ = capacity.slots
 
 
 def test_capacity_does_not_look_at_every_step() -> None:
