@@ -157,7 +157,8 @@ def test_a_job_that_had_ended_is_not_started_again(search: tuple[Search, SweepFo
 def test_the_searcher_follows_the_nodes(search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
     nodes = [node(1)]
-    searcher = _Searcher(*search, capacity(nodes), lambda: None)
+    gate = SimpleNamespace(refused=(), usable=lambda nodes: nodes)
+    searcher = _Searcher(*search, capacity(nodes, gate=gate), lambda: None)
     assert searcher.suggest("t0") is not None
     assert searcher.suggest("t1") is None
     nodes.append(node(1))
