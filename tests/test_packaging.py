@@ -25,6 +25,6 @@ def test_a_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file() and not {"__pycache__", "examples"} & set(path.parts)
     }
     assert held == written
