@@ -286,7 +286,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root = arguments.keep or Path(tempfile.mkdtemp())
     root.mkdir(parents=True, exist_ok=True)
-    config = write_sweep(root, 10 + arguments.faults // 5)  # more than are used up before the last fault
+    config = write_sweep(root, 20 + arguments.faults // 4)  # more than are used up before the last fault
     print(f"seed {arguments.seed}", flush=True)
     whole = Sweep(config, root / "whole")
     if whole.session(root / "whole.log").wait() != 0:
