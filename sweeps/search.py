@@ -109,9 +109,10 @@ class Search:
 
     def next_job(self) -> Job | None:
         """Start the next job, lost ones first; None while there is none to start before a running one has ended."""
-        if self._lost:
+        lost = self._lost[0] if self._lost else None
+        if lost is not None and not self._gap_before(lost):
             job = self._lost.pop(0)
-        elif (new := self._trial() or self._confirmation() or self._baseline()) is not None:
+        elif (new := self._trial(lost) or self._confirmation() or self._baseline()) is not None:
             job = new
             self._live[job.key], self._history[job.key] = job, {}
         else:
@@ -176,8 +177,14 @@ class Search:
 
     # -- which job is next -----------------------------------------------------------------------------------------
 
-    def _trial(self) -> Job | None:
-        name = self._turns.next()
+    def _gap_before(self, lost: Job) -> bool:
+        """Whether a trial before a lost one has left no trace; it is searched anew first, as it was at first."""
+        name = lost.name
+        return lost.stage == "search" and not self._turns.spent(name) and self._studies[name].next_number < lost.number
+
+    def _trial(self, lost: Job | None) -> Job | None:
+        """The next trial of the arm whose turn it is, or of a lost one's."""
+        name = self._turns.next() if lost is None else lost.name
         if name is None:
             return None
         others = {self._arms[n]: other.best for n, other in self._studies.items() if other.best and n != name}
@@ -365,7 +372,7 @@ class Search:
                 self._passed[job.key] = max([-1, *sorted(asked.reported)[:-1]])  # the last may not have been judged
                 self._turns.expect(name, job.key)
                 self._lost.append(job)
-        self._lost.sort(key=lambda job: job.key not in left)  # what ran goes on first
+        self._lost.sort(key=lambda job: job.number)  # each is judged by those before it
         self._mend_heads(confirmed)
         for method in {record.method for record in confirmed}:
             self._keep_best_heads(method)

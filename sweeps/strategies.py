@@ -1,11 +1,14 @@
 """How a study proposes configurations and stops trials: Optuna's samplers and pruners, made for a sweep's settings.
 
 Every proposal gets a sampler of its own, seeded by the trial's identity: what is proposed follows from the study's
-finished trials and the seed, not from what one process happened to have drawn before.
+finished trials and the seed, not from what one process happened to have drawn before. For the same reason samplers and
+pruners see trials in the order and with the numbers that they have within the search, and one that was begun late sees
+only those before it: so a trial of which a crash or damage left nothing becomes what it was.
 """
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -23,9 +26,10 @@ from conclugen.seeds import derive_seed
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
 
-__all__ = ["DROPPED", "NUMBER", "STARTUP_TRIALS", "distributions", "grid_point", "pruner", "sampler"]
+__all__ = ["DROPPED", "LATE", "NUMBER", "STARTUP_TRIALS", "distributions", "grid_point", "pruner", "sampler"]
 
 NUMBER = "number"  # attribute of each trial: its number within the search
+LATE = "late"  # attribute of trials that were begun when there were others with higher numbers
 DROPPED = "dropped"  # attribute of trials that stay in a study and do not count: each was begun again
 STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
 _GENERATION = "generation"  # attribute of a trial that CMA-ES has drawn
@@ -35,9 +39,9 @@ _FEISTEL_ROUNDS = 4
 def sampler(config: SweepConfig, seed: int) -> BaseSampler:
     """Return the sampler of one proposal; a grid's points are enqueued, and nothing is left to sample."""
     if config.search.sampler == "tpe":
-        return TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed)
+        return _Informed(TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed))
     if config.search.sampler == "cmaes":
-        return _CmaEs(seed)
+        return _Informed(_CmaEs(seed))
     return RandomSampler(seed=seed)
 
 
@@ -45,12 +49,14 @@ def pruner(config: SweepConfig) -> BasePruner:
     """Return the pruner of a study; resources are epochs, and a rung is judged at the first probe that reaches it."""
     search, rungs = config.search, config.probe_epochs
     if search.pruner == "median":
-        return MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS)
+        return _Judge(MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS))
     if search.pruner == "successive_halving":
-        return _SuccessiveHalving(min_resource=rungs[0], reduction_factor=search.reduction_factor)
+        return _Judge(SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=search.reduction_factor))
     if search.pruner == "hyperband":
-        return _Hyperband(
-            min_resource=rungs[0], max_resource=config.budget.epochs, reduction_factor=search.reduction_factor
+        return _Judge(
+            _Hyperband(
+                min_resource=rungs[0], max_resource=config.budget.epochs, reduction_factor=search.reduction_factor
+            )
         )
     return NopPruner()
 
@@ -102,6 +108,80 @@ def _shuffled(index: int, size: int, seed: int) -> int:
             return index
 
 
+class _Trials:
+    """A study with other trials than it has; all else is the study's.
+
+    Args:
+        study: the whole one.
+        choose: takes all trials and returns those that are to be there.
+    """
+
+    def __init__(self, study: Study, choose: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> None:
+        self._study, self._choose = study, choose
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        return self._get_trials(deepcopy, states)
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        return self._choose(self._study._get_trials(deepcopy, states, use_cache))
+
+
+def _as_seen_by(trial: FrozenTrial, study: Study) -> Study:
+    """The study as a trial's sampler and pruner are to see it."""
+
+    def choose(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        last = trial.user_attrs[NUMBER] if LATE in trial.user_attrs else math.inf
+        seen = [t for t in trials if DROPPED not in t.user_attrs and t.user_attrs[NUMBER] <= last]
+        return sorted(map(_renumbered, seen), key=lambda t: t.number)
+
+    return cast(Study, _Trials(study, choose))
+
+
+def _renumbered(trial: FrozenTrial) -> FrozenTrial:
+    """The trial with its number within the search; Optuna's own says when it was begun, however often that was."""
+    number = trial.user_attrs[NUMBER]
+    if trial.number == number:
+        return trial
+    other = copy.copy(trial)
+    other.number = number
+    return other
+
+
+class _Informed(BaseSampler):
+    """A sampler that sees a study as the trial that it samples for."""
+
+    def __init__(self, inner: BaseSampler) -> None:
+        self._inner = inner
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._inner.infer_relative_search_space(_as_seen_by(trial, study), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._inner.sample_relative(_as_seen_by(trial, study), trial, search_space)
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._inner.sample_independent(_as_seen_by(trial, study), trial, param_name, param_distribution)
+
+
+class _Judge(BasePruner):
+    """A pruner that sees a study as the trial that it judges."""
+
+    def __init__(self, inner: BasePruner) -> None:
+        self._inner = inner
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        return self._inner.prune(_as_seen_by(trial, study), trial)
+
+
 class _CmaEs(BaseSampler):
     """CMA-ES as in Optuna, but for its memory: the evolution is told again from the finished trials at each proposal.
 
@@ -128,7 +208,6 @@ class _CmaEs(BaseSampler):
         completed = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if not search_space or len(completed) < STARTUP_TRIALS:
             return {}
-        completed.sort(key=lambda ended: cast(int, ended.user_attrs[NUMBER]))
         cube = _SearchSpaceTransform(search_space, transform_0_1=True)
         dimensions = len(cube.bounds)
         evolution = CMA(
@@ -154,26 +233,6 @@ def _drawn(trials: Sequence[FrozenTrial], generation: int) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.system_attrs.get(_GENERATION) == generation]
 
 
-class _SuccessiveHalving(SuccessiveHalvingPruner):
-    """Optuna's, which compares a trial with all that reached its rung; dropped ones are not to be among them."""
-
-    def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        return super().prune(cast(Study, _WithoutDropped(study)), trial)
-
-
-class _WithoutDropped:
-    """A study as a pruner is to see it."""
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
-
-    def get_trials(self, deepcopy: bool = True) -> list[FrozenTrial]:
-        return [trial for trial in self._study.get_trials(deepcopy) if DROPPED not in trial.user_attrs]
-
-
 class _Hyperband(HyperbandPruner):
     """Optuna's, with brackets that follow from a trial's number and its subset.
 
@@ -181,11 +240,15 @@ class _Hyperband(HyperbandPruner):
     """
 
     def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
-        if DROPPED in trial.user_attrs:
-            return -1  # none
         arm = study.study_name.partition("@")[0]
         identity: Any = SimpleNamespace(study_name=arm), SimpleNamespace(number=trial.user_attrs[NUMBER])
         return super()._get_bracket_id(*identity)
+
+    def _create_bracket_study(self, study: Study, bracket_id: int) -> Study:
+        def choose(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+            return [trial for trial in trials if self._get_bracket_id(study, trial) == bracket_id]
+
+        return cast(Study, _Trials(study, choose))
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -21,7 +21,7 @@ from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
 from sweeps.ledger import Record, State
 from sweeps.running import Unended
-from sweeps.strategies import DROPPED, NUMBER, STARTUP_TRIALS, distributions, grid_point, pruner, sampler
+from sweeps.strategies import DROPPED, LATE, NUMBER, STARTUP_TRIALS, distributions, grid_point, pruner, sampler
 
 __all__ = ["Asked", "Best", "Study", "Trial"]
 
@@ -99,6 +99,7 @@ class Study:
         )
         self._numbers: set[int] = set()
         self._next = 0  # no smaller number is free
+        self._last = -1  # the highest number that was ever given
         self.best: Best | None = None
 
     def restore(
@@ -121,8 +122,9 @@ class Study:
                 self._drop(frozen)
             elif not dropped:
                 trials[frozen.user_attrs[NUMBER]] = frozen
-        unended = []
-        for number in sorted({*trials, *records, *cut}):
+        unended, numbers = [], sorted({*trials, *records, *cut})
+        self._last = max(numbers, default=-1)
+        for number in numbers:
             known = trials.get(number)
             if (record := records.get(number)) is not None:
                 self._settle(record, known)
@@ -130,15 +132,20 @@ class Study:
                 unended.append(asked)
         return unended
 
+    @property
+    def next_number(self) -> int:
+        """That of the next trial: the lowest that nothing is known of."""
+        while self._next in self._numbers:
+            self._next += 1
+        return self._next
+
     def ask(self, others: Mapping[Arm, Best]) -> Asked:
         """Start the next trial.
 
         Args:
             others: the other arms' best so far, for ``search.share_best``.
         """
-        while self._next in self._numbers:
-            self._next += 1
-        return self._start(self._next, *self._chosen(self._next, others))
+        return self._start(self.next_number, *self._chosen(self.next_number, others))
 
     def tell(self, number: int, trial: Trial, state: State, value: float | None, reason: str) -> None:
         """End trial ``number``."""
@@ -152,8 +159,10 @@ class Study:
 
     def _start(self, number: int, origin: str, values: Mapping[str, Any]) -> Asked:
         """Start trial ``number`` with ``values``, and with a sampled one for whatever is neither there nor fixed."""
+        late = {LATE: True} if number < self._last else {}
+        self._last = max(self._last, number)
         # Through the queue, where a trial gets its attributes in the same line of the journal.
-        self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, _ORIGIN: origin})
+        self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, _ORIGIN: origin, **late})
         self._study.sampler = sampler(self._config, derive_seed(self._config.seed, "sampler", self.arm.name, number))
         trial = self._study.ask(self._distributions)
         self._numbers.add(number)
@@ -170,6 +179,8 @@ class Study:
             self._drop(frozen)  # of its values and reports, some may be missing
         trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
         _report(trial, record.history)
+        if record.state == "pruned":
+            trial.should_prune()
         self.tell(number, trial, record.state, record.value, record.reason)
 
     def _unended(self, number: int, frozen: FrozenTrial | None, cut: Unended | None, begun: bool) -> Asked | None:

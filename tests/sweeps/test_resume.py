@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import pickle
 import random
 import shutil
@@ -406,25 +407,37 @@ def test_a_kept_head_that_is_lost_is_made_again(write_search: Callable[..., Path
     assert finish(Search(config, folder, say=pytest.fail)) == ["confirm-Con-00001"]  # the others' are not missed
 
 
-@pytest.mark.parametrize("search", [{}, {"pruner": "successive_halving"}, {"sampler": "cmaes"}])
-def test_damaged_records_and_journals_cost_nothing_but_time(
-    write_search: Callable[..., Path], tmp_path: Path, search: dict[str, Any]
+@pytest.mark.parametrize(
+    "search",
+    [{}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"sampler": "cmaes"}],
+)
+def test_a_search_that_is_killed_and_loses_both_its_copies_ends_as_if_nothing_had_happened(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: dict[str, Any]
 ) -> None:
-    path, chance = write_search(search=search, space=str(ranges(tmp_path))), random.Random(2)
-    folder = SweepFolder(tmp_path / "sweep")
-    run(path, folder)
-    whole = outcome(folder)
-    for _ in range(4):
-        victims = chance.sample(sorted(folder.ledger.glob("*.arrow")), 3)
+    """Of a trial whose record and line in the journal are both lost, nothing is left but what came before it."""
+    budget = {"trials_per_subset": 30, "epochs": 6, "seeds": 2}
+    path = write_search(search=search, space=str(ranges(tmp_path)), budget=budget, subsets=["ConGen"], baselines=[])
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # no power is lost here
+    run(path, whole)
+    fate, chance = Fate(monkeypatch), random.Random(4)
+    for writes in (50, 80, 110, 140):
+        fate.strike(writes, done_first=chance.random() < 0.5)
+        with pytest.raises(Killed):
+            run(path, folder)
+        records = sorted(folder.ledger.glob("*.arrow"))
+        victims = chance.sample(records, len(records) // 4)
         for victim in victims:
             flip(victim, chance)
-        assert len(Ledger(folder.ledger).mend()) == 3
-        run(path, folder)
-        assert outcome(folder) == whole
+        assert len(Ledger(folder.ledger).mend()) == len(victims) > 0
+        for state in folder.running.glob("*/job.json"):
+            if chance.random() < 0.5:
+                flip(state, chance)
         flip(folder.journal, chance)
         assert mend_journal(folder)
-        run(path, folder)
-        assert outcome(folder) == whole
+    fate.deadline = -1
+    run(path, folder)
+    assert outcome(folder) == outcome(whole)
 
 
 def test_a_resumed_evolution_unpickles_nothing_even_where_a_pickle_was_planted(
