@@ -78,6 +78,7 @@ class Scoring:
             class_weights=config.probe.class_weights,
             layers=config.probe.layers,
             hidden_dim=config.probe.hidden_dim,
+            lr=config.probe.lr,
             patience=config.probe.patience,
         )
 

@@ -298,6 +298,9 @@ class Probe(Section):
     )
     layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the probe")
     hidden_dim: Positive = Field(256, description="width of its hidden layers, where it has any")
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        9.67e-3, description="learning rate of the probe; `conclugen features probe` chooses one on validation"
+    )
     patience: Positive = Field(
         40, description="epochs without a better validation loss after which a probe is done; the released code has 15"
     )

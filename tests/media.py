@@ -34,14 +34,20 @@ def write_clip(
     sound: Sound | None = None,
     sound_rate: int = 16000,
     rotation: int = 0,
+    codec: str | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
-    """Write pictures (at ``rate``, or shown from ``times`` on) and sound (channels, samples); either may be absent."""
+    """Write pictures (at ``rate``, or shown from ``times`` on) and sound (channels, samples); either may be absent.
+
+    Pictures are coded as the container usually has them, or by ``codec`` with the encoder's own ``options``.
+    """
     with av.open(str(path), "w") as container:
         if len(pictures):
-            old = path.suffix == ".avi"  # times in steps of the rate, no newer codec
+            old = path.suffix == ".avi"  # times in steps of the rate
             base = Fraction(1, rate) if old else Fraction(1, 1000)
-            options = {"qscale": "1"} if old else {"crf": "1", "preset": "ultrafast"}
-            video = container.add_stream("mpeg4" if old else "libx264", rate=rate, options=options)
+            codec = codec or ("mpeg4" if old else "libx264")
+            usual = {"qscale": "1"} if codec == "mpeg4" else {"crf": "1", "preset": "ultrafast"}
+            video = container.add_stream(codec, rate=rate, options=options or usual)
             video.height, video.width, _ = pictures[0].shape
             video.pix_fmt = "yuv420p" if old else "yuv444p"
             video.time_base = video.codec_context.time_base = base

@@ -8,6 +8,7 @@ the next one's; sampling at a rate asks which frame is shown at each instant, so
 constant one and a low one all mean the same. Pictures come upright, with square pixels.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -177,16 +178,35 @@ def _opened(file: Path) -> Iterator[InputContainer]:
 def _frames(
     container: InputContainer, stream: VideoStream | AudioStream, begin: float
 ) -> Iterator[tuple[Any, float, float]]:
-    """Yield decoded frames with their time and duration in seconds, from the last key frame before ``begin`` on."""
+    """Yield decoded frames with their time and duration in seconds, from some key frame before ``begin`` on."""
     origin = (container.start_time or 0) / av.time_base
-    if begin > 0 and stream.time_base is not None:
-        container.seek(int((begin + origin) / stream.time_base), stream=stream)
+    if isinstance(stream, VideoStream) and container.format.name == "avi":
+        decoded = _decoding_times(container, stream)
+    else:
+        if begin > 0 and stream.time_base is not None:
+            container.seek(int((begin + origin) / stream.time_base), stream=stream)
+        decoded = ((frame, frame.time) for frame in container.decode(stream))
     expected = origin
-    decoded: Iterator[Any] = container.decode(stream)
-    for frame in decoded:
-        time = expected if frame.time is None else frame.time
+    for frame, stamp in decoded:
+        time = expected if stamp is None else stamp
         expected = time + _seconds(frame, stream)
         yield frame, time - origin, expected - time
+
+
+def _decoding_times(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Any, float | None]]:
+    """Yield the frames of an AVI file, as they are shown, with the times at which they are.
+
+    AVI says only when a packet is decoded; what FFmpeg makes of that is a frame late for H.264, and in no order where
+    frames refer to later ones. As one frame is shown per packet, the first to be shown has the first packet's time, and
+    so on, also across frames left out. That counts from the file's beginning: after a seek, a decoder drops frames that
+    refer to what was skipped.
+    """
+    times: deque[float | None] = deque()
+    for packet in container.demux(stream):
+        if packet.size:  # the last only empties the decoder
+            times.append(None if packet.dts is None else float(packet.dts * packet.time_base))
+        for frame in packet.decode():
+            yield frame, times.popleft() if times else None
 
 
 def _seconds(frame: Any, stream: VideoStream | AudioStream) -> float:

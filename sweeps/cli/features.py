@@ -128,6 +128,54 @@ def verify_features(
     typer.echo(f"{folder}: {len(manifest.shards)} shards, {sum(s.rows for s in manifest.shards)} rows, no problem.")
 
 
+@app.command("probe")
+def probe_set(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="A labelled feature set with train, val and test.")],
+    modalities: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Modalities that the probe sees; all without.")
+    ] = "",
+    lr: Annotated[
+        str, typer.Option(metavar="X,...", help="Learning rates, of which the validation split chooses one.")
+    ] = "0.0003,0.001,0.003,0.00967",
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Fits per learning rate.")] = 5,
+    class_weights: Annotated[str, typer.Option(help="Weights of classes in the loss: none or balanced.")] = "none",
+    patience: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Epochs without a better validation loss after which a fit is done.")
+    ] = 40,
+    as_json: AsJson = False,
+) -> None:
+    """Score the linear probe on the features as they are: what a pretrained head has to beat."""
+    with bad_input():
+        problems: list[str] = []
+        rates = _rates(lr, problems)
+        if class_weights not in ("none", "balanced"):
+            problems.append(f"--class-weights {class_weights}: must be none or balanced.")
+        if problems:
+            raise ConfigError(problems)
+        import torch
+
+        from conclugen.probe import ProbeSettings
+        from conclugen.probing import probe_features
+
+        settings = ProbeSettings(class_weights="balanced" if class_weights == "balanced" else "none", patience=patience)
+        names = [name.strip() for name in modalities.split(",")] if modalities else []
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            fits = progress.add_task("Probing", total=len(rates) * seeds)
+            found = probe_features(folder, names, settings, rates, seeds, device, done=lambda: progress.advance(fits))
+    if as_json:
+        typer.echo(json.dumps(found.document(), indent=2))
+        return
+    table = Table(title=f"Linear probe on {escape(folder)}, {seeds} seeds", title_justify="left")
+    for column in ("learning rate", "val weighted F1", "test weighted F1", "test macro F1", "test accuracy"):
+        table.add_column(column, justify="right")
+    for rate, score in found.validation.items():
+        tested = [str(found.test[name]) for name in ("weighted_f1", "macro_f1", "accuracy")] if rate == found.lr else []
+        table.add_row(f"{rate:g}", str(score), *tested)
+    console().print(table)
+    typer.echo(f"Chosen on validation: {found.lr:g}; in a sweep, probe.lr: {found.lr:g}")
+
+
 @app.command("info")
 def features_info(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A feature set.")], as_json: AsJson = False
@@ -164,6 +212,17 @@ def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: li
         except ValueError:
             problems.append(f"{option} {name}={value}: must be {'a whole number' if kind is int else 'a number'}.")
     return numbers
+
+
+def _rates(text: str, problems: list[str]) -> list[float]:
+    """The learning rates; what is wrong goes to ``problems``."""
+    try:
+        rates = [float(part) for part in text.split(",")]
+    except ValueError:
+        rates = []
+    if not rates or not all(0 < rate < 1 for rate in rates):
+        problems.append(f"--lr {text}: must be numbers between 0 and 1, such as 0.001,0.003.")
+    return list(dict.fromkeys(rates))
 
 
 def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """`conclugen features synth`, `verify` and `import --speakers`, and features elsewhere in a configuration."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,3 +154,27 @@ class TestElsewhere:
 
     def test_the_copy_of_a_good_set_is_good(self, elsewhere: str) -> None:
         assert verify(FeatureSet(elsewhere).folder).problems == []
+
+
+def test_probe_prints_what_validation_chose(planted: Path) -> None:
+    arguments = ("probe", planted, "--modalities", "text,video", "--lr", "0.0001,0.02", "--seeds", 2)
+    found = json.loads(features(*arguments, "--json").stdout)
+    scores = {entry["lr"]: entry["weighted_f1"]["mean"] for entry in found["validation"]}
+    assert set(scores) == {0.0001, 0.02}
+    assert found["lr"] == max(scores, key=lambda rate: scores[rate])
+    shown = features(*arguments)
+    assert shown.exit_code == 0
+    assert f"{found['test']['weighted_f1']['mean']:.4f} ± {found['test']['weighted_f1']['std']:.4f}" in shown.stdout
+    assert f"in a sweep, probe.lr: {found['lr']:g}" in shown.stdout
+
+
+def test_a_probe_that_cannot_be_is_refused(planted: Path, tmp_path: Path) -> None:
+    both = features("probe", planted, "--lr", "0.1,fast", "--class-weights", "heavy")
+    assert (both.exit_code, both.stderr.count("\n")) == (2, 3)
+    for arguments, part in (
+        ((planted, "--lr", "0"), "--lr 0"),
+        ((planted, "--modalities", "text,smell"), "no modality 'smell'"),
+        ((tmp_path / "none",), "none"),
+    ):
+        refused = features("probe", *arguments)
+        assert (refused.exit_code, part in refused.stderr) == (2, True)

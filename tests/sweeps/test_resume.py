@@ -222,6 +222,7 @@ def test_what_cannot_be_read_of_a_running_job_stays(
         ("seed=99", False),
         ("objective.metric=accuracy", False),
         ("probe.patience=3", False),
+        ("probe.lr=0.001", False),
         ("probe.labels_per_class=[2]", True),
         ("objective.dataset=planted", True),
         ("budget.seeds=4", True),

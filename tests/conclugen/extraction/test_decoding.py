@@ -69,6 +69,29 @@ def test_containers_agree(tmp_path: Path, suffix: str) -> None:
     assert levels(path, 5.0) == [0, 40, 80, 120, 160]
 
 
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("libx264", {"crf": "1", "bf": "0"}),
+        ("libx264", {"crf": "1", "bf": "3", "g": "8"}),
+        ("libx264", {"crf": "1", "x264-params": "open-gop=1:bframes=3:b-adapt=0:keyint=6:scenecut=0"}),
+        ("mpeg4", {"qscale": "1", "bf": "2", "g": "6"}),
+    ],
+)
+def test_avi_files_show_frames_in_order_and_on_time(tmp_path: Path, codec: str, options: dict[str, str]) -> None:
+    """AVI stores times of decoding only, whether or not frames refer to later ones, and where some are left out."""
+    path = write_clip(tmp_path / "steps.avi", [grey(20 * i) for i in range(12)], codec=codec, options=options)
+    assert levels(path, 10.0) == [20 * i for i in range(12)]
+    assert levels(path, 10.0, start=0.7, end=1.0) == [140, 160, 180]
+    shown = [0, 1, 2, 3, 4, 5, 9, 10, 11]
+    path = write_clip(
+        tmp_path / "gap.avi", [grey(20 * i) for i in shown], times=[i / 10 for i in shown], codec=codec, options=options
+    )
+    found = levels(path, 10.0)
+    assert found[:3] + found[-2:] == [0, 20, 40, 200, 220]  # beside the gap, only the order is certain
+    assert (found, len(found)) == (sorted(found), 12)
+
+
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 2), (44100, 2), (48000, 1)])
 def test_sound_of_any_rate_and_channels_is_the_same_tone(tmp_path: Path, rate: int, channels: int) -> None:
     path = write_clip(tmp_path / "tone.wav", sound=tone(1.0, rate, channels), sound_rate=rate)
