@@ -250,9 +250,17 @@ class SweepConfig(Section):
         ]
         return {arm.name: arm for arm in arms}
 
-    def confirmed_on(self, arm: Arm) -> list[tuple[str, ...]]:
-        """The modalities that an arm's best configuration is confirmed on, those of its search first."""
-        return [arm.modalities] if "modalities" in self.search.nested else self.modality_choices(arm.method)
+    def confirmed_on(self, arm: Arm) -> list[Arm]:
+        """What an arm's best configuration is confirmed on: the arm, then the same with other modalities."""
+        if "modalities" in self.search.nested:
+            return [arm]
+        return [Arm(arm.method, modalities, arm.labels) for modalities in self.modality_choices(arm.method)]
+
+    @property
+    def untuned(self) -> list[Arm]:
+        """Baselines that are not searched, on each choice of modalities."""
+        methods = [name for name in self.baselines if name not in TUNED_BASELINES]
+        return [Arm(method, modalities) for method in methods for modalities in self.modality_choices(method)]
 
     @property
     def simclr_modality(self) -> str:

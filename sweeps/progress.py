@@ -73,10 +73,8 @@ class Tally:
 
     def __init__(self, config: SweepConfig) -> None:
         self._arms = list(config.arms)
-        runs = [len(config.confirmed_on(arm)) for arm in config.arms.values()]
-        others = [name for name in config.baselines if name not in {arm.method for arm in config.arms.values()}]
-        runs += [len(config.modality_choices(name)) for name in others]
-        self._trials, self._confirmations = config.budget.trials_per_subset, config.budget.seeds * sum(runs)
+        confirmed = sum(len(config.confirmed_on(arm)) for arm in config.arms.values()) + len(config.untuned)
+        self._trials, self._confirmations = config.budget.trials_per_subset, config.budget.seeds * confirmed
         self._counts = {name: _Count() for name in (*self._arms, _CONFIRM)}
 
     def add(self, record: Record) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from conclugen.manifest import damaged_shards
 from sweeps.causes import reason_of
-from sweeps.config import Arm, ConfigError, SweepConfig, load_config
+from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate import on_gpus
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.plan import Job, Report, SweepFolder
@@ -81,8 +81,8 @@ def _config(folder: SweepFolder, record: Record) -> SweepConfig:
 
 
 def _job(config: SweepConfig, record: Record) -> Job:
-    arms = [arm for own in config.arms.values() for arm in (own, *_confirmed(config, own))]
-    arms += [Arm(name, choice) for name in config.baselines for choice in config.modality_choices(name)]
+    arms = [arm for own in config.arms.values() for arm in (own, *config.confirmed_on(own))]
+    arms += config.untuned
     arm = next(arm for arm in arms if arm.name == record.method)
     return Job(
         stage=record.stage,
@@ -93,10 +93,6 @@ def _job(config: SweepConfig, record: Record) -> Job:
         modalities=arm.modalities,
         labels=arm.labels,
     )
-
-
-def _confirmed(config: SweepConfig, arm: Arm) -> list[Arm]:
-    return [Arm(arm.method, modalities, arm.labels) for modalities in config.confirmed_on(arm)]
 
 
 def _run(runner: TrialRunner, job: Job, record: Record) -> tuple[dict[int, float | None], Report]:

@@ -27,7 +27,7 @@ from sweeps.basis import confirmation_basis, reports_basis
 from sweeps.config import Arm, SweepConfig
 from sweeps.failures import FailureReason
 from sweeps.heads import keepers, lost_heads
-from sweeps.ledger import TUNED_BASELINES, Ledger, Record, State
+from sweeps.ledger import Ledger, Record, State
 from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
 from sweeps.progress import Progress, Tally
 from sweeps.running import Running, Unended
@@ -213,22 +213,16 @@ class Search:
             best = self._studies[name].best
             if best is None or not self._turns.over(name):
                 continue
-            for modalities in self._config.confirmed_on(arm):
-                confirmed = Arm(arm.method, modalities, arm.labels)
+            for confirmed in self._config.confirmed_on(arm):
                 if (job := self._next_seed(confirmed, best.hyperparameters)) is not None:
                     return job
         return None
 
     def _baseline(self) -> Job | None:
-        for method in self._config.baselines:
-            if method in TUNED_BASELINES:
-                continue
-            hyperparameters = self._random_head_hyperparameters() if method == "random_head" else {}
-            if hyperparameters is None:
-                continue
-            for modalities in self._config.modality_choices(method):
-                if (job := self._next_seed(Arm(method, modalities), hyperparameters)) is not None:
-                    return job
+        for arm in self._config.untuned:
+            hyperparameters = self._random_head_hyperparameters() if arm.method == "random_head" else {}
+            if hyperparameters is not None and (job := self._next_seed(arm, hyperparameters)) is not None:
+                return job
         return None
 
     def _next_seed(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> Job | None:
@@ -337,13 +331,9 @@ class Search:
         """Whether the attempt is one of the sweep as it is configured now."""
         if record.stage == "search":
             return record.method in self._arms
-        config, arms = self._config, self._arms.values()
-        others = [name for name in config.baselines if name not in TUNED_BASELINES]
-        confirmed = [
-            *(Arm(arm.method, modalities, arm.labels) for arm in arms for modalities in config.confirmed_on(arm)),
-            *(Arm(name, modalities) for name in others for modalities in config.modality_choices(name)),
-        ]
-        return record.number < config.budget.seeds and record.method in {arm.name for arm in confirmed}
+        searched = [confirmed for arm in self._arms.values() for confirmed in self._config.confirmed_on(arm)]
+        names = {arm.name for arm in (*searched, *self._config.untuned)}
+        return record.number < self._config.budget.seeds and record.method in names
 
     def _restore(self) -> None:
         """Take up the sweep where an earlier session left it: the ledger, the running jobs and the studies agree."""

@@ -185,7 +185,8 @@ def _frames(
     else:
         if begin > 0 and stream.time_base is not None:
             container.seek(int((begin + origin) / stream.time_base), stream=stream)
-        decoded = ((frame, frame.time) for frame in container.decode(stream))
+        frames: Iterator[Any] = container.decode(stream)
+        decoded = ((frame, frame.time) for frame in frames)
     expected = origin
     for frame, stamp in decoded:
         time = expected if stamp is None else stamp
