@@ -19,6 +19,16 @@ torch.set_num_threads(1)  # the tensors are tiny, and a machine that is busy wit
 CLASSES = ("a", "b", "c")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that processes that share the tests end together; fast ones keep their order."""
+    items.sort(key=_seconds, reverse=True)
+
+
+def _seconds(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("slow")
+    return 0.0 if mark is None else float(mark.kwargs.get("seconds", 60))
+
+
 def write_planted(folder: Path, *, rows: int = 120, seed: int = 0, **changes: Any) -> Path:
     """A labelled set of three modalities whose class means differ: half train, a quarter val, a quarter test.
 

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from conclugen import __version__
+from sweeps.cli import app
 from sweeps.config import load_config
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.plan import SweepFolder
@@ -25,9 +27,15 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def conclugen(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sweeps", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """The same without a process, whose start costs more than most of these commands do."""
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -37,13 +45,19 @@ def test_help_is_everywhere(command: list[str]) -> None:
     assert "Usage:" in result.stdout
 
 
+def test_help_in_a_shell() -> None:
+    result = process("sweep", "run", "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Usage: " in result.stdout
+
+
 def test_version_needs_no_command() -> None:
-    result = conclugen("--version")
+    result = process("--version")
     assert (result.returncode, result.stdout.strip()) == (0, __version__)
 
 
 def test_unknown_options_are_bad_input() -> None:
-    assert conclugen("sweep", "run", "--no-such-option").returncode == 2
+    assert process("sweep", "run", "--no-such-option").returncode == 2
 
 
 def write_npz(path: Path, **changes: object) -> Path:
@@ -59,22 +73,22 @@ def write_npz(path: Path, **changes: object) -> Path:
 def test_import_and_info(tmp_path: Path) -> None:
     npz = write_npz(tmp_path / "x.npz")
     out = tmp_path / "set"
-    result = conclugen(
+    result = process(
         "features", "import", npz, "--out", out, "--modalities", "video=a,text=b", "--labels", "y", "--split", "s"
     )
     assert (result.returncode, result.stderr) == (0, "")
-    info = conclugen("features", "info", out, "--json")
+    info = process("features", "info", out, "--json")
     document = json.loads(info.stdout)
     assert [(m["name"], m["width"]) for m in document["modalities"]] == [("video", 3), ("text", 2)]
     assert document["rows"] == {"train": 4, "val": 4, "test": 4}
     assert document["labels"]["classes"] == ["0", "1"]
-    assert document["fingerprint"] in conclugen("features", "info", out).stdout
+    assert document["fingerprint"] in process("features", "info", out).stdout
 
 
 def test_import_lists_every_problem_and_writes_nothing(tmp_path: Path) -> None:
     npz = write_npz(tmp_path / "x.npz", a=np.full((12, 3), np.nan), y=np.zeros(5), s=np.array(["train", "no"] * 6))
     out = tmp_path / "set"
-    result = conclugen(
+    result = process(
         "features", "import", npz, "--out", out, "--modalities", "video=a,text=b", "--labels", "y", "--split", "s"
     )
     assert result.returncode == 2
@@ -126,7 +140,7 @@ def test_a_bad_configuration_lists_every_problem_and_writes_nothing(
     config = write_config(subsets=["Con", "Cnu"], seed=-1, budget={"epochs": 1})
     out = tmp_path / "out"
     before = sorted(tmp_path.rglob("*"))
-    result = conclugen("sweep", command, config, *(["--out", out] if command == "run" else []))
+    result = process("sweep", command, config, *(["--out", out] if command == "run" else []))
     assert result.returncode == 2
     assert result.stderr.startswith("error: 4 problems\n")
     for field in ("subsets.1", "seed", "budget.epochs", "budget.trials_per_subset"):
@@ -152,7 +166,7 @@ def test_a_taken_folder_is_refused_untouched(write_config: Callable[..., Path], 
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("data")
-    result = conclugen("sweep", "run", write_config(), "--out", out)
+    result = process("sweep", "run", write_config(), "--out", out)
     assert result.returncode == 2
     assert "exists and is not an empty folder" in result.stderr
     assert [path.name for path in out.iterdir()] == ["precious"]
@@ -195,13 +209,16 @@ def test_status_counts(half_done: SweepFolder) -> None:
     assert "0.5000" in table.stdout
     assert f"go on with conclugen sweep resume {half_done.root}" in table.stdout.replace("\n", "")
     with held(half_done):
-        rows = json.loads(conclugen("sweep", "status", half_done.root, "--json").stdout)["rows"]
+        rows = json.loads(process("sweep", "status", half_done.root, "--json").stdout)["rows"]
     assert [row["running"] for row in rows if row["name"] == "Gen"] == [1]
 
 
 @pytest.mark.parametrize("command", [["sweep", "status"], ["report", "--out", "r"]])
-def test_a_folder_without_a_sweep_is_bad_input(tmp_path: Path, command: list[str]) -> None:
-    result = conclugen(*command, tmp_path, cwd=tmp_path)
+def test_a_folder_without_a_sweep_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = conclugen(*command, tmp_path)
     assert result.returncode == 2
     assert "holds no sweep" in result.stderr
     assert list(tmp_path.iterdir()) == []
@@ -209,7 +226,7 @@ def test_a_folder_without_a_sweep_is_bad_input(tmp_path: Path, command: list[str
 
 def test_report_of_an_unfinished_sweep_exits_1_and_marks_the_gaps(half_done: SweepFolder, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    result = conclugen("report", half_done.root, "--out", out)
+    result = process("report", half_done.root, "--out", out)
     assert result.returncode == 1
     assert "no result" in result.stdout
     assert str(out / "index.html") in result.stdout
@@ -242,7 +259,7 @@ def test_report_before_anything_finished_is_bad_input(write_config: Callable[...
 
 
 def test_demo_refuses_an_existing_folder(tmp_path: Path) -> None:
-    result = conclugen("demo", "--out", tmp_path)
+    result = process("demo", "--out", tmp_path)
     assert result.returncode == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -269,7 +286,7 @@ def test_places_that_cannot_be_written_are_bad_input(
         "report": ["report", half_done.root],
         "import": ["features", "import", write_npz(tmp_path / "x.npz"), "--modalities", "video=a"],
     }[command]
-    result = conclugen(*arguments, "--out", out)
+    result = process(*arguments, "--out", out)
     assert (result.returncode, result.stdout) == (2, "")
     assert "error: 1 problem" in result.stderr
     assert str(tmp_path / "file") in result.stderr

@@ -292,7 +292,7 @@ def session(started: ExitStack) -> str:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=115)
 @pytest.mark.timeout(900)  # on a machine that is busy with other tests
 def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
     write_config: Callable[..., Path],
@@ -350,7 +350,7 @@ def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
     assert {record.state for record in records} == {"complete"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=35)
 @pytest.mark.timeout(900)  # on a machine that is busy with other tests
 def test_a_cluster_with_a_token_lets_in_who_has_it_and_nobody_else(
     write_config: Callable[..., Path],
@@ -414,7 +414,7 @@ def two_machines(started: ExitStack, tmp_path: Path) -> list[list[str]]:
     return [["ip", "netns", "exec", name, *inside, str(i), *paths] for i, name in enumerate(names)]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=70)
 @pytest.mark.timeout(900)  # on a machine that is busy with other tests
 def test_two_machines_with_a_token_and_a_folder_that_one_cannot_see(
     write_config: Callable[..., Path],

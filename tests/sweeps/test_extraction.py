@@ -249,7 +249,7 @@ def test_what_may_fail_is_nothing_else(text: str) -> None:
         _allowed(text, 10)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(seconds=150)
 @pytest.mark.timeout(600)
 def test_the_command_stops_goes_on_and_finishes(folder: Path) -> None:
     """Too many failures stop it; allowed, it goes on; finished, it has nothing to do. As in process, clip by clip."""
