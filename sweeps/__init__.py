@@ -11,3 +11,7 @@ os.environ |= {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a lost worker, or a group that has ended, is noticed so much later
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
 }
+
+# Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those that
+# they wait for, wherever more runs than there are cores: a step then takes up to 20 times as long (LOG.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
