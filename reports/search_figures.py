@@ -35,6 +35,9 @@ from reports.drawing import (
     unique,
 )
 
+_BEST, _OTHERS = 50, 150
+"""Trials that have lines where there are more: the best, and others; more of them hide each other."""
+
 __all__ = ["expected_best", "parallel_coordinates", "search_history"]
 
 
@@ -93,7 +96,8 @@ def search_history(frame: pd.DataFrame) -> Figure:
 def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
     """An axis per hyperparameter that varied, a line per trial, its value as colour.
 
-    A positive hyperparameter that spans more than two decades has a logarithmic axis.
+    A positive hyperparameter that spans more than two decades has a logarithmic axis. Of many trials the best have
+    lines, and others at equal distances in rank.
 
     Args:
         frame: a row per trial: value, and a column per hyperparameter; sweep, method, number and state may be there.
@@ -120,18 +124,22 @@ def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
             panel.annotate("log", (position, 1.06), ha="center", fontsize=6, color=GREY)
         if rows[name].isna().any():
             notes["lowest place of an axis (–): the trial had no such hyperparameter"] = None
-    values = rows["value"].to_numpy(dtype=float)
+    values = rows["value"].to_numpy(dtype=float)  # axes and colours are of all trials, lines of these:
+    drawn = _drawn(len(rows))
+    if len(drawn) < len(rows):
+        notes[f"lines: the best {_BEST} of {len(rows)} trials, and {len(drawn) - _BEST} of the others, by rank"] = None
     known = values[~np.isnan(values)]
     scale = Normalize(known.min(), known.max()) if len(known) else Normalize(0, 1)
     shades = colormaps["cividis"]
     lines = np.stack([np.broadcast_to(np.arange(len(varied)), heights.shape), heights], axis=-1)  # [N, axes, 2]
-    valued, many = ~np.isnan(values), len(rows) > MANY
+    lines, values = lines[drawn], values[drawn]
+    valued = ~np.isnan(values)
     if not valued.all():
         notes["dotted grey: trials without a value"] = None
-        grey = LineCollection(lines[~valued], colors="0.6", linestyles=":", linewidths=0.8, zorder=2, rasterized=many)
+        grey = LineCollection(lines[~valued], colors="0.6", linestyles=":", linewidths=0.8, zorder=2)
         panel.add_collection(grey)
     colours = shades(scale(values[valued]))
-    panel.add_collection(LineCollection(lines[valued], colors=colours, linewidths=0.9, zorder=3, rasterized=many))
+    panel.add_collection(LineCollection(lines[valued], colors=colours, linewidths=0.9, zorder=3))
     margin = 0.05 * max(1, len(varied) - 1)
     panel.set_xlim(-margin, len(varied) - 1 + margin)
     panel.set_xticks(range(len(varied)), varied, rotation=30, ha="right", rotation_mode="anchor")
@@ -167,6 +175,12 @@ def expected_best(frame: pd.DataFrame) -> Figure:
     return finish(
         figure, panels, x="trials", y="expected best on validation data", handles=series(methods), notes=notes
     )
+
+
+def _drawn(trials: int) -> npt.NDArray[np.intp]:
+    """Which of so many, the best last, have lines."""
+    others = np.linspace(0, trials - _BEST - 1, min(_OTHERS, max(0, trials - _BEST))).round().astype(np.intp)
+    return np.concatenate([others, np.arange(max(0, trials - _BEST), trials)])
 
 
 def _filled(state: str, colour: str) -> dict[str, Any]:
