@@ -1,7 +1,7 @@
 """What matplotlib's SVG says several times or to nobody is taken out: half of a page was that, and it looks the same.
 
-A tool such as scour was rejected: it parses and rewrites the whole tree, for seconds a figure, and would be a dependency
-for what tags alone show. Text between tags stays as it is, but for blanks between elements.
+A tool such as scour was rejected: it parses and rewrites the whole tree, for seconds a figure, and would be a
+dependency for what tags alone show. Text between tags stays as it is, but for blanks between elements.
 """
 
 import re

@@ -123,10 +123,10 @@ def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
 def _lay_out(figure: Figure) -> None:
     """Place everything, once, without drawing it: `savefig` does both once more than it must, for every format."""
     engine = figure.get_layout_engine()
-    if engine is not None:
+    if figure.axes and engine is not None:
         FigureCanvasAgg(figure)
         engine.execute(figure)
-        figure.set_layout_engine("none")
+    figure.set_layout_engine("none")
 
 
 def unique(column: pd.Series) -> list[str]:

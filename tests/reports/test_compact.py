@@ -15,7 +15,7 @@ L 0 3.5
    <use xlink:href="#mark" x="3" y="4" style="stroke: #ff0000"/>
   </g>
   <g id="text_1" clip-path="url(#clip)">
-   <text style="font-size: 7px; font-family: 'A', sans-serif" x="5" y="6" transform="rotate(-0 5 6)">id="x"  1.23456</text>
+   <text style="font-size: 7px; font-family: 'A', sans-serif" transform="rotate(-0 5 6)">id="x"  1.23456</text>
    <text style="font-size: 7px; font-family: 'A', sans-serif" x="5" y="6" transform="rotate(-45 5 6)">1 &lt; 2</text>
    <text style="font-family: 'B'" x="1e-05" y="0">z</text>
   </g>
@@ -27,10 +27,14 @@ L 0 3.5
 """
 
 
+def parsed(svg: str) -> ET.Element:
+    return ET.fromstring(svg)  # noqa: S314 - our own
+
+
 def test_nothing_that_is_seen_is_lost() -> None:
-    root = ET.fromstring(compact(SVG))
+    root = parsed(compact(SVG))
     tags = [element.tag.rpartition("}")[2] for element in root.iter()]
-    assert tags == ["svg", "defs", "path", "g", "use", "use", "g", "text", "text", "text", "clipPath", "rect", "image"]
+    assert tags == ["svg", "defs", "path", "use", "use", "g", "text", "text", "text", "clipPath", "rect", "image"]
     texts = [element for element in root.iter() if element.tag.endswith("text")]
     assert [text.text for text in texts] == ['id="x"  1.23456', "1 < 2", "z"]
     assert root.get("font-family") == "'A', sans-serif"
@@ -41,12 +45,12 @@ def test_nothing_that_is_seen_is_lost() -> None:
 
 def test_ids_stay_where_something_refers_to_them() -> None:
     made = compact(SVG)
-    assert [element.get("id") for element in ET.fromstring(made).iter() if element.get("id")] == ["mark", "clip"]
+    assert [element.get("id") for element in parsed(made).iter() if element.get("id")] == ["mark", "clip"]
     assert "url(#clip)" in made
 
 
 def test_a_mark_says_its_style_itself_and_keeps_another() -> None:
-    uses = [element for element in ET.fromstring(compact(SVG)).iter() if element.tag.endswith("use")]
+    uses = [element for element in parsed(compact(SVG)).iter() if element.tag.endswith("use")]
     assert [use.get("style") for use in uses] == [None, "stroke:#ff0000"]
     assert uses[0].get("x") == "1.23"
 
