@@ -57,7 +57,7 @@ __all__ = ["Report", "comparing", "report", "write_report"]
 
 _METRIC = "weighted_f1"
 _FEWEST_TRIALS = 3  # that lines across hyperparameters say anything of
-_EMBEDDED = 200_000  # bytes of a CSV file up to which the page carries it itself
+_EMBEDDED = 64_000  # bytes of a CSV file up to which the page carries it itself
 
 
 @dataclass(frozen=True)
