@@ -240,17 +240,10 @@ class Labels(Text):
     figure leaves them out of account, as they are inside their panel.
     """
 
-    def __init__(
-        self,
-        panel: Axes,
-        places: Sequence[tuple[float, float]],
-        texts: Sequence[str],
-        colours: Sequence[str],
-        size: float,
-    ) -> None:
-        """Add texts of ``size`` points to the panel, at ``places`` in its coordinates."""
+    def __init__(self, panel: Axes, labels: Sequence[tuple[tuple[float, float], str, str]], size: float) -> None:
+        """Add to the panel texts of ``size`` points, each given by its place in the panel's data, itself and colour."""
         super().__init__(fontsize=size, horizontalalignment="center", transform=panel.transData, in_layout=False)
-        self.places, self.texts, self.colours = list(places), list(texts), list(colours)
+        self.labels = list(labels)
         panel.add_artist(self)
 
     def draw(self, renderer: RendererBase) -> None:
@@ -258,10 +251,11 @@ class Labels(Text):
         gc, font = renderer.new_gc(), self.get_fontproperties()
         _, canvas_height = renderer.get_canvas_width_height()
         _, digit_height, _ = renderer.get_text_width_height_descent("0", font, False)
-        line_height = 1.2 * renderer.points_to_pixels(font.get_size_in_points())
+        line_height = 1.65 * digit_height
         widths: dict[str, float] = {}
-        points = self.get_transform().transform(self.places) if self.places else []
-        for place, (x, y), text, colour in zip(self.places, points, self.texts, self.colours, strict=True):
+        to_pixels = self.get_transform()
+        for place, text, colour in self.labels:
+            x, y = to_pixels.transform(place)
             gc.set_foreground(colour)
             self.set_position(place)  # where an SVG has the anchor of the text
             lines = text.split("\n")

@@ -133,7 +133,7 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
         panel.imshow(np.ma.masked_invalid(shares), cmap=shades, norm=scale)
         panel.set_facecolor("0.85")
         if labels:
-            Labels(panel, *zip(*labels, strict=True), size=6 if with_counts else 5)
+            Labels(panel, labels, size=6 if with_counts else 5)
         below, left = is_lowest(panels, number), is_left(panel)
         panel.set_xticks(range(len(classes)) if below else [])
         panel.set_yticks(range(len(classes)) if left else [])

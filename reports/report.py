@@ -335,7 +335,7 @@ def _coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[_Figure]:
             rows = [
                 {name: trial.hyperparameters.get(name) for name in names} | {"value": trial.value} for trial in trials
             ]
-            seen = f"A line for each trial of {method} in {sweep} across its hyperparameters, coloured by objective."
+            seen = f"Trials of {method} in {sweep} as lines across its hyperparameters, coloured by objective."
             drawn = partial(search_figures.parallel_coordinates, pd.DataFrame(rows), method)
             yield _Figure(f"parallel-{file_name(sweep)}-{file_name(method)}", seen, drawn)
 

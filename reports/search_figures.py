@@ -35,6 +35,7 @@ from reports.drawing import (
     unique,
 )
 
+_APART = 0.08  # of an axis' length, between two numbers on it, which are 6 points high
 _BEST, _OTHERS = 50, 150
 """Trials that have lines where there are more: the best, and others; more of them hide each other."""
 
@@ -207,5 +208,9 @@ def _axis(column: pd.Series) -> tuple[npt.NDArray[np.float64], list[tuple[float,
     if len(labelled) > 5:
         middle = math.exp(sum(ends) / 2) if logarithmic else sum(ends) / 2
         labelled = np.array([low, middle, high])
-    ticks += [(((math.log(at) if logarithmic else at) - ends[0]) / span, f"{at:.3g}") for at in labelled.tolist()]
+    places = [((math.log(at) if logarithmic else at) - ends[0]) / span for at in labelled.tolist()]
+    inner = [place for place in places[1:-1] if min(place, 1 - place) >= _APART]
+    written = [place for before, place in zip([0.0, *inner], inner, strict=False) if place - before >= _APART]
+    kept = {places[0], places[-1], *written}  # the ends, and what stands clear of them and of the one below
+    ticks += [(place, f"{at:.3g}") for place, at in zip(places, labelled.tolist(), strict=True) if place in kept]
     return np.where(np.isnan(heights_of), -0.1, heights_of), ticks, logarithmic

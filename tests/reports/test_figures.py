@@ -149,14 +149,14 @@ def test_confusion_panels() -> None:
     figure = figures.confusion_matrices(confusion_frame(), "faces")
     drawn = panels(figure)
     assert list(drawn) == ["Con", "Gen"]
-    assert cells(drawn["Con"]).texts == ["0.75\n(30)", "0.25\n(10)", "–", "–"]
+    assert [text for _, text, _ in cells(drawn["Con"]).labels] == ["0.75\n(30)", "0.25\n(10)", "–", "–"]
     assert drawn["Gen"].images[0].get_array()[0].tolist() == [1.0, 0.0]
     assert "the class has no sample" in note(figure)
 
 
 def test_confusion_numbers_stand_out_from_their_cells() -> None:
     panel = panels(figures.confusion_matrices(confusion_frame(), "faces"))["Gen"]
-    assert cells(panel).colours == ["white", "#000000"]
+    assert [colour for _, _, colour in cells(panel).labels] == ["white", "#000000"]
 
 
 def test_only_outer_panels_of_a_matrix_have_names_of_classes() -> None:
@@ -176,7 +176,7 @@ def test_labels_are_drawn_as_texts_of_their_own_would_be() -> None:
         panel = figure.add_axes((0, 0, 1, 1))
         panel.axis("off")
         if at_once:
-            drawing.Labels(panel, [(0.25, 0.5), (0.75, 0.5)], ["100", "7"], ["#000000", "#000000"], size=10)
+            drawing.Labels(panel, [((0.25, 0.5), "100", "#000000"), ((0.75, 0.5), "7", "#000000")], size=10)
         else:
             for place, text in ((0.25, "100"), (0.75, "7")):
                 panel.text(place, 0.5, text, ha="center", va="center", fontsize=10, color="#000000")
@@ -241,6 +241,15 @@ def test_of_many_trials_the_best_and_some_of_every_rank_have_lines() -> None:
     assert ranks[0] == 0
     assert max(np.diff(ranks)) <= 7
     assert "the best 50 of 1000 trials, and 150 of the others" in note(figure)
+
+
+def test_numbers_on_an_axis_do_not_overlap() -> None:
+    trials = pd.DataFrame(
+        {"value": [0.1, 0.2, 0.3, 0.4], "lr": [0.0, 0.05, 0.5, 1.0], "dropout": [0.0, 0.5, 0.52, 1.0]}
+    )
+    figure = search_figures.parallel_coordinates(trials, "Con")
+    (panel,) = panels(figure).values()
+    assert texts(panel) == ["0", "0.5", "1", "0", "0.5", "1"]
 
 
 def test_label_efficiency_orders_budgets_and_marks_missing_ones() -> None:
