@@ -27,7 +27,10 @@ from reports.drawing import (
     ORANGE,
     PAGE_WIDTH,
     VERMILLION,
+    Labels,
     finish,
+    is_left,
+    is_lowest,
     look,
     luminance,
     panels_of,
@@ -50,13 +53,12 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
     """
     rows = frame[frame["metric"] == metric]
     methods, datasets = unique(rows["method"]), unique(rows["dataset"])
-    figure, panels = panels_of(
-        datasets, per_row=3, height=0.55 + 0.19 * len(methods), grid="x", sharey=True, sharex=True
-    )
+    figure, panels = panels_of(datasets, per_row=3, height=0.55 + 0.19 * len(methods), grid="x", sharex=True)
     kinds: dict[str, Patch] = {}
     notes: dict[str, None] = {}
     for panel, dataset in zip(panels, datasets, strict=True):
         drawn = rows[rows["dataset"] == dataset].set_index("method").to_dict("index")
+        ranges: list[tuple[int, float, float, float]] = []
         for place, method in enumerate(methods):
             if method not in drawn:
                 say_at(panel, place, "not planned")
@@ -76,13 +78,17 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
                 va="center",
                 fontsize=6,
                 color="white" if luminance(to_rgb(colour)) < 0.18 else BLACK,
+                in_layout=False,  # it is inside its panel
             ).set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 0.8})
             kinds[kind] = Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=kind)
             if math.isnan(low) or math.isnan(high):
                 notes["without an interval: fewer than two seeds"] = None
             else:
-                panel.errorbar(mean, place, xerr=[[mean - low], [high - mean]], color=BLACK, capsize=2, linewidth=0.9)
-        panel.set_yticks(range(len(methods)), methods)
+                ranges.append((place, mean, mean - low, high - mean))
+        if ranges:
+            places, means, *sides = zip(*ranges, strict=True)
+            panel.errorbar(means, places, xerr=sides, fmt="none", ecolor=BLACK, capsize=2, elinewidth=0.9)
+        panel.set_yticks(range(len(methods)) if is_left(panel) else [], methods if is_left(panel) else [])
         panel.set_ylim(len(methods) - 0.4, -0.6)
         panel.set_xlim(left=min(0.0, panel.get_xlim()[0]))
     return finish(figure, panels, x=metric, handles=list(kinds.values()), notes=notes)
@@ -100,11 +106,12 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
     methods, classes = unique(rows["method"]), unique(rows["truth"])
     per_row = 4 if len(classes) <= 4 else 3 if len(classes) <= 12 else 2
     side = 0.95 * PAGE_WIDTH / per_row
-    figure, panels = panels_of(methods, per_row=per_row, height=side, sharex=True, sharey=True)
+    figure, panels = panels_of(methods, per_row=per_row, height=side)
     shades, scale = colormaps["magma_r"], Normalize(0, 1)
     notes: dict[str, None] = {}
     with_counts = len(classes) <= 5  # more cells have no room for them
-    for panel, method in zip(panels, methods, strict=True):
+    for number, (panel, method) in enumerate(zip(panels, methods, strict=True)):
+        labels = list[tuple[tuple[float, float], str, str]]()
         cells = rows[rows["method"] == method].set_index(["truth", "predicted"])[["count", "share"]].to_dict("index")
         shares = np.full((len(classes), len(classes)), np.nan)
         for row, truth in enumerate(classes):
@@ -122,13 +129,18 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
                 else:
                     text = f"{share:.2f}\n({cell['count']:.0f})" if with_counts else f"{100 * share:.0f}"
                     colour = "white" if luminance(shades(scale(share))) < 0.18 else BLACK
-                size = 6 if with_counts else 5
-                # Not measured by the layout, which would take seconds: it is inside its cell.
-                panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size, in_layout=False)
+                labels.append(((column, row), text, colour))
         panel.imshow(np.ma.masked_invalid(shares), cmap=shades, norm=scale)
         panel.set_facecolor("0.85")
-        panel.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
-        panel.set_yticks(range(len(classes)), classes)
+        if labels:
+            Labels(panel, labels, size=6 if with_counts else 5)
+        below, left = is_lowest(panels, number), is_left(panel)
+        panel.set_xticks(range(len(classes)) if below else [])
+        panel.set_yticks(range(len(classes)) if left else [])
+        if below:
+            panel.set_xticklabels(classes, rotation=45, ha="right", rotation_mode="anchor")
+        if left:
+            panel.set_yticklabels(classes)
     if panels:
         bar = figure.colorbar(ScalarMappable(scale, shades), ax=panels, fraction=0.03, aspect=30)
         bar.set_label("share of the true class")
@@ -199,13 +211,11 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
     rows = frame[(frame["metric"] == metric) & frame["kind"].isin(["shapley", "total"])]
     datasets = unique(rows["dataset"])
     quantities = unique(rows.sort_values("kind", kind="stable")["quantity"])  # the total last
-    figure, panels = panels_of(
-        datasets, per_row=2, height=0.8 + 0.3 * len(quantities), grid="x", sharex=True, sharey=True
-    )
+    figure, panels = panels_of(datasets, per_row=2, height=0.8 + 0.3 * len(quantities), grid="x", sharex=True)
     looks = dict(
         zip(
             [name for name in quantities if name in set(rows[rows["kind"] == "shapley"]["quantity"])],
-            [(BLUE, ""), (VERMILLION, "///"), (GREEN, "..."), *[(GREY, "xxx")] * len(quantities)],
+            [(BLUE, ""), (VERMILLION, "///"), (GREEN, "---"), *[(GREY, "xxx")] * len(quantities)],
             strict=False,
         )
     )
@@ -231,7 +241,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
                 panel.errorbar(
                     value, place, xerr=[[value - low], [high - value]], color=BLACK, capsize=2.5, linewidth=0.9
                 )
-        panel.set_yticks(range(len(quantities)), quantities)
+        panel.set_yticks(range(len(quantities)) if is_left(panel) else [], quantities if is_left(panel) else [])
         panel.set_ylim(len(quantities) - 0.4, -0.6)
     return finish(figure, panels, x=f"contribution to {metric}", notes=notes)
 
@@ -240,7 +250,7 @@ def _kind(method: str) -> tuple[str, str, str]:
     """What the legend calls it, colour and hatch."""
     if method_of(method) in BASELINES:
         return "baseline", "0.4", "////"
-    return ("on fewer modalities", ORANGE, "....") if "[" in method else ("loss subset", BLUE, "")
+    return ("on fewer modalities", ORANGE, "|||") if "[" in method else ("loss subset", BLUE, "")
 
 
 def _budget(labels: object) -> str:

@@ -6,7 +6,6 @@ comfort only: sorting and the choice of a theme. Figures are inlined rather than
 can be searched and copied; their ids are prefixed, because those of several figures would clash.
 """
 
-import base64
 import mimetypes
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
+from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
@@ -22,6 +22,9 @@ from reports.markup import html_table
 from reports.table import Table
 
 __all__ = ["Provenance", "Section", "page"]
+
+_PLAIN = "!$()*+,-./:;=?@_~"
+"""What a data address may hold as it is: a table in it is a third shorter than in base64."""
 
 
 @dataclass(frozen=True)
@@ -109,4 +112,4 @@ def _address(name: str, content: bytes | str) -> str:
     if isinstance(content, str):
         return content
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return f"data:{kind},{quote(content, safe=_PLAIN)}"

@@ -57,7 +57,7 @@ __all__ = ["Report", "comparing", "report", "write_report"]
 
 _METRIC = "weighted_f1"
 _FEWEST_TRIALS = 3  # that lines across hyperparameters say anything of
-_EMBEDDED = 200_000  # bytes of a CSV file up to which the page carries it itself
+_EMBEDDED = 64_000  # bytes of a CSV file up to which the page carries it itself
 
 
 @dataclass(frozen=True)
@@ -335,7 +335,7 @@ def _coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[_Figure]:
             rows = [
                 {name: trial.hyperparameters.get(name) for name in names} | {"value": trial.value} for trial in trials
             ]
-            seen = f"A line for each trial of {method} in {sweep} across its hyperparameters, coloured by objective."
+            seen = f"Trials of {method} in {sweep} as lines across its hyperparameters, coloured by objective."
             drawn = partial(search_figures.parallel_coordinates, pd.DataFrame(rows), method)
             yield _Figure(f"parallel-{file_name(sweep)}-{file_name(method)}", seen, drawn)
 

@@ -35,6 +35,10 @@ from reports.drawing import (
     unique,
 )
 
+_APART = 0.08  # of an axis' length, between two numbers on it, which are 6 points high
+_BEST, _OTHERS = 50, 150
+"""Trials that have lines where there are more: the best, and others; more of them hide each other."""
+
 __all__ = ["expected_best", "parallel_coordinates", "search_history"]
 
 
@@ -93,7 +97,8 @@ def search_history(frame: pd.DataFrame) -> Figure:
 def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
     """An axis per hyperparameter that varied, a line per trial, its value as colour.
 
-    A positive hyperparameter that spans more than two decades has a logarithmic axis.
+    A positive hyperparameter that spans more than two decades has a logarithmic axis. Of many trials the best have
+    lines, and others at equal distances in rank.
 
     Args:
         frame: a row per trial: value, and a column per hyperparameter; sweep, method, number and state may be there.
@@ -120,18 +125,22 @@ def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
             panel.annotate("log", (position, 1.06), ha="center", fontsize=6, color=GREY)
         if rows[name].isna().any():
             notes["lowest place of an axis (–): the trial had no such hyperparameter"] = None
-    values = rows["value"].to_numpy(dtype=float)
+    values = rows["value"].to_numpy(dtype=float)  # axes and colours are of all trials, lines of these:
+    drawn = _drawn(len(rows))
+    if len(drawn) < len(rows):
+        notes[f"lines: the best {_BEST} of {len(rows)} trials, and {len(drawn) - _BEST} of the others, by rank"] = None
     known = values[~np.isnan(values)]
     scale = Normalize(known.min(), known.max()) if len(known) else Normalize(0, 1)
     shades = colormaps["cividis"]
     lines = np.stack([np.broadcast_to(np.arange(len(varied)), heights.shape), heights], axis=-1)  # [N, axes, 2]
-    valued, many = ~np.isnan(values), len(rows) > MANY
+    lines, values = lines[drawn], values[drawn]
+    valued = ~np.isnan(values)
     if not valued.all():
         notes["dotted grey: trials without a value"] = None
-        grey = LineCollection(lines[~valued], colors="0.6", linestyles=":", linewidths=0.8, zorder=2, rasterized=many)
+        grey = LineCollection(lines[~valued], colors="0.6", linestyles=":", linewidths=0.8, zorder=2)
         panel.add_collection(grey)
     colours = shades(scale(values[valued]))
-    panel.add_collection(LineCollection(lines[valued], colors=colours, linewidths=0.9, zorder=3, rasterized=many))
+    panel.add_collection(LineCollection(lines[valued], colors=colours, linewidths=0.9, zorder=3))
     margin = 0.05 * max(1, len(varied) - 1)
     panel.set_xlim(-margin, len(varied) - 1 + margin)
     panel.set_xticks(range(len(varied)), varied, rotation=30, ha="right", rotation_mode="anchor")
@@ -169,6 +178,12 @@ def expected_best(frame: pd.DataFrame) -> Figure:
     )
 
 
+def _drawn(trials: int) -> npt.NDArray[np.intp]:
+    """Which of so many, the best last, have lines."""
+    others = np.linspace(0, trials - _BEST - 1, min(_OTHERS, max(0, trials - _BEST))).round().astype(np.intp)
+    return np.concatenate([others, np.arange(max(0, trials - _BEST), trials)])
+
+
 def _filled(state: str, colour: str) -> dict[str, Any]:
     """A pruned trial's marker is hollow."""
     return {"markerfacecolor": "white" if state == "pruned" else colour, "markersize": 3.5, "markeredgewidth": 0.7}
@@ -193,5 +208,9 @@ def _axis(column: pd.Series) -> tuple[npt.NDArray[np.float64], list[tuple[float,
     if len(labelled) > 5:
         middle = math.exp(sum(ends) / 2) if logarithmic else sum(ends) / 2
         labelled = np.array([low, middle, high])
-    ticks += [(((math.log(at) if logarithmic else at) - ends[0]) / span, f"{at:.3g}") for at in labelled.tolist()]
+    places = [((math.log(at) if logarithmic else at) - ends[0]) / span for at in labelled.tolist()]
+    inner = [place for place in places[1:-1] if min(place, 1 - place) >= _APART]
+    written = [place for before, place in zip([0.0, *inner], inner, strict=False) if place - before >= _APART]
+    kept = {places[0], places[-1], *written}  # the ends, and what stands clear of them and of the one below
+    ticks += [(place, f"{at:.3g}") for place, at in zip(places, labelled.tolist(), strict=True) if place in kept]
     return np.where(np.isnan(heights_of), -0.1, heights_of), ticks, logarithmic

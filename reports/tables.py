@@ -138,19 +138,6 @@ def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], f
 
 def interval_table(frame: pd.DataFrame, metric: str, found: Sources) -> Table:
     """Both kinds of 95 % intervals: over seeds, and over test samples."""
-    rows = frame[frame["metric"] == metric]
-    cells = {
-        "dataset": rows["dataset"],
-        "method": rows["method"],
-        "mean": [
-            Cell(_number(mean), records=found.get((dataset, method), ()))
-            for dataset, method, mean in zip(rows["dataset"], rows["method"], rows["mean"], strict=True)
-        ],
-        "over seeds": _intervals(rows, "seed_low", "seed_high"),
-        "over test samples": _intervals(rows, "sample_low", "sample_high"),
-        "seeds": rows["n_seeds"].astype(str),
-        "samples": rows["n_samples"].astype(str),
-    }
     return _of_metric(
         "intervals",
         "95 % intervals",
@@ -158,22 +145,23 @@ def interval_table(frame: pd.DataFrame, metric: str, found: Sources) -> Table:
         "samples: what another test set would give.",
         frame,
         metric,
-        cells,
+        lambda rows: {
+            "dataset": rows["dataset"],
+            "method": rows["method"],
+            "mean": [
+                Cell(_number(mean), records=found.get((dataset, method), ()))
+                for dataset, method, mean in zip(rows["dataset"], rows["method"], rows["mean"], strict=True)
+            ],
+            "over seeds": _intervals(rows, "seed_low", "seed_high"),
+            "over test samples": _intervals(rows, "sample_low", "sample_high"),
+            "seeds": rows["n_seeds"].astype(str),
+            "samples": rows["n_samples"].astype(str),
+        },
     )
 
 
 def pair_table(frame: pd.DataFrame, metric: str) -> Table:
     """Every two methods compared."""
-    rows = frame[frame["metric"] == metric]
-    cells = {
-        "dataset": rows["dataset"],
-        "first": rows["first"],
-        "second": rows["second"],
-        "first − second": [_signed(value) for value in rows["difference"]],
-        "95 % interval": _intervals(rows, "low", "high", _signed),
-        "p": [_p_value(value) for value in rows["p"]],
-        "p (Holm)": [Cell(_p_value(value), "best" if value < 0.05 else "plain") for value in rows["p_holm"]],
-    }
     return _of_metric(
         "pairs",
         "Paired tests",
@@ -183,21 +171,20 @@ def pair_table(frame: pd.DataFrame, metric: str) -> Table:
         "Below 0.05 is bold.",
         frame,
         metric,
-        cells,
+        lambda rows: {
+            "dataset": rows["dataset"],
+            "first": rows["first"],
+            "second": rows["second"],
+            "first − second": [_signed(value) for value in rows["difference"]],
+            "95 % interval": _intervals(rows, "low", "high", _signed),
+            "p": [_p_value(value) for value in rows["p"]],
+            "p (Holm)": [Cell(_p_value(value), "best" if value < 0.05 else "plain") for value in rows["p_holm"]],
+        },
     )
 
 
 def effect_table(frame: pd.DataFrame, metric: str) -> Table:
     """Effects of the three losses."""
-    rows = frame[frame["metric"] == metric]
-    cells = {
-        "dataset": rows["dataset"],
-        "quantity": rows["quantity"],
-        "kind": rows["kind"],
-        "value": [_signed(value) for value in rows["value"]],
-        "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
-        "seeds": rows["n_seeds"].astype(str),
-    }
     return _of_metric(
         "effects",
         "What each loss contributes",
@@ -206,7 +193,14 @@ def effect_table(frame: pd.DataFrame, metric: str) -> Table:
         "confirmation seeds, which are paired.",
         frame,
         metric,
-        cells,
+        lambda rows: {
+            "dataset": rows["dataset"],
+            "quantity": rows["quantity"],
+            "kind": rows["kind"],
+            "value": [_signed(value) for value in rows["value"]],
+            "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
+            "seeds": rows["n_seeds"].astype(str),
+        },
     )
 
 
@@ -246,16 +240,6 @@ def published_table(table: Ablation, published: pd.DataFrame, found: Sources) ->
 
 def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) -> Table:
     """Two sweeps side by side, under these names."""
-    rows = frame[frame["metric"] == metric]
-    cells = {
-        "dataset": rows["dataset"],
-        "method": rows["method"],
-        first: [_spread(mean, std) for mean, std in zip(rows["mean_first"], rows["std_first"], strict=True)],
-        second: [_spread(mean, std) for mean, std in zip(rows["mean_second"], rows["std_second"], strict=True)],
-        "second − first": [_signed(value) for value in rows["difference"]],
-        "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
-        "paired": rows["paired"].map({True: "yes", False: "no"}),
-    }
     return _of_metric(
         "comparison",
         f"{first} and {second}",
@@ -263,7 +247,15 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
         "over differences where both sweeps used the same seeds (paired), else Welch's.",
         frame,
         metric,
-        cells,
+        lambda rows: {
+            "dataset": rows["dataset"],
+            "method": rows["method"],
+            first: [_spread(mean, std) for mean, std in zip(rows["mean_first"], rows["std_first"], strict=True)],
+            second: [_spread(mean, std) for mean, std in zip(rows["mean_second"], rows["std_second"], strict=True)],
+            "second − first": [_signed(value) for value in rows["difference"]],
+            "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
+            "paired": rows["paired"].map({True: "yes", False: "no"}),
+        },
     )
 
 
@@ -275,10 +267,16 @@ def plain_table(
 
 
 def _of_metric(
-    name: str, title: str, caption: str, frame: pd.DataFrame, metric: str, cells: Mapping[str, Any]
+    name: str,
+    title: str,
+    caption: str,
+    frame: pd.DataFrame,
+    metric: str,
+    cells: Callable[[pd.DataFrame], Mapping[str, Any]],
 ) -> Table:
-    """A table whose files have every metric of the frame; ``cells`` are what is shown of one, column by column."""
-    return Table(name, f"{title}: {_words(metric)}", caption, frame, pd.DataFrame(cells))
+    """A table whose files have every metric of the frame; ``cells`` makes columns of the rows of the one shown."""
+    shown = pd.DataFrame(cells(frame[frame["metric"] == metric]))
+    return Table(name, f"{title}: {_words(metric)}", caption, frame, shown)
 
 
 # -- cells -----------------------------------------------------------------------------------------------------------

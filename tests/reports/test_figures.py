@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
@@ -112,6 +113,11 @@ def texts(panel: mpl.axes.Axes) -> list[str]:
     return [text.get_text() for text in panel.texts]
 
 
+def cells(panel: mpl.axes.Axes) -> drawing.Labels:
+    (found,) = (text for text in panel.texts if isinstance(text, drawing.Labels))
+    return found
+
+
 def note(figure: Figure) -> str:
     return " ".join(figure.get_supxlabel().split())
 
@@ -143,14 +149,46 @@ def test_confusion_panels() -> None:
     figure = figures.confusion_matrices(confusion_frame(), "faces")
     drawn = panels(figure)
     assert list(drawn) == ["Con", "Gen"]
-    assert texts(drawn["Con"]) == ["0.75\n(30)", "0.25\n(10)", "–", "–"]
+    assert [text for _, text, _ in cells(drawn["Con"]).labels] == ["0.75\n(30)", "0.25\n(10)", "–", "–"]
     assert drawn["Gen"].images[0].get_array()[0].tolist() == [1.0, 0.0]
     assert "the class has no sample" in note(figure)
 
 
 def test_confusion_numbers_stand_out_from_their_cells() -> None:
     panel = panels(figures.confusion_matrices(confusion_frame(), "faces"))["Gen"]
-    assert [text.get_color() for text in panel.texts] == ["white", "#000000"]
+    assert [colour for _, _, colour in cells(panel).labels] == ["white", "#000000"]
+
+
+def test_only_outer_panels_of_a_matrix_have_names_of_classes() -> None:
+    of_one = confusion_frame().query("method == 'Con'")
+    frame = pd.concat([of_one.assign(method=f"m{number}") for number in range(6)])
+    drawn = panels(figures.confusion_matrices(frame, "faces"))
+    beside = {name for name, panel in drawn.items() if panel.get_yticklabels()}
+    below = {name for name, panel in drawn.items() if panel.get_xticklabels()}
+    assert (beside, below) == ({"m0", "m3"}, {"m3", "m4", "m5"})
+
+
+def test_labels_are_drawn_as_texts_of_their_own_would_be() -> None:
+    """The middle of the inked pixels is a pixel off at most; their digits also stand in the middle of the line."""
+    drawn = []
+    for at_once in (True, False):
+        figure = Figure(figsize=(1, 1), dpi=200)
+        panel = figure.add_axes((0, 0, 1, 1))
+        panel.axis("off")
+        if at_once:
+            drawing.Labels(panel, [((0.25, 0.5), "100", "#000000"), ((0.75, 0.5), "7", "#000000")], size=10)
+        else:
+            for place, text in ((0.25, "100"), (0.75, "7")):
+                panel.text(place, 0.5, text, ha="center", va="center", fontsize=10, color="#000000")
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        drawn.append(np.asarray(canvas.buffer_rgba())[..., 0] < 128)
+    for half in (slice(0, 100), slice(100, 200)):
+        (row, column), (_, expected) = (
+            [(axis.min() + axis.max()) / 2 for axis in np.nonzero(ink[:, half])] for ink in drawn
+        )
+        assert column == pytest.approx(expected, abs=1)
+        assert row == pytest.approx(99.5, abs=1)
 
 
 def test_history_marks_every_trial_and_the_best_so_far() -> None:
@@ -185,11 +223,33 @@ def test_thousands_of_trials_are_pixels_and_their_axes_text() -> None:
     generator = np.random.default_rng(0)
     trials = pd.DataFrame(generator.random((1500, 3)), columns=["value", "lr", "dropout"])
     history = trials.assign(sweep="s", method="Con", number=range(1500), state="complete")
-    for figure in (search_figures.parallel_coordinates(trials, "Con"), search_figures.search_history(history)):
-        drawn = drawing.svg(figure)
-        assert "<image" in drawn
-        assert ">Con<" in drawn
-        assert len(drawn) < 500_000
+    drawn = drawing.svg(search_figures.search_history(history))
+    assert "<image" in drawn
+    assert ">Con<" in drawn
+    assert len(drawn) < 500_000
+
+
+def test_of_many_trials_the_best_and_some_of_every_rank_have_lines() -> None:
+    trials = pd.DataFrame({"value": np.arange(1000) / 1000, "lr": np.arange(1000), "dropout": 0.0})
+    trials.loc[0, "dropout"] = 1.0
+    figure = search_figures.parallel_coordinates(trials, "Con")
+    (panel,) = panels(figure).values()
+    lines = [segment for drawn in panel.collections for segment in drawn.get_segments()]
+    ranks = np.round([line[0, 1] * 999 for line in lines]).astype(int).tolist()
+    assert len(ranks) == len(set(ranks)) == 200
+    assert ranks[-50:] == list(range(950, 1000))
+    assert ranks[0] == 0
+    assert max(np.diff(ranks)) <= 7
+    assert "the best 50 of 1000 trials, and 150 of the others" in note(figure)
+
+
+def test_numbers_on_an_axis_do_not_overlap() -> None:
+    trials = pd.DataFrame(
+        {"value": [0.1, 0.2, 0.3, 0.4], "lr": [0.0, 0.05, 0.5, 1.0], "dropout": [0.0, 0.5, 0.52, 1.0]}
+    )
+    figure = search_figures.parallel_coordinates(trials, "Con")
+    (panel,) = panels(figure).values()
+    assert texts(panel) == ["0", "0.5", "1", "0", "0.5", "1"]
 
 
 def test_label_efficiency_orders_budgets_and_marks_missing_ones() -> None:

@@ -1,6 +1,6 @@
-import base64
 import re
 from collections import Counter
+from urllib.parse import unquote_to_bytes
 
 import pandas as pd
 import pytest
@@ -12,6 +12,7 @@ from reports.page import Provenance, Section, page
 from reports.table import Cell, Table
 from tests.parsed import Parsed
 
+TABLE = 'x,"a ""b"" #1 & <5 %>"\n1,é\n'.encode()
 SVG = (
     '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "x" "http://www.w3.org/dtd">\n'
     '<svg xmlns:xlink="http://www.w3.org/1999/xlink" width="248.4pt" height="100pt" viewBox="0 0 9 9">'
@@ -62,11 +63,11 @@ def test_the_page_is_one_file(drawn: str) -> None:
 
 
 def test_small_downloads_are_inside_and_others_beside() -> None:
-    text = page("Report", [], Provenance(), {"a.csv": b"x\n1\n", "b.csv": "tables/b.csv"})
+    text = page("Report", [], Provenance(), {"a.csv": TABLE, "b.csv": "tables/b.csv"})
     links = {a["download"]: a["href"] for tag, a in Parsed(text).elements if tag == "a" and "download" in a}
-    kind, content = (links["a.csv"] or "").split(",")
-    assert kind == "data:text/csv;base64"
-    assert base64.b64decode(content) == b"x\n1\n"
+    kind, _, content = (links["a.csv"] or "").partition(",")
+    assert kind == "data:text/csv"
+    assert unquote_to_bytes(content) == TABLE
     assert links["b.csv"] == "tables/b.csv"
 
 
