@@ -212,5 +212,9 @@ def _axis(column: pd.Series) -> tuple[npt.NDArray[np.float64], list[tuple[float,
     inner = [place for place in places[1:-1] if min(place, 1 - place) >= _APART]
     written = [place for before, place in zip([0.0, *inner], inner, strict=False) if place - before >= _APART]
     kept = {places[0], places[-1], *written}  # the ends, and what stands clear of them and of the one below
-    ticks += [(place, f"{at:.3g}") for place, at in zip(places, labelled.tolist(), strict=True) if place in kept]
+    ticks += [(place, _short(at)) for place, at in zip(places, labelled.tolist(), strict=True) if place in kept]
     return np.where(np.isnan(heights_of), -0.1, heights_of), ticks, logarithmic
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number.is_integer() and abs(number) < 1e5 else f"{number:.3g}"

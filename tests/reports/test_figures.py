@@ -252,6 +252,12 @@ def test_numbers_on_an_axis_do_not_overlap() -> None:
     assert texts(panel) == ["0", "0.5", "1", "0", "0.5", "1"]
 
 
+def test_numbers_on_an_axis_are_short_and_whole_ones_are_exact() -> None:
+    trials = pd.DataFrame({"value": [0.1, 0.2, 0.3], "dim": [256, 512, 1024], "lr": [0.00012345, 0.0005, 0.001]})
+    (panel,) = panels(search_figures.parallel_coordinates(trials, "Con")).values()
+    assert texts(panel) == ["256", "512", "1024", "0.000123", "0.0005", "0.001"]
+
+
 def test_label_efficiency_orders_budgets_and_marks_missing_ones() -> None:
     figure = figures.label_efficiency(labels_frame(), "weighted_f1")
     (panel,) = figure.axes
