@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
 	$(BIN)/python -m pytest --numprocesses auto
-	$(BIN)/python -m pytest -m slow --numprocesses 3 --dist loadgroup --durations 0  # they wait more than they compute
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0
 
 check: lint  ## what to run before a commit
 	$(BIN)/python -m pytest --numprocesses auto
