@@ -13,5 +13,5 @@ os.environ |= {
 }
 
 # Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those that
-# they wait for, wherever more runs than there are cores: a step then takes up to 20 times as long (LOG.md).
+# they wait for, wherever more runs than there are cores: a step took up to 15 times as long (LOG.md).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
