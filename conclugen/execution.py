@@ -17,7 +17,6 @@ which would need a loss scale; random numbers drawn inside the graph, which save
 """
 
 import logging
-import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from conclugen.adamw import AdamW
 from conclugen.distributed import rank_and_size
 
 __all__ = ["RESIDENT_SHARE", "Execution", "GraphCapture", "Recorder", "Step", "stays_on_device", "to_device"]
@@ -151,27 +151,13 @@ class Execution:
             },
         )
 
-    def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> torch.optim.AdamW:
-        """Return AdamW, fused, which a replay can run where steps are recorded."""
-        recorded = self._recorder is not None
-        if recorded:
-            warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
-        return torch.optim.AdamW(
-            parameters,
-            lr=torch.tensor(lr, dtype=torch.float32, device=self.device) if recorded else lr,
-            weight_decay=weight_decay,
-            fused=True,
-            capturable=recorded,
+    def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> AdamW:
+        """Return AdamW, whose learning rate reaches recorded steps, too."""
+        if self._recorder is None:
+            return AdamW(parameters, lr=lr, weight_decay=weight_decay)
+        return AdamW(
+            parameters, lr=torch.tensor(lr, dtype=torch.float32, device=self.device), weight_decay=weight_decay
         )
-
-    @staticmethod
-    def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-        """Set it for the next steps, recorded ones included."""
-        for group in optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
 
     def heads(self) -> AbstractContextManager[object]:
         """Return the context for the heads' forward pass; what leaves it goes through :meth:`full`."""

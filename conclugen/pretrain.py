@@ -140,7 +140,7 @@ class Pretraining:
             period=self._h.restart_epochs or max(1, self._epochs - self._h.warmup_epochs),
             decay=self._h.restart_decay,
         )
-        self.execution.set_learning_rate(self._optimizer, self._h.lr * factor)
+        self._optimizer.lr = self._h.lr * factor
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "epoch", self.epoch))
         order = torch.randperm(self.samples, generator=generator)
         steps = self.steps_per_epoch if max_steps is None else min(self.steps_per_epoch, max_steps)
@@ -213,7 +213,7 @@ class Pretraining:
         """Train on one batch, the ``number``-th of its epoch, and add its losses and their total to the sums."""
         active = self._values(inputs, number, seed)
         total = torch.stack([self._weights[loss] * value for loss, value in active.items()]).mean()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         total.backward()
         average_gradients(self._modules.parameters())
         self._optimizer.step()
@@ -260,8 +260,7 @@ class Pretraining:
         They are the run's own, which its next epoch changes.
         """
         tensors = {f"modules.{name}": value for name, value in self._modules.state_dict().items()}
-        for index, slots in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self._optimizer.state().items()}
         if self._centroids is not None:
             tensors["centroids"] = self._centroids
         tensors["best_total"] = torch.tensor(self._best_total, dtype=torch.float64)
@@ -274,16 +273,13 @@ class Pretraining:
         self._best_total = float(tensors["best_total"])
         self._epochs_since_best = int(tensors["epochs_since_best"])
         self._centroids = tensors["centroids"].to(self._data.device, copy=True) if "centroids" in tensors else None
-        prefix = "modules."
-        self._modules.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            kind, _, rest = name.partition(".")
-            if kind == "optimizer":
-                index, _, slot = rest.partition(".")
-                slots.setdefault(int(index), {})[slot] = value.clone()
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": slots})
+        self._modules.load_state_dict(_part(tensors, "modules."))
+        self._optimizer.load_state(_part(tensors, "optimizer."))
         self.execution.forget()
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from conclugen.adamw import AdamW
 from conclugen.classification import ClassWeights, class_weights_of, decide, label_loss
 from conclugen.labels import LabelBudget
 from conclugen.schedule import learning_rate_factor
@@ -175,7 +176,7 @@ def fit_probes(
     generator = torch.Generator(x.device).manual_seed(derive_seed(seed, "probe"))
     layers = _initial_layers(len(draws), x.shape[1], c, settings, seed, x.device)
     parameters = [parameter for layer in layers for parameter in layer]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay, fused=True)
+    optimizer = AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
     batches = _Batches(x, labels, draws, versions, settings, generator)
     class_weights = class_weights_of(batches.targets, c, settings.class_weights, batches.counted)  # [D, C]
     validation_x, validation_y = validation[0], validation[1].to(x.device).expand(len(draws), *validation[1].shape)
@@ -187,11 +188,11 @@ def fit_probes(
         factor = learning_rate_factor(
             epoch, warmup=_WARMUP, period=_RESTART_PERIOD, growth=_RESTART_GROWTH, floor=_LR_FLOOR / settings.lr
         )
-        optimizer.param_groups[0]["lr"] = settings.lr * factor
+        optimizer.lr = settings.lr * factor
         for inputs, truth, counted in batches.epoch():
             logits = _training_outputs(inputs, layers, settings.dropout, generator)
             losses = label_loss(logits, truth, class_weights, counted)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             losses.sum().backward()  # draws are independent: a sum trains each alone
             optimizer.step()
         with torch.no_grad():

@@ -133,7 +133,7 @@ class SupervisedTraining:
         factor = learning_rate_factor(
             self.epoch, warmup=self._h.warmup_epochs, period=max(1, self._epochs - self._h.warmup_epochs)
         )
-        self._execution.set_learning_rate(self._optimizer, self._h.lr * factor)
+        self._optimizer.lr = self._h.lr * factor
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "supervised epoch", self.epoch))
         order = torch.randperm(len(self._labels), generator=generator)
         rows = self._choose_versions(generator)
@@ -143,7 +143,7 @@ class SupervisedTraining:
             seed = derive_seed(self._seed, "supervised step", self.epoch, step)
             logits = self._training_logits(self._train.data.batch(rows[samples]), seed)
             loss = label_loss(logits.T[None], self._labels[samples][None], self._class_weights)[0]
-            self._optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
             total += loss.detach() * len(samples)

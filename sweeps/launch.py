@@ -5,9 +5,11 @@ early, however it ends, leaves its folder with every finished attempt in the led
 """
 
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
 from conclugen.durable import write_whole
@@ -159,6 +161,23 @@ def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str]
         raise ConfigError([problem.partition("\n")[0] for problem in error.problems]) from None
 
 
+@contextmanager
+def _loading(*modules: str) -> Iterator[None]:
+    """Load ``modules`` while what follows waits for other processes; whatever fails fails again where it is needed."""
+
+    def load() -> None:
+        with suppress(Exception):
+            for module in modules:
+                import_module(module)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
 def _without_warm_start(problem: str) -> str:
     """A problem with what a sweep started warm from, with the remedy of a sweep that has begun."""
     named = problem.startswith("search.warm_start")
@@ -220,50 +239,74 @@ def _execute(
     """Run the sweep; ``begin`` is called, with what tells the user, when nothing else can refuse it any more."""
     with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
         display.say("Starting Ray ...")
-        # Ray and torch take seconds to load: later than the first line that the user sees, and inside the redirection.
-        from sweeps import engine, nodes
-        from sweeps.preflight import Preflight
-        from sweeps.search import Search
-        from sweeps.tracking import tracked
+        started = time.monotonic()
+        # Ray takes seconds to load: later than the first line that the user sees, and inside the redirection.
+        from sweeps import nodes
 
-        started, existing = time.monotonic(), not nodes.local_only(address)
+        existing = not nodes.local_only(address)
         try:
-            nodes.connect(address)
+            with _loading("sweeps.engine", "sweeps.preflight", "sweeps.tracking"):
+                nodes.connect(address)
             if existing:
                 nodes.grow(config.workers, display.say)
-            found = nodes.alive_nodes()
-            allocation = nodes.allocate(config.workers, found, may_grow=existing)
-            if config.budget.gpu_hours is not None and not allocation.gpus:
-                raise ConfigError(["budget.gpu_hours: the cluster has no GPUs to spend them on; give budget.hours."])
-            preflight = Preflight(config, folder, allocation.gpus, display.say)
-            if existing:
-                preflight.check(found)
-            else:
-                preflight.check_here()
-            capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
-            with tracked(config, folder, display.say) as trackers:
-                begin(display.say)
-                # After all refusals: it may write into a database.
-                search = Search(config, folder, say=display.say, retry_failed=retry_failed)
-                display.say(
-                    f"{allocation.slots} trials at a time, each on {allocation.workers} workers with "
-                    f"{allocation.cpus} CPU"
-                    + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
-                    + f"; Ray's output goes to {folder.log}"
-                )
-                engine.execute(
-                    search,
-                    folder,
-                    capacity,
-                    lambda: display.show(search.progress(), max(1, capacity.slots)),
-                    trackers,
-                    interrupts,
-                )
-        except (engine.EngineError, OSError) as error:
-            raise SweepFailedError(
-                f"the sweep stopped early: {error}\nNothing that had finished is lost; more in {folder.log}."
-            ) from error
+            _work(config, folder, interrupts, display, begin, existing=existing, retry_failed=retry_failed)
+        except OSError as error:
+            raise _ended_early(folder, error) from error
         finally:
             nodes.disconnect(withdraw=existing and config.workers.concurrent_trials != "auto")
         shutil.rmtree(folder.ray, ignore_errors=True)
         display.say(f"Finished in {time.monotonic() - started:.0f} s.")
+
+
+def _work(
+    config: SweepConfig,
+    folder: SweepFolder,
+    interrupts: Interrupts,
+    display: Display,
+    begin: Callable[[Callable[[str], None]], object],
+    *,
+    existing: bool,
+    retry_failed: bool,
+) -> None:
+    """Run the sweep on the cluster that this process has joined, or, if it is not an ``existing`` one, has started."""
+    from sweeps import engine, nodes
+    from sweeps.preflight import Preflight
+    from sweeps.search import Search
+    from sweeps.tracking import tracked
+
+    found = nodes.alive_nodes()
+    allocation = nodes.allocate(config.workers, found, may_grow=existing)
+    if config.budget.gpu_hours is not None and not allocation.gpus:
+        raise ConfigError(["budget.gpu_hours: the cluster has no GPUs to spend them on; give budget.hours."])
+    preflight = Preflight(config, folder, allocation.gpus, display.say)
+    if existing:
+        preflight.check(found)
+    else:
+        preflight.check_here()
+    capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
+    with tracked(config, folder, display.say) as trackers:
+        begin(display.say)
+        # After all refusals: it may write into a database.
+        search = Search(config, folder, say=display.say, retry_failed=retry_failed)
+        display.say(
+            f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
+            + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
+            + f"; Ray's output goes to {folder.log}"
+        )
+        try:
+            engine.execute(
+                search,
+                folder,
+                capacity,
+                lambda: display.show(search.progress(), max(1, capacity.slots)),
+                trackers,
+                interrupts,
+            )
+        except engine.EngineError as error:
+            raise _ended_early(folder, error) from error
+
+
+def _ended_early(folder: SweepFolder, error: Exception) -> SweepFailedError:
+    return SweepFailedError(
+        f"the sweep stopped early: {error}\nNothing that had finished is lost; more in {folder.log}."
+    )

@@ -21,7 +21,7 @@ from sweeps.plan import Job, Report, SweepFolder
 from sweeps.sessions import provenance
 from sweeps.trial import TrialRunner
 
-__all__ = ["Difference", "replay"]
+__all__ = ["Difference", "job_of", "replay", "run_again"]
 
 _TOLERANCE = 1e-6  # of scores and losses; another number of threads adds in another order
 
@@ -61,7 +61,7 @@ def replay(folder: SweepFolder, key: str) -> list[Difference]:
         own = SweepFolder(Path(scratch))
         own.prepare(config)
         device = torch.device("cuda" if on_gpus(config) else "cpu")
-        values, final = _run(TrialRunner(config, own, device), _job(config, record), record)
+        values, final = run_again(TrialRunner(config, own, device), job_of(config, record), record)
     return list(_differences(record, values, final))
 
 
@@ -80,7 +80,8 @@ def _config(folder: SweepFolder, record: Record) -> SweepConfig:
     return config
 
 
-def _job(config: SweepConfig, record: Record) -> Job:
+def job_of(config: SweepConfig, record: Record) -> Job:
+    """Return the job that ``record`` is the end of."""
     arms = [arm for own in config.arms.values() for arm in (own, *config.confirmed_on(own))]
     arms += config.untuned
     arm = next(arm for arm in arms if arm.name == record.method)
@@ -95,8 +96,8 @@ def _job(config: SweepConfig, record: Record) -> Job:
     )
 
 
-def _run(runner: TrialRunner, job: Job, record: Record) -> tuple[dict[int, float | None], Report]:
-    """Run ``job`` as far as its record goes; return the objective at each probe, and the last report."""
+def run_again(runner: TrialRunner, job: Job, record: Record) -> tuple[dict[int, float | None], Report]:
+    """Run ``job`` as far as its record goes; return the objective at each probe (by epoch), and the last report."""
     reports: list[Report] = []
 
     def report(progress: Report) -> bool:

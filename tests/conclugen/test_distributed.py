@@ -18,9 +18,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from conclugen import distributed, pretrain
+from conclugen.adamw import AdamW
 from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.distributed import (
@@ -93,14 +93,14 @@ def _pretrained(name: str) -> _Results:
     data, gradients = _Planted(), []
     run = Pretraining(data, _WIDTHS, SUBSETS[name], _hyperparameters(name), epochs=_EPOCHS, seed=3)
 
-    def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
-        gradients.append(
-            [p.grad.clone() for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        )
+    def note(optimizer: AdamW) -> None:
+        gradients.append([p.grad.clone() for p in optimizer.parameters if p.grad is not None])
+        step(optimizer)
 
-    hook = register_optimizer_step_pre_hook(note)
-    losses = [run.run_epoch() for _ in range(_EPOCHS)]
-    hook.remove()
+    step = AdamW.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AdamW, "step", note)
+        losses = [run.run_epoch() for _ in range(_EPOCHS)]
     return {"losses": losses, "gradients": gradients[0], "state": run.state(), "asked": data.asked}
 
 

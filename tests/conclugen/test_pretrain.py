@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from conclugen import pretrain
+from conclugen.adamw import AdamW
 from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.heads import PretrainingHeads, RepresentationHeads
@@ -424,17 +424,16 @@ class TestLearningRate:
         """The optimizer's learning rate at each step of each epoch."""
         rates: list[list[float]] = []
 
-        def note(optimizer: torch.optim.Optimizer, *_: object) -> None:
-            assert isinstance(optimizer, torch.optim.AdamW)
-            rates[-1].extend({group["lr"] for group in optimizer.param_groups})
+        def note(optimizer: AdamW) -> None:
+            rates[-1].append(optimizer.lr)
+            step(optimizer)
 
-        hook = register_optimizer_step_pre_hook(note)
-        try:
+        step = AdamW.step
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AdamW, "step", note)
             for _ in range(epochs):
                 rates.append([])
                 run.run_epoch()
-        finally:
-            hook.remove()
         return rates
 
     def test_warmup_then_cosine_over_the_rest_of_the_budget(self) -> None:

@@ -1,0 +1,150 @@
+"""Where does a trial's time go once its worker is warm, and how much of it are the probes?
+
+Runs search trials of each method's default configuration as a worker does (`TrialRunner`), in this process: one that
+warms it up, then some under the clock, then one under torch's profiler, which tells how much of its time each kind of
+operation takes, and what is left to Python between them.
+
+Sizes: `demo`, the demo's digits as the README sweeps its handwritten numerals (100 epochs, five probes with five labels
+per class); `all-labels`, the same with probes on all labels; `paper`, for GPUs: made-up features of the paper's widths,
+the space that is called paper, 20 epochs.
+
+    python -m benchmarks.trial [--quick] [--json FILE] [--sizes ...] [--methods ...] [--threads 1] [--rounds 5]
+"""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.measuring import parser, spread, told, write
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.subsets import SUBSETS
+from conclugen.synthesis import SyntheticSet, write_synthetic
+from sweeps.config import SweepConfig, load_config
+from sweeps.demo import write_demo
+from sweeps.plan import Job, SweepFolder
+from sweeps.trial import TrialRunner
+
+_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+_DEMO = ("space=small", "budget.epochs=100", "probe.every=20")
+SIZES: dict[str, tuple[str, ...]] = {
+    "demo": _DEMO,
+    "all-labels": (*_DEMO, "objective.labels_per_class=null"),
+    "paper": (
+        "space=paper", "budget.epochs=20", "probe.every=4", "objective.labels_per_class=null",
+        "features.pretrain=made-up", "features.downstream={made-up: labelled}",
+    ),
+}  # fmt: skip
+_QUICK = ("budget.epochs=10", "probe.every=2")
+
+KINDS = {  # of operations: the first that has one of its words in the name
+    "products": ("mm", "matmul", "linear", "gemm", "faiss"),
+    "optimiser": ("adam", "optimizer"),
+    "gathering rows": ("index", "gather"),
+    "random numbers": ("rand", "random", "bernoulli", "uniform"),
+    "normalisation": ("norm",),
+    "softmax and losses": ("softmax", "nll", "cross_entropy", "mse"),
+    "copies": ("copy", "clone", "cat", "contiguous", "memcpy", "memset", "fill", "zero"),
+}
+
+
+def write_size(size: str, folder: Path) -> SweepConfig:
+    """Write the features of a size; return its sweep."""
+    config_file = write_demo(folder)
+    if size == "paper":
+        write_synthetic(SyntheticSet(samples=32_768, dtype="float16"), folder / "made-up")
+        write_synthetic(SyntheticSet(samples=8_000, dtype="float16", labelled=True), folder / "labelled")
+    return load_config(config_file, SIZES[size])
+
+
+def trial(config: SweepConfig, method: str, number: int) -> Job:
+    """A trial of the method's default configuration; trials of different numbers have different seeds."""
+    losses = SUBSETS[method]
+    hyperparameters = replace(Hyperparameters(), **config.load_space().default_configuration(losses))
+    return Job(stage="search", method=method, number=number, seed=number, hyperparameters=asdict(hyperparameters))
+
+
+def measure(config: SweepConfig, folder: SweepFolder, method: str, rounds: int) -> dict[str, Any]:
+    """Seconds of warm trials, the shares of their parts, and the kinds of operations of one."""
+    folder.prepare(config)
+    runner = TrialRunner(config, folder, _DEVICE)
+    runner.run(trial(config, method, 0), lambda _: True)
+    seconds, shares = list[float](), dict[str, list[float]]()
+    for number in range(1, rounds + 1):
+        started = time.perf_counter()
+        report = runner.run(trial(config, method, number), lambda _: True)
+        seconds.append(time.perf_counter() - started)
+        if report is None:
+            raise RuntimeError("a trial that is told to go on every time has stopped.")
+        parts = {"training": report.seconds["train"], "probes": report.seconds["probe"]}
+        parts["the rest"] = seconds[-1] - sum(parts.values())
+        for part, taken in parts.items():
+            shares.setdefault(part, []).append(taken / seconds[-1])
+    return {
+        "seconds": spread(seconds),
+        "shares": {part: spread(values) for part, values in shares.items()},
+        "operations": operations(runner, trial(config, method, rounds + 1)),
+    }
+
+
+def operations(runner: TrialRunner, job: Job) -> dict[str, float]:
+    """Shares of a trial's time by kind of operation: of the device's own time on a GPU, of wall time on a CPU."""
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if _DEVICE.type == "cuda" else [])]
+    started = time.perf_counter()
+    with profile(activities=activities) as profiled:
+        runner.run(job, lambda _: True)
+        wall = 1e6 * (time.perf_counter() - started)
+    found = Counter[str]()
+    for event in profiled.key_averages():
+        on_gpu = _DEVICE.type == "cuda"
+        found[kind_of(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+    shares = {kind: own / wall for kind, own in found.most_common()}
+    return {**shares, "Python, and the profiler itself": 1 - sum(shares.values())}
+
+
+def kind_of(operation: str) -> str:
+    """The kind that an operation is of, by its name."""
+    name = operation.lower()
+    return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), "other")
+
+
+def _print(size: str, method: str, result: dict[str, Any]) -> None:
+    print(f"{size}, {method}: {told(result['seconds'])} s a trial, median (quartiles)")
+    for part, share in result["shares"].items():
+        print(f"    {part:32} {share[0]:6.1%} ({share[1]:.1%} to {share[2]:.1%})")
+    print("  by kind of operation, under the profiler")
+    for kind, share in result["operations"].items():
+        print(f"    {kind:32} {share:6.1%}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("--sizes", nargs="+", choices=SIZES, help="default: those that suit the device")
+    options.add_argument("--methods", nargs="+", choices=SUBSETS, default=["Con", "ConCluGen"])
+    options.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
+    options.add_argument("--rounds", type=int, help="default 5, quick 2")
+    given = options.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    torch.set_flush_denormal(True)
+    sizes = given.sizes or (["paper"] if _DEVICE.type == "cuda" else ["demo", "all-labels"])
+    found: dict[str, Any] = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as scratch:
+            config = write_size(size, Path(scratch) / "data")
+            if given.quick:
+                config = load_config(Path(scratch) / "data" / "demo.yaml", [*SIZES[size], *_QUICK])
+            for method in given.methods:
+                folder = SweepFolder(Path(scratch) / f"{size}-{method}")
+                found[f"{size} {method}"] = measure(config, folder, method, given.rounds or (2 if given.quick else 5))
+                _print(size, method, found[f"{size} {method}"])
+    write(given.json, {"device": str(_DEVICE), "threads": given.threads, "trials": found})
+
+
+if __name__ == "__main__":
+    main()
