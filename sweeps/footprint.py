@@ -26,6 +26,7 @@ from sweeps.sessions import provenance
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
+_TOLD_BYTES = 40  # of a report that a checkpoint keeps: epochs and objective, in JSON that is quoted in JSON
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
 _EVENT_FILE = 2100  # bytes of a job's TensorBoard file (LOG.md)
 
@@ -47,7 +48,7 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
             head, state = stored_bytes(_widths(config, arm), arm.losses, _largest(config, arm))
             heads += kept * head * len(config.confirmed_on(arm))
             checkpoint = max(checkpoint, state)
-    checkpoints = checkpoint * (KEPT + 1) * slots(config)
+    checkpoints = (checkpoint + _TOLD_BYTES * len(config.probe_epochs)) * (KEPT + 1) * slots(config)
     drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
     tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())
     predictions = confirmations * drawn * tested * 2 * torch.int32.itemsize

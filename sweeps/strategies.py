@@ -8,6 +8,7 @@ only those before it: so a trial of which a crash or damage left nothing becomes
 
 import copy
 import math
+from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
@@ -26,9 +27,20 @@ from conclugen.seeds import derive_seed
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
 
-__all__ = ["DROPPED", "LATE", "NUMBER", "STARTUP_TRIALS", "distributions", "grid_point", "pruner", "sampler"]
+__all__ = [
+    "DROPPED",
+    "LATE",
+    "NUMBER",
+    "ORIGIN",
+    "STARTUP_TRIALS",
+    "distributions",
+    "grid_point",
+    "pruner",
+    "sampler",
+]
 
 NUMBER = "number"  # attribute of each trial: its number within the search
+ORIGIN = "origin"  # attribute of each trial: where its values come from, as in a record
 LATE = "late"  # attribute of trials that were begun when there were others with higher numbers
 DROPPED = "dropped"  # attribute of trials that stay in a study and do not count: each was begun again
 STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
@@ -131,49 +143,60 @@ class _Trials:
         return self._choose(self._study._get_trials(deepcopy, states, use_cache))
 
 
-def _as_seen_by(trial: FrozenTrial, study: Study) -> Study:
-    """The study as a trial's sampler and pruner are to see it."""
+def _as_seen_by(
+    trial: FrozenTrial, study: Study, known_as: Callable[[FrozenTrial], FrozenTrial] = lambda other: other
+) -> Study:
+    """The study as a trial's sampler and pruner are to see it, with its trials as ``known_as`` gives them."""
+    last = trial.user_attrs[NUMBER] if LATE in trial.user_attrs else math.inf
 
     def choose(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        last = trial.user_attrs[NUMBER] if LATE in trial.user_attrs else math.inf
         seen = [t for t in trials if DROPPED not in t.user_attrs and t.user_attrs[NUMBER] <= last]
-        return sorted(map(_renumbered, seen), key=lambda t: t.number)
+        return list(map(known_as, sorted(seen, key=lambda t: t.user_attrs[NUMBER])))
 
     return cast(Study, _Trials(study, choose))
 
 
-def _renumbered(trial: FrozenTrial) -> FrozenTrial:
-    """The trial with its number within the search; Optuna's own says when it was begun, however often that was."""
-    number = trial.user_attrs[NUMBER]
-    if trial.number == number:
-        return trial
-    other = copy.copy(trial)
-    other.number = number
-    return other
-
-
 class _Informed(BaseSampler):
-    """A sampler that sees a study as the trial that it samples for."""
+    """A sampler that sees a study as the trial that it samples for, and trials with their numbers within the search.
+
+    Optuna's own numbers say when a trial was begun, however often that was. For one proposal: the copies that have the
+    other numbers are made once, as there may be thousands.
+    """
 
     def __init__(self, inner: BaseSampler) -> None:
         self._inner = inner
+        self._copies: dict[int, FrozenTrial] = {}  # of trials that have ended
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._inner.infer_relative_search_space(_as_seen_by(trial, study), trial)
+        return self._inner.infer_relative_search_space(*self._seen(study, trial))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._inner.sample_relative(_as_seen_by(trial, study), trial, search_space)
+        return self._inner.sample_relative(*self._seen(study, trial), search_space)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return self._inner.sample_independent(_as_seen_by(trial, study), trial, param_name, param_distribution)
+        return self._inner.sample_independent(*self._seen(study, trial), param_name, param_distribution)
+
+    def _seen(self, study: Study, trial: FrozenTrial) -> tuple[Study, FrozenTrial]:
+        return _as_seen_by(trial, study, self._renumbered), self._renumbered(trial)
+
+    def _renumbered(self, trial: FrozenTrial) -> FrozenTrial:
+        if trial.number == trial.user_attrs[NUMBER]:
+            return trial
+        known = self._copies.get(trial._trial_id)
+        if known is None:
+            known = copy.copy(trial)
+            known.number = trial.user_attrs[NUMBER]
+            if trial.state.is_finished():
+                self._copies[trial._trial_id] = known
+        return known
 
 
 class _Judge(BasePruner):
-    """A pruner that sees a study as the trial that it judges."""
+    """A pruner that sees a study as the trial that it judges; none looks at Optuna's numbers."""
 
     def __init__(self, inner: BasePruner) -> None:
         self._inner = inner
@@ -217,8 +240,7 @@ class _CmaEs(BaseSampler):
             n_max_resampling=10 * dimensions,
             seed=self._seed % 2**32,
         )
-        while len(drawn := _drawn(completed, evolution.generation)) >= evolution.population_size:
-            told = drawn[: evolution.population_size]
+        for told in _generations(completed, evolution.population_size):
             evolution.tell([(cube.transform(ended.params), -cast(float, ended.value)) for ended in told])
         study._storage.set_trial_system_attr(trial._trial_id, _GENERATION, evolution.generation)
         return cube.untransform(evolution.ask())
@@ -229,8 +251,22 @@ class _CmaEs(BaseSampler):
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
 
-def _drawn(trials: Sequence[FrozenTrial], generation: int) -> list[FrozenTrial]:
-    return [trial for trial in trials if trial.system_attrs.get(_GENERATION) == generation]
+def _generations(completed: Sequence[FrozenTrial], size: int) -> list[list[FrozenTrial]]:
+    """The first ``size`` trials of each generation that has so many, out of the completed ones by their numbers.
+
+    A trial that its study was told anew has lost the number of its generation. It counts for the one that was not full
+    when those before it had ended; with one slot, that is its own.
+    """
+    generations = defaultdict[int, list[FrozenTrial]](list)
+    current = 0
+    for index, trial in enumerate(completed):
+        if _GENERATION in trial.system_attrs:
+            generations[trial.system_attrs[_GENERATION]].append(trial)
+        elif index >= STARTUP_TRIALS and trial.user_attrs[ORIGIN] == "cmaes":
+            generations[current].append(trial)
+        while len(generations[current]) >= size:
+            current += 1
+    return [generations[number][:size] for number in range(current)]
 
 
 class _Hyperband(HyperbandPruner):

@@ -21,12 +21,21 @@ from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
 from sweeps.ledger import Record, State
 from sweeps.running import Unended
-from sweeps.strategies import DROPPED, LATE, NUMBER, STARTUP_TRIALS, distributions, grid_point, pruner, sampler
+from sweeps.strategies import (
+    DROPPED,
+    LATE,
+    NUMBER,
+    ORIGIN,
+    STARTUP_TRIALS,
+    distributions,
+    grid_point,
+    pruner,
+    sampler,
+)
 
 __all__ = ["Asked", "Best", "Study", "Trial"]
 
-# Attributes of Optuna's trials, beside those that pruners look at.
-_ORIGIN, _REASON = "origin", "reason"
+_REASON = "reason"  # attribute of trials that were pruned or failed
 _STATES: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -162,7 +171,7 @@ class Study:
         late = {LATE: True} if number < self._last else {}
         self._last = max(self._last, number)
         # Through the queue, where a trial gets its attributes in the same line of the journal.
-        self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, _ORIGIN: origin, **late})
+        self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, ORIGIN: origin, **late})
         self._study.sampler = sampler(self._config, derive_seed(self._config.seed, "sampler", self.arm.name, number))
         trial = self._study.ask(self._distributions)
         self._numbers.add(number)
@@ -189,17 +198,19 @@ class Study:
             # Begun again even where it goes on: pruners, asked twice about the same report, do not say the same.
             self._drop(frozen)
             if cut is None:
-                known = frozen.user_attrs[_ORIGIN], frozen.params, frozen.intermediate_values
-                return self._again(number, *known) if begun else None  # else nobody ran it
+                # Else nobody ran it, or the journal has lost some of its values: it is searched anew, as at first.
+                whole = frozen.params.keys() >= self._distributions.keys()
+                known = frozen.user_attrs[ORIGIN], frozen.params, frozen.intermediate_values
+                return self._again(number, *known) if begun and whole else None
         elif frozen is not None and frozen.state != TrialState.FAIL:
             self._numbers.add(number)
             self._count(number, frozen)
-            return Asked(number, self._resolved(frozen.params), frozen.user_attrs[_ORIGIN], _Ended(frozen))
+            return Asked(number, self._resolved(frozen.params), frozen.user_attrs[ORIGIN], _Ended(frozen))
         if cut is not None:
             values = self._searched(cut.job.hyperparameters)
             same = self._resolved(values) == _complete(cut.job.hyperparameters)  # else the space has changed
             return self._again(number, cut.job.origin, values, cut.reported if same else {})
-        return None if frozen is None else self._start(number, frozen.user_attrs[_ORIGIN], frozen.params)
+        return None if frozen is None else self._start(number, frozen.user_attrs[ORIGIN], frozen.params)
 
     def _again(self, number: int, origin: str, values: Mapping[str, Any], reported: Mapping[int, float]) -> Asked:
         """Start a trial that had started and reported."""

@@ -82,7 +82,7 @@ class TrialRunner:
         Raises:
             DivergedError: the training loss is not finite.
         """
-        clock, losses = _Clock(), dict[str, float]()
+        clock, losses, told = _Clock(), dict[str, float](), dict[int, float]()
         if job.method not in SUBSETS and job.method != "SimCLR":
             return self._score(job, self._untrained(job), clock, losses, epochs=0)
         run = self.pretraining(job)
@@ -91,28 +91,45 @@ class TrialRunner:
             tensors, metadata = saved
             run.load_state(tensors)
             clock.seconds, losses = json.loads(metadata["seconds"]), json.loads(metadata["losses"])
-        if not self._pretrain(run, job, report, clock, losses):
+            told = dict(json.loads(metadata.get("told", "[]")))  # a former patch version kept nothing of it
+        if not self._pretrain(run, job, report, clock, losses, told):
             return None
         if job.stage == "confirm":
             _save_head(self._folder.head(job.key), run.head, self._standardisation)
         return self._score(job, self._probed(run.head), clock, losses, epochs=run.epoch)
 
     def _pretrain(
-        self, run: Pretraining, job: Job, report: Callable[[Report], bool], clock: _Clock, losses: dict[str, float]
+        self,
+        run: Pretraining,
+        job: Job,
+        report: Callable[[Report], bool],
+        clock: _Clock,
+        losses: dict[str, float],
+        told: dict[int, float],
     ) -> bool:
-        """Train to the last epoch, filling ``losses``; False if a report was answered by a stop."""
+        """Train to the last epoch, filling ``losses``; False if a report was answered by a stop.
+
+        What was ``told`` before the checkpoint, epochs -> objective, is told again: the receiver may have lost it, or
+        may not have judged the last of it. It tells apart what it knows.
+        """
         config = self._config
+
+        def tell(epochs: int, value: float) -> bool:
+            seconds = dict(clock.seconds)
+            return report(
+                Report(epochs=epochs, value=value, losses=dict(losses), seconds=seconds, hardware=self.hardware)
+            )
+
+        if not all(tell(epochs, value) for epochs, value in told.items()):
+            return False
         probed = set(config.probe_epochs[:-1]) if job.stage == "search" else set()
         saved = run.epoch
         while True:
             if run.epoch in probed and not run.finished:
-                # After a restart this may be an epoch that was reported before: the receiver tells them apart.
                 with clock.measure("probe"):
                     value = self.objective(run.head, job.labels)
-                progress = Report(
-                    epochs=run.epoch, value=value, losses=losses, seconds=dict(clock.seconds), hardware=self.hardware
-                )
-                if not report(progress):
+                told[run.epoch] = value
+                if not tell(run.epoch, value):
                     return False
             if run.finished:
                 return True
@@ -120,7 +137,8 @@ class TrialRunner:
                 losses.update(run.run_epoch())
             self._alive()
             if run.epoch - saved >= config.checkpoint.every and not run.finished:
-                metadata = {"seconds": json.dumps(clock.seconds), "losses": json.dumps(losses)}
+                state = {"seconds": clock.seconds, "losses": losses, "told": list(told.items())}
+                metadata = {name: json.dumps(value) for name, value in state.items()}
                 checkpoints.save(self._folder.job(job.key), run.epoch, run.state(), metadata, self._identity(job))
                 saved = run.epoch
 

@@ -197,6 +197,30 @@ def test_damage_to_what_is_known_of_a_running_job_costs_neither_the_job_nor_its_
     assert not folder.job(victim.key).exists()
 
 
+@pytest.mark.parametrize("number", [0, 2, 5])  # the default, one that was drawn at random, and one of TPE's
+def test_a_trial_of_which_the_journal_has_lost_a_part_and_the_folder_the_rest_becomes_what_it_was(
+    write_search: Callable[..., Path], tmp_path: Path, number: int
+) -> None:
+    """Its checkpoints alone say that it had begun; whatever the journal knows, they are those of its own values."""
+    path, folder = write_search(subsets=["Con"]), SweepFolder(tmp_path / "sweep")
+    config = load_config(path)
+    folder.prepare(config)
+    search = Search(config, folder)
+    while (job := search.next_job()) is not None and job.number < number:
+        search.report(job.key, Report(epochs=6, value=quality(job, 6), state="complete"))
+    assert job is not None
+    (folder.job(job.key) / "checkpoint-0-000002.safetensors").write_bytes(b"state")
+    folder.state(job.key).unlink()
+    lines = folder.journal.read_bytes().splitlines(keepends=True)
+    begun = next(place for place, line in enumerate(lines) if b'"number":%d,' % number in line)
+    assert len(lines) > begun + 4
+    for count in range(begun, len(lines) + 1):
+        cut = SweepFolder(tmp_path / f"cut-{count}")
+        shutil.copytree(folder.root, cut.root)
+        cut.journal.write_bytes(b"".join(lines[:count]))
+        assert Search(config, cut).next_job() == job
+
+
 def test_what_cannot_be_read_of_a_running_job_stays(
     write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,6 +488,23 @@ def test_a_resumed_evolution_unpickles_nothing_even_where_a_pickle_was_planted(
     searched = [{k: row for k, row in outcome(f).items() if k.startswith("search")} for f in (whole, folder)]
     assert len(searched[0]) == 30
     assert searched[0] == searched[1]
+
+
+@pytest.mark.parametrize("lost", [(), (7, 15, 16)])
+def test_an_evolution_goes_on_where_its_study_is_told_everything_anew(
+    write_search: Callable[..., Path], tmp_path: Path, lost: tuple[int, ...]
+) -> None:
+    """Generations are of 6 trials, from the fifth trial on; some trials may have left nothing at all."""
+    settings = {"sampler": "cmaes", "pruner": "none"}
+    path = write_search(search=settings, subsets=["Con"], space=str(ranges(tmp_path)))
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole, "budget.trials_per_subset=30")
+    run(path, folder, "budget.trials_per_subset=20")
+    folder.journal.unlink()
+    for number in lost:
+        Ledger(folder.ledger).set_aside(f"search-Con-{number:05d}", "damaged")
+    run(path, folder, "budget.trials_per_subset=30")
+    assert outcome(folder) == outcome(whole)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])

@@ -1,7 +1,7 @@
 import errno
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +12,15 @@ import ray
 import torch
 from safetensors import SafetensorError
 
+from conclugen import pretrain
 from conclugen.distributed import PeerLostError
 from conclugen.pretrain import DivergedError
+from conclugen.subsets import Loss
 from sweeps import workers
+from sweeps.config import load_config
 from sweeps.hardware import own_hardware
-from sweeps.plan import Job, Report
+from sweeps.plan import Job, Report, SweepFolder
+from sweeps.trial import TrialRunner
 from sweeps.workers import Team, attempt, serve
 
 JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
@@ -127,6 +131,47 @@ def test_a_failed_jobs_tensors_are_gone_when_the_next_may_start(mailbox: Any, er
     finally:
         gc.enable()
     assert [tensor() for tensor in tensors] == [None, None]
+
+
+def tensors() -> dict[int, torch.Tensor]:
+    """All that live in this process."""
+    return {id(found): found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)}
+
+
+def test_after_a_step_that_ran_out_of_memory_nothing_of_its_trial_lives_and_the_next_one_runs_as_ever(
+    mailbox: Any, write_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(write_config())
+    runner, steps = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu")), 0
+    job = replace(JOB, method="ConCluGen", hyperparameters=config.load_space().default_configuration(tuple(Loss)))
+    failing, of_the_trial = replace(job, number=4), list[weakref.ref[torch.Tensor]]()
+    expected = attempt(runner, job, mailbox, Team())
+    kept = tensors()  # data, which every trial uses
+
+    def run_out(parameters: Iterable[torch.Tensor]) -> None:
+        nonlocal steps
+        steps += 1
+        if (
+            steps == 2 * 3
+        ):  # the gradients of the last step of the second epoch are there, and the moments of those before
+            alive = tensors()
+            of_the_trial.extend(weakref.ref(alive[found]) for found in alive.keys() - kept.keys())
+            assert all(parameter.grad is not None for parameter in parameters)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    gc.disable()  # else it might come by of its own
+    try:
+        with monkeypatch.context() as small:
+            small.setattr(pretrain, "average_gradients", run_out)
+            failed = attempt(runner, failing, mailbox, Team())
+    finally:
+        gc.enable()
+    assert failed.reason.startswith("out_of_memory:")
+    assert len(of_the_trial) > 3 * 20  # weights, gradients, moments
+    assert [found() for found in of_the_trial if found() is not None] == []
+    assert tensors().keys() <= kept.keys()
+    again = attempt(runner, job, mailbox, Team())
+    assert (again.state, again.value, again.losses) == ("complete", expected.value, expected.losses)
 
 
 def test_a_broken_device_context_ends_the_group_after_its_report(mailbox: Any) -> None:
