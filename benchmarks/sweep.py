@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,24 +58,31 @@ def records_of(sweep: Path) -> list[Record]:
     return sorted(Ledger(SweepFolder(sweep).ledger), key=lambda record: record.started)
 
 
+def threads_of(records: Sequence[Record]) -> int:
+    """How many threads each job had."""
+    (threads,) = {record.hardware.threads for record in records if record.hardware is not None}
+    return threads
+
+
 def loop(sweep: Path, own: Path) -> None:
     """Run what ``sweep`` has run once more, in this process, with the files in ``own``."""
-    os.environ.pop("OMP_WAIT_POLICY", None)  # which `sweeps` has set: a plain loop has torch as it comes
+    os.environ.pop("GOMP_SPINCOUNT", None)  # which `sweeps` has set: a plain loop has torch as it comes
     import torch
 
+    from sweeps.hardware import computing
     from sweeps.replay import job_of, run_again
     from sweeps.trial import TrialRunner
 
     records, folder = records_of(sweep), SweepFolder(own)
     config = load_config(SweepFolder(sweep).config)
     folder.prepare(config)
-    torch.set_num_threads(records[0].hardware.threads)  # type: ignore[union-attr]
-    torch.set_flush_denormal(True)
-    runner = TrialRunner(config, folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    for record in records:
-        _, report = run_again(runner, job_of(config, record), record)
-        if report.value is None or record.value is None or abs(report.value - record.value) > 1e-6:
-            raise RuntimeError(f"{record.key}: the objective was {record.value} and is {report.value}.")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    with computing(threads_of(records)):
+        runner = TrialRunner(config, folder, device)
+        for record in records:
+            _, report = run_again(runner, job_of(config, record), record)
+            if report.value is None or record.value is None or abs(report.value - record.value) > 1e-6:
+                raise RuntimeError(f"{record.key}: the objective was {record.value} and is {report.value}.")
 
 
 def trainers(sweep: Path, own: Path) -> None:
@@ -88,7 +95,7 @@ def trainers(sweep: Path, own: Path) -> None:
     folder.prepare(load_config(SweepFolder(sweep).config))
     with output_to_log(folder.log):
         connect(None)
-        trainer_per_trial(folder, records, records[0].hardware.threads)  # type: ignore[union-attr]
+        trainer_per_trial(folder, records, threads_of(records))
         disconnect()
 
 

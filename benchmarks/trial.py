@@ -28,6 +28,7 @@ from conclugen.subsets import SUBSETS
 from conclugen.synthesis import SyntheticSet, write_synthetic
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
+from sweeps.hardware import computing
 from sweeps.plan import Job, SweepFolder
 from sweeps.trial import TrialRunner
 
@@ -130,8 +131,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     options.add_argument("--rounds", type=int, help="default 5, quick 2")
     given = options.parse_args(arguments)
-    torch.set_num_threads(given.threads)
-    torch.set_flush_denormal(True)
     sizes = given.sizes or (["paper"] if _DEVICE.type == "cuda" else ["demo", "all-labels"])
     found: dict[str, Any] = {}
     for size in sizes:
@@ -141,7 +140,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 config = load_config(Path(scratch) / "data" / "demo.yaml", [*SIZES[size], *_QUICK])
             for method in given.methods:
                 folder = SweepFolder(Path(scratch) / f"{size}-{method}")
-                found[f"{size} {method}"] = measure(config, folder, method, given.rounds or (2 if given.quick else 5))
+                with computing(given.threads):
+                    rounds = given.rounds or (2 if given.quick else 5)
+                    found[f"{size} {method}"] = measure(config, folder, method, rounds)
                 _print(size, method, found[f"{size} {method}"])
     write(given.json, {"device": str(_DEVICE), "threads": given.threads, "trials": found})
 

@@ -22,6 +22,7 @@ from benchmarks.measuring import parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
 from sweeps.engine import execute
+from sweeps.hardware import computing
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, Record
 from sweeps.live import output_to_log
@@ -70,10 +71,10 @@ def trainer_per_trial(folder: SweepFolder, records: Sequence[Record], threads: i
     ends: list[float] = []
 
     def loop(settings: dict[str, Any]) -> None:
-        torch.set_num_threads(threads)
         config, record = load_config(folder.config), settings["record"]
-        device = train.torch.get_device()
-        _, report = run_again(TrialRunner(config, folder, device), job_of(config, record), record)
+        with computing(threads):
+            runner = TrialRunner(config, folder, train.torch.get_device())
+            _, report = run_again(runner, job_of(config, record), record)
         Path(settings["result"]).write_text(str(report.seconds["total"]))
 
     def trial(config: dict[str, Any]) -> None:

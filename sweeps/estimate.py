@@ -17,6 +17,7 @@ import torch
 
 from conclugen.hyperparameters import Hyperparameters
 from sweeps.config import Arm, SweepConfig
+from sweeps.hardware import computing
 from sweeps.plan import Job, SweepFolder
 from sweeps.trial import TrialRunner
 
@@ -42,12 +43,8 @@ class Cost:
 def estimate(config: SweepConfig) -> list[Cost]:
     """Measure every arm and extrapolate to its jobs; the baselines that are not searched come last."""
     device = torch.device("cuda" if on_gpus(config) else "cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // (slots(config) * config.workers.per_trial)))
-    try:
+    with computing(max(1, (os.cpu_count() or 1) // (slots(config) * config.workers.per_trial))):
         return _estimate(config, device)
-    finally:
-        torch.set_num_threads(before)
 
 
 def total_seconds(config: SweepConfig, costs: Sequence[Cost]) -> float:

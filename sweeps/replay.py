@@ -16,6 +16,7 @@ from conclugen.manifest import damaged_shards
 from sweeps.causes import reason_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate import on_gpus
+from sweeps.hardware import computing
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.sessions import provenance
@@ -23,7 +24,7 @@ from sweeps.trial import TrialRunner
 
 __all__ = ["Difference", "job_of", "replay", "run_again"]
 
-_TOLERANCE = 1e-6  # of scores and losses; another number of threads adds in another order
+_TOLERANCE = 1e-6  # of scores and losses
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Difference:
 def replay(folder: SweepFolder, key: str) -> list[Difference]:
     """Run an attempt again and return all its numbers beside the recorded ones; the sweep's folder is only read.
 
+    On a CPU, with as many threads as it had. What several workers did together, or another kind of processor, adds in
+    another order, and may come to other numbers.
+
     Args:
         folder: the sweep's.
         key: of the attempt, such as ``search-Con-00003``.
@@ -57,7 +61,8 @@ def replay(folder: SweepFolder, key: str) -> list[Difference]:
     if record is None:
         raise ConfigError([f"--trial {key}: is no record of {folder.root}; the files in {folder.ledger} are."])
     config = _config(folder, record)
-    with tempfile.TemporaryDirectory() as scratch:
+    threads = torch.get_num_threads() if record.hardware is None else record.hardware.threads
+    with tempfile.TemporaryDirectory() as scratch, computing(threads):
         own = SweepFolder(Path(scratch))
         own.prepare(config)
         device = torch.device("cuda" if on_gpus(config) else "cpu")

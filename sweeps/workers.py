@@ -26,6 +26,7 @@ from conclugen.pretrain import DivergedError
 from sweeps.causes import reason_of
 from sweeps.config import load_config
 from sweeps.deaths import WorkerProcess
+from sweeps.hardware import computing
 from sweeps.mailbox import Group
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.trial import TrialRunner
@@ -75,9 +76,11 @@ def serve(settings: dict[str, Any]) -> None:
     Args:
         settings: ``mailbox`` (its actor), ``folder`` (the sweep's) and ``cpus`` (granted by Ray; as many threads).
     """
-    torch.set_num_threads(settings["cpus"])
-    torch.set_flush_denormal(True)  # the optimisers' vanishing moments are 10 times slower as denormal numbers
-    folder, mailbox = SweepFolder(Path(settings["folder"])), settings["mailbox"]
+    with computing(settings["cpus"]):
+        _take_jobs(SweepFolder(Path(settings["folder"])), settings["mailbox"])
+
+
+def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
     try:
         team = Team()
         node = ray.get_runtime_context().get_node_id()

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from conclugen.pretrain import DivergedError
 from sweeps.config import ConfigError, load_config
@@ -38,6 +40,27 @@ def test_every_record_comes_to_the_same(sweep: SweepFolder) -> None:
         compared = {difference.what for difference in differences}
         assert {"epochs", "objective"} < compared
         assert len(compared) >= 2 + len(record.history) + len(record.metrics)
+
+
+def test_it_computes_with_the_threads_that_the_record_names(
+    sweep: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number of them adds in another order, and training makes other results of that."""
+    ledger = Ledger(sweep.ledger)
+    record = next(record for record in ledger if record.state == "complete")
+    assert record.hardware is not None
+    ledger.set_aside(record.key, "another machine")
+    ledger.add(replace(record, hardware=replace(record.hardware, threads=3)))
+    seen, run = [], TrialRunner.run
+
+    def note(*arguments: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return run(*arguments)
+
+    monkeypatch.setattr(TrialRunner, "run", note)
+    before = torch.get_num_threads()
+    replay(sweep, record.key)
+    assert (seen, torch.get_num_threads()) == ([3], before)
 
 
 def test_another_result_is_named(sweep: SweepFolder) -> None:
