@@ -11,7 +11,7 @@ from conclugen.durable import SEAL, read_sealed, write_sealed
 
 __all__ = ["file_bytes", "read_tensors", "write_tensors"]
 
-_HEADER_BYTES = 1024  # metadata, at most
+_HEADER_BYTES = 1024  # metadata of a fixed length, at most
 _ENTRY_BYTES = 256  # name, shape and place of one tensor, at most
 
 

@@ -12,7 +12,7 @@ os.environ |= {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
 }
 
-# Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those that
-# they wait for, wherever more runs than there are cores; threads that sleep take long to wake. Spinning for a tenth of a
-# millisecond costs neither (LOG.md).
+# Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those
+# that they wait for, wherever more runs than there are cores; threads that sleep take long to wake. Spinning for a
+# tenth of a millisecond costs neither (LOG.md).
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")

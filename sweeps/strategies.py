@@ -196,7 +196,11 @@ class _Informed(BaseSampler):
 
 
 class _Judge(BasePruner):
-    """A pruner that sees a study as the trial that it judges; none looks at Optuna's numbers."""
+    """A pruner that sees a study as the trial that it judges; none looks at Optuna's numbers.
+
+    Samplers do not see through it: Optuna's learn from a Hyperband's own bracket only, these from all of an arm's
+    trials, of which there are too few to be parted.
+    """
 
     def __init__(self, inner: BasePruner) -> None:
         self._inner = inner
