@@ -27,7 +27,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy --num-workers auto
 
 faults: $(INSTALLED)  ## hits a sweep 200 times; takes long
-	$(BIN)/python benchmarks/faults.py
+	$(BIN)/python -m benchmarks.faults
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -5,10 +5,9 @@ one by one and all together, and between its sessions its files are damaged. Whe
 end each trial must be there once, with the configuration, the objective at every probe and the test scores that the
 undisturbed sweep gave it. The seed of what is hit when is printed.
 
-    python benchmarks/faults.py [--faults 200] [--seed 0] [--keep DIR]
+    python -m benchmarks.faults [--quick] [--json FILE] [--faults 200] [--seed 0] [--keep DIR]
 """
 
-import argparse
 import random
 import shutil
 import signal
@@ -26,6 +25,7 @@ import numpy as np
 import psutil
 import yaml
 
+from benchmarks.measuring import parser, write
 from conclugen.importing import import_arrays
 from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder
@@ -279,14 +279,17 @@ def inject(sweep: Sweep, log: Path, chance: random.Random, faults: int) -> tuple
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faults", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder for sweeps and logs; removed without")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--faults", type=int, help="default 200, quick 12")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--keep", type=Path, metavar="DIR", help="folder for sweeps and logs; removed without")
+    arguments = options.parse_args()
+    faults = arguments.faults or (12 if arguments.quick else 200)
     root = arguments.keep or Path(tempfile.mkdtemp())
     root.mkdir(parents=True, exist_ok=True)
-    config = write_sweep(root, 20 + arguments.faults // 4)  # more than are used up before the last fault
+    config = write_sweep(
+        root, faults // 2 + 2 if arguments.quick else 20 + faults // 4
+    )  # more than are used up before the last fault
     print(f"seed {arguments.seed}", flush=True)
     whole = Sweep(config, root / "whole")
     if whole.session(root / "whole.log").wait() != 0:
@@ -294,7 +297,7 @@ def main() -> None:
     expected = whole.outcome()
     sweep = Sweep(config, root / "hit")
     chance = random.Random(arguments.seed)  # noqa: S311  # no secret
-    done, sessions = inject(sweep, root / "hit.log", chance, arguments.faults)
+    done, sessions = inject(sweep, root / "hit.log", chance, faults)
     found = sweep.outcome()
     lost = expected.keys() - found.keys()
     different = {key for key in expected.keys() & found.keys() if expected[key] != found[key]}
@@ -306,6 +309,8 @@ def main() -> None:
         f"{len(expected)} jobs planned, {len(found)} on record after {sessions} sessions: {len(lost)} lost, "
         f"{len(found.keys() - expected.keys())} too many, {len(different)} different from the undisturbed sweep's."
     )
+    counts = {"planned": len(expected), "lost": len(lost), "different": len(different), "sessions": sessions}
+    write(arguments.json, {"seed": arguments.seed, "faults": dict(done), **counts})
     if lost or different or found.keys() != expected.keys():
         raise SystemExit(f"lost {sorted(lost)}, different {sorted(different)}; everything is in {root}")
     if arguments.keep is None:

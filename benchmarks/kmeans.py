@@ -6,15 +6,15 @@ cosine of the points to their own centroid, their difference with its standard e
 a step. The run itself trains with the one that ``--train-with`` says:
 the points that the warm start meets must not be of its own making only.
 
-    python benchmarks/kmeans.py [--data handwritten.npz --views fou fac kar] [--iterations 1 2 5 10]
+    python -m benchmarks.kmeans [--quick] [--json FILE] [--data handwritten.npz --views fou fac kar] [--iterations ...]
 """
 
-import argparse
 import tempfile
 import time
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.measuring import parser, spread, write
 from conclugen import clustering, pretrain
 from conclugen.batches import StandardisedSplit
 from conclugen.digits import write_digits
@@ -86,17 +87,20 @@ def _write_views(file: Path, views: list[str], folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="arrays with labels and split; scikit-learn's digits if left out")
-    parser.add_argument("--views", nargs="+", help="the arrays of --data to use as modalities")
-    parser.add_argument("--subsets", nargs="+", default=["Clu", "ConCluGen"], choices=SUBSETS)
-    parser.add_argument("--iterations", nargs="+", type=int, default=[1, 2, 5, 10], help="of the warm start")
-    parser.add_argument("--train-with", nargs="+", default=["warm", "reference"], choices=["warm", "reference"])
-    parser.add_argument("--backends", nargs="+", default=["faiss", "torch"], choices=["faiss", "torch"])
-    parser.add_argument("--clusters", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--seeds", type=int, default=4, help="runs, at least 2")
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--data", type=Path, help="arrays with labels and split; scikit-learn's digits if left out")
+    options.add_argument("--views", nargs="+", help="the arrays of --data to use as modalities")
+    options.add_argument("--subsets", nargs="+", default=["Clu", "ConCluGen"], choices=SUBSETS)
+    options.add_argument("--iterations", nargs="+", type=int, help="of the warm start; default 1 2 5 10, quick 5")
+    options.add_argument("--train-with", nargs="+", default=["warm", "reference"], choices=["warm", "reference"])
+    options.add_argument("--backends", nargs="+", default=["faiss", "torch"], choices=["faiss", "torch"])
+    options.add_argument("--clusters", type=int, default=16)
+    options.add_argument("--epochs", type=int, help="default 30, quick 3")
+    options.add_argument("--seeds", type=int, help="runs, at least 2; default 4, quick 2")
+    arguments = options.parse_args()
+    iterations = arguments.iterations or ([5] if arguments.quick else [1, 2, 5, 10])
+    epochs, seeds = arguments.epochs or (3 if arguments.quick else 30), arguments.seeds or (2 if arguments.quick else 4)
+    found: list[dict[str, Any]] = []
     torch.set_num_threads(1)
     h = Hyperparameters(
         representation_dim=256,
@@ -119,27 +123,39 @@ def main() -> None:
         print(
             "subset    backend trained with  iterations |   warm reference        difference |   warm reference ratio"
         )
-        grid = product(arguments.subsets, arguments.backends, arguments.train_with, arguments.iterations)
-        for subset, backend, train_with, iterations in grid:
+        grid = product(arguments.subsets, arguments.backends, arguments.train_with, iterations)
+        for subset, backend, train_with, most in grid:
             contests = []
-            for seed in range(arguments.seeds):
-                contests.append(_Contest(backend, iterations, train_with))
-                run = pretrain.Pretraining(data, widths, SUBSETS[subset], h, epochs=arguments.epochs, seed=seed)
+            for seed in range(seeds):
+                contests.append(_Contest(backend, most, train_with))
+                run = pretrain.Pretraining(data, widths, SUBSETS[subset], h, epochs=epochs, seed=seed)
                 with mock.patch.object(pretrain, "kmeans", contests[-1]):
                     while not run.finished:
                         run.run_epoch()
-            print(f"{subset:9} {backend:7} {train_with:12} {iterations:11} | {_summary(contests)}", flush=True)
+            result = _result(contests)
+            found.append({"subset": subset, "backend": backend, "with": train_with, "iterations": most, **result})
+            print(f"{subset:9} {backend:7} {train_with:12} {most:11} | {_told(result)}", flush=True)
+    write(arguments.json, {"contests": found})
 
 
-def _summary(contests: list[_Contest]) -> str:
+def _result(contests: list[_Contest]) -> dict[str, Any]:
     objectives = np.array([np.mean(contest.objectives, axis=0) for contest in contests])  # [seeds, 2]
     differences = objectives @ [1, -1]
-    error = differences.std(ddof=1) / len(differences) ** 0.5
-    warm, reference = objectives.mean(axis=0)
-    warm_ms, reference_ms = 1e3 * np.median(np.concatenate([contest.seconds for contest in contests]), axis=0)
+    seconds = np.concatenate([contest.seconds for contest in contests])  # [steps, 2]
+    return {
+        "objectives": objectives.mean(axis=0).tolist(),
+        "difference": differences.mean(),
+        "standard error": differences.std(ddof=1) / len(differences) ** 0.5,
+        "ms": (1e3 * np.median(seconds, axis=0)).tolist(),
+        "ratio": spread(seconds[:, 1] / seconds[:, 0]),
+    }
+
+
+def _told(result: Mapping[str, Any]) -> str:
+    (warm, reference), (warm_ms, reference_ms) = result["objectives"], result["ms"]
     return (
-        f"{warm:.4f} {reference:9.4f} {differences.mean():+8.4f} ± {error:.4f} | "
-        f"{warm_ms:6.2f} {reference_ms:9.2f} {reference_ms / warm_ms:5.1f}"
+        f"{warm:.4f} {reference:9.4f} {result['difference']:+8.4f} ± {result['standard error']:.4f} | "
+        f"{warm_ms:6.2f} {reference_ms:9.2f} {result['ratio'][0]:5.1f}"
     )
 
 

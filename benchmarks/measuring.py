@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["machine", "parser", "spread", "told", "write"]
 
@@ -22,7 +23,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return options
 
 
-def spread(values: Sequence[float]) -> list[float]:
+def spread(values: npt.ArrayLike) -> list[float]:
     """Median and quartiles."""
     return [round(float(value), 4) for value in np.percentile(values, [50, 25, 75])]
 

@@ -4,10 +4,9 @@ A whole sweep of tiny heads on a few made-up samples runs through the product's 
 from the end of one to the end of the next, its own short work included; the first trials, during which processes come
 up, are left out.
 
-    python benchmarks/scale.py [--trials 2000] [--window 200] [--slots 1]
+    python -m benchmarks.scale [--quick] [--json FILE] [--trials 2000] [--window 200] [--slots 1]
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import psutil
 import yaml
 
+from benchmarks.measuring import parser, write
 from conclugen.importing import import_arrays
 from sweeps.config import load_config
 from sweeps.engine import execute
@@ -97,21 +97,23 @@ def measure(root: Path, trials: int, slots: int) -> tuple[list[float], list[int]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=2000)
-    parser.add_argument("--window", type=int, default=200, help="trials of which the mean is taken")
-    parser.add_argument("--slots", type=int, default=1)
-    arguments = parser.parse_args()
-    window = arguments.window
-    if arguments.trials < WARM_UP + 2 * window:
-        parser.error(f"--trials must be at least {WARM_UP + 2 * window}")
+    options = parser(__doc__)
+    options.add_argument("--trials", type=int, help="default 2000, quick 70")
+    options.add_argument("--window", type=int, help="trials of which the mean is taken; default 200, quick 20")
+    options.add_argument("--slots", type=int, default=1)
+    arguments = options.parse_args()
+    window = arguments.window or (20 if arguments.quick else 200)
+    trials = arguments.trials or (70 if arguments.quick else 2000)
+    if trials < WARM_UP + 2 * window:
+        options.error(f"--trials must be at least {WARM_UP + 2 * window}")
     with tempfile.TemporaryDirectory() as root:
-        ends, memory = measure(Path(root), arguments.trials, arguments.slots)
+        ends, memory = measure(Path(root), trials, arguments.slots)
     first = (ends[WARM_UP + window] - ends[WARM_UP]) / window
     last = (ends[-1] - ends[-1 - window]) / window
     grown = (memory[-1] - memory[WARM_UP + window]) / (len(memory) - WARM_UP - window)
     print(f"first {window} trials {first:.3f} s each, last {window} {last:.3f} s: ratio {last / first:.2f}")
     print(f"the driver's memory grows by {grown / 1000:.1f} kB a trial")
+    write(arguments.json, {"trials": trials, "seconds": [first, last], "ratio": last / first, "bytes a trial": grown})
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ on the same batches: the losses of each epoch, and the representations at the en
     python -m benchmarks.step [--quick] [--json FILE] [--device cpu|cuda] [--sizes ...] [--threads N]
 """
 
-import argparse
-import json
 import platform
 import tempfile
 import time
@@ -30,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.measuring import parser, spread, told, write
 from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.execution import Execution
@@ -231,16 +230,11 @@ def measure(
     arrays = {name: np.array(pairs) for name, pairs in times.items()}  # (rounds, 2)
     for name, seconds in arrays.items():
         wall, own = 1e3 * seconds.T / steps
-        result[name] = {"ms": _spread(wall), "cpu_ms": _spread(own), "times_floor": _spread(wall / floor)}
+        result[name] = {"ms": spread(wall), "cpu_ms": spread(own), "times_floor": spread(wall / floor)}
         if name != "ours":
             by = 0 if device.type == "cuda" else 1  # a CPU may have other work; its own seconds are not so much hit
-            result[name]["times_ours"] = _spread(seconds[:, by] / arrays["ours"][:, by])
+            result[name]["times_ours"] = spread(seconds[:, by] / arrays["ours"][:, by])
     return result
-
-
-def _spread(values: npt.NDArray[np.floating]) -> list[float]:
-    """Median and quartiles."""
-    return [round(float(x), 4) for x in np.percentile(values, [50, 25, 75])]
 
 
 def equality(data: StandardisedSplit, size: Size, subset: str, epochs: int) -> dict[str, float]:
@@ -275,25 +269,22 @@ def _print(name: str, result: Mapping[str, Any]) -> None:
     for way in ("ours", "plain", "released"):
         if way not in result:
             continue
-        ms, low, high = result[way]["ms"]
-        ratio = "" if way == "ours" else "{:6.2f} ({:.2f} to {:.2f})".format(*result[way]["times_ours"])
+        ratio = "" if way == "ours" else told(result[way]["times_ours"])
         print(
-            f"{name:12} {result['subset']:10} {way:9} {ms:9.2f} ({low:.2f} to {high:.2f}) "
-            f"{result[way]['times_floor'][0]:8.2f} {ratio}",
+            f"{name:12} {result['subset']:10} {way:9} {told(result[way]['ms']):>24} "
+            f"{result[way]['times_floor'][0]:8.2f}   {ratio}",
             flush=True,
         )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="the smallest size of the device, few rounds")
-    parser.add_argument("--json", type=Path, help="where to write all numbers")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, help="default: those that suit the device")
-    parser.add_argument("--subsets", nargs="+", choices=SUBSETS, default=["Con", "ConCluGen"])
-    parser.add_argument("--threads", type=int, default=1, help="of torch on a CPU")
-    parser.add_argument("--rounds", type=int)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--sizes", nargs="+", choices=SIZES, help="default: those that suit the device")
+    options.add_argument("--subsets", nargs="+", choices=SUBSETS, default=["Con", "ConCluGen"])
+    options.add_argument("--threads", type=int, default=1, help="of torch on a CPU")
+    options.add_argument("--rounds", type=int)
+    arguments = options.parse_args()
     device = torch.device(arguments.device)
     torch.set_num_threads(arguments.threads)
     torch.set_flush_denormal(True)
@@ -303,7 +294,7 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     print(f"{where}, torch {torch.__version__}, {arguments.threads} threads, products at {rate / 1e9:,.0f} GFLOP/s")
     print("size         subset     way        ms a step (quartiles)   / floor  / ours (quartiles)")
-    report: dict[str, Any] = {"device": where, "torch": torch.__version__, "gflops": rate / 1e9, "sizes": {}}
+    report: dict[str, Any] = {"device": where, "threads": arguments.threads, "gflops": rate / 1e9, "sizes": {}}
     for name in sizes:
         size = SIZES[name]
         with tempfile.TemporaryDirectory() as scratch:
@@ -320,8 +311,7 @@ def main() -> None:
         for decision, reason in results[-1]["decisions"].items():
             print(f"{name:12} {decision}: {reason}")
         report["sizes"][name] = {"results": results, "equality": same}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(report, indent=1))
+    write(arguments.json, report)
 
 
 if __name__ == "__main__":
