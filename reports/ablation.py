@@ -8,6 +8,7 @@ planned is read from the configuration that each record carries.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean, stdev
 from typing import Any
 
@@ -147,8 +148,14 @@ def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float
     if n < 2:
         return values[0] if values else nan, nan, nan, nan, n
     mean, std = fmean(values), stdev(values)
-    half = std / n**0.5 * float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1))
+    half = std / n**0.5 * _quantile(n - 1)
     return mean, std, mean - half, mean + half, n
+
+
+@lru_cache
+def _quantile(degrees: int) -> float:
+    """Of Student's t, at the upper end of the interval: the same for thousands of cells, and slow to compute."""
+    return float(stats.t.ppf((1 + _CONFIDENCE) / 2, degrees))
 
 
 def _counts(ends: Counter[tuple[str, str, str]], method: str) -> tuple[int, int, int]:

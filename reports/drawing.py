@@ -57,6 +57,7 @@ _STYLE: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.titlesize": 8,
+    "axes.titley": 1.0,  # a title looks for no ticks above the panel, which have none
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -196,6 +197,9 @@ def finish(
     for number, panel in enumerate(panels):
         if is_lowest(panels, number):
             panel.set_xlabel(x)
+        for axis in (panel.xaxis, panel.yaxis):
+            if not len(axis.get_ticklocs()) and not axis.get_label_text():
+                axis.set_visible(False)  # there is nothing to see, but it would be measured
     if y:
         figure.supylabel(y, fontsize=8)
     if handles:
@@ -253,9 +257,8 @@ class Labels(Text):
         _, digit_height, _ = renderer.get_text_width_height_descent("0", font, False)
         line_height = 1.65 * digit_height
         widths: dict[str, float] = {}
-        to_pixels = self.get_transform()
-        for place, text, colour in self.labels:
-            x, y = to_pixels.transform(place)
+        pixels = self.get_transform().transform([place for place, _, _ in self.labels]).tolist()
+        for (x, y), (place, text, colour) in zip(pixels, self.labels, strict=True):
             gc.set_foreground(colour)
             self.set_position(place)  # where an SVG has the anchor of the text
             lines = text.split("\n")

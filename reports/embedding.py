@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 from reports.drawing import GREY, IN_STYLE, MANY, finish, look, panels_of, series, unique
@@ -61,6 +59,9 @@ def places(represented: Sequence[Represented], seed: int) -> pd.DataFrame:
 
 
 def _places(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float64]:
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
     placed = np.full((len(vectors), 2), math.nan)
     finite = np.isfinite(vectors).all(axis=1)
     shown = vectors[finite].astype(np.float64)

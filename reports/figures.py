@@ -113,14 +113,16 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
     for number, (panel, method) in enumerate(zip(panels, methods, strict=True)):
         labels = list[tuple[tuple[float, float], str, str]]()
         cells = rows[rows["method"] == method].set_index(["truth", "predicted"])[["count", "share"]].to_dict("index")
-        shares = np.full((len(classes), len(classes)), np.nan)
+        shares = np.array(
+            [[cells.get((t, p), {}).get("share", math.nan) for p in classes] for t in classes], np.float64
+        )
+        colours = shades(scale(np.nan_to_num(shares))).tolist()
         for row, truth in enumerate(classes):
             for column, predicted in enumerate(classes):
                 cell = cells.get((truth, predicted))
                 if cell is None:  # of another label, where samples have several
                     continue
                 share = float(cell["share"])
-                shares[row, column] = share
                 if math.isnan(share):
                     text, colour = "–", BLACK
                     notes["–: the class has no sample"] = None
@@ -128,7 +130,7 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
                     continue
                 else:
                     text = f"{share:.2f}\n({cell['count']:.0f})" if with_counts else f"{100 * share:.0f}"
-                    colour = "white" if luminance(shades(scale(share))) < 0.18 else BLACK
+                    colour = "white" if luminance(colours[row][column]) < 0.18 else BLACK
                 labels.append(((column, row), text, colour))
         panel.imshow(np.ma.masked_invalid(shares), cmap=shades, norm=scale)
         panel.set_facecolor("0.85")

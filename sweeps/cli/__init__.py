@@ -198,7 +198,7 @@ def _report(folders: list[Path], out: Path, asked: str, published: Path | None =
     """Write the report, print its main tables; the exit code."""
     from reports.processes import Processes, processors
 
-    with Processes(processors(), ["reports.report"]) as processes:
+    with Processes(processors(), ["reports.report", "sklearn.ensemble"]) as processes:  # which Optuna's fANOVA loads
         from reports.report import report, write_report
         from reports.terminal import terminal_table
 
