@@ -7,7 +7,7 @@ reports it in a process of its own, twice: once for the time and the memory, onc
 every few milliseconds where it is, for the share of each phase: of its main process, whose helpers draw and resample
 beside it. Needs neither torch nor Ray.
 
-    python -m benchmarks.report [--trials 10000] [--sets 5] [--quick] [--folder DIR] [--json FILE]
+    python -m benchmarks.report [--quick] [--json FILE] [--trials 10000] [--sets 5] [--folder DIR]
 """
 
 import argparse
@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
+from benchmarks.measuring import parser, write
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.metrics import classification_metrics
 from search_spaces import Parameter, load_space
@@ -274,21 +275,19 @@ def _phase(thread: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=10_000, help="of the search, of all methods together")
-    parser.add_argument("--sets", type=int, default=5, help="downstream sets")
-    parser.add_argument("--quick", action="store_true", help="a small ledger, to see that it works")
-    parser.add_argument("--folder", type=Path, help="where the sweep is, or is written, and stays")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--inside", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--trials", type=int, default=10_000, help="of the search, of all methods together")
+    options.add_argument("--sets", type=int, default=5, help="downstream sets")
+    options.add_argument("--folder", type=Path, help="where the sweep is, or is written, and stays")
+    options.add_argument("--inside", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
     if arguments.inside:
         file, *command = arguments.inside
         look_at_itself(Path(file), command)
         return
     trials, sets = QUICK if arguments.quick else (arguments.trials, arguments.sets)
     if trials < len(LOSSES) or sets < 1:
-        parser.error(f"--trials must be at least {len(LOSSES)}, --sets at least 1")
+        options.error(f"--trials must be at least {len(LOSSES)}, --sets at least 1")
     with tempfile.TemporaryDirectory() as scratch:
         sweep, out = arguments.folder or Path(scratch, "sweep"), Path(scratch, "out")
         if not SweepFolder(sweep).config.exists():
@@ -298,7 +297,6 @@ def main() -> None:
         found: dict[str, Any] = {
             "records": sum(1 for _ in SweepFolder(sweep).ledger.glob("*.arrow")),
             "sets": sets,
-            "processors": os.cpu_count(),
             "wall_seconds": round(wall, 2),
             "processor_seconds": round(busy, 2),
             "peak_bytes": most,
@@ -313,8 +311,7 @@ def main() -> None:
         found["shares"] = {phase: round(share, 3) for phase, share in shares(command).items()}
     for phase, share in found["shares"].items():
         print(f"  {phase:16} {share:5.1%}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n")
+    write(arguments.json, found)
 
 
 if __name__ == "__main__":
