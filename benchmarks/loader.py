@@ -11,7 +11,10 @@ Warm means that the files are in the page cache; cold, that the kernel was asked
 is the same rows in another order. Memory is the sum of the proportional set sizes (Pss) of processes that each read
 the whole set once, so pages that they share count once: with four of them over with one.
 
-    python -m benchmarks.loader [--quick] [--samples N] [--json FILE] [--folder DIR] [--without-ray]
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.loader [--quick] [--samples N] [--json FILE] [--folder DIR]
+        [--without-ray]
+
+The policy is that of a sweep's workers (`sweeps/__init__.py`), and OpenMP reads it when torch is imported.
 """
 
 import argparse
@@ -150,7 +153,7 @@ def measure(
 
     found: dict[str, Any] = {"shards, cold": rate(cold, passes, lambda: drop(files))}
     split = FeatureSet(shards).split("train")
-    held = {name: split.gather(name, torch.arange(samples)) for name in _NAMES}
+    held = {name: split.gather(name, torch.arange(samples)).clone() for name in _NAMES}  # in memory as torch gives it
     # In turns, so that what else the machine does meanwhile meets both alike.
     rates: dict[str, list[float]] = {"limit": [], "shards, warm": []}
     for number in range(passes + 1):
@@ -198,7 +201,7 @@ def main() -> None:
     parser.add_argument("--without-ray", action="store_true", help="leave Ray Data out")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    samples = given.samples or (20_000 if given.quick else 100_000)
+    samples = given.samples or (20_000 if given.quick else 400_000)  # a reader's own 0.2 GiB count in fewer
     passes = 3 if given.quick else 5
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         found = measure(

@@ -1,6 +1,11 @@
-"""Clips for tests: pictures that tell their time, tones, and synthesised speech, written by the FFmpeg inside PyAV."""
+"""Clips for tests: pictures that tell their time, tones, and speech synthesised by espeak-ng.
+
+What a file is like in detail (times of frames, tags, codecs) is set through the FFmpeg inside PyAV, which also reads it
+in the product. `film` has FFmpeg's own program make the file, another build of another version, as users' clips are.
+"""
 
 import ctypes
+import subprocess
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import cache
@@ -9,6 +14,7 @@ from typing import Any
 
 import av
 import espeakng_loader
+import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
 
@@ -72,6 +78,32 @@ def write_clip(
                 container.mux(audio.encode(piece))
             container.mux(audio.encode(None))
     return path
+
+
+def film(
+    path: Path,
+    pictures: Sequence[npt.NDArray[np.uint8]],
+    sound: Sound,
+    sound_rate: int,
+    *options: str,
+    rate: int = 10,
+) -> Path:
+    """Have FFmpeg's program write pictures, at ``rate``, and sound (channels, samples), with its own ``options``."""
+    height, width, _ = pictures[0].shape
+    heard = write_clip(path.with_suffix(".wav"), sound=sound, sound_rate=sound_rate)
+    shown = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate}", "-i", "-"]
+    ffmpeg(
+        *shown, "-i", heard, "-crf", "4", "-preset", "ultrafast", *options, path, given=b"".join(map(bytes, pictures))
+    )
+    heard.unlink()
+    return path
+
+
+def ffmpeg(*arguments: object, given: bytes = b"") -> None:
+    """Run FFmpeg's program with ``given`` as its input."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    done = subprocess.run(command, input=given, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
 
 
 @cache

@@ -192,6 +192,10 @@ def _frames(
         time = expected if stamp is None else stamp
         expected = time + _seconds(frame, stream)
         yield frame, time - origin, expected - time
+    # FFmpeg takes the end of a file for the end of its streams, also where the file's own index goes on.
+    entries = stream.index_entries
+    if len(entries) and entries[-1].pos + entries[-1].size > container.size:
+        raise ClipError("corrupt", f"{container.name} has been cut off")
 
 
 def _decoding_times(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Any, float | None]]:

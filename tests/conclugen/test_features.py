@@ -1,3 +1,4 @@
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,6 +132,29 @@ def test_rows_past_the_end_are_refused(tmp_path: Path, shards: int) -> None:
     split = FeatureSet(_write(tmp_path / "set", [_random_rows(rng, "train", 2) for _ in range(shards)])).split("train")
     with pytest.raises(IndexError):
         split.gather("video", torch.tensor([0, 2 * shards]))
+
+
+def test_a_set_larger_than_memory_is_streamed(tmp_path: Path) -> None:
+    """With a limit of half the set on the memory that is not the page cache's: it holds the batches, not the set."""
+    rng = np.random.default_rng(0)
+    blocks = [_Rows("train", [str(i) for i in range(2000)], {"x": rng.random((2000, 2048))}) for _ in range(3)]
+    folder = _write(tmp_path / "set", blocks)
+    size = sum(file.stat().st_size for file in folder.glob("*.arrow"))
+    expected = sum(float(block.features["x"].astype(np.float32).sum(dtype=np.float64)) for block in blocks)
+    del blocks
+    status = Path("/proc/self/status").read_text()
+    held = 1024 * int(status.partition("VmData:")[2].split()[0])
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (held + size // 2, before[1]))
+    try:
+        split = FeatureSet(folder).split("train")
+        batches = torch.randperm(len(split)).split(256)
+        total = sum(float(split.gather("x", rows).sum(dtype=torch.float64)) for rows in batches)
+        with pytest.raises(MemoryError):
+            split.gather("x", torch.arange(len(split)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert total == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("threads", [2, 5])

@@ -3,9 +3,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import fsspec
 import pytest
@@ -16,6 +14,7 @@ from conclugen import manifest, remote
 from conclugen.features import FeatureSet
 from conclugen.manifest import FeatureSetError, Manifest, damaged_shards, local_folder, location_of
 from conclugen.remote import NodeCache, RemoteError
+from tests.buckets import served
 from tests.conftest import write_planted
 from tests.damage import Damage, damages
 
@@ -151,55 +150,17 @@ class TestSets:
         assert "hunter2" not in str(caught.value)
 
 
-class _S3(BaseHTTPRequestHandler):
-    """What S3 answers to those who read: objects, whole or in part, of a folder per bucket."""
-
-    root: Path
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self) -> None:
-        self._answer(b"")
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def _answer(self, body: bytes | None = None) -> None:
-        try:
-            content = (self.root / self.path.partition("?")[0].lstrip("/")).read_bytes()
-        except OSError:
-            self.send_response(404)
-            content = b"<Error><Code>NoSuchKey</Code></Error>"
-        else:
-            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
-            total, content = len(content), content[int(first) : int(last) + 1 if last else None]
-            self.send_response(206 if "Range" in self.headers else 200)
-            self.send_header("Content-Range", f"bytes {first}-{int(first) + len(content) - 1}/{total}")
-            self.send_header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
-            self.send_header("ETag", '"0"')
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content if body is None else body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 def test_a_set_on_an_s3_compatible_server(
     cache: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(planted, tmp_path / "bucket" / "sets" / "planted")
-    handler = type("Handler", (_S3,), {"root": tmp_path})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with served(tmp_path) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         there = FeatureSet("s3://bucket/sets/planted")
         assert damaged_shards("s3://bucket/sets/planted") == []
         with pytest.raises(FeatureSetError, match=r"s3://bucket/nothing is not a feature set"):
             Manifest.read("s3://bucket/nothing")
-        server.shutdown()
     assert there.folder.is_relative_to(cache)
     assert there.manifest == Manifest.read(planted)
     for file in Manifest.read(planted).shards:

@@ -1,5 +1,7 @@
 """A whole sweep on a local Ray cluster, through the command line."""
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import pytest
 from conclugen.subsets import SUBSETS
 from sweeps.ledger import BASELINES, TUNED_BASELINES, Ledger
 from sweeps.plan import SweepFolder
+from tests.buckets import served
 from tests.sweeps.simulation import run_here
 
 pytestmark = pytest.mark.timeout(900)  # on a machine that is busy with other tests
@@ -67,14 +70,27 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
 
 
 @pytest.mark.slow(seconds=60)
-def test_two_workers_per_trial_give_the_scores_of_one(write_config: Callable[..., Path], tmp_path: Path) -> None:
-    """Two through Ray, one in this process without it."""
+def test_two_workers_per_trial_give_the_scores_of_one(
+    write_config: Callable[..., Path], planted: Path, tmp_path: Path
+) -> None:
+    """Two through Ray, with the features in a bucket; one in this process without it, on the same features here."""
     budget = {"trials_per_subset": 2, "epochs": 6, "seeds": 2}
     one = run_here(write_config(subsets=["ConCluGen"], budget=budget), SweepFolder(tmp_path / "one"))
     out = tmp_path / "two"
-    config = write_config(subsets=["ConCluGen"], budget=budget, workers={"per_trial": 2, "concurrent_trials": 1})
+    shutil.copytree(planted, tmp_path / "bucket" / "sets" / "planted")
+    there = "s3://bucket/sets/planted"
+    config = write_config(
+        features={"pretrain": there, "downstream": {"planted": there}},
+        subsets=["ConCluGen"],
+        budget=budget,
+        workers={"per_trial": 2, "concurrent_trials": 1},
+    )
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
-    subprocess.run(command, capture_output=True, check=True)
+    with served(tmp_path) as environment:
+        environment |= {"CONCLUGEN_CACHE": str(tmp_path / "cache")}
+        subprocess.run(command, capture_output=True, check=True, env=os.environ | environment)
+    (copy,) = (tmp_path / "cache" / "features").glob("*/manifest.json")
+    assert copy.read_bytes() == (planted / "manifest.json").read_bytes()
     two = {record.key: record for record in Ledger(out / "ledger")}
     assert one.keys() == two.keys()
     for key, record in one.items():

@@ -1,15 +1,14 @@
 """Clips through the whole path: video, sound and text to a feature set; what is wrong with some of them."""
 
-import json
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -17,6 +16,7 @@ from typer.testing import CliRunner
 from conclugen.clips import Clip, ClipList
 from conclugen.extraction import inputs
 from conclugen.extraction.backbones import Description, describe
+from conclugen.extraction.folder import ExtractionFolder, Result
 from conclugen.extraction.recipe import Recipe, load_recipe
 from conclugen.features import FeatureSet
 from conclugen.manifest import Labels, Manifest
@@ -28,12 +28,12 @@ from sweeps.nodes import Node
 from sweeps.settings import ConfigError
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
-from tests.media import grey, speech, write_clip
+from tests.media import ffmpeg, film, grey, speech, write_clip
 
 SAID = "Kids are talking by the door."
 REASONS = {
     "silent": "silent",
-    "corrupt": "corrupt",
+    "cut": "corrupt",
     "gone": "missing",
     "faceless": "no face",
     "wordless": "no transcript",
@@ -42,23 +42,23 @@ REASONS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips with a drawn face that speaks with espeak-ng's voice, some with a flaw; a recipe of tiny models."""
+    """Films of a drawn face that speaks with espeak-ng's voice, some with a flaw; a recipe of tiny models."""
     root = tmp_path_factory.mktemp("extraction")
     said, rate = speech(SAID)
     shown = [drawn_face(240, 320, 150 + i, 120, 120) for i in range(20)]
-    stereo = np.concatenate([said, 0.5 * said])
-    write_clip(root / "plain.mkv", shown, sound=said, sound_rate=rate)
-    write_clip(root / "stereo.mkv", shown, sound=stereo, sound_rate=rate)
-    write_clip(
-        root / "uneven.mp4", shown[:8], times=[0, 0.1, 0.3, 0.4, 0.9, 1.4, 1.5, 1.9], sound=said, sound_rate=rate
-    )
-    write_clip(root / "other.mp4", shown[::-1], sound=said[:, ::-1].copy(), sound_rate=rate)
-    write_clip(root / "silent.mp4", shown, sound=0 * said, sound_rate=rate)
-    write_clip(root / "faceless.mp4", [grey(90, 240, 320)] * 20, sound=said, sound_rate=rate)
-    (root / "corrupt.mp4").write_bytes(b"no video " * 500)
+    film(root / "plain.mkv", shown, said, rate, "-c:a", "pcm_s16le")
+    film(root / "stereo.mkv", shown, np.concatenate([said, 0.5 * said]), rate, "-c:a", "pcm_s16le", "-ar", "44100")
+    film(root / "uneven.mp4", shown, said, rate, "-vf", "select=not(mod(n\\,3))+lt(n\\,6)", "-fps_mode", "vfr")
+    film(root / "lying.mp4", shown, said, rate, "-vf", "transpose=clock")
+    ffmpeg("-display_rotation", "90", "-i", root / "lying.mp4", "-c", "copy", root / "turned.mp4")
+    film(root / "other.mp4", [picture // 2 for picture in shown], said[:, ::-1], rate)
+    film(root / "silent.mp4", shown, said, rate, "-af", "volume=0")
+    film(root / "faceless.mp4", [grey(90, 240, 320)] * 20, said, rate)
+    whole = (root / "other.mp4").read_bytes()
+    (root / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     (root / "wordless.mp4").symlink_to("plain.mkv")
     text = SAID.lower().removesuffix(".")
-    names = ["plain.mkv", "stereo.mkv", "uneven.mp4", "other.mp4", *(f"{name}.mp4" for name in REASONS)]
+    names = ["plain.mkv", "stereo.mkv", "uneven.mp4", "turned.mp4", "other.mp4", *(f"{name}.mp4" for name in REASONS)]
     clips = [
         Clip(
             sample_id=Path(name).stem,
@@ -113,14 +113,18 @@ def test_clips_become_features_and_flaws_their_reasons(folder: Path) -> None:
     found = {names[row]: what for row, what in in_process(clips, recipe, range(len(clips))).items()}
     assert {name: what[0] for name, what in found.items() if isinstance(what, tuple)} == REASONS
     features = {name: what[0] for name, what in found.items() if isinstance(what, dict)}
-    assert set(features) == {"plain", "stereo", "uneven", "other"}
+    assert set(features) == {"plain", "stereo", "uneven", "turned", "other"}
     assert all(row.shape == (12 + 16 + 16 + 16,) and np.isfinite(row).all() for row in features.values())
+
+    def apart(name: str, columns: slice) -> float:
+        return float(np.abs(features["plain"][columns] - features[name][columns]).max())
+
     video, audio, text = slice(0, 28), slice(28, 44), slice(44, 60)
-    np.testing.assert_allclose(features["plain"][text], features["stereo"][text], atol=1e-6)
     # One of the two channels is softer: the mean is the same sound, whose level the backbone's processor removes.
-    same, another = (np.abs(features["plain"][audio] - features[name][audio]).max() for name in ("stereo", "other"))
-    assert same < another / 4
-    assert np.abs(features["plain"][video] - features["other"][video]).max() > 1e-4
+    assert apart("stereo", audio) < apart("other", audio) / 4
+    for name in ("stereo", "uneven", "turned"):
+        assert apart(name, video) < apart("other", video) / 20
+        assert apart(name, text) < 1e-6
 
 
 def test_portions_and_neighbours_change_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,11 +219,6 @@ def test_more_gpus_than_there_are_is_refused(folder: Path, monkeypatch: pytest.M
         shares(monkeypatch, recipe.model_copy(update={"modalities": greedy}), (8, 1))
 
 
-def conclugen(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sweeps", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
-
-
 def test_bad_input_is_told_at_once_and_nothing_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,36 +248,96 @@ def test_what_may_fail_is_nothing_else(text: str) -> None:
         _allowed(text, 10)
 
 
-@pytest.mark.slow(seconds=150)
-@pytest.mark.timeout(600)
-def test_the_command_stops_goes_on_and_finishes(folder: Path) -> None:
-    """Too many failures stop it; allowed, it goes on; finished, it has nothing to do. As in process, clip by clip."""
-    command = ["extract", "clips.parquet", "--out", "out", "--backbones", "recipe.yaml", "--clips-per-shard", "2"]
-    stopped = conclugen(*command, "--max-failed", "1", cwd=folder)
-    assert stopped.returncode == 1, stopped.stderr
-    assert "more than --max-failed allows (1)" in stopped.stderr
-    assert not (folder / "out" / "manifest.json").exists()
-    finished = conclugen(*command, "--max-failed", "5", cwd=folder)
-    assert finished.returncode == 0, finished.stderr
-    assert "features of 4 of 9 clips" in finished.stdout
-    assert "1 silent" in finished.stdout
-    again = conclugen(*command, "--max-failed", "5", cwd=folder)
-    assert (again.returncode, "all there before" in again.stdout) == (0, True)
+def without_ray(replace: Callable[[Any, str, Any], None]) -> None:
+    """Have an extraction do all it does, but for Ray: clip by clip in this process, as an actor would be given them."""
 
-    manifest = Manifest.read(folder / "out")
-    assert manifest.widths == {"video": 28, "audio": 16, "text": 16}
-    assert (manifest.rows("train"), manifest.rows("val")) == (6, 1)
-    kept = json.loads((folder / "out" / "extraction.json").read_text())
-    assert [backbone["model_type"] for backbone in kept["backbones"]] == ["resnet", "videomae", "wavlm", "distilbert"]
-    clips, recipe = ClipList.read(folder / "clips.parquet"), load_recipe(str(folder / "recipe.yaml"))
-    expected = in_process(clips, recipe, [0, 1, 2], versions=2)
-    split = FeatureSet(folder / "out").split("train")
-    assert split.sample_ids == ["plain", "plain", "stereo", "stereo", "uneven", "uneven"]
-    for place, (row, version) in enumerate((row, version) for row in range(3) for version in range(2)):
-        stored = np.concatenate([split.gather(m, split.clean_rows.new_tensor([place]))[0] for m in manifest.widths])
-        np.testing.assert_allclose(stored, expected[row][version], atol=1e-4)
-    reasons = {
-        line.split(",")[0]: line.split(",")[1] for line in (folder / "out" / "failures.csv").read_text().splitlines()
-    }
-    assert reasons == {"sample_id": "reason", **REASONS}
-    assert pc.all(pc.is_valid(clips.table["labels"])).as_py()
+    def results(
+        clips: ClipList, recipe: Recipe, _descriptions: object, folder: ExtractionFolder, todo: Sequence[int]
+    ) -> Generator[Result, None, None]:
+        for row in todo:
+            ((_, what),) = in_process(clips, recipe, [row], versions=len(folder.versions(row))).items()
+            yield extraction._result(clips, row, what)
+
+    replace(extraction, "_results", results)
+    replace(extraction, "connect", lambda address: None)
+    replace(extraction, "disconnect", lambda: None)
+    replace(extraction, "Interrupts", lambda farewell: None)
+
+
+def test_too_many_failures_stop_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is finished stays, and the same command goes on once more may fail."""
+    without_ray(monkeypatch.setattr)
+    command = ["extract", str(folder / "clips.parquet"), "--out", str(tmp_path / "out"), "--clips-per-shard", "2"]
+    command += ["--backbones", str(folder / "recipe.yaml")]
+    stopped = CliRunner().invoke(app, [*command, "--max-failed", "1"])
+    assert stopped.exit_code == 1
+    assert "more than --max-failed allows (1)" in stopped.stderr
+    assert "cut: corrupt:" in stopped.stderr
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    finished = CliRunner().invoke(app, [*command, "--max-failed", "5"])
+    assert (finished.exit_code, "features of 5 of 10 clips, 4 of them now" in finished.stdout) == (0, True)
+
+
+MORTAL = """
+import os, signal, sys
+from sweeps.cli import main
+
+shards = 0
+
+def note(event, arguments):
+    global shards
+    if event == "os.rename" and str(arguments[1]).endswith(".arrow"):
+        shards += 1
+        if shards == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(note)
+main()
+"""
+"""`conclugen` in a process that is killed as its second shard is about to get its name."""
+
+
+def written(*files: Path) -> dict[Path, tuple[int, int]]:
+    """Which file each is, and when it was written: what differs once it is made again."""
+    return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
+
+
+@pytest.mark.slow(seconds=80)
+@pytest.mark.timeout(600)
+def test_killed_it_goes_on_as_if_nothing_had_been(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is done twice or by halves, and it ends with the set that an undisturbed run in this process gives."""
+    out, recipe = tmp_path / "out", yaml.safe_load((folder / "recipe.yaml").read_text())
+    del recipe["modalities"]["video"][1]  # each backbone is a process more that imports transformers
+    (folder / "fewer.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    command = ["extract", folder / "clips.parquet", "--backbones", folder / "fewer.yaml", "--max-failed", "5"]
+    command = [*map(str, command), "--clips-per-shard", "2", "--out"]
+    killed = subprocess.run([sys.executable, "-c", MORTAL, *command, out], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [file.name for file in out.glob("*.arrow")] == ["train-00000.arrow"]
+    assert not (out / "manifest.json").exists()
+    kept = written(out / "train-00000.arrow", out / "parts" / "00000.json")
+    goes_on = [sys.executable, "-m", "sweeps", *command, out]
+    finished = subprocess.run(goes_on, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "features of 5 of 10 clips, 8 of them now" in finished.stdout
+    assert "1 silent" in finished.stdout
+    assert written(*kept) == kept
+    assert not list(out.glob(".*.partial"))
+
+    without_ray(monkeypatch.setattr)
+    again = CliRunner().invoke(app, [*command, str(out)])
+    assert (again.exit_code, "all there before" in again.stdout) == (0, True)
+    undisturbed = tmp_path / "undisturbed"
+    assert CliRunner().invoke(app, [*command, str(undisturbed)]).exit_code == 0
+    assert Manifest.read(out) == Manifest.read(undisturbed)  # checksums of all shards included
+    for name in ("extraction.json", "failures.csv"):
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes()
+    manifest = Manifest.read(out)
+    assert manifest.widths == {"video": 12, "audio": 16, "text": 16}
+    assert (manifest.rows("train"), manifest.rows("val")) == (8, 1)
+    train = FeatureSet(out).split("train")
+    assert train.sample_ids == [name for name in ("plain", "stereo", "uneven", "turned") for _ in range(2)]
+    listed = [line.split(",")[:2] for line in (out / "failures.csv").read_text().splitlines()]
+    assert dict(listed) == {"sample_id": "reason", **REASONS}

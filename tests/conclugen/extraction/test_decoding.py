@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conclugen.extraction.decoding import ClipError, read_frames, read_waveform
-from tests.media import grey, speech, tone, write_clip
+from tests.media import film, grey, speech, tone, write_clip
 
 
 def levels(path: Path, rate: float, **times: float) -> list[int]:
@@ -142,6 +142,22 @@ def test_files_that_cannot_be_read_say_why(tmp_path: Path, what: str, reason: st
         with pytest.raises(ClipError, match=r"bad\.mp4") as caught:
             read()
         assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_film_whose_end_was_cut_off_says_so_where_the_end_is_asked_for(tmp_path: Path, share: float) -> None:
+    """Its index comes first and names what is gone; FFmpeg would show the rest as a shorter film."""
+    said, rate = speech("Kids are talking by the door.")
+    shown = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8) for i in range(20)]
+    path = film(tmp_path / "film.mp4", shown, said, rate, "-movflags", "faststart")
+    assert len(list(read_frames(path, [10.0]))) == 20
+    whole = path.read_bytes()
+    path.write_bytes(whole[: round(len(whole) * share)])
+    for read in (lambda: list(read_frames(path, [10.0])), lambda: read_waveform(path, 16000)):
+        with pytest.raises(ClipError) as caught:
+            read()
+        assert caught.value.reason == "corrupt"
+    assert len(list(read_frames(path, [10.0], end=0.3))) == 3
 
 
 def test_what_a_file_has_not_is_said(tmp_path: Path) -> None:
