@@ -11,14 +11,9 @@ Warm means that the files are in the page cache; cold, that the kernel was asked
 is the same rows in another order. Memory is the sum of the proportional set sizes (Pss) of processes that each read
 the whole set once, so pages that they share count once: with four of them over with one.
 
-    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.loader [--quick] [--samples N] [--json FILE] [--folder DIR]
-        [--without-ray]
-
-The policy is that of a sweep's workers (`sweeps/__init__.py`), and OpenMP reads it when torch is imported.
+    python -m benchmarks.loader [--quick] [--json FILE] [--samples N] [--folder DIR] [--without-ray]
 """
 
-import argparse
-import json
 import os
 import re
 import statistics
@@ -36,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.measuring import parser, write
 from conclugen.features import FeatureSet, Split
 from conclugen.manifest import Manifest
 from conclugen.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
@@ -192,22 +188,19 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer samples and passes")
-    parser.add_argument("--samples", type=int)
-    parser.add_argument("--batch", type=int, default=4096)
-    parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
-    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
-    parser.add_argument("--without-ray", action="store_true", help="leave Ray Data out")
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--samples", type=int, help="default 400,000, quick 20,000")
+    options.add_argument("--batch", type=int, default=4096)
+    options.add_argument("--workers", type=int, default=2, help="of the DataLoader")
+    options.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
+    options.add_argument("--without-ray", action="store_true", help="leave Ray Data out")
+    given = options.parse_args()
     samples = given.samples or (20_000 if given.quick else 400_000)  # a reader's own 0.2 GiB count in fewer
     passes = 3 if given.quick else 5
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         found = measure(
             Path(folder), samples, given.batch, passes, min(samples, 4096), given.workers, not given.without_ray
         )
-    about = {"samples": samples, "batch": given.batch, "threads": torch.get_num_threads(), "torch": torch.__version__}
     for name, values in found.items():
         if "passes" in values:
             print(f"{name:26} {values['median']:9,.0f} samples/s ({values['least']:,.0f} to {values['most']:,.0f})")
@@ -217,8 +210,7 @@ def main() -> None:
         f"memory of four readers     {memory['ratio']:9.2f} times that of one "
         f"({memory['four readers'] / 2**30:.2f} and {memory['one reader'] / 2**30:.2f} GiB)"
     )
-    if given.json is not None:
-        given.json.write_text(json.dumps({"about": about, **found}, indent=2) + "\n")
+    write(given.json, {"samples": samples, "batch": given.batch, "threads": torch.get_num_threads(), **found})
 
 
 if __name__ == "__main__":
