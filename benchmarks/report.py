@@ -230,7 +230,7 @@ def _bytes(process: psutil.Process) -> int:
 def shares(command: Sequence[str]) -> dict[str, float]:
     """Run the command line in a process of its own; return phase -> its share of the wall time."""
     with tempfile.NamedTemporaryFile() as file:
-        inside = [sys.executable, __file__, "--inside", file.name, *command]
+        inside = [sys.executable, "-m", "benchmarks.report", "--inside", file.name, *command]
         subprocess.run(inside, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
         spent: dict[str, float] = json.loads(Path(file.name).read_text())
     return {phase: seconds / sum(spent.values()) for phase, seconds in spent.items()}

@@ -28,7 +28,10 @@ from sweeps.demo import write_demo
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import SweepFolder
 
-QUICK = ("budget.trials_per_subset=1", "budget.epochs=5", "probe.every=5", "budget.seeds=1", "baselines=[]")
+QUICK = (
+    "subsets=[Con, ConCluGen]", "budget.trials_per_subset=1", "budget.epochs=6", "probe.every=6", "budget.seeds=1",
+    "baselines=[]", "search.pruner=none",
+)  # fmt: skip
 
 
 def product(*arguments: str | Path) -> float:
