@@ -5,8 +5,9 @@ warms it up, then some under the clock, then one under torch's profiler, which t
 operation takes, and what is left to Python between them.
 
 Sizes: `demo`, the demo's digits as the README sweeps its handwritten numerals (100 epochs, five probes with five labels
-per class); `all-labels`, the same with probes on all labels; `paper`, for GPUs: made-up features of the paper's widths,
-the space that is called paper, 20 epochs.
+per class); `all-labels`, the same with probes on all labels; `larger`, 16,384 made-up samples, 10 epochs, the space
+called default, probes on 1,400 labels; `paper`, for GPUs, likewise 32,768 samples of the paper's widths, 20 epochs, the
+space called paper, probes on 5,600 labels.
 
     python -m benchmarks.trial [--quick] [--json FILE] [--sizes ...] [--methods ...] [--threads 1] [--rounds 5]
 """
@@ -25,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.measuring import parser, spread, told, write
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
-from conclugen.synthesis import SyntheticSet, write_synthetic
+from conclugen.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
 from sweeps.hardware import computing
@@ -33,15 +34,18 @@ from sweeps.plan import Job, SweepFolder
 from sweeps.trial import TrialRunner
 
 _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+_MADE_UP = (
+    "objective.labels_per_class=null", "features.pretrain=made-up", "features.downstream={made-up: labelled}"
+)  # fmt: skip
 _DEMO = ("space=small", "budget.epochs=100", "probe.every=20")
 SIZES: dict[str, tuple[str, ...]] = {
     "demo": _DEMO,
     "all-labels": (*_DEMO, "objective.labels_per_class=null"),
-    "paper": (
-        "space=paper", "budget.epochs=20", "probe.every=4", "objective.labels_per_class=null",
-        "features.pretrain=made-up", "features.downstream={made-up: labelled}",
-    ),
-}  # fmt: skip
+    "larger": ("space=default", "budget.epochs=10", "probe.every=4", *_MADE_UP),
+    "paper": ("space=paper", "budget.epochs=20", "probe.every=4", *_MADE_UP),
+}
+_WIDTHS = {"larger": {"video": 512, "audio": 128, "text": 96}, "paper": PAPER_WIDTHS}
+_SAMPLES = {"larger": (16_384, 2_000), "paper": (32_768, 8_000)}  # without labels, and with
 _QUICK = ("budget.epochs=10", "probe.every=5")
 
 KINDS = {  # of operations: the first that has one of its words in the name
@@ -58,9 +62,10 @@ KINDS = {  # of operations: the first that has one of its words in the name
 def write_size(size: str, folder: Path) -> SweepConfig:
     """Write the features of a size; return its sweep."""
     config_file = write_demo(folder)
-    if size == "paper":
-        write_synthetic(SyntheticSet(samples=32_768, dtype="float16"), folder / "made-up")
-        write_synthetic(SyntheticSet(samples=8_000, dtype="float16", labelled=True), folder / "labelled")
+    if size in _SAMPLES:
+        plain, labelled = (SyntheticSet(samples=n, widths=_WIDTHS[size], dtype="float16") for n in _SAMPLES[size])
+        write_synthetic(plain, folder / "made-up")
+        write_synthetic(replace(labelled, labelled=True), folder / "labelled")
     return load_config(config_file, SIZES[size])
 
 
