@@ -12,23 +12,18 @@ Whatever a tracker does, the sweep goes on: one that fails is switched off, and 
 """
 
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.air.constants import TRAINING_ITERATION
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.summary_pb2 import Summary
-from tensorboardX.summary import hparams
 
 from sweeps.config import ConfigError, SweepConfig
+from sweeps.event_files import TensorBoard
 from sweeps.ledger import SUMMARY_METRICS
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.settings import MLflow, WeightsAndBiases, with_environment
@@ -55,7 +50,7 @@ def tracked(config: SweepConfig, folder: SweepFolder, warn: Callable[[str], None
     asked = config.tracking
     makers: dict[str, Callable[[], LoggerCallback]] = {}
     if asked.tensorboard:
-        makers["tensorboard"] = lambda: _TensorBoard(folder.tensorboard)
+        makers["tensorboard"] = lambda: TensorBoard(folder.tensorboard)
     if (mlflow := asked.mlflow) is not None:
         makers["mlflow"] = lambda: _mlflow(mlflow, config.name)
     if (wandb := asked.wandb) is not None:
@@ -166,38 +161,6 @@ def _scalars(report: Report) -> dict[str, float]:
             labels = metric.labels.replace("%", "_percent") or "all"
             values[f"{metric.split}/{metric.dataset}/{labels}/{metric.metric}"] = metric.value
     return values
-
-
-class _TensorBoard(LoggerCallback):
-    """Writes an event file per run; what has been reported is in it at once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._writers: dict[_Run, EventsWriter] = {}
-
-    def log_trial_start(self, trial: Any) -> None:
-        folder = self._folder / str(trial)
-        folder.mkdir(parents=True, exist_ok=True)
-        # The run's own number tells its file from that of an earlier attempt, which names by the second would not.
-        self._writers[trial] = EventsWriter(str(folder / "events"), f".{trial.trial_id}")
-        experiment, start, _ = hparams(trial.config, {"objective": None})
-        self._write(trial, experiment, start)
-
-    def log_trial_result(self, iteration: int, trial: Any, result: Mapping[str, float]) -> None:
-        scalars = [(name, value) for name, value in result.items() if name != TRAINING_ITERATION]
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars]
-        self._write(trial, Summary(value=values), step=int(result[TRAINING_ITERATION]))
-
-    def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        if not failed:
-            self._write(trial, hparams({}, {})[2])
-        self._writers.pop(trial).close()
-
-    def _write(self, run: _Run, *summaries: Summary, step: int = 0) -> None:
-        writer = self._writers[run]
-        for summary in summaries:
-            writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-        writer.flush()
 
 
 def _mlflow(settings: MLflow, sweep: str) -> LoggerCallback:
