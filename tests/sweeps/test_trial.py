@@ -170,7 +170,9 @@ def test_a_trial_cut_anywhere_continues_to_the_same_result(
     rest = Listener()
     final = TrialRunner(config, folder, CPU).run(job, rest)
     # The receiver may have lost the first report, which came before the checkpoint.
-    assert [(r.epochs, r.value) for r in rest.reports] == [(r.epochs, r.value) for r in whole.reports]
+    assert [(r.epochs, r.value, r.losses) for r in rest.reports] == [
+        (r.epochs, r.value, r.losses) for r in whole.reports
+    ]
     assert (final.value, final.losses) == (expected.value, expected.losses)
 
 
