@@ -209,9 +209,8 @@ def test_a_trial_that_is_stopped_at_what_it_told_before_does_not_train_again(
     assert ([report.epochs for report in rest.reports], signs) == ([1], [])
 
 
-@pytest.mark.parametrize(
-    ("code", "work"), [("9.9.0", 4 + 3 + 1), (f"{release()}.99", 2 + 2 + 1)]
-)  # epochs, probes and the end
+# Epochs, probes and the end.
+@pytest.mark.parametrize(("code", "work"), [("9.9.0", 4 + 3 + 1), (f"{release()}.99", 2 + 2 + 1)])
 def test_a_checkpoint_is_used_within_a_release(
     config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: str, work: int
 ) -> None:
