@@ -287,9 +287,8 @@ def main() -> None:
     faults = arguments.faults or (12 if arguments.quick else 200)
     root = arguments.keep or Path(tempfile.mkdtemp())
     root.mkdir(parents=True, exist_ok=True)
-    config = write_sweep(
-        root, faults // 2 + 2 if arguments.quick else 20 + faults // 4
-    )  # more than are used up before the last fault
+    trials = faults // 2 + 2 if arguments.quick else 20 + faults // 4  # more than are used up before the last fault
+    config = write_sweep(root, trials)
     print(f"seed {arguments.seed}", flush=True)
     whole = Sweep(config, root / "whole")
     if whole.session(root / "whole.log").wait() != 0:

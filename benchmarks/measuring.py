@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["machine", "parser", "spread", "told", "write"]
+from sweeps.ledger import Record
+from sweeps.plan import Report
+
+__all__ = ["compare", "machine", "parser", "spread", "told", "write"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -31,6 +34,16 @@ def spread(values: npt.ArrayLike) -> list[float]:
 def told(values: Sequence[float], decimals: int = 2) -> str:
     """A spread as text."""
     return "{0:.{3}f} ({1:.{3}f} to {2:.{3}f})".format(*values, decimals)
+
+
+def compare(record: Record, report: Report) -> None:
+    """See that a job that was run again has come to the objective on record.
+
+    Raises:
+        RuntimeError: it has not.
+    """
+    if report.value is None or record.value is None or abs(report.value - record.value) > 1e-6:
+        raise RuntimeError(f"{record.key}: the objective was {record.value} and is {report.value}.")
 
 
 def machine() -> dict[str, Any]:

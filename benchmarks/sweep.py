@@ -1,7 +1,7 @@
 """How long does a sweep of all seven subsets take to its table, and what does Ray cost in it?
 
 The product runs the demo's sweep with one trial at a time. Its records tell what was run, and the same jobs, with the
-same code (`TrialRunner`), run twice more, each time in a fresh process:
+same code (`TrialRunner`) and settings of threads, run twice more, each time in a fresh process:
 
 * loop: one after the other in one process that never loads Ray;
 * trainers: a TorchTrainer inside each Tune trial, one trial at a time, in a Ray session of its own.
@@ -13,7 +13,6 @@ after each. Every objective that is computed again is compared with the record's
 """
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,11 +21,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import parser, spread, told, write
+import torch
+
+from benchmarks.measuring import compare, parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
+from sweeps.hardware import computing
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import SweepFolder
+from sweeps.replay import job_of, run_again
+from sweeps.trial import TrialRunner
 
 QUICK = (
     "subsets=[Con, ConCluGen]", "budget.trials_per_subset=1", "budget.epochs=6", "probe.every=6", "budget.seeds=1",
@@ -69,13 +73,6 @@ def threads_of(records: Sequence[Record]) -> int:
 
 def loop(sweep: Path, own: Path) -> None:
     """Run what ``sweep`` has run once more, in this process, with the files in ``own``."""
-    os.environ.pop("GOMP_SPINCOUNT", None)  # which `sweeps` has set: a plain loop has torch as it comes
-    import torch
-
-    from sweeps.hardware import computing
-    from sweeps.replay import job_of, run_again
-    from sweeps.trial import TrialRunner
-
     records, folder = records_of(sweep), SweepFolder(own)
     config = load_config(SweepFolder(sweep).config)
     folder.prepare(config)
@@ -84,12 +81,11 @@ def loop(sweep: Path, own: Path) -> None:
         runner = TrialRunner(config, folder, device)
         for record in records:
             _, report = run_again(runner, job_of(config, record), record)
-            if report.value is None or record.value is None or abs(report.value - record.value) > 1e-6:
-                raise RuntimeError(f"{record.key}: the objective was {record.value} and is {report.value}.")
+            compare(record, report)
 
 
 def trainers(sweep: Path, own: Path) -> None:
-    """The same with a TorchTrainer inside each Tune trial."""
+    """The same with a TorchTrainer inside each Tune trial; the loop's process is not to load what this needs."""
     from benchmarks.turnaround import trainer_per_trial
     from sweeps.live import output_to_log
     from sweeps.nodes import connect, disconnect
@@ -109,13 +105,13 @@ def main() -> None:
     options.add_argument("--without-trainers", action="store_true", help="leave a TorchTrainer per trial out")
     arguments = options.parse_args()
     overrides = [*(QUICK if arguments.quick else ()), "workers.concurrent_trials=1", *arguments.overrides]
+    given = [part for override in overrides for part in ("--set", override)]
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         config_file = write_demo(root / "demo")
         seconds: dict[str, list[float]] = {"ours": [], "loop": []}
         for number in range(arguments.rounds or (1 if arguments.quick else 3)):
             sweep = root / f"ours-{number}"
-            given = [part for override in overrides for part in ("--set", override)]
             seconds["ours"].append(product("sweep", "run", config_file, "--out", sweep, *given))
             seconds["loop"].append(in_a_fresh_process(loop, sweep, root / f"loop-{number}"))
         records = records_of(sweep)

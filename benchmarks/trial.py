@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measuring import parser, spread, told, write
@@ -59,14 +60,14 @@ KINDS = {  # of operations: the first that has one of its words in the name
 }
 
 
-def write_size(size: str, folder: Path) -> SweepConfig:
-    """Write the features of a size; return its sweep."""
+def write_size(size: str, folder: Path, overrides: Sequence[str]) -> SweepConfig:
+    """Write the features of a size; return its sweep, with ``overrides`` of its settings."""
     config_file = write_demo(folder)
     if size in _SAMPLES:
         plain, labelled = (SyntheticSet(samples=n, widths=_WIDTHS[size], dtype="float16") for n in _SAMPLES[size])
         write_synthetic(plain, folder / "made-up")
         write_synthetic(replace(labelled, labelled=True), folder / "labelled")
-    return load_config(config_file, SIZES[size])
+    return load_config(config_file, [*SIZES[size], *overrides])
 
 
 def trial(config: SweepConfig, method: str, number: int) -> Job:
@@ -100,16 +101,19 @@ def measure(config: SweepConfig, folder: SweepFolder, method: str, rounds: int) 
 
 
 def operations(runner: TrialRunner, job: Job) -> dict[str, float]:
-    """Shares of a trial's time by kind of operation: of the device's own time on a GPU, of wall time on a CPU."""
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if _DEVICE.type == "cuda" else [])]
+    """Shares of a trial's wall time by kind of operation: what a GPU spends on its kernels, or a CPU in torch."""
+    on_gpu = _DEVICE.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     started = time.perf_counter()
     with profile(activities=activities) as profiled:
         runner.run(job, lambda _: True)
         wall = 1e6 * (time.perf_counter() - started)
     found = Counter[str]()
     for event in profiled.key_averages():
-        on_gpu = _DEVICE.type == "cuda"
-        found[kind_of(event.key)] += event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        if not on_gpu:
+            found[kind_of(event.key)] += event.self_cpu_time_total
+        elif event.device_type != DeviceType.CPU:  # a kernel; what has launched it is told its time as well
+            found[kind_of(event.key)] += event.self_device_time_total
     shares = {kind: own / wall for kind, own in found.most_common()}
     return {**shares, "Python, and the profiler itself": 1 - sum(shares.values())}
 
@@ -129,20 +133,18 @@ def _print(size: str, method: str, result: dict[str, Any]) -> None:
         print(f"    {kind:32} {share:6.1%}", flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     options = parser(__doc__)
     options.add_argument("--sizes", nargs="+", choices=SIZES, help="default: those that suit the device")
     options.add_argument("--methods", nargs="+", choices=SUBSETS, default=["Con", "ConCluGen"])
     options.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     options.add_argument("--rounds", type=int, help="default 5, quick 2")
-    given = options.parse_args(arguments)
+    given = options.parse_args()
     sizes = given.sizes or (["paper"] if _DEVICE.type == "cuda" else ["demo", *([] if given.quick else ["all-labels"])])
     found: dict[str, Any] = {}
     for size in sizes:
         with tempfile.TemporaryDirectory() as scratch:
-            config = write_size(size, Path(scratch) / "data")
-            if given.quick:
-                config = load_config(Path(scratch) / "data" / "demo.yaml", [*SIZES[size], *_QUICK])
+            config = write_size(size, Path(scratch) / "data", _QUICK if given.quick else ())
             for method in given.methods:
                 folder = SweepFolder(Path(scratch) / f"{size}-{method}")
                 with computing(given.threads):

@@ -18,7 +18,7 @@ import torch
 from ray import train, tune
 from ray.train.torch import TorchTrainer
 
-from benchmarks.measuring import parser, spread, told, write
+from benchmarks.measuring import compare, parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
 from sweeps.engine import execute
@@ -75,6 +75,7 @@ def trainer_per_trial(folder: SweepFolder, records: Sequence[Record], threads: i
         with computing(threads):
             runner = TrialRunner(config, folder, train.torch.get_device())
             _, report = run_again(runner, job_of(config, record), record)
+        compare(record, report)
         Path(settings["result"]).write_text(str(report.seconds["total"]))
 
     def trial(config: dict[str, Any]) -> None:

@@ -61,23 +61,22 @@ class AdamW:
             gradients.append(parameter.grad)
             for slot, tensors in slots.items():
                 tensors.append(self._state[index][slot])
-        if moving:
-            adamw(
-                moving,
-                gradients,
-                slots["exp_avg"],
-                slots["exp_avg_sq"],
-                [],
-                slots["step"],
-                fused=True,
-                amsgrad=False,
-                beta1=_BETAS[0],
-                beta2=_BETAS[1],
-                lr=self._lr,
-                weight_decay=self._weight_decay,
-                eps=_EPSILON,
-                maximize=False,
-            )
+        adamw(
+            moving,
+            gradients,
+            slots["exp_avg"],
+            slots["exp_avg_sq"],
+            [],
+            slots["step"],
+            fused=True,
+            amsgrad=False,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            lr=self._lr,
+            weight_decay=self._weight_decay,
+            eps=_EPSILON,
+            maximize=False,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Return ``INDEX.SLOT`` -> tensor: both moments and the number of steps of each parameter that has moved.

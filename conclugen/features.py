@@ -334,9 +334,14 @@ class _Column:
         # A row, times the width, lies so many elements before its place.
         self._shifts = begins - (self._ends - lengths) * self._width
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Sequence[Tensor]]]:
+        """Be copied and pickled by the rows alone: not all that lies between two shards can be read."""
+        return type(self), (self._stored,)
+
     def gather(self, rows: Tensor) -> Tensor:
-        """Return (b, d_m) of ``rows`` (b,), each in 0..n-1."""
-        starts = rows * self._width + self._shifts[torch.searchsorted(self._ends, rows, right=True)]
+        """Return (b, d_m) of ``rows`` (b,), each in 0..n-1; others are not looked for, and may end the process."""
+        shifts = self._shifts[torch.searchsorted(self._ends, rows, right=True)]
+        starts = shifts.add(rows, alpha=self._width)  # in 64 bits, whatever those of the rows
         # In huge pages, which torch.empty has not: without them, half of the time is the kernel's.
         out = torch.from_numpy(np.empty((len(rows), self._width), self._dtype))
         return torch.index_select(self._rows, 0, starts, out=out)
@@ -346,11 +351,11 @@ class Split:
     """The rows of one split; features stay in the mapped files until they are gathered."""
 
     def __init__(self, shards: Sequence[_Shard]) -> None:
-        self._shards = shards
+        self._shards, self._length = shards, sum(map(len, shards))
         self._columns = {name: _Column([shard.features[name] for shard in shards]) for name in shards[0].features}
 
     def __len__(self) -> int:
-        return sum(map(len, self._shards))
+        return self._length
 
     @cached_property
     def labels(self) -> Tensor:

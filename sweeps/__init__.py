@@ -15,4 +15,5 @@ os.environ |= {
 # Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those
 # that they wait for, wherever more runs than there are cores; threads that sleep take long to wake. Spinning for a
 # tenth of a millisecond costs neither (LOG.md).
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "OMP_WAIT_POLICY" not in os.environ:  # the user's, which it would overrule
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")

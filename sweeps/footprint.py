@@ -26,7 +26,7 @@ from sweeps.sessions import provenance
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
-_TOLD_BYTES = 40  # of a report that a checkpoint keeps: epochs and objective, in JSON that is quoted in JSON
+_TOLD_BYTES = 200  # of a report that a checkpoint keeps: epochs, objective, losses, in JSON that is quoted in JSON
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
 _EVENT_FILE = 2100  # bytes of a job's TensorBoard file (LOG.md)
 

@@ -38,9 +38,10 @@ def own_hardware(device: torch.device) -> Hardware:
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """Compute as every process that runs jobs does, with so many threads on the CPU; as before when it is left.
+    """Compute as every process that runs jobs does: with so many threads on the CPU, and denormal numbers taken for 0.
 
-    The last bits of a sum follow from the number of threads, and training makes other results of them.
+    When it is left, there are as many threads as before, and denormal numbers, which torch does not say whether there
+    were. The last bits of a sum follow from the number of threads, and training makes other results of them.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -45,6 +45,7 @@ LATE = "late"  # attribute of trials that were begun when there were others with
 DROPPED = "dropped"  # attribute of trials that stay in a study and do not count: each was begun again
 STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
 _GENERATION = "generation"  # attribute of a trial that CMA-ES has drawn
+_GIVEN = "fixed_params"  # Optuna's attribute of each trial from its queue, as all are here: the values it came with
 _FEISTEL_ROUNDS = 4
 
 
@@ -259,14 +260,15 @@ def _generations(completed: Sequence[FrozenTrial], size: int) -> list[list[Froze
     """The first ``size`` trials of each generation that has so many, out of the completed ones by their numbers.
 
     A trial that its study was told anew has lost the number of its generation. It counts for the one that was not full
-    when those before it had ended; with one slot, that is its own.
+    when those before it had ended; with one slot, that is its own. One without a number that was not told anew was
+    begun by another slot before there was anything to learn from, and belongs to none.
     """
     generations = defaultdict[int, list[FrozenTrial]](list)
     current = 0
     for index, trial in enumerate(completed):
         if _GENERATION in trial.system_attrs:
             generations[trial.system_attrs[_GENERATION]].append(trial)
-        elif index >= STARTUP_TRIALS and trial.user_attrs[ORIGIN] == "cmaes":
+        elif index >= STARTUP_TRIALS and trial.user_attrs[ORIGIN] == "cmaes" and trial.system_attrs[_GIVEN]:
             generations[current].append(trial)
         while len(generations[current]) >= size:
             current += 1

@@ -36,6 +36,9 @@ from sweeps.scoring import Fit, Scoring
 
 __all__ = ["TrialRunner", "load_head"]
 
+_Told = tuple[int, float, dict[str, float]]
+"""What a report says: epochs, objective, losses."""
+
 
 class _Clock:
     """Wall seconds spent on named activities; resumed from a checkpoint where there is one."""
@@ -82,7 +85,7 @@ class TrialRunner:
         Raises:
             DivergedError: the training loss is not finite.
         """
-        clock, losses, told = _Clock(), dict[str, float](), dict[int, float]()
+        clock, losses, told = _Clock(), dict[str, float](), list[_Told]()
         if job.method not in SUBSETS and job.method != "SimCLR":
             return self._score(job, self._untrained(job), clock, losses, epochs=0)
         run = self.pretraining(job)
@@ -91,7 +94,7 @@ class TrialRunner:
             tensors, metadata = saved
             run.load_state(tensors)
             clock.seconds, losses = json.loads(metadata["seconds"]), json.loads(metadata["losses"])
-            told = dict(json.loads(metadata.get("told", "[]")))  # a former patch version kept nothing of it
+            told = json.loads(metadata.get("told", "[]"))  # a former patch version kept nothing of it
         if not self._pretrain(run, job, report, clock, losses, told):
             return None
         if job.stage == "confirm":
@@ -105,22 +108,20 @@ class TrialRunner:
         report: Callable[[Report], bool],
         clock: _Clock,
         losses: dict[str, float],
-        told: dict[int, float],
+        told: list[_Told],
     ) -> bool:
         """Train to the last epoch, filling ``losses``; False if a report was answered by a stop.
 
-        What was ``told`` before the checkpoint, epochs -> objective, is told again: the receiver may have lost it, or
-        may not have judged the last of it. It tells apart what it knows.
+        What was ``told`` before the checkpoint is told again: the receiver may have lost it, or may not have judged the
+        last of it, and tells apart what it knows. What follows is added.
         """
         config = self._config
 
-        def tell(epochs: int, value: float) -> bool:
+        def tell(epochs: int, value: float, then: dict[str, float]) -> bool:
             seconds = dict(clock.seconds)
-            return report(
-                Report(epochs=epochs, value=value, losses=dict(losses), seconds=seconds, hardware=self.hardware)
-            )
+            return report(Report(epochs=epochs, value=value, losses=then, seconds=seconds, hardware=self.hardware))
 
-        if not all(tell(epochs, value) for epochs, value in told.items()):
+        if not all(tell(*past) for past in told):
             return False
         probed = set(config.probe_epochs[:-1]) if job.stage == "search" else set()
         saved = run.epoch
@@ -128,8 +129,8 @@ class TrialRunner:
             if run.epoch in probed and not run.finished:
                 with clock.measure("probe"):
                     value = self.objective(run.head, job.labels)
-                told[run.epoch] = value
-                if not tell(run.epoch, value):
+                told.append((run.epoch, value, dict(losses)))
+                if not tell(*told[-1]):
                     return False
             if run.finished:
                 return True
@@ -137,7 +138,7 @@ class TrialRunner:
                 losses.update(run.run_epoch())
             self._alive()
             if run.epoch - saved >= config.checkpoint.every and not run.finished:
-                state = {"seconds": clock.seconds, "losses": losses, "told": list(told.items())}
+                state = {"seconds": clock.seconds, "losses": losses, "told": told}
                 metadata = {name: json.dumps(value) for name, value in state.items()}
                 checkpoints.save(self._folder.job(job.key), run.epoch, run.state(), metadata, self._identity(job))
                 saved = run.epoch

@@ -324,7 +324,12 @@ class TestDecisions:
         assert ours.decisions.keys() == {"precision", "steps"}
         assert ours.decisions["precision"].startswith("float32")
         assert ours.decisions["steps"].startswith("eager")
-        assert ours.optimizer([torch.nn.Parameter(torch.ones(2))], lr=0.1, weight_decay=0.2).lr == 0.1  # in float64
+        weight = torch.nn.Parameter(torch.ones(2))
+        optimizer = ours.optimizer([weight], lr=0.1, weight_decay=0.2)
+        assert optimizer.lr == 0.1  # in float64
+        weight.grad = torch.zeros(2)
+        optimizer.step()
+        assert weight.tolist() == pytest.approx([1 - 0.1 * 0.2] * 2)
 
     @pytest.mark.parametrize(
         ("capability", "workers", "precision", "steps"),

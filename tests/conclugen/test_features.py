@@ -1,3 +1,5 @@
+import copy
+import pickle
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -172,6 +174,21 @@ def test_threads_gather_the_same_rows(tmp_path: Path, threads: int) -> None:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(one, several, strict=True))
     assert torch.equal(one[0][0], split.gather("video", torch.arange(12))[choices[0][0]])
+
+
+def test_a_copy_of_a_split_reads_the_rows_alone(tmp_path: Path) -> None:
+    """Between two mapped shards lies what is not theirs, or nothing that can be read."""
+    rng = np.random.default_rng(0)
+    folder = _write(tmp_path / "set", [_random_rows(rng, "train", 4) for _ in range(3)])
+    split, rows = FeatureSet(folder).split("train"), torch.randperm(12)
+    assert len(pickle.dumps(split)) < 4 * sum(file.stat().st_size for file in folder.iterdir())
+    assert torch.equal(copy.deepcopy(split).gather("video", rows), split.gather("video", rows))
+
+
+def test_rows_of_few_bits_are_found_at_places_that_need_more(tmp_path: Path) -> None:
+    values = np.arange(700 * 50, dtype=np.float64).reshape(700, 50)  # more than 16 bits count
+    split = FeatureSet(_one_column(tmp_path / "set", ("train", values[:20]), ("train", values[20:]))).split("train")
+    assert split.gather("x", torch.tensor([699, 3], dtype=torch.int16)).tolist() == values[[699, 3]].tolist()
 
 
 @pytest.mark.parametrize("row", [-1, -2, -6, -7])

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch._dynamo  # by the first step of an optimiser
 
 from sweeps import engine, nodes, preflight, tracking  # noqa: F401  # the last two: see above
 from sweeps.config import load_config

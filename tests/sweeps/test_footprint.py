@@ -90,7 +90,7 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     two = load_config(write_config(**settings, workers={"concurrent_trials": 2}))
     record = 100  # bytes by which records of another configuration may differ
     assert disk_bytes(config, nothing) - disk_bytes(two, nothing) == pytest.approx(
-        3 * (checkpoint + 4 * 40), abs=record
+        3 * (checkpoint + 4 * 200), abs=record
     )
     both = load_config(write_config(**settings, workers={"concurrent_trials": 3}, checkpoint={"heads": 2}))
     assert disk_bytes(both, nothing) - disk_bytes(config, nothing) == pytest.approx(head, abs=record)

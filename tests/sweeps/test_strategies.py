@@ -159,6 +159,27 @@ def test_the_evolution_is_the_one_that_was_told_generation_by_generation() -> No
     assert oracle.generation >= 5
 
 
+def test_only_what_was_drawn_from_its_distribution_moves_an_evolution(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Of slots that begin together, most have nothing to learn from yet, and draw at random."""
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(RANGES))
+    search = {"sampler": "cmaes", "pruner": "none"}
+    config = load_config(
+        write_config(
+            subsets=["Con"], baselines=[], space=str(tmp_path / "space.yaml"), budget=budget(12), search=search
+        )
+    )
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(config)
+    running = Search(config, folder)
+    for job in [running.next_job() for _ in range(11)]:
+        assert job is not None
+        running.report(job.key, Report(epochs=config.budget.epochs, value=0.1 * job.number, state="complete"))
+    assert running.next_job() is not None
+    assert '"generation":0' in folder.journal.read_text()
+
+
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])
 def test_halving_prunes_the_bad_and_keeps_the_best(
     write_config: Callable[..., Path], tmp_path: Path, pruner: str

@@ -170,7 +170,9 @@ def test_a_trial_cut_anywhere_continues_to_the_same_result(
     rest = Listener()
     final = TrialRunner(config, folder, CPU).run(job, rest)
     # The receiver may have lost the first report, which came before the checkpoint.
-    assert [(r.epochs, r.value) for r in rest.reports] == [(r.epochs, r.value) for r in whole.reports]
+    assert [(r.epochs, r.value, r.losses) for r in rest.reports] == [
+        (r.epochs, r.value, r.losses) for r in whole.reports
+    ]
     assert (final.value, final.losses) == (expected.value, expected.losses)
 
 
@@ -207,9 +209,8 @@ def test_a_trial_that_is_stopped_at_what_it_told_before_does_not_train_again(
     assert ([report.epochs for report in rest.reports], signs) == ([1], [])
 
 
-@pytest.mark.parametrize(
-    ("code", "work"), [("9.9.0", 4 + 3 + 1), (f"{release()}.99", 2 + 2 + 1)]
-)  # epochs, probes and the end
+# Epochs, probes and the end.
+@pytest.mark.parametrize(("code", "work"), [("9.9.0", 4 + 3 + 1), (f"{release()}.99", 2 + 2 + 1)])
 def test_a_checkpoint_is_used_within_a_release(
     config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: str, work: int
 ) -> None:

@@ -151,9 +151,7 @@ def test_after_a_step_that_ran_out_of_memory_nothing_of_its_trial_lives_and_the_
     def run_out(parameters: Iterable[torch.Tensor]) -> None:
         nonlocal steps
         steps += 1
-        if (
-            steps == 2 * 3
-        ):  # the gradients of the last step of the second epoch are there, and the moments of those before
+        if steps == 2 * 3:  # of the second epoch's last step there are gradients, of those before moments
             alive = tensors()
             of_the_trial.extend(weakref.ref(alive[found]) for found in alive.keys() - kept.keys())
             assert all(parameter.grad is not None for parameter in parameters)
