@@ -223,8 +223,8 @@ def wait(session: subprocess.Popen[bytes], sweep: Sweep, more: int) -> bool:
 def schedule(chance: random.Random, faults: int) -> Iterator[str]:
     """Kinds of faults in random order; most are damage, of which many fit into one pause."""
     survived, ending = faults // 5, faults // 12
-    shares = ((SURVIVED, survived), (ENDING, ending), (DAMAGE, faults - survived - ending - 2))
-    queue = [*HANGS] * 2
+    queue = [*HANGS] * min(2, faults // 50)  # each takes minutes
+    shares = ((SURVIVED, survived), (ENDING, ending), (DAMAGE, faults - survived - ending - len(queue)))
     for kinds, share in shares:
         queue += [list(kinds)[index % len(kinds)] for index in range(share)]
     chance.shuffle(queue)
@@ -280,11 +280,11 @@ def inject(sweep: Sweep, log: Path, chance: random.Random, faults: int) -> tuple
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--faults", type=int, help="default 200, quick 12")
+    options.add_argument("--faults", type=int, help="default 200, quick 6")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--keep", type=Path, metavar="DIR", help="folder for sweeps and logs; removed without")
     arguments = options.parse_args()
-    faults = arguments.faults or (12 if arguments.quick else 200)
+    faults = arguments.faults or (6 if arguments.quick else 200)
     root = arguments.keep or Path(tempfile.mkdtemp())
     root.mkdir(parents=True, exist_ok=True)
     trials = faults // 2 + 2 if arguments.quick else 20 + faults // 4  # more than are used up before the last fault

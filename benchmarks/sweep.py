@@ -33,7 +33,7 @@ from sweeps.replay import job_of, run_again
 from sweeps.trial import TrialRunner
 
 QUICK = (
-    "subsets=[Con, ConCluGen]", "budget.trials_per_subset=1", "budget.epochs=6", "probe.every=6", "budget.seeds=1",
+    "subsets=[Con]", "budget.trials_per_subset=1", "budget.epochs=6", "probe.every=6", "budget.seeds=1",
     "baselines=[]", "search.pruner=none",
 )  # fmt: skip
 

@@ -111,7 +111,7 @@ def main() -> None:
     options.add_argument("--trials", type=int)
     options.add_argument("--naive-trials", type=int)
     arguments = options.parse_args()
-    trials = arguments.trials or (6 if arguments.quick else 20)
+    trials = arguments.trials or (4 if arguments.quick else 20)
     naive_trials = arguments.naive_trials or (2 if arguments.quick else 4)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
