@@ -12,6 +12,11 @@ os.environ |= {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
 }
 
+# Of the workers of a Ray that a sweep starts. With Ray's own 15, whatever wakes up for a moment, and each of Ray's
+# processes does so a hundred times a second, takes a core from a step that computes on all cores, and its other threads
+# wait (LOG.md).
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 # Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those
 # that they wait for, wherever more runs than there are cores; threads that sleep take long to wake. Spinning for a
 # tenth of a millisecond costs neither (LOG.md).

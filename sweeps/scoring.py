@@ -170,20 +170,18 @@ class Scoring:
 
         def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
             parts = {part: split.only(modalities) for part, split in division.parts.items()}
-            encoded = {part: encode(parts[part], division.rows(part)) for part in parts}
-            versions = division.parts["train"].split.versions
-            train = encoded["train"]
-            if augmented := versions.shape[1] > 1:
-                train = encode(parts["train"], torch.arange(len(parts["train"])))
+            encoded: dict[Part, Tensor] = {p: encode(parts[p], division.rows(p)) for p in parts if p != "train"}
+            drawn = draws[draws >= 0].unique()  # what is in no draw is not encoded, either
+            rows, versions = parts["train"].versions[drawn].unique(return_inverse=True)
             probes = fit_probes(
-                train,
-                division.labels("train"),
-                draws,
+                encode(parts["train"], rows),
+                division.labels("train")[drawn],
+                torch.where(draws >= 0, torch.searchsorted(drawn, draws), draws),
                 (encoded["val"], division.labels("val")),
                 division.classes,
                 self._probe,
                 seed,
-                versions if augmented else None,
+                versions,
             )
             return lambda part: probes.predict(encoded[part])
 
