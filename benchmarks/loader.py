@@ -2,7 +2,7 @@
 
 Beside the product's own gather, on the same synthetic samples of the paper's widths in float16:
 
-* the limit: rows of one tensor per modality in memory, gathered by torch;
+* the limit: rows of one tensor per modality in memory, gathered by torch into memory like that of our batches;
 * one .npy file per sample and modality through a torch DataLoader, which is what the released code does;
 * Ray Data's iter_torch_batches over the same shards, shuffled within a buffer (where ray can be imported).
 
@@ -47,7 +47,12 @@ def from_shards(split: Split, order: Tensor, batch: int) -> Batches:
 
 def from_memory(held: dict[str, Tensor], order: Tensor, batch: int) -> Batches:
     for rows in order.split(batch):
-        yield {name: x.index_select(0, rows) for name, x in held.items()}
+        yield {name: torch.index_select(x, 0, rows, out=_like_ours(len(rows), x)) for name, x in held.items()}
+
+
+def _like_ours(n: int, x: Tensor) -> Tensor:
+    """Memory (n, width) of the kind that our gather fills: new each time, in huge pages."""
+    return torch.from_numpy(np.empty((n, x.shape[1]), np.float16))
 
 
 class _OneFileEach(Dataset[dict[str, Tensor]]):

@@ -5,13 +5,14 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from sweeps.hardware import own_hardware
 from sweeps.ledger import Record
 from sweeps.plan import Report
 
@@ -48,9 +49,9 @@ def compare(record: Record, report: Report) -> None:
 
 def machine() -> dict[str, Any]:
     """What numbers were measured on."""
-    processor = platform.processor() or platform.machine()
+    processor = own_hardware(torch.device("cpu")).processor
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": processor, "cpus": cpus, "python": platform.python_version(), "torch": version("torch")}
+    return {"processor": processor, "cpus": cpus, "python": platform.python_version(), "torch": torch.__version__}
 
 
 def write(file: Path | None, result: Mapping[str, Any]) -> None:

@@ -8,13 +8,13 @@ Trains the same heads on the same made-up features in four ways, taking turns so
   most, as the released code does (METHOD section 3); its loader is left out, which would cost more than the step;
 * floor: the products of a step at the rate of one large matrix product, measured in the same run.
 
-Prints medians over rounds with their quartiles, and ratios taken within rounds. Also compares ours with float32 steps
+Prints medians over rounds with their quartiles, and ratios taken within rounds: of time, and of the processor's, which
+other work on a CPU hits less, and which counts threads that spin while they wait. Also compares ours with float32 steps
 on the same batches: the losses of each epoch, and the representations at the end.
 
     python -m benchmarks.step [--quick] [--json FILE] [--device cpu|cuda] [--sizes ...] [--threads N]
 """
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +39,7 @@ from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_l
 from conclugen.manifest import Modality
 from conclugen.pretrain import Pretraining, represent
 from conclugen.subsets import SUBSETS, Loss
+from sweeps.hardware import own_hardware
 
 _PAPER_WIDTHS = {"video": 4096, "audio": 1024, "text": 768}
 _PAPER = Hyperparameters(
@@ -232,8 +233,8 @@ def measure(
         wall, own = 1e3 * seconds.T / steps
         result[name] = {"ms": spread(wall), "cpu_ms": spread(own), "times_floor": spread(wall / floor)}
         if name != "ours":
-            by = 0 if device.type == "cuda" else 1  # a CPU may have other work; its own seconds are not so much hit
-            result[name]["times_ours"] = spread(seconds[:, by] / arrays["ours"][:, by])
+            by_wall, by_own = (seconds / arrays["ours"]).T
+            result[name] |= {"times_ours": spread(by_wall), "cpu_times_ours": spread(by_own)}
     return result
 
 
@@ -269,10 +270,10 @@ def _print(name: str, result: Mapping[str, Any]) -> None:
     for way in ("ours", "plain", "released"):
         if way not in result:
             continue
-        ratio = "" if way == "ours" else told(result[way]["times_ours"])
+        ratios = [] if way == "ours" else [told(result[way][ratio]) for ratio in ("times_ours", "cpu_times_ours")]
         print(
             f"{name:12} {result['subset']:10} {way:9} {told(result[way]['ms']):>24} "
-            f"{result[way]['times_floor'][0]:8.2f}   {ratio}",
+            f"{result[way]['times_floor'][0]:8.2f}   {''.join(f'{ratio:24}' for ratio in ratios)}".rstrip(),
             flush=True,
         )
 
@@ -291,9 +292,10 @@ def main() -> None:
     sizes = arguments.sizes or _DEFAULT_SIZES[device.type][: 1 if arguments.quick else None]
     rounds = arguments.rounds or (5 if arguments.quick else 15)
     rate = matrix_rate(device)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    hardware = own_hardware(device)
+    where = hardware.processor if device.type == "cpu" else hardware.device
     print(f"{where}, torch {torch.__version__}, {arguments.threads} threads, products at {rate / 1e9:,.0f} GFLOP/s")
-    print("size         subset     way        ms a step (quartiles)   / floor  / ours (quartiles)")
+    print("size         subset     way        ms a step (quartiles)   / floor   / ours (quartiles)   / ours, processor")
     report: dict[str, Any] = {"device": where, "threads": arguments.threads, "gflops": rate / 1e9, "sizes": {}}
     for name in sizes:
         size = SIZES[name]

@@ -102,8 +102,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, help="of ours and the loop; default 3, quick 1")
     options.add_argument("--set", metavar="KEY=VALUE", dest="overrides", action="append", default=[])
-    without = "leave a TorchTrainer per trial out, as --quick does"
-    options.add_argument("--without-trainers", action="store_true", help=without)
+    options.add_argument("--without-trainers", action="store_true", help="leave a TorchTrainer per trial out")
     arguments = options.parse_args()
     overrides = [*(QUICK if arguments.quick else ()), "workers.concurrent_trials=1", *arguments.overrides]
     given = [part for override in overrides for part in ("--set", override)]
@@ -117,7 +116,7 @@ def main() -> None:
             seconds["loop"].append(in_a_fresh_process(loop, sweep, root / f"loop-{number}"))
         records = records_of(sweep)
         report = product("report", sweep, "--out", root / "report")
-        if not (arguments.without_trainers or arguments.quick):
+        if not arguments.without_trainers:
             seconds["trainers"] = [in_a_fresh_process(trainers, sweep, root / "trainers")]
     own = sum(record.seconds["total"] for record in records)
     print(f"{len(records)} jobs, {own:.1f} s of their own work; {report:.1f} s of each time are the report")

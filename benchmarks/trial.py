@@ -1,8 +1,8 @@
 """Where does a trial's time go once its worker is warm, and how much of it are the probes?
 
 Runs search trials of each method's default configuration as a worker does (`TrialRunner`), in this process: one that
-warms it up, then some under the clock, then one that ends with its first probe under torch's profiler, which tells how
-much of its time each kind of operation takes, and what is left to Python between them.
+warms it up, then some under the clock, then, warm as well, one that ends with its first probe under torch's profiler,
+which tells how much of its time each kind of operation takes, and what is left to Python between them.
 
 Sizes: `demo`, the demo's digits as the README sweeps its handwritten numerals (100 epochs, five probes with five labels
 per class); `all-labels`, the same with probes on all labels; `larger`, 16,384 made-up samples, 10 epochs, the space
@@ -95,10 +95,12 @@ def measure(config: SweepConfig, folder: SweepFolder, method: str, rounds: int) 
             shares.setdefault(part, []).append(taken / seconds[-1])
     # The profiler takes minutes for the operations of a whole trial.
     short = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": config.probe_epochs[0]})})
+    runner = TrialRunner(short, folder, _DEVICE)
+    runner.run(trial(config, method, rounds + 1), lambda _: True)
     return {
         "seconds": spread(seconds),
         "shares": {part: spread(values) for part, values in shares.items()},
-        "operations": operations(TrialRunner(short, folder, _DEVICE), trial(config, method, rounds + 1)),
+        "operations": operations(runner, trial(config, method, rounds + 2)),
     }
 
 

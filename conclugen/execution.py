@@ -37,7 +37,7 @@ _TRIES = 10
 moments), and cost about what a capture costs: however short a run is, it pays at most twice what it had to."""
 
 RESIDENT_SHARE = 0.4
-"""Of a GPU's memory, what one split's features may take; the rest is the step's and other splits'."""
+"""Of a GPU's memory, what all splits' features together may take; the rest is the step's."""
 
 Step = Callable[[Sequence[Mapping[str, Tensor]]], None]
 """One step on its inputs, of which it may keep nothing."""
@@ -69,7 +69,7 @@ class GraphCapture:
 
     def warm_up(self, step: Callable[[], None]) -> None:
         """Run ``step`` on the stream that it is captured on."""
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             step()
@@ -80,7 +80,7 @@ class GraphCapture:
         graph = torch.cuda.CUDAGraph()
         # The outer context brings the current stream back where torch's own does not: after a failed capture.
         with (
-            torch.cuda.stream(torch.cuda.current_stream()),
+            torch.cuda.stream(torch.cuda.current_stream(self._stream.device)),
             # Other threads of a worker may allocate meanwhile; what they do is no part of the graph.
             torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
         ):
@@ -230,11 +230,14 @@ class Execution:
 
 
 def stays_on_device(size: int, device: torch.device) -> bool:
-    """Whether a split's features of ``size`` bytes are placed on ``device`` once; else batches are streamed to it."""
+    """Whether a split's features of ``size`` bytes are placed on ``device`` once; else batches are streamed to it.
+
+    What is there already, other splits included, counts: what has to stay free stays free.
+    """
     if device.type != "cuda":
         return device.type != "cpu"  # a CPU maps the files
     free, total = torch.cuda.mem_get_info(device)
-    return size <= min(free, RESIDENT_SHARE * total)
+    return size <= free - (1 - RESIDENT_SHARE) * total
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

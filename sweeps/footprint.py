@@ -133,14 +133,6 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     largest heads that the space allows (`conclugen.memory`).
     """
     features = _feature_bytes(config, memory)
-    if features >= memory:
-        sets = [config.features.pretrain, *config.features.downstream.values()]
-        wide = any(Manifest.read(folder).dtype == "float32" for folder in sets)
-        half = ", import them again with --dtype float16" if wide else ""
-        return [
-            f"features: those of {', '.join(config.modalities)} take {features / 2**30:.1f} GiB and stay on the GPU, "
-            f"which has {memory / 2**30:.1f} GiB; use fewer modalities{half}, or take a larger GPU."
-        ]
     found = list[str]()
     for arm in config.arms.values():
         largest = _largest(config, arm)
@@ -174,7 +166,7 @@ def _widths(config: SweepConfig, arm: Arm) -> dict[str, int]:
 def _feature_bytes(config: SweepConfig, memory: int) -> int:
     """Bytes of the rows that lie on a GPU of ``memory`` bytes: those that pretraining uses, and the labelled sets'.
 
-    A split that is too large for it is streamed. Of a set with folds each division has rows of its own
+    They come in this order; what then has no room is streamed. Of a set with folds each division has rows of its own
     (`sweeps.scoring`), which are all of the set's.
     """
     pretrain = Manifest.read(config.features.pretrain)
@@ -183,7 +175,10 @@ def _feature_bytes(config: SweepConfig, memory: int) -> int:
         manifest = Manifest.read(folder)
         parts = list(map(manifest.rows, manifest.folds or SPLITS)) * max(1, len(manifest.folds))
         sizes += [rows * _row_bytes(config, manifest) for rows in parts]
-    return sum(size for size in sizes if size <= RESIDENT_SHARE * memory)
+    placed = 0
+    for size in sizes:
+        placed += size if placed + size <= RESIDENT_SHARE * memory else 0
+    return placed
 
 
 def _row_bytes(config: SweepConfig, manifest: Manifest) -> int:

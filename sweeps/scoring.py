@@ -55,9 +55,9 @@ class Division:
         return self.parts[part].split.labels[self.rows(part)]
 
 
-Fit = Callable[[Division, Tensor, int], Callable[[Part], Tensor]]
-"""Fits classifiers to a division's labelled samples (D draws, s) with a seed; the result maps a part to predictions
-(D, n), or (D, n, C) of 0 and 1."""
+Fit = Callable[[Division, Tensor, int], Callable[[ScoredSplit], Tensor]]
+"""Fits classifiers to a division's labelled samples (D draws, s) with a seed; the result maps val or test to
+predictions (D, n), or (D, n, C) of 0 and 1."""
 
 
 class Scoring:
@@ -168,9 +168,9 @@ class Scoring:
     def probed(self, encode: Encode, modalities: Sequence[str]) -> Fit:
         """A probe on representations."""
 
-        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
+        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[ScoredSplit], Tensor]:
             parts = {part: split.only(modalities) for part, split in division.parts.items()}
-            encoded: dict[Part, Tensor] = {p: encode(parts[p], division.rows(p)) for p in parts if p != "train"}
+            encoded = {part: encode(parts[part], division.rows(part)) for part in parts if part != "train"}
             drawn = draws[draws >= 0].unique()  # what is in no draw is not encoded, either
             rows, versions = parts["train"].versions[drawn].unique(return_inverse=True)
             probes = fit_probes(
@@ -202,7 +202,7 @@ class Scoring:
         """Label spreading on the raw features."""
         from conclugen.baselines import fit_label_spreading
 
-        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
+        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[ScoredSplit], Tensor]:
             raw = {
                 part: self.raw(split.only(modalities), division.rows(part)) for part, split in division.parts.items()
             }
@@ -216,7 +216,7 @@ class Scoring:
     def supervised(self, widths: Mapping[str, int], hyperparameters: Hyperparameters) -> Fit:
         """A head and its classifier trained end to end, anew for each draw."""
 
-        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[Part], Tensor]:
+        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[ScoredSplit], Tensor]:
             parts = {part: split.only(list(widths)) for part, split in division.parts.items()}
             labels, versions = division.labels("train"), parts["train"].split.versions
             runs = []

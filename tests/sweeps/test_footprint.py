@@ -8,7 +8,7 @@ import pytest
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.memory import step_bytes, stored_bytes
 from conclugen.subsets import SUBSETS
-from sweeps.config import load_config
+from sweeps.config import SweepConfig, load_config
 from sweeps.estimate import Cost
 from sweeps.footprint import disk_bytes, gpu_problems
 from sweeps.plan import SweepFolder
@@ -16,23 +16,24 @@ from sweeps.search import Search
 from tests.conftest import write_planted
 from tests.sweeps.simulation import Simulation, run_here
 
-FEATURES = (60 + 120) * (7 + 5 + 4) * 4
+WIDTHS = {"video": 7, "audio": 5, "text": 4}
+ROW = sum(WIDTHS.values()) * 4
+"""Bytes of a planted set's row."""
+FEATURES = (60 + 120) * ROW
 """Bytes of the planted set: its train rows for pretraining, all rows for probing."""
 LARGEST = {"representation_dim": 16, "projection_dim": 8, "batch_size": 20}
 """The sizes of the tiny space."""
+CON_STEP = step_bytes(WIDTHS, SUBSETS["Con"], replace(Hyperparameters(), **LARGEST))
 
 
 def test_a_space_that_does_not_fit_the_gpu_is_refused_with_sizes_and_remedy(write_config: Callable[..., Path]) -> None:
     config = load_config(write_config(subsets=["Con", "Gen"], baselines=[]))
-    largest = replace(Hyperparameters(), **LARGEST)
-    step = step_bytes({"video": 7, "audio": 5, "text": 4}, SUBSETS["Con"], largest)
-    features = FEATURES
-    problems = gpu_problems(config, step + features - 1)
+    problems = gpu_problems(config, CON_STEP + FEATURES - 1)
     assert any(
         p.startswith("space: Con with representation_dim 16, projection_dim 8, batch_size 20 needs") for p in problems
     )
     assert all("lower representation_dim or batch_size, or use more workers.per_trial" in p for p in problems)
-    assert not any(p.startswith("space: Con ") for p in gpu_problems(config, step + features))
+    assert not any(p.startswith("space: Con ") for p in gpu_problems(config, CON_STEP + FEATURES))
     assert gpu_problems(config, 2**30) == []
 
 
@@ -46,37 +47,29 @@ def test_every_arm_is_weighed_baselines_and_nested_ones_too(
     assert [problem.split()[1] for problem in gpu_problems(config, FEATURES + 1)] == list(config.arms)
 
 
-def test_features_that_alone_do_not_fit_have_remedies_of_their_own(
+def assert_least(config: SweepConfig, memory: int) -> None:
+    """A GPU with so much memory is enough, and one byte less is not."""
+    assert gpu_problems(config, memory) == []
+    assert gpu_problems(config, memory - 1)
+
+
+def test_a_split_that_finds_no_room_is_streamed_and_takes_none(
     write_config: Callable[..., Path], tmp_path: Path
 ) -> None:
-    config = load_config(write_config())
-    (problem,) = gpu_problems(config, FEATURES)
-    assert problem.startswith("features: those of video, audio, text take")
-    assert problem.endswith("; use fewer modalities, import them again with --dtype float16, or take a larger GPU.")
-    assert not any(problem.startswith("features:") for problem in gpu_problems(config, FEATURES + 1))
-    half = tmp_path / "half"
-    write_planted(half, dtype="float16")
-    small = load_config(write_config(features={"pretrain": str(half), "downstream": {"half": str(half)}}))
-    (problem,) = gpu_problems(small, FEATURES // 2)
-    assert problem.endswith("; use fewer modalities, or take a larger GPU.")
-
-
-def test_a_split_that_is_too_large_is_streamed_and_takes_no_room(write_config: Callable[..., Path]) -> None:
-    """60 rows for pretraining and as many to train the probe are more than 0.4 of a GPU with room for 140."""
-    config = load_config(write_config(subsets=["Gen"], baselines=[]))
-    row = (7 + 5 + 4) * 4
-    assert not any(problem.startswith("features:") for problem in gpu_problems(config, 140 * row))
-    assert gpu_problems(config, 150 * row)[0].startswith("features:")
+    """480 rows for pretraining fit 0.4 of the memory; beside them, neither 480 for a probe nor 240 to validate it."""
+    large = write_planted(tmp_path / "large", rows=960)
+    features = {"pretrain": str(large), "downstream": {"large": str(large)}}
+    config = load_config(write_config(features=features, subsets=["Con"], baselines=[]))
+    assert_least(config, CON_STEP + 480 * ROW)
 
 
 def test_each_division_of_a_set_with_folds_has_its_rows(write_config: Callable[..., Path], tmp_path: Path) -> None:
     """Three divisions of 120 rows, and all of them for pretraining, too."""
     folder = tmp_path / "folded"
     write_planted(folder, split=None, folds=np.arange(120) // 3 % 3)
-    config = load_config(write_config(features={"pretrain": str(folder), "downstream": {"folded": str(folder)}}))
-    features = (120 + 3 * 120) * (7 + 5 + 4) * 4
-    for memory, begins in ((features, "features:"), (features + 1, "space:")):
-        assert all(problem.startswith(begins) for problem in gpu_problems(config, memory))
+    features = {"pretrain": str(folder), "downstream": {"folded": str(folder)}}
+    config = load_config(write_config(features=features, subsets=["Con"], baselines=[]))
+    assert_least(config, CON_STEP + (120 + 3 * 120) * ROW)
 
 
 def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callable[..., Path]) -> None:

@@ -3,51 +3,78 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from conclugen.batches import StandardisedSplit
+from conclugen.hyperparameters import Hyperparameters
+from conclugen.importing import import_arrays
 from conclugen.labels import LabelBudget
+from conclugen.pretrain import build_head, represent
 from conclugen.probe import draw_labels, fit_probes
 from conclugen.synthesis import SyntheticSet, write_synthetic
 from sweeps.config import load_config
 from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 
+WIDTHS = {"video": 7, "audio": 5, "text": 4}
+HARD = 0.7  # signal, so that another probe predicts something else
 SEED = 7
+
+
+@pytest.fixture
+def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., None]:
+    """Compare a probe with one on representations of the whole split, and see what was encoded for it."""
+
+    def compare(folder: Path, budget: LabelBudget, *, padded: bool = False) -> None:
+        config = load_config(write_config(features={"pretrain": str(folder), "downstream": {"set": str(folder)}}))
+        scoring = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu"))._scoring
+        ((division,),) = scoring._search_sets.values()
+        train, val = (division.parts[part].only(list(WIDTHS)) for part in ("train", "val"))
+        head = build_head(WIDTHS, Hyperparameters(representation_dim=16), SEED)
+        encoded = list[Tensor]()
+
+        def encode(split: StandardisedSplit, rows: Tensor) -> Tensor:
+            if split.split is train.split:
+                encoded.append(rows)
+            return represent(head, split, rows, "concat")
+
+        draws = draw_labels(division.labels("train"), budget, 3, SEED)
+        assert bool((draws < 0).any()) == padded
+        found = scoring.probed(encode, list(WIDTHS))(division, draws, SEED)("val")
+
+        (rows,) = encoded
+        assert rows.tolist() == train.versions[draws[draws >= 0]].unique().tolist()
+        inputs = encode(val, division.rows("val"))
+        everything = encode(train, torch.arange(len(train)))
+        expected = fit_probes(
+            everything, division.labels("train"), draws, (inputs, division.labels("val")), division.classes,
+            scoring._probe, SEED, train.versions,
+        )  # fmt: skip
+        assert torch.equal(found, expected.predict(inputs))
+
+    return compare
 
 
 @pytest.mark.parametrize("budget", [LabelBudget(per_class=2), LabelBudget(fraction=0.1), LabelBudget()], ids=str)
 @pytest.mark.parametrize("augmented", [0, 2])
 def test_what_no_draw_holds_is_not_encoded_and_the_probe_is_the_same(
-    write_config: Callable[..., Path], tmp_path: Path, augmented: int, budget: LabelBudget
+    check: Callable[..., None], tmp_path: Path, augmented: int, budget: LabelBudget
 ) -> None:
-    widths = {"video": 7, "audio": 5, "text": 4}
-    hard = dict.fromkeys(widths, 0.7)  # so that another probe predicts something else
-    made = SyntheticSet(samples=400, widths=widths, classes=3, labelled=True, signal=hard, augmented=augmented, seed=1)
+    made = SyntheticSet(
+        samples=400, widths=WIDTHS, classes=3, labelled=True, signal=dict.fromkeys(WIDTHS, HARD), augmented=augmented
+    )
     write_synthetic(made, tmp_path / "made")
-    features = {"pretrain": str(tmp_path / "made"), "downstream": {"made": str(tmp_path / "made")}}
-    config = load_config(write_config(features=features))
-    scoring = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu"))._scoring
-    ((division,),) = scoring._search_sets.values()
-    train, val = (division.parts[part].only(list(widths)) for part in ("train", "val"))
-    encoded = list[Tensor]()
+    check(tmp_path / "made", budget)
 
-    def encode(split: StandardisedSplit, rows: Tensor) -> Tensor:
-        if split.split is train.split:
-            encoded.append(rows)
-        return scoring.raw(split, rows)
 
-    draws = draw_labels(division.labels("train"), budget, 3, SEED)
-    found = scoring.probed(encode, list(widths))(division, draws, SEED)("val")
-
-    (rows,) = encoded
-    assert rows.tolist() == train.versions[draws.flatten()].unique().tolist()
-    inputs = scoring.raw(val, division.rows("val"))
-    everything = scoring.raw(train, torch.arange(len(train)))
-    expected = fit_probes(
-        everything, division.labels("train"), draws, (inputs, division.labels("val")), division.classes,
-        scoring._probe, SEED, train.versions,
-    )  # fmt: skip
-    assert torch.equal(found, expected.predict(inputs))
+def test_nor_where_draws_of_several_labels_differ_in_size(check: Callable[..., None], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (200, 3))
+    features = {name: HARD * labels.sum(axis=1)[:, None] + rng.normal(size=(200, w)) for name, w in WIDTHS.items()}
+    split = np.array(["train", "val", "test"])[np.arange(200) % 3]
+    sources = dict.fromkeys(WIDTHS, "planted")
+    import_arrays(features, tmp_path / "made", labels=labels, class_names=["a", "b", "c"], split=split, sources=sources)
+    check(tmp_path / "made", LabelBudget(per_class=2), padded=True)
