@@ -12,8 +12,8 @@ os.environ |= {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
 }
 
-# Of the workers of a Ray that a sweep starts. With Ray's own 15, jobs took some percent longer, by turns on two cores, if
-# with much scatter (LOG.md).
+# Of the workers of a Ray that a sweep starts. With Ray's own 15, jobs took some percent longer, by turns on two cores,
+# if with much scatter (LOG.md).
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 # Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those
