@@ -105,7 +105,7 @@ def _room(config: SweepConfig) -> int:
 def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
     runner = TrialRunner(config, _NOWHERE, device)
     space, costs = config.load_space(), []
-    scoring: dict[Any, tuple[float, float]] = {}  # what is probed -> seconds in search, in confirmation
+    scoring: dict[Any, tuple[float, float]] = {}  # what is probed -> seconds in a whole search trial, in confirmation
     for arm in config.arms.values():
         values: dict[str, Any] = space.default_configuration(arm.losses)
         hyperparameters = replace(Hyperparameters(), **values)
@@ -130,8 +130,9 @@ def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
         if probed not in scoring:  # it depends on the representation's width only
             runner.objective(run.head, arm.labels)
             budgets = config.probe.budgets if arm.labels is None else (arm.labels,)
+            brief = _seconds(runner.objective, run.head, arm.labels, brief=True)
             scoring[probed] = (
-                _seconds(runner.objective, run.head, arm.labels),
+                brief * (len(config.probe_epochs) - 1) + _seconds(runner.objective, run.head, arm.labels),
                 sum(_seconds(runner.objective, run.head, budget) for budget in budgets),
             )
         search, confirmation = scoring[probed]
@@ -139,7 +140,7 @@ def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
         costs.append(
             Cost(
                 arm.name,
-                training + len(config.probe_epochs) * search,
+                training + search,
                 training + confirmation,
                 config.budget.seeds * len(config.confirmed_on(arm)),
             )
@@ -165,7 +166,7 @@ def _cost_of_supervised(config: SweepConfig, arm: Arm, job: Job, device: torch.d
     return Cost(arm.name, trial, trial * budgets, config.budget.seeds * len(config.confirmed_on(arm)))
 
 
-def _seconds(action: Callable[..., object], *arguments: object) -> float:
+def _seconds(action: Callable[..., object], *arguments: object, **options: object) -> float:
     started = time.perf_counter()
-    action(*arguments)
+    action(*arguments, **options)
     return time.perf_counter() - started

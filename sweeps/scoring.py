@@ -10,7 +10,7 @@ a division's search, not of every division's.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -32,6 +32,8 @@ from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, ScoredSplit
 
 __all__ = ["Encode", "Fit", "Scoring"]
+
+_BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads much worse; 65, until the second, hardly better (LOG.md)
 
 Part = Literal["train", "val", "test"]
 Encode = Callable[[StandardisedSplit, Tensor], Tensor]
@@ -165,8 +167,15 @@ class Scoring:
 
     # -- how methods fit -------------------------------------------------------------------------------------------
 
-    def probed(self, encode: Encode, modalities: Sequence[str]) -> Fit:
-        """A probe on representations."""
+    def probed(self, encode: Encode, modalities: Sequence[str], *, brief: bool = False) -> Fit:
+        """A probe on representations.
+
+        Args:
+            encode: to what the probe sees.
+            modalities: of the features that are encoded.
+            brief: a third of a probe's epochs, to tell heads apart: scores are a little lower than a whole probe's.
+        """
+        settings = replace(self._probe, epochs=_BRIEF_EPOCHS) if brief else self._probe
 
         def fit(division: Division, draws: Tensor, seed: int) -> Callable[[ScoredSplit], Tensor]:
             parts = {part: split.only(modalities) for part, split in division.parts.items()}
@@ -179,7 +188,7 @@ class Scoring:
                 torch.where(draws >= 0, torch.searchsorted(drawn, draws), draws),
                 (encoded["val"], division.labels("val")),
                 division.classes,
-                self._probe,
+                settings,
                 seed,
                 versions,
             )

@@ -128,7 +128,7 @@ class TrialRunner:
         while True:
             if run.epoch in probed and not run.finished:
                 with clock.measure("probe"):
-                    value = self.objective(run.head, job.labels)
+                    value = self.objective(run.head, job.labels, brief=True)
                 told.append((run.epoch, value, dict(losses)))
                 if not tell(*told[-1]):
                     return False
@@ -164,9 +164,15 @@ class TrialRunner:
             return SimCLR(data, widths, hyperparameters, epochs=epochs, seed=job.seed)
         return Pretraining(data, widths, SUBSETS[job.method], hyperparameters, epochs=epochs, seed=job.seed)
 
-    def objective(self, head: RepresentationHeads, budget: LabelBudget | None = None) -> float:
-        """What the search maximises, for a head as it is now; at another label budget where one is given."""
-        return self._scoring.objective(self._probed(head), budget or self._config.objective.budget)
+    def objective(self, head: RepresentationHeads, budget: LabelBudget | None = None, *, brief: bool = False) -> float:
+        """What the search maximises, for a head as it is now.
+
+        Args:
+            head: of the sweep's modalities, or some of them.
+            budget: of labels; None for the objective's.
+            brief: as a trial is judged before its end.
+        """
+        return self._scoring.objective(self._probed(head, brief=brief), budget or self._config.objective.budget)
 
     def _score(self, job: Job, fit: Fit, clock: _Clock, losses: Mapping[str, float], *, epochs: int) -> Report:
         """The final report of a job whose training is done."""
@@ -186,12 +192,12 @@ class TrialRunner:
             **results,
         )
 
-    def _probed(self, head: RepresentationHeads) -> Fit:
+    def _probed(self, head: RepresentationHeads, *, brief: bool = False) -> Fit:
         fusion, modalities = self._config.probe.fusion, list(head.heads)
         head = head.to(self._device)
         if len(modalities) == 1:
             fusion = "concat"
-        return self._scoring.probed(lambda split, rows: represent(head, split, rows, fusion), modalities)
+        return self._scoring.probed(lambda split, rows: represent(head, split, rows, fusion), modalities, brief=brief)
 
     def _untrained(self, job: Job) -> Fit:
         """How the baselines that are not pretrained fit."""

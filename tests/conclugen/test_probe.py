@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, Sequ
 from conclugen.classification import class_weights_of, label_loss
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
-from conclugen.probe import Probes, ProbeSettings, _Batches, draw_labels, fit_probes
+from conclugen.probe import Probes, ProbeSettings, _Batches, _Masks, draw_labels, fit_probes
 from conclugen.seeds import derive_seed
 
 _PLAIN = ProbeSettings(dropout=0.0, epochs=60)
@@ -320,6 +320,22 @@ def test_dropout_rate(rate: float) -> None:
     assert kept.mean().item() == pytest.approx(1 - rate, abs=5 * np.sqrt(rate * (1 - rate) / 1200))
     assert not torch.equal(kept[0], kept[1])
     assert (predicted[:, labels == 0] == 0).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 0.75, 77 / 256])
+def test_masks_of_dropout_have_its_rate_and_know_nothing_of_each_other(rate: float) -> None:
+    """More masks than come of one random byte, of other sizes between; counts within five standard deviations."""
+    n, masks = 4001, _Masks(4001, rate, torch.Generator().manual_seed(3))
+    assert masks.scale == pytest.approx(1 / (1 - rate))
+    kept = list[torch.Tensor]()
+    for _ in range(20):
+        kept.append(masks.next(n).bool())
+        assert set(masks.next(3).tolist()) <= {0, 1}
+    both = (1 - rate) ** 2
+    for i, mask in enumerate(kept):
+        assert mask.sum().item() == pytest.approx(n * (1 - rate), abs=5 * np.sqrt(n * rate * (1 - rate)))
+        for other in kept[:i]:
+            assert (mask & other).sum().item() == pytest.approx(n * both, abs=5 * np.sqrt(n * both * (1 - both)))
 
 
 def test_inputs_are_left_alone() -> None:

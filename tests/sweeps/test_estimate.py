@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 
 from sweeps.config import SweepConfig, load_config
-from sweeps.estimate import Cost, lack_of_room, slots, total_seconds, trials_in_time
+from sweeps.estimate import Cost, estimate, lack_of_room, slots, total_seconds, trials_in_time
 from sweeps.overview import cost_summary, plan_table
 
 Configure = Callable[..., SweepConfig]
@@ -102,3 +102,16 @@ def test_time_is_shared_equally_by_the_arms(configure: Configure, machine: Calla
     gpu_hours = configure(budget={"gpu_hours": 1, "epochs": 4}, workers={"per_trial": 2})
     assert trials_in_time(gpu_hours, COSTS) == {"Con": 1800 / 2 / 30, "Gen": 1800 / 2 / 10}
     assert total_seconds(gpu_hours, COSTS) == 2 * 80 + 1800
+
+
+def test_a_trial_costs_its_epochs_its_brief_probes_and_a_whole_one(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {"run_epoch": 0.0, "objective": 100.0, "brief": 1.0}
+
+    def measured(action: Callable[..., object], *_: object, brief: bool = False) -> float:
+        return seconds["brief" if brief else action.__name__]
+
+    monkeypatch.setattr("sweeps.estimate._seconds", measured)
+    config = configure(budget={"epochs": 20, "trials_per_subset": 1}, probe={"every": 5})
+    assert [(cost.trial, cost.confirmation) for cost in estimate(config)] == [(103.0, 100.0), (103.0, 100.0)]

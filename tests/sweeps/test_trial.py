@@ -15,6 +15,7 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.importing import import_arrays
 from conclugen.manifest import FeatureSetError, SplitName
 from conclugen.pretrain import DivergedError
+from conclugen.probe import Probes, ProbeSettings, fit_probes
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
 from sweeps.hardware import own_hardware
@@ -89,6 +90,25 @@ def test_every_epoch_and_every_fit_of_the_scoring_is_a_sign_of_life(config: Swee
     assert len(signs) == 4 + 4  # epochs, and probes of which three were reported
     runner.run(make_job(config, "confirm", "raw_features"), Listener())
     assert len(signs) == 8 + len(config.probe.budgets)
+
+
+def test_a_trial_is_judged_by_brief_probes_and_scored_by_a_whole_one(
+    config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs = list[int]()
+
+    def fit(*arguments: Any) -> Probes:
+        (settings,) = (argument for argument in arguments if isinstance(argument, ProbeSettings))
+        epochs.append(settings.epochs)
+        return fit_probes(*arguments)
+
+    monkeypatch.setattr("sweeps.scoring.fit_probes", fit)
+    runner = TrialRunner(config, folder, CPU)
+    runner.run(make_job(config, "search", "Con"), Listener())
+    assert epochs == [45, 45, 45, ProbeSettings().epochs]
+    epochs.clear()
+    runner.run(make_job(config, "confirm", "Con"), Listener())
+    assert epochs == [ProbeSettings().epochs] * len(config.probe.budgets)
 
 
 def test_search_never_opens_a_test_split(
