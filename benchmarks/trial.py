@@ -4,7 +4,7 @@ Runs search trials of each method's default configuration as a worker does (`Tri
 warms it up, then some under the clock, then, warm as well, one that ends with its first probe under torch's profiler,
 which tells how much of its time each kind of operation takes, and what is left to Python between them.
 
-Sizes: `demo`, the demo's trials (20 epochs, two probes with five labels per class); `digits`, the same data with the
+Sizes: `demo`, the demo's trials (40 epochs, two probes with five labels per class); `digits`, the same data with the
 100 epochs and five probes that the README gives its handwritten numerals; `all-labels`, the latter with probes on all
 labels; `larger`, 16,384 made-up samples, 10 epochs, the space called default, probes on 1,400 labels; `paper`, which is
 for GPUs, 32,768 samples of the paper's widths, 20 epochs, the space called paper, probes on 5,600 labels.

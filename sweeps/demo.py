@@ -16,9 +16,9 @@ modalities: [video, audio, text]
 subsets: all
 space: small
 baselines: [raw_features, raw_pca, label_spreading, random_head]
-budget: {trials_per_subset: 4, epochs: 20, seeds: 3}
+budget: {trials_per_subset: 4, epochs: 40, seeds: 3}
 objective: {metric: weighted_f1, labels_per_class: 5}
-probe: {labels_per_class: 5, every: 10}
+probe: {labels_per_class: 5, every: 20}
 seed: 127
 """
 
