@@ -1,7 +1,7 @@
 """Where does a trial's time go once its worker is warm, and how much of it are the probes?
 
 Runs search trials of each method's default configuration as a worker does (`TrialRunner`), in this process: one that
-warms it up, then some under the clock, then, warm as well, one that ends with its first probe under torch's profiler,
+warms it up, then some under the clock, then, warm as well, one that ends with its second probe under torch's profiler,
 which tells how much of its time each kind of operation takes, and what is left to Python between them.
 
 Sizes: `demo`, the demo's trials (40 epochs, two probes with five labels per class); `digits`, the same data with the
@@ -94,8 +94,9 @@ def measure(config: SweepConfig, folder: SweepFolder, method: str, rounds: int) 
         parts["the rest"] = seconds[-1] - sum(parts.values())
         for part, taken in parts.items():
             shares.setdefault(part, []).append(taken / seconds[-1])
-    # The profiler takes minutes for the operations of a whole trial.
-    short = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": config.probe_epochs[0]})})
+    # The profiler takes minutes for the operations of a whole trial: a brief probe and a whole one are enough.
+    epochs = config.probe_epochs[:2][-1]
+    short = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": epochs})})
     runner = TrialRunner(short, folder, _DEVICE)
     runner.run(trial(config, method, rounds + 1), lambda _: True)
     return {

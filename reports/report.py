@@ -310,7 +310,7 @@ def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame, weigh
     drawn = [
         _Figure(
             "history",
-            "The objective of each trial and the best so far, by method.",
+            "The objective of each trial and the best so far, by method; of a pruned trial, its last brief probe's.",
             partial(search_figures.search_history, _trials(ledgers)),
         )
     ]

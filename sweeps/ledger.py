@@ -132,9 +132,10 @@ class Record:
     epochs: int = 0
     """Pretraining epochs done."""
     value: float | None = None
-    """The objective on validation data; None for an attempt that never got one."""
+    """The objective on validation data; None for an attempt that never got one. That of a search trial which is not
+    complete comes of a brief probe, which scores another way."""
     history: Sequence[tuple[int, float]] = ()
-    """(epochs done, objective) at each validation probe."""
+    """(epochs done, objective) at each validation probe, all brief but the last of a complete trial."""
     losses: Mapping[str, float] = field(default_factory=dict)
     """Last epoch's mean pretraining losses; recorded, never an objective."""
     metrics: Sequence[Metric] = ()

@@ -68,8 +68,8 @@ def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
         search = f"{hours:g} GPU hours of search, {hours / arms:.3g} for each of {arms}; trials"
     lines = [
         f"{search} of at most {budget.epochs} epochs, probed on validation after epochs "
-        f"{', '.join(map(str, config.probe_epochs))}; then {sum(cost.confirmations for cost in costs)} "
-        "confirmation runs, scored on test."
+        f"{', '.join(map(str, config.probe_epochs))}, the last time at full length; then "
+        f"{sum(cost.confirmations for cost in costs)} confirmation runs, scored on test."
     ]
     if (lack := lack_of_room(config)) is not None:
         return "\n".join([*lines, f"Time and disk are not estimated: {lack}; check on a machine like those it is for."])

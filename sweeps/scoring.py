@@ -33,7 +33,7 @@ from sweeps.ledger import Metric, Predictions, ScoredSplit
 
 __all__ = ["Encode", "Fit", "Scoring"]
 
-_BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads much worse; 65, until the second, hardly better (LOG.md)
+_BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads worse; 65, until the second, hardly better (LOG.md)
 
 Part = Literal["train", "val", "test"]
 Encode = Callable[[StandardisedSplit, Tensor], Tensor]
@@ -173,7 +173,7 @@ class Scoring:
         Args:
             encode: to what the probe sees.
             modalities: of the features that are encoded.
-            brief: a third of a probe's epochs, to tell heads apart: scores are a little lower than a whole probe's.
+            brief: a third of a probe's epochs, to tell heads apart. Scores do not compare with those of whole probes.
         """
         settings = replace(self._probe, epochs=_BRIEF_EPOCHS) if brief else self._probe
 

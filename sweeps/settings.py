@@ -305,7 +305,7 @@ class Probe(Section):
         40, description="epochs without a better validation loss after which a probe is done; the released code has 15"
     )
     every: Positive | None = Field(
-        None, description="epochs between validation probes of a search trial; null for a fifth of the budget"
+        None, description="epochs between the brief validation probes of a search trial; null for a fifth of the budget"
     )
     class_weights: Literal["none", "balanced"] = Field("none", description="weighting of the probe's loss by class")
 

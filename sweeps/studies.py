@@ -187,8 +187,10 @@ class Study:
         if frozen is not None and frozen.state == TrialState.RUNNING:
             self._drop(frozen)  # of its values and reports, some may be missing
         trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
-        _report(trial, record.history)
-        if record.state == "pruned":
+        # The end of a complete trial is told, never reported: its score does not compare with those on the way.
+        reports = record.history[:-1] if record.state == "complete" else record.history
+        _report(trial, reports)
+        if reports:
             trial.should_prune()
         self.tell(number, trial, record.state, record.value, record.reason)
 

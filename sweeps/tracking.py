@@ -2,7 +2,8 @@
 
 Each attempt at a job is a run, named by the job's key. It has the job's identity and hyperparameters from its start,
 the objective and the losses at every probe, and the summary metrics at its end; scores of single classes stay in the
-ledger. A job whose slot was lost goes on in a second run of the same name.
+ledger. All probes of a search trial but its last are brief, so that its objective may jump there. A job whose slot was
+lost goes on in a second run of the same name.
 
 Ray's own callbacks speak to MLflow and Weights & Biases. They read plain values from Tune's trials, and remember these;
 a trial of ours carries a Job and a Report, so they get a small stand-in for it. Ray's callback for TensorBoard was
