@@ -22,7 +22,8 @@ from sweeps.config import load_config
 from sweeps.ledger import Ledger
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
-from sweeps.storage import mend_journal
+from sweeps.storage import existing_storage, mend_journal
+from sweeps.strategies import NUMBER
 from tests.conftest import write_planted
 from tests.sweeps.simulation import Simulation
 
@@ -527,6 +528,30 @@ def test_a_journal_that_is_cut_within_a_finished_trial_loses_none_of_its_values(
         assert {k: row for k, row in outcome(cut).items() if k.startswith("search")} == {
             k: row for k, row in outcome(whole).items() if k.startswith("search")
         }
+
+
+@pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband", "none"])
+def test_a_study_that_is_told_everything_anew_holds_what_it_did(
+    write_search: Callable[..., Path], tmp_path: Path, pruner: str
+) -> None:
+    """Above all no score of a complete trial, a whole probe's, stands among the reports, which come of brief ones."""
+
+    def told() -> dict[tuple[str, int], tuple[object, ...]]:
+        kept = existing_storage(config, folder)
+        return {
+            (study.study_name, trial.user_attrs[NUMBER]): (trial.state, trial.values, trial.intermediate_values)
+            for study in kept.get_all_studies()
+            for trial in kept.get_all_trials(study._study_id)
+        }
+
+    folder = SweepFolder(tmp_path / "sweep")
+    run(write_search(search={"pruner": pruner}), folder)
+    config = load_config(folder.config)
+    before = told()
+    folder.journal.unlink()
+    Search(config, folder)
+    assert told() == before
+    assert {state.name for state, *_ in before.values()} == {"COMPLETE"} | ({"PRUNED"} if pruner != "none" else set())
 
 
 class Planted:
