@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from conclugen import release
 from conclugen.durable import read_sealed
 from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Ledger, Record
@@ -184,10 +185,10 @@ def test_a_newer_patch_goes_on_and_another_version_is_named(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(folder.config)
-    monkeypatch.setattr("sweeps.sessions.__version__", "0.1.99")
+    monkeypatch.setattr("sweeps.sessions.__version__", f"{release()}.99")
     assert Sessions(folder).changes(config) == []
-    monkeypatch.setattr("sweeps.sessions.__version__", "0.2.0")
-    assert any(change.startswith("conclugen-sweeps: was 0.1") for change in Sessions(folder).changes(config))
+    monkeypatch.setattr("sweeps.sessions.__version__", f"{release()}9.0")
+    assert any(change.startswith(f"conclugen-sweeps: was {release()}") for change in Sessions(folder).changes(config))
 
 
 def test_accepted_changes_are_on_record(folder: SweepFolder) -> None:
