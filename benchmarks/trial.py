@@ -48,7 +48,7 @@ SIZES: dict[str, tuple[str, ...]] = {
 }
 _WIDTHS = {"larger": {"video": 512, "audio": 128, "text": 96}, "paper": PAPER_WIDTHS}
 _SAMPLES = {"larger": (16_384, 2_000), "paper": (32_768, 8_000)}  # without labels, and with
-_QUICK = ("budget.epochs=10", "probe.every=5")
+_QUICK = ("budget.epochs=6", "probe.every=4")
 
 KINDS = {  # of operations: the first that has one of its words in the name
     "products": ("mm", "matmul", "linear", "gemm", "faiss"),
@@ -144,7 +144,7 @@ def _print(size: str, method: str, result: dict[str, Any]) -> None:
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--sizes", nargs="+", choices=SIZES, help="default: those that suit the device")
-    options.add_argument("--methods", nargs="+", choices=SUBSETS, default=["Con", "ConCluGen"])
+    options.add_argument("--methods", nargs="+", choices=SUBSETS, help="default Con ConCluGen, quick Con")
     options.add_argument("--threads", type=int, default=1, help="of torch on the CPU")
     options.add_argument("--rounds", type=int, help="default 5, quick 2")
     given = options.parse_args()
@@ -155,7 +155,7 @@ def main() -> None:
     for size in sizes:
         with tempfile.TemporaryDirectory() as scratch:
             config = write_size(size, Path(scratch) / "data", _QUICK if given.quick else ())
-            for method in given.methods:
+            for method in given.methods or (["Con"] if given.quick else ["Con", "ConCluGen"]):
                 folder = SweepFolder(Path(scratch) / f"{size}-{method}")
                 with computing(given.threads):
                     rounds = given.rounds or (2 if given.quick else 5)
