@@ -120,8 +120,11 @@ def main() -> None:
     quick = ["subsets=[Con, Gen]", "budget.epochs=8", "probe.every=4"] if given.quick else []
     with tempfile.TemporaryDirectory() as scratch, computing(given.threads):
         config = load_config(given.config or write_demo(Path(scratch)), [*own, *quick, *given.overrides])
-        heads = trained(config, given.heads or (4 if given.quick else 28))
-    print(f"{len(heads)} heads; share of pairs in the order of the whole probe at that epoch, at the end")
+        number = given.heads or (4 if given.quick else 28)
+        if number < 2 * len(config.subsets):
+            options.error(f"--heads {number}: give at least two of each of {len(config.subsets)} subsets.")
+        heads = trained(config, number)
+    print(f"{len(heads)} of {number} heads; share of pairs in the order of the whole probe at that epoch, at the end")
     result = {epoch: agreement(heads, epoch) for epoch in config.probe_epochs}
     for epoch, shares in result.items():
         brief, other, whole = (shares[kind] for kind in KINDS)
