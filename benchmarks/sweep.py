@@ -1,23 +1,32 @@
 """How long does a sweep of all seven subsets take to its table, and what does Ray cost in it?
 
-The product runs the demo's sweep with one trial at a time. Its records tell what was run, and the same jobs, with the
-same code (`TrialRunner`) and settings of threads, run twice more, each time in a fresh process:
+The product runs the demo's sweep with one trial at a time. The same jobs, with the same code (`TrialRunner`) and
+settings of threads, run twice more, each time in a fresh process:
 
 * loop: one after the other in one process that never loads Ray;
 * trainers: a TorchTrainer inside each Tune trial, one trial at a time, in a Ray session of its own.
 
-Time counts from a process's start to its end, the starts of Python and Ray included, with the same `conclugen report`
-after each. Every objective that is computed again is compared with the record's.
+Ours and the loop take turns, job by job, since a machine's pace may drift by more than what is asked: whenever a job
+has ended, all processes of the product stand still while the loop runs that job. The trainers come last.
+
+Time counts from a process's start to its end, the starts of Python and Ray included and standing still excluded, with
+the same `conclugen report` after each. Every objective that is computed again is compared with the record's. Needs
+Linux, whose /proc lists processes.
 
     python -m benchmarks.sweep [--quick] [--json FILE] [--rounds 3] [--set KEY=VALUE ...] [--without-trainers]
 """
 
 import multiprocessing
+import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +45,13 @@ QUICK = (
     "subsets=[Con]", "budget.trials_per_subset=1", "budget.epochs=6", "probe.every=6", "budget.seeds=1",
     "baselines=[]", "search.pruner=none",
 )  # fmt: skip
+_SPAWN = multiprocessing.get_context("spawn")
+_ENDED = re.compile(r"\[\d+/")  # begins the line that says that a job has ended
 
 
-def product(*arguments: str | Path) -> float:
-    """Run a command of ours; return its seconds."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "sweeps", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    return time.perf_counter() - started
-
-
-def in_a_fresh_process(function: Callable[[Path, Path], None], *arguments: Path) -> float:
-    """Return the seconds from the start to the end of a process that calls ``function``.
-
-    Raises:
-        RuntimeError: the function has raised.
-    """
-    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
-    started = time.perf_counter()
-    process.start()
-    process.join()
-    if process.exitcode != 0:
-        raise RuntimeError(f"{function.__name__} ended with exit code {process.exitcode}.")
-    return time.perf_counter() - started
+def product(*arguments: str | Path) -> list[str]:
+    """A command of ours."""
+    return [sys.executable, "-m", "sweeps", *map(str, arguments)]
 
 
 def records_of(sweep: Path) -> list[Record]:
@@ -71,21 +65,86 @@ def threads_of(records: Sequence[Record]) -> int:
     return threads
 
 
-def loop(sweep: Path, own: Path) -> None:
-    """Run what ``sweep`` has run once more, in this process, with the files in ``own``."""
-    records, folder = records_of(sweep), SweepFolder(own)
-    config = load_config(SweepFolder(sweep).config)
+# -- ours, and the loop ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def standing_still(session: int) -> Iterator[None]:
+    """Let no process of a session run: a sweep's and its Ray's have that of the command."""
+
+    def send(number: signal.Signals) -> None:
+        for process in (int(name) for name in os.listdir("/proc") if name.isdigit()):
+            with suppress(ProcessLookupError):
+                if os.getsid(process) == session:
+                    os.kill(process, number)
+
+    send(signal.SIGSTOP)
+    send(signal.SIGSTOP)  # those that others had just started
+    try:
+        yield
+    finally:
+        send(signal.SIGCONT)
+
+
+def loop(jobs: Connection, sweep: Path, own: Path) -> None:
+    """Run the jobs of the records that come, until None comes, with the files in ``own``; answer each with its key."""
+    config, folder = load_config(SweepFolder(sweep).config), SweepFolder(own)
     folder.prepare(config)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with computing(threads_of(records)):
-        runner = TrialRunner(config, folder, device)
-        for record in records:
+    runner = TrialRunner(config, folder, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    while (record := jobs.recv()) is not None:
+        with computing(threads_of([record])):
             _, report = run_again(runner, job_of(config, record), record)
-            compare(record, report)
+        compare(record, report)
+        jobs.send(record.key)
+
+
+def by_turns(config_file: Path, sweep: Path, own: Path, given: Sequence[str]) -> tuple[float, float]:
+    """Run the sweep with ours into ``sweep``, and with the loop into ``own``; return the seconds of each.
+
+    Raises:
+        EOFError: the loop has died, or come to another objective.
+        subprocess.CalledProcessError: ours has failed.
+    """
+    jobs, theirs = _SPAWN.Pipe()
+    looping = _SPAWN.Process(target=loop, args=(theirs, sweep, own), daemon=True)
+    ran, still, loops = set[str](), 0.0, 0.0
+    command = product("sweep", "run", config_file, "--out", sweep, *given)
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as ours:  # noqa: S603
+        try:
+            for line in ours.stdout or ():
+                if not _ENDED.match(line):
+                    continue
+                stopped = time.perf_counter()
+                with standing_still(ours.pid):
+                    ended = [record for record in records_of(sweep) if record.key not in ran]
+                    begun = time.perf_counter()
+                    if looping.pid is None:
+                        looping.start()
+                        theirs.close()
+                    for record in ended:
+                        jobs.send(record)
+                        ran.add(jobs.recv())
+                    loops += time.perf_counter() - begun
+                still += time.perf_counter() - stopped
+            ours.wait()
+        finally:
+            if ours.poll() is None:
+                ours.send_signal(signal.SIGINT)
+    seconds = time.perf_counter() - started - still
+    if ours.returncode != 0:
+        raise subprocess.CalledProcessError(ours.returncode, command)
+    begun = time.perf_counter()
+    jobs.send(None)
+    looping.join()
+    return seconds, loops + time.perf_counter() - begun
+
+
+# -- trainers --------------------------------------------------------------------------------------------------------
 
 
 def trainers(sweep: Path, own: Path) -> None:
-    """The same with a TorchTrainer inside each Tune trial; the loop's process is not to load what this needs."""
+    """Run what ``sweep`` has run with a TorchTrainer inside each Tune trial, with the files in ``own``."""
     from benchmarks.turnaround import trainer_per_trial
     from sweeps.live import output_to_log
     from sweeps.nodes import connect, disconnect
@@ -96,6 +155,21 @@ def trainers(sweep: Path, own: Path) -> None:
         connect(None)
         trainer_per_trial(folder, records, threads_of(records))
         disconnect()
+
+
+def with_trainers(sweep: Path, own: Path) -> float:
+    """Do so in a fresh process; return its seconds.
+
+    Raises:
+        RuntimeError: it has failed.
+    """
+    process = _SPAWN.Process(target=trainers, args=(sweep, own))
+    started = time.perf_counter()
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise RuntimeError(f"the trainers ended with exit code {process.exitcode}.")
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -112,17 +186,18 @@ def main() -> None:
         seconds: dict[str, list[float]] = {"ours": [], "loop": []}
         for number in range(arguments.rounds or (1 if arguments.quick else 3)):
             sweep = root / f"ours-{number}"
-            seconds["ours"].append(product("sweep", "run", config_file, "--out", sweep, *given))
-            seconds["loop"].append(in_a_fresh_process(loop, sweep, root / f"loop-{number}"))
+            for way, taken in zip(seconds, by_turns(config_file, sweep, root / f"loop-{number}", given), strict=True):
+                seconds[way].append(taken)
         records = records_of(sweep)
-        report = product("report", sweep, "--out", root / "report")
+        started = time.perf_counter()
+        subprocess.run(product("report", sweep, "--out", root / "report"), check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+        report = time.perf_counter() - started
         if not arguments.without_trainers:
-            seconds["trainers"] = [in_a_fresh_process(trainers, sweep, root / "trainers")]
-    own = sum(record.seconds["total"] for record in records)
-    print(f"{len(records)} jobs, {own:.1f} s of their own work; {report:.1f} s of each time are the report")
-    print("           seconds to the table: median (quartiles); ours over it, or it over ours")
+            seconds["trainers"] = [with_trainers(sweep, root / "trainers")]
     totals = {way: [each + report for each in every] for way, every in seconds.items()}
-    result: dict[str, Any] = {"jobs": len(records), "own": own, "report": report}
+    print(f"{len(records)} jobs; {report:.1f} s of each time are the report")
+    print("           seconds to the table: median (quartiles); ours over it, or it over ours")
+    result: dict[str, Any] = {"jobs": len(records), "report": report}
     for way, every in totals.items():
         result[way] = {"seconds": every}
         ratio = ""
