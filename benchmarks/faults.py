@@ -114,7 +114,6 @@ def send(number: signal.Signals) -> Callable[[psutil.Process], bool]:
 SURVIVED: dict[str, Callable[[psutil.Process], bool]] = {
     "Train worker: kill -9": hit("ray::RayTrainWorker"),
     "Tune trial actor, with the Train controller in it: kill -9": hit("ray::Slot"),
-    "mailbox actor: kill -9": hit("ray::Mailbox"),
 }
 """The sweep goes on by itself."""
 HANGS = {"Train worker: stopped, found by the watchdog": hit("ray::RayTrainWorker", signal.SIGSTOP)}

@@ -6,8 +6,8 @@ settings of threads, run twice more, each time in a fresh process:
 * loop: one after the other in one process that never loads Ray;
 * trainers: a TorchTrainer inside each Tune trial, one trial at a time, in a Ray session of its own.
 
-Ours and the loop take turns, job by job, since a machine's pace may drift by more than what is asked: whenever a job
-has ended, all processes of the product stand still while the loop runs that job. The trainers come last.
+Ours and the loop take turns, since a machine's pace may drift by more than what is asked: when a job has ended, at most
+every 15 seconds, all processes of the product stand still while the loop catches up. The trainers come last.
 
 Time counts from a process's start to its end, the starts of Python and Ray included and standing still excluded, with
 the same `conclugen report` after each. Every objective that is computed again is compared with the record's. Needs
@@ -47,6 +47,7 @@ QUICK = (
 )  # fmt: skip
 _SPAWN = multiprocessing.get_context("spawn")
 _ENDED = re.compile(r"\[\d+/")  # begins the line that says that a job has ended
+_TURN_SECONDS = 15.0
 
 
 def product(*arguments: str | Path) -> list[str]:
@@ -107,26 +108,31 @@ def by_turns(config_file: Path, sweep: Path, own: Path, given: Sequence[str]) ->
     """
     jobs, theirs = _SPAWN.Pipe()
     looping = _SPAWN.Process(target=loop, args=(theirs, sweep, own), daemon=True)
-    ran, still, loops = set[str](), 0.0, 0.0
+    ran = set[str]()
+
+    def catch_up() -> float:
+        began = time.perf_counter()
+        if looping.pid is None:
+            looping.start()
+            theirs.close()
+        for record in records_of(sweep):
+            if record.key not in ran:
+                jobs.send(record)
+                ran.add(jobs.recv())
+        return time.perf_counter() - began
+
+    still = loops = 0.0
     command = product("sweep", "run", config_file, "--out", sweep, *given)
-    started = time.perf_counter()
+    started = went_on = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as ours:  # noqa: S603
         try:
             for line in ours.stdout or ():
-                if not _ENDED.match(line):
-                    continue
-                stopped = time.perf_counter()
-                with standing_still(ours.pid):
-                    ended = [record for record in records_of(sweep) if record.key not in ran]
-                    begun = time.perf_counter()
-                    if looping.pid is None:
-                        looping.start()
-                        theirs.close()
-                    for record in ended:
-                        jobs.send(record)
-                        ran.add(jobs.recv())
-                    loops += time.perf_counter() - begun
-                still += time.perf_counter() - stopped
+                now = time.perf_counter()
+                if _ENDED.match(line) and now - went_on >= _TURN_SECONDS:
+                    with standing_still(ours.pid):
+                        loops += catch_up()
+                    went_on = time.perf_counter()
+                    still += went_on - now
             ours.wait()
         finally:
             if ours.poll() is None:
@@ -134,10 +140,11 @@ def by_turns(config_file: Path, sweep: Path, own: Path, given: Sequence[str]) ->
     seconds = time.perf_counter() - started - still
     if ours.returncode != 0:
         raise subprocess.CalledProcessError(ours.returncode, command)
-    begun = time.perf_counter()
+    loops += catch_up()
+    began = time.perf_counter()
     jobs.send(None)
     looping.join()
-    return seconds, loops + time.perf_counter() - begun
+    return seconds, loops + time.perf_counter() - began
 
 
 # -- trainers --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,11 @@
 """The engine: plan, search, trials, workers, ledger and command line. The only importer of Ray."""
 
+import gc
 import os
+
+# Python looks for cycles after 700 new objects, and while modules load among all that there are, again and again: an
+# eighth of the time in which a worker loads its own.
+gc.set_threshold(10_000)
 
 # Ray Train reads these when it is imported, or when a worker group starts. They are set here, where every process of a
 # sweep comes by first; a runtime environment costs each process another start of Python.
@@ -12,8 +17,10 @@ os.environ |= {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
 }
 
-# Of the workers of a Ray that a sweep starts. With Ray's own 15, jobs took some percent longer, by turns on two cores,
-# if with much scatter (LOG.md).
+# Of a Ray that a sweep starts: new log files are looked for twice a second, not ten times.
+os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
+
+# Of its workers. With Ray's own 15, jobs took some percent longer, by turns on two cores, if with much scatter (LOG.md).
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 # Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those

@@ -16,7 +16,7 @@ class WorkerProcess:
     """An actor's process, for others to keep.
 
     Its handle stays pickled until it is needed. Reading that of a Train worker imports whatever the signatures of the
-    worker's methods name (Ray Data, pandas): seconds for a mailbox in which nothing else needs them.
+    worker's methods name (Ray Data, pandas): seconds for a slot in which nothing else needs them.
     """
 
     actor: str

@@ -34,7 +34,7 @@ from sweeps.mailbox import GroupDisplacedError
 from sweeps.nodes import Capacity, NoNodeError
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
-from sweeps.slots import Slot
+from sweeps.slots import Slot, slot_actor
 
 __all__ = ["EngineError", "execute"]
 
@@ -94,7 +94,6 @@ def execute(
         with interrupts.deferred() as interrupted:
             while not controller.is_finished() and not interrupted():  # type: ignore[no-untyped-call]
                 controller.step()
-        controller.cleanup()  # type: ignore[no-untyped-call]
     except (TuneError, NoNodeError, ray.exceptions.RayError) as error:
         raise EngineError(str(error).strip().splitlines()[-1]) from error
     if not search.finished:
@@ -139,7 +138,7 @@ class _PlainActors:
     def get(self, trainable: type) -> Any:
         """The actor class of ``trainable``, registered with Ray once."""
         if trainable not in self._made:
-            self._made[trainable] = ray.remote(trainable)
+            self._made[trainable] = slot_actor(trainable)
         return self._made[trainable]
 
 
@@ -223,7 +222,7 @@ class _Scheduler(FIFOScheduler):
 def _displaced(error: Exception | None) -> bool:
     """Whether a slot ended with ``error`` because of the cluster: with its node, or for want of room."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    if isinstance(cause, ray.exceptions.RayActorError):  # the slot, or the mailbox that it was asking
+    if isinstance(cause, ray.exceptions.RayActorError):  # of the slot
         return not process_died(cause.actor_id)
     return isinstance(cause, GroupDisplacedError)
 

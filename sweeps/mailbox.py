@@ -68,7 +68,7 @@ class _Attempt:
 
 
 class Mailbox:
-    """One slot's mailbox; run as an asynchronous Ray actor."""
+    """One slot's mailbox; all of its coroutines run in one event loop."""
 
     def __init__(self) -> None:
         self._changed = asyncio.Condition()

@@ -1,8 +1,11 @@
 """Slots: Ray Tune's trials on top of persistent Ray Train worker groups.
 
-A slot is a Tune trainable that is reused from trial to trial and owns one TorchTrainer run. Starting a TorchTrainer
-inside every trial was rejected: it costs seconds a trial (benchmarks/turnaround.py measures both). Failures are retried
-at one level each: a lost worker is restarted by Train and takes the same job again; a lost slot
+A slot is a Tune trainable that is reused from trial to trial and owns one TorchTrainer run. Its process has all that
+belongs to it: Train's controller, and the mailbox, which workers call while Tune's own call waits for a report. (In an
+actor of its own, a mailbox took two thirds of a second of processor to start, and 1 % of one from then on.) Starting a
+TorchTrainer inside every trial was rejected: it costs seconds a trial (benchmarks/turnaround.py measures both).
+
+Failures are retried at one level each: a lost worker is restarted by Train and takes the same job again; a lost slot
 takes nothing along, since the search hands its job out again. A group that finds no room for its restart, because a
 node was lost, gives up and takes its slot with it: waiting, it would hold a job that another slot can run.
 """
@@ -10,10 +13,10 @@ node was lost, gives up and takes its slot with it: waiting, it would hold a job
 import asyncio
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray import tune
@@ -32,15 +35,19 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.api.result import Result
 
-from sweeps.mailbox import Mailbox
-from sweeps.plan import SweepFolder
+from sweeps.mailbox import Group, Mailbox
+from sweeps.plan import Job, Report, SweepFolder
 
-__all__ = ["Slot"]
+__all__ = ["Slot", "slot_actor"]
 
 _CLOSE_SECONDS = 30.0
 _MEMORY = 256 * 2**20  # bytes that a slot's own processes take; its workers' resources are a group of their own
 _MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.nodes sets
 _MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
+_FOR_WORKERS = "workers"  # the calls that workers make, in threads beside the one in which Tune's are made
+_THREADS = _MOST_RESTARTS + 2  # a worker that dies may leave a call that waits; its successor calls twice at once
+
+_T = TypeVar("_T")
 
 
 def _train_loop(settings: dict[str, Any]) -> None:
@@ -128,6 +135,8 @@ class Slot(tune.Trainable):
     and ``gpus`` (of a worker), and ``avoid`` (nodes that nothing of the slot may be placed on).
     """
 
+    # -- what Tune calls -----------------------------------------------------------------------------------------
+
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """What the slot itself takes; Tune reuses it for jobs with the same needs, the nodes to avoid included."""
@@ -138,12 +147,14 @@ class Slot(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the group; it comes up while the first job already waits in the mailbox."""
-        actor: Any = ray.remote(num_cpus=0)(Mailbox)
-        self._mailbox = actor.remote()
+        self._mailbox, self._loop = Mailbox(), asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._tell(self._mailbox.assign(config["job"]))
+        own_actor = ray.get_runtime_context().current_actor
         trainer = _Trainer(
             _train_loop,
             backend_config=_TorchOnDemandConfig(),
-            train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},
+            train_loop_config={"mailbox": own_actor, "folder": config["folder"], "cpus": config["cpus"]},
             scaling_config=ScalingConfig(
                 num_workers=config["workers"],
                 use_gpu=config["gpus"] > 0,
@@ -159,7 +170,48 @@ class Slot(tune.Trainable):
         )
         self._group = threading.Thread(target=self._train, args=(trainer,), daemon=True)
         self._group.start()
-        ray.get(self._mailbox.assign.remote(config["job"]))
+
+    def step(self) -> dict[str, Any]:
+        """Let the worker go on and return its next report."""
+        return {"report": self._tell(self._mailbox.advance())}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next job; Tune calls this instead of starting a new actor."""
+        self._tell(self._mailbox.assign(new_config["job"]))
+        return True
+
+    def cleanup(self) -> None:
+        """End the group."""
+        self._tell(self._mailbox.close())
+        self._group.join(_CLOSE_SECONDS)
+
+    # -- what workers call ---------------------------------------------------------------------------------------
+
+    @ray.method(concurrency_group=_FOR_WORKERS)
+    def take(self, group: Group, alive: Collection[str] = ()) -> Job | None:
+        """See :meth:`Mailbox.take`."""
+        return self._tell(self._mailbox.take(group, alive))
+
+    @ray.method(concurrency_group=_FOR_WORKERS)
+    def alive(self) -> None:
+        """See :meth:`Mailbox.alive`."""
+        self._tell(self._mailbox.alive())
+
+    @ray.method(concurrency_group=_FOR_WORKERS)
+    def report(self, key: str, report: Report) -> bool:
+        """See :meth:`Mailbox.report`."""
+        return self._tell(self._mailbox.report(key, report))
+
+    @ray.method(concurrency_group=_FOR_WORKERS)
+    def break_off(self, reason: str) -> None:
+        """See :meth:`Mailbox.break_off`."""
+        self._tell(self._mailbox.break_off(reason))
+
+    # -- within --------------------------------------------------------------------------------------------------
+
+    def _tell(self, message: Coroutine[Any, Any, _T]) -> _T:
+        """Wait for the mailbox's answer, which it gives in its own thread."""
+        return asyncio.run_coroutine_threadsafe(message, self._loop).result()
 
     def _train(self, trainer: _Trainer) -> None:
         reason, displaced = "the worker group ended", False
@@ -169,18 +221,9 @@ class Slot(tune.Trainable):
             reason = f"the worker group failed: {error}"
             cause = error.controller_failure if isinstance(error, ControllerError) else None
             displaced = isinstance(cause, WorkerGroupStartupTimeoutError)
-        self._mailbox.break_off.remote(reason, displaced=displaced)
+        self._tell(self._mailbox.break_off(reason, displaced=displaced))
 
-    def step(self) -> dict[str, Any]:
-        """Let the worker go on and return its next report."""
-        return {"report": ray.get(self._mailbox.advance.remote())}
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next job; Tune calls this instead of starting a new actor."""
-        ray.get(self._mailbox.assign.remote(new_config["job"]))
-        return True
-
-    def cleanup(self) -> None:
-        """End the group."""
-        ray.get(self._mailbox.close.remote())
-        self._group.join(_CLOSE_SECONDS)
+def slot_actor(slot: type) -> Any:
+    """The class of the actors that slots are: workers' calls have threads of their own."""
+    return ray.remote(concurrency_groups={_FOR_WORKERS: _THREADS})(slot)  # type: ignore[call-overload]  # not in its stub

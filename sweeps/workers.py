@@ -74,7 +74,8 @@ def serve(settings: dict[str, Any]) -> None:
     """Take jobs from a mailbox and run them until there are no more.
 
     Args:
-        settings: ``mailbox`` (its actor), ``folder`` (the sweep's) and ``cpus`` (granted by Ray; as many threads).
+        settings: ``mailbox`` (the actor that has it), ``folder`` (the sweep's) and ``cpus`` (granted by Ray; as many
+            threads).
     """
     with computing(settings["cpus"]):
         _take_jobs(SweepFolder(Path(settings["folder"])), settings["mailbox"])

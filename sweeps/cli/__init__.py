@@ -7,6 +7,7 @@ Modules that load torch, Ray or pandas are imported by the commands that need th
 configuration answer at once.
 """
 
+import gc
 import shlex
 import sys
 from contextlib import suppress
@@ -56,6 +57,8 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    finally:
+        gc.freeze()  # on its way out Python would look for cycles among all that was loaded: most of a second
 
 
 def _print_version(wanted: bool) -> None:

@@ -124,20 +124,15 @@ def test_a_job_whose_workers_found_no_room_starts_again_and_counts_for_nothing(
 
 
 @pytest.mark.parametrize(("process_died", "counts"), [(True, True), (False, False)])
-@pytest.mark.parametrize("through", [lambda error: error, task_error])
 def test_a_slot_that_went_with_its_node_counts_for_nothing(
-    search: tuple[Search, SweepFolder],
-    monkeypatch: pytest.MonkeyPatch,
-    process_died: bool,
-    counts: bool,
-    through: Callable[[Exception], Exception],
+    search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch, process_died: bool, counts: bool
 ) -> None:
-    """The slot itself, or the mailbox beside it, is out of reach; the cluster knows whether its node is."""
+    """The slot is out of reach; the cluster knows whether its node is."""
     monkeypatch.setattr(engine, "process_died", lambda actor_id: process_died)
     monkeypatch.setattr(search[0], "lose", (lost := []).append)
     searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
     job = searcher.suggest("t0")["job"]
-    trial: Any = LostTrial(job, through(ray.exceptions.RayActorError(actor_id="ab")))
+    trial: Any = LostTrial(job, ray.exceptions.RayActorError(actor_id="ab"))
     _Scheduler(search[0], searcher, lambda: None).on_trial_error(None, trial)  # type: ignore[arg-type]
     assert lost == ([job.key] if counts else [])
 
