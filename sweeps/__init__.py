@@ -20,7 +20,7 @@ os.environ |= {
 # Of a Ray that a sweep starts: new log files are looked for twice a second, not ten times.
 os.environ.setdefault("RAY_LOG_MONITOR_MANY_FILES_THRESHOLD", "0")
 
-# Of its workers. With Ray's own 15, jobs took some percent longer, by turns on two cores, if with much scatter (LOG.md).
+# Of its workers: with Ray's own 15, jobs took some percent longer by turns on two cores, if with much scatter (LOG.md).
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 # Read by OpenMP when torch is imported. Threads that wait for each other by spinning take the processor from those
