@@ -7,7 +7,8 @@ settings of threads, run twice more, each time in a fresh process:
 * trainers: a TorchTrainer inside each Tune trial, one trial at a time, in a Ray session of its own.
 
 Ours and the loop take turns, since a machine's pace may drift by more than what is asked: when a job has ended, at most
-every 15 seconds, all processes of the product stand still while the loop catches up. The trainers come last.
+every 15 seconds, all processes of the product stand still while the loop catches up. Ray's clocks run on meanwhile, and
+what they have made due is ours to pay. The trainers come last.
 
 Time counts from a process's start to its end, the starts of Python and Ray included and standing still excluded, with
 the same `conclugen report` after each. Every objective that is computed again is compared with the record's. Needs
@@ -111,14 +112,14 @@ def by_turns(config_file: Path, sweep: Path, own: Path, given: Sequence[str]) ->
     ran = set[str]()
 
     def catch_up() -> float:
+        ended = [record for record in records_of(sweep) if record.key not in ran]
         began = time.perf_counter()
         if looping.pid is None:
             looping.start()
             theirs.close()
-        for record in records_of(sweep):
-            if record.key not in ran:
-                jobs.send(record)
-                ran.add(jobs.recv())
+        for record in ended:
+            jobs.send(record)
+            ran.add(jobs.recv())
         return time.perf_counter() - began
 
     still = loops = 0.0

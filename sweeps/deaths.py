@@ -15,8 +15,8 @@ __all__ = ["WorkerProcess", "process_died"]
 class WorkerProcess:
     """An actor's process, for others to keep.
 
-    Its handle stays pickled until it is needed. Reading that of a Train worker imports whatever the signatures of the
-    worker's methods name (Ray Data, pandas): seconds for a slot in which nothing else needs them.
+    Its handle stays pickled until it is needed, which is seldom: reading that of a Train worker imports whatever the
+    signatures of the worker's methods name.
     """
 
     actor: str

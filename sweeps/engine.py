@@ -94,6 +94,7 @@ def execute(
         with interrupts.deferred() as interrupted:
             while not controller.is_finished() and not interrupted():  # type: ignore[no-untyped-call]
                 controller.step()
+        controller.cleanup()  # type: ignore[no-untyped-call]
     except (TuneError, NoNodeError, ray.exceptions.RayError) as error:
         raise EngineError(str(error).strip().splitlines()[-1]) from error
     if not search.finished:
@@ -126,7 +127,7 @@ class _Controller(TuneController):
 
 
 class _PlainActors:
-    """Makes actors of trainables, in place of Tune's cache, which gives them a runtime environment.
+    """Makes actors of slots, in place of Tune's cache, which gives them a runtime environment, but no threads to spare.
 
     A process with one starts Python twice and never comes from those that Ray keeps ready. What Tune would hand over,
     `sweeps` sets in every process.

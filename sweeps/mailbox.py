@@ -79,6 +79,7 @@ class Mailbox:
         self._granted = -1  # epochs up to which the worker may go on
         self._closed = False
         self._broken: GroupBrokenError | None = None
+        self._takers = 0  # how often a job was asked for
 
     # -- the slot's side -----------------------------------------------------------------------------------------
 
@@ -126,16 +127,20 @@ class Mailbox:
     # -- the worker's side ---------------------------------------------------------------------------------------
 
     async def take(self, group: Group, alive: Collection[str] = ()) -> Job | None:
-        """Wait for a job to run; None when there will be no more.
+        """Wait for a job to run; None when there will be no more, and where another has asked since.
+
+        Who waits when another asks has died: a job that it was given would be nobody's.
 
         Args:
             group: who takes it.
             alive: all of the cluster's nodes.
         """
         async with self._changed:
+            self._takers = own = self._takers + 1
+            self._changed.notify_all()
             while True:
-                await self._changed.wait_for(lambda: self._closed or self._job is not None)
-                if self._job is None:
+                await self._changed.wait_for(lambda: self._closed or self._job is not None or self._takers > own)
+                if self._job is None or self._takers > own:
                     return None
                 counted = [attempt for attempt in self._attempts if attempt.group.nodes <= {*group.nodes, *alive}]
                 if len(counted) < MAX_ATTEMPTS:

@@ -43,11 +43,11 @@ from sweeps.plan import Job, Report, SweepFolder
 __all__ = ["Slot", "slot_actor"]
 
 _CLOSE_SECONDS = 30.0
-_MEMORY = 256 * 2**20  # bytes that a slot's own processes take; its workers' resources are a group of their own
+_MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
 _MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.nodes sets
 _MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
 _FOR_WORKERS = "workers"  # the calls that workers make, in threads beside the one in which Tune's are made
-_THREADS = _MOST_RESTARTS + 2  # a worker that dies may leave a call that waits; its successor calls twice at once
+_THREADS = 8  # a group's first worker waits in one and calls in another; one that died may still wait for a verdict
 
 _T = TypeVar("_T")
 

@@ -134,6 +134,20 @@ def test_a_job_that_loses_its_worker_too_often_fails_and_the_group_goes_on() -> 
     run(scenario())
 
 
+def test_workers_that_died_while_they_waited_for_a_job_have_not_attempted_it() -> None:
+    async def scenario() -> None:
+        mailbox = Mailbox()
+        dead = [asyncio.create_task(mailbox.take(Group())) for _ in range(MAX_ATTEMPTS)]
+        await settle()
+        taking = asyncio.create_task(mailbox.take(Group()))
+        await settle()
+        await mailbox.assign(job())
+        assert await taking == job()
+        assert await asyncio.gather(*dead) == [None] * MAX_ATTEMPTS
+
+    run(scenario())
+
+
 def test_attempts_on_nodes_that_are_lost_do_not_count_however_late_that_is_known() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
