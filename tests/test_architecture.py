@@ -84,7 +84,6 @@ def test_only_the_engine_imports_ray() -> None:
         ("sweeps.slots", {"torch"}),
         ("conclugen.extraction.recipe", {"torch", "transformers", "av", "cv2"}),
         ("reports", {"torch", "ray", "optuna"}),
-        ("benchmarks.step", {"safetensors", "sklearn", "scipy", "pandas", "optuna", "transformers", "faiss"}),
     ],
 )
 def test_importing_loads_no_more_than_it_must(module: str, heavy: set[str]) -> None:
