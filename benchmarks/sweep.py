@@ -72,7 +72,7 @@ def threads_of(records: Sequence[Record]) -> int:
 
 @contextmanager
 def standing_still(session: int) -> Iterator[None]:
-    """Let no process of a session run: a sweep's and its Ray's have that of the command."""
+    """Let no process of a session run; a sweep's are all in that of its command, Ray's and their workers included."""
 
     def send(number: signal.Signals) -> None:
         for process in (int(name) for name in os.listdir("/proc") if name.isdigit()):

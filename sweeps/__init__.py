@@ -4,8 +4,8 @@ import gc
 import os
 
 # Python looks for cycles after 700 new objects, and while modules load among all that there are, again and again: an
-# eighth of the time in which a worker loads its own. Tensors lie in cycles only where an error's traceback holds them,
-# and workers collect those at once.
+# eighth of the time in which a worker loads its own. It stays so while they train: what a failed job's error holds,
+# its tensors, is collected at once (sweeps.workers).
 gc.set_threshold(10_000)
 
 # Ray Train reads these when it is imported, or when a worker group starts. They are set here, where every process of a
