@@ -19,6 +19,7 @@ from typing import Any
 import ray
 from ray import tune
 from ray._private.state import state as cluster_state
+from ray.air.execution._internal import RayActorManager
 from ray.core.generated import gcs_pb2
 from ray.tune.error import TuneError
 from ray.tune.execution.tune_controller import TuneController
@@ -40,6 +41,7 @@ __all__ = ["EngineError", "execute"]
 
 _MOST_LOSSES = 6  # of slots in a row, without a report in between, before the sweep gives up
 _ORPHANS_SECONDS = 2.0  # between two looks
+_EVENT_SECONDS = 0.5  # for one, between two looks at all else
 _MOST_PENDING = "10000"  # Tune's own cap on trials that wait to start; the searcher's is the one that counts
 
 
@@ -110,6 +112,7 @@ class _Controller(TuneController):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self._actor_manager = _ActorManager(self._actor_manager._resource_manager)
         self._class_cache = _PlainActors()  # type: ignore[assignment]  # of one use, which it serves
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
@@ -124,6 +127,13 @@ class _Controller(TuneController):
             self._stopped_trials -= ended
             self._failed_trials -= ended
             self._trials_to_cache.clear()
+
+
+class _ActorManager(RayActorManager):
+    """Waits longer for an event, which ends the wait, than Tune's tenth of a second: looking takes workers' time."""
+
+    def next(self, timeout: float | None = None) -> bool:
+        return super().next(_EVENT_SECONDS)
 
 
 class _PlainActors:

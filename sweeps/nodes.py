@@ -13,7 +13,8 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from ray._private.authentication.authentication_token_setup import (
     ensure_token_if_auth_enabled,
     maybe_enable_token_auth_if_token_available,
 )
+from ray._private.node import Node as RayNode
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
@@ -105,13 +107,30 @@ def connect(address: str | None) -> None:
     try:
         if address != "local":
             _knock(address)
-        ray.init(
-            address=address,
-            include_dashboard=False if address == "local" else None,
-            logging_level=logging.WARNING,
-        )
+        with _few_processes() if address == "local" else nullcontext():
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                logging_level=logging.WARNING,
+            )
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ConfigError([_refusal(address, error)]) from None
+
+
+@contextmanager
+def _few_processes() -> Iterator[None]:
+    """Have ray.init() start neither the process that makes clusters grow, nor the one of the dashboard.
+
+    A cluster of one machine cannot grow, and without a dashboard, its process would only report Ray's usage to its
+    makers. A sweep's first result comes more than a second sooner, and its end one, as the former does not heed what
+    asks it to end.
+    """
+    every = RayNode.start_monitor, RayNode.start_api_server
+    RayNode.start_monitor = RayNode.start_api_server = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        RayNode.start_monitor, RayNode.start_api_server = every  # type: ignore[method-assign]
 
 
 def _knock(address: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from ray._private import node as ray_node
 
 from sweeps import nodes as cluster
 from sweeps.config import ConfigError
@@ -128,6 +129,27 @@ def test_a_cluster_of_its_own_is_started_only_where_none_is_named(
     if environment is not None:
         monkeypatch.setenv("RAY_ADDRESS", environment)
     assert local_only(address) == local
+
+
+@pytest.mark.parametrize(("address", "fewer"), [("local", True), ("h:1", False)])
+@pytest.mark.parametrize("error", [None, OSError("no space")])
+def test_only_a_cluster_of_its_own_has_fewer_processes(
+    monkeypatch: pytest.MonkeyPatch, address: str, fewer: bool, error: OSError | None
+) -> None:
+    every = ray_node.Node.start_monitor, ray_node.Node.start_api_server
+    during = []
+
+    def init(**settings: Any) -> None:
+        during.append((ray_node.Node.start_monitor, ray_node.Node.start_api_server))
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(cluster, "_knock", lambda address: None)
+    with suppress(ConfigError):
+        connect(address)
+    assert all((one is not other) == fewer for one, other in zip(during[0], every, strict=True))
+    assert every == (ray_node.Node.start_monitor, ray_node.Node.start_api_server)
 
 
 @pytest.mark.parametrize(
