@@ -12,6 +12,8 @@ Prints medians over rounds with their quartiles, and ratios taken within rounds:
 other work on a CPU hits less, and which counts threads that spin while they wait. Also compares ours with float32 steps
 on the same batches: the losses of each epoch, and the representations at the end.
 
+Needs nothing but torch, numpy and pyarrow beside Ray, and what these need.
+
     python -m benchmarks.step [--quick] [--json FILE] [--device cpu|cuda] [--sizes ...] [--threads N]
 """
 
@@ -36,8 +38,9 @@ from conclugen.features import FeatureSet, FeatureWriter
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.manifest import Modality
+from conclugen.manifest import Manifest, Modality
 from conclugen.pretrain import Pretraining, represent
+from conclugen.standardise import Standardisation
 from conclugen.subsets import SUBSETS, Loss
 from sweeps.hardware import own_hardware
 
@@ -188,7 +191,7 @@ def _seconds(action: Callable[[], object], device: torch.device) -> tuple[float,
 
 
 def write_features(size: Size, folder: Path, device: torch.device) -> StandardisedSplit:
-    """Groups with noise, as float16."""
+    """Groups with noise, as float16, taken as they are: a set's statistics would need safetensors."""
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 16, size.rows)
     features: dict[str, npt.NDArray[np.floating]] = {}
@@ -196,10 +199,12 @@ def write_features(size: Size, folder: Path, device: torch.device) -> Standardis
         centres = rng.normal(size=(16, width)).astype(np.float32)
         features[name] = centres[groups] + rng.standard_normal((size.rows, width), dtype=np.float32)
     modalities = [Modality(name=name, width=width, source="made up") for name, width in size.widths.items()]
-    with FeatureWriter(folder, modalities, dtype="float16") as writer:
-        writer.write("train", [str(row) for row in range(size.rows)], features)
-    features_set = FeatureSet(folder, ("train",))
-    return StandardisedSplit(features_set.split("train"), features_set.standardisation, list(size.widths), device)
+    rows = [str(row) for row in range(size.rows)]
+    shard = FeatureWriter(folder, modalities, dtype="float16").write("train", rows, features)
+    parts: dict[str, Any] = {"modalities": modalities, "labels": None, "shards": [shard]}
+    Manifest(dtype="float16", created_by="benchmarks.step", **parts).write(folder)
+    split = FeatureSet(folder, ("train",)).split("train")
+    return StandardisedSplit(split, Standardisation.identity(size.widths), list(size.widths), device)
 
 
 def measure(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import deserialize
 
 from conclugen.durable import DamagedError, checked
 from conclugen.remote import RemoteError, check_uri, is_uri, node_cache, read_remote
@@ -203,6 +202,8 @@ def statistics_problem(location: Location) -> str | None:
     Raises:
         FeatureSetError: there is no feature set that this version can read.
     """
+    from safetensors import deserialize  # as in conclugen.tensors
+
     widths = Manifest.read(location).widths
     expected = {f"{name}.{kind}": [width] for name, width in widths.items() for kind in ("mean", "std")}
     file = location / STATISTICS_FILE if isinstance(location, Path) else f"{location}/{STATISTICS_FILE}"

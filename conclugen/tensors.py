@@ -1,10 +1,12 @@
-"""Files of named tensors with a seal: safetensors, which executes nothing when it is read."""
+"""Files of named tensors with a seal: safetensors, which executes nothing when it is read.
+
+It is loaded with the first such file: what needs none, such as a step that is measured on a GPU, runs without it.
+"""
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from safetensors.torch import load, save
 from torch import Tensor
 
 from conclugen.durable import SEAL, read_sealed, write_sealed
@@ -21,6 +23,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     Raises:
         OSError: the file cannot be written; nothing is left.
     """
+    from safetensors.torch import save
+
     # Not safetensors' save_file, which hides the disk's errors and leaves a killed writer's file under any name.
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
     write_sealed(path, save(contiguous, metadata={"seal": SEAL, **(metadata or {})}))
@@ -33,6 +37,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         DamagedError: the file is not as it was written.
         OSError: it cannot be read.
     """
+    from safetensors.torch import load
+
     content = read_sealed(path)
     length = int.from_bytes(content[:8], "little")  # of the header: JSON, between the length and the tensors
     metadata: dict[str, str] = json.loads(content[8 : 8 + length])["__metadata__"]

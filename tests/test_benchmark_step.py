@@ -1,5 +1,7 @@
 """What the benchmarks count and stand beside, against an oracle."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ _SIZE = Size(
         num_clusters=4, batch_size=32, kmeans_queue_size=0,
     ),
 )  # fmt: skip
+_NOT_THERE = ("safetensors", "scipy", "sklearn", "transformers", "optuna", "rich", "typer", "faiss", "psutil")
 
 
 @pytest.mark.parametrize("name", SUBSETS)
@@ -44,3 +47,19 @@ def test_the_released_codes_k_means_converges() -> None:
         centroids, labels = converged_kmeans(points, 2)
         assert torch.equal(labels, (points @ centroids.T).argmax(dim=1))
         assert centroids.norm(dim=1).tolist() == pytest.approx([1, 1])
+
+
+def test_a_step_is_measured_with_torch_numpy_and_pyarrow_alone(tmp_path: Path) -> None:
+    """And what these and Ray bring: on a GPU machine there may be nothing else."""
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys({_NOT_THERE})
+from pathlib import Path
+import torch
+from benchmarks.step import equality, measure, write_features
+from tests.test_benchmark_step import _SIZE
+data = write_features(_SIZE, Path({str(tmp_path)!r}), torch.device("cpu"))
+assert measure(data, _SIZE, "ConCluGen", 1, 1e9, released=True)["ours"]
+assert equality(data, _SIZE, "ConCluGen", epochs=1)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
