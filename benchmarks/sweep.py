@@ -153,16 +153,13 @@ def by_turns(config_file: Path, sweep: Path, own: Path, given: Sequence[str]) ->
 
 def trainers(sweep: Path, own: Path) -> None:
     """Run what ``sweep`` has run with a TorchTrainer inside each Tune trial, with the files in ``own``."""
-    from benchmarks.turnaround import trainer_per_trial
+    from benchmarks.turnaround import trainer_per_trial, usual_session
     from sweeps.live import output_to_log
-    from sweeps.nodes import connect, disconnect
 
     records, folder = records_of(sweep), SweepFolder(own)
     folder.prepare(load_config(SweepFolder(sweep).config))
-    with output_to_log(folder.log):
-        connect(None)
+    with output_to_log(folder.log), usual_session():
         trainer_per_trial(folder, records, threads_of(records))
-        disconnect()
 
 
 def with_trainers(sweep: Path, own: Path) -> float:

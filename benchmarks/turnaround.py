@@ -1,19 +1,22 @@
 """What one more trial costs beyond its own training and probing: persistent worker groups against a TorchTrainer each.
 
-Both sides run the same jobs with the same code (`TrialRunner`) on the demo's digits, one at a time, in one Ray session.
-The persistent side is the product's engine; the other side starts a TorchTrainer inside every Tune trial. Cost is wall
-time from the end of one job to the end of the next, minus the seconds that the job itself reports for training and
-probing; the first job, which brings processes up on both sides, is left out.
+Both sides run the same jobs with the same code (`TrialRunner`) on the demo's digits, one at a time. The persistent side
+is the product's engine; the other side starts a TorchTrainer inside every Tune trial, in a Ray session as anybody starts
+it. Cost is wall time from the end of one job to the end of the next, minus the seconds that the job itself reports for
+training and probing; the first job, which brings processes up on both sides, is left out.
 
     python -m benchmarks.turnaround [--quick] [--json FILE] [--trials 20] [--naive-trials 4]
 """
 
+import logging
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 import torch
 from ray import train, tune
 from ray.train.torch import TorchTrainer
@@ -55,6 +58,26 @@ def persistent(config_file: Path, root: Path, trials: int) -> tuple[list[Record]
     records = sorted((r for r in Ledger(folder.ledger) if r.stage == "search"), key=lambda record: record.number)
     ends = [ended[done] for done in range(1, trials + 1)]
     return records, _costs(ends, [record.seconds["total"] for record in records])
+
+
+@contextmanager
+def own_session() -> Iterator[None]:
+    """Be in a Ray session of the product, which has fewer processes than others."""
+    connect(None)
+    try:
+        yield
+    finally:
+        disconnect()
+
+
+@contextmanager
+def usual_session() -> Iterator[None]:
+    """Be in a Ray session as anybody starts it: what TorchTrainers ask, and wait for, is there."""
+    ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def trainer_per_trial(folder: SweepFolder, records: Sequence[Record], threads: int) -> list[float]:
@@ -117,14 +140,12 @@ def main() -> None:
         root = Path(scratch)
         config_file = write_demo(root / "demo")
         with output_to_log(root / "ray.log"):
-            connect(None)
-            try:
+            with own_session():
                 records, ours = persistent(config_file, root / "sweep", trials)
-                other = SweepFolder(root / "naive")
-                other.prepare(load_config(SweepFolder(root / "sweep").config))
+            other = SweepFolder(root / "naive")
+            other.prepare(load_config(SweepFolder(root / "sweep").config))
+            with usual_session():
                 naive = trainer_per_trial(other, records[:naive_trials], records[0].hardware.threads)
-            finally:
-                disconnect()
     ratios = [each / spread(ours)[0] for each in naive]
     print("seconds that a trial takes beyond its own work: median (quartiles)")
     print(f"persistent worker groups {told(spread(ours), 3)}, {trials} trials")
