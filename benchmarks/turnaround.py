@@ -1,8 +1,8 @@
 """What one more trial costs beyond its own training and probing: persistent worker groups against a TorchTrainer each.
 
 Both sides run the same jobs with the same code (`TrialRunner`) on the demo's digits, one at a time. The persistent side
-is the product's engine; the other side starts a TorchTrainer inside every Tune trial, in a Ray session as anybody starts
-it. Cost is wall time from the end of one job to the end of the next, minus the seconds that the job itself reports for
+is the product's engine; the other side starts a TorchTrainer inside every Tune trial, in an ordinary Ray session.
+Cost is wall time from the end of one job to the end of the next, minus the seconds that the job itself reports for
 training and probing; the first job, which brings processes up on both sides, is left out.
 
     python -m benchmarks.turnaround [--quick] [--json FILE] [--trials 20] [--naive-trials 4]
@@ -72,7 +72,7 @@ def own_session() -> Iterator[None]:
 
 @contextmanager
 def usual_session() -> Iterator[None]:
-    """Be in a Ray session as anybody starts it: what TorchTrainers ask, and wait for, is there."""
+    """Be in an ordinary Ray session, where TorchTrainers find what they ask, and wait for."""
     ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
     try:
         yield
