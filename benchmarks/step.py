@@ -198,11 +198,13 @@ def write_features(size: Size, folder: Path, device: torch.device) -> Standardis
     for name, width in size.widths.items():
         centres = rng.normal(size=(16, width)).astype(np.float32)
         features[name] = centres[groups] + rng.standard_normal((size.rows, width), dtype=np.float32)
-    modalities = [Modality(name=name, width=width, source="made up") for name, width in size.widths.items()]
+    modalities = tuple(Modality(name=name, width=width, source="made up") for name, width in size.widths.items())
     rows = [str(row) for row in range(size.rows)]
     shard = FeatureWriter(folder, modalities, dtype="float16").write("train", rows, features)
-    parts: dict[str, Any] = {"modalities": modalities, "labels": None, "shards": [shard]}
-    Manifest(dtype="float16", created_by="benchmarks.step", **parts).write(folder)
+    manifest = Manifest(
+        dtype="float16", modalities=modalities, labels=None, shards=(shard,), created_by="benchmarks.step"
+    )
+    manifest.write(folder)
     split = FeatureSet(folder, ("train",)).split("train")
     return StandardisedSplit(split, Standardisation.identity(size.widths), list(size.widths), device)
 
