@@ -112,11 +112,11 @@ def send(number: signal.Signals) -> Callable[[psutil.Process], bool]:
 
 
 SURVIVED: dict[str, Callable[[psutil.Process], bool]] = {
-    "Train worker: kill -9": hit("ray::RayTrainWorker"),
+    "Train worker: kill -9": hit("ray::TrainWorker"),
     "Tune trial actor, with the Train controller in it: kill -9": hit("ray::Slot"),
 }
 """The sweep goes on by itself."""
-HANGS = {"Train worker: stopped, found by the watchdog": hit("ray::RayTrainWorker", signal.SIGSTOP)}
+HANGS = {"Train worker: stopped, found by the watchdog": hit("ray::TrainWorker", signal.SIGSTOP)}
 """The same, but it takes a minute each time."""
 ENDING: dict[str, Callable[[psutil.Process], bool]] = {
     "driver: kill -9": send(signal.SIGKILL),

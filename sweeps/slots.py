@@ -25,11 +25,12 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-from ray.train.v2._internal.execution.context import TrainRunContext
+from ray.train.v2._internal.execution.context import TrainRunContext, get_train_context
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import RayTrainWorker, worker_group
 from ray.train.v2._internal.execution.worker_group import state as group_state
-from ray.train.v2._internal.execution.worker_group import worker_group
+from ray.train.v2._internal.execution.worker_group.poll import WorkerStatus
 from ray.train.v2._internal.util import TrainingFramework
 from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
@@ -40,12 +41,13 @@ from ray.train.v2.api.result import Result
 from sweeps.mailbox import Group, Mailbox
 from sweeps.plan import Job, Report, SweepFolder
 
-__all__ = ["Slot", "slot_actor"]
+__all__ = ["Slot", "TrainWorker", "slot_actor"]
 
 _CLOSE_SECONDS = 30.0
 _MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
 _MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.nodes sets
 _MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
+_ANSWERS_AFTER = 60.0  # seconds; Train waits for ten minutes
 _FOR_WORKERS = "workers"  # the calls that workers make, in threads beside the one in which Tune's are made
 _THREADS = 8  # a group's first worker waits in one and calls in another; one that died may still wait for a verdict
 
@@ -121,6 +123,21 @@ class _Nobody:
         return self
 
 
+class TrainWorker(RayTrainWorker):
+    """Train's worker, but asked how it does, it answers when its loop has ended, or after a minute.
+
+    Its main thread sleeps until then. Between calls, Ray would wake it a hundred times a second, and each time it would
+    take a core and Python's lock from the job. Train keeps asking for what is not answered at once, and learns of a
+    worker's death meanwhile.
+    """
+
+    def poll_status(self) -> WorkerStatus:
+        """Return whether the loop still runs, or how it has ended."""
+        if loop := get_train_context().execution_context.training_thread_runner._thread:
+            loop.join(_ANSWERS_AFTER)
+        return super().poll_status()
+
+
 class _Trainer(DataParallelTrainer):
     """Ray Train's TorchTrainer, which a process can use without importing torch, and without needless helpers.
 
@@ -133,6 +150,7 @@ class _Trainer(DataParallelTrainer):
     """
 
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
+        worker_group.WorkerGroup._worker_cls = TrainWorker
         worker_group.SynchronizationActor = _Nobody()  # type: ignore[assignment, attr-defined]
         group_state._shutdown_sync_actor = lambda sync_actor: None
         settings["scaling_policy"] = _GivenRoom(self.scaling_config)  # type: ignore[arg-type]  # two classes of one name

@@ -1,16 +1,20 @@
 """The adapters to Ray Tune, without a cluster; whole sweeps are in test_end_to_end.py and test_faults.py."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from ray.train.v2._internal.execution.worker_group import worker
+from ray.train.v2._internal.execution.worker_group.thread_runner import ThreadRunner
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps import engine
+from sweeps import engine, slots
 from sweeps import nodes as cluster
 from sweeps.config import load_config
 from sweeps.engine import EngineError, _Scheduler, _Searcher
@@ -19,7 +23,7 @@ from sweeps.nodes import Allocation, Capacity, Node
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.settings import Workers
-from sweeps.slots import Slot
+from sweeps.slots import Slot, TrainWorker
 
 
 def capacity(nodes: list[Node], slots: int = 1, gate: Any = None) -> Capacity:
@@ -168,3 +172,25 @@ def test_slots_keep_off_the_nodes_that_were_found_wanting(search: tuple[Search, 
     config = _Searcher(*search, capacity([node(1)], gate=gate), lambda: None).suggest("t0")
     assert config["avoid"] == ("abc", "def")
     assert Slot.default_resource_request(config) != Slot.default_resource_request({**config, "avoid": ()})
+
+
+def test_asked_how_it_does_a_worker_answers_when_its_loop_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+
+    class Loop(threading.Thread):
+        def join(self, timeout: float | None = None) -> None:
+            if timeout:
+                goes_on.set()
+            super().join(timeout)
+
+    runner = ThreadRunner()
+    runner._thread = loop = Loop(target=goes_on.wait)
+    execution = SimpleNamespace(training_thread_runner=runner, result_queue=Queue())
+    context = SimpleNamespace(execution_context=execution, preemption_context=SimpleNamespace(preemption_info=None))
+    for module in (slots, worker):
+        monkeypatch.setattr(module, "get_train_context", lambda: context)
+    loop.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(slots, "_ANSWERS_AFTER", 0.0)
+        assert TrainWorker().poll_status().running  # the time is up
+    assert not TrainWorker().poll_status().running

@@ -75,7 +75,7 @@ def test_a_worker_that_hangs_costs_no_trial(write_config: Callable[..., Path], t
         for line in sweep.stdout:
             if not stopped and finished_jobs(line) >= 1:
                 assert needless(driver) == []
-                stopped = processes(driver, "ray::RayTrainWorker")[-1:]
+                stopped = processes(driver, "ray::TrainWorker")[-1:]
                 stopped[0].send_signal(signal.SIGSTOP)
                 stopped[0].wait(timeout=240)
         assert sweep.wait() == 0
