@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 
 import ray
 from ray import tune
+from ray.runtime_env import RuntimeEnv
 from ray.train._internal.base_worker_group import BaseWorkerGroup
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
@@ -28,7 +29,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.context import TrainRunContext, get_train_context
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
-from ray.train.v2._internal.execution.worker_group import RayTrainWorker, worker_group
+from ray.train.v2._internal.execution.worker_group import RayTrainWorker, WorkerGroup, worker_group
 from ray.train.v2._internal.execution.worker_group import state as group_state
 from ray.train.v2._internal.execution.worker_group.poll import WorkerStatus
 from ray.train.v2._internal.util import TrainingFramework
@@ -138,6 +139,24 @@ class TrainWorker(RayTrainWorker):
         return super().poll_status()
 
 
+class _WorkerGroup(WorkerGroup):
+    """Train's worker group, made of processes that Ray keeps ready.
+
+    Train would give each a runtime environment for its own settings, and so a process of its own, which starts Python
+    anew. The settings are those of every process that imports `sweeps`.
+    """
+
+    _worker_cls = TrainWorker
+
+    @staticmethod
+    def _get_worker_runtime_env(custom_runtime_env: dict[str, Any] | RuntimeEnv) -> dict[str, Any] | RuntimeEnv:
+        return custom_runtime_env
+
+
+class _Controller(TrainController):
+    worker_group_cls = _WorkerGroup
+
+
 class _Trainer(DataParallelTrainer):
     """Ray Train's TorchTrainer, which a process can use without importing torch, and without needless helpers.
 
@@ -150,12 +169,11 @@ class _Trainer(DataParallelTrainer):
     """
 
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
-        worker_group.WorkerGroup._worker_cls = TrainWorker
         worker_group.SynchronizationActor = _Nobody()  # type: ignore[assignment, attr-defined]
         group_state._shutdown_sync_actor = lambda sync_actor: None
         settings["scaling_policy"] = _GivenRoom(self.scaling_config)  # type: ignore[arg-type]  # two classes of one name
-        controller = TrainController(**settings)
-        asyncio.run(controller.run())
+        controller = _Controller(**settings)
+        asyncio.run(controller.run())  # type: ignore[no-untyped-call]
         return controller.get_result()
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:

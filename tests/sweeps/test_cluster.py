@@ -133,13 +133,14 @@ def test_a_cluster_of_its_own_is_started_only_where_none_is_named(
 
 @pytest.mark.parametrize(("address", "fewer"), [("local", True), ("h:1", False)])
 @pytest.mark.parametrize("error", [None, OSError("no space")])
-def test_only_a_cluster_of_its_own_has_fewer_processes(
+def test_only_a_cluster_of_its_own_does_without_processes_and_books(
     monkeypatch: pytest.MonkeyPatch, address: str, fewer: bool, error: OSError | None
 ) -> None:
     every = ray_node.Node.start_monitor, ray_node.Node.start_api_server
-    during = []
+    during, books = [], []
 
     def init(**settings: Any) -> None:
+        books.append("_system_config" not in settings)
         during.append((ray_node.Node.start_monitor, ray_node.Node.start_api_server))
         if error is not None:
             raise error
@@ -150,6 +151,7 @@ def test_only_a_cluster_of_its_own_has_fewer_processes(
         connect(address)
     assert all((one is not other) == fewer for one, other in zip(during[0], every, strict=True))
     assert every == (ray_node.Node.start_monitor, ray_node.Node.start_api_server)
+    assert books == [not fewer]
 
 
 @pytest.mark.parametrize(
