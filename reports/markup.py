@@ -242,7 +242,7 @@ def _number(text: str) -> float | None:
 
 
 def _one_line(text: str) -> str:
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[ \t\n\r]+", " ", text).strip(" "))
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[ \t\n\r\u2028\u2029]+", " ", text).strip(" "))
 
 
 def _markdown_text(text: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -158,7 +158,7 @@ def tabled(rows: Sequence[tuple[str, Cell]], title: str, heading: str) -> Table:
 
 def seen(text: str) -> str:
     """What is left of a text in one line."""
-    line = re.sub(r"[ \t\n\r]+", " ", text).strip(" ")
+    line = re.sub(r"[ \t\n\r\u2028\u2029]+", " ", text).strip(" ")
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)
 
 
@@ -200,6 +200,7 @@ def test_any_text_survives_in_markdown(rows: list[tuple[str, Cell]], title: str,
 
 
 @given(ROWS, HOSTILE, HOSTILE)
+@example([("", Cell("", "plain", ()))], "", "\u2028")
 @settings(deadline=None, max_examples=60)
 def test_any_text_leaves_latex_whole(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
     text = latex(tabled(rows, title, heading))
