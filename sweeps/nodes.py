@@ -45,8 +45,8 @@ __all__ = [
 ]
 
 _UNOBSERVED = {"event_stats": False, "task_events_report_interval_ms": 0}
-"""A cluster that ends with its sweep counts neither what its own loops do nor what becomes of each call, which nobody
-will ask for, and is a quarter of all that Ray does beside a job."""
+"""A cluster that ends with its sweep counts neither what its event loops do nor what becomes of each call: nobody asks
+for it, and it is a quarter of the work of Ray's threads and processes while jobs run. Overrules RAY_event_stats."""
 
 _LOOK_SECONDS = 1.0  # between two looks at the nodes
 _KNOCK_SECONDS = 10.0  # for a head to take a connection

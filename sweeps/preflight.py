@@ -290,7 +290,8 @@ class Preflight:
         return [node for node in nodes if node.identity in self._good]
 
     def _ask(self, nodes: Sequence[Node]) -> None:
-        task: Any = ray.remote(num_cpus=0, max_retries=0)(collect)
+        # In a process of its own: NumPy's threads, fixed when it was loaded for no CPU, would be a worker's.
+        task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(collect)
         for node in nodes:
             there = NodeAffinitySchedulingStrategy(node.identity, soft=False)
             reference = task.options(scheduling_strategy=there).remote(str(self._root), self._features)

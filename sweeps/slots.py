@@ -48,7 +48,7 @@ _CLOSE_SECONDS = 30.0
 _MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
 _MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.nodes sets
 _MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
-_ANSWERS_AFTER = 60.0  # seconds; Train waits for ten minutes
+_ANSWERS_AFTER = 5.0  # seconds; whatever else Train asks of a worker, such as to shut down, waits as long
 _FOR_WORKERS = "workers"  # the calls that workers make, in threads beside the one in which Tune's are made
 _THREADS = 8  # a group's first worker waits in one and calls in another; one that died may still wait for a verdict
 
@@ -125,7 +125,7 @@ class _Nobody:
 
 
 class TrainWorker(RayTrainWorker):
-    """Train's worker, but asked how it does, it answers when its loop has ended, or after a minute.
+    """Train's worker, but asked how it does, it answers when its loop has ended, or after some seconds.
 
     Its main thread sleeps until then. Between calls, Ray would wake it a hundred times a second, and each time it would
     take a core and Python's lock from the job. Train keeps asking for what is not answered at once, and learns of a
@@ -143,7 +143,7 @@ class _WorkerGroup(WorkerGroup):
     """Train's worker group, made of processes that Ray keeps ready.
 
     Train would give each a runtime environment for its own settings, and so a process of its own, which starts Python
-    anew. The settings are those of every process that imports `sweeps`.
+    anew. Those that a sweep needs are set in every process that imports `sweeps`.
     """
 
     _worker_cls = TrainWorker

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import ray
-from ray.train.v2._internal.execution.worker_group import worker
+from ray.train.v2._internal.execution.worker_group import WorkerGroup, worker
 from ray.train.v2._internal.execution.worker_group.thread_runner import ThreadRunner
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
@@ -23,7 +23,7 @@ from sweeps.nodes import Allocation, Capacity, Node
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.search import Search
 from sweeps.settings import Workers
-from sweeps.slots import Slot, TrainWorker
+from sweeps.slots import Slot, TrainWorker, _WorkerGroup
 
 
 def capacity(nodes: list[Node], slots: int = 1, gate: Any = None) -> Capacity:
@@ -184,7 +184,7 @@ def test_asked_how_it_does_a_worker_answers_when_its_loop_has_ended(monkeypatch:
             super().join(timeout)
 
     runner = ThreadRunner()
-    runner._thread = loop = Loop(target=goes_on.wait)
+    runner._thread = loop = Loop(target=goes_on.wait, daemon=True)
     execution = SimpleNamespace(training_thread_runner=runner, result_queue=Queue())
     context = SimpleNamespace(execution_context=execution, preemption_context=SimpleNamespace(preemption_info=None))
     for module in (slots, worker):
@@ -194,3 +194,9 @@ def test_asked_how_it_does_a_worker_answers_when_its_loop_has_ended(monkeypatch:
         patched.setattr(slots, "_ANSWERS_AFTER", 0.0)
         assert TrainWorker().poll_status().running  # the time is up
     assert not TrainWorker().poll_status().running
+
+
+def test_workers_come_from_the_processes_that_ray_keeps_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TRAIN_COLLECTIVE_TIMEOUT_S", "60")  # one of those for which Train wants another process
+    assert WorkerGroup._get_worker_runtime_env({}) != {}
+    assert _WorkerGroup._get_worker_runtime_env({}) == {}
