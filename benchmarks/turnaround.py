@@ -137,7 +137,7 @@ def main() -> None:
     trials = arguments.trials or (4 if arguments.quick else 20)
     naive_trials = arguments.naive_trials or (2 if arguments.quick else 4)
     if min(trials, naive_trials) < 2:
-        options.error("--trials, --naive-trials: give at least 2 of each; a trial's cost counts from the last one's end.")
+        options.error("--trials, --naive-trials: give at least 2; a cost counts from the end of the trial before.")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         config_file = write_demo(root / "demo")
