@@ -31,8 +31,8 @@ import numpy.typing as npt
 import psutil
 
 from benchmarks.measuring import parser, write
+from conclugen.evaluation.metrics import classification_metrics
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.metrics import classification_metrics
 from search_spaces import Parameter, load_space
 from sweeps.config import SweepConfig
 from sweeps.ledger import LOSSES, Hardware, Ledger, Metric, Predictions, Record, Stage

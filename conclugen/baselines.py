@@ -22,7 +22,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
-from conclugen.metrics import classification_metrics
+from conclugen.evaluation.metrics import classification_metrics
 
 __all__ = ["LabelSpreadings", "PCAWhitening", "fit_label_spreading"]
 

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from conclugen.classification import ClassWeights, class_weights_of, decide, label_loss
+from conclugen.evaluation.classification import ClassWeights, class_weights_of, decide, label_loss
 from conclugen.execution import Execution
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
@@ -73,7 +73,7 @@ class SupervisedTraining:
         epochs: length of the run.
         seed: identity of the run; the heads start as the random heads of this seed.
         dropout: rate on the representation before the classifier.
-        class_weights: as in :class:`conclugen.probe.ProbeSettings`.
+        class_weights: as in :class:`conclugen.evaluation.probe.ProbeSettings`.
         fusion: as in :func:`conclugen.heads.fuse`.
 
     Raises:

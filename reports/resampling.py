@@ -97,7 +97,7 @@ class Fold:
 
 
 def summaries(counts: Counts, multi_label: bool) -> Numbers:
-    """(3, R, B): the metrics, as `conclugen.metrics` defines them: F1 without samples or predictions is 0."""
+    """(3, R, B): as `conclugen.evaluation.metrics` defines them: F1 without samples or predictions is 0."""
     named = counts.predicted + counts.true
     f1 = 2 * counts.hits / np.maximum(named, 1)  # counts are integers: below 1 is 0, and so are the hits
     support = counts.true / np.maximum(counts.true.sum(axis=0), 1)

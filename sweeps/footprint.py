@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from conclugen.evaluation.metrics import classification_metrics
 from conclugen.execution import RESIDENT_SHARE
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, Manifest
 from conclugen.memory import step_bytes, stored_bytes
-from conclugen.metrics import classification_metrics
 from conclugen.subsets import Loss
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig

@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from conclugen.batches import StandardisedSplit
+from conclugen.evaluation.metrics import classification_metrics
+from conclugen.evaluation.probe import ProbeSettings, draw_labels, fit_probes
 from conclugen.features import FeatureSet
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.manifest import SPLITS, Manifest
-from conclugen.metrics import classification_metrics
-from conclugen.probe import ProbeSettings, draw_labels, fit_probes
 from conclugen.seeds import derive_seed
 from conclugen.standardise import Standardisation
 from conclugen.supervised import LabelledRows, SupervisedTraining

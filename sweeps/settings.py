@@ -89,7 +89,7 @@ def _known_baseline(name: str) -> str:
 
 _SCORES = ("f1", "precision", "recall")
 _SUMMARIES = ("accuracy", *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES))
-"""Metrics of every labelled set; beside them, each class has each score (`conclugen.metrics`)."""
+"""Metrics of every labelled set; beside them, each class has each score (`conclugen.evaluation.metrics`)."""
 
 
 def metrics_of(classes: Sequence[str]) -> list[str]:

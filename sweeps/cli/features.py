@@ -154,8 +154,8 @@ def probe_set(
             raise ConfigError(problems)
         import torch
 
-        from conclugen.probe import ProbeSettings
-        from conclugen.probing import probe_features
+        from conclugen.evaluation.feature_probe import probe_features
+        from conclugen.evaluation.probe import ProbeSettings
 
         settings = ProbeSettings(class_weights="balanced" if class_weights == "balanced" else "none", patience=patience)
         names = [name.strip() for name in modalities.split(",")] if modalities else []

@@ -83,7 +83,7 @@ def test_no_process_that_trains_loads_the_compiler() -> None:
     """It would cost each of them seconds."""
     program = """
 import sys, torch
-from conclugen.probe import ProbeSettings, fit_probes
+from conclugen.evaluation.probe import ProbeSettings, fit_probes
 x, y = torch.randn(20, 4), torch.arange(20) % 2
 fit_probes(x, y, torch.arange(20)[None], (x, y), ("a", "b"), ProbeSettings(epochs=2), seed=0)
 from conclugen.supervised import SupervisedTraining

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from conclugen import baselines
 from conclugen.baselines import LabelSpreadings, PCAWhitening, fit_label_spreading
+from conclugen.evaluation.metrics import classification_metrics
+from conclugen.evaluation.probe import draw_labels
 from conclugen.labels import LabelBudget
-from conclugen.metrics import classification_metrics
-from conclugen.probe import draw_labels
 
 _HANDWRITTEN = Path(__file__).parents[3] / "shared" / "data" / "handwritten.npz"
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from conclugen.metrics import classification_metrics
+from conclugen.evaluation.metrics import classification_metrics
 from reports import resampling
 from reports.ablation import ReportError
 from reports.resampling import Column, Fold, Run, bootstrap, columns

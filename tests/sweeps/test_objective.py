@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from conclugen.evaluation.metrics import classification_metrics
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.metrics import classification_metrics
 from conclugen.pretrain import build_head
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.plan import Job, SweepFolder

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from conclugen.batches import StandardisedSplit
+from conclugen.evaluation.probe import draw_labels, fit_probes
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.importing import import_arrays
 from conclugen.labels import LabelBudget
 from conclugen.pretrain import build_head, represent
-from conclugen.probe import draw_labels, fit_probes
 from conclugen.synthesis import SyntheticSet, write_synthetic
 from sweeps.config import load_config
 from sweeps.plan import SweepFolder

@@ -10,12 +10,12 @@ import torch
 from sklearn.metrics import f1_score
 
 from conclugen import release
+from conclugen.evaluation.probe import Probes, ProbeSettings, fit_probes
 from conclugen.features import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.importing import import_arrays
 from conclugen.manifest import FeatureSetError, SplitName
 from conclugen.pretrain import DivergedError
-from conclugen.probe import Probes, ProbeSettings, fit_probes
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
 from sweeps.hardware import own_hardware

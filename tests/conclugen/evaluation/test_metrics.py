@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from conclugen.metrics import classification_metrics
+from conclugen.evaluation.metrics import classification_metrics
 
 
 @st.composite

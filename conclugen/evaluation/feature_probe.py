@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from conclugen.batches import StandardisedSplit
+from conclugen.evaluation.metrics import classification_metrics
+from conclugen.evaluation.probe import Probes, ProbeSettings, draw_labels, fit_probes
 from conclugen.features import FeatureSet
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
 from conclugen.manifest import SPLITS, FeatureSetError, Location
-from conclugen.metrics import classification_metrics
-from conclugen.probe import Probes, ProbeSettings, draw_labels, fit_probes
 
 __all__ = ["Probed", "Spread", "probe_features"]
 
@@ -52,7 +52,7 @@ class Probed:
     lr: float
     """The one with the highest mean."""
     test: Mapping[str, Spread]
-    """Metric, as :func:`conclugen.metrics.classification_metrics` names it -> score on the test split, at ``lr``."""
+    """Metric, as :func:`classification_metrics` names it -> score on the test split, at ``lr``."""
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON has it."""

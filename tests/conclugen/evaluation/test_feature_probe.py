@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from conclugen.batches import StandardisedSplit
+from conclugen.evaluation.feature_probe import Probed, probe_features
+from conclugen.evaluation.metrics import classification_metrics
+from conclugen.evaluation.probe import ProbeSettings, draw_labels, fit_probes
 from conclugen.features import FeatureSet
 from conclugen.labels import LabelBudget
 from conclugen.manifest import FeatureSetError
-from conclugen.metrics import classification_metrics
-from conclugen.probe import ProbeSettings, draw_labels, fit_probes
-from conclugen.probing import Probed, probe_features
 from tests.conftest import CLASSES, write_planted
 
 RATES, SEEDS = (1e-4, 0.01, 0.03), 2

@@ -12,10 +12,10 @@ from sklearn.metrics import recall_score
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
-from conclugen.classification import class_weights_of, label_loss
+from conclugen.evaluation.classification import class_weights_of, label_loss
+from conclugen.evaluation.probe import Probes, ProbeSettings, _Batches, _Masks, draw_labels, fit_probes
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
-from conclugen.probe import Probes, ProbeSettings, _Batches, _Masks, draw_labels, fit_probes
 from conclugen.seeds import derive_seed
 
 _PLAIN = ProbeSettings(dropout=0.0, epochs=60)

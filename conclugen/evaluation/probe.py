@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from conclugen.adamw import AdamW
-from conclugen.classification import ClassWeights, class_weights_of, decide, label_loss
+from conclugen.evaluation.classification import ClassWeights, class_weights_of, decide, label_loss
 from conclugen.labels import LabelBudget
 from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed

@@ -1,0 +1,1 @@
+"""What representations are worth on labelled data: probes, the choice of their settings, metrics (METHOD section 4)."""
