@@ -5,7 +5,8 @@ whitening is a representation, which the probe takes like any other. Label sprea
 flow along a graph of nearest neighbours over training rows and rows to predict (Zhou et al. 2004, "Learning with local
 and global consistency"). By scikit-learn, on the CPU.
 
-Legend: n rows, d_m width of modality m, F width of all, D label draws, s labelled samples per draw, C classes.
+Legend: n rows, d_m width of modality m, F width of all, D label draws, s labelled samples per draw, C classes,
+v validation samples, K settings.
 """
 
 import warnings
@@ -22,7 +23,9 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
-from conclugen.evaluation.metrics import classification_metrics
+from conclugen.evaluation.choice import choose
+from conclugen.evaluation.classification import Answers
+from conclugen.evaluation.draws import LabelledDraws
 
 __all__ = ["LabelSpreadings", "PCAWhitening", "fit_label_spreading"]
 
@@ -73,46 +76,37 @@ def _whitening(x: npt.NDArray[np.float64], explained: float | None) -> tuple[Ten
 class LabelSpreadings:
     """Label spreading from each of D label draws; made by :func:`fit_label_spreading`.
 
-    Attributes:
-        chosen: the number of neighbours and alpha of each draw.
+    Args:
+        data: with the raw features of all training rows, labelled or not, as ``x``.
+        settings: the number of neighbours and alpha of each draw.
+        symmetric: as for :func:`fit_label_spreading`.
     """
 
-    def __init__(
-        self, x: Tensor, labels: Tensor, draws: Tensor, chosen: Sequence[tuple[int, float]], *, symmetric: bool
-    ) -> None:
-        self._x, self._labels, self._draws = x, labels, draws
-        self.chosen, self._symmetric = tuple(chosen), symmetric
+    def __init__(self, data: LabelledDraws, settings: Sequence[tuple[int, float]], *, symmetric: bool) -> None:
+        self._data, self._settings, self._symmetric = data, settings, symmetric
+        self.chosen = [f"neighbours={k}, alpha={alpha:g}" for k, alpha in settings]
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Return the classes (D, n) of rows (n, F), all of which are nodes of the graph beside the training rows."""
-        graphs = {k: _graph(self._x, x, k, symmetric=self._symmetric) for k in {k for k, _ in self.chosen}}
-        rows = [
-            _spread(graphs[k], self._labels, draw, alpha)
-            for draw, (k, alpha) in zip(self._draws, self.chosen, strict=True)
+    def answer(self, x: Tensor) -> Answers:
+        """Answer about features (n, F), all of which are nodes of the graph beside the training rows."""
+        data = self._data
+        graphs = {k: _graph(data.x, x, k, symmetric=self._symmetric) for k in {k for k, _ in self._settings}}
+        spreads = [
+            _spread(graphs[k], data, draw, alpha)[len(data.x) :]
+            for draw, (k, alpha) in zip(data.draws, self._settings, strict=True)
         ]
-        return torch.stack(rows)[:, len(self._x) :]
+        probabilities = torch.stack(spreads)
+        return Answers(probabilities.argmax(dim=2), probabilities)
 
 
-def fit_label_spreading(
-    x: Tensor,
-    labels: Tensor,
-    draws: Tensor,
-    validation: tuple[Tensor, Tensor],
-    classes: Sequence[str],
-    *,
-    symmetric: bool = True,
-) -> LabelSpreadings:
-    """Choose the number of neighbours and alpha of each draw by weighted F1 on validation, from a small grid.
+def fit_label_spreading(data: LabelledDraws, *, symmetric: bool = True) -> LabelSpreadings:
+    """Choose the number of neighbours and alpha of each draw on its validation samples, from a small grid.
 
     A neighbour search over n rows costs n^2 F operations and is done once per number of neighbours; draws share it.
     Alpha is the share of a label that comes from the neighbours.
 
     Args:
-        x: (n, F) standardised raw features of all training rows.
-        labels: (n,) their classes; only those in a draw are used for it.
-        draws: (D, s) labelled samples.
-        validation: (n_val, F) features and (n_val,) classes.
-        classes: the C class names.
+        data: what to learn from, and what chooses. ``x`` holds the standardised raw features of all training rows, row
+            i those of sample i; only labels in a draw are used for it.
         symmetric: i and j are linked where either has the other as a neighbour (half a link if only one has), as the
             method's authors require. False gives scikit-learn's ``kernel="knn"``, whose graph is directed and which
             is much weaker where labels are few.
@@ -120,18 +114,17 @@ def fit_label_spreading(
     Raises:
         ValueError: the labels are multi-label: one spreading per label and draw would cost too much.
     """
-    if labels.dim() == 2:
+    if data.multi_label:
         raise ValueError("label spreading is not available for multi-label sets; leave this baseline out.")
-    truth = validation[1].cpu().numpy()
-    best: list[tuple[float, tuple[int, float]]] = [(-1.0, (_NEIGHBOURS[0], _ALPHAS[0]))] * len(draws)
+    grid = list(product(_NEIGHBOURS, _ALPHAS))
+    predicted = []
     for k in _NEIGHBOURS:
-        graph = _graph(x, validation[0], k, symmetric=symmetric)
-        for alpha, (index, draw) in product(_ALPHAS, enumerate(draws)):
-            predicted = _spread(graph, labels, draw, alpha)[len(x) :].numpy()
-            score = classification_metrics(truth, predicted, classes)["weighted_f1"]
-            if score > best[index][0]:
-                best[index] = (score, (k, alpha))
-    return LabelSpreadings(x, labels, draws, [setting for _, setting in best], symmetric=symmetric)
+        graph = _graph(data.x, data.validation_x, k, symmetric=symmetric)
+        for alpha in _ALPHAS:
+            spreads = [_spread(graph, data, draw, alpha)[len(data.x) :] for draw in data.draws]
+            predicted.append(torch.stack(spreads).argmax(dim=2))
+    best = choose(torch.stack(predicted), data)
+    return LabelSpreadings(data, [grid[place] for place in best.tolist()], symmetric=symmetric)
 
 
 def _graph(train: Tensor, rows: Tensor, neighbours: int, *, symmetric: bool) -> csr_matrix:
@@ -142,13 +135,17 @@ def _graph(train: Tensor, rows: Tensor, neighbours: int, *, symmetric: bool) -> 
     return (graph + graph.T) / 2 if symmetric else graph
 
 
-def _spread(graph: csr_matrix, labels: Tensor, draw: Tensor, alpha: float) -> Tensor:
-    """(n,): the class of every node, of which those in ``draw`` have their label."""
+def _spread(graph: csr_matrix, data: LabelledDraws, draw: Tensor, alpha: float) -> Tensor:
+    """(nodes, C): how probable each class is at every node, of which those in ``draw`` have their label."""
     nodes: int = graph.shape[0]
     known = np.full(nodes, -1)
-    known[draw.cpu().numpy()] = labels[draw].cpu().numpy()
+    known[draw.cpu().numpy()] = data.labels[draw].cpu().numpy()
     model = LabelSpreading(kernel=lambda *_: graph, alpha=alpha, max_iter=_MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # its tolerance is absolute: a sum over all nodes
         model.fit(np.zeros((nodes, 1)), known)
-    return torch.from_numpy(model.transduction_)
+    classes = len(data.classes)
+    spread = torch.zeros(nodes, classes)
+    spread[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.label_distributions_).float()
+    reached = spread.sum(dim=1, keepdim=True) > 0
+    return torch.where(reached, spread, 1 / classes)  # no label came as far as there

@@ -1,8 +1,8 @@
 """The supervised baseline: representation heads and a linear classifier trained end to end on the labels alone.
 
 Same architecture, same inputs and, for a seed, same initial heads as pretraining (and as the random head), same loss
-and dropout as the probe: what differs from a pretrained head is that no unlabelled sample was seen. A run is short and
-cheap, so it has no checkpoint.
+and dropout as the paper's probe: what differs from a pretrained head is that no unlabelled sample was seen. A run is
+short and cheap, so it has no checkpoint.
 
 Legend: s labelled samples, V versions of a sample, n rows, C classes, R representation, b batch.
 """
@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from conclugen.evaluation.classification import ClassWeights, class_weights_of, decide, label_loss
+from conclugen.evaluation.classification import Answers, ClassWeights, class_weights_of, label_loss
 from conclugen.execution import Execution
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
@@ -61,8 +61,9 @@ class SupervisedTraining:
 
     Cross-entropy (multi-label: binary cross-entropy) as in the probe; AdamW, warm-up, cosine decay to 0 over the run
     and input feature dropout as in pretraining, with the hyperparameters that pretraining has for them; the losses' own
-    hyperparameters are ignored. The classifier starts at zero, as the probe does. The epoch with the lowest validation
-    loss is kept. Every random choice follows from the seed.
+    hyperparameters are ignored. The classifier starts at zero, as the paper's probe does. The epoch with the lowest
+    loss on the validation samples is kept: those that may choose a probe's strength. Every random choice follows from
+    the seed.
 
     Args:
         train: the drawn samples.
@@ -73,7 +74,7 @@ class SupervisedTraining:
         epochs: length of the run.
         seed: identity of the run; the heads start as the random heads of this seed.
         dropout: rate on the representation before the classifier.
-        class_weights: as in :class:`conclugen.evaluation.probe.ProbeSettings`.
+        class_weights: as in :func:`conclugen.evaluation.classification.class_weights_of`.
         fusion: as in :func:`conclugen.heads.fuse`.
 
     Raises:
@@ -113,7 +114,7 @@ class SupervisedTraining:
         self._optimizer = self._execution.optimizer(
             self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay
         )
-        self._best, self._best_loss = copy.deepcopy(self._modules), math.inf
+        self._best, self._best_loss, self._best_epoch = copy.deepcopy(self._modules), math.inf, 0
 
     def run(self) -> None:
         """Train to the last epoch.
@@ -152,17 +153,17 @@ class SupervisedTraining:
         self.epoch += 1
         validation = self._validation_loss()
         if validation < self._best_loss:
-            self._best, self._best_loss = copy.deepcopy(self._modules), validation
+            self._best, self._best_loss, self._best_epoch = copy.deepcopy(self._modules), validation, self.epoch
         return {"train": train, "validation": validation}
 
-    def predict(self, data: FeatureRows, rows: Tensor) -> Tensor:
-        """Return the best epoch's predictions for ``rows`` (n,): classes (n,), or 0 and 1 (n, C) if multi-label."""
-        return decide(self._logits(self._best, data, rows).T[None], multi_label=self._multi_label)[0]
+    def answer(self, data: FeatureRows, rows: Tensor) -> Answers:
+        """Answer about ``rows`` (n,) by the best epoch, as the only draw: (1, n) and (1, n, C)."""
+        return Answers.of(self._logits(self._best, data, rows).T[None], multi_label=self._multi_label)
 
-    def scores(self, data: FeatureRows, rows: Tensor) -> Tensor:
-        """Return the best epoch's probabilities (n, C) for ``rows`` (n,); they sum to 1 unless multi-label."""
-        logits = self._logits(self._best, data, rows)
-        return logits.sigmoid() if self._multi_label else logits.softmax(dim=1)
+    @property
+    def chosen(self) -> str:
+        """Which epoch was kept, in words."""
+        return f"epoch {self._best_epoch}"
 
     def _choose_versions(self, generator: torch.Generator) -> Tensor:
         """(s,): the row of each sample for one epoch."""

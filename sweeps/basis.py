@@ -40,11 +40,9 @@ def reports_basis(job: Job, config: Mapping[str, Any], features: Mapping[str, st
     Arguments as for :func:`confirmation_basis`.
     """
     probe = _unusual(config["probe"], Probe().model_dump(mode="json"))
-    for name in (
-        "every",
-        "labels_per_class",
-        "label_fraction",
-    ):  # when it reports, and what confirmations are scored at
+    # When it reports, what confirmations are scored at and with, and settings of a probe that is not the objective's.
+    others = () if config["probe"]["kind"] == "paper" else ("layers", "hidden_dim", "lr", "patience")
+    for name in ("every", "labels_per_class", "label_fraction", "also", *others):
         probe.pop(name, None)
     objective = _objective(config)
     used = [features[name] for name in ("pretrain", *(f"downstream.{name}" for name in objective["sets"]))]

@@ -24,7 +24,7 @@ from conclugen.labels import LabelBudget
 from conclugen.manifest import FeatureSetError, Manifest
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Parameter, Space, SpaceError, load_space
-from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
+from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant, with_former_settings
 from sweeps.settings import (
     BaselineName,
     Budget,
@@ -291,13 +291,16 @@ def _probe_epochs(budget: Budget, probe: Probe) -> tuple[int, ...]:
     return (*range(every, budget.epochs, every), budget.epochs)
 
 
-def load_config(path: Path, overrides: Sequence[str] = (), *, alone: bool = False) -> SweepConfig:
+def load_config(
+    path: Path, overrides: Sequence[str] = (), *, alone: bool = False, written: bool = False
+) -> SweepConfig:
     """Load and check a configuration.
 
     Args:
         path: the YAML file.
         overrides: ``dotted.key=value`` each, the value read as YAML.
         alone: check nothing but the file itself; for looking at a sweep whose features may be gone.
+        written: a sweep has written the file, maybe of a former version: what was no setting then is as it was.
 
     Raises:
         ConfigError: with every problem found.
@@ -308,6 +311,8 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, alone: bool = Fals
         raise ConfigError([f"{path} cannot be read as YAML: {error}"]) from None
     if not isinstance(data, dict):
         raise ConfigError([f"{path} must hold a mapping of settings, but holds {type(data).__name__}."])
+    if written and isinstance(data.get("probe"), dict):
+        data = with_former_settings(data)
     problems = [problem for override in overrides if (problem := _apply(data, override))]
     try:
         config = SweepConfig.model_validate(data, context={"base": path.resolve().parent, "alone": alone})

@@ -94,7 +94,7 @@ def resume(
     folder = SweepFolder(root)
     with held(folder):
         try:
-            config = load_config(folder.config, overrides)
+            config = load_config(folder.config, overrides, written=True)
             problems = _unusable(config)
         except ConfigError as error:
             raise ConfigError([_without_warm_start(problem) for problem in error.problems]) from None

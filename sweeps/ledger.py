@@ -36,9 +36,11 @@ __all__ = [
     "ScoredSplit",
     "Stage",
     "State",
+    "instruments",
     "label_budgets",
     "method_of",
     "variant",
+    "with_former_settings",
 ]
 
 BASELINES = ("raw_features", "raw_pca", "label_spreading", "random_head", "supervised_head", "SimCLR")
@@ -70,6 +72,8 @@ class Metric:
     metric: str
     value: float
     """Mean over the label draws, and over the folds of a folded set."""
+    instrument: str = ""
+    """What has read it off, such as knn, where it is not the sweep's probe: one of the configuration's probe.also."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,13 @@ class Predictions:
     multi_label: bool
     truth: Sequence[int]
     predicted: Sequence[int]
+    instrument: str = ""
+    """As in Metric."""
+    chosen: str = ""
+    """What was chosen for this draw on validation samples, such as ``C=0.01``, ``k=5`` or ``epoch 40``."""
+    probabilities: bytes = b""
+    """The class probabilities, sample by sample: little-endian numbers of half precision (numpy's ``<f2``). Empty where
+    they were not kept, or where the ledger was read without them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +187,21 @@ def method_of(name: str) -> str:
     return name.partition("@")[0].partition("[")[0]
 
 
+def with_former_settings(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep's configuration, with the settings that the version that wrote it did not have yet.
+
+    The same object where there is none, or no section ``probe``.
+    """
+    if "kind" in config.get("probe", {"kind": ""}):
+        return config
+    return {**config, "probe": {**config["probe"], **_FORMER_PROBE}}
+
+
+def instruments(probe: Mapping[str, Any]) -> list[str]:
+    """Return the names of the instruments in a configuration's ``probe`` section, the probe itself (empty) first."""
+    return ["", *probe["also"]]
+
+
 def label_budgets(probe: Mapping[str, Any]) -> list[str]:
     """Return the names of the label budgets in a configuration's ``probe`` section, all labels (empty) first."""
     budgets = [LabelBudget(per_class=number) for number in probe["labels_per_class"]]
@@ -189,6 +215,7 @@ _METRIC = pa.struct(
         ("labels", pa.string()),
         ("metric", pa.string()),
         ("value", pa.float64()),
+        ("instrument", pa.string()),
     ]
 )
 _PREDICTIONS = pa.struct(
@@ -201,10 +228,14 @@ _PREDICTIONS = pa.struct(
         ("multi_label", pa.bool_()),
         ("truth", pa.list_(pa.int32())),
         ("predicted", pa.list_(pa.int32())),
+        ("instrument", pa.string()),
+        ("chosen", pa.string()),
     ]
 )
 _SUFFIX = ".arrow"
-_SCHEMA_VERSION = "4"
+_SCHEMA_VERSION = "5"
+_READABLE = ("4", _SCHEMA_VERSION)
+_FORMER_PROBE = {"kind": "paper", "also": [], "selection": "validation"}  # what 0.2 did, which had no such settings
 _JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
 _SHARED_FIELDS = (
     "config",
@@ -228,6 +259,10 @@ _SCHEMA = pa.schema(
         ("history", pa.list_(pa.struct([("epoch", pa.int64()), ("value", pa.float64())]))),
         ("metrics", pa.list_(_METRIC)),
         ("predictions", pa.list_(_PREDICTIONS)),
+        (
+            "probabilities",
+            pa.list_(pa.binary()),
+        ),  # of the predictions; a column of its own, which readers may leave out
         ("started", pa.string()),
         ("ended", pa.string()),
         *((name, pa.string()) for name in _JSON_FIELDS),
@@ -237,10 +272,15 @@ _SCHEMA = pa.schema(
 
 
 class Ledger:
-    """The records of one sweep, in a folder."""
+    """The records of one sweep, in a folder.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: where they lie.
+        probabilities: whether records are read with their class probabilities, which may be most of a ledger.
+    """
+
+    def __init__(self, folder: Path, *, probabilities: bool = False) -> None:
+        self._folder, self._probabilities = folder, probabilities
 
     def add(self, record: Record) -> None:
         """Write ``record``.
@@ -250,6 +290,7 @@ class Ledger:
         """
         row = asdict(record)
         row["history"] = [{"epoch": epoch, "value": value} for epoch, value in record.history]
+        row["probabilities"] = [predictions.pop("probabilities") for predictions in row["predictions"]]
         row |= {name: json.dumps(row[name], sort_keys=True) for name in _JSON_FIELDS}
         file = io.BytesIO()
         with pa.ipc.new_stream(file, _SCHEMA) as stream:
@@ -301,13 +342,13 @@ class Ledger:
         """
         paths = self._paths()
         for first in range(0, len(paths), _AT_ONCE):
-            yield from _read(paths[first : first + _AT_ONCE])
+            yield from _read(paths[first : first + _AT_ONCE], self._probabilities)
 
     def readable(self) -> Iterator[Record]:
         """Read the records that can be read, and leave out those that are damaged."""
         for path in self._paths():
             try:
-                (record,) = _read([path])
+                (record,) = _read([path], self._probabilities)
             except LedgerError:
                 continue
             yield record
@@ -338,9 +379,9 @@ def _unreadable(path: Path, error: OSError) -> LedgerError:
     return LedgerError(f"{path} cannot be read: {error.strerror}.")
 
 
-def _read(paths: Sequence[Path]) -> Iterator[Record]:
+def _read(paths: Sequence[Path], probabilities: bool) -> Iterator[Record]:
     """Read records, in their order; many at once, as most of what Arrow does for one it does for all of them."""
-    batches = [(path, _batch(path)) for path in paths]
+    batches = [(path, _batch(path, probabilities)) for path in paths]
     for _, alike in groupby(batches, key=lambda read: read[1].schema.remove_metadata()):
         where, rows = zip(*alike, strict=True)
         for path, record in zip(where, _records(pa.Table.from_batches(rows).combine_chunks()), strict=True):
@@ -349,8 +390,8 @@ def _read(paths: Sequence[Path]) -> Iterator[Record]:
             yield record
 
 
-def _batch(path: Path) -> pa.RecordBatch:
-    """The only row of a record's file."""
+def _batch(path: Path, probabilities: bool) -> pa.RecordBatch:
+    """The only row of a record's file; one of a former version lacks the fields that came later."""
     try:
         content = read_sealed(path)
     except DamagedError as error:
@@ -359,9 +400,12 @@ def _batch(path: Path) -> pa.RecordBatch:
         raise _unreadable(path, error) from None
     stream = pa.ipc.open_stream(content)
     found = stream.schema.metadata[b"schema_version"].decode()
-    if found != _SCHEMA_VERSION:
-        raise LedgerError(f"{path} is a record of schema version {found}; this version reads {_SCHEMA_VERSION}.")
-    return stream.read_next_batch()
+    if found not in _READABLE:
+        raise LedgerError(f"{path} is a record of schema version {found}; this version reads {', '.join(_READABLE)}.")
+    row = stream.read_next_batch()
+    if found == _SCHEMA_VERSION and not probabilities:
+        return row.drop_columns(["probabilities"])
+    return row
 
 
 def _records(table: pa.Table) -> Iterator[Record]:
@@ -371,15 +415,17 @@ def _records(table: pa.Table) -> Iterator[Record]:
     """
     columns = {name: table.column(name) for name in table.column_names}
     nested = {name: _only_chunk(columns.pop(name)) for name in ("history", "metrics", "predictions")}
+    probabilities = columns.pop("probabilities", None)
     values = {name: column.to_pylist() for name, column in columns.items()}
     for name in _JSON_FIELDS:
         values[name] = list(map(_shared if name in _SHARED_FIELDS else json.loads, values[name]))
     values["hardware"] = [None if found is None else Hardware(**found) for found in values["hardware"]]
     values["history"] = _parts(nested["history"], list(zip(*_fields(nested["history"]), strict=True)))
     values["metrics"] = _parts(nested["metrics"], list(starmap(Metric, zip(*_fields(nested["metrics"]), strict=True))))
-    values["predictions"] = _parts(
-        nested["predictions"], list(starmap(Predictions, zip(*_fields(nested["predictions"]), strict=True)))
-    )
+    predictions = [*_fields(nested["predictions"])]
+    if probabilities is not None:
+        predictions.append(_only_chunk(probabilities).values.to_pylist())
+    values["predictions"] = _parts(nested["predictions"], list(starmap(Predictions, zip(*predictions, strict=True))))
     for row in zip(*values.values(), strict=True):
         yield Record(**dict(zip(values, row, strict=True)))
 
@@ -406,4 +452,4 @@ def _parts(lists: pa.ListArray, items: list[Any]) -> list[list[Any]]:
 def _shared(text: str) -> dict[str, Any] | None:
     """Parse what is the same in most records of a sweep, once: 10,000 copies of it would be 100 MB."""
     parsed: dict[str, Any] | None = json.loads(text)
-    return parsed
+    return None if parsed is None else with_former_settings(parsed)

@@ -1,7 +1,8 @@
 """Scoring: what a method is worth on the labelled sets (METHOD section 4).
 
 A method says how it fits a classifier to the labelled samples that a budget allows; everything else, who sees which
-rows and how scores are counted, is the same for all methods and decided here.
+rows, which validation labels choose a classifier's setting and how scores are counted, is the same for all methods and
+decided here.
 
 Jobs of the search get sets that were opened without their test split: no path from them to a test label exists. A set
 with folds has no such split, since each fold is test in one division and train in others: its test rows are left out of
@@ -12,14 +13,18 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from conclugen.batches import StandardisedSplit
-from conclugen.evaluation.metrics import classification_metrics
-from conclugen.evaluation.probe import ProbeSettings, draw_labels, fit_probes
+from conclugen.evaluation.classification import Answers, Classifiers
+from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
+from conclugen.evaluation.logistic import STRENGTHS
+from conclugen.evaluation.metrics import classification_metrics, probability_metrics
+from conclugen.evaluation.paper_probe import PaperSettings
+from conclugen.evaluation.probe import Instrument, fit_probes
 from conclugen.features import FeatureSet
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
@@ -31,8 +36,9 @@ from conclugen.supervised import LabelledRows, SupervisedTraining
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, ScoredSplit
 
-__all__ = ["Encode", "Fit", "Scoring"]
+__all__ = ["Encode", "Fit", "Fitted", "Scoring"]
 
+_BRIEF_STRENGTHS = STRENGTHS[:4]  # the weakest penalties cost most of the path (LOG.md)
 _BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads worse; 65, until the second, hardly better (LOG.md)
 
 Part = Literal["train", "val", "test"]
@@ -57,9 +63,28 @@ class Division:
         return self.parts[part].split.labels[self.rows(part)]
 
 
-Fit = Callable[[Division, Tensor, int], Callable[[ScoredSplit], Tensor]]
-"""Fits classifiers to a division's labelled samples (D draws, s) with a seed; the result maps val or test to
-predictions (D, n), or (D, n, C) of 0 and 1."""
+@dataclass(frozen=True)
+class LabelChoice:
+    """Which labels of a division count: for learning, and for choosing."""
+
+    draws: Tensor
+    """(D, s) training samples of each label draw, short draws ending in -1."""
+    selection: Tensor | None
+    """(D, m) validation samples that may choose a classifier's setting; None for all."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """D classifiers that were fitted to a division, one for each label draw."""
+
+    chosen: Sequence[str]
+    """What was chosen for each on validation samples."""
+    answer: Callable[[ScoredSplit], Answers]
+    """What they say of the samples of a part."""
+
+
+Fit = Callable[[Division, LabelChoice, int], Mapping[str, Fitted]]
+"""Fits classifiers to a division's labels with a seed: instrument ("" is the sweep's own) -> what it fitted."""
 
 
 class Scoring:
@@ -76,8 +101,7 @@ class Scoring:
         self, config: SweepConfig, standardisation: Standardisation, device: torch.device, alive: Callable[[], None]
     ) -> None:
         self._config, self._standardisation, self._device, self._alive = config, standardisation, device, alive
-        self._probe = ProbeSettings(
-            class_weights=config.probe.class_weights,
+        self._paper = PaperSettings(
             layers=config.probe.layers,
             hidden_dim=config.probe.hidden_dim,
             lr=config.probe.lr,
@@ -122,8 +146,12 @@ class Scoring:
         return self._objective_of(metrics, own if own in budgets else budgets[0]), metrics, predictions
 
     def _objective_of(self, metrics: Sequence[Metric], budget: LabelBudget) -> float:
-        wanted, dataset = ("val", self._config.objective.metric, str(budget)), self._config.objective.dataset
-        values = [m.value for m in metrics if (m.split, m.metric, m.labels) == wanted and dataset in (None, m.dataset)]
+        dataset, wanted = self._config.objective.dataset, ("val", self._config.objective.metric, str(budget), "")
+        values = [
+            m.value
+            for m in metrics
+            if (m.split, m.metric, m.labels, m.instrument) == wanted and dataset in (None, m.dataset)
+        ]
         return math.fsum(values) / len(values)
 
     def _score(
@@ -135,64 +163,89 @@ class Scoring:
         seed: int,
         parts: Sequence[ScoredSplit],
     ) -> tuple[list[Metric], list[Predictions]]:
-        scores: dict[tuple[ScoredSplit, str], list[float]] = {}
+        scores: dict[tuple[str, ScoredSplit, str], list[float]] = {}
         predictions: list[Predictions] = []
         for division in divisions:
-            draws = draw_labels(division.labels("train"), budget, self._config.probe.label_draws, seed)
-            predict = fit(division, draws, seed)
-            self._alive()
-            for part in parts:
-                truth = division.labels(part).numpy()
-                for draw, predicted in enumerate(predict(part).cpu().numpy()):
-                    for metric, value in classification_metrics(truth, predicted, division.classes).items():
-                        scores.setdefault((part, metric), []).append(value)
-                    if part == "test":
-                        predictions.append(
-                            Predictions(
-                                dataset=name,
-                                labels=str(budget),
-                                fold=division.fold,
-                                draw=draw,
-                                classes=division.classes,
-                                multi_label=truth.ndim == 2,
-                                truth=truth.reshape(-1).tolist(),
-                                predicted=predicted.reshape(-1).tolist(),
+            for instrument, fitted in fit(division, self._labels(division, budget, seed), seed).items():
+                for part in parts:
+                    truth, answers = division.labels(part).numpy(), fitted.answer(part)
+                    answered = zip(answers.predicted.cpu().numpy(), answers.probabilities.cpu().numpy(), strict=True)
+                    for draw, (predicted, probabilities) in enumerate(answered):
+                        values = classification_metrics(truth, predicted, division.classes)
+                        if "test" in parts:  # the search maximises, and errors are minimised
+                            values |= probability_metrics(truth, probabilities, division.classes)
+                        for metric, value in values.items():
+                            scores.setdefault((instrument, part, metric), []).append(value)
+                        if part == "test":
+                            kept = (
+                                probabilities.astype("<f2").tobytes() if self._config.checkpoint.probabilities else b""
                             )
-                        )
+                            predictions.append(
+                                Predictions(
+                                    dataset=name,
+                                    labels=str(budget),
+                                    fold=division.fold,
+                                    draw=draw,
+                                    classes=division.classes,
+                                    multi_label=truth.ndim == 2,
+                                    truth=truth.reshape(-1).tolist(),
+                                    predicted=predicted.reshape(-1).tolist(),
+                                    instrument=instrument,
+                                    chosen=fitted.chosen[draw],
+                                    probabilities=kept,
+                                )
+                            )
         means = [
-            Metric(name, part, str(budget), metric, math.fsum(values) / len(values))
-            for (part, metric), values in scores.items()
+            Metric(name, part, str(budget), metric, math.fsum(values) / len(values), instrument)
+            for (instrument, part, metric), values in scores.items()
         ]
         return means, predictions
 
+    def _labels(self, division: Division, budget: LabelBudget, seed: int) -> LabelChoice:
+        draws = draw_labels(division.labels("train"), budget, self._config.probe.label_draws, seed)
+        selection = draw_selection(division.labels("val"), budget, len(draws), seed, self._config.probe.selection)
+        return LabelChoice(draws, selection)
+
     # -- how methods fit -------------------------------------------------------------------------------------------
 
-    def probed(self, encode: Encode, modalities: Sequence[str], *, brief: bool = False) -> Fit:
+    def probed(self, encode: Encode, modalities: Sequence[str], *, brief: bool = False, alone: bool = True) -> Fit:
         """A probe on representations.
 
         Args:
             encode: to what the probe sees.
             modalities: of the features that are encoded.
-            brief: a third of a probe's epochs, to tell heads apart. Scores do not compare with those of whole probes.
+            brief: fewer strengths, or a third of the paper's epochs, to tell heads apart. Scores do not compare with
+                those of whole probes.
+            alone: leave the sweep's other instruments out.
         """
-        settings = replace(self._probe, epochs=_BRIEF_EPOCHS) if brief else self._probe
+        probe = self._config.probe
+        paper = replace(self._paper, epochs=_BRIEF_EPOCHS) if brief else self._paper
+        strengths = _BRIEF_STRENGTHS if brief else STRENGTHS
+        read: dict[str, Instrument] = {"": probe.kind, **({} if alone else {name: name for name in probe.also})}
 
-        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[ScoredSplit], Tensor]:
+        def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
             parts = {part: split.only(modalities) for part, split in division.parts.items()}
             encoded = {part: encode(parts[part], division.rows(part)) for part in parts if part != "train"}
+            draws = labels.draws
             drawn = draws[draws >= 0].unique()  # what is in no draw is not encoded, either
             rows, versions = parts["train"].versions[drawn].unique(return_inverse=True)
-            probes = fit_probes(
-                encode(parts["train"], rows),
-                division.labels("train")[drawn],
-                torch.where(draws >= 0, torch.searchsorted(drawn, draws), draws),
-                (encoded["val"], division.labels("val")),
-                division.classes,
-                settings,
-                seed,
-                versions,
+            data = LabelledDraws(
+                x=encode(parts["train"], rows),
+                labels=division.labels("train")[drawn],
+                draws=torch.where(draws >= 0, torch.searchsorted(drawn, draws), draws),
+                versions=versions,
+                validation_x=encoded["val"],
+                validation_labels=division.labels("val"),
+                selection=labels.selection,
+                classes=division.classes,
+                class_weights=probe.class_weights,
             )
-            return lambda part: probes.predict(encoded[part])
+            fitted = {}
+            for name, instrument in read.items():
+                probes = fit_probes(instrument, data, paper=paper, seed=seed, strengths=strengths)
+                fitted[name] = _fitted(probes, encoded)
+                self._alive()
+            return fitted
 
         return fit
 
@@ -211,40 +264,59 @@ class Scoring:
         """Label spreading on the raw features."""
         from conclugen.baselines import fit_label_spreading
 
-        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[ScoredSplit], Tensor]:
+        def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
             raw = {
                 part: self.raw(split.only(modalities), division.rows(part)) for part, split in division.parts.items()
             }
-            spreading = fit_label_spreading(
-                raw["train"], division.labels("train"), draws, (raw["val"], division.labels("val")), division.classes
+            data = LabelledDraws(
+                x=raw["train"],
+                labels=division.labels("train"),
+                draws=labels.draws,
+                validation_x=raw["val"],
+                validation_labels=division.labels("val"),
+                selection=labels.selection,
+                classes=division.classes,
             )
-            return lambda part: spreading.predict(raw[part])
+            fitted = _fitted(fit_label_spreading(data), raw)
+            self._alive()
+            return {"": fitted}
 
         return fit
 
     def supervised(self, widths: Mapping[str, int], hyperparameters: Hyperparameters) -> Fit:
         """A head and its classifier trained end to end, anew for each draw."""
 
-        def fit(division: Division, draws: Tensor, seed: int) -> Callable[[ScoredSplit], Tensor]:
+        def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
             parts = {part: split.only(list(widths)) for part, split in division.parts.items()}
-            labels, versions = division.labels("train"), parts["train"].split.versions
+            train, versions = division.labels("train"), parts["train"].split.versions
+            rows, truth = division.rows("val"), division.labels("val")
             runs = []
-            for draw in draws:
+            for place, draw in enumerate(labels.draws):
                 drawn = draw[draw >= 0]  # short draws are padded
+                judging = torch.arange(len(rows)) if labels.selection is None else labels.selection[place]
+                judging = judging[judging >= 0]
                 run = SupervisedTraining(
-                    LabelledRows(parts["train"], versions[drawn].squeeze(1), labels[drawn]),
-                    LabelledRows(parts["val"], division.rows("val"), division.labels("val")),
+                    LabelledRows(parts["train"], versions[drawn].squeeze(1), train[drawn]),
+                    LabelledRows(parts["val"], rows[judging], truth[judging]),
                     widths,
                     division.classes,
                     hyperparameters,
                     epochs=self._config.budget.epochs,
                     seed=seed,
-                    class_weights=self._probe.class_weights,
+                    class_weights=self._config.probe.class_weights,
                     fusion=self._config.probe.fusion,
                 )
                 run.run()
                 runs.append(run)
-            return lambda part: torch.stack([run.predict(parts[part], division.rows(part)) for run in runs])
+            self._alive()
+
+            def answer(part: ScoredSplit) -> Answers:
+                answers = [run.answer(parts[part], division.rows(part)) for run in runs]
+                return Answers(
+                    torch.cat([each.predicted for each in answers]), torch.cat([each.probabilities for each in answers])
+                )
+
+            return {"": Fitted([run.chosen for run in runs], answer)}
 
         return fit
 
@@ -280,6 +352,11 @@ class Scoring:
                 for fold, splits in enumerate(_divisions(manifest))
             ]
         return sets
+
+
+def _fitted(classifiers: Classifiers, inputs: Mapping[Any, Tensor]) -> Fitted:
+    """The classifiers, with what they answer about: part -> representations."""
+    return Fitted(classifiers.chosen, lambda part: classifiers.answer(inputs[part]))
 
 
 def _divisions(manifest: Manifest) -> Iterator[dict[Part, tuple[str, ...]]]:

@@ -27,7 +27,7 @@ from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed
 from conclugen.manifest import Manifest
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.ledger import Ledger
+from sweeps.ledger import Ledger, with_former_settings
 from sweeps.plan import SweepFolder
 
 __all__ = ["Session", "Sessions", "held", "provenance", "running"]
@@ -44,7 +44,7 @@ _FREE = (
     "workers",
 )
 """Settings that change how much is done and where, not what a result means."""
-_GROWING = ("baselines", "modality_subsets", "probe.label_fraction", "probe.labels_per_class", "subsets")
+_GROWING = ("baselines", "modality_subsets", "probe.also", "probe.label_fraction", "probe.labels_per_class", "subsets")
 """Lists that may get longer: what is new is run, and what was there stays."""
 _CODE = "conclugen-sweeps"
 _TAKE_OVER_SECONDS = 2.0  # `sweep status` holds the lock for a moment, to see whether somebody else does
@@ -172,7 +172,7 @@ class Sessions:
         if (last := self._last()) is None:  # nothing has run, and nothing has to compare
             return []
         current = _session(config)
-        found = list(_setting_changes(last.config, current.config))
+        found = list(_setting_changes(with_former_settings(dict(last.config)), current.config))
         before, now = _objective_sets(last.config), _objective_sets(current.config)
         if before != now:
             found.append(

@@ -88,7 +88,11 @@ def _known_baseline(name: str) -> str:
 
 
 _SCORES = ("f1", "precision", "recall")
-_SUMMARIES = ("accuracy", *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES))
+_SUMMARIES = (
+    "accuracy",
+    "balanced_accuracy",
+    *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES),
+)
 """Metrics of every labelled set; beside them, each class has each score (`conclugen.evaluation.metrics`)."""
 
 
@@ -260,8 +264,8 @@ class Objective(Section):
 
     metric: MetricName = Field(
         "weighted_f1",
-        description="metric of the probe: accuracy; weighted_ or macro_ and f1, precision or recall; or f1, precision "
-        "or recall of one class, as in f1/anger",
+        description="metric of the probe: accuracy or balanced_accuracy; weighted_ or macro_ and f1, precision or "
+        "recall; or f1, precision or recall of one class, as in f1/anger",
     )
     dataset: str | None = Field(
         None, description="the downstream set that counts; null for the mean over all of features.downstream"
@@ -284,8 +288,23 @@ class Objective(Section):
 
 
 class Probe(Section):
-    """The downstream linear probe."""
+    """How representations are read off labelled data."""
 
+    kind: Literal["logistic", "paper"] = Field(
+        "logistic",
+        description="logistic: logistic regression with L2, solved to its optimum; paper: what the released code "
+        "trains for 140 epochs, to compare with published numbers",
+    )
+    also: Annotated[tuple[Literal["logistic", "knn", "paper"], ...], Unique] = Field(
+        (),
+        description="instruments that confirmed methods are read with as well, a column of the table each: knn "
+        "(nearest neighbours by cosine), paper, logistic",
+    )
+    selection: Literal["validation", "budget"] = Field(
+        "budget",
+        description="validation labels that choose a classifier's setting (the strength of the L2 penalty, a number of "
+        "neighbours, an epoch): as many as the label budget has for training, or all",
+    )
     labels_per_class: Annotated[tuple[Positive, ...], BeforeValidator(_as_list), Unique] = Field(
         (), description="label budgets that are reported beside all labels: a number, a list of numbers, or null"
     )
@@ -296,18 +315,39 @@ class Probe(Section):
     fusion: str = Field(
         "concat", description="what the probe sees of the modalities' representations: concat, mean, or one modality"
     )
-    layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the probe")
+    layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the paper's probe")
     hidden_dim: Positive = Field(256, description="width of its hidden layers, where it has any")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        9.67e-3, description="learning rate of the probe; `conclugen features probe` chooses one on validation"
+        9.67e-3, description="learning rate of the paper's probe"
     )
     patience: Positive = Field(
-        40, description="epochs without a better validation loss after which a probe is done; the released code has 15"
+        40,
+        description="epochs without a better validation loss after which the paper's probe is done; the released code "
+        "has 15",
     )
     every: Positive | None = Field(
         None, description="epochs between the brief validation probes of a search trial; null for a fifth of the budget"
     )
-    class_weights: Literal["none", "balanced"] = Field("none", description="weighting of the probe's loss by class")
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="weighting of classes in what a classifier is fitted to"
+    )
+
+    @model_validator(mode="after")
+    def _no_idle_setting(self) -> Self:
+        problems = []
+        if self.kind in self.also:
+            problems.append(f"also: {self.kind} is the probe itself; drop it there, or choose another kind.")
+        if "paper" not in (self.kind, *self.also):
+            fields = type(self).model_fields
+            problems += [
+                f"{name}: {getattr(self, name)!r} is a setting of the paper's probe, which is not asked for; give "
+                "probe.kind: paper or probe.also: [paper], or drop it."
+                for name in ("layers", "hidden_dim", "lr", "patience")
+                if getattr(self, name) != fields[name].default
+            ]
+        if problems:
+            raise ConfigError(problems)
+        return self
 
     @property
     def budgets(self) -> tuple[LabelBudget, ...]:
@@ -371,6 +411,9 @@ class Checkpoint(Section):
 
     every: Positive = Field(10, description="epochs between a trial's checkpoints")
     heads: Positive = Field(1, description="heads that are kept of each method, those of its best confirmation runs")
+    probabilities: bool = Field(
+        True, description="keep the class probabilities of confirmed test predictions in the ledger, in half precision"
+    )
 
 
 class MLflow(Section):

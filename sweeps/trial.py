@@ -31,6 +31,7 @@ from conclugen.tensors import read_tensors, write_tensors
 from sweeps import checkpoints
 from sweeps.config import SweepConfig
 from sweeps.hardware import own_hardware
+from sweeps.ledger import Stage
 from sweeps.plan import Job, Report, SweepFolder
 from sweeps.scoring import Fit, Scoring
 
@@ -99,7 +100,7 @@ class TrialRunner:
             return None
         if job.stage == "confirm":
             _save_head(self._folder.head(job.key), run.head, self._standardisation)
-        return self._score(job, self._probed(run.head), clock, losses, epochs=run.epoch)
+        return self._score(job, self._probed(run.head, job.stage), clock, losses, epochs=run.epoch)
 
     def _pretrain(
         self,
@@ -192,12 +193,14 @@ class TrialRunner:
             **results,
         )
 
-    def _probed(self, head: RepresentationHeads, *, brief: bool = False) -> Fit:
+    def _probed(self, head: RepresentationHeads, stage: Stage = "search", *, brief: bool = False) -> Fit:
         fusion, modalities = self._config.probe.fusion, list(head.heads)
         head = head.to(self._device)
         if len(modalities) == 1:
             fusion = "concat"
-        return self._scoring.probed(lambda split, rows: represent(head, split, rows, fusion), modalities, brief=brief)
+        return self._scoring.probed(
+            lambda split, rows: represent(head, split, rows, fusion), modalities, brief=brief, alone=stage == "search"
+        )
 
     def _untrained(self, job: Job) -> Fit:
         """How the baselines that are not pretrained fit."""
@@ -206,13 +209,13 @@ class TrialRunner:
         fusion = self._config.probe.fusion
         raw = [fusion] if fusion in modalities else modalities  # one modality for the probe is one without a head, too
         if job.method == "raw_features":
-            return scoring.probed(scoring.raw, raw)
+            return scoring.probed(scoring.raw, raw, alone=False)
         if job.method == "raw_pca":
-            return scoring.probed(scoring.whitened(self._pretraining_data.only(raw)), raw)
+            return scoring.probed(scoring.whitened(self._pretraining_data.only(raw)), raw, alone=False)
         if job.method == "label_spreading":
             return scoring.spread(raw)
         if job.method == "random_head":
-            return self._probed(build_head(widths, hyperparameters, job.seed))
+            return self._probed(build_head(widths, hyperparameters, job.seed), job.stage)
         if job.method == "supervised_head":
             return scoring.supervised(widths, hyperparameters)
         raise ValueError(f"unknown method {job.method!r}.")

@@ -1,19 +1,59 @@
 """What labels ask of a classifier: its loss, its class weights, and what its outputs decide.
 
-Shared by the probe and the supervised baseline. Legend: D draws, s samples of a draw, b of a batch, C classes.
+Shared by all classifiers. Legend: D draws, n samples, s samples of a draw, b of a batch, C classes.
 """
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["MULTI_LABEL_THRESHOLD", "ClassWeights", "class_weights_of", "decide", "label_loss"]
+__all__ = [
+    "MULTI_LABEL_THRESHOLD",
+    "Answers",
+    "ClassWeights",
+    "Classifiers",
+    "class_weights_of",
+    "decide",
+    "label_loss",
+]
 
 MULTI_LABEL_THRESHOLD = 0.5
 """A label of a multi-label set is predicted where its probability is above this."""
 ClassWeights = Literal["none", "balanced"]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What D classifiers say of n samples.
+
+    Attributes:
+        predicted: classes (D, n), or 0 and 1 (D, n, C) where samples may have several labels.
+        probabilities: (D, n, C); they sum to 1 over the classes unless samples may have several labels.
+    """
+
+    predicted: Tensor
+    probabilities: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, *, multi_label: bool) -> "Answers":
+        """Answer by logits (D, C, n)."""
+        probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=1)
+        return cls(decide(logits, multi_label=multi_label), probabilities.mT)
+
+
+class Classifiers(Protocol):
+    """D fitted classifiers, one for each label draw."""
+
+    @property
+    def chosen(self) -> Sequence[str]:
+        """What was chosen for each of them on validation samples, in words such as ``C=0.01``."""
+
+    def answer(self, x: Tensor) -> Answers:
+        """Answer about representations (n, F)."""
 
 
 def decide(logits: Tensor, *, multi_label: bool) -> Tensor:

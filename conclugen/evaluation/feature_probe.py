@@ -1,42 +1,42 @@
 """How good a linear probe is on a feature set as it is, before any head: what pretraining has to beat.
 
 The probe is that of a sweep (METHOD section 4), and so are its inputs: features standardised by the training rows, side
-by side. Its learning rate is chosen among several by the mean validation F1 over all seeds; test labels are read once
-it is. A sweep gives the same number as its baseline `raw_features`, but takes two modalities at least, and Ray.
+by side. With all labels a sweep gives the same number as its baseline ``raw_features``, but takes two modalities at
+least, and Ray; with fewer labels it draws others.
 """
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from conclugen.batches import StandardisedSplit
-from conclugen.evaluation.metrics import classification_metrics
-from conclugen.evaluation.probe import Probes, ProbeSettings, draw_labels, fit_probes
+from conclugen.evaluation.classification import Classifiers, ClassWeights
+from conclugen.evaluation.draws import LabelledDraws, Selection, draw_labels, draw_selection
+from conclugen.evaluation.metrics import classification_metrics, probability_metrics
+from conclugen.evaluation.probe import Instrument, fit_probes
 from conclugen.features import FeatureSet
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
 from conclugen.manifest import SPLITS, FeatureSetError, Location
 
-__all__ = ["Probed", "Spread", "probe_features"]
-
-_METRIC = "weighted_f1"
+__all__ = ["FeatureProbe", "Probed", "Spread", "probe_features"]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A score over seeds."""
+    """A score over label draws."""
 
     mean: float
     std: float | None
-    """Standard deviation of the sample; None where there is one seed."""
+    """Standard deviation of the sample; None where there is one draw."""
 
     @classmethod
     def of(cls, scores: Sequence[float]) -> "Spread":
-        """Summarise scores, one per seed."""
+        """Summarise scores, one per draw."""
         return cls(statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else None)
 
     def __str__(self) -> str:
@@ -45,48 +45,96 @@ class Spread:
 
 @dataclass(frozen=True)
 class Probed:
-    """What the probe reached."""
+    """What the probe reached at one label budget."""
 
-    validation: Mapping[float, Spread]
-    """Learning rate -> weighted F1 on the validation split."""
-    lr: float
-    """The one with the highest mean."""
+    labels: str
+    """The label budget; empty for all labels."""
+    chosen: Sequence[str]
+    """What validation labels chose for each draw, such as ``C=0.01``."""
+    validation: Mapping[str, Spread]
+    """Metric, as in :mod:`conclugen.evaluation.metrics` -> score on the validation split."""
     test: Mapping[str, Spread]
-    """Metric, as :func:`classification_metrics` names it -> score on the test split, at ``lr``."""
+    """The same on the test split."""
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON has it."""
-        return {
-            "validation": [{"lr": rate, "weighted_f1": asdict(spread)} for rate, spread in self.validation.items()],
-            "lr": self.lr,
-            "test": {name: asdict(spread) for name, spread in self.test.items()},
-        }
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureProbe:
+    """How features are probed.
+
+    Attributes:
+        instrument: which probe.
+        budgets: label budgets.
+        draws: of labelled samples, for each budget but all labels.
+        selection: which validation labels choose the probe's setting.
+        class_weights: in what the probe is fitted to.
+        seed: of the draws.
+    """
+
+    instrument: Instrument = "logistic"
+    budgets: Sequence[LabelBudget] = (LabelBudget(),)
+    draws: int = 5
+    selection: Selection = "budget"
+    class_weights: ClassWeights = "none"
+    seed: int = 0
 
 
 def probe_features(
     location: Location,
     modalities: Sequence[str],
-    settings: ProbeSettings,
-    rates: Sequence[float],
-    seeds: int,
+    how: FeatureProbe,
     device: torch.device,
     done: Callable[[], None] = lambda: None,
-) -> Probed:
-    """Fit a probe per learning rate and seed.
+) -> list[Probed]:
+    """Probe a labelled feature set at each label budget.
 
     Args:
         location: a labelled feature set with the splits train, val and test.
         modalities: those that the probe sees; empty for all.
-        settings: of the probe, but for its learning rate.
-        rates: learning rates to choose among.
-        seeds: fits per rate.
-        device: where they run.
-        done: called after each fit.
+        how: see there.
+        device: where probes are fitted.
+        done: called after each budget.
 
     Raises:
         FeatureSetError: the set cannot be read, has no such modality, labels or split, or has folds.
     """
     features = FeatureSet(location)
+    classes = _classes(features, modalities)
+    names = list(modalities) or list(features.manifest.widths)
+    parts = {name: StandardisedSplit(features.split(name), features.standardisation, names, device) for name in SPLITS}
+    clean = {name: _side_by_side(part, part.split.clean_rows) for name, part in parts.items() if name != "train"}
+    labels = {name: part.split.labels[part.split.clean_rows] for name, part in parts.items()}
+    train = _side_by_side(parts["train"], torch.arange(len(parts["train"])))
+    found = []
+    for budget in how.budgets:
+        draws = draw_labels(labels["train"], budget, how.draws, how.seed)
+        data = LabelledDraws(
+            x=train,
+            labels=labels["train"],
+            draws=draws,
+            versions=parts["train"].versions,
+            validation_x=clean["val"],
+            validation_labels=labels["val"],
+            selection=draw_selection(labels["val"], budget, len(draws), how.seed, how.selection),
+            classes=classes,
+            class_weights=how.class_weights,
+        )
+        probes = fit_probes(how.instrument, data, seed=how.seed)
+        validation, test = (_scores(probes, clean[part], labels[part], classes) for part in ("val", "test"))
+        found.append(Probed(str(budget), list(probes.chosen), validation, test))
+        done()
+    return found
+
+
+def _classes(features: FeatureSet, modalities: Sequence[str]) -> tuple[str, ...]:
+    """The class names of a set that can be probed.
+
+    Raises:
+        FeatureSetError: it cannot; with every reason.
+    """
     manifest = features.manifest
     problems = [
         f"{features.folder} has no modality {name!r}; it has {', '.join(manifest.widths)}."
@@ -101,36 +149,18 @@ def probe_features(
         problems += [f"{features.folder} has no rows in split {name!r}." for name in SPLITS if not manifest.rows(name)]
     if problems or manifest.labels is None:
         raise FeatureSetError("\n".join(problems))
-    classes = manifest.labels.classes
-    parts = {
-        name: StandardisedSplit(
-            features.split(name), features.standardisation, list(modalities) or list(manifest.widths), device
+    return tuple(manifest.labels.classes)
+
+
+def _scores(probes: Classifiers, x: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Spread]:
+    answers, truth = probes.answer(x), labels.numpy()
+    by_draw = [
+        classification_metrics(truth, predicted, classes) | probability_metrics(truth, probabilities, classes)
+        for predicted, probabilities in zip(
+            answers.predicted.cpu().numpy(), answers.probabilities.cpu().numpy(), strict=True
         )
-        for name in SPLITS
-    }
-    train, val, test = (parts[name] for name in SPLITS)
-    versions = train.versions
-    x, x_val = _side_by_side(train, torch.arange(len(train))), _side_by_side(val, val.split.clean_rows)
-    y, y_val = (part.split.labels[part.split.clean_rows] for part in (train, val))
-    draws = draw_labels(y, LabelBudget(), 1, 0)
-
-    def fits(rate: float) -> list[Probes]:
-        fitted = []
-        for seed in range(seeds):
-            chosen = replace(settings, lr=rate)
-            fitted.append(fit_probes(x, y, draws, (x_val, y_val), classes, chosen, seed, versions))
-            done()
-        return fitted
-
-    def score(probes: Probes, inputs: Tensor, truth: Tensor) -> dict[str, float]:
-        return classification_metrics(truth.numpy(), probes.predict(inputs)[0].cpu().numpy(), classes)
-
-    fitted = {rate: fits(rate) for rate in rates}
-    validation = {rate: Spread.of([score(probes, x_val, y_val)[_METRIC] for probes in fitted[rate]]) for rate in fitted}
-    best = max(validation, key=lambda rate: validation[rate].mean)
-    x_test, y_test = _side_by_side(test, test.split.clean_rows), test.split.labels[test.split.clean_rows]
-    scores = [score(probes, x_test, y_test) for probes in fitted[best]]
-    return Probed(validation, best, {name: Spread.of([s[name] for s in scores]) for name in scores[0]})
+    ]
+    return {metric: Spread.of([scores[metric] for scores in by_draw]) for metric in by_draw[0]}
 
 
 def _side_by_side(part: StandardisedSplit, rows: Tensor) -> Tensor:

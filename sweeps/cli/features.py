@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from conclugen.labels import LabelBudget
 from conclugen.manifest import SPLITS, Manifest
 from sweeps.cli.common import AsJson, bad_input, console
 from sweeps.config import ConfigError
@@ -134,46 +135,56 @@ def probe_set(
     modalities: Annotated[
         str, typer.Option(metavar="NAME,...", help="Modalities that the probe sees; all without.")
     ] = "",
-    lr: Annotated[
-        str, typer.Option(metavar="X,...", help="Learning rates, of which the validation split chooses one.")
-    ] = "0.0003,0.001,0.003,0.00967",
-    seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Fits per learning rate.")] = 5,
-    class_weights: Annotated[str, typer.Option(help="Weights of classes in the loss: none or balanced.")] = "none",
-    patience: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Epochs without a better validation loss after which a fit is done.")
-    ] = 40,
+    instrument: Annotated[
+        Literal["logistic", "knn", "paper"],
+        typer.Option(help="Logistic regression, nearest neighbours, or what the released code trains."),
+    ] = "logistic",
+    labels_per_class: Annotated[
+        str, typer.Option(metavar="N,...", help="Label budgets that are probed beside all labels.")
+    ] = "",
+    draws: Annotated[int, typer.Option(metavar="N", min=1, help="Draws of labelled samples of each budget.")] = 5,
+    selection: Annotated[
+        Literal["budget", "validation"],
+        typer.Option(help="Validation labels that choose a setting: as many as the label budget has, or all."),
+    ] = "budget",
+    class_weights: Annotated[
+        Literal["none", "balanced"], typer.Option(help="Weights of classes in what the probe is fitted to.")
+    ] = "none",
+    seed: Annotated[int, typer.Option(metavar="S", help="Seed of the draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score the linear probe on the features as they are: what a pretrained head has to beat."""
     with bad_input():
-        problems: list[str] = []
-        rates = _rates(lr, problems)
-        if class_weights not in ("none", "balanced"):
-            problems.append(f"--class-weights {class_weights}: must be none or balanced.")
-        if problems:
-            raise ConfigError(problems)
+        budgets = _budgets(labels_per_class)
         import torch
 
-        from conclugen.evaluation.feature_probe import probe_features
-        from conclugen.evaluation.probe import ProbeSettings
+        from conclugen.evaluation.feature_probe import FeatureProbe, probe_features
 
-        settings = ProbeSettings(class_weights="balanced" if class_weights == "balanced" else "none", patience=patience)
+        how = FeatureProbe(
+            instrument=instrument, budgets=budgets, draws=draws, selection=selection, class_weights=class_weights,
+            seed=seed,
+        )  # fmt: skip
         names = [name.strip() for name in modalities.split(",")] if modalities else []
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            fits = progress.add_task("Probing", total=len(rates) * seeds)
-            found = probe_features(folder, names, settings, rates, seeds, device, done=lambda: progress.advance(fits))
+            fits = progress.add_task("Probing", total=len(budgets))
+            found = probe_features(folder, names, how, device, done=lambda: progress.advance(fits))
     if as_json:
-        typer.echo(json.dumps(found.document(), indent=2))
+        typer.echo(json.dumps([probed.document() for probed in found], indent=2))
         return
-    table = Table(title=f"Linear probe on {escape(folder)}, {seeds} seeds", title_justify="left")
-    for column in ("learning rate", "val weighted F1", "test weighted F1", "test macro F1", "test accuracy"):
-        table.add_column(column, justify="right")
-    for rate, score in found.validation.items():
-        tested = [str(found.test[name]) for name in ("weighted_f1", "macro_f1", "accuracy")] if rate == found.lr else []
-        table.add_row(f"{rate:g}", str(score), *tested)
+    table = Table(title=f"Probe ({instrument}) on {escape(folder)}", title_justify="left")
+    columns = ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll")
+    for column in ("labels per class", "val weighted F1", *(f"test {_words(name)}" for name in columns), "chosen"):
+        table.add_column(column, justify="left" if column == "chosen" else "right")
+    for probed in found:
+        scores = [probed.validation["weighted_f1"], *(probed.test[name] for name in columns)]
+        chosen = ", ".join(dict.fromkeys(probed.chosen))
+        table.add_row(probed.labels or "all", *map(str, scores), escape(chosen))
     console().print(table)
-    typer.echo(f"Chosen on validation: {found.lr:g}; in a sweep, probe.lr: {found.lr:g}")
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ").replace("f1", "F1").replace("nll", "NLL")
 
 
 @app.command("info")
@@ -214,15 +225,17 @@ def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: li
     return numbers
 
 
-def _rates(text: str, problems: list[str]) -> list[float]:
-    """The learning rates; what is wrong goes to ``problems``."""
-    try:
-        rates = [float(part) for part in text.split(",")]
-    except ValueError:
-        rates = []
-    if not rates or not all(0 < rate < 1 for rate in rates):
-        problems.append(f"--lr {text}: must be numbers between 0 and 1, such as 0.001,0.003.")
-    return list(dict.fromkeys(rates))
+def _budgets(text: str) -> list[LabelBudget]:
+    """All labels, then so many per class each."""
+    budgets, problems = [LabelBudget()], []
+    for part in filter(None, text.split(",")):
+        try:
+            budgets.append(LabelBudget(per_class=int(part)))
+        except ValueError:
+            problems.append(f"--labels-per-class {text}: {part!r} must be a whole number from 1 on.")
+    if problems:
+        raise ConfigError(problems)
+    return list(dict.fromkeys(budgets))
 
 
 def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str, str]:

@@ -1,0 +1,152 @@
+"""Label draws: which samples a classifier may learn from, and which may choose its settings.
+
+A label budget is probed on several random draws of labelled samples, the same ones for every method.
+
+Legend: n training samples, C classes, F width, D label draws, s labelled samples per draw, V versions of a sample,
+v validation samples, m of them per draw.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from conclugen.evaluation.classification import ClassWeights
+from conclugen.labels import LabelBudget
+from conclugen.seeds import derive_seed
+
+__all__ = ["LabelledDraws", "Selection", "draw_labels", "draw_selection"]
+
+Selection = Literal["validation", "budget"]
+"""Which validation labels choose a classifier's settings: all, or no more than the label budget has for training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledDraws:
+    """Everything that D classifiers are fitted to, one for each label draw.
+
+    Attributes:
+        x: (rows, F) training representations. Row i shows sample i, or see ``versions``.
+        labels: (n,) class of each training sample, or (n, C) of 0 and 1 where classes do not exclude each other.
+        draws: (D, s) samples that each draw may learn from; -1 at the end of a draw that has fewer.
+        validation_x: (v, F) representations of the validation samples.
+        validation_labels: (v,) or (v, C).
+        classes: the C class names.
+        selection: (D, m) validation samples that may choose a draw's settings, -1 at the end of a draw that has fewer;
+            None for all of them.
+        versions: (n, V) rows of ``x`` that show each sample: the clean one first, then augmented ones, repeated to fill
+            V. None: one row per sample.
+        class_weights: as in :func:`conclugen.evaluation.classification.class_weights_of`.
+
+    Raises:
+        ValueError: labels (n, C) have another number of classes than ``classes``.
+    """
+
+    x: Tensor
+    labels: Tensor
+    draws: Tensor
+    validation_x: Tensor
+    validation_labels: Tensor
+    classes: Sequence[str]
+    selection: Tensor | None = None
+    versions: Tensor | None = None
+    class_weights: ClassWeights = "none"
+
+    def __post_init__(self) -> None:
+        if self.multi_label and self.labels.shape[1] != len(self.classes):
+            raise ValueError(
+                f"expected labels (n, {len(self.classes)}) for the classes {list(self.classes)}, "
+                f"got {tuple(self.labels.shape)}."
+            )
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a sample may have several labels."""
+        return self.labels.dim() == 2
+
+    @property
+    def present(self) -> Tensor:
+        """(D, s): False at the padding of short draws."""
+        return self.draws >= 0
+
+    @property
+    def samples(self) -> Tensor:
+        """(D, s): the draws, with the padding replaced by a sample of the same draw."""
+        return torch.where(self.present, self.draws, self.draws[:, :1])
+
+    @property
+    def rows(self) -> Tensor:
+        """(D, s, V): the rows of ``x`` that show each sample of each draw."""
+        return self.samples[..., None] if self.versions is None else self.versions[self.samples]
+
+
+def draw_labels(labels: Tensor, budget: LabelBudget, draws: int, seed: int) -> Tensor:
+    """Choose the labelled samples of each draw.
+
+    So many per class: each class gives that number of samples, or all it has; of a multi-label set, that number of
+    samples that have the label, where one sample may serve several classes. A multi-label sample without any label is
+    then never drawn. A fraction: that share of each class, rounded, and at least one sample; of a multi-label set, that
+    share of all samples.
+
+    Args:
+        labels: (n,) class of every training sample, or (n, C) of 0 and 1.
+        budget: all labels make one draw, whatever ``draws`` says.
+        draws: D.
+        seed: identity of the draws.
+
+    Returns:
+        (D, s) indices into ``labels``. Only multi-label draws per class can differ in size; short ones end in -1.
+
+    Raises:
+        ValueError: no sample has any label, and the budget is per class.
+    """
+    if budget == LabelBudget():
+        return torch.arange(len(labels))[None]
+    chosen = []
+    for draw in range(draws):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "labels", str(budget), draw))
+        chosen.append(_draw(labels, torch.randperm(len(labels), generator=generator), budget))
+    return torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
+
+
+def draw_selection(labels: Tensor, budget: LabelBudget, draws: int, seed: int, selection: Selection) -> Tensor | None:
+    """Choose the validation samples that may choose the settings of each draw.
+
+    Args:
+        labels: (v,) class of every validation sample, or (v, C) of 0 and 1.
+        budget: of the training labels.
+        draws: D.
+        seed: identity of the draws; the training draws may have the same.
+        selection: ``budget`` draws as many validation labels as training labels, by the same rule.
+
+    Returns:
+        (D, m) indices into ``labels``, short draws ending in -1; None for all samples.
+
+    Raises:
+        ValueError: no sample has any label, and the budget is per class.
+    """
+    if selection == "validation" or budget == LabelBudget():
+        return None
+    return draw_labels(labels, budget, draws, derive_seed(seed, "selection"))
+
+
+def _draw(labels: Tensor, order: Tensor, budget: LabelBudget) -> Tensor:
+    """The samples of one draw: the first in ``order`` (n,) that the budget allows, class by class."""
+    multi_label = labels.dim() == 2
+    if multi_label and budget.fraction is not None:
+        return order[: max(1, round(budget.fraction * len(order)))]
+    ordered = labels[order]
+    if multi_label:
+        rank = (ordered > 0).cumsum(dim=0)  # [n, C]: of a positive, which of its class it is
+        taken = ((ordered > 0) & (rank <= (budget.per_class or 0))).any(dim=1)
+        if not taken.any():
+            raise ValueError("labels per class cannot be drawn: no sample has any label.")
+        return order[taken]
+    parts = []
+    for c in labels.unique():
+        members = order[ordered == c]
+        share = budget.per_class or max(1, round((budget.fraction or 0) * len(members)))
+        parts.append(members[:share])
+    return torch.cat(parts)
