@@ -6,8 +6,12 @@ which tells how much of its time each kind of operation takes, and what is left 
 
 Sizes: `demo`, the demo's trials (40 epochs, two probes with five labels per class); `digits`, the same data with the
 100 epochs and five probes that the README gives its handwritten numerals; `all-labels`, the latter with probes on all
-labels; `larger`, 16,384 made-up samples, 10 epochs, the space called default, probes on 1,400 labels; `paper`, which is
-for GPUs, 32,768 samples of the paper's widths, 20 epochs, the space called paper, probes on 5,600 labels.
+labels; `larger`, 16,384 made-up samples, 10 epochs, the space called default, probes on 1,400 labels; `meld`, made-up
+samples as many as MELD has, 9,989 labels in 7 classes, and representations of 3,072; `paper`, which is for GPUs, 32,768
+samples of the paper's widths, 20 epochs, the space called paper, probes on 5,600 labels.
+
+Each trial runs once more, by turns, with the paper's probe (`probe.kind: paper`), which was the only one until 0.2: the
+ratio of the two probes' seconds is what the converging probe costs.
 
     python -m benchmarks.trial [--quick] [--json FILE] [--sizes ...] [--methods ...] [--threads 1] [--rounds 5]
 """
@@ -44,10 +48,15 @@ SIZES: dict[str, tuple[str, ...]] = {
     "digits": _DIGITS,
     "all-labels": (*_DIGITS, "objective.labels_per_class=null"),
     "larger": ("space=default", "budget.epochs=10", "probe.every=4", *_MADE_UP),
+    "meld": ("space=default", "budget.epochs=10", "probe.every=4", *_MADE_UP),
     "paper": ("space=paper", "budget.epochs=20", "probe.every=4", *_MADE_UP),
 }
-_WIDTHS = {"larger": {"video": 512, "audio": 128, "text": 96}, "paper": PAPER_WIDTHS}
-_SAMPLES = {"larger": (16_384, 2_000), "paper": (32_768, 8_000)}  # without labels, and with
+_NARROW = {"video": 512, "audio": 128, "text": 96}
+_WIDTHS = {"larger": _NARROW, "meld": _NARROW, "paper": PAPER_WIDTHS}
+_SAMPLES = {"larger": (16_384, 2_000), "meld": (9_989, 14_270), "paper": (32_768, 8_000)}  # without labels, and with
+_HARD = dict.fromkeys(_NARROW, 1.0)  # so that the classes overlap, as those of faces do
+_CLASSES = {"meld": 7}
+_REPRESENTATION = {"meld": 1024}
 _QUICK = ("budget.epochs=6", "probe.every=4")
 
 KINDS = {  # of operations: the first that has one of its words in the name
@@ -65,44 +74,60 @@ def write_size(size: str, folder: Path, overrides: Sequence[str]) -> SweepConfig
     """Write the features of a size; return its sweep, with ``overrides`` of its settings."""
     config_file = write_demo(folder)
     if size in _SAMPLES:
-        plain, labelled = (SyntheticSet(samples=n, widths=_WIDTHS[size], dtype="float16") for n in _SAMPLES[size])
+        plain, labelled = (
+            SyntheticSet(samples=n, widths=_WIDTHS[size], classes=_CLASSES.get(size, 8), dtype="float16", signal=_HARD)
+            for n in _SAMPLES[size]
+        )
         write_synthetic(plain, folder / "made-up")
         write_synthetic(replace(labelled, labelled=True), folder / "labelled")
     return load_config(config_file, [*SIZES[size], *overrides])
 
 
-def trial(config: SweepConfig, method: str, number: int) -> Job:
+def trial(config: SweepConfig, method: str, number: int, representation: int | None = None) -> Job:
     """A trial of the method's default configuration; trials of different numbers have different seeds."""
     losses = SUBSETS[method]
     hyperparameters = replace(Hyperparameters(), **config.load_space().default_configuration(losses))
+    if representation is not None:
+        hyperparameters = replace(hyperparameters, representation_dim=representation)
     return Job(stage="search", method=method, number=number, seed=number, hyperparameters=asdict(hyperparameters))
 
 
-def measure(config: SweepConfig, folder: SweepFolder, method: str, rounds: int) -> dict[str, Any]:
+def with_papers_probe(config: SweepConfig) -> SweepConfig:
+    """The same sweep as 0.2 would have run it."""
+    probe = config.probe.model_copy(update={"kind": "paper", "selection": "validation"})
+    return config.model_copy(update={"probe": probe})
+
+
+def measure(size: str, config: SweepConfig, folder: SweepFolder, method: str, rounds: int) -> dict[str, Any]:
     """Seconds of warm trials, the shares of their parts, and the kinds of operations of one."""
     folder.prepare(config)
+    wide = _REPRESENTATION.get(size)
     runner = TrialRunner(config, folder, _DEVICE)
-    runner.run(trial(config, method, 0), lambda _: True)
-    seconds, shares = list[float](), dict[str, list[float]]()
+    former = TrialRunner(with_papers_probe(config), SweepFolder(folder.root / "former"), _DEVICE)
+    runner.run(trial(config, method, 0, wide), lambda _: True)
+    seconds, shares, ratios = list[float](), dict[str, list[float]](), list[float]()
     for number in range(1, rounds + 1):
         started = time.perf_counter()
-        report = runner.run(trial(config, method, number), lambda _: True)
+        report = runner.run(trial(config, method, number, wide), lambda _: True)
         seconds.append(time.perf_counter() - started)
-        if report is None:
+        other = former.run(trial(config, method, number, wide), lambda _: True)
+        if report is None or other is None:
             raise RuntimeError("a trial that is told to go on every time has stopped.")
         parts = {"training": report.seconds["train"], "probes": report.seconds["probe"]}
         parts["the rest"] = seconds[-1] - sum(parts.values())
         for part, taken in parts.items():
             shares.setdefault(part, []).append(taken / seconds[-1])
+        ratios.append(report.seconds["probe"] / other.seconds["probe"])
     # The profiler takes minutes for the operations of a whole trial: a brief probe and a whole one are enough.
     epochs = config.probe_epochs[:2][-1]
     short = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": epochs})})
     runner = TrialRunner(short, folder, _DEVICE)
-    runner.run(trial(config, method, rounds + 1), lambda _: True)
+    runner.run(trial(config, method, rounds + 1, wide), lambda _: True)
     return {
         "seconds": spread(seconds),
         "shares": {part: spread(values) for part, values in shares.items()},
-        "operations": operations(runner, trial(config, method, rounds + 2)),
+        "probe ratio": spread(ratios),
+        "operations": operations(runner, trial(config, method, rounds + 2, wide)),
     }
 
 
@@ -136,6 +161,7 @@ def _print(size: str, method: str, result: dict[str, Any]) -> None:
     print(f"{size}, {method}: {told(result['seconds'])} s a trial, median (quartiles)")
     for part, share in result["shares"].items():
         print(f"    {part:32} {share[0]:6.1%} ({share[1]:.1%} to {share[2]:.1%})")
+    print(f"    seconds of probes over those of the paper's probe: {told(result['probe ratio'])}")
     print("  by kind of operation, under the profiler")
     for kind, share in result["operations"].items():
         print(f"    {kind:32} {share:6.1%}", flush=True)
@@ -159,7 +185,7 @@ def main() -> None:
                 folder = SweepFolder(Path(scratch) / f"{size}-{method}")
                 with computing(given.threads):
                     rounds = given.rounds or (2 if given.quick else 5)
-                    found[f"{size} {method}"] = measure(config, folder, method, rounds)
+                    found[f"{size} {method}"] = measure(size, config, folder, method, rounds)
                 _print(size, method, found[f"{size} {method}"])
     write(given.json, {"device": str(_DEVICE), "threads": given.threads, "trials": found})
 

@@ -24,27 +24,19 @@ from conclugen.labels import LabelBudget
 from conclugen.manifest import FeatureSetError, Manifest
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Parameter, Space, SpaceError, load_space
-from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant, with_former_settings
-from sweeps.settings import (
+from sweeps.fields import (
     BaselineName,
-    Budget,
-    Checkpoint,
     ConfigError,
-    Features,
     Name,
-    Objective,
-    Probe,
-    Search,
-    Section,
     SpaceName,
     StorageUrl,
     SubsetName,
-    Tracking,
     Unique,
-    Workers,
     looks_around,
     metrics_of,
 )
+from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant, with_former_settings
+from sweeps.settings import Budget, Checkpoint, Features, Objective, Probe, Search, Section, Tracking, Workers
 
 __all__ = ["Arm", "ConfigError", "SweepConfig", "load_config"]
 

@@ -133,7 +133,7 @@ def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
             brief = _seconds(runner.objective, run.head, arm.labels, brief=True)
             scoring[probed] = (
                 brief * (len(config.probe_epochs) - 1) + _seconds(runner.objective, run.head, arm.labels),
-                sum(_seconds(runner.objective, run.head, budget) for budget in budgets),
+                sum(_seconds(runner.objective, run.head, budget, stage="confirm") for budget in budgets),
             )
         search, confirmation = scoring[probed]
         training = config.budget.epochs * epoch

@@ -33,10 +33,10 @@ from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Res
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
 from sweeps.clip_progress import ClipProgress
+from sweeps.fields import ConfigError
 from sweeps.interrupts import Interrupts
 from sweeps.live import output_to_log
 from sweeps.nodes import alive_nodes, connect, disconnect
-from sweeps.settings import ConfigError
 
 __all__ = ["StoppedError", "Summary", "extract"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from conclugen.evaluation.metrics import classification_metrics
+from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.execution import RESIDENT_SHARE
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, Manifest
@@ -21,7 +21,7 @@ from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate import Cost, slots, trials_in_time
 from sweeps.hardware import own_hardware
-from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, label_budgets
+from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, instruments, label_budgets
 from sweeps.sessions import provenance
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
@@ -49,9 +49,15 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
             heads += kept * head * len(config.confirmed_on(arm))
             checkpoint = max(checkpoint, state)
     checkpoints = (checkpoint + _TOLD_BYTES * len(config.probe_epochs)) * (KEPT + 1) * slots(config)
-    drawn = config.probe.label_draws * (len(config.probe.budgets) - 1) + 1
-    tested = sum(_answers(Manifest.read(folder)) for folder in config.features.downstream.values())
-    predictions = confirmations * drawn * tested * 2 * torch.int32.itemsize
+    fits = (config.probe.label_draws * (len(config.probe.budgets) - 1) + 1) * (1 + len(config.probe.also))
+    predictions = (
+        confirmations
+        * fits
+        * sum(
+            _prediction_bytes(Manifest.read(folder), config.checkpoint.probabilities)
+            for folder in config.features.downstream.values()
+        )
+    )
     records = sum(trials.values()) * _record_bytes(config, "search") + confirmations * _record_bytes(config, "confirm")
     return heads + checkpoints + records + predictions + events + journal
 
@@ -62,11 +68,12 @@ def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
     return 800 + 300 * searched + 150 * len(config.probe_epochs)
 
 
-def _answers(manifest: Manifest) -> int:
-    """Test samples, those of all folds together, times the answers about each."""
+def _prediction_bytes(manifest: Manifest, probabilities: bool) -> int:
+    """Bytes of what one classifier says of the test samples, those of all folds together, and of their truth."""
     rows = sum(map(manifest.samples, manifest.folds)) if manifest.folds else manifest.samples("test")
-    answers = len(manifest.labels.classes) if manifest.multi_label and manifest.labels is not None else 1
-    return rows * answers
+    classes = len(manifest.labels.classes) if manifest.labels is not None else 0
+    answers = classes if manifest.multi_label else 1
+    return rows * (2 * torch.int32.itemsize * answers + (torch.float16.itemsize * classes if probabilities else 0))
 
 
 def _record_bytes(config: SweepConfig, stage: Stage) -> int:
@@ -101,10 +108,14 @@ def _metrics(config: SweepConfig, chance: random.Random) -> Iterator[Metric]:
     for dataset, folder in config.features.downstream.items():
         labels = Manifest.read(folder).labels
         one = np.zeros(1, dtype=np.int64)
-        names = classification_metrics(one, one, labels.classes if labels is not None else ())
-        splits: tuple[ScoredSplit, ...] = ("val", "test")
-        for split, budget, name in product(splits, label_budgets(config.probe.model_dump()), names):
-            yield Metric(dataset, split, budget, name, chance.random())
+        classes = labels.classes if labels is not None else ()
+        names = [
+            *classification_metrics(one, one, classes),
+            *probability_metrics(one, np.ones((1, len(classes))), classes),
+        ]
+        probe, splits = config.probe.model_dump(), tuple[ScoredSplit, ...](("val", "test"))
+        for split, budget, instrument, name in product(splits, label_budgets(probe), instruments(probe), names):
+            yield Metric(dataset, split, budget, name, chance.random(), instrument)
 
 
 def _no_predictions(config: SweepConfig) -> Iterator[Predictions]:
@@ -113,9 +124,10 @@ def _no_predictions(config: SweepConfig) -> Iterator[Predictions]:
     for dataset, folder in config.features.downstream.items():
         manifest = Manifest.read(folder)
         classes = manifest.labels.classes if manifest.labels is not None else ()
-        for (budget, draws), fold in product(drawn, range(max(1, len(manifest.folds)))):
+        several, folds = manifest.multi_label, range(max(1, len(manifest.folds)))
+        for (budget, draws), fold, instrument in product(drawn, folds, instruments(config.probe.model_dump())):
             for draw in range(draws):
-                yield Predictions(dataset, budget, fold, draw, classes, manifest.multi_label, (), ())
+                yield Predictions(dataset, budget, fold, draw, classes, several, (), (), instrument, "C=0.000775")
 
 
 def smallest_gpu(config: SweepConfig) -> int | None:

@@ -29,7 +29,8 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from sweeps.settings import ConfigError, Workers
+from sweeps.fields import ConfigError
+from sweeps.settings import Workers
 
 __all__ = [
     "Allocation",

@@ -134,4 +134,5 @@ def _differences(record: Record, values: dict[int, float | None], final: Report)
 
 def _name(metric: Metric) -> str:
     labels = f"@{metric.labels}" if metric.labels else ""
-    return f"{metric.dataset}{labels} {metric.split} {metric.metric}"
+    instrument = f" ({metric.instrument})" if metric.instrument else ""
+    return f"{metric.dataset}{labels}{instrument} {metric.split} {metric.metric}"

@@ -4,190 +4,28 @@ pydantic checks each field by itself; what one section asks of another is checke
 is written into the sweep's folder for everyone to read, so secrets stay in the environment.
 """
 
-import os
-import re
-from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from conclugen.labels import LabelBudget
-from conclugen.manifest import SPLITS, Location, Manifest, location_of, statistics_problem
-from conclugen.subsets import SUBSETS
-from search_spaces import load_space, named_spaces
-from sweeps.ledger import BASELINES
-
-
-class ConfigError(ValueError):
-    """A configuration, or a part of it, is not valid; ``problems`` holds one message per problem."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = list(problems)
-
-
-def with_environment(setting: str, text: str) -> str:
-    """Return ``text`` with each ``${VARIABLE}`` in it taken from the environment.
-
-    Raises:
-        ConfigError: the environment lacks one; the problems name ``setting``.
-    """
-    missing = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
-    if missing:
-        raise ConfigError([f"{setting}: the environment has no variable {name}; set it." for name in missing])
-    return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], text)
-
-
-def _resolve(value: object, info: ValidationInfo) -> object:
-    """Relative paths count from the folder of the configuration file."""
-    base = (info.context or {}).get("base")
-    return str(Path(base, value).resolve()) if isinstance(value, str) and base is not None else value
-
-
-def looks_around(info: ValidationInfo) -> bool:
-    """Whether what the configuration names (feature sets, spaces, sweeps) is checked, or only the file itself."""
-    return not (info.context or {}).get("alone", False)
-
-
-def _resolve_set(value: object, info: ValidationInfo) -> object:
-    """A path counts from the configuration's folder; the URI of a set elsewhere stays as it is."""
-    if not isinstance(value, str):
-        return value
-    location = location_of(value)
-    return location_of(str(_resolve(value, info))) if isinstance(location, Path) else location
-
-
-def _feature_set(location: Location, info: ValidationInfo) -> Location:
-    if looks_around(info):
-        Manifest.read(location)
-    return location
-
-
-def _known_subset(name: str) -> str:
-    if name not in SUBSETS:
-        raise ValueError(f"is no loss subset; allowed are all, or a list of {', '.join(SUBSETS)}.")
-    return name
-
-
-def _known_baseline(name: str) -> str:
-    if name not in BASELINES:
-        raise ValueError(f"is no baseline; allowed are all, or a list of {', '.join(BASELINES)}.")
-    return name
-
-
-_SCORES = ("f1", "precision", "recall")
-_SUMMARIES = (
-    "accuracy",
-    "balanced_accuracy",
-    *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES),
+from conclugen.manifest import SPLITS, Manifest, statistics_problem
+from sweeps.fields import (
+    ConfigError,
+    FeatureFolder,
+    Fraction,
+    Hours,
+    MetricName,
+    Name,
+    Positive,
+    SweepFolderPath,
+    Text,
+    TrackingUri,
+    Unique,
+    as_list,
+    looks_around,
 )
-"""Metrics of every labelled set; beside them, each class has each score (`conclugen.evaluation.metrics`)."""
-
-
-def metrics_of(classes: Sequence[str]) -> list[str]:
-    """Every metric that a probe has on a set with these classes."""
-    return [*_SUMMARIES, *(f"{score}/{label}" for score in _SCORES for label in classes)]
-
-
-def _known_metric(name: str) -> str:
-    score, separator, _ = name.partition("/")
-    if name not in _SUMMARIES and not (separator and score in _SCORES):
-        raise ValueError(f"is no metric; allowed are {', '.join(metrics_of(['<class>']))}.")
-    return name
-
-
-def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    if len(set(values)) != len(values):
-        raise ValueError(f"names something twice: {list(values)}; list each once.")
-    return values
-
-
-def _loadable(name: str, info: ValidationInfo) -> str:
-    if looks_around(info):
-        load_space(name)
-    return name
-
-
-def _resolve_space(value: object, info: ValidationInfo) -> object:
-    return value if value in named_spaces() else _resolve(value, info)
-
-
-_SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
-
-
-def _safe_storage(url: str) -> str:
-    """Refuse what is no database URL, and passwords, which would be written into the sweep's folder."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise ValueError("is no database URL such as postgresql://user:${PASSWORD}@host/name.") from None
-    options = [(key, value) for key, values in parsed.normalized_query.items() for value in values]
-    # One option may hold several: odbc_connect=DRIVER=...;UID=...;PWD=...
-    options += [(key, value) for _, text in options for key, _, value in [o.partition("=") for o in text.split(";")]]
-    secrets = [("password", parsed.password or ""), *(option for option in options if _SECRET.search(option[0]))]
-    if shown := [key for key, value in secrets if value and not re.fullmatch(r"\$\{\w+\}", value)]:
-        # No ValueError: its message would repeat the URL.
-        raise ConfigError([f"holds a secret ({shown[0]}); put it into the environment, and ${{ITS_VARIABLE}} here."])
-    if parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_absolute():
-        raise ValueError("names a relative file; give its whole path, as in sqlite:////folder/studies.db.")
-    return url
-
-
-def _safe_tracking(uri: str) -> str:
-    """Refuse what MLflow would take for a folder's name, and credentials."""
-    address = urlsplit(uri)
-    kind = address.scheme.partition("+")[0]
-    if kind in ("http", "https"):
-        if address.username is not None:
-            raise ConfigError(
-                ["holds credentials; MLflow takes them from MLFLOW_TRACKING_USERNAME, _PASSWORD or _TOKEN."]
-            )
-    elif kind in ("sqlite", "postgresql", "mysql", "mssql"):
-        _safe_storage(uri)
-    else:
-        raise ValueError("must be a server (http, https) or a database (sqlite, postgresql, mysql, mssql).")
-    return uri
-
-
-def _as_list(value: object) -> object:
-    return [] if value is None else [value] if isinstance(value, int | float) else value
-
-
-def _sweep(path: Path, info: ValidationInfo) -> Path:
-    if looks_around(info) and not (path / "config.yaml").is_file():
-        raise ValueError("is no sweep's folder (config.yaml is missing); give the --out of a sweep run.")
-    return path
-
-
-FeatureFolder = Annotated[Location, BeforeValidator(_resolve_set), AfterValidator(_feature_set)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-Positive = Annotated[int, Field(gt=0, strict=True)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-MetricName = Annotated[str, AfterValidator(_known_metric)]
-SubsetName = Annotated[str, AfterValidator(_known_subset)]
-BaselineName = Annotated[str, AfterValidator(_known_baseline)]
-SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
-StorageUrl = Annotated[str, AfterValidator(_safe_storage)]
-SweepFolderPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_sweep)]
-TrackingUri = Annotated[str, AfterValidator(_safe_tracking)]
-Text = Annotated[str, Field(min_length=1)]
-Unique = AfterValidator(_unique)
 
 
 class Section(BaseModel):
@@ -305,10 +143,10 @@ class Probe(Section):
         description="validation labels that choose a classifier's setting (the strength of the L2 penalty, a number of "
         "neighbours, an epoch): as many as the label budget has for training, or all",
     )
-    labels_per_class: Annotated[tuple[Positive, ...], BeforeValidator(_as_list), Unique] = Field(
+    labels_per_class: Annotated[tuple[Positive, ...], BeforeValidator(as_list), Unique] = Field(
         (), description="label budgets that are reported beside all labels: a number, a list of numbers, or null"
     )
-    label_fraction: Annotated[tuple[Fraction, ...], BeforeValidator(_as_list), Unique] = Field(
+    label_fraction: Annotated[tuple[Fraction, ...], BeforeValidator(as_list), Unique] = Field(
         (), description="label budgets as fractions of the labels, such as 0.1"
     )
     label_draws: Positive = Field(5, description="random draws of labelled samples that a label budget averages over")

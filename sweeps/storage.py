@@ -25,8 +25,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from conclugen.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig
+from sweeps.fields import with_environment
 from sweeps.plan import SweepFolder
-from sweeps.settings import with_environment
 
 __all__ = ["JournalError", "existing_storage", "mend_journal", "open_storage"]
 

@@ -165,15 +165,23 @@ class TrialRunner:
             return SimCLR(data, widths, hyperparameters, epochs=epochs, seed=job.seed)
         return Pretraining(data, widths, SUBSETS[job.method], hyperparameters, epochs=epochs, seed=job.seed)
 
-    def objective(self, head: RepresentationHeads, budget: LabelBudget | None = None, *, brief: bool = False) -> float:
+    def objective(
+        self,
+        head: RepresentationHeads,
+        budget: LabelBudget | None = None,
+        *,
+        brief: bool = False,
+        stage: Stage = "search",
+    ) -> float:
         """What the search maximises, for a head as it is now.
 
         Args:
             head: of the sweep's modalities, or some of them.
             budget: of labels; None for the objective's.
             brief: as a trial is judged before its end.
+            stage: a confirmation reads the head with the sweep's other instruments, too.
         """
-        return self._scoring.objective(self._probed(head, brief=brief), budget or self._config.objective.budget)
+        return self._scoring.objective(self._probed(head, stage, brief=brief), budget or self._config.objective.budget)
 
     def _score(self, job: Job, fit: Fit, clock: _Clock, losses: Mapping[str, float], *, epochs: int) -> Report:
         """The final report of a job whose training is done."""

@@ -9,14 +9,15 @@ which is scikit-learn's ``LogisticRegression``, the oracle of the tests; for two
 there. The problem is convex, so nothing is left to a seed, a learning rate or a number of epochs.
 
 Three things make it cheap. All draws are solved together. Each strength starts from the solution of the one before,
-which is more strongly regularised. And the problem is turned into the coordinates of the principal components of a
-draw's rows, where its curvature is nearly diagonal; where there are fewer samples than features, these span all that
-the solution can lie in (the representer theorem: Schölkopf, Herbrich and Smola 2001), so that nothing is lost.
+which is more strongly regularised. And weights are looked for where it costs least. With many samples that is in the
+coordinates of their principal components, where the curvature is nearly diagonal. With few, it is among the sums of the
+samples themselves, to which the solution belongs (the representer theorem: Schölkopf, Herbrich and Smola 2001): then
+only the samples' products with each other are needed, once a step, and features are not looked at again.
 
 A sample with several versions counts once, its versions equally: what training on one at random does on average.
 
 Legend: n samples, F width, C classes, D label draws, s labelled samples per draw, V versions of a sample, r rows of a
-draw (s times V), p principal components, K strengths, v validation samples.
+draw (s times V), p unknowns of a class beside its bias, K strengths, v validation samples.
 """
 
 from collections.abc import Sequence
@@ -29,14 +30,13 @@ from torch.nn import functional
 from conclugen.evaluation.choice import choose
 from conclugen.evaluation.classification import Answers, class_weights_of
 from conclugen.evaluation.draws import LabelledDraws
-from conclugen.evaluation.minimise import minimise
+from conclugen.evaluation.minimise import inner, minimise
 
 __all__ = ["STRENGTHS", "LogisticProbes", "fit_logistic_probes"]
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """The grid: C = strength / F. The mean squared norm of standardised rows is F, so that the grid suits any width."""
 _EXCESS = 1e-6  # of all that fitting gains; then predictions are those of scikit-learn's optimum (LOG.md)
-_NEGLIGIBLE = 1e-9  # of the largest principal component's variance: rounding error of single precision
 _LEAST_CURVATURE = 1e-6  # of a logit; keeps the scale finite where a fit is certain of every sample
 
 
@@ -95,17 +95,27 @@ def fit_path(data: LabelledDraws, strengths: Sequence[float]) -> tuple[Tensor, T
         ValueError: a representation is not finite.
     """
     rows, mean, deviation = _standardised(data)
-    components = _Components.of(rows)
-    problem = _Problem.of(data, components.coordinates)
-    point = start = problem.best_constant()
-    points = []
+    problem = _Problem.of(data)
+    space = _Sums.of(rows, problem) if rows.shape[1] < 2 * rows.shape[2] else _Components.of(rows, problem)
+    start = space.vector(problem.best_constant())
+    point, points = start, []
     for strength in strengths:
-        penalty = problem.penalty(strength / rows.shape[2])
-        point = problem.solve(penalty, point, start)
+        point = _solve(space, problem.penalty(strength / rows.shape[2]), point, start)
         points.append(point)
-    solved = torch.stack(points).view(len(points), len(point), len(data.classes), -1).mT  # [K, D, p + 1, C]
-    weight = components.weights(solved[:, :, :-1]) / deviation.mT  # [K, D, F, C]
+    solved = torch.stack(points)[:, :, 0].view(len(points), len(point), len(data.classes), -1).mT  # [K, D, p + 1, C]
+    weight = space.weights(solved[:, :, :-1]) / deviation.mT  # [K, D, F, C]
     return weight, solved[:, :, -1:] - mean @ weight
+
+
+def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant: Tensor) -> Tensor:
+    """Return the minimum, looked for from ``near`` on; ``constant`` is what its gain is measured from."""
+    before, _ = space.objective(constant, penalty)
+
+    def done(value: Tensor, gradient: Tensor) -> Tensor:
+        # A strongly convex function is above its minimum by ||gradient||^2 / (2 * penalty) at most.
+        return inner(gradient, gradient) / (2 * penalty[:, 0]) <= _EXCESS * (before - value)
+
+    return minimise(lambda point: space.objective(point, penalty), near, space.scale(near, penalty), done).point
 
 
 def _standardised(data: LabelledDraws) -> tuple[Tensor, Tensor, Tensor]:
@@ -130,60 +140,25 @@ def _repeated(of_samples: Tensor, data: LabelledDraws) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Components:
-    """The principal components of each draw's rows.
-
-    Attributes:
-        coordinates: (D, r, p) of the rows.
-    """
-
-    coordinates: Tensor
-    _rows: Tensor
-    _basis: Tensor
-
-    @classmethod
-    def of(cls, rows: Tensor) -> "_Components":
-        """Find those of ``rows`` (D, r, F), by the smaller of the two matrices of their products."""
-        if rows.shape[1] >= rows.shape[2]:
-            _, basis = torch.linalg.eigh(rows.mT @ rows)  # [D, F, F]
-            return cls(rows @ basis, rows, basis)
-        # The weights are combinations of rows: rows^T @ basis @ solution.
-        squares, vectors = torch.linalg.eigh((rows @ rows.mT).double())  # [D, r], [D, r, r]
-        real = (squares > _NEGLIGIBLE * squares[:, -1:])[:, None]
-        sizes = torch.where(real, squares.clamp(min=0)[:, None].sqrt(), 1)
-        coordinates = torch.where(real, vectors * sizes, 0)
-        return cls(coordinates.to(rows.dtype), rows, torch.where(real, vectors / sizes, 0).to(rows.dtype))
-
-    def weights(self, solutions: Tensor) -> Tensor:
-        """Turn solutions (K, D, p, C) into weights (K, D, F, C) of standardised features."""
-        weights = self._basis @ solutions
-        return weights if self._basis.shape[1] == self._rows.shape[2] else self._rows.mT @ weights
-
-
-@dataclass(frozen=True)
 class _Problem:
-    """What is minimised, over points (D, C * (p + 1)): for each class the weights of the components, then the bias.
+    """What is learned, whatever the weights are written in.
 
     Attributes:
-        rows: (D, r, p + 1) coordinates, and a 1 for the bias.
         targets: (D, C, r) of 0 and 1.
-        weights: (D, C, r) of each row's loss: means over the samples of a draw are sums with these.
+        shares: (D, C, r) of each row's loss: means over the samples of a draw are sums with these.
         samples: (D, 1) of each draw.
-        variances: (D, p + 1) mean square of each coordinate.
         multi_label: classes do not exclude each other.
     """
 
-    rows: Tensor
     targets: Tensor
-    weights: Tensor
+    shares: Tensor
     samples: Tensor
-    variances: Tensor
     multi_label: bool
 
     @classmethod
-    def of(cls, data: LabelledDraws, coordinates: Tensor) -> "_Problem":
-        """Pose the problem of ``data`` in ``coordinates`` (D, r, p)."""
-        device, dtype, classes = coordinates.device, coordinates.dtype, len(data.classes)
+    def of(cls, data: LabelledDraws) -> "_Problem":
+        """Pose the problem of ``data``, on the device of its representations."""
+        device, dtype, classes = data.x.device, data.x.dtype, len(data.classes)
         labels = data.labels[data.samples]  # [D, s] or [D, s, C]
         present = data.present.to(dtype)
         class_weights = class_weights_of(labels, classes, data.class_weights, present)  # [D, C]
@@ -193,12 +168,9 @@ class _Problem:
         else:
             weights = class_weights.gather(1, labels)[..., None].expand_as(targets)
         samples = present.sum(dim=1, keepdim=True)  # [D, 1]
-        weights = weights * present[..., None] / (samples[..., None] * data.rows.shape[2])  # [D, s, C]
-        rows = torch.cat([coordinates, coordinates.new_ones(*coordinates.shape[:2], 1)], dim=2)
-        counted = _repeated(present, data).to(device)[..., None]
-        variances = (rows.square() * counted).sum(dim=1) / counted.sum(dim=1)
-        targets, weights = (_repeated(each, data).mT.contiguous().to(device) for each in (targets, weights))
-        return cls(rows, targets, weights, samples.to(device), variances, data.multi_label)
+        shares = weights * present[..., None] / (samples[..., None] * data.rows.shape[2])  # [D, s, C]
+        targets, shares = (_repeated(each, data).mT.contiguous().to(device) for each in (targets, shares))
+        return cls(targets, shares, samples.to(device), data.multi_label)
 
     def penalty(self, strength: float) -> Tensor:
         """(D, 1): what the mean loss is weighed against, for scikit-learn's C.
@@ -210,28 +182,13 @@ class _Problem:
         return twice / (strength * self.samples)
 
     def best_constant(self) -> Tensor:
-        """The point (D, C * (p + 1)) without weights whose biases fit best."""
-        shares = (self.weights * self.targets).sum(dim=2) / self.weights.sum(dim=2)  # [D, C]
+        """(D, C): the biases that fit best without weights."""
+        shares = (self.shares * self.targets).sum(dim=2) / self.shares.sum(dim=2)
         shares = shares.clamp(torch.finfo(shares.dtype).tiny, 1 - torch.finfo(shares.dtype).eps)
-        bias = shares.logit() if self.multi_label else shares.log()
-        weights = bias.new_zeros(*bias.shape, self.rows.shape[2] - 1)
-        return torch.cat([weights, bias[..., None]], dim=2).flatten(1)
+        return shares.logit() if self.multi_label else shares.log()
 
-    def solve(self, penalty: Tensor, near: Tensor, constant: Tensor) -> Tensor:
-        """Return the minimum, looked for from ``near`` on; ``constant`` is what its gain is measured from."""
-        before, _ = self.objective(constant, penalty)
-
-        def done(value: Tensor, gradient: Tensor) -> Tensor:
-            # A strongly convex function is above its minimum by ||gradient||^2 / (2 * penalty) at most.
-            excess = gradient.square().sum(dim=1) / (2 * penalty[:, 0])
-            return excess <= _EXCESS * (before - value)
-
-        return minimise(lambda point: self.objective(point, penalty), near, self._scale(near, penalty), done).point
-
-    def objective(self, point: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (D,) and gradients (D, C * (p + 1)): the weighted mean loss and half the penalty times the squares."""
-        solution = self._unflat(point)
-        logits = solution @ self.rows.mT  # [D, C, r]
+    def loss(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean losses (D,) of logits (D, C, r), and their derivatives by the logits."""
         if self.multi_label:
             losses = functional.softplus(logits) - logits * self.targets
             errors = logits.sigmoid() - self.targets
@@ -239,21 +196,123 @@ class _Problem:
             logs = logits.log_softmax(dim=1)
             losses = -logs * self.targets
             errors = logs.exp() - self.targets
+        return (losses * self.shares).sum(dim=(1, 2)), errors * self.shares
+
+    def curvature(self, logits: Tensor) -> Tensor:
+        """(D, 1): mean second derivative of the loss by a logit (D, C, r)."""
+        likely = logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+        mean = (likely * (1 - likely) * self.shares).sum(dim=(1, 2)) / self.shares.sum(dim=(1, 2))
+        return mean.clamp(min=_LEAST_CURVATURE)[:, None]
+
+
+@dataclass(frozen=True)
+class _Components:
+    """Weights in the coordinates of the principal components of each draw's rows.
+
+    A vector (D, 1, C * (p + 1)) holds for each class the weights, then the bias.
+
+    Attributes:
+        rows: (D, r, p + 1) in these coordinates, and a 1 for the bias.
+        squares: (D, p) mean square of each coordinate.
+        basis: (D, F, p) the components.
+        problem: what is learned.
+    """
+
+    rows: Tensor
+    squares: Tensor
+    basis: Tensor
+    problem: _Problem
+
+    @classmethod
+    def of(cls, rows: Tensor, problem: _Problem) -> "_Components":
+        """Find the components of ``rows`` (D, r, F)."""
+        squares, basis = torch.linalg.eigh(rows.mT @ rows)  # [D, F], [D, F, F]
+        turned = torch.cat([rows @ basis, rows.new_ones(*rows.shape[:2], 1)], dim=2)
+        return cls(turned, squares.clamp(min=0) / rows.shape[1], basis, problem)
+
+    def vector(self, bias: Tensor) -> Tensor:
+        """The vector of these biases (D, C), and no weights."""
+        return _with_bias(bias.new_zeros(*bias.shape, self.basis.shape[2]), bias)[:, None]
+
+    def objective(self, point: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (D,) and gradients: the mean loss and half the penalty times the squares of the weights."""
+        solution = self._of_class(point)
+        loss, errors = self.problem.loss(solution @ self.rows.mT)
         penalised = penalty[..., None] * solution
         penalised[..., -1] = 0
-        value = (losses * self.weights).sum(dim=(1, 2)) + (penalised * solution).sum(dim=(1, 2)) / 2
-        gradient = (errors * self.weights) @ self.rows + penalised
-        return value, gradient.flatten(1)
+        gradient = errors @ self.rows + penalised
+        return loss + (penalised * solution).sum(dim=(1, 2)) / 2, gradient.flatten(1)[:, None]
 
-    def _scale(self, point: Tensor, penalty: Tensor) -> Tensor:
-        """About the inverse curvature (D, C * (p + 1)) near a point: that of a component is its variance's part."""
-        logits = self._unflat(point) @ self.rows.mT
-        shares = logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
-        curvature = (shares * (1 - shares) * self.weights).sum(dim=2) / self.weights.sum(dim=2)  # [D, C]
-        curvature = curvature.mean(dim=1, keepdim=True).clamp(min=_LEAST_CURVATURE)  # [D, 1]
-        diagonal = curvature * self.variances + penalty
-        diagonal[:, -1:] = curvature
-        return (1 / diagonal)[:, None].expand(-1, self.targets.shape[1], -1).flatten(1)
+    def scale(self, point: Tensor, penalty: Tensor) -> Tensor:
+        """About the inverse curvature (D, 1, C * (p + 1)) near a point."""
+        curvature = self.problem.curvature(self._of_class(point) @ self.rows.mT)
+        inverse = 1 / torch.cat([curvature * self.squares + penalty, curvature], dim=1)  # [D, p + 1]
+        return inverse.repeat(1, self.problem.targets.shape[1])[:, None]
 
-    def _unflat(self, point: Tensor) -> Tensor:
-        return point.view(len(point), self.targets.shape[1], -1)  # [D, C, p + 1]
+    def weights(self, solutions: Tensor) -> Tensor:
+        """Turn solutions (K, D, p, C) into weights (K, D, F, C) of standardised features."""
+        return self.basis @ solutions
+
+    def _of_class(self, point: Tensor) -> Tensor:
+        return point.view(len(point), self.problem.targets.shape[1], -1)  # [D, C, p + 1]
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Weights as sums of each draw's rows: W = rows^T A, for which only the rows' products with each other count.
+
+    A vector (D, 2, C * (r + 1)) holds for each class the shares A, then the bias; and the same with the shares' image
+    under the products, which is what the rows' logits are without the bias.
+
+    Attributes:
+        rows: (D, r, F).
+        products: (D, r, r) of the rows with each other.
+        problem: what is learned.
+    """
+
+    rows: Tensor
+    products: Tensor
+    problem: _Problem
+
+    @classmethod
+    def of(cls, rows: Tensor, problem: _Problem) -> "_Sums":
+        """Multiply ``rows`` (D, r, F) with each other."""
+        return cls(rows, rows @ rows.mT, problem)
+
+    def vector(self, bias: Tensor) -> Tensor:
+        """The vector of these biases (D, C), and no weights."""
+        vector = _with_bias(bias.new_zeros(*bias.shape, self.rows.shape[1]), bias)
+        return torch.stack([vector, vector], dim=1)
+
+    def objective(self, point: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (D,) and gradients: the mean loss and half the penalty times the squares of the weights."""
+        shares, image, bias = self._parts(point)
+        loss, errors = self.problem.loss(image + bias)
+        value = loss + penalty[:, 0] * (shares * image).sum(dim=(1, 2)) / 2
+        by_bias = errors.sum(dim=2)
+        gradient = _with_bias(errors + penalty[..., None] * shares, by_bias)
+        gradient_image = _with_bias(errors @ self.products + penalty[..., None] * image, by_bias)
+        return value, torch.stack([gradient, gradient_image], dim=1)
+
+    def scale(self, point: Tensor, penalty: Tensor) -> Tensor:
+        """About the inverse curvature (D, 1, C * (r + 1)) near a point, the same for all shares."""
+        _, image, bias = self._parts(point)
+        curvature = self.problem.curvature(image + bias)
+        size = self.products.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True)
+        of_shares = (1 / (curvature * size + penalty)).expand(-1, self.rows.shape[1])
+        inverse = torch.cat([of_shares, 1 / curvature], dim=1)
+        return inverse.repeat(1, self.problem.targets.shape[1])[:, None]
+
+    def weights(self, solutions: Tensor) -> Tensor:
+        """Turn solutions (K, D, r, C) into weights (K, D, F, C) of standardised features."""
+        return self.rows.mT @ solutions
+
+    def _parts(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shares and image (D, C, r), and bias (D, C, 1)."""
+        both = point.view(len(point), 2, self.problem.targets.shape[1], -1)
+        return both[:, 0, :, :-1], both[:, 1, :, :-1], both[:, 0, :, -1:]
+
+
+def _with_bias(of_class: Tensor, bias: Tensor) -> Tensor:
+    """(D, C, p) and (D, C) -> (D, C * (p + 1))."""
+    return torch.cat([of_class, bias[..., None]], dim=2).flatten(1)

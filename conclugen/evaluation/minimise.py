@@ -5,7 +5,11 @@ operation and no arithmetic, so ten problems cost little more than one. SciPy's 
 time: five draws and six strengths took four times as long. Newton's method with Cholesky factors was rejected, because
 a factor grows with the cube of width times classes.
 
-Legend: D problems, N unknowns of each, h remembered steps.
+Vectors come with their image under the metric M of the space they live in, so that inner products u^T M v, which are
+all that the method needs, are sums. Sums of vectors have sums of images: only the objective ever multiplies by M. In
+the plain space, where a vector is its own image, there is nothing to add.
+
+Legend: D problems, N unknowns of each, I the copies of a vector: 1, or 2 where the second is its image.
 """
 
 from collections import deque
@@ -15,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Minimum", "minimise"]
+__all__ = ["Minimum", "inner", "minimise"]
 
 _REMEMBERED = 10  # steps
 _MOST_STEPS = 1000
@@ -24,9 +28,9 @@ _SUFFICIENT = 1e-4  # share of the decrease that the slope promises (Armijo)
 _ROUNDING = 4  # a value may rise by so many units in its last place
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Maps points (D, N) to values (D,) and gradients (D, N)."""
+"""Maps points (D, I, N) to values (D,) and gradients (D, I, N)."""
 Done = Callable[[Tensor, Tensor], Tensor]
-"""Maps values (D,) and gradients (D, N) to whether each problem is solved, (D,)."""
+"""Maps values (D,) and gradients (D, I, N) to whether each problem is solved, (D,)."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,9 @@ class Minimum:
     """Where the minimisation ended.
 
     Attributes:
-        point: (D, N).
+        point: (D, I, N).
         value: (D,).
-        gradient: (D, N).
+        gradient: (D, I, N).
         steps: that were taken.
     """
 
@@ -54,8 +58,8 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
 
     Args:
         objective: the functions.
-        start: (D, N) points to start from.
-        scale: (D, N) about the inverse of each function's second derivatives; the better, the fewer steps.
+        start: (D, I, N) points to start from.
+        scale: (D, 1, N) about the inverse of each function's second derivatives; the better, the fewer steps.
         done: when a problem is solved.
     """
     point = start
@@ -66,10 +70,10 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
         if not bool(searching.any()):
             return Minimum(point, value, gradient, step)
         direction = memory.direction(gradient)
-        slope = (direction * gradient).sum(dim=1)  # [D]
+        slope = inner(direction, gradient)  # [D]
         length = searching.to(point.dtype)
         for _ in range(_MOST_HALVINGS):
-            there = point + length[:, None] * direction
+            there = point + length[:, None, None] * direction
             new_value, new_gradient = objective(there)
             allowed = value + _SUFFICIENT * length * slope + _ROUNDING * torch.finfo(value.dtype).eps * value.abs()
             too_far = searching & ~(new_value <= allowed)  # a value that is not finite is too far as well
@@ -83,6 +87,11 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
     return Minimum(point, value, gradient, _MOST_STEPS)
 
 
+def inner(first: Tensor, second: Tensor) -> Tensor:
+    """Return the inner products (D,) of vectors (D, I, N)."""
+    return (first[:, 0] * second[:, -1]).sum(dim=1)
+
+
 class _Memory:
     """What the latest steps tell of the curvature."""
 
@@ -92,21 +101,26 @@ class _Memory:
         self._pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=_REMEMBERED)
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """Return where to go from a point with this gradient (D, N): the two-loop recursion."""
+        """Return where to go from a point with this gradient (D, I, N): the two-loop recursion."""
         rest, shares = gradient, []
         for moved, change, inverse in reversed(self._pairs):
-            share = inverse * (moved * rest).sum(dim=1, keepdim=True)
+            share = _factors(inverse * inner(moved, rest))
             rest = rest - share * change
             shares.append(share)
-        result = rest * self._scale * self._factor
+        result = rest * (self._scale * self._factor)
         for (moved, change, inverse), share in zip(self._pairs, reversed(shares), strict=True):
-            result = result + moved * (share - inverse * (change * result).sum(dim=1, keepdim=True))
+            result = result + moved * (share - _factors(inverse * inner(change, result)))
         return -result
 
     def remember(self, moved: Tensor, change: Tensor) -> None:
-        """Add a step (D, N) and the change of the gradient along it; one that shows no curvature counts for nothing."""
-        curvature = (moved * change).sum(dim=1, keepdim=True)
-        scaled = (change * self._scale * change).sum(dim=1, keepdim=True)
+        """Add a step (D, I, N) and the change of the gradient along it; where it shows no curvature, nothing."""
+        curvature = inner(moved, change)
         real = curvature > torch.finfo(change.dtype).tiny
-        self._factor = torch.where(real, curvature / scaled, self._factor)
+        scaled = inner(change * self._scale, change)
+        self._factor = torch.where(_factors(real), _factors(curvature / scaled), self._factor)
         self._pairs.append((moved, change, torch.where(real, 1 / curvature, 0.0)))
+
+
+def _factors(of_problems: Tensor) -> Tensor:
+    """(D,) -> (D, 1, 1), to multiply vectors."""
+    return of_problems[:, None, None]

@@ -83,9 +83,13 @@ def test_no_process_that_trains_loads_the_compiler() -> None:
     """It would cost each of them seconds."""
     program = """
 import sys, torch
-from conclugen.evaluation.probe import ProbeSettings, fit_probes
+from conclugen.evaluation.draws import LabelledDraws
+from conclugen.evaluation.probe import fit_probes
 x, y = torch.randn(20, 4), torch.arange(20) % 2
-fit_probes(x, y, torch.arange(20)[None], (x, y), ("a", "b"), ProbeSettings(epochs=2), seed=0)
+draws = torch.arange(20)[None]
+data = LabelledDraws(x=x, labels=y, draws=draws, validation_x=x, validation_labels=y, classes=("a", "b"))
+for instrument in ("logistic", "knn", "paper"):
+    fit_probes(instrument, data)
 from conclugen.supervised import SupervisedTraining
 from conclugen.pretrain import Pretraining
 sys.exit("torch._dynamo" in sys.modules)

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,8 @@ from torch import Tensor
 
 from conclugen import baselines
 from conclugen.baselines import LabelSpreadings, PCAWhitening, fit_label_spreading
+from conclugen.evaluation.draws import LabelledDraws, draw_labels
 from conclugen.evaluation.metrics import classification_metrics
-from conclugen.evaluation.probe import draw_labels
 from conclugen.labels import LabelBudget
 
 _HANDWRITTEN = Path(__file__).parents[3] / "shared" / "data" / "handwritten.npz"
@@ -83,15 +85,33 @@ def _moons(n: int, seed: int) -> tuple[Tensor, Tensor]:
     return x + 0.05 * torch.randn(n, 2, generator=generator), labels
 
 
+def _data(
+    train: tuple[Tensor, Tensor],
+    draws: Tensor,
+    validation: tuple[Tensor, Tensor],
+    classes: Sequence[str] = "abc",
+    **changes: object,
+) -> LabelledDraws:
+    return LabelledDraws(
+        x=train[0],
+        labels=train[1],
+        draws=draws,
+        validation_x=validation[0],
+        validation_labels=validation[1],
+        classes=classes,
+        **changes,
+    )
+
+
 class TestLabelSpreading:
     def test_few_labels_reach_all_of_a_cluster(self) -> None:
         train, validation, test = (_moons(n, seed) for seed, n in enumerate((300, 100, 200)))
         draws = draw_labels(train[1], LabelBudget(per_class=2), 4, seed=0)
-        fits = fit_label_spreading(*train, draws, validation, ["a", "b"])
-        predicted = fits.predict(test[0])
-        assert predicted.shape == (4, 200)
-        assert predicted.dtype == torch.int64
-        assert (predicted == test[1]).float().mean() > 0.97
+        answers = fit_label_spreading(_data(train, draws, validation, "ab")).answer(test[0])
+        assert answers.predicted.shape == (4, 200)
+        assert answers.predicted.dtype == torch.int64
+        assert answers.probabilities.shape == (4, 200, 2)
+        assert (answers.predicted == test[1]).float().mean() > 0.97
 
     @pytest.mark.parametrize("alpha", [0.2, 0.9])
     @pytest.mark.parametrize("neighbours", [3, 8])
@@ -99,19 +119,27 @@ class TestLabelSpreading:
         train, test = _correlated(60, 4, seed=0), _correlated(40, 4, seed=1)
         labels = (train[:, 0] > 3).long() + (train[:, 1] > 3).long()
         draws = draw_labels(labels, LabelBudget(per_class=3), 3, seed=0)
-        ours = LabelSpreadings(train, labels, draws, [(neighbours, alpha)] * 3, symmetric=False).predict(test)
-        for draw, predicted in zip(draws, ours, strict=True):
+        data = _data((train, labels), draws, (train, labels))
+        ours = LabelSpreadings(data, [(neighbours, alpha)] * 3, symmetric=False).answer(test)
+        for draw, predicted, probabilities in zip(draws, ours.predicted, ours.probabilities, strict=True):
             known = np.full(100, -1)
             known[draw] = labels[draw]
             model = LabelSpreading(kernel="knn", n_neighbors=neighbours, alpha=alpha, max_iter=100)
-            assert (predicted.numpy() == model.fit(np.concatenate([train, test]), known).transduction_[60:]).all()
+            model.fit(np.concatenate([train, test]), known)
+            assert (predicted.numpy() == model.transduction_[60:]).all()
+            theirs = model.label_distributions_[60:]
+            reached = theirs.any(axis=1)
+            assert reached.any()
+            assert probabilities.numpy()[reached] == pytest.approx(theirs[reached], abs=1e-6)
+            assert probabilities.numpy()[~reached] == pytest.approx(1 / 3)
 
     def test_the_symmetric_graph_solves_the_papers_equation(self) -> None:
         """The fixed point of F = alpha S F + (1 - alpha) Y is (1 - alpha) (I - alpha S)^-1 Y (Zhou et al. 2004)."""
         train, test = _correlated(40, 3, seed=0), _correlated(20, 3, seed=1)
         labels = (train[:, 0] > 3).long()
         draw = draw_labels(labels, LabelBudget(per_class=4), 1, seed=0)
-        ours = LabelSpreadings(train, labels, draw, [(6, 0.5)], symmetric=True).predict(test)[0]
+        data = _data((train, labels), draw, (train, labels), "ab")
+        ours = LabelSpreadings(data, [(6, 0.5)], symmetric=True).answer(test)
         nodes = torch.cat([train, test]).double()
         nearest = torch.cdist(nodes, nodes).argsort(dim=1)[:, 1:6]  # itself is the sixth
         links = torch.zeros(60, 60, dtype=torch.float64).scatter_(1, nearest, 1.0)
@@ -122,7 +150,9 @@ class TestLabelSpreading:
         spread = torch.linalg.solve(
             torch.eye(60, dtype=torch.float64) - 0.5 * scale[:, None] * links * scale, 0.5 * known
         )
-        assert torch.equal(ours, spread.argmax(dim=1)[40:])
+        expected = spread[40:] / spread[40:].sum(dim=1, keepdim=True)
+        assert torch.equal(ours.predicted[0], expected.argmax(dim=1))
+        torch.testing.assert_close(ours.probabilities[0], expected.float(), atol=1e-3, rtol=0)
 
     def test_settings_are_chosen_on_validation_for_each_draw(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(baselines, "_NEIGHBOURS", (3, 15))
@@ -130,16 +160,29 @@ class TestLabelSpreading:
         train, validation = _correlated(80, 4, seed=0), _correlated(60, 4, seed=1)
         labels, truth = ((x[:, 0] > 3).long() + (x[:, 1] > 3).long() for x in (train, validation))
         draws = draw_labels(labels, LabelBudget(per_class=2), 8, seed=0)
-        classes = ["a", "b", "c"]
-        fits = fit_label_spreading(train, labels, draws, (validation, truth), classes)
+        data = _data((train, labels), draws, (validation, truth))
+        fits = fit_label_spreading(data)
         for index, chosen in enumerate(fits.chosen):
             scores = {}
             for setting in [(k, alpha) for k in (3, 15) for alpha in (0.3, 0.99)]:
-                alone = LabelSpreadings(train, labels, draws[index][None], [setting], symmetric=True)
-                predicted = alone.predict(validation)[0].numpy()
-                scores[setting] = classification_metrics(truth.numpy(), predicted, classes)["weighted_f1"]
-            assert scores[chosen] == max(scores.values())
+                alone = LabelSpreadings(replace(data, draws=draws[index][None]), [setting], symmetric=True)
+                predicted = alone.answer(validation).predicted[0].numpy()
+                name = f"neighbours={setting[0]}, alpha={setting[1]}"
+                scores[name] = classification_metrics(truth.numpy(), predicted, "abc")["weighted_f1"]
+            assert chosen == max(scores, key=lambda name: scores[name])  # of settings that tie, the first
         assert len(set(fits.chosen)) > 1
+
+    def test_only_the_selected_validation_samples_choose(self) -> None:
+        train, validation = _correlated(80, 4, seed=0), _correlated(60, 4, seed=1)
+        labels, truth = ((x[:, 0] > 3).long() + (x[:, 1] > 3).long() for x in (train, validation))
+        draws = draw_labels(labels, LabelBudget(per_class=2), 4, seed=0)
+        selection = torch.arange(48).reshape(4, 12)
+        together = fit_label_spreading(_data((train, labels), draws, (validation, truth), selection=selection))
+        spoiled = truth.clone()
+        spoiled[48:] = (truth[48:] + 1) % 3
+        again = fit_label_spreading(_data((train, labels), draws, (validation, spoiled), selection=selection))
+        everyone = fit_label_spreading(_data((train, labels), draws, (validation, truth)))
+        assert again.chosen == together.chosen != everyone.chosen
 
     def test_labels_outside_the_draw_are_not_used(self) -> None:
         train, validation = _moons(60, 0), _moons(40, 1)
@@ -147,20 +190,29 @@ class TestLabelSpreading:
         spoiled = train[1].clone()
         spoiled[~torch.isin(torch.arange(60), draws)] = 1
         first, second = (
-            fit_label_spreading(train[0], labels, draws, validation, ["a", "b"]).predict(validation[0])
+            fit_label_spreading(_data((train[0], labels), draws, validation, "ab")).answer(validation[0])
             for labels in (train[1], spoiled)
         )
-        assert torch.equal(first, second)
+        assert torch.equal(first.probabilities, second.probabilities)
 
     def test_a_class_without_labels_and_fewer_rows_than_neighbours(self) -> None:
         x, labels = torch.tensor([[0.0], [1.0], [10.0], [11.0]]), torch.tensor([0, 0, 2, 2])
-        fits = fit_label_spreading(x, labels, torch.arange(4)[None], (x, labels), ["a", "b", "c"])
-        assert set(fits.predict(x)[0].tolist()) <= {0, 2}
+        answers = fit_label_spreading(_data((x, labels), torch.arange(4)[None], (x, labels))).answer(x)
+        assert set(answers.predicted[0].tolist()) <= {0, 2}
+
+    def test_rows_that_no_label_reaches_have_every_class_alike(self) -> None:
+        """Two clusters of 30 rows with 3 neighbours each are not linked, and only one has a label."""
+        x = torch.cat([_correlated(30, 2, seed=0), _correlated(30, 2, seed=1) + 1000])
+        labels = torch.zeros(60, dtype=torch.int64)
+        data = _data((x, labels), torch.tensor([[0, 1, 2, 3, 4]]), (x, labels))
+        answers = LabelSpreadings(data, [(3, 0.9)], symmetric=True).answer(x[[0, 30, 59]])
+        assert answers.probabilities[0, 0].tolist() == pytest.approx([1, 0, 0])
+        assert answers.probabilities[0, 1:].flatten().tolist() == pytest.approx([1 / 3] * 6)
 
     def test_multi_label_is_refused(self) -> None:
         x, labels = torch.zeros(4, 2), torch.zeros(4, 3, dtype=torch.int64)
         with pytest.raises(ValueError, match="multi-label"):
-            fit_label_spreading(x, labels, torch.arange(4)[None], (x, labels), ["a", "b", "c"])
+            fit_label_spreading(_data((x, labels), torch.arange(4)[None], (x, labels)))
 
 
 @pytest.mark.skipif(not _HANDWRITTEN.exists(), reason=f"{_HANDWRITTEN} is not here")
@@ -176,6 +228,7 @@ def test_handwritten_numerals_at_five_labels_per_class(symmetric: bool, least: f
     )
     classes = [str(c) for c in range(10)]
     draws = draw_labels(train_y, LabelBudget(per_class=5), 3, seed=0)
-    predicted = fit_label_spreading(train, train_y, draws, validation, classes, symmetric=symmetric).predict(test)
+    data = _data((train, train_y), draws, validation, classes)
+    predicted = fit_label_spreading(data, symmetric=symmetric).answer(test).predicted
     scores = [classification_metrics(test_y.numpy(), row.numpy(), classes)["weighted_f1"] for row in predicted]
     assert np.mean(scores) > least

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from conclugen.heads import GatedEmbeddingUnit, PretrainingHeads, RepresentationHeads
+from conclugen.heads import GatedEmbeddingUnit, PretrainingHeads, RepresentationHeads, fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS, Loss
 
@@ -202,3 +202,22 @@ class TestPretrainingHeads:
         heads = PretrainingHeads({m: _WIDTHS[m] for m in modalities}, SUBSETS[name], _H)
         assert tuple(heads.reconstruct({m: torch.zeros(2, 16) for m in modalities})) == modalities
         assert (Loss.CLU in SUBSETS[name]) == (heads.cluster is not None)
+
+
+_PARTS = {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([[3.0, 6.0]])}
+
+
+class TestFuse:
+    @pytest.mark.parametrize(
+        ("fusion", "expected"), [("concat", [1, 2, 3, 6]), ("mean", [2, 4]), ("a", [1, 2]), ("b", [3, 6])]
+    )
+    def test_by_hand(self, fusion: str, expected: list[float]) -> None:
+        assert fuse(_PARTS, fusion).tolist() == [expected]
+
+    def test_an_unknown_fusion_is_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"'concat', 'mean' or one of \['a', 'b'\], got 'sum'"):
+            fuse(_PARTS, "sum")
+
+    def test_the_mean_of_different_widths_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="one width"):
+            fuse({"a": torch.zeros(1, 2), "b": torch.zeros(1, 3)}, "mean")

@@ -58,7 +58,12 @@ def _training(
 
 def _scores(run: SupervisedTraining, at: LabelledRows) -> Tensor:
     run.run()
-    return run.scores(at.data, at.rows)
+    return _kept(run, at)
+
+
+def _kept(run: SupervisedTraining, at: LabelledRows) -> Tensor:
+    """Probabilities (n, C) by the best epoch."""
+    return run.answer(at.data, at.rows).probabilities[0]
 
 
 @pytest.mark.parametrize("fusion", ["concat", "mean", "video"])
@@ -67,12 +72,12 @@ def test_it_learns(multi_label: bool, fusion: str) -> None:
     train, validation, test = (_planted(150, seed, multi_label=multi_label, distance=6.0) for seed in (0, 1, 2))
     run = _training(train, validation, epochs=40, fusion=fusion, class_weights="balanced")
     run.run()
-    predicted = run.predict(test.data, test.rows)
-    assert predicted.shape == test.labels.shape
-    assert (predicted == test.labels).float().mean() > 0.97
-    scores = run.scores(test.data, test.rows)
-    assert scores.shape == (150, 3)
-    assert torch.equal((scores > 0.5).long() if multi_label else scores.argmax(dim=1), predicted)
+    answers = run.answer(test.data, test.rows)
+    assert answers.predicted.shape == (1, *test.labels.shape)
+    assert (answers.predicted[0] == test.labels).float().mean() > 0.97
+    assert answers.probabilities.shape == (1, 150, 3)
+    decided = (answers.probabilities > 0.5).long() if multi_label else answers.probabilities.argmax(dim=2)
+    assert torch.equal(decided, answers.predicted)
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
@@ -113,7 +118,8 @@ def test_equals_a_plain_training_loop(lift_audio: bool, weights: str) -> None:
     run = _training(train, validation, h, epochs=12, seed=3, dropout=0.0, class_weights=weights)
     assert [run.run_epoch()["validation"] for _ in range(12)] == pytest.approx(losses, abs=1e-3)
     assert losses.index(min(losses)) < 11
-    torch.testing.assert_close(run.scores(train.data, train.rows), best, atol=1e-3, rtol=0)
+    assert run.chosen == f"epoch {losses.index(min(losses)) + 1}"
+    torch.testing.assert_close(_kept(run, train), best, atol=1e-3, rtol=0)
 
 
 def test_the_heads_start_as_the_random_head_of_the_seed() -> None:
@@ -199,17 +205,20 @@ def test_validation_chooses_the_epoch() -> None:
     run = _training(train, wrong, epochs=20)
     losses = [run.run_epoch()["validation"] for _ in range(20)]
     assert losses.index(min(losses)) == 0
-    kept = run.scores(train.data, train.rows)
+    assert run.chosen == "epoch 1"
+    kept = _kept(run, train)
     assert torch.equal(kept, _scores(_training(train, wrong, epochs=20), train))
     assert (kept.max(dim=1).values < 0.6).all()
 
 
-def test_many_rows_are_scored_in_parts() -> None:
+def test_many_rows_are_answered_in_parts() -> None:
     train = _planted(30, 0)
     run = _training(train, train, epochs=2)
     run.run()
     rows = torch.arange(30).repeat(600)
-    torch.testing.assert_close(run.scores(train.data, rows)[-30:], run.scores(train.data, train.rows))
+    many = run.answer(train.data, rows).probabilities
+    assert many.shape == (1, 18_000, 3)
+    torch.testing.assert_close(many[0, -30:], _kept(run, train))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:

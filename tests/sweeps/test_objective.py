@@ -13,8 +13,8 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.pretrain import build_head
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.fields import metrics_of
 from sweeps.plan import Job, SweepFolder
-from sweeps.settings import metrics_of
 from sweeps.trial import TrialRunner
 from tests.conftest import write_planted
 

@@ -1,24 +1,22 @@
 import copy
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import recall_score
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
-from conclugen.evaluation.classification import class_weights_of, label_loss
-from conclugen.evaluation.probe import Probes, ProbeSettings, _Batches, _Masks, draw_labels, fit_probes
-from conclugen.heads import fuse
+from conclugen.evaluation.classification import Answers, ClassWeights, class_weights_of, label_loss
+from conclugen.evaluation.draws import LabelledDraws, draw_labels
+from conclugen.evaluation.paper_probe import PaperProbes, PaperSettings, _Batches, _Masks, fit_paper_probes
 from conclugen.labels import LabelBudget
-from conclugen.seeds import derive_seed
 
-_PLAIN = ProbeSettings(dropout=0.0, epochs=60)
+_PLAIN = PaperSettings(dropout=0.0, epochs=60)
+_Labelled = tuple[Tensor, Tensor]
 
 
 def _blobs(n: int, *, classes: int = 3, width: int = 6, distance: float = 6.0, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -36,131 +34,63 @@ def _every(n: int) -> Tensor:
     return torch.arange(n)[None]
 
 
-def _fit(
-    train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
-    at: Tensor,
-    options: ProbeSettings = _PLAIN,
+def _data(
+    train: _Labelled,
+    validation: _Labelled,
+    classes: Sequence[str] = "",
     *,
     draws: Tensor | None = None,
+    **changes: object,
+) -> LabelledDraws:
+    """Every training sample in one draw, and as many classes as the labels tell, unless something else is given."""
+    labels = train[1]
+    count = labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
+    return LabelledDraws(
+        x=train[0],
+        labels=labels,
+        draws=_every(len(labels)) if draws is None else draws,
+        validation_x=validation[0],
+        validation_labels=validation[1],
+        classes=classes or [str(index) for index in range(count)],
+        **changes,
+    )
+
+
+def _probes(
+    train: _Labelled, validation: _Labelled, options: PaperSettings = _PLAIN, seed: int = 0, **changes: object
+) -> PaperProbes:
+    return fit_paper_probes(_data(train, validation, **changes), options, seed)
+
+
+def _fit(
+    train: _Labelled,
+    validation: _Labelled,
+    at: Tensor,
+    options: PaperSettings = _PLAIN,
+    *,
     seed: int = 0,
+    **changes: object,
 ) -> Tensor:
-    """Predicted classes (D, n) of the points ``at``."""
-    classes = [str(index) for index in range(int(train[1].max()) + 1)]
-    draws = _every(len(train[1])) if draws is None else draws
-    return fit_probes(*train, draws, validation, classes, options, seed).predict(at)
+    """Predictions about the points ``at``: classes (D, n), or 0 and 1 (D, n, C)."""
+    return _probes(train, validation, options, seed, **changes).answer(at).predicted
 
 
-class TestDrawLabels:
-    @settings(deadline=None)
-    @given(
-        labels=st.lists(st.integers(0, 4), min_size=1, max_size=40),
-        per_class=st.integers(1, 12),
-        draws=st.integers(1, 4),
-        seed=st.integers(0, 2**31 - 1),
-    )
-    def test_counts_per_class(self, labels: list[int], per_class: int, draws: int, seed: int) -> None:
-        chosen = draw_labels(torch.tensor(labels), _per_class(per_class), draws, seed)
-        expected = {label: min(per_class, count) for label, count in Counter(labels).items()}
-        assert chosen.shape == (draws, sum(expected.values()))
-        for rows in chosen.tolist():
-            assert len(set(rows)) == len(rows)
-            assert Counter(labels[row] for row in rows) == expected
-
-    def test_all_labels_take_every_sample_once(self) -> None:
-        chosen = draw_labels(torch.tensor([2, 0, 1, 1]), LabelBudget(), 5, seed=0)
-        assert chosen.tolist() == [[0, 1, 2, 3]]
-
-    def test_draws_follow_the_seed(self) -> None:
-        labels = torch.arange(300) % 3
-        chosen = draw_labels(labels, _per_class(5), 3, seed=1)
-        assert torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=1))
-        assert not torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=2))
-
-    def test_draws_differ_from_each_other_and_do_not_depend_on_their_number(self) -> None:
-        labels = torch.arange(300) % 3
-        chosen = draw_labels(labels, _per_class(5), 4, seed=1)
-        assert len({tuple(sorted(rows)) for rows in chosen.tolist()}) == 4
-        assert torch.equal(draw_labels(labels, _per_class(5), 2, seed=1), chosen[:2])
-
-    def test_every_sample_can_be_drawn(self) -> None:
-        """One of two per class: after 40 draws, a sample is missing with probability 2^-40."""
-        chosen = draw_labels(torch.tensor([0, 0, 1, 1]), _per_class(1), 40, seed=0)
-        assert set(chosen.flatten().tolist()) == {0, 1, 2, 3}
-
-    def test_global_generator_is_left_alone(self) -> None:
-        before = torch.get_rng_state()
-        draw_labels(torch.arange(30) % 3, _per_class(2), 3, seed=1)
-        assert torch.equal(torch.get_rng_state(), before)
-
-    def test_draws_per_class_are_those_of_earlier_versions(self) -> None:
-        """Recorded results stay comparable: the seed and the order of samples are part of the format."""
-        labels = torch.arange(30) % 3
-        generator = torch.Generator().manual_seed(derive_seed(7, "labels", 2, 1))
-        order = torch.randperm(30, generator=generator)
-        expected = torch.cat([order[labels[order] == c][:2] for c in range(3)])
-        assert torch.equal(draw_labels(labels, _per_class(2), 2, seed=7)[1], expected)
-
-    @settings(deadline=None)
-    @given(
-        labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
-        fraction=st.floats(0.01, 0.99),
-        draws=st.integers(1, 3),
-        seed=st.integers(0, 2**31 - 1),
-    )
-    def test_a_fraction_is_of_each_class(self, labels: list[int], fraction: float, draws: int, seed: int) -> None:
-        chosen = draw_labels(torch.tensor(labels), LabelBudget(fraction=fraction), draws, seed)
-        expected = {label: max(1, round(fraction * count)) for label, count in Counter(labels).items()}
-        assert chosen.shape == (draws, sum(expected.values()))
-        for rows in chosen.tolist():
-            assert len(set(rows)) == len(rows)
-            assert Counter(labels[row] for row in rows) == expected
-
-    @settings(deadline=None)
-    @given(
-        labels=st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=1, max_size=40),
-        per_class=st.integers(1, 6),
-        draws=st.integers(1, 4),
-        seed=st.integers(0, 2**31 - 1),
-    )
-    def test_multi_label_classes_get_their_positives(
-        self, labels: list[tuple[int, ...]], per_class: int, draws: int, seed: int
-    ) -> None:
-        table = torch.tensor(labels)
-        if not table.any():
-            with pytest.raises(ValueError, match="no training sample has any label"):
-                draw_labels(table, _per_class(per_class), draws, seed)
-            return
-        chosen = draw_labels(table, _per_class(per_class), draws, seed)
-        assert len(chosen) == draws
-        assert (chosen >= 0).any(dim=0).all()  # no column is padding alone
-        needed = table.sum(dim=0).clamp(max=per_class)
-        for rows in chosen:
-            kept = rows[rows >= 0]
-            assert (rows[len(kept) :] == -1).all()
-            assert len(kept.unique()) == len(kept) <= needed.sum()
-            assert (table[kept].sum(dim=0) >= needed).all()
-            assert table[kept].any(dim=1).all()
-
-    def test_multi_label_draws_take_no_more_than_they_need(self) -> None:
-        """Exclusive labels are drawn like classes: two samples of each."""
-        chosen = draw_labels(nn.functional.one_hot(torch.arange(30) % 3), _per_class(2), 5, seed=0)
-        assert chosen.shape == (5, 6)
-        assert (torch.bincount(chosen.flatten() % 3) == 10).all()
-
-    def test_a_multi_label_fraction_is_of_all_samples(self) -> None:
-        labels = torch.zeros(50, 4, dtype=torch.int64)
-        labels[0] = 1
-        chosen = draw_labels(labels, LabelBudget(fraction=0.1), 200, seed=0)
-        assert chosen.shape == (200, 5)
-        assert all(len(set(rows)) == 5 for rows in chosen.tolist())
-        assert set(chosen.flatten().tolist()) == set(range(50))
+def _answers(
+    train: _Labelled,
+    validation: _Labelled,
+    at: Tensor,
+    options: PaperSettings = _PLAIN,
+    *,
+    seed: int = 0,
+    **changes: object,
+) -> Answers:
+    return _probes(train, validation, options, seed, **changes).answer(at)
 
 
 def test_separable_classes_are_separated() -> None:
     train, validation, test = (_blobs(120, seed=seed, distance=12.0) for seed in (0, 1, 2))
-    for options in (ProbeSettings(), _PLAIN, ProbeSettings(class_weights="balanced")):
-        assert torch.equal(_fit(train, validation, test[0], options)[0], test[1])
+    for options, weights in ((PaperSettings(), "none"), (_PLAIN, "none"), (PaperSettings(), "balanced")):
+        assert torch.equal(_fit(train, validation, test[0], options, class_weights=weights)[0], test[1])
 
 
 def test_as_accurate_as_logistic_regression() -> None:
@@ -173,7 +103,7 @@ def test_as_accurate_as_logistic_regression() -> None:
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 @pytest.mark.parametrize("patience", [1, 7, 1000])
-def test_equals_a_plain_training_loop(weights: str, patience: int) -> None:
+def test_equals_a_plain_training_loop(weights: ClassWeights, patience: int) -> None:
     """One linear layer from zero, AdamW, warm-up and restarts by torch, the best epoch on validation kept.
 
     Labels are noisy and validation is small, so its loss has several minima and the patience decides between them.
@@ -184,7 +114,7 @@ def test_equals_a_plain_training_loop(weights: str, patience: int) -> None:
     )
     train = (train[0], train[1].clone())
     train[1][:6] = 1
-    options = ProbeSettings(dropout=0.0, epochs=70, patience=patience, lr=0.05, class_weights=weights)
+    options = PaperSettings(dropout=0.0, epochs=70, patience=patience, lr=0.05)
     counts = torch.bincount(train[1], minlength=4)
     class_weights = len(train[1]) / (4 * counts) if weights == "balanced" else None
 
@@ -194,8 +124,8 @@ def test_equals_a_plain_training_loop(weights: str, patience: int) -> None:
     optimizer = torch.optim.AdamW(layer.parameters(), lr=options.lr, weight_decay=options.weight_decay)
     cosine = CosineAnnealingWarmRestarts(optimizer, T_0=20, T_mult=2, eta_min=1e-6)
     schedule = SequentialLR(optimizer, [LinearLR(optimizer, 0.1, total_iters=5), cosine], milestones=[5])
-    best, best_loss, waited = copy.deepcopy(layer), float("inf"), 0
-    for _ in range(options.epochs):
+    best, best_loss, best_epoch, waited = copy.deepcopy(layer), float("inf"), 0, 0
+    for epoch in range(options.epochs):
         optimizer.zero_grad()
         nn.functional.cross_entropy(layer(train[0]), train[1], class_weights).backward()
         optimizer.step()
@@ -203,16 +133,19 @@ def test_equals_a_plain_training_loop(weights: str, patience: int) -> None:
         with torch.no_grad():
             loss = nn.functional.cross_entropy(layer(validation[0]), validation[1], class_weights).item()
         if loss < best_loss:
-            best, best_loss, waited = copy.deepcopy(layer), loss, 0
+            best, best_loss, best_epoch, waited = copy.deepcopy(layer), loss, epoch + 1, 0
         else:
             waited += 1
         if waited >= patience:
             break
 
     at = torch.randn(4000, 30, generator=torch.Generator().manual_seed(5))
-    agreement = (_fit(train, validation, at, options)[0] == best(at).argmax(dim=1)).float().mean()
+    probes = _probes(train, validation, options, class_weights=weights)
+    agreement = (probes.answer(at).predicted[0] == best(at).argmax(dim=1)).float().mean()
     # Balanced classes give a bias of zero a gradient of zero, and AdamW turns its rounding error into full steps.
     assert agreement > (0.999 if weights == "none" else 0.98)
+    assert probes.chosen == [f"epoch {best_epoch}"]
+    assert best_epoch < options.epochs
 
 
 def test_a_batched_fit_equals_each_draw_alone() -> None:
@@ -245,7 +178,7 @@ def _imbalanced(majority: int, minority: int, seed: int) -> tuple[Tensor, Tensor
 def test_balanced_weights_raise_the_recall_of_a_minority() -> None:
     train, validation, test = (_imbalanced(360, 40, seed) for seed in (0, 1, 2))
     plain, balanced = (
-        recall_score(test[1], _fit(train, validation, test[0], replace(_PLAIN, class_weights=weights))[0])
+        recall_score(test[1], _fit(train, validation, test[0], class_weights=weights)[0])
         for weights in ("none", "balanced")
     )
     assert balanced > plain + 0.15
@@ -258,7 +191,7 @@ def test_balanced_weights_equal_replicated_samples() -> None:
     thrice = [
         (torch.cat([x, x[y == 1], x[y == 1]]), torch.cat([y, y[y == 1], y[y == 1]])) for x, y in (train, validation)
     ]
-    balanced = _fit(train, validation, at, replace(_PLAIN, class_weights="balanced"))
+    balanced = _fit(train, validation, at, class_weights="balanced")
     replicated = _fit(*thrice, at)
     assert (balanced == replicated).float().mean() > 0.999
     assert (balanced != _fit(train, validation, at)).float().mean() > 0.05
@@ -267,15 +200,14 @@ def test_balanced_weights_equal_replicated_samples() -> None:
 def test_a_class_without_samples_is_never_predicted_and_does_no_harm() -> None:
     x, labels = _blobs(60, classes=2)
     classes = ["a", "b", "missing"]
-    options = replace(_PLAIN, class_weights="balanced")
-    predicted = fit_probes(x, labels, _every(60), (x, labels), classes, options, 0).predict(x)
+    predicted = _fit((x, labels), (x, labels), x, classes=classes, class_weights="balanced")
     assert torch.equal(predicted[0], labels)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 119])
 def test_small_batches_learn_too(batch_size: int) -> None:
     train, validation, test = (_blobs(120, seed=seed, distance=12.0) for seed in (0, 1, 2))
-    options = ProbeSettings(batch_size=batch_size, epochs=15)
+    options = PaperSettings(batch_size=batch_size, epochs=15)
     draws = torch.stack([torch.arange(120), torch.arange(120).flip(0)])
     predicted = _fit(train, validation, test[0], options, draws=draws)
     assert torch.equal(predicted, test[1].expand(2, -1))
@@ -285,7 +217,7 @@ def test_batches_of_every_sample_or_more_are_the_same() -> None:
     train, validation = _blobs(40, distance=1.0), _blobs(40, distance=1.0, seed=1)
     at = torch.randn(1000, 6, generator=torch.Generator().manual_seed(2))
     exact, larger, smaller = (
-        _fit(train, validation, at, ProbeSettings(batch_size=size, epochs=12)) for size in (40, 4096, 20)
+        _fit(train, validation, at, PaperSettings(batch_size=size, epochs=12)) for size in (40, 4096, 20)
     )
     assert torch.equal(exact, larger)
     assert not torch.equal(exact, smaller)
@@ -295,7 +227,7 @@ def test_batches_of_every_sample_or_more_are_the_same() -> None:
 def test_same_seed_same_probes(batch_size: int) -> None:
     train, validation = _blobs(60, distance=1.0), _blobs(60, distance=1.0, seed=1)
     at = torch.randn(2000, 6, generator=torch.Generator().manual_seed(2))
-    options = ProbeSettings(batch_size=batch_size, epochs=30)
+    options = PaperSettings(batch_size=batch_size, epochs=30)
     state = torch.get_rng_state()
     first, again, other = (_fit(train, validation, at, options, seed=seed) for seed in (4, 4, 5))
     assert torch.equal(first, again)
@@ -313,7 +245,7 @@ def test_dropout_rate(rate: float) -> None:
     n = 1200
     x, labels = torch.eye(n), torch.arange(n) % 2
     draws = torch.stack([torch.arange(n), torch.arange(n)])
-    options = ProbeSettings(dropout=rate, epochs=1)
+    options = PaperSettings(dropout=rate, epochs=1)
     predicted = _fit((x, labels), (x, labels), x, options, draws=draws)
     kept = (predicted[:, labels == 1] == 1).float()  # [2, 600]
     assert kept.numel() == 1200
@@ -342,27 +274,8 @@ def test_masks_of_dropout_have_its_rate_and_know_nothing_of_each_other(rate: flo
 def test_inputs_are_left_alone() -> None:
     train, validation = _blobs(40), _blobs(40, seed=1)
     copies = [tensor.clone() for tensor in (*train, *validation)]
-    _fit(train, validation, train[0], ProbeSettings(epochs=5))
+    _fit(train, validation, train[0], PaperSettings(epochs=5))
     assert all(torch.equal(now, then) for now, then in zip((*train, *validation), copies, strict=True))
-
-
-_PARTS = {"a": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([[3.0, 6.0]])}
-
-
-class TestFuse:
-    @pytest.mark.parametrize(
-        ("fusion", "expected"), [("concat", [1, 2, 3, 6]), ("mean", [2, 4]), ("a", [1, 2]), ("b", [3, 6])]
-    )
-    def test_by_hand(self, fusion: str, expected: list[float]) -> None:
-        assert fuse(_PARTS, fusion).tolist() == [expected]
-
-    def test_an_unknown_fusion_is_refused(self) -> None:
-        with pytest.raises(ValueError, match=r"'concat', 'mean' or one of \['a', 'b'\], got 'sum'"):
-            fuse(_PARTS, "sum")
-
-    def test_the_mean_of_different_widths_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="one width"):
-            fuse({"a": torch.zeros(1, 2), "b": torch.zeros(1, 3)}, "mean")
 
 
 def _tags(n: int, *, classes: int = 3, width: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -374,23 +287,15 @@ def _tags(n: int, *, classes: int = 3, width: int = 6, seed: int = 0) -> tuple[T
     return x, labels
 
 
-def _fit_tags(
-    train: tuple[Tensor, Tensor],
-    validation: tuple[Tensor, Tensor],
-    options: ProbeSettings = _PLAIN,
-    *,
-    draws: Tensor | None = None,
-) -> Probes:
-    classes = [str(index) for index in range(train[1].shape[1])]
-    return fit_probes(*train, _every(len(train[1])) if draws is None else draws, validation, classes, options, 0)
-
-
 class TestMultiLabel:
-    @pytest.mark.parametrize("options", [ProbeSettings(), ProbeSettings(class_weights="balanced"), _PLAIN])
+    @pytest.mark.parametrize(
+        ("options", "weights"), [(PaperSettings(), "none"), (PaperSettings(), "balanced"), (_PLAIN, "none")]
+    )
     @pytest.mark.parametrize("layers", [1, 2])
-    def test_labels_are_found_independently(self, options: ProbeSettings, layers: int) -> None:
+    def test_labels_are_found_independently(self, options: PaperSettings, weights: ClassWeights, layers: int) -> None:
         train, validation, test = (_tags(200, seed=seed) for seed in (0, 1, 2))
-        predicted = _fit_tags(train, validation, replace(options, layers=layers, hidden_dim=32)).predict(test[0])
+        options = replace(options, layers=layers, hidden_dim=32)
+        predicted = _fit(train, validation, test[0], options, class_weights=weights)
         assert predicted.shape == (1, 200, 3)
         assert predicted.dtype == torch.int64
         assert (predicted[0] == test[1]).float().mean() > 0.98
@@ -400,56 +305,53 @@ class TestMultiLabel:
         for _, labels in (train, validation, test):  # a tenth of the labels is wrong
             flips = torch.rand(labels.shape, generator=torch.Generator().manual_seed(len(labels))) < 0.1
             labels[flips] = 1 - labels[flips]
-        ours = _fit_tags(train, validation, replace(_PLAIN, epochs=140)).predict(test[0])[0]
+        ours = _fit(train, validation, test[0], replace(_PLAIN, epochs=140))[0]
         theirs = np.stack([LogisticRegression().fit(train[0], column).predict(test[0]) for column in train[1].T], 1)
         agreement = (ours.numpy() == theirs).mean()
         assert agreement > 0.98
 
-    def test_predictions_are_scores_above_one_half(self) -> None:
+    def test_predictions_are_probabilities_above_one_half(self) -> None:
         train, validation = _tags(100), _tags(100, seed=1)
-        probes = _fit_tags(train, validation)
-        scores = probes.scores(validation[0])
-        assert scores.shape == (1, 100, 3)
-        assert torch.equal(probes.predict(validation[0]), (scores > 0.5).long())
+        answers = _answers(train, validation, validation[0])
+        assert answers.probabilities.shape == (1, 100, 3)
+        assert torch.equal(answers.predicted, (answers.probabilities > 0.5).long())
 
     def test_a_probe_that_never_learned_predicts_no_label(self) -> None:
         train = _tags(20)
-        probes = _fit_tags(train, train, ProbeSettings(epochs=0))
-        assert probes.predict(train[0]).sum() == 0
-        assert (probes.scores(train[0]) == 0.5).all()
+        answers = _answers(train, train, train[0], PaperSettings(epochs=0))
+        assert answers.predicted.sum() == 0
+        assert (answers.probabilities == 0.5).all()
 
     def test_labels_may_be_stored_as_any_number(self) -> None:
         train, validation = _tags(60), _tags(60, seed=1)
-        small = _fit_tags((train[0], train[1].to(torch.uint8)), (validation[0], validation[1].bool()))
-        assert torch.equal(small.scores(train[0]), _fit_tags(train, validation).scores(train[0]))
-
-    def test_classes_that_do_not_fit_are_refused(self) -> None:
-        x, labels = _tags(20)
-        with pytest.raises(ValueError, match=r"expected labels \(n, 2\)"):
-            fit_probes(x, labels, _every(20), (x, labels), ["a", "b"], _PLAIN, 0)
+        small = _answers((train[0], train[1].to(torch.uint8)), (validation[0], validation[1].bool()), train[0])
+        assert torch.equal(small.probabilities, _answers(train, validation, train[0]).probabilities)
 
     @pytest.mark.parametrize("weights", ["none", "balanced"])
     @pytest.mark.parametrize("layers", [1, 2])
-    def test_draws_of_different_sizes_equal_each_alone(self, weights: str, layers: int) -> None:
+    def test_draws_of_different_sizes_equal_each_alone(self, weights: ClassWeights, layers: int) -> None:
         """Padding must count for nothing, not even in the class weights."""
         train, validation = _tags(120), _tags(60, seed=1)
         at = 3 * torch.randn(500, 6, generator=torch.Generator().manual_seed(2))
-        options = replace(_PLAIN, class_weights=weights, layers=layers, hidden_dim=16)
+        options = replace(_PLAIN, layers=layers, hidden_dim=16)
         draws = torch.nn.utils.rnn.pad_sequence(
             [torch.arange(20), torch.arange(50, 57), torch.arange(30, 43)], batch_first=True, padding_value=-1
         )
         spoiled = train[0].clone()
         spoiled[~torch.isin(torch.arange(120), draws)] = torch.nan
-        together = _fit_tags((spoiled, train[1]), validation, options, draws=draws).scores(at)
-        alone = [_fit_tags(train, validation, options, draws=draw[draw >= 0][None]).scores(at) for draw in draws]
-        torch.testing.assert_close(together, torch.cat(alone), atol=2e-3, rtol=0)
+        together = _answers((spoiled, train[1]), validation, at, options, draws=draws, class_weights=weights)
+        alone = [
+            _answers(train, validation, at, options, draws=draw[draw >= 0][None], class_weights=weights).probabilities
+            for draw in draws
+        ]
+        torch.testing.assert_close(together.probabilities, torch.cat(alone), atol=2e-3, rtol=0)
 
     def test_batches_of_padding_alone_do_no_harm(self) -> None:
         train, validation = _tags(60), _tags(60, seed=1)
         draws = torch.stack([torch.arange(60), torch.arange(60).where(torch.arange(60) < 12, -1)])
-        probes = _fit_tags(train, validation, replace(_PLAIN, batch_size=4), draws=draws)
-        assert (probes.predict(validation[0]) == validation[1]).float().mean() > 0.9
-        assert probes.scores(validation[0]).isfinite().all()
+        answers = _answers(train, validation, validation[0], replace(_PLAIN, batch_size=4), draws=draws)
+        assert (answers.predicted == validation[1]).float().mean() > 0.9
+        assert answers.probabilities.isfinite().all()
 
 
 class TestLoss:
@@ -505,8 +407,8 @@ class TestLayers:
         Classes are not balanced, as a gradient of zero but for rounding becomes a full step of AdamW (LOG.md).
         """
         train, validation = _blobs(42, classes=4, width=10), _blobs(24, classes=4, width=10, seed=1)
-        options = ProbeSettings(dropout=0.0, lr=0.05, epochs=5, layers=layers, hidden_dim=7)
-        start = fit_probes(*train, _every(42), validation, "abcd", replace(options, epochs=0), 3)
+        options = PaperSettings(dropout=0.0, lr=0.05, epochs=5, layers=layers, hidden_dim=7)
+        start = _probes(train, validation, replace(options, epochs=0), 3)
         modules: list[nn.Module] = []
         for weight, bias in start._layers:
             layer = nn.Linear(weight.shape[2], weight.shape[1])
@@ -523,7 +425,7 @@ class TestLayers:
             nn.functional.cross_entropy(network(train[0]), train[1]).backward()
             optimizer.step()
         at = torch.randn(100, 10, generator=torch.Generator().manual_seed(5))
-        ours = fit_probes(*train, _every(42), validation, "abcd", options, 3).scores(at)[0]
+        ours = _answers(train, validation, at, options, seed=3).probabilities[0]
         theirs = network(at).softmax(dim=1)
         assert (theirs - 1 / 4).abs().max() > 0.05  # it has learned something
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
@@ -532,17 +434,19 @@ class TestLayers:
         train, validation = _blobs(200, classes=4, distance=2.0), _blobs(60, classes=4, distance=2.0, seed=1)
         options = replace(_PLAIN, layers=3, hidden_dim=16, epochs=20)
         draws = draw_labels(train[1], _per_class(5), 4, seed=3)
-        together = fit_probes(*train, draws, validation, "abcd", options, 0).scores(train[0])
-        alone = [fit_probes(*train, draw[None], validation, "abcd", options, 0).scores(train[0]) for draw in draws]
+        together, *alone = (
+            _answers(train, validation, train[0], options, draws=chosen).probabilities
+            for chosen in (draws, *draws[:, None])
+        )
         torch.testing.assert_close(together, torch.cat(alone), atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize("layers", [2, 3])
     def test_hidden_dropout_and_start_follow_the_seed(self, layers: int) -> None:
         train, validation = _blobs(60, distance=1.0), _blobs(60, distance=1.0, seed=1)
-        options = ProbeSettings(layers=layers, hidden_dim=16, epochs=10)
+        options = PaperSettings(layers=layers, hidden_dim=16, epochs=10)
         state = torch.get_rng_state()
         first, again, other, dry = (
-            fit_probes(*train, _every(60), validation, "abc", chosen, seed).scores(train[0])
+            _answers(train, validation, train[0], chosen, seed=seed).probabilities
             for chosen, seed in [(options, 4), (options, 4), (options, 5), (replace(options, dropout=0.0), 4)]
         )
         assert torch.equal(first, again)
@@ -551,30 +455,31 @@ class TestLayers:
         assert torch.equal(torch.get_rng_state(), state)
 
     @pytest.mark.parametrize("n", [1, 8192, 8193, 20000])
-    def test_many_rows_are_scored_in_parts(self, n: int) -> None:
+    def test_many_rows_are_answered_in_parts(self, n: int) -> None:
         train = _blobs(30)
-        probes = fit_probes(*train, _every(30), train, "abc", replace(_PLAIN, layers=2, hidden_dim=4, epochs=5), 0)
+        probes = _probes(train, train, replace(_PLAIN, layers=2, hidden_dim=4, epochs=5))
         at = torch.randn(n, 6, generator=torch.Generator().manual_seed(0))
-        assert probes.scores(at).shape == (1, n, 3)
-        torch.testing.assert_close(probes.scores(at)[:, -1], probes.scores(at[-1:])[:, 0])
+        answers, last = probes.answer(at).probabilities, probes.answer(at[-1:]).probabilities
+        assert answers.shape == (1, n, 3)
+        torch.testing.assert_close(answers[:, -1], last[:, 0])
 
     @pytest.mark.parametrize("wrong", [{"layers": 0}, {"layers": 4}, {"hidden_dim": 0}])
     def test_settings_out_of_range_are_refused(self, wrong: dict[str, int]) -> None:
         with pytest.raises(ValueError, match=str(next(iter(wrong.values())))):
-            ProbeSettings(**wrong)
+            PaperSettings(**wrong)
 
 
 class TestVersions:
-    @pytest.mark.parametrize("options", [ProbeSettings(epochs=20), ProbeSettings(epochs=20, batch_size=16)])
-    def test_one_version_each_changes_nothing(self, options: ProbeSettings) -> None:
+    @pytest.mark.parametrize("options", [PaperSettings(epochs=20), PaperSettings(epochs=20, batch_size=16)])
+    def test_one_version_each_changes_nothing(self, options: PaperSettings) -> None:
         train, validation = _blobs(60, distance=1.0), _blobs(60, distance=1.0, seed=1)
         shuffled = torch.randperm(60, generator=torch.Generator().manual_seed(0))
         rows = torch.empty_like(train[0])
         rows[shuffled] = train[0]  # sample i lies in row shuffled[i]
         draws = draw_labels(train[1], _per_class(10), 3, seed=0)
-        plain = fit_probes(*train, draws, validation, "abc", options, 0)
-        moved = fit_probes(rows, train[1], draws, validation, "abc", options, 0, shuffled[:, None])
-        assert torch.equal(plain.scores(train[0]), moved.scores(train[0]))
+        plain = _answers(train, validation, train[0], options, draws=draws)
+        moved = _answers((rows, train[1]), validation, train[0], options, draws=draws, versions=shuffled[:, None])
+        assert torch.equal(plain.probabilities, moved.probabilities)
 
     @pytest.mark.parametrize("batch_size", [7, 4096])
     def test_every_version_and_no_other_row_is_used(self, batch_size: int) -> None:
@@ -590,7 +495,7 @@ class TestVersions:
             # Validation holds every row, so each step lowers its loss and the last epoch is the one that is kept.
             truth = torch.cat([labels.repeat_interleave(versions), torch.zeros(2, dtype=torch.int64)])
             chosen = replace(options, epochs=epochs)
-            probes = fit_probes(x, labels, draws, (x, truth), ["a", "b"], chosen, 0, table)
+            probes = _probes((x, labels), (x, truth), chosen, draws=draws, versions=table)
             return probes._layers[0][0].abs().sum(dim=1) > 0  # [D, rows]
 
         after_one = used(1)
@@ -609,7 +514,8 @@ class TestVersions:
         n = 1000
         x = torch.cat([torch.eye(3).repeat(n, 1), torch.arange(n).repeat_interleave(3)[:, None].float()], dim=1)
         labels, table = torch.arange(n) % 2, torch.arange(3 * n).reshape(n, 3)
-        batches = _Batches(x, labels, _every(n), table, _PLAIN, torch.Generator().manual_seed(0))
+        data = _data((x, labels), (x, labels), versions=table)
+        batches = _Batches(data, _PLAIN, torch.Generator().manual_seed(0))
         epochs = []
         for _ in range(2):
             ((inputs, targets, counted),) = batches.epoch()
@@ -627,5 +533,34 @@ class TestVersions:
         x = torch.cat([train[0], train[0] + 0.1, train[0] - 0.1])
         table = torch.arange(180).reshape(3, 60).T
         draws = torch.stack([torch.arange(40), torch.arange(40).where(torch.arange(40) < 30, -1)])
-        probes = fit_probes(x, train[1], draws, validation, "abc", ProbeSettings(), 0, table)
-        assert (probes.predict(validation[0]) == validation[1]).float().mean() > 0.95
+        predicted = _fit((x, train[1]), validation, validation[0], PaperSettings(), draws=draws, versions=table)
+        assert (predicted == validation[1]).float().mean() > 0.95
+
+
+class TestSelection:
+    """Only the validation samples of a draw's selection stop it."""
+
+    def test_a_draw_equals_one_that_has_its_selection_alone(self) -> None:
+        """Validation is noise, so that each sample matters; the second draw selects fewer samples than the first."""
+        train, validation = _blobs(60, distance=1.0), _blobs(40, distance=0.3, seed=1)
+        draws = draw_labels(train[1], _per_class(10), 2, seed=0)
+        parts = [torch.arange(3, 12), torch.arange(30, 36)]
+        selection = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=-1)
+        together = _answers(train, validation, train[0], draws=draws, selection=selection)
+        for index, part in enumerate(parts):
+            few = validation[0][part], validation[1][part]
+            alone = _answers(train, few, train[0], draws=draws[index][None])
+            torch.testing.assert_close(together.probabilities[index], alone.probabilities[0], atol=1e-4, rtol=0)
+        everyone = _answers(train, validation, train[0], draws=draws)
+        assert (everyone.probabilities - together.probabilities).abs().max() > 1e-3
+
+    def test_samples_outside_the_selection_may_be_anything(self) -> None:
+        train, validation = _tags(60), _tags(20, seed=1)
+        selection = torch.tensor([[0, 3, 5, -1]])
+        spoiled = 1 - validation[1]
+        spoiled[[0, 3, 5]] = validation[1][[0, 3, 5]]
+        first, second = (
+            _answers(train, (validation[0], labels), train[0], selection=selection)
+            for labels in (validation[1], spoiled)
+        )
+        assert torch.equal(first.probabilities, second.probabilities)

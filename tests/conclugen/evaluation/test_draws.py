@@ -1,0 +1,121 @@
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
+from conclugen.labels import LabelBudget
+from conclugen.seeds import derive_seed
+
+
+def _per_class(number: int) -> LabelBudget:
+    return LabelBudget(per_class=number)
+
+
+class TestDrawLabels:
+    @settings(deadline=None)
+    @given(
+        labels=st.lists(st.integers(0, 4), min_size=1, max_size=40),
+        per_class=st.integers(1, 12),
+        draws=st.integers(1, 4),
+        seed=st.integers(0, 2**31 - 1),
+    )
+    def test_counts_per_class(self, labels: list[int], per_class: int, draws: int, seed: int) -> None:
+        chosen = draw_labels(torch.tensor(labels), _per_class(per_class), draws, seed)
+        expected = {label: min(per_class, count) for label, count in Counter(labels).items()}
+        assert chosen.shape == (draws, sum(expected.values()))
+        for rows in chosen.tolist():
+            assert len(set(rows)) == len(rows)
+            assert Counter(labels[row] for row in rows) == expected
+
+    def test_all_labels_take_every_sample_once(self) -> None:
+        chosen = draw_labels(torch.tensor([2, 0, 1, 1]), LabelBudget(), 5, seed=0)
+        assert chosen.tolist() == [[0, 1, 2, 3]]
+
+    def test_draws_follow_the_seed(self) -> None:
+        labels = torch.arange(300) % 3
+        chosen = draw_labels(labels, _per_class(5), 3, seed=1)
+        assert torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=1))
+        assert not torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=2))
+
+    def test_draws_differ_from_each_other_and_do_not_depend_on_their_number(self) -> None:
+        labels = torch.arange(300) % 3
+        chosen = draw_labels(labels, _per_class(5), 4, seed=1)
+        assert len({tuple(sorted(rows)) for rows in chosen.tolist()}) == 4
+        assert torch.equal(draw_labels(labels, _per_class(5), 2, seed=1), chosen[:2])
+
+    def test_every_sample_can_be_drawn(self) -> None:
+        """One of two per class: after 40 draws, a sample is missing with probability 2^-40."""
+        chosen = draw_labels(torch.tensor([0, 0, 1, 1]), _per_class(1), 40, seed=0)
+        assert set(chosen.flatten().tolist()) == {0, 1, 2, 3}
+
+    def test_global_generator_is_left_alone(self) -> None:
+        before = torch.get_rng_state()
+        draw_labels(torch.arange(30) % 3, _per_class(2), 3, seed=1)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_draws_per_class_are_those_of_earlier_versions(self) -> None:
+        """Recorded results stay comparable: the seed and the order of samples are part of the format."""
+        labels = torch.arange(30) % 3
+        generator = torch.Generator().manual_seed(derive_seed(7, "labels", 2, 1))
+        order = torch.randperm(30, generator=generator)
+        expected = torch.cat([order[labels[order] == c][:2] for c in range(3)])
+        assert torch.equal(draw_labels(labels, _per_class(2), 2, seed=7)[1], expected)
+
+    @settings(deadline=None)
+    @given(
+        labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+        fraction=st.floats(0.01, 0.99),
+        draws=st.integers(1, 3),
+        seed=st.integers(0, 2**31 - 1),
+    )
+    def test_a_fraction_is_of_each_class(self, labels: list[int], fraction: float, draws: int, seed: int) -> None:
+        chosen = draw_labels(torch.tensor(labels), LabelBudget(fraction=fraction), draws, seed)
+        expected = {label: max(1, round(fraction * count)) for label, count in Counter(labels).items()}
+        assert chosen.shape == (draws, sum(expected.values()))
+        for rows in chosen.tolist():
+            assert len(set(rows)) == len(rows)
+            assert Counter(labels[row] for row in rows) == expected
+
+    @settings(deadline=None)
+    @given(
+        labels=st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=1, max_size=40),
+        per_class=st.integers(1, 6),
+        draws=st.integers(1, 4),
+        seed=st.integers(0, 2**31 - 1),
+    )
+    def test_multi_label_classes_get_their_positives(
+        self, labels: list[tuple[int, ...]], per_class: int, draws: int, seed: int
+    ) -> None:
+        table = torch.tensor(labels)
+        if not table.any():
+            with pytest.raises(ValueError, match="no sample has any label"):
+                draw_labels(table, _per_class(per_class), draws, seed)
+            return
+        chosen = draw_labels(table, _per_class(per_class), draws, seed)
+        assert len(chosen) == draws
+        assert (chosen >= 0).any(dim=0).all()  # no column is padding alone
+        needed = table.sum(dim=0).clamp(max=per_class)
+        for rows in chosen:
+            kept = rows[rows >= 0]
+            assert (rows[len(kept) :] == -1).all()
+            assert len(kept.unique()) == len(kept) <= needed.sum()
+            assert (table[kept].sum(dim=0) >= needed).all()
+            assert table[kept].any(dim=1).all()
+
+    def test_multi_label_draws_take_no_more_than_they_need(self) -> None:
+        """Exclusive labels are drawn like classes: two samples of each."""
+        chosen = draw_labels(nn.functional.one_hot(torch.arange(30) % 3), _per_class(2), 5, seed=0)
+        assert chosen.shape == (5, 6)
+        assert (torch.bincount(chosen.flatten() % 3) == 10).all()
+
+    def test_a_multi_label_fraction_is_of_all_samples(self) -> None:
+        labels = torch.zeros(50, 4, dtype=torch.int64)
+        labels[0] = 1
+        chosen = draw_labels(labels, LabelBudget(fraction=0.1), 200, seed=0)
+        assert chosen.shape == (200, 5)
+        assert all(len(set(rows)) == 5 for rows in chosen.tolist())
+        assert set(chosen.flatten().tolist()) == set(range(50))
