@@ -1,8 +1,9 @@
 """Computing the ablation table from ledgers; how it looks is decided in `reports.render`.
 
-One row per (dataset, method, metric). A label budget is a dataset of its own, named ``dataset@labels``. Every planned
-cell has a row: a method that has no result has one without a mean, and its failures are counted in it. What was
-planned is read from the configuration that each record carries.
+One row per (dataset, method, metric). A label budget is a dataset of its own, named ``dataset@labels``; so is what
+another instrument than the sweep's probe reads, ``dataset@labels (knn)``. Every planned cell has a row: a method that
+has no result has one without a mean, and its failures are counted in it. What was planned is read from the
+configuration that each record carries.
 """
 
 from collections import Counter
@@ -10,15 +11,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy import stats
 
-from sweeps.ledger import SUMMARY_METRICS, TUNED_BASELINES, LedgerError, Record, label_budgets, variant
+from sweeps.ledger import (
+    REPRESENTED,
+    SUMMARY_METRICS,
+    TUNED_BASELINES,
+    LedgerError,
+    Metric,
+    Predictions,
+    Record,
+    instruments,
+    label_budgets,
+    variant,
+)
 
 __all__ = [
     "Ablation",
+    "PlannedColumn",
     "ReportError",
     "ablation",
     "latest_config",
@@ -45,6 +58,35 @@ COLUMNS = (
 
 class ReportError(LedgerError):
     """The ledgers cannot be made into one table."""
+
+
+class PlannedColumn(NamedTuple):
+    """What one column of the table is about."""
+
+    dataset: str
+    """The downstream set."""
+    labels: str
+    """The label budget; empty for all labels."""
+    instrument: str
+    """What reads it; empty for the sweep's probe."""
+
+    @classmethod
+    def named(cls, name: str) -> "PlannedColumn":
+        """The column of this name: names of sets hold no space, at sign or parenthesis."""
+        column, _, instrument = name.partition(" (")
+        dataset, _, labels = column.partition("@")
+        return cls(dataset, labels, instrument.rstrip(")"))
+
+    @classmethod
+    def of(cls, result: Metric | Predictions) -> "PlannedColumn":
+        """The column that a metric, or predictions, belong to."""
+        return cls(result.dataset, result.labels, result.instrument)
+
+    @property
+    def name(self) -> str:
+        """As the table has it."""
+        column = f"{self.dataset}@{self.labels}" if self.labels else self.dataset
+        return f"{column} ({self.instrument})" if self.instrument else column
 
 
 @dataclass(frozen=True)
@@ -93,16 +135,16 @@ def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
     config = latest_config(records)
     ends = Counter[tuple[str, str, str]]((record.method, record.stage, record.state) for record in records)
-    found: dict[tuple[str, str], dict[tuple[str, str], list[float]]] = {}  # (set, labels) -> (method, metric) -> scores
+    found: dict[PlannedColumn, dict[tuple[str, str], list[float]]] = {}  # -> (method, metric) -> scores
     for record in records:
         for m in record.metrics:
             if m.split == "test":
-                scores = found.setdefault((m.dataset, m.labels), {})
+                scores = found.setdefault(PlannedColumn.of(m), {})
                 scores.setdefault((record.method, m.metric), []).append(m.value)
-    for dataset, (name, labels) in planned_columns(records).items():
-        scores = found.get((name, labels), {})
+    for dataset, column in planned_columns(records).items():
+        scores = found.get(column, {})
         metrics = dict.fromkeys([*SUMMARY_METRICS, *(metric for _, metric in scores)])
-        for method, recorded in planned_methods(config, labels).items():
+        for method, recorded in planned_methods(config, column).items():
             counts = _counts(ends, recorded)
             for metric in metrics:
                 yield (dataset, method, metric, *seed_statistics(scores.get((recorded, metric), [])), *counts)
@@ -113,30 +155,35 @@ def latest_config(records: Sequence[Record]) -> dict[str, Any]:
     return dict(max(records, key=lambda record: record.started).config)
 
 
-def planned_methods(config: Mapping[str, Any], labels: str) -> dict[str, str]:
+def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[str, str]:
     """Every planned method, each followed by its variants on fewer modalities -> its name in the records.
 
-    Where each label budget was searched by itself, what is shown at one of them is what was searched for it.
+    Where each label budget was searched by itself, what is shown at one of them is what was searched for it. Methods
+    that classify by themselves are read by nothing else.
     """
     nested = "labels" in config["search"]["nested"]
     choices = [(), *config["modality_subsets"]]
     names = {}
     for method in (*config["baselines"], *config["subsets"]):
+        if column.instrument and method not in REPRESENTED:
+            continue
         searched = method in config["subsets"] or method in TUNED_BASELINES
         for modalities in choices[:1] if method == "SimCLR" else choices:
             name = variant(method, modalities)
-            names[name] = variant(method, modalities, labels) if nested and searched else name
+            names[name] = variant(method, modalities, column.labels) if nested and searched else name
     return names
 
 
-def planned_columns(records: Sequence[Record]) -> dict[str, tuple[str, str]]:
-    """Name in the table -> (downstream set, label budget)."""
+def planned_columns(records: Sequence[Record]) -> dict[str, PlannedColumn]:
+    """Name in the table -> what it is about; what the sweep's probe reads first."""
     config = latest_config(records)
-    return {
-        f"{name}@{labels}" if labels else name: (name, labels)
+    planned = [
+        PlannedColumn(name, labels, instrument)
         for name in config["features"]["downstream"]
+        for instrument in instruments(config["probe"])
         for labels in label_budgets(config["probe"])
-    }
+    ]
+    return {column.name: column for column in planned}
 
 
 def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float, int]:

@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 import pandas as pd
 from scipy import stats
 
-from reports.ablation import ReportError, latest_config, planned_columns, planned_methods
+from reports.ablation import PlannedColumn, ReportError, latest_config, planned_columns, planned_methods
 from sweeps.ledger import Record
 
 __all__ = ["COLUMNS", "comparison"]
@@ -55,14 +55,14 @@ def _scores(records: Sequence[Record]) -> dict[_Cell, dict[int, float]]:
     if not records:
         raise ReportError("--compare: a sweep has no finished attempt yet.")
     config, found = latest_config(records), dict[_Cell, dict[int, float]]()
-    for column, (dataset, labels) in planned_columns(records).items():
-        for method, recorded in planned_methods(config, labels).items():
+    for name, column in planned_columns(records).items():
+        for method, recorded in planned_methods(config, column).items():
             for record in records:
                 if record.stage != "confirm" or record.method != recorded:
                     continue
                 for m in record.metrics:
-                    if (m.dataset, m.split, m.labels) == (dataset, "test", labels):
-                        found.setdefault((column, method, m.metric), {})[record.seed] = m.value
+                    if m.split == "test" and PlannedColumn.of(m) == column:
+                        found.setdefault((name, method, m.metric), {})[record.seed] = m.value
     return found
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reports.ablation import latest_config, planned_columns, planned_methods
+from reports.ablation import PlannedColumn, latest_config, planned_columns, planned_methods
 from sweeps.ledger import Predictions, Record
 
 __all__ = ["COLUMNS", "confusion"]
@@ -35,18 +35,18 @@ def confusion(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
-    saved: dict[tuple[str, str, str], list[Predictions]] = {}
+    saved: dict[tuple[PlannedColumn, str], list[Predictions]] = {}
     for record in records:
         if record.stage == "confirm":
             for predictions in record.predictions:
-                saved.setdefault((predictions.dataset, predictions.labels, record.method), []).append(predictions)
+                saved.setdefault((PlannedColumn.of(predictions), record.method), []).append(predictions)
     config = latest_config(records)
-    for column, (dataset, labels) in planned_columns(records).items():
-        for method, recorded in planned_methods(config, labels).items():
-            for names, matrix in _matrices(saved.get((dataset, labels, recorded), [])).items():
+    for name, column in planned_columns(records).items():
+        for method, recorded in planned_methods(config, column).items():
+            for names, matrix in _matrices(saved.get((column, recorded), [])).items():
                 for truth, counts in zip(names, matrix.tolist(), strict=True):
                     for predicted, count in zip(names, counts, strict=True):
-                        yield column, method, truth, predicted, count
+                        yield name, method, truth, predicted, count
 
 
 def _matrices(runs: Sequence[Predictions]) -> dict[tuple[str, ...], _Integers]:

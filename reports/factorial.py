@@ -14,7 +14,7 @@ from math import prod
 
 import pandas as pd
 
-from reports.ablation import latest_config, planned_columns, planned_methods, seed_statistics
+from reports.ablation import PlannedColumn, latest_config, planned_columns, planned_methods, seed_statistics
 from sweeps.ledger import SUMMARY_METRICS, Record
 
 __all__ = ["COLUMNS", "LOSSES", "TOTAL", "effects", "factorial"]
@@ -74,20 +74,20 @@ def _weight(before: tuple[str, ...]) -> float:
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
     config = latest_config(records)
-    for column, (dataset, labels) in planned_columns(records).items():
-        recorded = planned_methods(config, labels)
+    for name, column in planned_columns(records).items():
+        recorded = planned_methods(config, column)
         names = {cell: "".join(cell) or _EMPTY for cell in _SUBSETS}
         if not recorded.keys() >= set(names.values()):
             continue
-        cell_of = {recorded[name]: cell for cell, name in names.items()}
+        cell_of = {recorded[method]: cell for cell, method in names.items()}
         scores: dict[tuple[str, int], dict[tuple[str, ...], float]] = {}  # (metric, seed) -> by cell
         for record in records:
             if record.stage == "confirm" and record.method in cell_of:
                 for m in record.metrics:
-                    if (m.dataset, m.split, m.labels) == (dataset, "test", labels):
+                    if m.split == "test" and PlannedColumn.of(m) == column:
                         scores.setdefault((m.metric, record.number), {})[cell_of[record.method]] = m.value
         for metric in SUMMARY_METRICS:
             by_seed = [effects(cells) for (of, _), cells in scores.items() if of == metric and len(cells) == 8]
             for kind, quantity in by_seed[0] if by_seed else ():
                 value, std, low, high, n_seeds = seed_statistics([seed[kind, quantity] for seed in by_seed])
-                yield column, metric, quantity, kind, value, std, low, high, n_seeds
+                yield name, metric, quantity, kind, value, std, low, high, n_seeds

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from reports.ablation import ReportError
+from sweeps.ledger import ERROR_METRICS
 
 __all__ = ["COLUMNS", "published"]
 
@@ -43,7 +44,8 @@ def published(file: Path, table: pd.DataFrame) -> pd.DataFrame:
                 problems.append(f"{place} {name} {row[name]!r} is not in this report; use one of {', '.join(values)}.")
         if not row["method"]:
             problems.append(f"{place} method is empty; give the name of the method.")
-        if not 0 <= _number(row["value"]) <= 1:
+        most = math.inf if row["metric"] in ERROR_METRICS else 1
+        if not 0 <= _number(row["value"]) <= most:
             problems.append(f"{place} value {row['value']!r} must be a number from 0 to 1; divide percentages by 100.")
     if problems:
         raise ReportError("\n".join(problems))

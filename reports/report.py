@@ -5,40 +5,40 @@ all of them in one page, and `tables.tex` is a document that inputs the LaTeX ta
 out (a modality ablation that nobody planned); what it planned and has not got yet is shown as missing.
 """
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from matplotlib.figure import Figure
 
 from conclugen.durable import write_whole
 from reports import drawing, figures, search_figures
-from reports.ablation import Ablation, ablation, latest_config
-from reports.accounting import accounting, hardware
+from reports.ablation import Ablation, PlannedColumn, ablation, latest_config
+from reports.accounting import accounting
+from reports.cells import Sources
 from reports.comparison import comparison
 from reports.configurations import best_configurations
 from reports.confusion import confusion
 from reports.embedding import Represented, embedding, places, seen
 from reports.factorial import factorial
 from reports.importance import importance
+from reports.instruments import instrument_effects, opposed
 from reports.intervals import intervals
 from reports.markup import write_table
 from reports.page import Provenance, Section, page
 from reports.pairs import pairs, tied_with_best
+from reports.probe_tables import calibration_table, class_tables, instrument_table, precision_tables
 from reports.processes import ALONE, Processes
+from reports.provenance import provenance
 from reports.published import published
 from reports.ranking import ranking
 from reports.searches import full_trials, searches_of, varying
 from reports.selection import selection
 from reports.table import Table
 from reports.tables import (
-    Sources,
     ablation_tables,
-    class_tables,
     comparison_table,
     effect_table,
     file_name,
@@ -48,6 +48,7 @@ from reports.tables import (
     pair_table,
     plain_table,
     published_table,
+    selection_sentence,
     sources,
 )
 from reports.tuning import expected_best, tuning
@@ -121,8 +122,10 @@ def report(
     confused, curve = confusion(ledgers), expected_best(ledgers)
     embedded = places(represented, latest_config(ledgers[0])["seed"]) if represented else None
     parts = [
-        _ablation_part(table, tied, found),
+        _ablation_part(table, tied, found, selection_sentence(ledgers)),
+        _instrument_part(instrument_effects(ledgers)),
         _protocol_part(table, tied, found),
+        _calibration_part(table, found),
         _confusion_part(confused),
         _Part(
             "How sure the numbers are",
@@ -151,7 +154,7 @@ def report(
     parts = [part for part in parts if part.tables or part.figures]
     frames = {"confusion": confused, "expected-best": curve} | ({} if embedded is None else {"embeddings": embedded})
     shown = [one for part in parts for one in part.tables if one.name in ("ablation", "modalities")]
-    return Report(title, parts, _provenance(ledgers, folders, command), shown, table.complete, frames)
+    return Report(title, parts, provenance(ledgers, folders, command), shown, table.complete, frames)
 
 
 def comparing(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Report:
@@ -165,7 +168,7 @@ def comparing(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], comm
         names = [str(folder) for folder in folders]
     shown = comparison_table(comparison(*ledgers), _METRIC, *names)
     parts = [_Part("Two sweeps", "", [shown])]
-    return Report(" and ".join(names), parts, _provenance(ledgers, folders, command), [shown])
+    return Report(" and ".join(names), parts, provenance(ledgers, folders, command), [shown])
 
 
 def write_report(made: Report, out: Path, processes: Processes = ALONE) -> list[Path]:
@@ -206,13 +209,29 @@ def _write(out: Path, shown: _Figure | Table) -> list[Path]:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sources) -> _Part:
+def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sources, selection: str) -> _Part:
     drawn = _Figure(
         "ablation",
         f"Bars of test {_METRIC} of every method on every data set, with 95 % intervals over seeds.",
         partial(figures.ablation_bars, table.frame, _METRIC),
     )
-    return _Part("Ablation of the losses", "", list(ablation_tables(table, tied, found)), [drawn])
+    return _Part("Ablation of the losses", "", list(ablation_tables(table, tied, found, selection)), [drawn])
+
+
+def _instrument_part(frame: pd.DataFrame) -> _Part:
+    title = "Does it depend on the instrument?"
+    if frame.empty:
+        return _Part(title)
+    named = opposed(frame, _METRIC)
+    text = f"No effect of a loss on {_METRIC} changes its sign between the instruments."
+    if named:
+        text = f"Effects on {_METRIC} whose sign differs between instruments: {' '.join(named)}"
+    return _Part(title, text, [instrument_table(frame, _METRIC)])
+
+
+def _calibration_part(table: Ablation, found: Sources) -> _Part:
+    shown = [calibration_table(table, found), *precision_tables(table, found)]
+    return _Part("Probabilities", "", [one for one in shown if one is not None])
 
 
 def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sources) -> _Part:
@@ -233,7 +252,7 @@ def _confusion_part(confused: pd.DataFrame) -> _Part:
             partial(figures.confusion_matrices, confused[confused["dataset"] == dataset], dataset),
         )
         for dataset in dict.fromkeys(confused["dataset"])
-        if "@" not in dataset
+        if PlannedColumn.named(dataset) == PlannedColumn(dataset, "", "")
     ]
     text = (
         "Rows are true classes, columns predicted ones, of probes with all labels, summed over confirmation seeds and "
@@ -349,31 +368,6 @@ def _trials(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
         for record in tried.pop(method, [])
     ]
     return pd.DataFrame(rows, columns=("sweep", "method", "number", "value", "state"))
-
-
-# -- where it comes from ---------------------------------------------------------------------------------------------
-
-
-def _provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Provenance:
-    facts, configs = [("Made by", command)], dict[str, str]()
-    for records, folder in zip(ledgers, folders, strict=True):
-        latest = max(records, key=lambda record: record.started)
-        name = latest.sweep
-        facts += [
-            (f"{name}: folder", str(folder)),
-            (
-                f"{name}: attempts",
-                f"{len(records)}, {min(r.started for r in records)} to {max(r.ended for r in records)}",
-            ),
-            *((f"{name}: hardware", kind) for kind in hardware(records)),
-            (f"{name}: one record again", f"conclugen sweep replay {shlex.quote(str(folder))} --trial {latest.key}"),
-        ]
-        facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
-        versions = dict.fromkeys(tuple(sorted(record.versions.items())) for record in records)
-        for known in versions:  # more than one where a sweep was resumed with another version
-            facts.append((f"{name}: versions", ", ".join(f"{package} {version}" for package, version in known)))
-        configs[f"{name}: configuration"] = yaml.safe_dump(dict(latest.config), sort_keys=False)
-    return Provenance(facts, configs)
 
 
 def _document(made: Report) -> str:

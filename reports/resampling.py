@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from reports.ablation import ReportError, latest_config, planned_columns, planned_methods
+from reports.ablation import PlannedColumn, ReportError, latest_config, planned_columns, planned_methods
 from reports.processes import ALONE, Processes
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 
@@ -114,7 +114,7 @@ class Column:
     """One column of the ablation table: what every confirmed method predicted. Equal if all predictions are."""
 
     dataset: str
-    """As the table names it, label budget included."""
+    """As the table names it, label budget and instrument included."""
     runs: tuple[Run, ...]
     """Methods in the table's order."""
     folds: tuple[Fold, ...] = field(compare=False)
@@ -207,18 +207,18 @@ def columns(records: Sequence[Record]) -> Iterator[Column]:
         ReportError: runs were not tested on the same samples in the same order.
     """
     config = latest_config(records)
-    saved: dict[tuple[str, str, str], list[tuple[int, Predictions]]] = {}
+    saved: dict[tuple[str, PlannedColumn], list[tuple[int, Predictions]]] = {}
     for record in records:
         if record.stage == "confirm":
             for p in record.predictions:
-                saved.setdefault((record.method, p.dataset, p.labels), []).append((record.number, p))
-    for column, (dataset, labels) in planned_columns(records).items():
+                saved.setdefault((record.method, PlannedColumn.of(p)), []).append((record.number, p))
+    for name, column in planned_columns(records).items():
         found: dict[Run, dict[int, Predictions]] = {}  # -> by fold
-        for method, recorded in planned_methods(config, labels).items():
-            for seed, p in saved.get((recorded, dataset, labels), ()):
+        for method, recorded in planned_methods(config, column).items():
+            for seed, p in saved.get((recorded, column), ()):
                 found.setdefault(Run(method, seed, p.draw), {})[p.fold] = p
         if found:
-            yield _column(column, found)
+            yield _column(name, found)
 
 
 def _column(dataset: str, found: dict[Run, dict[int, Predictions]]) -> Column:

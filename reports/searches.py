@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.ablation import latest_config, planned_columns, planned_methods
+from reports.ablation import PlannedColumn, latest_config, planned_columns, planned_methods
 from search_spaces import Parameter, SpaceError, load_space
 from sweeps.ledger import LOSSES, TUNED_BASELINES, Record, label_budgets, method_of
 
@@ -34,7 +34,9 @@ __all__ = [
 
 def recorded_methods(config: Mapping[str, Any]) -> list[str]:
     """Names in the records of every planned method, in the order of the tables."""
-    planned = [planned_methods(config, labels).values() for labels in label_budgets(config["probe"])]
+    planned = [
+        planned_methods(config, PlannedColumn("", labels, "")).values() for labels in label_budgets(config["probe"])
+    ]
     return list(dict.fromkeys(name for names in planned for name in names))
 
 
@@ -112,25 +114,34 @@ class Confirmed:
 
 
 def confirmed_columns(records: Sequence[Record]) -> Iterator[tuple[str, list[Confirmed]]]:
-    """Yield each column of the ablation table, with the methods of :func:`confirmed_best` that have test scores."""
+    """Yield each column of the ablation table, with the methods of :func:`confirmed_best` that have test scores.
+
+    Columns that another instrument reads are left out: the search knew nothing of them.
+    """
     config, found = latest_config(records), confirmed_best(records)
     metric = config["objective"]["metric"]
-    for column, (dataset, labels) in planned_columns(records).items():
+    for name, column in planned_columns(records).items():
+        if column.instrument:
+            continue
         confirmed = []
-        for shown, method in planned_methods(config, labels).items():
+        for shown, method in planned_methods(config, column).items():
             best, runs = found.get(method, (None, []))
             if best is None or best.value is None:
                 continue
-            val, test = (scores(runs, split, dataset, labels, metric) for split in ("val", "test"))
+            val, test = (scores(runs, split, column, metric) for split in ("val", "test"))
             if test:
                 confirmed.append(Confirmed(shown, method, best.value, val, test))
-        yield column, confirmed
+        yield name, confirmed
 
 
-def scores(runs: Sequence[Record], split: str, dataset: str, labels: str, metric: str) -> list[float]:
+def scores(runs: Sequence[Record], split: str, column: PlannedColumn, metric: str) -> list[float]:
     """One metric of those runs that have it, in their order."""
-    wanted = (split, dataset, labels, metric)
-    return [m.value for run in runs for m in run.metrics if (m.split, m.dataset, m.labels, m.metric) == wanted]
+    return [
+        m.value
+        for run in runs
+        for m in run.metrics
+        if (m.split, m.metric) == (split, metric) and PlannedColumn.of(m) == column
+    ]
 
 
 def varying(trials: Sequence[Record]) -> list[str]:

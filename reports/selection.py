@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from conclugen.labels import LabelBudget
-from reports.ablation import latest_config
+from reports.ablation import PlannedColumn, latest_config
 from reports.searches import confirmed_best, confirmed_columns, scores
 from sweeps.ledger import Record
 
@@ -70,5 +70,6 @@ def _confirmed(config: Mapping[str, Any], method: str, runs: Sequence[Record]) -
     if nested:
         labels = "" if budget == "all" else budget
     sets = list(config["features"]["downstream"]) if objective["dataset"] is None else [objective["dataset"]]
-    values = [value for name in sets for value in scores(runs, "val", name, labels, objective["metric"])]
+    columns = [PlannedColumn(name, labels, "") for name in sets]
+    values = [value for column in columns for value in scores(runs, "val", column, objective["metric"])]
     return fmean(values) if values else math.nan

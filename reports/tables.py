@@ -11,14 +11,28 @@ from typing import Any
 
 import pandas as pd
 
-from reports.ablation import Ablation, latest_config, planned_columns, planned_methods
-from reports.table import Cell, Mark, Table
+from reports.ablation import Ablation, PlannedColumn, latest_config, planned_columns, planned_methods
+from reports.cells import (
+    Sources,
+    budget,
+    by_probe,
+    intervals,
+    keys,
+    marked,
+    modalities,
+    number,
+    p_value,
+    pivot,
+    plain,
+    signed,
+    spread,
+    words,
+)
+from reports.table import Cell, Table
 from sweeps.ledger import SUMMARY_METRICS, Record, method_of
 
 __all__ = [
-    "Sources",
     "ablation_tables",
-    "class_tables",
     "comparison_table",
     "effect_table",
     "file_name",
@@ -28,11 +42,9 @@ __all__ = [
     "pair_table",
     "plain_table",
     "published_table",
+    "selection_sentence",
     "sources",
 ]
-
-Sources = Mapping[tuple[str, str], tuple[str, ...]]
-"""(dataset, method) as the ablation table has them -> keys of the confirmation records behind the cell."""
 
 _ALL = "all"
 _MARKS = "The best of each column is bold; what is not significantly worse (see the paired tests) is underlined."
@@ -52,27 +64,56 @@ def sources(ledgers: Sequence[Sequence[Record]]) -> Sources:
             if record.stage == "confirm":
                 runs.setdefault(record.method, []).append(f"{record.sweep}: {record.key}")
         config = latest_config(records)
-        for column, (_, labels) in planned_columns(records).items():
-            for method, recorded in planned_methods(config, labels).items():
-                found[column, method] = tuple(runs.get(recorded, ()))
+        for name, column in planned_columns(records).items():
+            for method, recorded in planned_methods(config, column).items():
+                found[name, method] = tuple(runs.get(recorded, ()))
     return found
 
 
+def selection_sentence(ledgers: Sequence[Sequence[Record]]) -> str:
+    """Say which validation labels were used for what, as a reader of numbers at few labels has to know."""
+    told = dict[str, str]()
+    for records in ledgers:
+        probe = latest_config(records)["probe"]
+        labels = "as many validation labels as the label budget has"
+        if probe["selection"] == "validation":
+            labels = "all validation labels"
+        told[records[-1].sweep] = f"Read by the {probe['kind']} probe; settings of classifiers were chosen on {labels}."
+    same = len(set(told.values())) == 1
+    sentences = [next(iter(told.values()))] if same else [f"{name}: {text}" for name, text in told.items()]
+    return " ".join([*sentences, "The search of hyperparameters saw all validation labels."])
+
+
 def ablation_tables(
-    table: Ablation, tied: set[tuple[str, str, str]], found: Sources, shown: Sequence[str] = SUMMARY_METRICS
+    table: Ablation,
+    tied: set[tuple[str, str, str]],
+    found: Sources,
+    selection: str,
+    shown: Sequence[str] = SUMMARY_METRICS,
 ) -> Iterator[Table]:
-    """One table for each of the metrics ``shown``; the first one's numbers are those of all metrics."""
+    """One table for each of the metrics ``shown``; the first one's numbers are those of all metrics.
+
+    Args:
+        table: the numbers.
+        tied: from :func:`reports.pairs.tied_with_best`.
+        found: from :func:`sources`.
+        selection: from :func:`selection_sentence`.
+        shown: metrics.
+    """
     whole = table.frame
+    others = [name for name in dict.fromkeys(whole["dataset"]) if PlannedColumn.named(name).instrument]
+    also = " name (knn), name (paper): read by that instrument; – for what classifies by itself." if others else ""
     for metric in shown:
         rows = whole[(whole["metric"] == metric) & ~whole["method"].str.contains("[", regex=False)]
-        cells = _pivot(_marked(rows, table.planned_seeds, tied, found), "dataset")
+        cells = pivot(marked(rows, table.planned_seeds, tied, found), "dataset")
+        cells[others] = cells[others].replace("not planned", "–")
         counts = rows.groupby("method", sort=False)[["n_trials", "n_pruned", "n_failed"]].max().astype(str)
         counts.columns = pd.Index(["trials", "pruned", "failed"])
         yield Table(
             "ablation" if metric == shown[0] else f"ablation-{metric}",
-            f"Ablation: {_words(metric)}",
-            f"Test {_words(metric)}, mean ± standard deviation over confirmation seeds. name@n: a probe with n labels "
-            f"per class. {_MARKS} Trials, pruned and failed count the search.",
+            f"Ablation: {words(metric)}",
+            f"Test {words(metric)}, mean ± standard deviation over confirmation seeds. name@n: with n labels per "
+            f"class.{also} {selection} {_MARKS} Trials, pruned and failed count the search.",
             whole if metric == shown[0] else whole[whole["metric"] == metric],
             cells.join(counts).reset_index(),
         )
@@ -80,56 +121,40 @@ def ablation_tables(
 
 def modality_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], found: Sources) -> Table | None:
     """Methods on fewer modalities beside themselves on all; None where the sweeps planned none."""
-    rows = table.frame[table.frame["metric"] == metric]
+    rows = by_probe(table.frame[table.frame["metric"] == metric])
     if not rows["method"].str.contains("[", regex=False).any():
         return None
-    marked = _marked(rows, table.planned_seeds, tied, found).assign(variant=rows["method"])
-    modalities = [_modalities(name) for name in marked["variant"]]
-    marked["method"] = [method_of(name) for name in marked["variant"]]
-    several = marked["dataset"].nunique() > 1
-    marked["dataset"] = [
-        f"{dataset}: {names}" if several else names
-        for dataset, names in zip(marked["dataset"], modalities, strict=True)
+    cells = marked(rows, table.planned_seeds, tied, found).assign(variant=rows["method"])
+    choices = [modalities(name) for name in cells["variant"]]
+    cells["method"] = [method_of(name) for name in cells["variant"]]
+    several = cells["dataset"].nunique() > 1
+    cells["dataset"] = [
+        f"{dataset}: {names}" if several else names for dataset, names in zip(cells["dataset"], choices, strict=True)
     ]
     return Table(
         "modalities",
-        f"Modality ablation: {_words(metric)}",
-        f"Test {_words(metric)} of each method on some of the modalities, mean ± standard deviation over confirmation "
+        f"Modality ablation: {words(metric)}",
+        f"Test {words(metric)} of each method on some of the modalities, mean ± standard deviation over confirmation "
         f"seeds. Marks compare the methods of one data set on all modalities. {_MARKS}",
-        rows.assign(modalities=modalities),
-        _pivot(marked, "dataset").reset_index(),
+        rows.assign(modalities=choices),
+        pivot(cells, "dataset").reset_index(),
     )
-
-
-def class_tables(table: Ablation, found: Sources) -> Iterator[Table]:
-    """A table of F1 by class for each dataset."""
-    frame = table.frame[table.frame["metric"].str.startswith("f1/")]
-    for dataset, rows in frame.groupby("dataset", sort=False):
-        named = rows.assign(metric=rows["metric"].str.removeprefix("f1/"))
-        shown = _marked(named, table.planned_seeds, set(), found, by="metric")
-        yield Table(
-            f"classes-{file_name(str(dataset))}",
-            f"F1 by class: {dataset}",
-            f"Test F1 of each class on {dataset}, mean ± standard deviation over confirmation seeds. The best of each "
-            "class is bold.",
-            rows,
-            _pivot(shown, "metric").reset_index(),
-        )
 
 
 def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], found: Sources) -> Table | None:
     """Every label budget side by side, with all labels last; None where there is one only."""
-    rows = table.frame[(table.frame["metric"] == metric) & ~table.frame["method"].str.contains("[", regex=False)]
+    frame = by_probe(table.frame)
+    rows = frame[(frame["metric"] == metric) & ~frame["method"].str.contains("[", regex=False)]
     if not rows["dataset"].str.contains("@", regex=False).any():
         return None
     names = rows["dataset"].str.partition("@")
     numbers = rows.assign(dataset=names[0], labels=names[2].where(names[2] != "", _ALL))
-    order = sorted(dict.fromkeys(rows["dataset"]), key=_budget)
-    cells = _pivot(_marked(rows, table.planned_seeds, tied, found), "dataset")[order]
+    order = sorted(dict.fromkeys(rows["dataset"]), key=budget)
+    cells = pivot(marked(rows, table.planned_seeds, tied, found), "dataset")[order]
     return Table(
         "labels",
-        f"Label efficiency: {_words(metric)}",
-        f"Test {_words(metric)} of a probe with so many labels per class (a percentage: that share of the training "
+        f"Label efficiency: {words(metric)}",
+        f"Test {words(metric)} of a probe with so many labels per class (a percentage: that share of the training "
         f"split), mean ± standard deviation over confirmation seeds. {_MARKS}",
         numbers,
         cells.reset_index(),
@@ -149,11 +174,11 @@ def interval_table(frame: pd.DataFrame, metric: str, found: Sources) -> Table:
             "dataset": rows["dataset"],
             "method": rows["method"],
             "mean": [
-                Cell(_number(mean), records=found.get((dataset, method), ()))
+                Cell(number(mean), records=found.get((dataset, method), ()))
                 for dataset, method, mean in zip(rows["dataset"], rows["method"], rows["mean"], strict=True)
             ],
-            "over seeds": _intervals(rows, "seed_low", "seed_high"),
-            "over test samples": _intervals(rows, "sample_low", "sample_high"),
+            "over seeds": intervals(rows, "seed_low", "seed_high"),
+            "over test samples": intervals(rows, "sample_low", "sample_high"),
             "seeds": rows["n_seeds"].astype(str),
             "samples": rows["n_samples"].astype(str),
         },
@@ -175,10 +200,10 @@ def pair_table(frame: pd.DataFrame, metric: str) -> Table:
             "dataset": rows["dataset"],
             "first": rows["first"],
             "second": rows["second"],
-            "first − second": [_signed(value) for value in rows["difference"]],
-            "95 % interval": _intervals(rows, "low", "high", _signed),
-            "p": [_p_value(value) for value in rows["p"]],
-            "p (Holm)": [Cell(_p_value(value), "best" if value < 0.05 else "plain") for value in rows["p_holm"]],
+            "first − second": [signed(value) for value in rows["difference"]],
+            "95 % interval": intervals(rows, "low", "high", signed),
+            "p": [p_value(value) for value in rows["p"]],
+            "p (Holm)": [Cell(p_value(value), "best" if value < 0.05 else "plain") for value in rows["p_holm"]],
         },
     )
 
@@ -197,8 +222,8 @@ def effect_table(frame: pd.DataFrame, metric: str) -> Table:
             "dataset": rows["dataset"],
             "quantity": rows["quantity"],
             "kind": rows["kind"],
-            "value": [_signed(value) for value in rows["value"]],
-            "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
+            "value": [signed(value) for value in rows["value"]],
+            "95 % interval": intervals(rows, "ci_low", "ci_high", signed),
             "seeds": rows["n_seeds"].astype(str),
         },
     )
@@ -208,23 +233,23 @@ def published_table(table: Ablation, published: pd.DataFrame, found: Sources) ->
     """Numbers from elsewhere beside ours."""
     ours = table.frame.set_index(["dataset", "method", "metric"])
     numbers = published.assign(
-        ours=[ours["mean"].get(key, math.nan) for key in _keys(published)],
-        std=[ours["std"].get(key, math.nan) for key in _keys(published)],
+        ours=[ours["mean"].get(key, math.nan) for key in keys(published)],
+        std=[ours["std"].get(key, math.nan) for key in keys(published)],
     )
     numbers["difference"] = numbers["ours"] - numbers["value"]
     shown = pd.DataFrame(
         {
             "dataset": numbers["dataset"],
             "method": numbers["method"],
-            "metric": [_words(metric) for metric in numbers["metric"]],
-            "published": [_number(value) for value in numbers["value"]],
+            "metric": [words(metric) for metric in numbers["metric"]],
+            "published": [number(value) for value in numbers["value"]],
             "ours": [
-                Cell(_spread(mean, std), records=found.get((dataset, method), ()))
+                Cell(spread(mean, std), records=found.get((dataset, method), ()))
                 for dataset, method, mean, std in zip(
                     numbers["dataset"], numbers["method"], numbers["ours"], numbers["std"], strict=True
                 )
             ],
-            "ours − published": [_signed(value) for value in numbers["difference"]],
+            "ours − published": [signed(value) for value in numbers["difference"]],
             "source": numbers["source"],
         }
     )
@@ -250,10 +275,10 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
         lambda rows: {
             "dataset": rows["dataset"],
             "method": rows["method"],
-            first: [_spread(mean, std) for mean, std in zip(rows["mean_first"], rows["std_first"], strict=True)],
-            second: [_spread(mean, std) for mean, std in zip(rows["mean_second"], rows["std_second"], strict=True)],
-            "second − first": [_signed(value) for value in rows["difference"]],
-            "95 % interval": _intervals(rows, "ci_low", "ci_high", _signed),
+            first: [spread(mean, std) for mean, std in zip(rows["mean_first"], rows["std_first"], strict=True)],
+            second: [spread(mean, std) for mean, std in zip(rows["mean_second"], rows["std_second"], strict=True)],
+            "second − first": [signed(value) for value in rows["difference"]],
+            "95 % interval": intervals(rows, "ci_low", "ci_high", signed),
             "paired": rows["paired"].map({True: "yes", False: "no"}),
         },
     )
@@ -263,7 +288,7 @@ def plain_table(
     name: str, title: str, caption: str, frame: pd.DataFrame, show: Callable[[object], str] | None = None
 ) -> Table:
     """A table that shows its numbers as they are, rounded."""
-    return Table(name, title, caption, frame, frame.map(show or _plain).rename(columns=_words))
+    return Table(name, title, caption, frame, frame.map(show or plain).rename(columns=words))
 
 
 def _of_metric(
@@ -276,92 +301,4 @@ def _of_metric(
 ) -> Table:
     """A table whose files have every metric of the frame; ``cells`` makes columns of the rows of the one shown."""
     shown = pd.DataFrame(cells(frame[frame["metric"] == metric]))
-    return Table(name, f"{title}: {_words(metric)}", caption, frame, shown)
-
-
-# -- cells -----------------------------------------------------------------------------------------------------------
-
-
-def _marked(
-    rows: pd.DataFrame,
-    planned: Mapping[str, int],
-    tied: set[tuple[str, str, str]],
-    found: Sources,
-    by: str = "dataset",
-) -> pd.DataFrame:
-    """The columns dataset, method, metric and cell; the best is looked for among the rows with the same ``by``."""
-    best = rows.groupby(by)["mean"].transform("max") == rows["mean"]
-    cells = []
-    for row, leads in zip(rows.to_dict("records"), best, strict=True):
-        mark: Mark = "plain"
-        if leads:
-            mark = "best"
-        elif (row["dataset"], row["metric"], row["method"]) in tied:
-            mark = "tied"
-        text = _result(row["mean"], row["std"], row["n_seeds"], planned[row["dataset"]])
-        cells.append(Cell(text, mark, found.get((row["dataset"], row["method"]), ())))
-    return rows[["dataset", "method", "metric"]].assign(cell=pd.Series(cells, rows.index, dtype=object))
-
-
-def _pivot(marked: pd.DataFrame, columns: str) -> pd.DataFrame:
-    """A row per method, a column per dataset or metric, in the order of their first appearance."""
-    wide = marked.pivot_table(index="method", columns=columns, values="cell", aggfunc="first", sort=False)
-    return wide.astype(object).where(wide.notna(), "not planned").rename_axis(columns=None)
-
-
-def _result(mean: float, std: float, seeds: int, planned: int) -> str:
-    if seeds == 0:
-        return "no result"
-    return _spread(mean, std) if seeds == planned else f"{_spread(mean, std)} ({seeds} of {planned} seeds)"
-
-
-def _spread(mean: float, std: float) -> str:
-    return _number(mean) if math.isnan(std) else f"{mean:.3f} ± {std:.3f}"
-
-
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
-
-
-def _p_value(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _intervals(rows: pd.DataFrame, low: str, high: str, show: Callable[[float], str] = _number) -> list[str]:
-    return [
-        "–" if math.isnan(a) or math.isnan(b) else f"{show(a)} to {show(b)}"
-        for a, b in zip(rows[low], rows[high], strict=True)
-    ]
-
-
-def _plain(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        text = f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.3g}"
-        return text.replace("-", "−", 1) if value < 0 else text
-    return str(value)
-
-
-def _keys(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    return list(frame[["dataset", "method", "metric"]].itertuples(index=False, name=None))
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").replace("f1", "F1")
-
-
-def _modalities(method: str) -> str:
-    return method.partition("[")[2].rstrip("]") or "all modalities"
-
-
-def _budget(dataset: str) -> tuple[str, int, float]:
-    """Sorts the columns of a dataset: numbers per class, shares, all labels."""
-    name, _, labels = dataset.partition("@")
-    if not labels:
-        return name, 2, 0.0
-    return name, int(labels.endswith("%")), float(labels.rstrip("%"))
+    return Table(name, f"{title}: {words(metric)}", caption, frame, shown)

@@ -49,7 +49,7 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         scores=[
             Score(metric.dataset, metric.labels, metric.metric, metric.value)
             for metric in best.metrics
-            if metric.split == "test" and metric.metric in SUMMARY_METRICS
+            if metric.split == "test" and metric.metric in SUMMARY_METRICS and not metric.instrument
         ],
         versions=best.versions,
         origin=f"The best on validation data of {len(_seeds(confirmed, method))} confirmation runs of the sweep "

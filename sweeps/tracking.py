@@ -161,7 +161,8 @@ def _scalars(report: Report) -> dict[str, float]:
     for metric in report.metrics:
         if metric.metric in SUMMARY_METRICS:
             labels = metric.labels.replace("%", "_percent") or "all"
-            values[f"{metric.split}/{metric.dataset}/{labels}/{metric.metric}"] = metric.value
+            instrument = f"/{metric.instrument}" if metric.instrument else ""
+            values[f"{metric.split}/{metric.dataset}/{labels}/{metric.metric}{instrument}"] = metric.value
     return values
 
 

@@ -14,10 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import sklearn.metrics
 
-__all__ = ["ERRORS", "classification_metrics", "probability_metrics"]
-
-ERRORS = ("nll", "brier", "ece")
-"""Metrics of probabilities that are better when lower."""
+__all__ = ["classification_metrics", "probability_metrics"]
 
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]

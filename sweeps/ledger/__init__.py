@@ -2,7 +2,9 @@
 
 from sweeps.ledger.records import (
     BASELINES,
+    ERROR_METRICS,
     LOSSES,
+    REPRESENTED,
     SUMMARY_METRICS,
     TUNED_BASELINES,
     Hardware,
@@ -23,7 +25,9 @@ from sweeps.ledger.store import Ledger
 
 __all__ = [
     "BASELINES",
+    "ERROR_METRICS",
     "LOSSES",
+    "REPRESENTED",
     "SUMMARY_METRICS",
     "TUNED_BASELINES",
     "Hardware",

@@ -12,7 +12,9 @@ from conclugen.subsets import SUBSETS, Loss
 
 __all__ = [
     "BASELINES",
+    "ERROR_METRICS",
     "LOSSES",
+    "REPRESENTED",
     "SUMMARY_METRICS",
     "TUNED_BASELINES",
     "Hardware",
@@ -38,6 +40,10 @@ LOSSES: Mapping[str, tuple[Loss, ...]] = {**SUBSETS, "supervised_head": (), "Sim
 """Method that can be searched -> the losses whose hyperparameters it has."""
 SUMMARY_METRICS = ("weighted_f1", "macro_f1", "accuracy")
 """Names of a probe's summary metrics; ``f1/<class>`` stand beside them."""
+ERROR_METRICS = ("nll", "brier", "ece")
+"""Those of its metrics that are better when lower."""
+REPRESENTED = ("raw_features", "raw_pca", "random_head", "SimCLR", *SUBSETS)
+"""Methods that are a representation, which any instrument can read; the others are classifiers of their own."""
 _FORMER_PROBE = {"kind": "paper", "also": [], "selection": "validation"}  # what 0.2 did, which had no such settings
 
 Stage = Literal["search", "confirm"]

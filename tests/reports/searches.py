@@ -12,7 +12,7 @@ CONFIG: dict[str, Any] = {
     "modality_subsets": [],
     "budget": {"trials_per_subset": 4, "hours": None, "gpu_hours": None, "epochs": 10, "seeds": 2},
     "objective": {"metric": "weighted_f1", "dataset": None, "labels_per_class": None, "label_fraction": None},
-    "probe": {"labels_per_class": [5], "label_fraction": []},
+    "probe": {"kind": "logistic", "also": [], "selection": "budget", "labels_per_class": [5], "label_fraction": []},
     "workers": {"per_trial": 1, "gpus": 0},
     "search": {"nested": []},
     "space": "/no/such/space.yaml",

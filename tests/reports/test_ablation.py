@@ -12,7 +12,7 @@ from sweeps.ledger import SUMMARY_METRICS, Metric, Record
 CONFIG: dict[str, Any] = {
     "subsets": ["Con", "Gen"],
     "features": {"downstream": {"digits": "/somewhere"}},
-    "probe": {"labels_per_class": [5], "label_fraction": []},
+    "probe": {"kind": "logistic", "also": [], "selection": "budget", "labels_per_class": [5], "label_fraction": []},
     "baselines": ["raw_features", "random_head"],
     "modality_subsets": [],
     "search": {"nested": []},

@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 
 from reports.ablation import COLUMNS, Ablation
+from reports.probe_tables import class_tables
 from reports.tables import (
     ablation_tables,
-    class_tables,
     file_name,
     label_table,
     modality_table,
@@ -18,6 +18,7 @@ from sweeps.ledger import SUMMARY_METRICS
 from tests.reports.test_ablation import CONFIG, confirm, search
 
 NAN = float("nan")
+SELECTION = "Chosen somehow."
 FOUND = {("digits", "Con"): ("s: confirm-Con-00000",)}
 
 
@@ -44,7 +45,7 @@ def with_more(table: Ablation, **changes: str) -> Ablation:
 
 def test_the_best_is_marked_and_missing_results_are_said(table: Ablation) -> None:
     tied = {("digits", "weighted_f1", "Clu")}
-    shown, *others = ablation_tables(table, tied, FOUND)
+    shown, *others = ablation_tables(table, tied, FOUND, SELECTION)
     cells = shown.shown.set_index("method")["digits"]
     assert (cells["Con"].text, cells["Con"].mark) == ("0.750 ± 0.020", "best")
     assert cells["Con"].records == ("s: confirm-Con-00000",)
@@ -58,7 +59,7 @@ def test_the_best_is_marked_and_missing_results_are_said(table: Ablation) -> Non
 
 
 def test_what_one_sweep_did_not_plan_is_not_a_missing_result(table: Ablation) -> None:
-    shown, *_ = ablation_tables(with_more(table, dataset="faces"), set(), {})
+    shown, *_ = ablation_tables(with_more(table, dataset="faces"), set(), {}, SELECTION)
     gen = shown.shown.set_index("method").loc["Gen"]
     assert gen["digits"].text == "no result"
     assert gen["faces"] == "not planned"
@@ -67,7 +68,7 @@ def test_what_one_sweep_did_not_plan_is_not_a_missing_result(table: Ablation) ->
 def test_fewer_modalities_have_a_table_of_their_own(table: Ablation) -> None:
     assert modality_table(table, "weighted_f1", set(), {}) is None
     more = with_more(table, method="Con[video-audio]")
-    shown, *_ = ablation_tables(more, set(), {})
+    shown, *_ = ablation_tables(more, set(), {}, SELECTION)
     assert "Con[video-audio]" not in shown.shown["method"].tolist()
     found = modality_table(more, "weighted_f1", set(), {})
     assert found is not None

@@ -1,6 +1,7 @@
-"""`conclugen features synth`, `verify` and `import --speakers`, and features elsewhere in a configuration."""
+"""`conclugen features synth`, `verify`, `probe` and `import --speakers`, and features elsewhere in a configuration."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,25 +157,68 @@ class TestElsewhere:
         assert verify(FeatureSet(elsewhere).folder).problems == []
 
 
-def test_probe_prints_what_validation_chose(planted: Path) -> None:
-    arguments = ("probe", planted, "--modalities", "text,video", "--lr", "0.0001,0.02", "--seeds", 2)
-    found = json.loads(features(*arguments, "--json").stdout)
-    scores = {entry["lr"]: entry["weighted_f1"]["mean"] for entry in found["validation"]}
-    assert set(scores) == {0.0001, 0.02}
-    assert found["lr"] == max(scores, key=lambda rate: scores[rate])
-    shown = features(*arguments)
-    assert shown.exit_code == 0
-    assert f"{found['test']['weighted_f1']['mean']:.4f} ± {found['test']['weighted_f1']['std']:.4f}" in shown.stdout
-    assert f"in a sweep, probe.lr: {found['lr']:g}" in shown.stdout
+class TestProbe:
+    def test_it_prints_scores_and_what_validation_chose_for_each_label_budget(self, planted: Path) -> None:
+        arguments = ("probe", planted, "--modalities", "text,video", "--labels-per-class", "1,5")
+        found = json.loads(features(*arguments, "--json").stdout)
+        assert [each["labels"] for each in found] == ["", "1", "5"]
+        assert [len(each["chosen"]) for each in found] == [1, 5, 5]
+        assert all(chosen.startswith("C=") for each in found for chosen in each["chosen"])
+        shown = features(*arguments)
+        assert shown.exit_code == 0
+        text = " ".join(shown.stdout.replace("│", " ").split())
+        for each in found:
+            for metric in ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll"):
+                assert f"{each['test'][metric]['mean']:.4f}" in text
+            assert set(each["validation"]) == set(each["test"]) > {"brier", "ece", "f1/a"}
+            assert (each["test"]["accuracy"]["std"] is None) == (each["labels"] == "")
 
+    @pytest.mark.parametrize(
+        ("instrument", "chosen"), [("logistic", r"C=[\d.e-]+"), ("knn", r"k=\d+"), ("paper", r"epoch \d+")]
+    )
+    def test_every_instrument_prints_the_same_once_more(self, planted: Path, instrument: str, chosen: str) -> None:
+        arguments = ("probe", planted, "--labels-per-class", "1,5", "--instrument", instrument, "--draws", 2, "--json")
+        first, second = features(*arguments), features(*arguments)
+        assert (first.exit_code, first.stdout) == (0, second.stdout)
+        found = json.loads(first.stdout)
+        assert [each["labels"] for each in found] == ["", "1", "5"]
+        assert all(re.fullmatch(chosen, one) for each in found for one in each["chosen"])
 
-def test_a_probe_that_cannot_be_is_refused(planted: Path, tmp_path: Path) -> None:
-    both = features("probe", planted, "--lr", "0.1,fast", "--class-weights", "heavy")
-    assert (both.exit_code, both.stderr.count("\n")) == (2, 3)
-    for arguments, part in (
-        ((planted, "--lr", "0"), "--lr 0"),
-        ((planted, "--modalities", "text,smell"), "no modality 'smell'"),
-        ((tmp_path / "none",), "none"),
-    ):
-        refused = features("probe", *arguments)
-        assert (refused.exit_code, part in refused.stderr) == (2, True)
+    def test_neighbours_are_no_more_than_the_labels(self, planted: Path) -> None:
+        arguments = ("probe", planted, "--instrument", "knn", "--labels-per-class", 1, "--selection", "validation")
+        _, one = json.loads(features(*arguments, "--json").stdout)
+        assert {int(chosen.removeprefix("k=")) for chosen in one["chosen"]} <= {1}
+
+    def test_another_seed_draws_other_labels(self, planted: Path) -> None:
+        arguments = ("probe", planted, "--labels-per-class", 1, "--json")
+        scores = [json.loads(features(*arguments, "--seed", seed).stdout) for seed in (0, 1)]
+        assert scores[0][0]["test"] == scores[1][0]["test"]  # with all labels there is nothing to draw
+        assert scores[0][1]["test"] != scores[1][1]["test"]
+
+    def test_every_bad_number_of_labels_is_named(self, planted: Path) -> None:
+        refused = features("probe", planted, "--labels-per-class", "1,few,0,-2,2.5")
+        assert refused.exit_code == 2
+        for part in ("few", "0", "-2", "2.5"):
+            assert f"--labels-per-class 1,few,0,-2,2.5: {part!r} must be a whole number from 1 on." in refused.stderr
+
+    @pytest.mark.parametrize(
+        ("option", "value", "expected"),
+        [
+            ("--instrument", "svm", "'svm' is not one of 'logistic', 'knn', 'paper'"),
+            ("--selection", "test", "'test' is not one of 'budget', 'validation'"),
+            ("--class-weights", "heavy", "'heavy' is not one of 'none', 'balanced'"),
+            ("--draws", "0", "'--draws': Input should be greater than or equal to 1"),
+            ("--modalities", "text,smell", "no modality 'smell'"),
+        ],
+    )
+    def test_what_is_no_value_of_an_option_is_refused(
+        self, planted: Path, option: str, value: str, expected: str
+    ) -> None:
+        refused = features("probe", planted, option, value)
+        assert refused.exit_code == 2
+        assert expected in refused.stderr
+
+    def test_a_set_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+        refused = features("probe", tmp_path / "none")
+        assert refused.exit_code == 2
+        assert "is not a feature set" in refused.stderr

@@ -251,14 +251,15 @@ def test_a_budget_is_measured_one_way(write_config: WriteConfig, budget: dict[st
     [
         (
             {"objective": {"metric": "f1"}},
-            "objective.metric: 'f1': is no metric; allowed are accuracy, weighted_f1, weighted_precision, "
-            "weighted_recall, macro_f1, macro_precision, macro_recall, f1/<class>, precision/<class>, recall/<class>.",
+            "objective.metric: 'f1': is no metric; allowed are accuracy, balanced_accuracy, weighted_f1, "
+            "weighted_precision, weighted_recall, macro_f1, macro_precision, macro_recall, f1/<class>, "
+            "precision/<class>, recall/<class>.",
         ),
         (
             {"objective": {"metric": "recall/d"}},
-            "objective: metric: 'recall/d' must be one that planted has: accuracy, weighted_f1, weighted_precision, "
-            "weighted_recall, macro_f1, macro_precision, macro_recall, f1/a, f1/b, f1/c, precision/a, precision/b, "
-            "precision/c, recall/a, recall/b, recall/c.",
+            "objective: metric: 'recall/d' must be one that planted has: accuracy, balanced_accuracy, "
+            "weighted_f1, weighted_precision, weighted_recall, macro_f1, macro_precision, macro_recall, f1/a, f1/b, "
+            "f1/c, precision/a, precision/b, precision/c, recall/a, recall/b, recall/c.",
         ),
         (
             {"objective": {"dataset": "faces"}},
@@ -326,3 +327,74 @@ def test_clustering_that_would_start_after_the_last_epoch_is_refused(
 ) -> None:
     (problem,) = problems_of(write_config(**late, search={"pruner": pruner}), ("budget.epochs=3",))
     assert "clustering would begin after the last; lower it below 3, or raise budget.epochs above 3" in problem
+
+
+IDLE = {"layers": 2, "hidden_dim": 64, "lr": 0.1, "patience": 15}
+"""Settings of the paper's probe, none as by default."""
+
+
+class TestInstruments:
+    def test_the_probe_is_logistic_and_alone_by_default(self, write_config: WriteConfig) -> None:
+        config = load_config(write_config())
+        assert (config.probe.kind, config.probe.also, config.probe.selection) == ("logistic", (), "budget")
+        assert config.checkpoint.probabilities
+
+    def test_each_idle_setting_of_the_papers_probe_is_refused_with_its_remedy(self, write_config: WriteConfig) -> None:
+        assert problems_of(write_config(probe={**IDLE, "also": ["knn"]})) == [
+            f"probe: {name}: {value!r} is a setting of the paper's probe, which is not asked for; give "
+            "probe.kind: paper or probe.also: [paper], or drop it."
+            for name, value in IDLE.items()
+        ]
+
+    @pytest.mark.parametrize("name", IDLE)
+    def test_one_idle_setting_is_one_problem(self, write_config: WriteConfig, name: str) -> None:
+        (problem,) = problems_of(write_config(probe={name: IDLE[name]}))
+        assert problem.startswith(f"probe: {name}: ")
+
+    @pytest.mark.parametrize("asked", [{"kind": "paper"}, {"also": ["paper"]}, {"kind": "paper", "also": ["logistic"]}])
+    def test_the_papers_probe_has_its_settings_where_it_is_asked_for(
+        self, write_config: WriteConfig, asked: dict[str, Any]
+    ) -> None:
+        probe = load_config(write_config(probe={**IDLE, **asked})).probe
+        assert {name: getattr(probe, name) for name in IDLE} == IDLE
+
+    def test_the_remedies_of_an_idle_setting_help(self, write_config: WriteConfig) -> None:
+        path = write_config(probe={"lr": 0.1})
+        assert problems_of(path)
+        for remedy in ("probe.kind=paper", "probe.also=[paper]", "probe.lr=0.00967"):
+            load_config(path, [remedy])
+
+    @pytest.mark.parametrize("kind", ["logistic", "paper"])
+    def test_the_probe_is_not_read_twice(self, write_config: WriteConfig, kind: str) -> None:
+        (problem,) = problems_of(write_config(probe={"kind": kind, "also": ["knn", kind]}))
+        assert problem == f"probe: also: {kind} is the probe itself; drop it there, or choose another kind."
+
+    @pytest.mark.parametrize(
+        ("probe", "expected"),
+        [
+            ({"kind": "svm"}, "probe.kind: 'svm': input should be 'logistic' or 'paper'"),
+            ({"kind": "knn"}, "probe.kind: 'knn': input should be 'logistic' or 'paper'"),
+            ({"also": ["svm"]}, "probe.also.0: 'svm': input should be 'logistic', 'knn' or 'paper'"),
+            ({"also": ["knn", "knn"]}, "names something twice"),
+            ({"selection": "test"}, "probe.selection: 'test': input should be 'validation' or 'budget'"),
+        ],
+    )
+    def test_what_is_no_instrument_is_refused(
+        self, write_config: WriteConfig, probe: dict[str, Any], expected: str
+    ) -> None:
+        (problem,) = problems_of(write_config(probe=probe))
+        assert expected in problem
+
+    @pytest.mark.parametrize("metric", ["nll", "brier", "ece", "average_precision"])
+    def test_no_metric_of_probabilities_is_an_objective(self, write_config: WriteConfig, metric: str) -> None:
+        (problem,) = problems_of(write_config(objective={"metric": metric}))
+        assert f"objective.metric: {metric!r}: is no metric" in problem
+
+    def test_a_configuration_that_a_former_version_wrote_is_of_the_papers_probe(
+        self, write_config: WriteConfig
+    ) -> None:
+        path = write_config(probe={"lr": 0.1})
+        probe = load_config(path, written=True).probe
+        assert (probe.kind, probe.also, probe.selection, probe.lr) == ("paper", (), "validation", 0.1)
+        overridden = load_config(path, ["probe.kind=logistic", "probe.lr=0.00967"], written=True).probe
+        assert (overridden.kind, overridden.selection) == ("logistic", "validation")

@@ -9,6 +9,7 @@ from conclugen.model import ConCluGenHead
 from conclugen.pretrain import represent
 from sweeps.config import ConfigError, load_config
 from sweeps.export import export_best, import_released
+from sweeps.ledger import SUMMARY_METRICS
 from sweeps.plan import Job, SweepFolder
 from sweeps.search import Search
 from sweeps.trial import TrialRunner
@@ -23,7 +24,8 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
 def finished(sweep: SweepFolder, write_config: Callable[..., Path]) -> SweepFolder:
     """A sweep of two methods, run once for all tests of this module without Ray."""
     if not sweep.root.exists():
-        config = load_config(write_config(subsets=["ConGen"], baselines=["raw_features", "SimCLR"]))
+        probe = {"also": ["knn"], "labels_per_class": [2], "label_draws": 2}
+        config = load_config(write_config(subsets=["ConGen"], baselines=["raw_features", "SimCLR"], probe=probe))
         sweep.prepare(config)
         search, runner = Search(config, sweep), TrialRunner(config, sweep, torch.device("cpu"))
         while (job := search.next_job()) is not None:
@@ -68,6 +70,24 @@ def test_raw_features_give_the_representations_that_were_scored(
     card = (tmp_path / "model" / "README.md").read_text()
     assert str(record.seed) in card
     assert record.features["pretrain"] in card
+
+
+def test_the_model_card_has_the_scores_of_the_sweeps_own_probe_only(finished: SweepFolder, tmp_path: Path) -> None:
+    record = export_best(finished, "ConGen", tmp_path / "model")
+    scores = {
+        (metric.labels, metric.metric, metric.instrument): f"{metric.value:.4f}"
+        for metric in record.metrics
+        if metric.split == "test" and metric.metric in SUMMARY_METRICS
+    }
+    assert {instrument for _, _, instrument in scores} == {"", "knn"}
+    card = (tmp_path / "model" / "README.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| planted |")]
+    names = {"": "all labels", "2": "2 per class"}
+    assert sorted(rows) == sorted(
+        ["planted", names[labels], metric.replace("_", r"\_"), value]
+        for (labels, metric, instrument), value in scores.items()
+        if not instrument
+    )
 
 
 def test_a_method_without_a_head_is_refused_with_those_that_have_one(finished: SweepFolder, tmp_path: Path) -> None:

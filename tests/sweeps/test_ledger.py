@@ -1,6 +1,7 @@
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -11,14 +12,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conclugen.durable import SEAL, write_sealed
-from sweeps.ledger import Hardware, Ledger, LedgerError, Metric, Predictions, Record, Stage, State
+from sweeps.ledger import (
+    Hardware,
+    Ledger,
+    LedgerError,
+    Metric,
+    Predictions,
+    Record,
+    Stage,
+    State,
+    instruments,
+    label_budgets,
+)
 from tests.damage import Damage, damages
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
 budgets = st.sampled_from(["", "5", "12.5%"])
 small = st.integers(0, 9)
-metrics = st.builds(Metric, names, st.sampled_from(["val", "test"]), budgets, names, finite)
+readers = st.sampled_from(["", "knn", "paper"])
+metrics = st.builds(Metric, names, st.sampled_from(["val", "test"]), budgets, names, finite, readers)
 predictions = st.integers(0, 5).flatmap(
     lambda n: st.builds(
         Predictions,
@@ -30,6 +43,9 @@ predictions = st.integers(0, 5).flatmap(
         st.booleans(),
         st.lists(small, min_size=n, max_size=n),
         st.lists(small, min_size=n, max_size=n),
+        readers,
+        st.sampled_from(["", "C=0.01", "k=5", "epoch 40"]),
+        st.binary(max_size=12),
     )
 )
 counts = st.integers(1, 256)
@@ -67,11 +83,17 @@ records = st.builds(
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(record=records)
 def test_what_is_added_is_read_back(tmp_path_factory: pytest.TempPathFactory, record: Record) -> None:
-    ledger = Ledger(tmp_path_factory.mktemp("ledger"))
+    folder = tmp_path_factory.mktemp("ledger")
+    ledger = Ledger(folder)
     assert record.key not in ledger
     ledger.add(record)
     assert record.key in ledger
-    assert list(ledger) == [record]
+    assert list(Ledger(folder, probabilities=True)) == [record]
+    assert list(ledger) == [without_probabilities(record)]
+
+
+def without_probabilities(record: Record) -> Record:
+    return replace(record, predictions=[replace(each, probabilities=b"") for each in record.predictions])
 
 
 def record(**fields: Any) -> Record:
@@ -98,16 +120,31 @@ def test_records_come_in_the_order_of_their_identities(tmp_path: Path) -> None:
 def test_records_that_are_read_together_are_each_its_own_and_share_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.ledger._AT_ONCE", 2)
+    monkeypatch.setattr("sweeps.ledger.store._AT_ONCE", 2)
     written = [
         record(
             number=number,
             config={"name": "s", "changed": number == 4},
             history=[(epoch, epoch / 10) for epoch in range(number)],
-            metrics=[Metric("digits", "val", "", f"f1/{place}", place / 5) for place in range(number % 3)],
+            metrics=[
+                Metric("digits", "val", "", f"f1/{place}", place / 5, ("", "knn")[place % 2])
+                for place in range(number % 3)
+            ],
             predictions=[
-                Predictions("digits", "", 0, draw, ("a", "b"), False, [0, 1] * number, [1, 1] * number)
-                for draw in range(number % 2)
+                Predictions(
+                    "digits",
+                    "",
+                    0,
+                    draw,
+                    ("a", "b"),
+                    False,
+                    [0, 1] * number,
+                    [1, 1] * number,
+                    ("", "knn")[draw],
+                    f"k={number}",
+                    bytes([number, draw] * number),
+                )
+                for draw in range(number % 3)
             ],
         )
         for number in range(5)
@@ -116,9 +153,15 @@ def test_records_that_are_read_together_are_each_its_own_and_share_the_configura
     for one in written:
         ledger.add(one)
     found = list(ledger)
-    plain = [json.loads(json.dumps(asdict(one))) for one in (*written, *found)]  # lists for tuples
-    assert plain[:5] == plain[5:]
+    assert list(map(plain, found)) == [plain(without_probabilities(one)) for one in written]
     assert found[0].config is found[3].config
+    whole = list(Ledger(tmp_path, probabilities=True))
+    assert list(map(plain, whole)) == list(map(plain, written))
+
+
+def plain(record: Record) -> Any:
+    """What a record holds, as JSON has it: lists for tuples."""
+    return json.loads(json.dumps(asdict(record), default=bytes.hex))
 
 
 def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
@@ -162,7 +205,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes
         value=0.5,
         hyperparameters={"lr": 0.1},
         metrics=[Metric("d", "test", "", "macro_f1", 0.25)],
-        predictions=[Predictions("d", "", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0])],
+        predictions=[
+            Predictions("d", "", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0], "", "C=0.01", bytes(range(12)))
+        ],
     )
     Ledger(folder).add(written)
     path = next(folder.glob("*.arrow"))
@@ -175,10 +220,12 @@ def test_damage_is_seen_and_never_read(sound: tuple[Path, Record, bytes], damage
     path, written, content = sound
     path.write_bytes(damage(content))
     if path.read_bytes() == content:  # a block of zeros over zeros
-        assert [replace(read, history=tuple(read.history)) for read in Ledger(path.parent)] == [written]
+        ledger = Ledger(path.parent, probabilities=True)
+        assert [replace(read, history=tuple(read.history)) for read in ledger] == [written]
         return
-    with pytest.raises(LedgerError, match=path.name):
-        list(Ledger(path.parent))
+    for probabilities in (False, True):
+        with pytest.raises(LedgerError, match=path.name):
+            list(Ledger(path.parent, probabilities=probabilities))
 
 
 def test_a_record_under_another_name_is_refused(sound: tuple[Path, Record, bytes], tmp_path: Path) -> None:
@@ -193,6 +240,105 @@ def other_version(path: Path) -> None:
     with pa.ipc.new_stream(file, table.schema) as stream:
         stream.write_table(table)
     write_sealed(path, file.getvalue())
+
+
+class TestSchema4:
+    """What version 0.2 wrote: no instruments, nothing chosen, no probabilities, and no probe but the paper's."""
+
+    METRIC = pa.struct(
+        [
+            *((name, pa.string()) for name in ("dataset", "split", "labels", "metric")),
+            ("value", pa.float64()),
+        ]
+    )
+    PREDICTIONS = pa.struct(
+        [
+            *((name, pa.string()) for name in ("dataset", "labels")),
+            *((name, pa.int64()) for name in ("fold", "draw")),
+            ("classes", pa.list_(pa.string())),
+            ("multi_label", pa.bool_()),
+            *((name, pa.list_(pa.int32())) for name in ("truth", "predicted")),
+        ]
+    )
+    JSON = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
+    SCHEMA = pa.schema(
+        [
+            *((name, pa.string()) for name in ("sweep", "stage", "method")),
+            *((name, pa.int64()) for name in ("number", "seed")),
+            *((name, pa.string()) for name in ("state", "origin", "reason")),
+            ("epochs", pa.int64()),
+            ("value", pa.float64()),
+            ("history", pa.list_(pa.struct([("epoch", pa.int64()), ("value", pa.float64())]))),
+            ("metrics", pa.list_(METRIC)),
+            ("predictions", pa.list_(PREDICTIONS)),
+            *((name, pa.string()) for name in ("started", "ended", *JSON)),
+        ],
+        metadata={"schema_version": "4", "seal": SEAL},
+    )
+    CONFIG: Mapping[str, Any] = {"name": "s", "probe": {"patience": 15, "labels_per_class": [2], "label_fraction": []}}
+
+    def write(self, folder: Path, record: Record) -> None:
+        """Write ``record`` as version 0.2 did."""
+        row = asdict(record)
+        row["history"] = [{"epoch": epoch, "value": value} for epoch, value in record.history]
+        for each in row["metrics"]:
+            del each["instrument"]
+        for each in row["predictions"]:
+            for name in ("instrument", "chosen", "probabilities"):
+                del each[name]
+        row |= {name: json.dumps(row[name], sort_keys=True) for name in self.JSON}
+        file = io.BytesIO()
+        with pa.ipc.new_stream(file, self.SCHEMA) as stream:
+            stream.write(pa.RecordBatch.from_pylist([row], schema=self.SCHEMA))
+        write_sealed(folder / f"{record.key}.arrow", file.getvalue(), replace=False)
+
+    def former(self, **fields: Any) -> Record:
+        return record(
+            value=0.5,
+            history=[(1, 0.25)],
+            config=self.CONFIG,
+            metrics=[Metric("d", "test", "2", "macro_f1", 0.25), Metric("d", "val", "", "f1/a", 0.75)],
+            predictions=[
+                Predictions("d", "2", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0]),
+                Predictions("d", "", 0, 0, ["a", "b"], True, [0, 1], [1, 1]),
+            ],
+            hardware=Hardware(host="h", processor="p", threads=1, workers=1, device="cpu", gpus=0),
+            **fields,
+        )
+
+    @pytest.mark.parametrize("probabilities", [False, True])
+    def test_a_record_is_read_with_the_settings_that_its_version_lacked(
+        self, tmp_path: Path, probabilities: bool
+    ) -> None:
+        written = self.former()
+        self.write(tmp_path, written)
+        (found,) = Ledger(tmp_path, probabilities=probabilities)
+        lacked = {"kind": "paper", "also": [], "selection": "validation"}
+        assert found.config == {**self.CONFIG, "probe": {**self.CONFIG["probe"], **lacked}}
+        assert plain(replace(found, config=self.CONFIG)) == plain(written)
+        assert (instruments(found.config["probe"]), label_budgets(found.config["probe"])) == ([""], ["", "2"])
+
+    @pytest.mark.parametrize("probabilities", [False, True])
+    def test_old_and_new_records_are_read_together_in_their_order(self, tmp_path: Path, probabilities: bool) -> None:
+        ledger = Ledger(tmp_path, probabilities=probabilities)
+        probe = {"kind": "logistic", "also": ["knn"], "selection": "budget"}
+        for number in (0, 2, 3):
+            self.write(tmp_path, self.former(number=number))
+        for number in (1, 4):
+            answers = Predictions("d", "", 0, 0, ["a"], False, [0], [0], "knn", "k=5", b"\x00\x3c")
+            ledger.add(record(number=number, config={"probe": probe}, predictions=[answers]))
+        found = list(ledger)
+        assert [each.number for each in found] == [0, 1, 2, 3, 4]
+        kinds = ["paper", "logistic", "paper", "paper", "logistic"]
+        assert [each.config["probe"]["kind"] for each in found] == kinds
+        kept = b"\x00\x3c" if probabilities else b""
+        assert [[p.probabilities for p in found[number].predictions] for number in (1, 2)] == [[kept], [b"", b""]]
+        assert [record.key for record in ledger.readable()] == [each.key for each in found]
+
+    def test_a_ledger_of_both_is_sound(self, tmp_path: Path) -> None:
+        self.write(tmp_path, self.former())
+        Ledger(tmp_path).add(record(number=1))
+        assert Ledger(tmp_path).mend() == []
 
 
 class TestMend:
@@ -240,7 +386,7 @@ class TestMend:
         path = tmp_path / "search-Con-00000.arrow"
         other_version(path)
         assert Ledger(tmp_path).mend() == []
-        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow.*schema version 9.*reads 4"):
+        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow.*schema version 9.*reads 4, 5"):
             list(Ledger(tmp_path))
 
     def test_a_record_that_cannot_be_read_is_named_but_not_moved(self, tmp_path: Path) -> None:

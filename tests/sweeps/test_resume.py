@@ -241,22 +241,28 @@ def test_what_cannot_be_read_of_a_running_job_stays(
 
 
 @pytest.mark.parametrize(
-    ("change", "kept"),
+    ("probe", "change", "kept"),
     [
-        ("budget.epochs=8", False),
-        ("seed=99", False),
-        ("objective.metric=accuracy", False),
-        ("probe.patience=3", False),
-        ("probe.lr=0.001", False),
-        ("probe.labels_per_class=[2]", True),
-        ("objective.dataset=planted", True),
-        ("budget.seeds=4", True),
+        ({}, "budget.epochs=8", False),
+        ({}, "seed=99", False),
+        ({}, "objective.metric=accuracy", False),
+        ({}, "probe.kind=paper", False),
+        ({}, "probe.selection=validation", False),
+        ({"kind": "paper"}, "probe.patience=3", False),
+        ({"kind": "paper"}, "probe.lr=0.001", False),
+        ({"also": ["paper"]}, "probe.patience=3", True),
+        ({"also": ["paper"]}, "probe.lr=0.001", True),
+        ({}, "probe.also=[knn]", True),
+        ({}, "probe.labels_per_class=[2]", True),
+        ({}, "objective.dataset=planted", True),
+        ({}, "budget.seeds=4", True),
     ],
 )
 def test_the_reports_of_a_cut_trial_are_another_runs_after_a_change_that_they_rest_on(
-    write_search: Callable[..., Path], tmp_path: Path, change: str, kept: bool
+    write_search: Callable[..., Path], tmp_path: Path, probe: dict[str, Any], change: str, kept: bool
 ) -> None:
-    path, folder = write_search(search={"pruner": "none"}), SweepFolder(tmp_path / "sweep")
+    path = write_search(search={"pruner": "none"}, probe={"every": 2, **probe})
+    folder = SweepFolder(tmp_path / "sweep")
     config = load_config(path)
     folder.prepare(config)
     search = Search(config, folder)

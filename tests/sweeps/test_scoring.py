@@ -1,6 +1,6 @@
 """What a probe is fitted to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from conclugen.batches import StandardisedSplit
-from conclugen.evaluation.probe import draw_labels, fit_probes
+from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
+from conclugen.evaluation.probe import Instrument, fit_probes
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.importing import import_arrays
 from conclugen.labels import LabelBudget
@@ -17,19 +18,24 @@ from conclugen.pretrain import build_head, represent
 from conclugen.synthesis import SyntheticSet, write_synthetic
 from sweeps.config import load_config
 from sweeps.plan import SweepFolder
+from sweeps.scoring import LabelChoice
 from sweeps.trial import TrialRunner
 
 WIDTHS = {"video": 7, "audio": 5, "text": 4}
 HARD = 0.7  # signal, so that another probe predicts something else
 SEED = 7
+TOLERANCE = 5e-3
+"""Of a probability: a millionth of what fitting gains is about the square of that."""
+INSTRUMENTS: Mapping[str, Instrument] = {"": "logistic", "knn": "knn", "paper": "paper"}
 
 
 @pytest.fixture
 def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., None]:
-    """Compare a probe with one on representations of the whole split, and see what was encoded for it."""
+    """Compare the probes with ones on representations of the whole split, and see what was encoded for them."""
 
     def compare(folder: Path, budget: LabelBudget, *, padded: bool = False) -> None:
-        config = load_config(write_config(features={"pretrain": str(folder), "downstream": {"set": str(folder)}}))
+        features = {"pretrain": str(folder), "downstream": {"set": str(folder)}}
+        config = load_config(write_config(features=features, probe={"also": ["knn", "paper"]}))
         scoring = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu"))._scoring
         ((division,),) = scoring._search_sets.values()
         train, val = (division.parts[part].only(list(WIDTHS)) for part in ("train", "val"))
@@ -43,17 +49,30 @@ def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., No
 
         draws = draw_labels(division.labels("train"), budget, 3, SEED)
         assert bool((draws < 0).any()) == padded
-        found = scoring.probed(encode, list(WIDTHS))(division, draws, SEED)("val")
+        selection = draw_selection(division.labels("val"), budget, len(draws), SEED, "budget")
+        fitted = scoring.probed(encode, list(WIDTHS), alone=False)(division, LabelChoice(draws, selection), SEED)
+        assert list(fitted) == ["", "knn", "paper"]
 
         (rows,) = encoded
         assert rows.tolist() == train.versions[draws[draws >= 0]].unique().tolist()
         inputs = encode(val, division.rows("val"))
-        everything = encode(train, torch.arange(len(train)))
-        expected = fit_probes(
-            everything, division.labels("train"), draws, (inputs, division.labels("val")), division.classes,
-            scoring._probe, SEED, train.versions,
-        )  # fmt: skip
-        assert torch.equal(found, expected.predict(inputs))
+        whole = LabelledDraws(
+            x=encode(train, torch.arange(len(train))),
+            labels=division.labels("train"),
+            draws=draws,
+            versions=train.versions,
+            validation_x=inputs,
+            validation_labels=division.labels("val"),
+            selection=selection,
+            classes=division.classes,
+        )
+        for name, found in fitted.items():
+            expected = fit_probes(INSTRUMENTS[name], whole, seed=SEED)
+            answers, expected_answers = found.answer("val"), expected.answer(inputs)
+            assert list(found.chosen) == list(expected.chosen)
+            assert torch.equal(answers.predicted, expected_answers.predicted)
+            near = TOLERANCE if INSTRUMENTS[name] == "logistic" else 1e-5
+            torch.testing.assert_close(answers.probabilities, expected_answers.probabilities, rtol=0, atol=near)
 
     return compare
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 import yaml
 
 from conclugen import release
-from conclugen.durable import read_sealed
+from conclugen.durable import SEAL, read_sealed, write_sealed
 from sweeps.config import ConfigError, load_config
+from sweeps.interrupts import Interrupts
+from sweeps.launch import resume
 from sweeps.ledger import Ledger, Record
 from sweeps.plan import SweepFolder
 from sweeps.sessions import Sessions, held, provenance, running
@@ -133,6 +136,9 @@ def test_the_lock_excludes_where_the_file_system_has_no_flock(
         ["budget.trials_per_subset=null", "budget.hours=2"],
         ["subsets=[Con, Gen, ConGen]", "baselines=all"],
         ["modality_subsets=[[video, text]]", "probe.labels_per_class=[2, 5]"],
+        ["probe.also=[knn]"],
+        ["probe.also=[paper, knn]", "probe.labels_per_class=[2, 5]"],
+        ["checkpoint.probabilities=false"],
         ["workers.concurrent_trials=1", "checkpoint.every=3", "tracking.tensorboard=false"],
         ["objective.dataset=planted"],
         ["features.downstream.more=MORE", "objective.dataset=planted"],
@@ -164,6 +170,9 @@ def other_space(folder: Path) -> Path:
         (["subsets=[Gen]"], ["subsets: had Con, and has it no more; keep it."]),
         (["objective.metric=accuracy"], ["objective.metric: was weighted_f1, and is accuracy."]),
         (["search.sampler=random", "search.pruner=none"], ["search.sampler: was tpe", "search.pruner: was median"]),
+        (["probe.kind=paper"], ["probe.kind: was logistic, and is paper."]),
+        (["probe.selection=validation"], ["probe.selection: was budget, and is validation."]),
+        (["probe.also=[paper]", "probe.lr=0.1"], ["probe.lr: was 0.00967, and is 0.1."]),
         (["features.standardise=false"], ["features.standardise: was True, and is False."]),
         (["features.downstream.more=OTHER"], ["keep it with --set objective.dataset=planted."]),
         (["features.pretrain=OTHER"], ["features.pretrain: is not the set that it was: its fingerprint was"]),
@@ -179,6 +188,74 @@ def test_what_would_not_compare_is_named(
     found = Sessions(folder).changes(load_config(folder.config, overrides))
     assert len(found) == len(expected)
     assert all(any(text in change for change in found) for text in expected), found
+
+
+def test_an_instrument_that_was_there_has_to_stay(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    config = load_config(write_config(probe={"also": ["knn", "paper"]}))
+    folder.prepare(config)
+    Sessions(folder).begin(config)
+    for also in ("[paper, knn]", "[knn, paper]"):
+        assert Sessions(folder).changes(load_config(folder.config, [f"probe.also={also}"])) == []
+    assert Sessions(folder).changes(load_config(folder.config, ["probe.also=[paper]"])) == [
+        "probe.also: had knn, and has it no more; keep it."
+    ]
+
+
+class TestFormerVersion:
+    """A folder that version 0.2 wrote: its probe is the paper's, and no file of it says so."""
+
+    @pytest.fixture(params=["sessions", "ledger"])
+    def former(self, request: pytest.FixtureRequest, folder: SweepFolder) -> SweepFolder:
+        """Either the sessions tell what was, or, where they are lost, the ledger."""
+        document = yaml.safe_load(folder.config.read_text())
+        without_new_settings(document)
+        folder.config.write_text(yaml.safe_dump(document))
+        if request.param == "ledger":
+            kept = record(folder)
+            config = json.loads(json.dumps(kept.config))
+            without_new_settings(config)
+            Ledger(folder.ledger).add(replace(kept, config=config))
+            folder.sessions.unlink()
+        else:
+            sessions = on_record(folder)
+            without_new_settings(sessions[-1]["config"])
+            content = json.dumps({"seal": SEAL, "sessions": sessions}, indent=2).encode()
+            write_sealed(folder.sessions, content)
+        return folder
+
+    def test_it_goes_on_with_the_papers_probe(self, former: SweepFolder) -> None:
+        config = load_config(former.config, written=True)
+        assert (config.probe.kind, config.probe.also, config.probe.selection) == ("paper", (), "validation")
+        assert Sessions(former).changes(config) == []
+        grown = load_config(former.config, ["probe.also=[logistic, knn]"], written=True)
+        assert Sessions(former).changes(grown) == []
+
+    @pytest.mark.parametrize(
+        ("override", "change"),
+        [
+            ("probe.kind=logistic", "probe.kind: was paper, and is logistic."),
+            ("probe.selection=budget", "probe.selection: was validation, and is budget."),
+        ],
+    )
+    def test_another_probe_is_a_change(self, former: SweepFolder, override: str, change: str) -> None:
+        assert Sessions(former).changes(load_config(former.config, [override], written=True)) == [change]
+
+    def test_a_resumed_sweep_reads_its_configuration_so(self, former: SweepFolder) -> None:
+        """It asks for two changes: were the file read as a new one, the first would be none."""
+        overrides = ["probe.selection=validation", "probe.kind=logistic", "seed=1"]
+        with pytest.raises(ConfigError) as caught:
+            resume(former.root, Interrupts("farewell"), overrides)
+        *changes, remedy = caught.value.problems
+        assert changes == ["probe.kind: was paper, and is logistic.", "seed: was 127, and is 1."]
+        assert "--accept-changes" in remedy
+
+
+def without_new_settings(config: dict[str, Any]) -> None:
+    """Leave out what version 0.2 did not know."""
+    for name in ("kind", "also", "selection"):
+        del config["probe"][name]
+    del config["checkpoint"]["probabilities"]
 
 
 def test_a_newer_patch_goes_on_and_another_version_is_named(

@@ -24,6 +24,7 @@ PROBE = Report(epochs=2, value=0.25, losses={"total": 1.5}, seconds={"train": 3.
 METRICS = (
     Metric("planted", "test", "10%", "weighted_f1", 0.75),
     Metric("planted", "test", "", "accuracy", 0.5),
+    Metric("planted", "test", "", "accuracy", 0.625, "knn"),
     Metric("planted", "test", "", "f1/a class/with: signs", 0.1),
 )
 END = Report(epochs=4, value=0.5, losses={"total": 0.5}, state="complete", metrics=METRICS)
@@ -83,6 +84,7 @@ def test_tensorboard_gets_scalars_and_hyperparameters(sweep: tuple[SweepConfig, 
     assert found["seconds/train"] == [(2, 3.0)]
     assert found["test/planted/10_percent/weighted_f1"] == [(4, 0.75)]
     assert found["test/planted/all/accuracy"] == [(4, 0.5)]
+    assert found["test/planted/all/accuracy/knn"] == [(4, 0.625)]
     assert (found["pruned"], found["failed"]) == ([(4, 0.0)], [(4, 0.0)])
     assert not any("class" in tag or "iteration" in tag for tag in found)
     plugin = [
@@ -224,7 +226,12 @@ def test_mlflow_gets_runs_with_parameters_metrics_and_tags(
     assert cut.data.tags["method"] == "Con[video-text]"
     history = client.get_metric_history(done.info.run_id, "objective")
     assert [(metric.step, metric.value) for metric in history] == [(2, 0.25), (4, 0.5)]
-    assert done.data.metrics["test/planted/10_percent/weighted_f1"] == 0.75
+    scores = {name: value for name, value in done.data.metrics.items() if name.startswith("test/")}
+    assert scores == {
+        "test/planted/10_percent/weighted_f1": 0.75,
+        "test/planted/all/accuracy": 0.5,
+        "test/planted/all/accuracy/knn": 0.625,
+    }
 
 
 def test_a_tracker_that_cannot_be_used_is_a_problem_of_the_configuration(

@@ -10,7 +10,9 @@ import torch
 from sklearn.metrics import f1_score
 
 from conclugen import release
-from conclugen.evaluation.probe import Probes, ProbeSettings, fit_probes
+from conclugen.evaluation.classification import Classifiers
+from conclugen.evaluation.logistic import STRENGTHS
+from conclugen.evaluation.probe import fit_probes
 from conclugen.features import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.importing import import_arrays
@@ -92,23 +94,33 @@ def test_every_epoch_and_every_fit_of_the_scoring_is_a_sign_of_life(config: Swee
     assert len(signs) == 8 + len(config.probe.budgets)
 
 
+@pytest.mark.parametrize(
+    ("kind", "brief", "whole"),
+    [("logistic", STRENGTHS[:4], STRENGTHS), ("paper", 45, 140)],
+)
 def test_a_trial_is_judged_by_brief_probes_and_scored_by_a_whole_one(
-    config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+    write_config: Callable[..., Path],
+    folder: SweepFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    brief: object,
+    whole: object,
 ) -> None:
-    epochs = list[int]()
+    config = load_config(write_config(probe={"kind": kind, "labels_per_class": [2], "label_draws": 2}))
+    effort = list[object]()
 
-    def fit(*arguments: Any) -> Probes:
-        (settings,) = (argument for argument in arguments if isinstance(argument, ProbeSettings))
-        epochs.append(settings.epochs)
-        return fit_probes(*arguments)
+    def fit(instrument: str, *arguments: Any, **settings: Any) -> Classifiers:
+        assert instrument == kind
+        effort.append(settings["paper"].epochs if kind == "paper" else settings["strengths"])
+        return fit_probes(instrument, *arguments, **settings)
 
     monkeypatch.setattr("sweeps.scoring.fit_probes", fit)
     runner = TrialRunner(config, folder, CPU)
     runner.run(make_job(config, "search", "Con"), Listener())
-    assert epochs == [45, 45, 45, ProbeSettings().epochs]
-    epochs.clear()
+    assert effort == [brief, brief, brief, whole]
+    effort.clear()
     runner.run(make_job(config, "confirm", "Con"), Listener())
-    assert epochs == [ProbeSettings().epochs] * len(config.probe.budgets)
+    assert effort == [whole] * len(config.probe.budgets)
 
 
 def test_search_never_opens_a_test_split(

@@ -119,3 +119,97 @@ class TestDrawLabels:
         assert chosen.shape == (200, 5)
         assert all(len(set(rows)) == 5 for rows in chosen.tolist())
         assert set(chosen.flatten().tolist()) == set(range(50))
+
+
+class TestDrawSelection:
+    @pytest.mark.parametrize("budget", [_per_class(3), LabelBudget(fraction=0.1), LabelBudget()])
+    def test_every_validation_sample_may_choose_unless_the_budget_holds_for_them(self, budget: LabelBudget) -> None:
+        assert draw_selection(torch.arange(60) % 3, budget, 4, 0, "validation") is None
+
+    def test_every_validation_sample_may_choose_where_all_labels_are_used(self) -> None:
+        assert draw_selection(torch.arange(60) % 3, LabelBudget(), 4, 0, "budget") is None
+
+    @settings(deadline=None)
+    @given(
+        labels=st.lists(st.integers(0, 4), min_size=1, max_size=40),
+        per_class=st.integers(1, 12),
+        draws=st.integers(1, 4),
+        seed=st.integers(0, 2**31 - 1),
+    )
+    def test_as_many_validation_labels_per_class_as_training_labels(
+        self, labels: list[int], per_class: int, draws: int, seed: int
+    ) -> None:
+        chosen = draw_selection(torch.tensor(labels), _per_class(per_class), draws, seed, "budget")
+        expected = {label: min(per_class, count) for label, count in Counter(labels).items()}
+        assert chosen is not None
+        assert chosen.shape == (draws, sum(expected.values()))
+        for rows in chosen.tolist():
+            assert len(set(rows)) == len(rows)
+            assert Counter(labels[row] for row in rows) == expected
+
+    def test_a_fraction_is_of_the_validation_samples(self) -> None:
+        chosen = draw_selection(torch.arange(60) % 3, LabelBudget(fraction=0.2), 2, 0, "budget")
+        assert chosen is not None
+        assert chosen.shape == (2, 12)
+
+    def test_short_multi_label_selections_end_in_padding(self) -> None:
+        labels = (torch.rand(40, 3, generator=torch.Generator().manual_seed(0)) < 0.3).long()
+        chosen = draw_selection(labels, _per_class(4), 8, 0, "budget")
+        assert chosen is not None
+        sizes = (chosen >= 0).sum(dim=1)
+        assert len(sizes.unique()) > 1
+        for rows, size in zip(chosen, sizes.tolist(), strict=True):
+            assert (rows[size:] == -1).all()
+            assert (labels[rows[:size]].sum(dim=0) >= 4).all()
+
+    def test_the_order_is_not_that_of_the_training_draws(self) -> None:
+        """Else sets whose splits have the same labels in the same order would draw the same places in both."""
+        labels = torch.arange(300) % 3
+        selection, draws = (
+            draw_selection(labels, _per_class(5), 3, 7, "budget"),
+            draw_labels(labels, _per_class(5), 3, 7),
+        )
+        assert selection is not None
+        assert not any(set(mine.tolist()) == set(other.tolist()) for mine in selection for other in draws)
+
+    def test_selections_follow_the_seed_and_differ_between_draws(self) -> None:
+        labels = torch.arange(300) % 3
+        first, again, other = (draw_selection(labels, _per_class(5), 3, seed, "budget") for seed in (1, 1, 2))
+        assert first is not None
+        assert other is not None
+        assert again is not None
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+        assert len({tuple(sorted(rows)) for rows in first.tolist()}) == 3
+
+    def test_global_generator_is_left_alone(self) -> None:
+        before = torch.get_rng_state()
+        draw_selection(torch.arange(30) % 3, _per_class(2), 3, 1, "budget")
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+class TestLabelledDraws:
+    def _data(self, labels: torch.Tensor, draws: torch.Tensor, **changes: object) -> LabelledDraws:
+        x = torch.zeros(len(labels), 2)
+        return LabelledDraws(
+            x=x, labels=labels, draws=draws, validation_x=x, validation_labels=labels, classes="ab", **changes
+        )
+
+    def test_labels_that_do_not_fit_the_classes_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"expected labels \(n, 2\) for the classes \['a', 'b'\], got \(4, 3\)"):
+            self._data(torch.zeros(4, 3), torch.arange(4)[None])
+
+    def test_padding_shows_a_sample_of_its_own_draw(self) -> None:
+        data = self._data(torch.tensor([0, 1, 0, 1]), torch.tensor([[2, 1, 3], [3, 0, -1]]))
+        assert data.present.tolist() == [[True, True, True], [True, True, False]]
+        assert data.samples.tolist() == [[2, 1, 3], [3, 0, 3]]
+        assert data.rows.tolist() == [[[2], [1], [3]], [[3], [0], [3]]]
+
+    def test_versions_are_the_rows_of_a_sample(self) -> None:
+        versions = torch.tensor([[0, 4], [1, 5], [2, 2], [3, 6]])
+        data = self._data(torch.tensor([0, 1, 0, 1]), torch.tensor([[2, 1], [3, -1]]), versions=versions)
+        assert data.rows.tolist() == [[[2, 2], [1, 5]], [[3, 6], [3, 6]]]
+
+    @pytest.mark.parametrize(("labels", "many"), [(torch.zeros(4).long(), False), (torch.zeros(4, 2).long(), True)])
+    def test_labels_in_columns_are_multi_label(self, labels: torch.Tensor, many: bool) -> None:
+        assert self._data(labels, torch.arange(4)[None]).multi_label == many

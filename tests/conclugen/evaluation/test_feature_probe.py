@@ -1,5 +1,7 @@
-"""The probe on a set as it is: chosen on validation, scored on test, and what sets it refuses."""
+"""The probe on a set as it is: its inputs are those of a sweep, validation chooses, and what sets it refuses."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -8,75 +10,176 @@ import pytest
 import torch
 
 from conclugen.batches import StandardisedSplit
-from conclugen.evaluation.feature_probe import Probed, probe_features
-from conclugen.evaluation.metrics import classification_metrics
-from conclugen.evaluation.probe import ProbeSettings, draw_labels, fit_probes
+from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
+from conclugen.evaluation.feature_probe import FeatureProbe, Probed, Spread, probe_features
+from conclugen.evaluation.metrics import classification_metrics, probability_metrics
+from conclugen.evaluation.probe import Instrument, fit_probes
 from conclugen.features import FeatureSet
 from conclugen.labels import LabelBudget
 from conclugen.manifest import FeatureSetError
+from conclugen.synthesis import SyntheticSet, write_synthetic
 from tests.conftest import CLASSES, write_planted
 
-RATES, SEEDS = (1e-4, 0.01, 0.03), 2
+FIVE = LabelBudget(per_class=5)
 CPU = torch.device("cpu")
 
 
-def probed(folder: Path, **changes: object) -> Probed:
-    wanted: dict[str, object] = {"modalities": ["text"], "settings": ProbeSettings(epochs=15), "seeds": SEEDS}
-    return probe_features(folder, rates=RATES, device=CPU, **{**wanted, **changes})  # type: ignore[arg-type]
+def probed(folder: Path, how: FeatureProbe | None = None, modalities: tuple[str, ...] = ("text",)) -> list[Probed]:
+    return probe_features(folder, modalities, how or FeatureProbe(), CPU)
 
 
-def test_it_is_the_probe_on_standardised_features_chosen_on_validation(tmp_path: Path) -> None:
-    folder = write_planted(tmp_path / "set", rows=240)
+@pytest.fixture(scope="module")
+def planted_240(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_planted(tmp_path_factory.mktemp("features") / "planted", rows=240)
+
+
+@pytest.fixture(scope="module")
+def augmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("features") / "augmented"
+    widths = {"text": 6, "audio": 4}
+    made = SyntheticSet(samples=120, widths=widths, classes=3, labelled=True, signal={"text": 1.0}, augmented=2)
+    write_synthetic(made, folder)
+    return folder
+
+
+@pytest.mark.parametrize("set_name", ["planted_240", "augmented"])
+@pytest.mark.parametrize("instrument", ["logistic", "knn"])
+@pytest.mark.parametrize("selection", ["validation", "budget"])
+def test_it_is_the_probe_on_standardised_features(
+    request: pytest.FixtureRequest, set_name: str, instrument: Instrument, selection: str
+) -> None:
+    """Modalities side by side, every version of a training sample, and the clean rows of the other splits."""
+    folder = request.getfixturevalue(set_name)
     features = FeatureSet(folder)
+    classes = features.manifest.labels.classes
     parts = {
-        name: StandardisedSplit(features.split(name), features.standardisation, ["text"], CPU)
+        name: StandardisedSplit(features.split(name), features.standardisation, ["text", "audio"], CPU)
         for name in ("train", "val", "test")
     }
-    x = {name: part.batch(torch.arange(len(part)))["text"] for name, part in parts.items()}
-    y = {name: part.split.labels for name, part in parts.items()}
-    scores: dict[tuple[float, str], list[float]] = {}
-    for rate in RATES:
-        for seed in range(SEEDS):
-            draws = draw_labels(y["train"], LabelBudget(), 1, 0)
-            settings = ProbeSettings(epochs=15, lr=rate)
-            probes = fit_probes(x["train"], y["train"], draws, (x["val"], y["val"]), CLASSES, settings, seed)
-            for name in ("val", "test"):
-                metrics = classification_metrics(y[name].numpy(), probes.predict(x[name])[0].numpy(), CLASSES)
-                scores.setdefault((rate, name), []).append(metrics["weighted_f1"])
-    found = probed(folder)
-    assert [found.validation[rate].mean for rate in RATES] == pytest.approx([fmean(scores[r, "val"]) for r in RATES])
-    assert found.lr == max(RATES, key=lambda rate: fmean(scores[rate, "val"]))
-    tested = scores[found.lr, "test"]
-    assert found.test["weighted_f1"].mean == pytest.approx(fmean(tested))
-    assert found.test["weighted_f1"].std == pytest.approx(stdev(tested))
-    assert len({round(found.validation[rate].mean, 6) for rate in RATES}) > 1
+    x = {name: torch.cat(list(part.batch(torch.arange(len(part))).values()), dim=1) for name, part in parts.items()}
+    y = {name: part.split.labels[part.split.clean_rows] for name, part in parts.items()}
+    how = FeatureProbe(
+        instrument=instrument,
+        budgets=(FIVE, LabelBudget()),
+        draws=3,
+        selection=selection,
+        class_weights="balanced",
+        seed=4,
+    )
+    found = probed(folder, how, ("text", "audio"))
+    assert [each.labels for each in found] == ["5", ""]
+    for each, budget, draws in zip(found, how.budgets, (3, 1), strict=True):
+        data = LabelledDraws(
+            x=x["train"],
+            labels=y["train"],
+            draws=draw_labels(y["train"], budget, 3, 4),
+            validation_x=x["val"],
+            validation_labels=y["val"],
+            classes=classes,
+            selection=draw_selection(y["val"], budget, 3, 4, selection),
+            versions=features.split("train").versions,
+            class_weights="balanced",
+        )
+        probes = fit_probes(instrument, data)
+        assert list(each.chosen) == list(probes.chosen)
+        assert len(each.chosen) == draws
+        for name, spreads in (("val", each.validation), ("test", each.test)):
+            answers, truth = probes.answer(x[name]), y[name].numpy()
+            scores = [
+                classification_metrics(truth, predicted, classes) | probability_metrics(truth, p, classes)
+                for predicted, p in zip(answers.predicted.numpy(), answers.probabilities.numpy(), strict=True)
+            ]
+            assert spreads.keys() == scores[0].keys() >= {"weighted_f1", "balanced_accuracy", "nll"}
+            for metric, spread in spreads.items():
+                values = [score[metric] for score in scores]
+                assert spread.mean == pytest.approx(fmean(values))
+                assert spread.std == (None if draws == 1 else pytest.approx(stdev(values)))
 
 
-def test_test_labels_choose_nothing(tmp_path: Path) -> None:
+def test_the_set_has_versions_and_something_to_learn(augmented: Path) -> None:
+    assert FeatureSet(augmented).split("train").versions.shape[1] == 3
+    assert 0.4 < probed(augmented)[0].test["accuracy"].mean < 1
+
+
+@pytest.mark.parametrize("selection", ["validation", "budget"])
+def test_test_labels_choose_nothing(tmp_path: Path, selection: str) -> None:
     """With its test labels turned round, a set gives the same choice and validation scores, and another test score."""
     split = np.array(["train", "train", "val", "test"])[np.arange(120) // 3 % 4]
     labels = np.arange(120) % 3
     wrong = np.where(split == "test", (labels + 1) % 3, labels)
-    right = probed(write_planted(tmp_path / "right", labels=labels), modalities=[])
-    turned = probed(write_planted(tmp_path / "turned", labels=wrong), modalities=[])
-    assert (right.lr, right.validation) == (turned.lr, turned.validation)
-    assert right.test["accuracy"].mean > 0.8 > 0.2 > turned.test["accuracy"].mean
+    how = FeatureProbe(budgets=(LabelBudget(), FIVE), draws=2, selection=selection)
+    right = probed(write_planted(tmp_path / "right", labels=labels), how, ())
+    turned = probed(write_planted(tmp_path / "turned", labels=wrong), how, ())
+    for mine, other in zip(right, turned, strict=True):
+        assert (mine.chosen, mine.validation) == (other.chosen, other.validation)
+        assert mine.test["accuracy"].mean > 0.8 > 0.2 > other.test["accuracy"].mean
 
 
-def test_one_seed_has_no_spread(planted: Path) -> None:
-    found = probed(planted, seeds=1)
+def test_no_modalities_are_all_modalities(planted_240: Path) -> None:
+    assert probed(planted_240, modalities=()) == probed(planted_240, modalities=("video", "audio", "text"))
+    assert probed(planted_240, modalities=()) != probed(planted_240)
+
+
+def test_what_is_drawn_follows_the_seed(planted_240: Path) -> None:
+    how = FeatureProbe(budgets=(LabelBudget(per_class=2),), draws=3)
+    assert probed(planted_240, how) == probed(planted_240, how)
+    assert probed(planted_240, how) != probed(planted_240, replace(how, seed=1))
+
+
+def test_the_budget_holds_for_validation_labels_too(planted_240: Path) -> None:
+    how = FeatureProbe(instrument="knn", budgets=(LabelBudget(per_class=6),), draws=12)
+    few, all_of_them = (
+        probed(planted_240, replace(how, selection=selection))[0].chosen for selection in ("budget", "validation")
+    )
+    assert few != all_of_them
+
+
+def test_the_papers_probe_is_trained_from_the_seed(planted_240: Path) -> None:
+    how = FeatureProbe(instrument="paper", budgets=(FIVE,), draws=2)
+    first, other = probed(planted_240, how)[0], probed(planted_240, replace(how, seed=1))[0]
+    assert all(chosen.startswith("epoch ") for chosen in first.chosen)
+    assert first != other
+
+
+def test_each_budget_is_reported_when_it_is_done(planted_240: Path) -> None:
+    calls = []
+    how = FeatureProbe(budgets=(LabelBudget(), FIVE), draws=2)
+    found = probe_features(planted_240, ["text"], how, CPU, lambda: calls.append(None))
+    assert len(calls) == len(found) == 2
+
+
+def test_one_draw_has_no_spread(planted: Path) -> None:
+    (found,) = probed(planted)
     assert found.test["accuracy"].std is None
     assert "±" not in str(found.test["accuracy"])
+
+
+def test_a_spread_by_hand() -> None:
+    """The sample's standard deviation of 0.2 and 0.4 is 0.1 times the square root of 2."""
+    assert str(Spread.of([0.2, 0.4])) == "0.3000 ± 0.1414"
+    assert str(Spread.of([0.25])) == "0.2500"
+
+
+def test_the_document_is_json(planted: Path) -> None:
+    (found,) = probed(planted, FeatureProbe(budgets=(FIVE,), draws=2))
+    document = json.loads(json.dumps(found.document()))
+    assert document["labels"] == "5"
+    assert len(document["chosen"]) == 2
+    assert document["test"]["weighted_f1"] == {
+        "mean": found.test["weighted_f1"].mean,
+        "std": found.test["weighted_f1"].std,
+    }
+    assert f"f1/{CLASSES[0]}" in document["validation"]
 
 
 def test_sets_that_cannot_be_probed_say_why(tmp_path: Path, planted: Path) -> None:
     unlabelled = write_planted(tmp_path / "unlabelled", labels=None, class_names=None)
     folds = write_planted(tmp_path / "folds", split=None, folds=np.arange(120) % 4)
     for folder, modalities, part in (
-        (planted, ["smell"], "no modality 'smell'; it has video, audio, text"),
-        (unlabelled, [], "has no labels"),
-        (folds, [], "is cross-validated"),
-        (tmp_path / "none", [], "none"),
+        (planted, ("smell",), "no modality 'smell'; it has video, audio, text"),
+        (unlabelled, (), "has no labels"),
+        (folds, (), "is cross-validated"),
+        (tmp_path / "none", (), "none"),
     ):
         with pytest.raises(FeatureSetError, match=part):
             probed(folder, modalities=modalities)

@@ -1,6 +1,6 @@
 """The linear probe, against scikit-learn's logistic regression."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from scipy import optimize
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from conclugen.evaluation import logistic
@@ -26,6 +27,13 @@ _DATA = Path(__file__).parents[4] / "shared" / "data"
 _TOLERANCE = {0.01: 1e-3, 0.1: 1e-3, 1.0: 2e-3, 10.0: 5e-3, 100.0: 1e-2, 1000.0: 3e-2}
 """Of a probability, at each strength: the weaker the penalty, the flatter the objective around its minimum."""
 Array = npt.NDArray[np.float64]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """On a machine that is busy with other tests, scikit-learn's threads wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 def _blobs(n: int, *, classes: int = 3, width: int = 6, distance: float = 2.0, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -224,7 +232,8 @@ class TestHardInputs:
 
     def test_representations_that_are_all_the_same_give_the_shares_of_the_classes(self) -> None:
         labels = torch.tensor([0, 0, 0, 1])
-        answers = fit_logistic_probes(_data((torch.full((4, 3), 0.7), labels))).answer(torch.full((1, 3), 0.7))
+        probes = fit_logistic_probes(_data((torch.full((4, 3), 0.7), labels)), [1.0])
+        answers = probes.answer(torch.full((1, 3), 0.7))
         assert answers.probabilities.flatten().tolist() == pytest.approx([0.75, 0.25], abs=1e-4)
 
     @pytest.mark.parametrize("wrong", [torch.nan, torch.inf, -torch.inf])
@@ -314,7 +323,7 @@ class TestCertificate:
             pytest.param(200, 20, 2, marks=_NOT_CERTAIN),
             pytest.param(60, 60, 5, marks=_NOT_CERTAIN),
             (30, 300, 3),
-            (20, 2000, 5),
+            (20, 400, 5),
         ],
     )
     def test_solutions_are_within_a_millionth_of_the_optimum(self, n: int, width: int, classes: int) -> None:
@@ -334,8 +343,8 @@ class TestCertificate:
             return found
 
         monkeypatch.setattr(logistic, "minimise", counted)
-        fit_path(_data((torch.full((40, 8), 0.7), torch.arange(40) % 4)), STRENGTHS)
-        assert len(steps) == len(STRENGTHS)
+        fit_path(_data((torch.full((40, 8), 0.7), torch.arange(40) % 4)), [0.1, 10.0])
+        assert len(steps) == 2
         assert max(steps) < 50
 
 
@@ -412,7 +421,7 @@ class TestChoice:
         selection = torch.arange(30)[None]
         data = _data(train, validation, selection=selection)
         spoiled = validation[1].clone()
-        spoiled[30:] = (spoiled[30:] + 1) % 3
+        spoiled[30:] = 0
         alone = _data(train, (validation[0][:30], validation[1][:30]))
         chosen = fit_logistic_probes(data).chosen
         assert chosen == fit_logistic_probes(replace(data, validation_labels=spoiled)).chosen
@@ -446,7 +455,6 @@ def _by_scikit_learn(data: LabelledDraws, at: Tensor, truth: Tensor) -> list[flo
     return scores
 
 
-@pytest.mark.slow(seconds=30)
 @pytest.mark.skipif(not _DATA.exists(), reason=f"{_DATA} is not here")
 @pytest.mark.parametrize("per_class", [5, None])
 @pytest.mark.parametrize(
@@ -454,9 +462,10 @@ def _by_scikit_learn(data: LabelledDraws, at: Tensor, truth: Tensor) -> list[flo
     [("handwritten", ("fou", "fac", "kar")), ("handwritten", ("fou", "zer", "mor")), ("mosi", ("text", "audio"))],
 )
 def test_real_features_score_as_by_scikit_learn(name: str, views: Sequence[str], per_class: int | None) -> None:
-    """Raw features, the same draws, grid and rule of choice: the mean weighted F1 on test is within 0.003."""
+    """The same draws, grid and rule of choice on standardised raw features: mean weighted F1 on test within 0.003."""
     file = np.load(_DATA / f"{name}.npz")
-    x = torch.from_numpy(np.concatenate([file[view] for view in views], axis=1))
+    x = np.concatenate([file[view] for view in views], axis=1).astype(np.float64)
+    x = torch.from_numpy(StandardScaler().fit(x[file["split"] == "train"]).transform(x)).float()
     labels = torch.from_numpy(file["labels"])
     parts = {part: torch.from_numpy(file["split"] == part) for part in ("train", "val", "test")}
     train, validation, test = ((x[rows], labels[rows]) for rows in parts.values())

@@ -1,0 +1,77 @@
+"""What results rest on, and what runs again where that has changed."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.basis import confirmation_basis, reports_basis
+from sweeps.config import load_config
+from sweeps.ledger import Ledger
+from sweeps.plan import Job, SweepFolder
+from sweeps.search import Search
+from tests.sweeps.simulation import Simulation, constant
+
+FEATURES = {"pretrain": "p", "downstream.planted": "d"}
+JOB = Job(stage="search", method="Con", number=0, seed=1, hyperparameters={"lr": 0.1})
+
+
+@pytest.fixture
+def configure(write_config: Callable[..., Path]) -> Callable[..., Mapping[str, Any]]:
+    """A sweep's configuration, as a record has it."""
+    return lambda **probe: load_config(write_config(probe=probe)).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("probe", "confirmations", "reports"),
+    [
+        ({"every": 1}, True, True),
+        ({"also": ["knn"]}, False, True),
+        ({"kind": "paper"}, False, False),
+        ({"selection": "validation"}, False, False),
+        ({"labels_per_class": [2]}, False, True),
+        ({"class_weights": "balanced"}, False, False),
+    ],
+)
+def test_which_settings_of_the_probe_results_rest_on(
+    configure: Callable[..., Mapping[str, Any]], probe: Mapping[str, Any], confirmations: bool, reports: bool
+) -> None:
+    """True: the same as by default."""
+    before, after = configure(), configure(**probe)
+    assert (confirmation_basis({}, after, FEATURES) == confirmation_basis({}, before, FEATURES)) == confirmations
+    assert (reports_basis(JOB, after, FEATURES) == reports_basis(JOB, before, FEATURES)) == reports
+
+
+@pytest.mark.parametrize("setting", [{"layers": 2}, {"hidden_dim": 8}, {"lr": 0.1}, {"patience": 15}])
+def test_reports_rest_on_settings_of_the_papers_probe_only_where_it_is_the_sweeps_own(
+    configure: Callable[..., Mapping[str, Any]], setting: Mapping[str, Any]
+) -> None:
+    for probe, same in (({"also": ["paper"]}, True), ({"kind": "paper"}, False)):
+        before, after = configure(**probe), configure(**probe, **setting)
+        assert confirmation_basis({}, after, FEATURES) != confirmation_basis({}, before, FEATURES)
+        assert (reports_basis(JOB, after, FEATURES) == reports_basis(JOB, before, FEATURES)) == same
+
+
+@pytest.mark.parametrize("change", ["probe.also=[knn]", "probe.kind=paper", "probe.selection=validation"])
+def test_confirmations_that_were_read_otherwise_run_again_and_trials_do_not(
+    write_config: Callable[..., Path], tmp_path: Path, change: str
+) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    path = write_config(subsets=["Con", "Gen"])
+    run(path, folder)
+    confirmed = {record.key for record in Ledger(folder.ledger) if record.stage == "confirm"}
+    assert len(confirmed) == 2 * (2 + 2)
+    assert run(path, folder) == set()
+    assert run(path, folder, change) == confirmed
+    assert {file.stem for file in (folder.ledger / "superseded").iterdir()} == confirmed
+    assert run(path, folder, change) == set()
+
+
+def run(path: Path, folder: SweepFolder, *overrides: str) -> set[str]:
+    """Run a sweep to its end; return the keys of the jobs that were run for it."""
+    config = load_config(path, overrides)
+    folder.prepare(config)
+    simulation = Simulation(config, Search(config, folder), constant)
+    simulation.run()
+    return {job.key for job in simulation.jobs}
