@@ -7,7 +7,7 @@ Source: Halawa et al., "Multi-Task Multi-Modal Self-Supervised Learning for Faci
 CVPR 2024 ABAW workshop, arXiv 2404.10904.
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 
 def release(version: str = __version__) -> str:

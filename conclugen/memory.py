@@ -15,7 +15,7 @@ from conclugen.losses import clustering_loss, contrastive_loss, nt_xent_loss, re
 from conclugen.subsets import Loss
 from conclugen.tensors import file_bytes
 
-__all__ = ["step_bytes", "stored_bytes"]
+__all__ = ["probe_bytes", "step_bytes", "stored_bytes"]
 
 _COPIES = 4  # of every parameter: itself, its gradient, AdamW's two moments
 
@@ -56,6 +56,21 @@ def step_bytes(
     for parameter in parameters:
         kept.pop(parameter.untyped_storage()._cdata, None)
     return sum(kept.values()) + _COPIES * sum(p.numel() * p.element_size() for p in parameters)
+
+
+def probe_bytes(samples: int, width: int) -> int:
+    """Return the bytes that the logistic probe needs at least (:mod:`conclugen.evaluation.logistic`).
+
+    Counts the representations, their standardised copy, and what weights are looked for in: the samples' products with
+    each other, or where there are many samples the principal components and the samples in their coordinates.
+
+    Args:
+        samples: labelled rows of one draw.
+        width: F of a representation.
+    """
+    copies = 2 * samples * width
+    space = samples**2 if samples < 2 * width else samples * width + 2 * width**2
+    return (copies + space) * torch.float32.itemsize
 
 
 def stored_bytes(

@@ -15,7 +15,7 @@ from conclugen.evaluation.metrics import classification_metrics, probability_met
 from conclugen.execution import RESIDENT_SHARE
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, Manifest
-from conclugen.memory import step_bytes, stored_bytes
+from conclugen.memory import probe_bytes, step_bytes, stored_bytes
 from conclugen.subsets import Loss
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
@@ -142,9 +142,10 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     """What does not fit a GPU of ``memory`` bytes, one message each with the remedy.
 
     Counted is what is there at least: the features that stay on the GPU (`conclugen.execution`), and a step of the
-    largest heads that the space allows (`conclugen.memory`).
+    largest heads that the space allows, or a probe of theirs with all labels (`conclugen.memory`).
     """
     features = _feature_bytes(config, memory)
+    room = f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB"
     found = list[str]()
     for arm in config.arms.values():
         largest = _largest(config, arm)
@@ -152,11 +153,28 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
         if features + step > memory:
             sizes = ", ".join(f"{name} {getattr(largest, name)}" for name in _sizes(config, arm))
             found.append(
-                f"space: {arm.name} with {sizes} needs at least {step / 2**30:.1f} GiB for a step and "
-                f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB; lower "
+                f"space: {arm.name} with {sizes} needs at least {step / 2**30:.1f} GiB for a step and {room}; lower "
                 "representation_dim or batch_size, or use more workers.per_trial."
             )
+        if "logistic" in (config.probe.kind, *config.probe.also) and arm.method != "supervised_head":
+            width = largest.representation_dim * (len(_widths(config, arm)) if config.probe.fusion == "concat" else 1)
+            probe = probe_bytes(_most_labelled(config), width)
+            if features + probe > memory:
+                found.append(
+                    f"probe: {arm.name} with representation_dim {largest.representation_dim} needs at least "
+                    f"{probe / 2**30:.1f} GiB for a probe of all labels and {room}; lower representation_dim, or take "
+                    "the mean of the modalities (probe.fusion: mean)."
+                )
     return found
+
+
+def _most_labelled(config: SweepConfig) -> int:
+    """Training rows of the largest labelled set."""
+    manifests = [Manifest.read(folder) for folder in config.features.downstream.values()]
+    return max(
+        sum(map(manifest.rows, manifest.folds[2:])) if manifest.folds else manifest.rows("train")
+        for manifest in manifests
+    )
 
 
 def _sizes(config: SweepConfig, arm: Arm) -> dict[str, Any]:

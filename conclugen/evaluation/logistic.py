@@ -37,6 +37,7 @@ __all__ = ["STRENGTHS", "LogisticProbes", "fit_logistic_probes"]
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """The grid: C = strength / F. The mean squared norm of standardised rows is F, so that the grid suits any width."""
 _EXCESS = 1e-6  # of all that fitting gains; then predictions are those of scikit-learn's optimum (LOG.md)
+_ROUNDING = 4  # a gradient is nothing but rounding error below so many units in the last place of a row
 _LEAST_CURVATURE = 1e-6  # of a logit; keeps the scale finite where a fit is certain of every sample
 
 
@@ -84,8 +85,9 @@ def fit_logistic_probes(data: LabelledDraws, strengths: Sequence[float] = STRENG
 def fit_path(data: LabelledDraws, strengths: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Return weights (K, D, F, C) and biases (K, D, 1, C) at every strength.
 
-    Each is within a millionth of its optimum: of all by which fitting lowers the objective from that of the best
-    constant answer. That is certain, not estimated, as the penalty makes the objective strongly convex in the weights.
+    Each is within about a millionth of its optimum: of all by which fitting lowers the objective from that of the best
+    constant answer. The penalty makes the objective strongly convex in the weights, which bounds their part; the
+    biases, which are not penalised, are judged by the curvature of the loss.
 
     Args:
         data: what to learn from.
@@ -110,12 +112,18 @@ def fit_path(data: LabelledDraws, strengths: Sequence[float]) -> tuple[Tensor, T
 def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant: Tensor) -> Tensor:
     """Return the minimum, looked for from ``near`` on; ``constant`` is what its gain is measured from."""
     before, _ = space.objective(constant, penalty)
+    scale, classes = space.scale(near, penalty), space.problem.targets.shape[1]
+    of_bias = scale.view(len(scale), classes, -1)[:, 0, -1]  # [D] about the inverse curvature
+    rounding = (_ROUNDING * torch.finfo(near.dtype).eps) ** 2 * (1 + space.size)  # of a squared gradient
 
     def done(value: Tensor, gradient: Tensor) -> Tensor:
-        # A strongly convex function is above its minimum by ||gradient||^2 / (2 * penalty) at most.
-        return inner(gradient, gradient) / (2 * penalty[:, 0]) <= _EXCESS * (before - value)
+        # A strongly convex function is above its minimum by ||gradient||^2 / (2 * convexity) at most.
+        whole = inner(gradient, gradient)
+        bias = gradient[:, 0].view(len(gradient), classes, -1)[..., -1].square().sum(dim=1)
+        excess = (whole - bias) / (2 * penalty[:, 0]) + bias * torch.maximum(of_bias, 1 / penalty[:, 0]) / 2
+        return (excess <= _EXCESS * (before - value)) | (whole <= rounding)
 
-    return minimise(lambda point: space.objective(point, penalty), near, space.scale(near, penalty), done).point
+    return minimise(lambda point: space.objective(point, penalty), near, scale, done).point
 
 
 def _standardised(data: LabelledDraws) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,7 +136,7 @@ def _standardised(data: LabelledDraws) -> tuple[Tensor, Tensor, Tensor]:
     rows = (rows - mean) * counted
     deviation = (rows.square().sum(dim=1, keepdim=True) / number).sqrt()
     if not bool(deviation.isfinite().all()):
-        raise ValueError("a representation is not finite; the head, or the features, hold NaN or infinity.")
+        raise ValueError("a representation is not finite, or too large to be standardised.")
     constant = deviation <= 10 * torch.finfo(x.dtype).eps * mean.abs()
     deviation = torch.where(constant, 1, deviation)
     return torch.where(constant, 0, rows) / deviation, mean, deviation
@@ -190,7 +198,7 @@ class _Problem:
     def loss(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Mean losses (D,) of logits (D, C, r), and their derivatives by the logits."""
         if self.multi_label:
-            losses = functional.softplus(logits) - logits * self.targets
+            losses = functional.softplus(logits * (1 - 2 * self.targets))
             errors = logits.sigmoid() - self.targets
         else:
             logs = logits.log_softmax(dim=1)
@@ -229,6 +237,11 @@ class _Components:
         squares, basis = torch.linalg.eigh(rows.mT @ rows)  # [D, F], [D, F, F]
         turned = torch.cat([rows @ basis, rows.new_ones(*rows.shape[:2], 1)], dim=2)
         return cls(turned, squares.clamp(min=0) / rows.shape[1], basis, problem)
+
+    @property
+    def size(self) -> Tensor:
+        """(D,): mean square norm of a row."""
+        return self.squares.sum(dim=1)
 
     def vector(self, bias: Tensor) -> Tensor:
         """The vector of these biases (D, C), and no weights."""
@@ -279,6 +292,11 @@ class _Sums:
         """Multiply ``rows`` (D, r, F) with each other."""
         return cls(rows, rows @ rows.mT, problem)
 
+    @property
+    def size(self) -> Tensor:
+        """(D,): mean square norm of a row."""
+        return self.products.diagonal(dim1=1, dim2=2).mean(dim=1)
+
     def vector(self, bias: Tensor) -> Tensor:
         """The vector of these biases (D, C), and no weights."""
         vector = _with_bias(bias.new_zeros(*bias.shape, self.rows.shape[1]), bias)
@@ -298,8 +316,7 @@ class _Sums:
         """About the inverse curvature (D, 1, C * (r + 1)) near a point, the same for all shares."""
         _, image, bias = self._parts(point)
         curvature = self.problem.curvature(image + bias)
-        size = self.products.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True)
-        of_shares = (1 / (curvature * size + penalty)).expand(-1, self.rows.shape[1])
+        of_shares = (1 / (curvature * self.size[:, None] + penalty)).expand(-1, self.rows.shape[1])
         inverse = torch.cat([of_shares, 1 / curvature], dim=1)
         return inverse.repeat(1, self.problem.targets.shape[1])[:, None]
 

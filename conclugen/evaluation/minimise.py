@@ -53,8 +53,8 @@ class Minimum:
 def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> Minimum:
     """Minimise D smooth convex functions.
 
-    A problem that is solved stays where it is. The search ends when all are solved, or when no step makes any unsolved
-    problem better in the precision of ``start``.
+    A problem that is solved stays where it is, and so does one that no step makes better in the precision of ``start``.
+    The search ends when all do.
 
     Args:
         objective: the functions.
@@ -64,9 +64,9 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
     """
     point = start
     value, gradient = objective(point)
-    memory = _Memory(scale)
+    memory, stuck = _Memory(scale), torch.zeros_like(value, dtype=torch.bool)
     for step in range(_MOST_STEPS):
-        searching = ~done(value, gradient)
+        searching = ~(done(value, gradient) | stuck)
         if not bool(searching.any()):
             return Minimum(point, value, gradient, step)
         direction = memory.direction(gradient)
@@ -81,7 +81,11 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
                 break
             length = torch.where(too_far, length / 2, length)
         else:
-            return Minimum(point, value, gradient, step)
+            stuck = stuck | too_far
+            there, new_gradient = (
+                torch.where(too_far[:, None, None], old, new) for old, new in ((point, there), (gradient, new_gradient))
+            )
+            new_value = torch.where(too_far, value, new_value)
         memory.remember(there - point, new_gradient - gradient)
         point, value, gradient = there, new_value, new_gradient
     return Minimum(point, value, gradient, _MOST_STEPS)

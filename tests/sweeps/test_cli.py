@@ -213,6 +213,17 @@ def test_status_counts(half_done: SweepFolder) -> None:
     assert [row["running"] for row in rows if row["name"] == "Gen"] == [1]
 
 
+def test_the_status_of_a_sweep_that_a_former_version_wrote_is_shown(half_done: SweepFolder) -> None:
+    """Its configuration names no kind of probe, and has a setting that only the paper's has."""
+    document = yaml.safe_load(half_done.config.read_text())
+    for name in ("kind", "also", "selection"):
+        del document["probe"][name]
+    document["probe"]["patience"] = 15
+    half_done.config.write_text(yaml.safe_dump(document))
+    status = conclugen("sweep", "status", half_done.root)
+    assert (status.returncode, status.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", [["sweep", "status"], ["report", "--out", "r"]])
 def test_a_folder_without_a_sweep_is_bad_input(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]

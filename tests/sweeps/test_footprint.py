@@ -1,12 +1,14 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.memory import step_bytes, stored_bytes
+from conclugen.memory import probe_bytes, step_bytes, stored_bytes
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
 from sweeps.estimate import Cost
@@ -44,7 +46,12 @@ def test_every_arm_is_weighed_baselines_and_nested_ones_too(
     path = write_config(baselines="all", modality_subsets=[["video", "text"]], search={"nested": nested})
     config = load_config(path)
     assert gpu_problems(config, 2**30) == []
-    assert [problem.split()[1] for problem in gpu_problems(config, FEATURES + 1)] == list(config.arms)
+    found: dict[str, list[str]] = {"space:": [], "probe:": []}
+    for problem in gpu_problems(config, FEATURES + 1):
+        place, name, *_ = problem.split()
+        found[place].append(name)
+    pretrained = [name for name, arm in config.arms.items() if arm.method != "supervised_head"]
+    assert found == {"space:": list(config.arms), "probe:": pretrained}
 
 
 def assert_least(config: SweepConfig, memory: int) -> None:
@@ -59,7 +66,7 @@ def test_a_split_that_finds_no_room_is_streamed_and_takes_none(
     """480 rows for pretraining fit 0.4 of the memory; beside them, neither 480 for a probe nor 240 to validate it."""
     large = write_planted(tmp_path / "large", rows=960)
     features = {"pretrain": str(large), "downstream": {"large": str(large)}}
-    config = load_config(write_config(features=features, subsets=["Con"], baselines=[]))
+    config = load_config(write_config(features=features, subsets=["Con"], baselines=[], probe={"kind": "paper"}))
     assert_least(config, CON_STEP + 480 * ROW)
 
 
@@ -68,8 +75,52 @@ def test_each_division_of_a_set_with_folds_has_its_rows(write_config: Callable[.
     folder = tmp_path / "folded"
     write_planted(folder, split=None, folds=np.arange(120) // 3 % 3)
     features = {"pretrain": str(folder), "downstream": {"folded": str(folder)}}
-    config = load_config(write_config(features=features, subsets=["Con"], baselines=[]))
+    config = load_config(write_config(features=features, subsets=["Con"], baselines=[], probe={"kind": "paper"}))
     assert_least(config, CON_STEP + (120 + 3 * 120) * ROW)
+
+
+class TestProbe:
+    """4800 training rows for the probe, beside which a step of 20 rows is little."""
+
+    SAMPLES, WIDTH = 4800, 256
+
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return write_planted(tmp_path_factory.mktemp("features") / "large", rows=2 * TestProbe.SAMPLES)
+
+    @pytest.fixture
+    def configure(
+        self, write_config: Callable[..., Path], tmp_path: Path, large: Path, planted: Path
+    ) -> Callable[..., SweepConfig]:
+        space = tmp_path / "wide.yaml"
+        parameters = {"representation_dim": self.WIDTH, "projection_dim": 8, "batch_size": 20, "warmup_epochs": 1}
+        space.write_text(yaml.safe_dump({"description": "wide", "parameters": parameters}))
+        features = {"pretrain": str(planted), "downstream": {"small": str(planted), "large": str(large)}}
+        settings = {"features": features, "subsets": ["Con"], "baselines": [], "space": str(space)}
+        return lambda **probe: load_config(write_config(**settings, probe=probe))
+
+    @pytest.mark.parametrize(
+        ("probe", "heads"),
+        [({}, 3), ({"fusion": "mean"}, 1), ({"fusion": "audio"}, 1), ({"kind": "paper", "also": ["logistic"]}, 3)],
+    )
+    def test_one_of_all_labels_that_does_not_fit_is_refused_with_its_size_and_remedy(
+        self, configure: Callable[..., SweepConfig], probe: dict[str, Any], heads: int
+    ) -> None:
+        """It takes most of the memory, so that all rows stay there: those of pretraining and of both sets."""
+        config = configure(**probe)
+        needed = probe_bytes(self.SAMPLES, heads * self.WIDTH)
+        rows = 60 + 120 + 2 * self.SAMPLES
+        memory = needed + rows * ROW
+        assert rows * ROW <= 0.4 * memory
+        assert_least(config, memory)
+        (problem,) = gpu_problems(config, memory - 1)
+        assert problem.startswith("probe: Con with representation_dim 256 needs at least 0.0 GiB for a probe of all")
+        assert problem.endswith("lower representation_dim, or take the mean of the modalities (probe.fusion: mean).")
+
+    def test_one_that_is_trained_in_batches_has_no_need_of_its_own(self, configure: Callable[..., SweepConfig]) -> None:
+        config = configure(kind="paper", also=["knn"])
+        assert not any(problem.startswith("probe:") for problem in gpu_problems(config, 1))
 
 
 def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callable[..., Path]) -> None:
@@ -88,11 +139,85 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     both = load_config(write_config(**settings, workers={"concurrent_trials": 3}, checkpoint={"heads": 2}))
     assert disk_bytes(both, nothing) - disk_bytes(config, nothing) == pytest.approx(head, abs=record)
     more = [Cost("Con", 1.0, 1.0, confirmations=4)]
-    # 30 test samples; one draw with all labels and two with 2 per class; truth and prediction of 4 bytes each.
-    predictions = 30 * (1 + 2) * 2 * 4
+    # 30 test samples; one draw with all labels and two with 2 per class; truth and prediction of 4 bytes each, and
+    # probabilities of three classes of 2 bytes each.
+    predictions = 30 * (1 + 2) * (2 * 4 + 3 * 2)
     assert disk_bytes(config, more) - disk_bytes(config, nothing) > 2 * predictions
     most = [Cost("Con", 1.0, 1.0, confirmations=6)]
     assert disk_bytes(config, most) - disk_bytes(config, more) == disk_bytes(config, more) - disk_bytes(config, nothing)
+
+
+def several(folder: Path) -> Path:
+    """A set of 8 labels, of which samples have several."""
+    labels = (np.arange(120)[:, None] // np.arange(1, 9) % 3 == 0).astype(int)
+    return write_planted(folder, labels=labels, class_names=[f"label {c}" for c in range(8)])
+
+
+def folded(folder: Path) -> Path:
+    return write_planted(folder, split=None, folds=np.arange(120) // 3 % 4)
+
+
+@pytest.mark.parametrize(
+    ("make", "also", "probabilities"),
+    [
+        (write_planted, [], True),
+        (write_planted, ["knn", "paper"], True),
+        (write_planted, ["knn"], False),
+        (several, ["knn"], True),
+        (folded, ["knn"], True),
+    ],
+)
+def test_a_confirmations_record_takes_no_more_than_was_estimated(
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    make: Callable[[Path], Path],
+    also: list[str],
+    probabilities: bool,
+) -> None:
+    data = make(tmp_path / "data")
+    path = write_config(
+        features={"pretrain": str(data), "downstream": {"data": str(data)}},
+        subsets=["Con"],
+        baselines=["raw_features", *([] if make is several else ["label_spreading"])],
+        budget={"trials_per_subset": 1, "epochs": 2, "seeds": 1},
+        probe={"labels_per_class": [2], "label_draws": 2, "also": also},
+        checkpoint={"probabilities": probabilities},
+        tracking={"tensorboard": False},
+    )
+    folder = SweepFolder(tmp_path / "sweep")
+    run_here(path, folder)
+    bound = confirmation_bytes(load_config(path))
+    sizes = {method: record_bytes(folder, method) for method in ("Con", "raw_features")}
+    assert bound / 1.3 < max(sizes.values()) <= bound
+    if "label_spreading" in load_config(path).baselines:  # it has no other instruments
+        assert record_bytes(folder, "label_spreading") <= bound
+
+
+def record_bytes(folder: SweepFolder, method: str) -> int:
+    return (folder.ledger / f"confirm-{method}-00000.arrow").stat().st_size
+
+
+def confirmation_bytes(config: SweepConfig) -> float:
+    """Bytes that a confirmation adds to the sweep's folder, but for event files."""
+    sizes = [disk_bytes(config, [Cost("Con", 1.0, 1.0, confirmations=number)]) for number in (0, 10)]
+    return (sizes[1] - sizes[0]) / 10
+
+
+def test_disk_grows_with_instruments_and_with_probabilities(write_config: Callable[..., Path]) -> None:
+    """30 test samples of three classes, three draws: each instrument has 8 bytes of a sample, and 6 with the rest."""
+
+    def size(also: list[str], *, probabilities: bool) -> float:
+        probe = {"labels_per_class": [2], "label_draws": 2, "also": also}
+        settings = {"subsets": ["Con"], "baselines": [], "tracking": {"tensorboard": False}}
+        path = write_config(**settings, probe=probe, checkpoint={"probabilities": probabilities})
+        return confirmation_bytes(load_config(path))
+
+    for also in ([], ["knn"], ["knn", "paper"]):
+        saved = size(also, probabilities=True) - size(also, probabilities=False)
+        assert saved == pytest.approx((1 + len(also)) * 3 * 30 * 6, abs=64)  # the setting's own letters
+    one, two, three = (size(also, probabilities=True) for also in ([], ["knn"], ["knn", "paper"]))
+    assert two - one > 3 * 30 * (8 + 6)
+    assert three - two == pytest.approx(two - one, rel=0.05)
 
 
 def test_disk_has_the_trials_that_a_budget_of_time_allows(write_config: Callable[..., Path]) -> None:

@@ -58,7 +58,7 @@ class Sessions:
 
 def outcome(root: Path) -> dict[str, dict[str, Any]]:
     """All records, less what tells when and where."""
-    records = {record.key: asdict(record) for record in Ledger(SweepFolder(root).ledger)}
+    records = {record.key: asdict(record) for record in Ledger(SweepFolder(root).ledger, probabilities=True)}
     return {key: {name: row[name] for name in row if name not in CLOCK} for key, row in records.items()}
 
 
@@ -85,7 +85,7 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
 ) -> None:
     """At events of its file system, and at times; every sweep of one slot, ledger, kept heads and tables."""
     monkeypatch.chdir(Path(__file__).parents[2])  # where the processes' modules are
-    labels = np.random.default_rng(0).integers(3, size=80)  # nothing to learn: probes, most of the work, end early
+    labels = np.random.default_rng(0).integers(3, size=80)  # nothing to learn, so that no two scores are alike
     features = write_planted(tmp_path / "features", rows=80, labels=labels)
     path = write_config(
         features={"pretrain": str(features), "downstream": {"planted": str(features)}},
@@ -93,7 +93,7 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
         baselines=["raw_features"],
         budget={"trials_per_subset": 5, "epochs": 4, "seeds": 2},
         objective={"labels_per_class": None},
-        probe={"every": 2, "patience": 1, "label_draws": 1},
+        probe={"every": 2, "also": ["knn"], "label_draws": 1},
         checkpoint={"every": 1},
         tracking={"tensorboard": False},
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from conclugen.pretrain import DivergedError
 from sweeps.config import ConfigError, load_config
@@ -40,6 +41,55 @@ def test_every_record_comes_to_the_same(sweep: SweepFolder) -> None:
         compared = {difference.what for difference in differences}
         assert {"epochs", "objective"} < compared
         assert len(compared) >= 2 + len(record.history) + len(record.metrics)
+
+
+def test_a_confirmation_is_read_with_every_instrument_again(tmp_path: Path, planted: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    path = config_writer(tmp_path, planted)(
+        subsets=["Con"],
+        baselines=["raw_features", "supervised_head"],
+        budget={"trials_per_subset": 1, "epochs": 2, "seeds": 1},
+        probe={"labels_per_class": [2], "label_draws": 2, "also": ["knn", "paper"]},
+    )
+    records = run_here(path, folder)
+    for method in ("Con", "raw_features", "supervised_head"):
+        record = records[f"confirm-{method}-00000"]
+        differences = replay(folder, record.key)
+        assert [difference for difference in differences if not difference.equal] == []
+        names = [difference.what for difference in differences]
+        assert len(names) == len(set(names))
+        own = {"planted test accuracy", "planted@2 test accuracy", "planted@2 val nll"}
+        others = {f"planted{labels} ({name}) test accuracy" for name in ("knn", "paper") for labels in ("", "@2")}
+        assert own < set(names)
+        assert others & set(names) == (set() if method == "supervised_head" else others)
+    ledger, tampered = Ledger(folder.ledger), records["confirm-Con-00000"]
+    changed = [replace(each, value=each.value + (each.instrument == "knn") * 0.01) for each in tampered.metrics]
+    ledger.set_aside(tampered.key, "tampered")
+    ledger.add(replace(tampered, metrics=changed))
+    differing = [each.what for each in replay(folder, tampered.key) if not each.equal]
+    assert len(differing) == sum(each.instrument == "knn" for each in changed) > 0
+    assert all("(knn)" in name for name in differing)
+
+
+def test_a_record_of_a_former_version_comes_to_the_same(tmp_path: Path, planted: Path) -> None:
+    """Its folder names no kind of probe, and settings that only the paper's has."""
+    folder = SweepFolder(tmp_path / "sweep")
+    path = config_writer(tmp_path, planted)(
+        subsets=["Con"],
+        baselines=["raw_features"],
+        budget={"trials_per_subset": 1, "epochs": 2, "seeds": 1},
+        probe={"kind": "paper", "selection": "validation", "patience": 15, "label_draws": 1},
+    )
+    ledger, records = Ledger(folder.ledger), run_here(path, folder)
+    record = records["confirm-raw_features-00000"]
+    former = {
+        name: value for name, value in record.config["probe"].items() if name not in ("kind", "also", "selection")
+    }
+    ledger.set_aside(record.key, "original")
+    ledger.add(replace(record, config={**record.config, "probe": former}))
+    document = yaml.safe_load(folder.config.read_text())
+    folder.config.write_text(yaml.safe_dump({**document, "probe": former}))
+    assert [difference for difference in replay(folder, record.key) if not difference.equal] == []
 
 
 def test_it_computes_with_the_threads_that_the_record_names(

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -241,11 +241,18 @@ class TestFormerVersion:
     def test_another_probe_is_a_change(self, former: SweepFolder, override: str, change: str) -> None:
         assert Sessions(former).changes(load_config(former.config, [override], written=True)) == [change]
 
-    def test_a_resumed_sweep_reads_its_configuration_so(self, former: SweepFolder) -> None:
+    @pytest.fixture
+    def interrupts(self) -> Iterator[Interrupts]:
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        yield Interrupts("farewell")
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def test_a_resumed_sweep_reads_its_configuration_so(self, former: SweepFolder, interrupts: Interrupts) -> None:
         """It asks for two changes: were the file read as a new one, the first would be none."""
         overrides = ["probe.selection=validation", "probe.kind=logistic", "seed=1"]
         with pytest.raises(ConfigError) as caught:
-            resume(former.root, Interrupts("farewell"), overrides)
+            resume(former.root, interrupts, overrides)
         *changes, remedy = caught.value.problems
         assert changes == ["probe.kind: was paper, and is logistic.", "seed: was 127, and is 1."]
         assert "--accept-changes" in remedy

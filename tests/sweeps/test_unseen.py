@@ -48,6 +48,7 @@ def test_poisoned_test_labels_change_the_test_scores_and_nothing_else(
             subsets=["Con", "CluGen"],
             baselines=["raw_features", "random_head", "supervised_head"],
             budget={"trials_per_subset": 7, "epochs": 4, "seeds": 1},
+            probe={"labels_per_class": [2], "label_draws": 2, "also": ["knn"]},
         )
         outcomes.append(said(run_here(path, SweepFolder(tmp_path / f"sweep-{name}"))))
     sound, poisoned = outcomes
@@ -59,6 +60,8 @@ def test_poisoned_test_labels_change_the_test_scores_and_nothing_else(
         assert [m for m in other_metrics if m.split == "val"] == [m for m in metrics if m.split == "val"]
         if key.startswith("confirm-"):
             scores, others = (
-                {(m.labels, m.metric): m.value for m in ms if m.split == "test"} for ms in (metrics, other_metrics)
+                {(m.instrument, m.labels, m.metric): m.value for m in both if m.split == "test"}
+                for both in (metrics, other_metrics)
             )
-            assert others["", "accuracy"] < scores["", "accuracy"]
+            for instrument in {instrument for instrument, _, _ in scores}:
+                assert others[instrument, "", "accuracy"] < scores[instrument, "", "accuracy"]

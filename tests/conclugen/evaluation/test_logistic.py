@@ -163,7 +163,7 @@ class TestDraws:
             alone = fit_logistic_probes(replace(data, draws=draw[None]))
             assert alone.chosen == [together.chosen[index]]
             torch.testing.assert_close(alone.answer(at).probabilities[0], answers[index], atol=5e-3, rtol=0)
-        assert (answers[0] - answers[1]).abs().max() > 0.1
+        assert (answers[0] - answers[1]).abs().max() > 0.01
 
     def test_padding_and_versions_together(self) -> None:
         """A padded draw with three versions of each sample equals the same rows without padding."""
@@ -305,11 +305,6 @@ def _excess(train: tuple[Tensor, Tensor], strengths: Sequence[float]) -> list[fl
     return found
 
 
-_NOT_CERTAIN = pytest.mark.xfail(
-    strict=True, reason="the bound takes the bias, which no penalty curves, to be curved like the weights"
-)
-
-
 class TestCertificate:
     """The excess over the optimum is at most a millionth of the gain; half as much again is left to single precision.
 
@@ -319,9 +314,9 @@ class TestCertificate:
     @pytest.mark.parametrize(
         ("n", "width", "classes"),
         [
-            pytest.param(200, 20, 3, marks=_NOT_CERTAIN),
-            pytest.param(200, 20, 2, marks=_NOT_CERTAIN),
-            pytest.param(60, 60, 5, marks=_NOT_CERTAIN),
+            (200, 20, 3),
+            (200, 20, 2),
+            (60, 60, 5),
             (30, 300, 3),
             (20, 400, 5),
         ],
@@ -334,7 +329,6 @@ class TestCertificate:
     def test_solutions_are_near_the_optimum_at_every_strength(self, n: int) -> None:
         assert max(_excess(_blobs(n, width=40, classes=4), STRENGTHS)) < 3e-5
 
-    @pytest.mark.xfail(strict=True, reason="a gain of zero is never small enough for the rounded gradient")
     def test_a_collapsed_representation_takes_no_longer_than_a_good_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         steps = []
 

@@ -139,6 +139,12 @@ class TestChoice:
         answers = fit_nearest_neighbours(_data(train, validation), [50]).answer(validation[0])
         assert answers.probabilities[0].numpy() == pytest.approx(_theirs(train, 12, validation[0]), abs=1e-3)
 
+    def test_every_sample_of_a_draw_may_be_a_neighbour(self) -> None:
+        """The nearest sample is of the wrong class, and all five together are right."""
+        x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.1], [1.0, 0.1], [1.0, 0.1]])
+        train, validation = (x, torch.tensor([0, 1, 1, 1, 1])), (x[:1], torch.tensor([1]))
+        assert fit_nearest_neighbours(_data(train, validation, classes="ab"), [1, 5]).chosen == ["k=5"]
+
 
 class TestDraws:
     @pytest.mark.parametrize("weights", ["none", "balanced"])
