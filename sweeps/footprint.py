@@ -28,6 +28,7 @@ __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
 _TOLD_BYTES = 200  # of a report that a checkpoint keeps: epochs, objective, losses, in JSON that is quoted in JSON
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
+_A_TIME = "2026-01-01T00:00:00.000+00:00"  # as long as any
 _EVENT_FILE = 2100  # bytes of a job's TensorBoard file (LOG.md)
 
 
@@ -94,6 +95,8 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
         metrics=list(_metrics(config, chance)) if stage == "confirm" else (),
         predictions=list(_no_predictions(config)) if stage == "confirm" else (),
         seconds={activity: chance.random() for activity in ("total", "train", "probe")},
+        started=_A_TIME,
+        ended=_A_TIME,
         features=known["features"],
         versions=known["versions"],
         hardware=own_hardware(torch.device("cpu")),
@@ -106,9 +109,9 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
 def _metrics(config: SweepConfig, chance: random.Random) -> Iterator[Metric]:
     """As many as a confirmation has."""
     for dataset, folder in config.features.downstream.items():
-        labels = Manifest.read(folder).labels
-        one = np.zeros(1, dtype=np.int64)
-        classes = labels.classes if labels is not None else ()
+        manifest = Manifest.read(folder)
+        classes = manifest.labels.classes if manifest.labels is not None else ()
+        one = np.zeros((1, len(classes)) if manifest.multi_label else 1, dtype=np.int64)
         names = [
             *classification_metrics(one, one, classes),
             *probability_metrics(one, np.ones((1, len(classes))), classes),

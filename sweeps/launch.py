@@ -58,7 +58,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         _refuse_taken(folder)  # by who has held it since
         try:
             _prepare(folder, config)
-            config = load_config(folder.config)  # with the folder's own space, as in all later sessions
+            config = load_config(folder.config, written=True)  # with the folder's own space, as in all later sessions
             _execute(config, folder, interrupts, address, lambda _: Sessions(folder).begin(config))
         except ConfigError:
             _remove(folder, made)

@@ -72,7 +72,7 @@ def replay(folder: SweepFolder, key: str) -> list[Difference]:
 
 def _config(folder: SweepFolder, record: Record) -> SweepConfig:
     """The sweep as it was when the attempt ran, with its features and space where they are now."""
-    now = load_config(folder.config).model_dump(mode="json")
+    now = load_config(folder.config, written=True).model_dump(mode="json")
     places: dict[str, Any] = {name: now[name] for name in ("features", "space")}
     known = set(record.config["features"]["downstream"])
     places["features"]["downstream"] = {n: f for n, f in places["features"]["downstream"].items() if n in known}

@@ -38,7 +38,7 @@ from sweeps.ledger import Metric, Predictions, ScoredSplit
 
 __all__ = ["Encode", "Fit", "Fitted", "Scoring"]
 
-_BRIEF_STRENGTHS = STRENGTHS[:4]  # the weakest penalties cost most of the path (LOG.md)
+_BRIEF_STRENGTHS = STRENGTHS[:3]  # the weakest penalties cost most of the path (LOG.md)
 _BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads worse; 65, until the second, hardly better (LOG.md)
 
 Part = Literal["train", "val", "test"]

@@ -86,7 +86,7 @@ def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
         team = Team()
         node = ray.get_runtime_context().get_node_id()
         nodes, processes = zip(*team.everyones((node, WorkerProcess.own())), strict=True)
-        config = load_config(folder.config)
+        config = load_config(folder.config, written=True)
         minutes = config.workers.hang_minutes
         patience = None if minutes is None else 60 * minutes
         group = Group(nodes=frozenset(nodes), processes=processes, patience=patience)

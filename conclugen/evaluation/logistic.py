@@ -36,7 +36,7 @@ __all__ = ["STRENGTHS", "LogisticProbes", "fit_logistic_probes"]
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """The grid: C = strength / F. The mean squared norm of standardised rows is F, so that the grid suits any width."""
-_EXCESS = 1e-6  # of all that fitting gains; then predictions are those of scikit-learn's optimum (LOG.md)
+_EXCESS = 1e-7  # of all that fitting gains; then predictions are those of the optimum (LOG.md)
 _ROUNDING = 4  # a gradient is nothing but rounding error below so many units in the last place of a row
 _LEAST_CURVATURE = 1e-6  # of a logit; keeps the scale finite where a fit is certain of every sample
 
@@ -85,8 +85,8 @@ def fit_logistic_probes(data: LabelledDraws, strengths: Sequence[float] = STRENG
 def fit_path(data: LabelledDraws, strengths: Sequence[float]) -> tuple[Tensor, Tensor]:
     """Return weights (K, D, F, C) and biases (K, D, 1, C) at every strength.
 
-    Each is within about a millionth of its optimum: of all by which fitting lowers the objective from that of the best
-    constant answer. The penalty makes the objective strongly convex in the weights, which bounds their part; the
+    Each is within about a ten-millionth of its optimum: of all by which fitting lowers the objective from that of the
+    best constant answer. The penalty makes the objective strongly convex in the weights, which bounds their part; the
     biases, which are not penalised, are judged by the curvature of the loss.
 
     Args:

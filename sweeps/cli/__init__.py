@@ -115,7 +115,7 @@ def dashboard(
     """Show a sweep's Optuna studies in a browser, while it runs or later; changes nothing."""
     with bad_input():
         layout = sweep_folder(folder)
-        config = load_config(layout.config, alone=True)
+        config = load_config(layout.config, alone=True, written=True)
         from sweeps.dashboard import serve
 
         def ready(address: str) -> None:

@@ -41,7 +41,7 @@ def representations(folder: Path, records: Sequence[Record], say: list[str]) -> 
         say: gets a message for whatever is left out, with the reason.
     """
     layout = SweepFolder(folder)
-    config = load_config(layout.config, alone=True)
+    config = load_config(layout.config, alone=True, written=True)
     best = best_heads(layout, records)
     planned = [arm.name for arm in config.arms.values() if not arm.modalities and arm.method != "supervised_head"]
     say += [f"{config.name}: {method} has no head yet." for method in planned if method not in best]

@@ -153,7 +153,7 @@ def probe_set(
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of the draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score the linear probe on the features as they are: what a pretrained head has to beat."""
+    """Score a probe on the features as they are: what a pretrained head has to beat."""
     with bad_input():
         budgets = _budgets(labels_per_class)
         import torch

@@ -143,7 +143,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
     """Show how far a sweep is: planned, running, done, pruned and failed per subset, and the best so far."""
     with bad_input():
         layout = sweep_folder(folder)
-        config = load_config(layout.config, alone=True)
+        config = load_config(layout.config, alone=True, written=True)
         (ended,) = records([folder])
         from sweeps.sessions import running
 

@@ -153,9 +153,9 @@ class Ledger:
         Raises:
             LedgerError: a file is no record that this version can read, or not as it was written.
         """
-        paths = self._paths()
-        for first in range(0, len(paths), _AT_ONCE):
-            yield from _read(paths[first : first + _AT_ONCE], self._probabilities)
+        paths, number = self._paths(), 1 if self._probabilities else _AT_ONCE  # probabilities may be large
+        for first in range(0, len(paths), number):
+            yield from _read(paths[first : first + number], self._probabilities)
 
     def readable(self) -> Iterator[Record]:
         """Read the records that can be read, and leave out those that are damaged."""

@@ -65,7 +65,7 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
         ]
         assert len(values) == row.n_seeds == 2
         assert row.mean == pytest.approx(sum(values) / 2, abs=1e-6)
-    metrics = 7 + 3 * 3  # of all classes together, and three of each class
+    metrics = 8 + 3 + 3 * 3  # of all classes together, of probabilities, and three of each class
     assert len(table) == 2 * len(confirmed) * metrics
 
 

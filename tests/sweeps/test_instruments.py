@@ -150,7 +150,7 @@ def test_only_confirmations_are_read_with_the_other_instruments(
     runner = TrialRunner(config, SweepFolder(tmp_path), torch.device("cpu"))
     for stage, expected in (("search", ["logistic"]), ("confirm", ["logistic", "knn", "paper"])):
         used.clear()
-        runner.objective(head, stage=stage)  # type: ignore[arg-type]
+        runner.objective(head, stage=stage)
         assert used == expected
 
 

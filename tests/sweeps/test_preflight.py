@@ -247,8 +247,9 @@ def test_a_space_that_no_gpu_of_a_node_holds_is_refused_once_for_each_size(
     checked = Preflight(config, folder, gpus=1, say=print)
     third = Node("3", "10.0.0.3", 4, 1)
     small, large = replace(checked._here, gpu_memory=2**14), replace(checked._here, gpu_memory=2**36)
-    (problem,) = checked._problems({FIRST: small, SECOND: large, third: small})
-    assert problem.startswith("node 10.0.0.1: space: Con with representation_dim 16")
+    step, probe = checked._problems({FIRST: small, SECOND: large, third: small})
+    assert step.startswith("node 10.0.0.1: space: Con with representation_dim 16")
+    assert probe.startswith("node 10.0.0.1: probe: Con with representation_dim 16")
     assert Preflight(config, folder, gpus=0, say=print)._problems({FIRST: small}) == []
 
 

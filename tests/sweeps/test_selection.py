@@ -116,13 +116,13 @@ def test_as_many_validation_labels_choose_as_training_labels_teach(
     assert choice.selection is not None
     assert len(choice.selection) == len(choice.draws) == DRAWS
     for part, chosen in (("train", choice.draws), ("val", choice.selection)):
-        labels = division.labels(part)  # type: ignore[arg-type]
+        labels = division.labels(part)
         allowed = budget.per_class or round(0.1 * len(labels) / 3)
         assert [torch.bincount(labels[draw]).tolist() for draw in chosen] == [[allowed] * 3] * DRAWS
     assert len({tuple(sorted(draw)) for draw in choice.selection.tolist()}) == DRAWS
-    assert torch.equal(choice.selection, scoring._labels(division, budget, SEED).selection)  # type: ignore[arg-type]
+    assert torch.equal(choice.selection, scoring._labels(division, budget, SEED).selection)
     other = scoring._labels(division, budget, SEED + 1).selection
-    assert not torch.equal(choice.selection, other)  # type: ignore[arg-type]
+    assert not torch.equal(choice.selection, other)
 
 
 @pytest.mark.parametrize(("selection", "budget"), [("validation", BUDGET), ("budget", LabelBudget())], ids=str)

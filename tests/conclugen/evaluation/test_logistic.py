@@ -306,7 +306,7 @@ def _excess(train: tuple[Tensor, Tensor], strengths: Sequence[float]) -> list[fl
 
 
 class TestCertificate:
-    """The excess over the optimum is at most a millionth of the gain; half as much again is left to single precision.
+    """The excess over the optimum is at most a ten-millionth of the gain; four more are left to single precision.
 
     SciPy starts from the solution itself, so that what it finds below it is the excess.
     """
@@ -321,13 +321,13 @@ class TestCertificate:
             (20, 400, 5),
         ],
     )
-    def test_solutions_are_within_a_millionth_of_the_optimum(self, n: int, width: int, classes: int) -> None:
+    def test_solutions_are_within_a_ten_millionth_of_the_optimum(self, n: int, width: int, classes: int) -> None:
         train = _blobs(n, width=width, classes=classes)
-        assert max(_excess(train, STRENGTHS)) < 1.5e-6
+        assert max(_excess(train, STRENGTHS)) < 5e-7
 
     @pytest.mark.parametrize("n", [60, 200])
     def test_solutions_are_near_the_optimum_at_every_strength(self, n: int) -> None:
-        assert max(_excess(_blobs(n, width=40, classes=4), STRENGTHS)) < 3e-5
+        assert max(_excess(_blobs(n, width=40, classes=4), STRENGTHS)) < 1e-6
 
     def test_a_collapsed_representation_takes_no_longer_than_a_good_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
         steps = []
@@ -370,7 +370,7 @@ class TestChoice:
     @pytest.mark.parametrize("selected", [False, True])
     def test_the_best_strength_is_chosen_for_each_draw(self, selected: bool, multi_label: bool) -> None:
         make = _tags if multi_label else _blobs
-        train, validation = (make(n, width=20, seed=seed) for seed, n in enumerate((200, 150)))
+        train, validation = (make(n, width=20, seed=seed) for seed, n in enumerate((200, 45)))
         draws = draw_labels(train[1], LabelBudget(per_class=6), 12, seed=0)
         selection = draw_selection(validation[1], LabelBudget(per_class=6), 12, 0, "budget") if selected else None
         data = _data(train, validation, draws=draws, selection=selection)
@@ -379,7 +379,7 @@ class TestChoice:
         predicted = (logits > 0).astype(int) if multi_label else logits.argmax(axis=3)
         probes, ties = fit_logistic_probes(data), 0
         for draw, chosen in enumerate(probes.chosen):
-            samples = torch.arange(150) if selection is None else selection[draw][selection[draw] >= 0]
+            samples = torch.arange(45) if selection is None else selection[draw][selection[draw] >= 0]
             truth = validation[1][samples].numpy()
             scores = [
                 f1_score(truth, row[draw][samples], average="weighted", labels=range(3), zero_division=0.0)
