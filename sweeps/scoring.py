@@ -21,7 +21,7 @@ from torch import Tensor
 from conclugen.batches import StandardisedSplit
 from conclugen.evaluation.classification import Answers, Classifiers
 from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
-from conclugen.evaluation.logistic import STRENGTHS
+from conclugen.evaluation.logistic import BRIEF, WHOLE
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.evaluation.paper_probe import PaperSettings
 from conclugen.evaluation.probe import Instrument, fit_probes
@@ -38,7 +38,6 @@ from sweeps.ledger import Metric, Predictions, ScoredSplit
 
 __all__ = ["Encode", "Fit", "Fitted", "Scoring"]
 
-_BRIEF_STRENGTHS = STRENGTHS[:3]  # the weakest penalties cost most of the path (LOG.md)
 _BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads worse; 65, until the second, hardly better (LOG.md)
 
 Part = Literal["train", "val", "test"]
@@ -214,13 +213,13 @@ class Scoring:
         Args:
             encode: to what the probe sees.
             modalities: of the features that are encoded.
-            brief: fewer strengths, or a third of the paper's epochs, to tell heads apart. Scores do not compare with
+            brief: less precision, or a third of the paper's epochs, to tell heads apart. Scores do not compare with
                 those of whole probes.
             alone: leave the sweep's other instruments out.
         """
         probe = self._config.probe
         paper = replace(self._paper, epochs=_BRIEF_EPOCHS) if brief else self._paper
-        strengths = _BRIEF_STRENGTHS if brief else STRENGTHS
+        precision = BRIEF if brief else WHOLE
         read: dict[str, Instrument] = {"": probe.kind, **({} if alone else {name: name for name in probe.also})}
 
         def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
@@ -242,7 +241,7 @@ class Scoring:
             )
             fitted = {}
             for name, instrument in read.items():
-                probes = fit_probes(instrument, data, paper=paper, seed=seed, strengths=strengths)
+                probes = fit_probes(instrument, data, paper=paper, seed=seed, precision=precision)
                 fitted[name] = _fitted(probes, encoded)
                 self._alive()
             return fitted

@@ -32,13 +32,31 @@ from conclugen.evaluation.classification import Answers, class_weights_of
 from conclugen.evaluation.draws import LabelledDraws
 from conclugen.evaluation.minimise import inner, minimise
 
-__all__ = ["STRENGTHS", "LogisticProbes", "fit_logistic_probes"]
+__all__ = ["BRIEF", "STRENGTHS", "WHOLE", "LogisticProbes", "Precision", "fit_logistic_probes"]
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """The grid: C = strength / F. The mean squared norm of standardised rows is F, so that the grid suits any width."""
-_EXCESS = 1e-7  # of all that fitting gains; then predictions are those of the optimum (LOG.md)
 _ROUNDING = 4  # a gradient is nothing but rounding error below so many units in the last place of a row
 _LEAST_CURVATURE = 1e-6  # of a logit; keeps the scale finite where a fit is certain of every sample
+
+
+@dataclass(frozen=True)
+class Precision:
+    """How much of the path is solved, and how well.
+
+    Attributes:
+        strengths: ascending, in units of 1 / F.
+        excess: over the optimum that is left, as a share of all that fitting gains over the best constant answer.
+    """
+
+    strengths: Sequence[float]
+    excess: float
+
+
+WHOLE = Precision(STRENGTHS, 1e-7)
+"""Predictions are those of the optimum (LOG.md)."""
+BRIEF = Precision(STRENGTHS[:4], 1e-4)
+"""Enough to tell representations apart, in a third of the time: the weakest penalties cost most of the path."""
 
 
 class LogisticProbes:
@@ -61,37 +79,36 @@ class LogisticProbes:
         return Answers.of(logits.mT, multi_label=self._multi_label)
 
 
-def fit_logistic_probes(data: LabelledDraws, strengths: Sequence[float] = STRENGTHS) -> LogisticProbes:
+def fit_logistic_probes(data: LabelledDraws, precision: Precision = WHOLE) -> LogisticProbes:
     """Fit every draw at every strength, and keep of each draw the strength that is best on its validation samples.
 
     Args:
         data: what to learn from, and what chooses.
-        strengths: ascending, in units of 1 / F.
+        precision: see there.
 
     Raises:
         ValueError: a representation is not finite.
     """
-    weight, bias = fit_path(data, strengths)  # [K, D, F, C], [K, D, 1, C]
+    weight, bias = fit_path(data, precision)  # [K, D, F, C], [K, D, 1, C]
     k, d, width, classes = weight.shape
     flat = weight.permute(2, 0, 1, 3).reshape(width, -1)  # one product for all, without copies of the rows
     logits = (data.validation_x @ flat).view(-1, k, d, classes).permute(1, 2, 3, 0) + bias.mT  # [K, D, C, v]
     predicted = torch.stack([Answers.of(one, multi_label=data.multi_label).predicted for one in logits])
     best = k - 1 - choose(predicted.flip(0), data)  # the weakest penalty, the least smoothing, first
-    chosen = [strengths[place] for place in best.tolist()]
+    chosen = [precision.strengths[place] for place in best.tolist()]
     at = best.to(weight.device), torch.arange(d, device=weight.device)
     return LogisticProbes(weight[at], bias[at], chosen, multi_label=data.multi_label)
 
 
-def fit_path(data: LabelledDraws, strengths: Sequence[float]) -> tuple[Tensor, Tensor]:
+def fit_path(data: LabelledDraws, precision: Precision = WHOLE) -> tuple[Tensor, Tensor]:
     """Return weights (K, D, F, C) and biases (K, D, 1, C) at every strength.
 
-    Each is within about a ten-millionth of its optimum: of all by which fitting lowers the objective from that of the
-    best constant answer. The penalty makes the objective strongly convex in the weights, which bounds their part; the
-    biases, which are not penalised, are judged by the curvature of the loss.
+    What is left of the excess over the optimum is bounded, not guessed: the penalty makes the objective strongly convex
+    in the weights. The biases, which are not penalised, are judged by the curvature of the loss.
 
     Args:
         data: what to learn from.
-        strengths: ascending, in units of 1 / F.
+        precision: see there.
 
     Raises:
         ValueError: a representation is not finite.
@@ -101,15 +118,15 @@ def fit_path(data: LabelledDraws, strengths: Sequence[float]) -> tuple[Tensor, T
     space = _Sums.of(rows, problem) if rows.shape[1] < 2 * rows.shape[2] else _Components.of(rows, problem)
     start = space.vector(problem.best_constant())
     point, points = start, []
-    for strength in strengths:
-        point = _solve(space, problem.penalty(strength / rows.shape[2]), point, start)
+    for strength in precision.strengths:
+        point = _solve(space, problem.penalty(strength / rows.shape[2]), point, start, precision.excess)
         points.append(point)
     solved = torch.stack(points)[:, :, 0].view(len(points), len(point), len(data.classes), -1).mT  # [K, D, p + 1, C]
     weight = space.weights(solved[:, :, :-1]) / deviation.mT  # [K, D, F, C]
     return weight, solved[:, :, -1:] - mean @ weight
 
 
-def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant: Tensor) -> Tensor:
+def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant: Tensor, allowed: float) -> Tensor:
     """Return the minimum, looked for from ``near`` on; ``constant`` is what its gain is measured from."""
     before, _ = space.objective(constant, penalty)
     scale, classes = space.scale(near, penalty), space.problem.targets.shape[1]
@@ -121,7 +138,7 @@ def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant
         whole = inner(gradient, gradient)
         bias = gradient[:, 0].view(len(gradient), classes, -1)[..., -1].square().sum(dim=1)
         excess = (whole - bias) / (2 * penalty[:, 0]) + bias * torch.maximum(of_bias, 1 / penalty[:, 0]) / 2
-        return (excess <= _EXCESS * (before - value)) | (whole <= rounding)
+        return (excess <= allowed * (before - value)) | (whole <= rounding)
 
     return minimise(lambda point: space.objective(point, penalty), near, scale, done).point
 

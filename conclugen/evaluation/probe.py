@@ -5,12 +5,11 @@ released code trains, which stops far from its optimum on small sets. A conclusi
 about the instrument.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 from conclugen.evaluation.classification import Classifiers
 from conclugen.evaluation.draws import LabelledDraws
-from conclugen.evaluation.logistic import STRENGTHS, fit_logistic_probes
+from conclugen.evaluation.logistic import WHOLE, Precision, fit_logistic_probes
 from conclugen.evaluation.neighbours import fit_nearest_neighbours
 from conclugen.evaluation.paper_probe import PaperSettings, fit_paper_probes
 
@@ -25,7 +24,7 @@ def fit_probes(
     *,
     paper: PaperSettings | None = None,
     seed: int = 0,
-    strengths: Sequence[float] = STRENGTHS,
+    precision: Precision = WHOLE,
 ) -> Classifiers:
     """Fit a classifier to each label draw.
 
@@ -34,7 +33,7 @@ def fit_probes(
         data: what to learn from, and which validation samples choose.
         paper: settings of the paper's probe; None for the defaults.
         seed: of the paper's probe; the others leave nothing to chance.
-        strengths: that the logistic probe chooses among.
+        precision: of the logistic probe.
 
     Raises:
         ValueError: a representation is not finite.
@@ -46,4 +45,4 @@ def fit_probes(
         return fit_nearest_neighbours(data)
     if instrument == "paper":
         return fit_paper_probes(data, paper or PaperSettings(), seed)
-    return fit_logistic_probes(data, strengths)
+    return fit_logistic_probes(data, precision)

@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 
 from conclugen import release
 from conclugen.evaluation.classification import Classifiers
-from conclugen.evaluation.logistic import STRENGTHS
+from conclugen.evaluation.logistic import BRIEF, WHOLE
 from conclugen.evaluation.probe import fit_probes
 from conclugen.features import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
@@ -96,7 +96,7 @@ def test_every_epoch_and_every_fit_of_the_scoring_is_a_sign_of_life(config: Swee
 
 @pytest.mark.parametrize(
     ("kind", "brief", "whole"),
-    [("logistic", STRENGTHS[:4], STRENGTHS), ("paper", 45, 140)],
+    [("logistic", BRIEF, WHOLE), ("paper", 45, 140)],
 )
 def test_a_trial_is_judged_by_brief_probes_and_scored_by_a_whole_one(
     write_config: Callable[..., Path],
@@ -111,7 +111,7 @@ def test_a_trial_is_judged_by_brief_probes_and_scored_by_a_whole_one(
 
     def fit(instrument: str, *arguments: Any, **settings: Any) -> Classifiers:
         assert instrument == kind
-        effort.append(settings["paper"].epochs if kind == "paper" else settings["strengths"])
+        effort.append(settings["paper"].epochs if kind == "paper" else settings["precision"])
         return fit_probes(instrument, *arguments, **settings)
 
     monkeypatch.setattr("sweeps.scoring.fit_probes", fit)

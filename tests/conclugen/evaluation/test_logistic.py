@@ -19,7 +19,7 @@ from torch import Tensor
 from conclugen.evaluation import logistic
 from conclugen.evaluation.classification import ClassWeights
 from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
-from conclugen.evaluation.logistic import STRENGTHS, fit_logistic_probes, fit_path
+from conclugen.evaluation.logistic import STRENGTHS, WHOLE, fit_logistic_probes, fit_path
 from conclugen.evaluation.minimise import Minimum, minimise
 from conclugen.labels import LabelBudget
 
@@ -71,7 +71,7 @@ def _data(
 
 def _probabilities(data: LabelledDraws, strength: float, at: Tensor) -> Array:
     """What each draw's probe of one strength says: (D, n, C)."""
-    return fit_logistic_probes(data, [strength]).answer(at).probabilities.double().numpy()
+    return fit_logistic_probes(data, replace(WHOLE, strengths=[strength])).answer(at).probabilities.double().numpy()
 
 
 def _regression(
@@ -232,7 +232,7 @@ class TestHardInputs:
 
     def test_representations_that_are_all_the_same_give_the_shares_of_the_classes(self) -> None:
         labels = torch.tensor([0, 0, 0, 1])
-        probes = fit_logistic_probes(_data((torch.full((4, 3), 0.7), labels)), [1.0])
+        probes = fit_logistic_probes(_data((torch.full((4, 3), 0.7), labels)), replace(WHOLE, strengths=[1.0]))
         answers = probes.answer(torch.full((1, 3), 0.7))
         assert answers.probabilities.flatten().tolist() == pytest.approx([0.75, 0.25], abs=1e-4)
 
@@ -284,7 +284,7 @@ def _objective(point: Array, x: Array, targets: Array, weights: Array, c: float,
 
 def _excess(train: tuple[Tensor, Tensor], strengths: Sequence[float]) -> list[float]:
     """How far each strength's solution is above its optimum, as a share of what fitting gains."""
-    weight, bias = fit_path(_data(train), strengths)
+    weight, bias = fit_path(_data(train), replace(WHOLE, strengths=strengths))
     (n, width), classes = train[0].shape, int(train[1].max()) + 1
     scaler = StandardScaler().fit(train[0].double().numpy())
     x, targets = scaler.transform(train[0].double().numpy()), np.eye(classes)[train[1].numpy()]
@@ -337,7 +337,7 @@ class TestCertificate:
             return found
 
         monkeypatch.setattr(logistic, "minimise", counted)
-        fit_path(_data((torch.full((40, 8), 0.7), torch.arange(40) % 4)), [0.1, 10.0])
+        fit_path(_data((torch.full((40, 8), 0.7), torch.arange(40) % 4)), replace(WHOLE, strengths=[0.1, 10.0]))
         assert len(steps) == 2
         assert max(steps) < 50
 
@@ -374,7 +374,7 @@ class TestChoice:
         draws = draw_labels(train[1], LabelBudget(per_class=6), 12, seed=0)
         selection = draw_selection(validation[1], LabelBudget(per_class=6), 12, 0, "budget") if selected else None
         data = _data(train, validation, draws=draws, selection=selection)
-        weight, bias = fit_path(data, STRENGTHS)
+        weight, bias = fit_path(data)
         logits = (validation[0] @ weight + bias).numpy()  # [K, D, v, C]
         predicted = (logits > 0).astype(int) if multi_label else logits.argmax(axis=3)
         probes, ties = fit_logistic_probes(data), 0
@@ -406,7 +406,7 @@ class TestChoice:
 
     def test_ties_go_to_the_weakest_penalty(self) -> None:
         train, validation = (_blobs(90, distance=60.0, seed=seed) for seed in (0, 1))
-        probes = fit_logistic_probes(_data(train, validation), [1.0, 10.0, 100.0])
+        probes = fit_logistic_probes(_data(train, validation), replace(WHOLE, strengths=[1.0, 10.0, 100.0]))
         assert torch.equal(probes.answer(validation[0]).predicted[0], validation[1])
         assert probes.chosen == ["C=16.7"]
 

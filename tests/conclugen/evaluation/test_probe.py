@@ -8,7 +8,7 @@ from torch import Tensor
 
 from conclugen.evaluation.classification import ClassWeights
 from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
-from conclugen.evaluation.logistic import fit_logistic_probes
+from conclugen.evaluation.logistic import BRIEF, fit_logistic_probes
 from conclugen.evaluation.neighbours import fit_nearest_neighbours
 from conclugen.evaluation.paper_probe import PaperSettings, fit_paper_probes
 from conclugen.evaluation.probe import Instrument, fit_probes
@@ -92,7 +92,7 @@ def test_an_instrument_is_the_function_of_its_module() -> None:
     at, _ = _blobs(50, 2, multi_label=False)
     for ours, theirs in (
         (fit_probes("logistic", data), fit_logistic_probes(data)),
-        (fit_probes("logistic", data, strengths=(0.01,)), fit_logistic_probes(data, (0.01,))),
+        (fit_probes("logistic", data, precision=BRIEF), fit_logistic_probes(data, BRIEF)),
         (fit_probes("knn", data), fit_nearest_neighbours(data)),
         (fit_probes("paper", data, seed=3), fit_paper_probes(data, PaperSettings(), 3)),
         (fit_probes("paper", data, paper=_PAPER), fit_paper_probes(data, _PAPER, 0)),
