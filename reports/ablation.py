@@ -104,8 +104,8 @@ class Ablation:
 
     @property
     def complete(self) -> bool:
-        """True if every planned cell has a result."""
-        return bool((self.frame["n_seeds"] > 0).all())
+        """True if every planned cell has a result; metrics that came later may lack one in older records."""
+        return bool((self.frame[self.frame["metric"].isin(SUMMARY_METRICS)]["n_seeds"] > 0).all())
 
 
 def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:

@@ -33,7 +33,7 @@ _NAMES = {
     "nll": "NLL",
     "brier": "Brier score",
     "ece": "ECE",
-    "balanced_accuracy": "balanced accuracy (UAR)",
+    "balanced_accuracy": "balanced accuracy",
     "average_precision": "average precision",
 }
 

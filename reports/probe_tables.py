@@ -9,6 +9,7 @@ from reports.cells import Sources, by_probe, marked, pivot, signed, words
 from reports.instruments import settled
 from reports.table import Cell, Mark, Table
 from reports.tables import file_name
+from sweeps.ledger import SUMMARY_METRICS
 
 __all__ = ["calibration_table", "class_tables", "instrument_table", "precision_tables"]
 
@@ -51,6 +52,10 @@ def calibration_table(table: Ablation, found: Sources) -> Table | None:
     rows = frame[frame["metric"].isin(metrics) & ~frame["method"].str.contains("[", regex=False)]
     if rows["mean"].isna().all():
         return None
+    confirmed = frame[frame["metric"].isin(SUMMARY_METRICS) & (frame["n_seeds"] > 0)]
+    known = set(zip(confirmed["dataset"], confirmed["method"], strict=True))
+    older = [(row.dataset, row.method) in known and row.n_seeds == 0 for row in rows.itertuples()]
+    rows = rows[~pd.Series(older, rows.index, dtype=bool)]  # their records are from before these metrics
     cells = []
     for _, column in rows.groupby("dataset", sort=False):
         of_column = pivot(marked(column, table.planned_seeds, set(), found, by="metric"), "metric").reset_index()
@@ -63,10 +68,12 @@ def calibration_table(table: Ablation, found: Sources) -> Table | None:
         "Test scores, mean ± standard deviation over confirmation seeds. NLL: mean negative log probability of the "
         "true class, in nats. Brier score: squared error of the probabilities, summed over classes. ECE: expected "
         "calibration error, 15 bins of confidence. These three are better when lower. Balanced accuracy: mean recall "
-        "of the classes, which speech research calls unweighted average recall (UAR). The best of each data set is "
-        "bold.",
+        "of the classes, which speech research calls unweighted average recall (UAR). Where samples have several "
+        "labels, all are means over labels: binary cross-entropy, squared error of a label's probability, its "
+        "distance from the label's frequency, the mean of both recalls; average precision is the area under precision "
+        "over recall. The best of each data set is bold; – for records of a version without these scores.",
         rows,
-        shown[["dataset", "method", *names]].fillna("–").rename(columns=words),
+        shown[["dataset", "method", *names]].fillna("–").replace("not planned", "–").rename(columns=words),
     )
 
 

@@ -167,7 +167,8 @@ def comparing(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], comm
     if names[0] == names[1]:
         names = [str(folder) for folder in folders]
     shown = comparison_table(comparison(*ledgers), _METRIC, *names)
-    parts = [_Part("Two sweeps", "", [shown])]
+    told = " ".join(f"{name}: {selection_sentence([records])}" for name, records in zip(names, ledgers, strict=True))
+    parts = [_Part("Two sweeps", told, [shown])]
     return Report(" and ".join(names), parts, provenance(ledgers, folders, command), [shown])
 
 

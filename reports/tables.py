@@ -72,15 +72,17 @@ def sources(ledgers: Sequence[Sequence[Record]]) -> Sources:
 
 def selection_sentence(ledgers: Sequence[Sequence[Record]]) -> str:
     """Say which validation labels were used for what, as a reader of numbers at few labels has to know."""
-    told = dict[str, str]()
+    told = list[tuple[str, str]]()
     for records in ledgers:
-        probe = latest_config(records)["probe"]
+        config = latest_config(records)
+        probe = config["probe"]
         labels = "as many validation labels as the label budget has"
         if probe["selection"] == "validation":
             labels = "all validation labels"
-        told[records[-1].sweep] = f"Read by the {probe['kind']} probe; settings of classifiers were chosen on {labels}."
-    same = len(set(told.values())) == 1
-    sentences = [next(iter(told.values()))] if same else [f"{name}: {text}" for name, text in told.items()]
+        text = f"Read by the {probe['kind']} probe; settings of classifiers were chosen on {labels}."
+        told.append((", ".join(config["features"]["downstream"]), text))
+    same = len({text for _, text in told}) == 1
+    sentences = [told[0][1]] if same else [f"{names}: {text}" for names, text in told]
     return " ".join([*sentences, "The search of hyperparameters saw all validation labels."])
 
 

@@ -153,8 +153,8 @@ def _safe_tracking(uri: str) -> str:
 
 
 def as_list(value: object) -> object:
-    """Take one number for a list of it, and nothing for an empty list."""
-    return [] if value is None else [value] if isinstance(value, int | float) else value
+    """Take one number or name for a list of it, and nothing for an empty list."""
+    return [] if value is None else [value] if isinstance(value, int | float | str) else value
 
 
 def _sweep(path: Path, info: ValidationInfo) -> Path:

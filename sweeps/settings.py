@@ -133,7 +133,7 @@ class Probe(Section):
         description="logistic: logistic regression with L2, solved to its optimum; paper: what the released code "
         "trains for 140 epochs, to compare with published numbers",
     )
-    also: Annotated[tuple[Literal["logistic", "knn", "paper"], ...], Unique] = Field(
+    also: Annotated[tuple[Literal["logistic", "knn", "paper"], ...], BeforeValidator(as_list), Unique] = Field(
         (),
         description="instruments that confirmed methods are read with as well, a column of the table each: knn "
         "(nearest neighbours by cosine), paper, logistic",

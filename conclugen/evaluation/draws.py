@@ -129,7 +129,13 @@ def draw_selection(labels: Tensor, budget: LabelBudget, draws: int, seed: int, s
     """
     if selection == "validation" or budget == LabelBudget():
         return None
-    return draw_labels(labels, budget, draws, derive_seed(seed, "selection"))
+    try:
+        return draw_labels(labels, budget, draws, derive_seed(seed, "selection"))
+    except ValueError:
+        raise ValueError(
+            "no validation sample has any label, so that none can choose a setting; let all of them do, by "
+            "probe.selection: validation."
+        ) from None
 
 
 def _draw(labels: Tensor, order: Tensor, budget: LabelBudget) -> Tensor:

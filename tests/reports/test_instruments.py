@@ -127,14 +127,14 @@ def test_the_caption_says_which_validation_labels_chose(selection: str, words: s
     assert "The search of hyperparameters saw all validation labels." in told
 
 
-def test_sweeps_that_chose_differently_are_told_apart() -> None:
+def test_sweeps_that_chose_differently_are_told_apart_by_their_sets() -> None:
+    """Not by their names, which several sweeps may share."""
     first, second = a_sweep({"": 0.0}), a_sweep({"": 0.0}, kind="paper", selection="validation")
-    for records, name in ((first, "new"), (second, "old")):
-        for one in records:
-            object.__setattr__(one, "sweep", name)
+    for one in second:
+        object.__setattr__(one, "config", {**one.config, "features": {"downstream": {"faces": "/elsewhere"}}})
     told = selection_sentence([first, second])
-    assert "new: Read by the logistic probe" in told
-    assert "old: Read by the paper probe" in told
+    assert "digits: Read by the logistic probe" in told
+    assert "faces: Read by the paper probe" in told
 
 
 @pytest.mark.parametrize(("low", "high", "certain"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False)])

@@ -29,7 +29,7 @@ def test_the_least_error_is_the_best_and_the_highest_accuracy() -> None:
         "NLL": {"Con": "plain", "Gen": "best"},
         "Brier score": {"Con": "plain", "Gen": "best"},
         "ECE": {"Con": "best", "Gen": "plain"},
-        "balanced accuracy (UAR)": {"Con": "plain", "Gen": "best"},
+        "balanced accuracy": {"Con": "plain", "Gen": "best"},
     }
 
 
@@ -64,3 +64,19 @@ def test_numbers_of_the_table_are_those_of_the_frame(metric: str) -> None:
     assert table is not None
     of_metric = table.numbers[table.numbers["metric"] == metric]
     assert tuple(of_metric["mean"]) == ERRORS[metric]
+
+
+def test_what_older_records_lack_is_no_missing_result() -> None:
+    """A sweep that a former version began has confirmations without these metrics."""
+    table = a_table(GAINS | ERRORS)
+    lacking = (table.frame["method"] == "Con") & (table.frame["metric"] != "weighted_f1")
+    mixed = Ablation(
+        table.frame.assign(mean=table.frame["mean"].mask(lacking), n_seeds=table.frame["n_seeds"].mask(lacking, 0)),
+        table.planned_seeds,
+    )
+    assert mixed.complete
+    shown = calibration_table(mixed, {})
+    assert shown is not None
+    assert "Con" not in shown.shown["method"].tolist()
+    unconfirmed = table.frame["n_seeds"].mask(table.frame["method"] == "Con", 0)
+    assert not Ablation(table.frame.assign(n_seeds=unconfirmed), table.planned_seeds).complete
