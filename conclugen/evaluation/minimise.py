@@ -93,7 +93,8 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
 
 def inner(first: Tensor, second: Tensor) -> Tensor:
     """Return the inner products (D,) of vectors (D, I, N)."""
-    return (first[:, 0] * second[:, -1]).sum(dim=1)
+    products: Tensor = torch.linalg.vecdot(first[:, 0], second[:, -1])
+    return products
 
 
 class _Memory:
@@ -109,11 +110,11 @@ class _Memory:
         rest, shares = gradient, []
         for moved, change, inverse in reversed(self._pairs):
             share = _factors(inverse * inner(moved, rest))
-            rest = rest - share * change
+            rest = torch.addcmul(rest, share, change, value=-1)
             shares.append(share)
         result = rest * (self._scale * self._factor)
         for (moved, change, inverse), share in zip(self._pairs, reversed(shares), strict=True):
-            result = result + moved * (share - _factors(inverse * inner(change, result)))
+            result = torch.addcmul(result, moved, share - _factors(inverse * inner(change, result)))
         return -result
 
     def remember(self, moved: Tensor, change: Tensor) -> None:
