@@ -64,7 +64,7 @@ def write_sweep(folder: Path, trials: int) -> Path:
         "space": "tiny.yaml",
         "baselines": ["raw_features"],
         "budget": {"trials_per_subset": trials, "epochs": 8, "seeds": 3},
-        "probe": {"every": 4, "patience": 5, "label_draws": 1},
+        "probe": {"every": 4, "label_draws": 1},
         "checkpoint": {"every": 1},
         "workers": {"concurrent_trials": 1, "hang_minutes": 1},
     }

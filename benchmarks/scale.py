@@ -64,7 +64,7 @@ def write_sweep(folder: Path, trials: int, slots: int) -> Path:
         "space": "tiny.yaml",
         "baselines": [],
         "budget": {"trials_per_subset": -(-trials // SUBSETS), "epochs": 2, "seeds": 1},
-        "probe": {"every": 1, "patience": 1},
+        "probe": {"every": 1},
         "workers": {"concurrent_trials": slots},
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(config))
