@@ -7,7 +7,7 @@ import pandas as pd
 from reports.ablation import Ablation
 from reports.cells import Sources, by_probe, marked, pivot, signed, words
 from reports.instruments import settled
-from reports.table import Cell, Mark, Table
+from reports.table import Cell, Table
 from reports.tables import file_name
 from sweeps.ledger import SUMMARY_METRICS
 
@@ -80,24 +80,15 @@ def calibration_table(table: Ablation, found: Sources) -> Table | None:
 def instrument_table(frame: pd.DataFrame, metric: str) -> Table:
     """The effects of the losses by each instrument, side by side."""
     rows = frame[frame["metric"] == metric]
-    shown: dict[tuple[str, str, str], dict[str, Cell | str]] = {}
-    for row in rows.itertuples():
-        cells = shown.setdefault((str(row.dataset), str(row.quantity), str(row.kind)), {})
-        certain: Mark = "best" if settled(float(str(row.ci_low)), float(str(row.ci_high))) else "plain"
-        cells[f"by {row.instrument}"] = Cell(signed(float(str(row.value))), certain)
-        cells["sign"] = "same" if row.same_sign else "differs"
-    table = pd.DataFrame(
-        [
-            {
-                "dataset": dataset,
-                "quantity": quantity,
-                "kind": kind,
-                **{k: v for k, v in cells.items() if k != "sign"},
-                "sign": cells["sign"],
-            }
-            for (dataset, quantity, kind), cells in shown.items()
-        ]
-    )
+    effect = ["dataset", "quantity", "kind"]
+    cells = [
+        Cell(signed(value), "best" if settled(low, high) else "plain")
+        for value, low, high in zip(rows["value"], rows["ci_low"], rows["ci_high"], strict=True)
+    ]
+    read = rows.assign(by="by " + rows["instrument"], cell=pd.Series(cells, rows.index, dtype=object))
+    table = read.pivot_table(index=effect, columns="by", values="cell", aggfunc="first", sort=False)
+    table["sign"] = rows.groupby(effect, sort=False)["same_sign"].first().map({True: "same", False: "differs"})
+    table = table.rename_axis(columns=None).reset_index()
     return Table(
         "instruments",
         f"The same effects by each instrument: {words(metric)}",

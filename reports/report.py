@@ -129,7 +129,8 @@ def report(
         _confusion_part(confused),
         _Part(
             "How sure the numbers are",
-            "Two sources of chance are kept apart: the seed of the training, and the choice of test samples.",
+            "Two sources of chance are kept apart: the seed of the training, and the choice of test samples. What "
+            "other instruments read is in the files.",
             [interval_table(certain, _METRIC, found), pair_table(compared, _METRIC)],
         ),
         _effects_part(factorial(ledgers)),

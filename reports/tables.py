@@ -301,6 +301,9 @@ def _of_metric(
     metric: str,
     cells: Callable[[pd.DataFrame], Mapping[str, Any]],
 ) -> Table:
-    """A table whose files have every metric of the frame; ``cells`` makes columns of the rows of the one shown."""
-    shown = pd.DataFrame(cells(frame[frame["metric"] == metric]))
+    """A table that shows one metric, as the sweeps' own probes read it; its files have all metrics and instruments.
+
+    ``cells`` makes columns of the rows that are shown.
+    """
+    shown = pd.DataFrame(cells(by_probe(frame[frame["metric"] == metric])))
     return Table(name, f"{title}: {words(metric)}", caption, frame, shown)

@@ -56,7 +56,7 @@ class Precision:
 WHOLE = Precision(STRENGTHS, 1e-7)
 """Predictions are those of the optimum (LOG.md)."""
 BRIEF = Precision(STRENGTHS[:4], 1e-4)
-"""Enough to tell representations apart, in a third of the time: the weakest penalties cost most of the path."""
+"""Enough to tell representations apart: the weakest penalties, and the last digits, cost most of the path."""
 
 
 class LogisticProbes:

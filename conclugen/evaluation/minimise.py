@@ -2,8 +2,8 @@
 
 Every step is a handful of operations on all problems together. A problem of 50 samples costs the overhead of each
 operation and no arithmetic, so ten problems cost little more than one. SciPy's and torch's L-BFGS take one problem at a
-time: five draws and six strengths took four times as long. Newton's method with Cholesky factors was rejected, because
-a factor grows with the cube of width times classes.
+time: SciPy's takes 2.4 times as long for the demo's five draws at six strengths (LOG.md). Newton's method with Cholesky
+factors was rejected, because a factor grows with the cube of width times classes.
 
 Vectors come with their image under the metric M of the space they live in, so that inner products u^T M v, which are
 all that the method needs, are sums. Sums of vectors have sums of images: only the objective ever multiplies by M. In

@@ -38,8 +38,7 @@ def fit_probes(
     Raises:
         ValueError: a representation is not finite.
     """
-    used = data.x[data.rows.flatten().unique().to(data.x.device)]
-    if not (used.isfinite().all() and data.validation_x.isfinite().all()):
+    if not (data.x.isfinite().all() and data.validation_x.isfinite().all()):
         raise ValueError("a representation is not finite; the head, or the features, hold NaN or infinity.")
     if instrument == "knn":
         return fit_nearest_neighbours(data)

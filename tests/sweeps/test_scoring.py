@@ -25,7 +25,7 @@ WIDTHS = {"video": 7, "audio": 5, "text": 4}
 HARD = 0.7  # signal, so that another probe predicts something else
 SEED = 7
 TOLERANCE = 5e-3
-"""Of a probability: a millionth of what fitting gains is about the square of that."""
+"""How far two probabilities may be apart: fits stop a little above their optimum."""
 INSTRUMENTS: Mapping[str, Instrument] = {"": "logistic", "knn": "knn", "paper": "paper"}
 
 

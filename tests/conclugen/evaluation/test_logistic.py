@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +15,15 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from conclugen.batches import StandardisedSplit
-from conclugen.digits import write_digits
 from conclugen.evaluation import logistic
 from conclugen.evaluation.classification import ClassWeights
-from conclugen.evaluation.draws import LabelledDraws, Selection, draw_labels, draw_selection
+from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
 from conclugen.evaluation.logistic import STRENGTHS, WHOLE, fit_logistic_probes, fit_path
 from conclugen.evaluation.minimise import Minimum, minimise
-from conclugen.features import FeatureSet
-from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
 
-_DATA = Path(__file__).parents[4] / "shared" / "data"
 _TOLERANCE = {0.01: 1e-3, 0.1: 1e-3, 1.0: 2e-3, 10.0: 5e-3, 100.0: 1e-2, 1000.0: 3e-2}
-"""Of a probability, at each strength: the weaker the penalty, the flatter the objective around its minimum."""
+"""How far a probability may be off, at each strength: weaker penalties leave flatter minima."""
 Array = npt.NDArray[np.float64]
 
 
@@ -435,72 +429,3 @@ class TestChoice:
         tags = _tags(60)
         answers = fit_logistic_probes(_data(tags)).answer(tags[0])
         assert torch.equal(answers.predicted, (answers.probabilities > 0.5).long())
-
-
-def _by_scikit_learn(data: LabelledDraws, at: Tensor, truth: Tensor) -> list[float]:
-    """Weighted F1 of each draw, of the C that is best on validation; the weakest penalty of ties."""
-    scores = []
-    for place, draw in enumerate(data.draws):
-        judging = torch.arange(len(data.validation_labels)) if data.selection is None else data.selection[place]
-        scaler = StandardScaler().fit(data.x[draw].double().numpy())
-        train, validation, test = (scaler.transform(x.double().numpy()) for x in (data.x[draw], data.validation_x, at))
-        found = []
-        for strength in STRENGTHS:
-            model = LogisticRegression(C=strength / train.shape[1], tol=1e-5, max_iter=20_000)
-            model.fit(train, data.labels[draw].numpy())
-            predicted = model.predict(validation)[judging]
-            score = f1_score(data.validation_labels[judging].numpy(), predicted, average="weighted")
-            found.append((score, strength, f1_score(truth.numpy(), model.predict(test), average="weighted")))
-        scores.append(max(found)[2])
-    return scores
-
-
-def _compare(
-    parts: Sequence[tuple[Tensor, Tensor]], classes: Sequence[str], per_class: int | None, selection: Selection
-) -> None:
-    """Mean weighted F1 on test is within 0.003 of scikit-learn's, with the same draws, grid and rule of choice."""
-    (train, validation, test), budget = parts, LabelBudget(per_class=per_class)
-    draws = draw_labels(train[1], budget, 5, seed=0)
-    judging = draw_selection(validation[1], budget, len(draws), 0, selection)
-    data = _data(train, validation, draws=draws, selection=judging, classes=classes)
-    predicted = fit_logistic_probes(data).answer(test[0]).predicted.numpy()
-    ours = [f1_score(test[1].numpy(), row, average="weighted") for row in predicted]
-    theirs = _by_scikit_learn(data, *test)
-    assert len(ours) == (1 if per_class is None else 5)
-    assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=0.003)
-
-
-_BUDGETS = pytest.mark.parametrize(
-    ("per_class", "selection"), [(2, "budget"), (5, "validation"), (20, "budget"), (None, "budget")]
-)
-
-
-@pytest.mark.skipif(not _DATA.exists(), reason=f"{_DATA} is not here")
-@_BUDGETS
-@pytest.mark.parametrize(
-    ("name", "views"),
-    [("handwritten", ("fou", "fac", "kar")), ("handwritten", ("fou", "zer", "mor")), ("mosi", ("text", "audio"))],
-)
-def test_real_features_score_as_by_scikit_learn(
-    name: str, views: Sequence[str], per_class: int | None, selection: Selection
-) -> None:
-    file = np.load(_DATA / f"{name}.npz")
-    x = np.concatenate([file[view] for view in views], axis=1).astype(np.float64)
-    x = torch.from_numpy(StandardScaler().fit(x[file["split"] == "train"]).transform(x)).float()
-    labels = torch.from_numpy(file["labels"])
-    rows = [torch.from_numpy(file["split"] == part) for part in ("train", "val", "test")]
-    _compare([(x[of_part], labels[of_part]) for of_part in rows], file["class_names"].tolist(), per_class, selection)
-
-
-@_BUDGETS
-def test_the_demos_features_score_as_by_scikit_learn(
-    tmp_path: Path, per_class: int | None, selection: Selection
-) -> None:
-    write_digits(tmp_path / "digits")
-    features = FeatureSet(tmp_path / "digits")
-    parts = []
-    for part in ("train", "val", "test"):
-        split = features.split(part)
-        data = StandardisedSplit(split, features.standardisation, list(features.manifest.widths), torch.device("cpu"))
-        parts.append((fuse(data.batch(split.clean_rows), "concat"), split.labels[split.clean_rows]))
-    _compare(parts, [str(digit) for digit in range(10)], per_class, selection)
