@@ -17,7 +17,7 @@ from conclugen.durable import write_whole
 from reports import drawing, figures, search_figures
 from reports.ablation import Ablation, PlannedColumn, ablation, latest_config
 from reports.accounting import accounting
-from reports.cells import Sources
+from reports.cells import Sources, by_probe
 from reports.comparison import comparison
 from reports.configurations import best_configurations
 from reports.confusion import confusion
@@ -215,7 +215,7 @@ def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sour
     drawn = _Figure(
         "ablation",
         f"Bars of test {_METRIC} of every method on every data set, with 95 % intervals over seeds.",
-        partial(figures.ablation_bars, table.frame, _METRIC),
+        partial(figures.ablation_bars, by_probe(table.frame), _METRIC),
     )
     return _Part("Ablation of the losses", "", list(ablation_tables(table, tied, found, selection)), [drawn])
 
