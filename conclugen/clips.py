@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conclugen import __version__
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 from conclugen.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, SplitName, fold_name
 
 __all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError", "rows_shown"]

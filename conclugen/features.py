@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from conclugen import __version__
+from conclugen.files.tensors import read_tensors, write_tensors
 from conclugen.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -45,7 +46,6 @@ from conclugen.manifest import (
     statistics_problem,
 )
 from conclugen.standardise import RunningMoments, Standardisation
-from conclugen.tensors import read_tensors, write_tensors
 
 __all__ = ["FeatureSet", "FeatureWriter", "Split"]
 

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from conclugen.files.tensors import file_bytes
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, nt_xent_loss, reconstruction_loss
 from conclugen.subsets import Loss
-from conclugen.tensors import file_bytes
 
 __all__ = ["probe_bytes", "step_bytes", "stored_bytes"]
 

@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 
 __all__ = ["NodeCache", "RemoteError", "check_uri", "is_uri", "node_cache", "read_remote"]
 

@@ -23,7 +23,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.typing import RcKeyType
 
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 from reports.compact import compact
 
 __all__ = [

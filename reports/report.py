@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 from reports import drawing, figures, search_figures
 from reports.ablation import Ablation, PlannedColumn, ablation, latest_config
 from reports.accounting import accounting

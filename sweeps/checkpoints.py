@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from conclugen.distributed import average, broadcast, rank_and_size
-from conclugen.durable import DamagedError
-from conclugen.tensors import read_tensors, write_tensors
+from conclugen.files.durable import DamagedError
+from conclugen.files.tensors import read_tensors, write_tensors
 
 __all__ = ["KEPT", "load", "save"]
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from conclugen.durable import DamagedError
+from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.model import ConCluGenConfig
 from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint

@@ -7,7 +7,7 @@ verifies those that its predecessors left.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conclugen.durable import DamagedError, read_sealed
+from conclugen.files.durable import DamagedError, read_sealed
 from conclugen.subsets import SUBSETS
 from sweeps.ledger import Record, method_of
 from sweeps.plan import SweepFolder

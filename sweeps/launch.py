@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 from conclugen.manifest import damaged_shards
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.interrupts import Interrupts

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 from conclugen.labels import LabelBudget
 from search_spaces import named_spaces
 from sweeps.config import ConfigError, SweepConfig

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
 from sweeps.plan import Job, SweepFolder
 
 __all__ = ["Running", "Unended"]

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from conclugen import __version__, release
-from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed
 from conclugen.manifest import Manifest
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import ConfigError, SweepConfig

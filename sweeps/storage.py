@@ -23,7 +23,7 @@ from optuna.storages.journal import BaseJournalBackend, JournalStorage
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.fields import with_environment
 from sweeps.plan import SweepFolder

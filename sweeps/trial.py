@@ -19,6 +19,7 @@ from conclugen import release
 from conclugen.batches import StandardisedSplit
 from conclugen.distributed import rank_and_size
 from conclugen.features import FeatureSet
+from conclugen.files.tensors import read_tensors, write_tensors
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
@@ -27,7 +28,6 @@ from conclugen.pretrain import Pretraining, build_head, represent
 from conclugen.simclr import SimCLR
 from conclugen.standardise import Standardisation
 from conclugen.subsets import SUBSETS
-from conclugen.tensors import read_tensors, write_tensors
 from sweeps import checkpoints
 from sweeps.config import SweepConfig
 from sweeps.hardware import own_hardware

@@ -17,7 +17,7 @@ ALLOWED = {
         "reports",
         "sweeps.ledger",
         "search_spaces",
-        "conclugen.durable",
+        "conclugen.files.durable",
         "conclugen.hyperparameters",
         "conclugen.labels",
     },

@@ -25,9 +25,9 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from conclugen.clips import ClipList
-from conclugen.durable import SEAL, DamagedError, read_sealed, write_sealed, write_whole
 from conclugen.extraction.recipe import Recipe, RecipeError
 from conclugen.features import FeatureWriter
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed, write_whole
 from conclugen.manifest import MANIFEST_FILE, Modality, Shard, SplitName
 
 __all__ = ["ExtractionFolder", "Failure", "Identity", "Part", "Result", "fingerprint"]

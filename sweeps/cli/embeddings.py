@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 
 from conclugen.batches import StandardisedSplit
-from conclugen.durable import DamagedError
 from conclugen.features import FeatureSet, Split
+from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.manifest import SPLITS, FeatureSetError, Location, Manifest
 from conclugen.pretrain import represent

@@ -17,7 +17,7 @@ from conclugen.datasets import ravdess as ravdess_layout
 from conclugen.datasets import table as own_table
 from conclugen.datasets import voxceleb2 as voxceleb2_layout
 from conclugen.datasets.listing import Listing
-from conclugen.durable import write_whole
+from conclugen.files.durable import write_whole
 from sweeps.cli.common import bad_input, console
 
 app = typer.Typer(

@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
 from sweeps.ledger.records import Hardware, LedgerError, Metric, Predictions, Record, with_former_settings
 
 __all__ = ["Ledger"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from conclugen.batches import StandardisedSplit
 from conclugen.features import FeatureSet, FeatureWriter
+from conclugen.files.tensors import write_tensors
 from conclugen.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -26,7 +27,6 @@ from conclugen.manifest import (
     damaged_shards,
 )
 from conclugen.standardise import Standardisation
-from conclugen.tensors import write_tensors
 from tests.damage import Damage, damages
 
 _CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from conclugen import durable
+from conclugen.files import durable
 from sweeps import checkpoints
 from tests.damage import Damage, damages
 

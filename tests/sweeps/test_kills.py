@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conclugen.tensors import read_tensors
+from conclugen.files.tensors import read_tensors
 from reports.accounting import HOURS
 from reports.report import report
 from sweeps.ledger import Ledger

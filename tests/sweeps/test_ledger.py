@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conclugen.durable import SEAL, write_sealed
+from conclugen.files.durable import SEAL, write_sealed
 from sweeps.ledger import (
     Hardware,
     Ledger,

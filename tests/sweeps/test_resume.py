@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from conclugen.tensors import write_tensors
+from conclugen.files.tensors import write_tensors
 from sweeps import plan, running, storage
 from sweeps.config import load_config
 from sweeps.ledger import Ledger

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from conclugen import release
-from conclugen.durable import SEAL, read_sealed, write_sealed
+from conclugen.files.durable import SEAL, read_sealed, write_sealed
 from sweeps.config import ConfigError, load_config
 from sweeps.interrupts import Interrupts
 from sweeps.launch import resume

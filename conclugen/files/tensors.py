@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from conclugen.durable import SEAL, read_sealed, write_sealed
+from conclugen.files.durable import SEAL, read_sealed, write_sealed
 
 __all__ = ["file_bytes", "read_tensors", "write_tensors"]
 

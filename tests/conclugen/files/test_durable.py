@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conclugen import durable
-from conclugen.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed, write_whole
+from conclugen.files import durable
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed, write_whole
 from tests.damage import Damage, damages
 
 
