@@ -26,7 +26,7 @@ import psutil
 import yaml
 
 from benchmarks.measuring import parser, write
-from conclugen.importing import import_arrays
+from conclugen.features.importing import import_arrays
 from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder
 

@@ -25,11 +25,11 @@ from torch.nn import functional
 
 from benchmarks.measuring import parser, spread, write
 from conclugen import clustering, pretrain
-from conclugen.batches import StandardisedSplit
-from conclugen.digits import write_digits
-from conclugen.features import FeatureSet
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.digits import write_digits
+from conclugen.features.importing import import_arrays
+from conclugen.features.shards import FeatureSet
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.importing import import_arrays
 from conclugen.subsets import SUBSETS
 
 _REFERENCE_ITERATIONS = 100

@@ -32,9 +32,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measuring import parser, write
-from conclugen.features import FeatureSet, Split
-from conclugen.manifest import Manifest
-from conclugen.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
+from conclugen.features.manifest import Manifest
+from conclugen.features.shards import FeatureSet, Split
+from conclugen.features.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
 
 _NAMES = list(PAPER_WIDTHS)
 Batches = Iterator[dict[str, Tensor]]

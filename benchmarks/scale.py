@@ -16,7 +16,7 @@ import psutil
 import yaml
 
 from benchmarks.measuring import parser, write
-from conclugen.importing import import_arrays
+from conclugen.features.importing import import_arrays
 from sweeps.config import load_config
 from sweeps.engine import execute
 from sweeps.interrupts import Interrupts

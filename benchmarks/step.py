@@ -31,16 +31,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.measuring import parser, spread, told, write
-from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.execution import Execution
-from conclugen.features import FeatureSet, FeatureWriter
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import Manifest, Modality
+from conclugen.features.shards import FeatureSet, FeatureWriter
+from conclugen.features.standardise import Standardisation
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.manifest import Manifest, Modality
 from conclugen.pretrain import Pretraining, represent
-from conclugen.standardise import Standardisation
 from conclugen.subsets import SUBSETS, Loss
 from sweeps.hardware import own_hardware
 

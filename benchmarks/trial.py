@@ -29,9 +29,9 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measuring import parser, spread, told, write
+from conclugen.features.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
-from conclugen.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
 from sweeps.hardware import computing

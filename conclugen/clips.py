@@ -34,8 +34,8 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conclugen import __version__
+from conclugen.features.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, SplitName, fold_name
 from conclugen.files.durable import write_whole
-from conclugen.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, SplitName, fold_name
 
 __all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError", "rows_shown"]
 

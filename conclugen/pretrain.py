@@ -21,10 +21,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from conclugen.batches import StandardisedSplit
 from conclugen.clustering import ClusterQueue, kmeans
 from conclugen.distributed import average, average_gradients, broadcast, gather, rank_and_size
 from conclugen.execution import Execution
+from conclugen.features.batches import StandardisedSplit
 from conclugen.heads import PretrainingHeads, RepresentationHeads, fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss

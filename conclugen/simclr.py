@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from conclugen.batches import StandardisedSplit
 from conclugen.distributed import gather
 from conclugen.execution import Execution
+from conclugen.features.batches import StandardisedSplit
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import nt_xent_loss
 from conclugen.pretrain import Pretraining

@@ -30,7 +30,7 @@ _CHUNK = 8192  # rows per forward pass outside training
 
 
 class FeatureRows(Protocol):
-    """What the heads read: :class:`conclugen.features.StandardisedSplit`, or anything like it."""
+    """What the heads read: :class:`conclugen.features.shards.StandardisedSplit`, or anything like it."""
 
     @property
     def device(self) -> torch.device:

@@ -20,8 +20,8 @@ from pydantic import (
     field_validator,
 )
 
+from conclugen.features.manifest import FeatureSetError, Manifest
 from conclugen.labels import LabelBudget
-from conclugen.manifest import FeatureSetError, Manifest
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Parameter, Space, SpaceError, load_space
 from sweeps.fields import (

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from conclugen.digits import write_digits
+from conclugen.features.digits import write_digits
 
 __all__ = ["write_demo"]
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
-from conclugen.manifest import Location, Manifest, location_of
+from conclugen.features.manifest import Location, Manifest, location_of
 from conclugen.subsets import SUBSETS
 from search_spaces import load_space, named_spaces
 from sweeps.ledger import BASELINES

@@ -13,8 +13,8 @@ import torch
 
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.execution import RESIDENT_SHARE
+from conclugen.features.manifest import SPLITS, Manifest
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import SPLITS, Manifest
 from conclugen.memory import probe_bytes, step_bytes, stored_bytes
 from conclugen.subsets import Loss
 from sweeps.checkpoints import KEPT

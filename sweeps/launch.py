@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 
+from conclugen.features.manifest import damaged_shards
 from conclugen.files.durable import write_whole
-from conclugen.manifest import damaged_shards
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError

@@ -26,7 +26,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from conclugen import __version__
-from conclugen.manifest import FeatureSetError, Manifest, location_of
+from conclugen.features.manifest import FeatureSetError, Manifest, location_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.nodes import Node, alive_nodes
 from sweeps.plan import SweepFolder

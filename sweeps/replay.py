@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from conclugen.manifest import damaged_shards
+from conclugen.features.manifest import damaged_shards
 from sweeps.causes import reason_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate import on_gpus

@@ -18,20 +18,20 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from conclugen.batches import StandardisedSplit
 from conclugen.evaluation.classification import Answers, Classifiers
 from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
 from conclugen.evaluation.logistic import BRIEF, WHOLE
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.evaluation.paper_probe import PaperSettings
 from conclugen.evaluation.probe import Instrument, fit_probes
-from conclugen.features import FeatureSet
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import SPLITS, Manifest
+from conclugen.features.shards import FeatureSet
+from conclugen.features.standardise import Standardisation
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.manifest import SPLITS, Manifest
 from conclugen.seeds import derive_seed
-from conclugen.standardise import Standardisation
 from conclugen.supervised import LabelledRows, SupervisedTraining
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, ScoredSplit

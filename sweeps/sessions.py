@@ -23,8 +23,8 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
 from conclugen import __version__, release
+from conclugen.features.manifest import Manifest
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed
-from conclugen.manifest import Manifest
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.ledger import Ledger, with_former_settings

@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from conclugen.features.manifest import SPLITS, Manifest, statistics_problem
 from conclugen.labels import LabelBudget
-from conclugen.manifest import SPLITS, Manifest, statistics_problem
 from sweeps.fields import (
     ConfigError,
     FeatureFolder,

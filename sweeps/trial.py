@@ -16,17 +16,17 @@ from typing import Any
 import torch
 
 from conclugen import release
-from conclugen.batches import StandardisedSplit
 from conclugen.distributed import rank_and_size
-from conclugen.features import FeatureSet
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import Manifest
+from conclugen.features.shards import FeatureSet
+from conclugen.features.standardise import Standardisation
 from conclugen.files.tensors import read_tensors, write_tensors
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.manifest import Manifest
 from conclugen.pretrain import Pretraining, build_head, represent
 from conclugen.simclr import SimCLR
-from conclugen.standardise import Standardisation
 from conclugen.subsets import SUBSETS
 from sweeps import checkpoints
 from sweeps.config import SweepConfig

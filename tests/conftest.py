@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from conclugen.importing import import_arrays
+from conclugen.features.importing import import_arrays
 
 # A shell's background job ignores Ctrl-C, and whatever the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conclugen.clips import Clip
 from conclugen.datasets.listing import Listing, the_folder, visible
-from conclugen.manifest import Labels
+from conclugen.features.manifest import Labels
 
 __all__ = ["read"]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conclugen.clips import Clip, ClipListError
-from conclugen.manifest import Labels
+from conclugen.features.manifest import Labels
 
 __all__ = ["Listing", "folders", "read_csv", "the_folder", "visible"]
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from conclugen.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing, the_folder
-from conclugen.manifest import Labels
+from conclugen.features.manifest import Labels
 
 __all__ = ["read"]
 

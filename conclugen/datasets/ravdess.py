@@ -18,7 +18,7 @@ from pathlib import Path
 
 from conclugen.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing
-from conclugen.manifest import Labels
+from conclugen.features.manifest import Labels
 
 __all__ = ["read"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from conclugen.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing, read_csv
-from conclugen.manifest import SPLIT_ALIASES, Labels
+from conclugen.features.manifest import SPLIT_ALIASES, Labels
 
 __all__ = ["read"]
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from conclugen.batches import StandardisedSplit
 from conclugen.evaluation.classification import Classifiers, ClassWeights
 from conclugen.evaluation.draws import LabelledDraws, Selection, draw_labels, draw_selection
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.evaluation.probe import Instrument, fit_probes
-from conclugen.features import FeatureSet
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import SPLITS, FeatureSetError, Location
+from conclugen.features.shards import FeatureSet
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
-from conclugen.manifest import SPLITS, FeatureSetError, Location
 
 __all__ = ["FeatureProbe", "Probed", "Spread", "probe_features"]
 

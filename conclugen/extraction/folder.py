@@ -26,9 +26,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from conclugen.clips import ClipList
 from conclugen.extraction.recipe import Recipe, RecipeError
-from conclugen.features import FeatureWriter
+from conclugen.features.manifest import MANIFEST_FILE, Modality, Shard, SplitName
+from conclugen.features.shards import FeatureWriter
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed, write_whole
-from conclugen.manifest import MANIFEST_FILE, Modality, Shard, SplitName
 
 __all__ = ["ExtractionFolder", "Failure", "Identity", "Part", "Result", "fingerprint"]
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from conclugen.manifest import MODALITY_NAME
+from conclugen.features.manifest import MODALITY_NAME
 
 __all__ = ["PRESETS", "Backbone", "Faces", "Kind", "Recipe", "RecipeError", "load_recipe"]
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from conclugen.clips import ClipListError
 from conclugen.extraction.recipe import RecipeError
-from conclugen.manifest import FeatureSetError
+from conclugen.features.manifest import FeatureSetError
 from sweeps.config import ConfigError
 from sweeps.ledger import Ledger, LedgerError, Record
 from sweeps.plan import SweepFolder

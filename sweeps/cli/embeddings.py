@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from conclugen.batches import StandardisedSplit
-from conclugen.features import FeatureSet, Split
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import SPLITS, FeatureSetError, Location, Manifest
+from conclugen.features.shards import FeatureSet, Split
 from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import SPLITS, FeatureSetError, Location, Manifest
 from conclugen.pretrain import represent
 from reports.embedding import Represented
 from sweeps.config import load_config

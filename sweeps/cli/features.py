@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from conclugen.features.manifest import SPLITS, Manifest
 from conclugen.labels import LabelBudget
-from conclugen.manifest import SPLITS, Manifest
 from sweeps.cli.common import AsJson, bad_input, console
 from sweeps.config import ConfigError
 
@@ -46,7 +46,7 @@ def import_features(
         pairs = _modality_keys(modalities)
         if problems := _bad_dtype(dtype):
             raise ConfigError(problems)
-        from conclugen.importing import import_npz
+        from conclugen.features.importing import import_npz
 
         manifest = import_npz(file, out, pairs, labels=labels, split=split, folds=folds, speakers=speakers, dtype=dtype)
     _print_manifest(out, manifest)
@@ -87,7 +87,7 @@ def synthesise(
         signals = _numbers("--signal", signal, float, problems) if signal else {}
         if problems:
             raise ConfigError(problems)
-        from conclugen.synthesis import SyntheticSet, best_accuracy, write_synthetic
+        from conclugen.features.synthesis import SyntheticSet, best_accuracy, write_synthetic
 
         wanted = SyntheticSet(
             samples=samples, widths=widths, classes=classes, labelled=labelled, signal=signals, augmented=augmented,
@@ -113,7 +113,7 @@ def verify_features(
     """Look at every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
     with bad_input():
         manifest = Manifest.read(folder)
-        from conclugen.verification import verify
+        from conclugen.features.verification import verify
 
         with Progress(console=Console(stderr=True), transient=True) as progress:
             rows = progress.add_task("Verifying", total=sum(shard.rows for shard in manifest.shards))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conclugen.clips import Clip, ClipList, ClipListError
-from conclugen.manifest import Labels
+from conclugen.features.manifest import Labels
 
 _EMOTIONS = Labels(classes=("joy", "anger", "fear"))
 _SEVERAL = Labels(kind="multilabel", classes=("joy", "anger", "fear"))

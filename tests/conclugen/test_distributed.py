@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from conclugen import distributed, pretrain
 from conclugen.adamw import AdamW
-from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.distributed import (
     GlobalBatchNorm1d,
@@ -31,6 +30,7 @@ from conclugen.distributed import (
     gather,
     rank_and_size,
 )
+from conclugen.features.batches import StandardisedSplit
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.pretrain import Pretraining
 from conclugen.subsets import SUBSETS, Loss

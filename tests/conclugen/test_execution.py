@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from conclugen import execution, pretrain
-from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
 from conclugen.execution import Execution, Step, stays_on_device
-from conclugen.features import FeatureSet, FeatureWriter
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import Modality
+from conclugen.features.shards import FeatureSet, FeatureWriter
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.manifest import Modality
 from conclugen.pretrain import Pretraining
 from conclugen.simclr import SimCLR
 from conclugen.subsets import SUBSETS

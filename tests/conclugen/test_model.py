@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 import conclugen.heads
-from conclugen.batches import StandardisedSplit
-from conclugen.features import Split
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.shards import Split
+from conclugen.features.standardise import Standardisation
 from conclugen.heads import RepresentationHeads
 from conclugen.model import ConCluGenConfig, ConCluGenHead, GatedEmbeddingUnit
-from conclugen.standardise import Standardisation
 
 _WIDTHS = {"video": 7, "audio": 5, "text": 4}
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from conclugen import pretrain
 from conclugen.adamw import AdamW
-from conclugen.batches import StandardisedSplit
 from conclugen.clustering import kmeans
+from conclugen.features.batches import StandardisedSplit
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss

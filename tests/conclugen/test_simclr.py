@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from conclugen.batches import StandardisedSplit
-from conclugen.features import FeatureSet, FeatureWriter
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import Modality
+from conclugen.features.shards import FeatureSet, FeatureWriter
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import nt_xent_loss
-from conclugen.manifest import Modality
 from conclugen.simclr import SimCLR
 
 _H = Hyperparameters(

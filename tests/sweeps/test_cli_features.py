@@ -11,10 +11,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from conclugen import manifest, remote
-from conclugen.features import FeatureSet
-from conclugen.manifest import Manifest
-from conclugen.verification import verify
+from conclugen.features import manifest, remote
+from conclugen.features.manifest import Manifest
+from conclugen.features.shards import FeatureSet
+from conclugen.features.verification import verify
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
 from sweeps.preflight import collect

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from conclugen.features import FeatureSet
+from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
 from sweeps.cli import embeddings
 from sweeps.cli.embeddings import representations

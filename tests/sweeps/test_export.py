@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conclugen.features import FeatureSet
+from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
 from conclugen.pretrain import represent
 from sweeps.config import ConfigError, load_config

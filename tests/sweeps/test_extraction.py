@@ -18,8 +18,8 @@ from conclugen.extraction import inputs
 from conclugen.extraction.backbones import Description, describe
 from conclugen.extraction.folder import ExtractionFolder, Result
 from conclugen.extraction.recipe import Recipe, load_recipe
-from conclugen.features import FeatureSet
-from conclugen.manifest import Labels, Manifest
+from conclugen.features.manifest import Labels, Manifest
+from conclugen.features.shards import FeatureSet
 from sweeps import extraction
 from sweeps.cli import app
 from sweeps.cli.extract import _allowed

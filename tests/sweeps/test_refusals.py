@@ -13,9 +13,9 @@ import yaml
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from conclugen.features.manifest import STATISTICS_FILE
 from conclugen.files.durable import read_sealed
 from conclugen.files.tensors import read_tensors, write_tensors
-from conclugen.manifest import STATISTICS_FILE
 from sweeps import nodes, plan
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config

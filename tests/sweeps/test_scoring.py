@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from conclugen.batches import StandardisedSplit
 from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
 from conclugen.evaluation.probe import Instrument, fit_probes
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.importing import import_arrays
+from conclugen.features.synthesis import SyntheticSet, write_synthetic
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.importing import import_arrays
 from conclugen.labels import LabelBudget
 from conclugen.pretrain import build_head, represent
-from conclugen.synthesis import SyntheticSet, write_synthetic
 from sweeps.config import load_config
 from sweeps.plan import SweepFolder
 from sweeps.scoring import LabelChoice

@@ -13,10 +13,10 @@ from conclugen import release
 from conclugen.evaluation.classification import Classifiers
 from conclugen.evaluation.logistic import BRIEF, WHOLE
 from conclugen.evaluation.probe import fit_probes
-from conclugen.features import FeatureSet, Split
+from conclugen.features.importing import import_arrays
+from conclugen.features.manifest import FeatureSetError, SplitName
+from conclugen.features.shards import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.importing import import_arrays
-from conclugen.manifest import FeatureSetError, SplitName
 from conclugen.pretrain import DivergedError
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config

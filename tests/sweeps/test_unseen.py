@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from conclugen.importing import import_arrays
+from conclugen.features.importing import import_arrays
 from sweeps.ledger import Record
 from sweeps.plan import SweepFolder
 from tests.sweeps.simulation import run_here

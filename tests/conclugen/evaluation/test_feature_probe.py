@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from conclugen.batches import StandardisedSplit
 from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
 from conclugen.evaluation.feature_probe import FeatureProbe, Probed, Spread, probe_features
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.evaluation.probe import Instrument, fit_probes
-from conclugen.features import FeatureSet
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import FeatureSetError
+from conclugen.features.shards import FeatureSet
+from conclugen.features.synthesis import SyntheticSet, write_synthetic
 from conclugen.labels import LabelBudget
-from conclugen.manifest import FeatureSetError
-from conclugen.synthesis import SyntheticSet, write_synthetic
 from tests.conftest import CLASSES, write_planted
 
 FIVE = LabelBudget(per_class=5)

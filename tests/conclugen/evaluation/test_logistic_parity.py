@@ -12,11 +12,11 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from conclugen.batches import StandardisedSplit
-from conclugen.digits import write_digits
 from conclugen.evaluation.draws import LabelledDraws, Selection, draw_labels, draw_selection
 from conclugen.evaluation.logistic import STRENGTHS, fit_logistic_probes
-from conclugen.features import FeatureSet
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.digits import write_digits
+from conclugen.features.shards import FeatureSet
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
 

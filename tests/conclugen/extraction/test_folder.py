@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from conclugen.clips import Clip, ClipList
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
 from conclugen.extraction.recipe import Backbone, Recipe, RecipeError
-from conclugen.features import FeatureSet
-from conclugen.manifest import Labels, Manifest, damaged_shards
+from conclugen.features.manifest import Labels, Manifest, damaged_shards
+from conclugen.features.shards import FeatureSet
 
 RECIPE = Recipe(
     modalities={

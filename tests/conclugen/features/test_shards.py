@@ -13,10 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conclugen.batches import StandardisedSplit
-from conclugen.features import FeatureSet, FeatureWriter
-from conclugen.files.tensors import write_tensors
-from conclugen.manifest import (
+from conclugen.features.batches import StandardisedSplit
+from conclugen.features.manifest import (
     MANIFEST_FILE,
     SPLITS,
     FeatureSetError,
@@ -26,7 +24,9 @@ from conclugen.manifest import (
     SplitName,
     damaged_shards,
 )
-from conclugen.standardise import Standardisation
+from conclugen.features.shards import FeatureSet, FeatureWriter
+from conclugen.features.standardise import Standardisation
+from conclugen.files.tensors import write_tensors
 from tests.damage import Damage, damages
 
 _CPU = torch.device("cpu")

@@ -23,8 +23,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from conclugen.features import FeatureWriter
-from conclugen.manifest import MODALITY_NAME, Labels, Manifest, Modality, SplitName
+from conclugen.features.manifest import MODALITY_NAME, Labels, Manifest, Modality, SplitName
+from conclugen.features.shards import FeatureWriter
 
 __all__ = ["PAPER_WIDTHS", "SyntheticSet", "best_accuracy", "write_synthetic"]
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from conclugen import manifest, remote
-from conclugen.features import FeatureSet
-from conclugen.manifest import FeatureSetError, Manifest, damaged_shards, local_folder, location_of
-from conclugen.remote import NodeCache, RemoteError
+from conclugen.features import manifest, remote
+from conclugen.features.manifest import FeatureSetError, Manifest, damaged_shards, local_folder, location_of
+from conclugen.features.remote import NodeCache, RemoteError
+from conclugen.features.shards import FeatureSet
 from tests.buckets import served
 from tests.conftest import write_planted
 from tests.damage import Damage, damages

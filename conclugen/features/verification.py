@@ -20,8 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from conclugen.features import FeatureSet
-from conclugen.manifest import FeatureSetError, Manifest, Shard, shard_damage
+from conclugen.features.manifest import FeatureSetError, Manifest, Shard, shard_damage
+from conclugen.features.shards import FeatureSet
 
 __all__ = ["Findings", "verify"]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest, Modality, Shard
+from conclugen.features.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest, Modality, Shard
 
 _MANIFEST = Manifest(
     dtype="float32",

@@ -30,8 +30,7 @@ import torch
 from torch import Tensor
 
 from conclugen import __version__
-from conclugen.files.tensors import read_tensors, write_tensors
-from conclugen.manifest import (
+from conclugen.features.manifest import (
     MANIFEST_FILE,
     SPLITS,
     STATISTICS_FILE,
@@ -45,7 +44,8 @@ from conclugen.manifest import (
     local_folder,
     statistics_problem,
 )
-from conclugen.standardise import RunningMoments, Standardisation
+from conclugen.features.standardise import RunningMoments, Standardisation
+from conclugen.files.tensors import read_tensors, write_tensors
 
 __all__ = ["FeatureSet", "FeatureWriter", "Split"]
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
 
-from conclugen import synthesis
-from conclugen.features import FeatureSet
-from conclugen.manifest import FeatureSetError
-from conclugen.synthesis import SyntheticSet, best_accuracy, write_synthetic
-from conclugen.verification import verify
+from conclugen.features import synthesis
+from conclugen.features.manifest import FeatureSetError
+from conclugen.features.shards import FeatureSet
+from conclugen.features.synthesis import SyntheticSet, best_accuracy, write_synthetic
+from conclugen.features.verification import verify
 
 SMALL = SyntheticSet(samples=60, widths={"video": 9, "text": 5}, classes=4, labelled=True, seed=3)
 

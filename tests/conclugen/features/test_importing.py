@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conclugen import importing
-from conclugen.features import FeatureSet
-from conclugen.importing import import_arrays, import_npz
-from conclugen.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest
+from conclugen.features import importing
+from conclugen.features.importing import import_arrays, import_npz
+from conclugen.features.manifest import MANIFEST_FILE, SPLITS, FeatureSetError, Labels, Manifest
+from conclugen.features.shards import FeatureSet
 
 
 def _arrays(rows: int = 6) -> dict[str, np.ndarray]:

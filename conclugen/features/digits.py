@@ -12,8 +12,8 @@ import numpy.typing as npt
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from conclugen.importing import import_arrays
-from conclugen.manifest import Manifest
+from conclugen.features.importing import import_arrays
+from conclugen.features.manifest import Manifest
 
 __all__ = ["write_digits"]
 

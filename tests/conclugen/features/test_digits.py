@@ -9,9 +9,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from conclugen.digits import write_digits
-from conclugen.features import FeatureSet
-from conclugen.manifest import SPLITS, SplitName
+from conclugen.features.digits import write_digits
+from conclugen.features.manifest import SPLITS, SplitName
+from conclugen.features.shards import FeatureSet
 
 _DIGITS = load_digits()
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conclugen.features import FeatureWriter
-from conclugen.manifest import Labels, Manifest, Modality
-from conclugen.verification import verify
+from conclugen.features.manifest import Labels, Manifest, Modality
+from conclugen.features.shards import FeatureWriter
+from conclugen.features.verification import verify
 from tests.conftest import write_planted
 
 X = np.random.default_rng(0).normal(size=(6, 3))
@@ -78,7 +78,7 @@ class TestIdentities:
         assert "5 samples ('a', 'b', 'c', ...) are" in problem
 
     def test_samples_with_the_same_hash_are_told_apart(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("conclugen.verification._hashed", lambda texts: np.zeros(len(texts), np.uint64))
+        monkeypatch.setattr("conclugen.features.verification._hashed", lambda texts: np.zeros(len(texts), np.uint64))
         assert verify(_set(tmp_path / "good", ("train", ["a", "b"]), ("val", ["c"]))).problems == []
         (problem, _) = verify(_set(tmp_path / "bad", ("train", ["a", "b"]), ("val", ["b"]))).problems
         assert "('b') are in train and val alike" in problem

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from conclugen.execution import stays_on_device, to_device
-from conclugen.features import Split
-from conclugen.standardise import Standardisation
+from conclugen.features.shards import Split
+from conclugen.features.standardise import Standardisation
 
 __all__ = ["StandardisedSplit"]
 

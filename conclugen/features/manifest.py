@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from conclugen.features.remote import RemoteError, check_uri, is_uri, node_cache, read_remote
 from conclugen.files.durable import DamagedError, checked
-from conclugen.remote import RemoteError, check_uri, is_uri, node_cache, read_remote
 
 __all__ = [
     "FOLDS",

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from conclugen.features import FeatureWriter
-from conclugen.manifest import (
+from conclugen.features.manifest import (
     FOLDS,
     LEAST_FOLDS,
     MODALITY_NAME,
@@ -25,6 +24,7 @@ from conclugen.manifest import (
     Modality,
     fold_name,
 )
+from conclugen.features.shards import FeatureWriter
 
 __all__ = ["import_arrays", "import_npz"]
 

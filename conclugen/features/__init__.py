@@ -1,0 +1,1 @@
+"""Feature sets on disk, and the batches that training reads from them."""
