@@ -22,8 +22,8 @@ import torch
 
 from benchmarks.measuring import parser, write
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.pretrain import DivergedError
 from conclugen.subsets import SUBSETS
+from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
 from sweeps.hardware import computing

@@ -24,13 +24,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.measuring import parser, spread, write
-from conclugen import clustering, pretrain
+from conclugen import clustering
 from conclugen.features.batches import StandardisedSplit
 from conclugen.features.digits import write_digits
 from conclugen.features.importing import import_arrays
 from conclugen.features.shards import FeatureSet
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
+from conclugen.training import pretrain
 
 _REFERENCE_ITERATIONS = 100
 _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

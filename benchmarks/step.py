@@ -2,7 +2,7 @@
 
 Trains the same heads on the same made-up features in four ways, taking turns so that other load hits all alike:
 
-* ours: `conclugen.pretrain` as a worker runs it (`conclugen.execution` decides how);
+* ours: `conclugen.training.pretrain` as a worker runs it (`conclugen.training.execution` decides how);
 * plain: the same step in plain float32 torch, eager, features on the device, torch's default AdamW;
 * released: the same, but k-means starts from random points at every step and runs until it converges, 100 iterations at
   most, as the released code does (METHOD section 3); its loader is left out, which would cost more than the step;
@@ -32,7 +32,6 @@ from torch.nn import functional
 
 from benchmarks.measuring import parser, spread, told, write
 from conclugen.clustering import kmeans
-from conclugen.execution import Execution
 from conclugen.features.batches import StandardisedSplit
 from conclugen.features.manifest import Manifest, Modality
 from conclugen.features.shards import FeatureSet, FeatureWriter
@@ -40,8 +39,9 @@ from conclugen.features.standardise import Standardisation
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.pretrain import Pretraining, represent
 from conclugen.subsets import SUBSETS, Loss
+from conclugen.training.execution import Execution
+from conclugen.training.pretrain import Pretraining, represent
 from sweeps.hardware import own_hardware
 
 _PAPER_WIDTHS = {"video": 4096, "audio": 1024, "text": 768}

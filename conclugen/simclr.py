@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 from conclugen.distributed import gather
-from conclugen.execution import Execution
 from conclugen.features.batches import StandardisedSplit
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import nt_xent_loss
-from conclugen.pretrain import Pretraining
 from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
+from conclugen.training.execution import Execution
+from conclugen.training.pretrain import Pretraining
 
 __all__ = ["SimCLR"]
 
 
 class SimCLR(Pretraining):
-    """One SimCLR run; arguments as of :class:`conclugen.pretrain.Pretraining`, with one modality in ``widths``."""
+    """One SimCLR run; arguments as of :class:`conclugen.training.pretrain.Pretraining`, with one modality in ``widths``."""
 
     def __init__(
         self,

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from conclugen.evaluation.classification import Answers, ClassWeights, class_weights_of, label_loss
-from conclugen.execution import Execution
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.pretrain import DivergedError, build_head
-from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
+from conclugen.training.execution import Execution
+from conclugen.training.pretrain import DivergedError, build_head
+from conclugen.training.schedule import learning_rate_factor
 
 __all__ = ["FeatureRows", "LabelledRows", "SupervisedTraining"]
 

@@ -4,7 +4,7 @@ import errno
 
 import torch
 
-from conclugen.pretrain import DivergedError
+from conclugen.training.pretrain import DivergedError
 from sweeps.failures import FailureReason
 from sweeps.plan import Job
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
-from conclugen.execution import RESIDENT_SHARE
 from conclugen.features.manifest import SPLITS, Manifest
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.memory import probe_bytes, step_bytes, stored_bytes
 from conclugen.subsets import Loss
+from conclugen.training.execution import RESIDENT_SHARE
+from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate import Cost, slots, trials_in_time
@@ -144,8 +144,8 @@ def smallest_gpu(config: SweepConfig) -> int | None:
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     """What does not fit a GPU of ``memory`` bytes, one message each with the remedy.
 
-    Counted is what is there at least: the features that stay on the GPU (`conclugen.execution`), and a step of the
-    largest heads that the space allows, or a probe of theirs with all labels (`conclugen.memory`).
+    Counted is what is there at least: the features that stay on the GPU (`conclugen.training.execution`), and a step of the
+    largest heads that the space allows, or a probe of theirs with all labels (`conclugen.training.memory`).
     """
     features = _feature_bytes(config, memory)
     room = f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB"

@@ -25,9 +25,9 @@ from conclugen.files.tensors import read_tensors, write_tensors
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.pretrain import Pretraining, build_head, represent
 from conclugen.simclr import SimCLR
 from conclugen.subsets import SUBSETS
+from conclugen.training.pretrain import Pretraining, build_head, represent
 from sweeps import checkpoints
 from sweeps.config import SweepConfig
 from sweeps.hardware import own_hardware

@@ -21,8 +21,8 @@ from ray.train.torch import get_device
 from torch import distributed
 
 from conclugen.distributed import PeerLostError, collective
-from conclugen.execution import Execution
-from conclugen.pretrain import DivergedError
+from conclugen.training.execution import Execution
+from conclugen.training.pretrain import DivergedError
 from sweeps.causes import reason_of
 from sweeps.config import load_config
 from sweeps.deaths import WorkerProcess

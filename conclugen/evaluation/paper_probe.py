@@ -19,11 +19,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from conclugen.adamw import AdamW
 from conclugen.evaluation.classification import Answers, class_weights_of, label_loss
 from conclugen.evaluation.draws import LabelledDraws
-from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
+from conclugen.training.adamw import AdamW
+from conclugen.training.schedule import learning_rate_factor
 
 __all__ = ["PaperProbes", "PaperSettings", "fit_paper_probes"]
 

@@ -12,9 +12,9 @@ from copy import copy
 import torch
 from torch import Tensor
 
-from conclugen.execution import stays_on_device, to_device
 from conclugen.features.shards import Split
 from conclugen.features.standardise import Standardisation
+from conclugen.training.execution import stays_on_device, to_device
 
 __all__ = ["StandardisedSplit"]
 
@@ -31,7 +31,7 @@ class StandardisedSplit:
         standardisation: applied to each batch.
         modalities: of those that the split has.
         device: where batches lie.
-        resident: whether the stored features lie there, too; None to let :mod:`conclugen.execution` decide.
+        resident: whether the stored features lie there, too; None to let :mod:`conclugen.training.execution` decide.
     """
 
     def __init__(

@@ -16,7 +16,7 @@ from conclugen.features.manifest import SPLITS, FeatureSetError, Location, Manif
 from conclugen.features.shards import FeatureSet, Split
 from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.pretrain import represent
+from conclugen.training.pretrain import represent
 from reports.embedding import Represented
 from sweeps.config import load_config
 from sweeps.heads import best_heads

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 
 class Tape:
-    """A :class:`conclugen.execution.Recorder`.
+    """A :class:`conclugen.training.execution.Recorder`.
 
     Attributes:
         warmed: how many steps were run to warm up.

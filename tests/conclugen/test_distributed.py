@@ -19,8 +19,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from conclugen import distributed, pretrain
-from conclugen.adamw import AdamW
+from conclugen import distributed
 from conclugen.clustering import kmeans
 from conclugen.distributed import (
     GlobalBatchNorm1d,
@@ -32,8 +31,10 @@ from conclugen.distributed import (
 )
 from conclugen.features.batches import StandardisedSplit
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.pretrain import Pretraining
 from conclugen.subsets import SUBSETS, Loss
+from conclugen.training import pretrain
+from conclugen.training.adamw import AdamW
+from conclugen.training.pretrain import Pretraining
 
 _WORKERS = 2
 _TIMEOUT = 150  # seconds; both processes import torch, which takes its time on a busy machine

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.pretrain import DivergedError, build_head
 from conclugen.seeds import derive_seed
 from conclugen.supervised import LabelledRows, SupervisedTraining
+from conclugen.training.pretrain import DivergedError, build_head
 
 _WIDTHS = {"video": 7, "audio": 5}
 _CLASSES = ("a", "b", "c")

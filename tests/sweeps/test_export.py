@@ -6,7 +6,7 @@ import torch
 
 from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
-from conclugen.pretrain import represent
+from conclugen.training.pretrain import represent
 from sweeps.config import ConfigError, load_config
 from sweeps.export import export_best, import_released
 from sweeps.ledger import SUMMARY_METRICS

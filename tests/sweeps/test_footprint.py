@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.memory import probe_bytes, step_bytes, stored_bytes
 from conclugen.subsets import SUBSETS
+from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
 from sweeps.config import SweepConfig, load_config
 from sweeps.estimate import Cost
 from sweeps.footprint import disk_bytes, gpu_problems

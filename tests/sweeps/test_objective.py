@@ -11,7 +11,7 @@ import torch
 from conclugen.evaluation.metrics import classification_metrics
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.pretrain import build_head
+from conclugen.training.pretrain import build_head
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.fields import metrics_of
 from sweeps.plan import Job, SweepFolder

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from conclugen.pretrain import DivergedError
+from conclugen.training.pretrain import DivergedError
 from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder

@@ -15,8 +15,8 @@ from sklearn.metrics import f1_score
 from conclugen.evaluation.classification import Classifiers
 from conclugen.evaluation.probe import fit_probes
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.pretrain import build_head
 from conclugen.subsets import SUBSETS
+from conclugen.training.pretrain import build_head
 from sweeps.config import SweepConfig, load_config
 from sweeps.ledger import Predictions
 from sweeps.plan import Job, Report, SweepFolder

@@ -15,7 +15,7 @@ from conclugen.features.importing import import_arrays
 from conclugen.features.synthesis import SyntheticSet, write_synthetic
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.pretrain import build_head, represent
+from conclugen.training.pretrain import build_head, represent
 from sweeps.config import load_config
 from sweeps.plan import SweepFolder
 from sweeps.scoring import LabelChoice

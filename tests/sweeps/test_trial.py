@@ -17,8 +17,8 @@ from conclugen.features.importing import import_arrays
 from conclugen.features.manifest import FeatureSetError, SplitName
 from conclugen.features.shards import FeatureSet, Split
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.pretrain import DivergedError
 from conclugen.subsets import SUBSETS
+from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
 from sweeps.hardware import own_hardware
 from sweeps.ledger import BASELINES, SUMMARY_METRICS

@@ -12,10 +12,10 @@ import ray
 import torch
 from safetensors import SafetensorError
 
-from conclugen import pretrain
 from conclugen.distributed import PeerLostError
-from conclugen.pretrain import DivergedError
 from conclugen.subsets import Loss
+from conclugen.training import pretrain
+from conclugen.training.pretrain import DivergedError
 from sweeps import workers
 from sweeps.config import load_config
 from sweeps.hardware import own_hardware

@@ -4,7 +4,7 @@ One object holds one run. It advances epoch by epoch, and its whole state goes o
 cut anywhere continues exactly: data order, dropout and k-means seeds are functions of (seed, epoch, step), and what
 else lives across steps is in the state.
 
-How a step is executed (precision, optimiser, graphs) is :mod:`conclugen.execution`'s decision. For its sake a step is a
+How a step is executed (precision, optimiser, graphs) is :mod:`conclugen.training.execution`'s decision. For its sake a step is a
 function of tensors alone: what is random or of the host is drawn before and is its input, and what lives across steps
 (weights, moments, centroids, the queue, the sums of losses) changes in place.
 
@@ -23,14 +23,14 @@ from torch import Tensor, nn
 
 from conclugen.clustering import ClusterQueue, kmeans
 from conclugen.distributed import average, average_gradients, broadcast, gather, rank_and_size
-from conclugen.execution import Execution
 from conclugen.features.batches import StandardisedSplit
 from conclugen.heads import PretrainingHeads, RepresentationHeads, fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.schedule import learning_rate_factor
 from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
+from conclugen.training.execution import Execution
+from conclugen.training.schedule import learning_rate_factor
 
 __all__ = ["DivergedError", "Pretraining", "build_head", "represent"]
 
@@ -203,7 +203,7 @@ class Pretraining:
         return tuple(loss for loss in self._losses if loss != Loss.CLU or self.epoch >= self._h.kmeans_start_epoch)
 
     def _kind(self, step: int) -> Hashable:
-        """Which of the run's steps do the same (see :meth:`conclugen.execution.Execution.run`)."""
+        """Which of the run's steps do the same (see :meth:`conclugen.training.execution.Execution.run`)."""
         active = self._active
         if Loss.CLU in active and self._centroids is None:
             return None  # k-means starts from points that the seed chooses

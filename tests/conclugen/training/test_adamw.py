@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from conclugen.adamw import AdamW
+from conclugen.training.adamw import AdamW
 
 
 def _parameters() -> list[torch.nn.Parameter]:

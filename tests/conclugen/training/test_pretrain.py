@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from conclugen import pretrain
-from conclugen.adamw import AdamW
 from conclugen.clustering import kmeans
 from conclugen.features.batches import StandardisedSplit
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
-from conclugen.pretrain import DivergedError, Pretraining, build_head, represent
 from conclugen.subsets import SUBSETS, Loss
+from conclugen.training import pretrain
+from conclugen.training.adamw import AdamW
+from conclugen.training.pretrain import DivergedError, Pretraining, build_head, represent
 
 _WIDTHS = {"video": 7, "audio": 5, "text": 4}
 _H = Hyperparameters(

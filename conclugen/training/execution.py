@@ -25,8 +25,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from conclugen.adamw import AdamW
 from conclugen.distributed import rank_and_size
+from conclugen.training.adamw import AdamW
 
 __all__ = ["RESIDENT_SHARE", "Execution", "GraphCapture", "Recorder", "Step", "stays_on_device", "to_device"]
 

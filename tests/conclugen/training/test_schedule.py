@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, SequentialLR
 
-from conclugen.schedule import learning_rate_factor
+from conclugen.training.schedule import learning_rate_factor
 
 
 def _torch_factors(epochs: int, warmup: int, period: int, growth: int, floor: float) -> list[float]:

@@ -3,8 +3,8 @@ import torch
 
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.memory import step_bytes
 from conclugen.subsets import SUBSETS
+from conclugen.training.memory import step_bytes
 
 WIDTHS = {"video": 40, "audio": 30, "text": 20}
 SMALL = Hyperparameters(representation_dim=64, projection_dim=16, reconstruction_dim=32, num_clusters=4, batch_size=32)

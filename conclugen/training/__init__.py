@@ -1,0 +1,1 @@
+"""Pretraining of a head, and how its steps are executed."""
