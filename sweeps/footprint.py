@@ -13,9 +13,9 @@ import torch
 
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.features.manifest import SPLITS, Manifest
+from conclugen.features.placement import RESIDENT_SHARE
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import Loss
-from conclugen.training.execution import RESIDENT_SHARE
 from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig

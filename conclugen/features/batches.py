@@ -12,9 +12,9 @@ from copy import copy
 import torch
 from torch import Tensor
 
+from conclugen.features.placement import stays_on_device, to_device
 from conclugen.features.shards import Split
 from conclugen.features.standardise import Standardisation
-from conclugen.training.execution import stays_on_device, to_device
 
 __all__ = ["StandardisedSplit"]
 

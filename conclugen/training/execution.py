@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from conclugen.distributed import rank_and_size
 from conclugen.training.adamw import AdamW
 
-__all__ = ["RESIDENT_SHARE", "Execution", "GraphCapture", "Recorder", "Step", "stays_on_device", "to_device"]
+__all__ = ["Execution", "GraphCapture", "Recorder", "Step"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,8 +36,6 @@ _TRIES = 10
 """Eager steps of a kind before it is captured. They warm up what a capture must find ready (handles, the optimiser's
 moments), and cost about what a capture costs: however short a run is, it pays at most twice what it had to."""
 
-RESIDENT_SHARE = 0.4
-"""Of a GPU's memory, what all splits' features together may take; the rest is the step's."""
 
 Step = Callable[[Sequence[Mapping[str, Tensor]]], None]
 """One step on its inputs, of which it may keep nothing."""
@@ -227,19 +225,3 @@ class Execution:
             yield
         finally:
             torch.set_float32_matmul_precision(before)
-
-
-def stays_on_device(size: int, device: torch.device) -> bool:
-    """Whether a split's features of ``size`` bytes are placed on ``device`` once; else batches are streamed to it.
-
-    What is there already, other splits included, counts: what has to stay free stays free.
-    """
-    if device.type != "cuda":
-        return device.type != "cpu"  # a CPU maps the files
-    free, total = torch.cuda.mem_get_info(device)
-    return size <= free - (1 - RESIDENT_SHARE) * total
-
-
-def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Return ``x``, of the CPU, on ``device``, without waiting for what that does at the time."""
-    return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)
