@@ -18,6 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from conclugen.baselines.supervised import LabelledRows, SupervisedTraining
 from conclugen.evaluation.classification import Answers, Classifiers
 from conclugen.evaluation.draws import LabelledDraws, draw_labels, draw_selection
 from conclugen.evaluation.logistic import BRIEF, WHOLE
@@ -32,7 +33,6 @@ from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.seeds import derive_seed
-from conclugen.supervised import LabelledRows, SupervisedTraining
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, ScoredSplit
 
@@ -254,14 +254,16 @@ class Scoring:
 
     def whitened(self, train: StandardisedSplit) -> Encode:
         """Encode as principal components of the modalities, fitted on the clean rows of ``train``."""
-        from conclugen.baselines import PCAWhitening  # what only a baseline needs loads with the first one
+        from conclugen.baselines.without_network import (
+            PCAWhitening,  # what only a baseline needs loads with the first one
+        )
 
         whitening = PCAWhitening(train.batch(train.split.clean_rows))
         return lambda split, rows: whitening(split.batch(rows))
 
     def spread(self, modalities: Sequence[str]) -> Fit:
         """Label spreading on the raw features."""
-        from conclugen.baselines import fit_label_spreading
+        from conclugen.baselines.without_network import fit_label_spreading
 
         def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
             raw = {

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from conclugen import release
+from conclugen.baselines.simclr import SimCLR
 from conclugen.distributed import rank_and_size
 from conclugen.features.batches import StandardisedSplit
 from conclugen.features.manifest import Manifest
@@ -25,7 +26,6 @@ from conclugen.files.tensors import read_tensors, write_tensors
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.simclr import SimCLR
 from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import Pretraining, build_head, represent
 from sweeps import checkpoints

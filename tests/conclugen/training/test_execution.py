@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from conclugen.baselines.simclr import SimCLR
 from conclugen.clustering import kmeans
 from conclugen.features.batches import StandardisedSplit
 from conclugen.features.manifest import Modality
 from conclugen.features.placement import stays_on_device
 from conclugen.features.shards import FeatureSet, FeatureWriter
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.simclr import SimCLR
 from conclugen.subsets import SUBSETS
 from conclugen.training import execution, pretrain
 from conclugen.training.execution import Execution, Step

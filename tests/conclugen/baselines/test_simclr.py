@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from conclugen.baselines.simclr import SimCLR
 from conclugen.features.batches import StandardisedSplit
 from conclugen.features.manifest import Modality
 from conclugen.features.shards import FeatureSet, FeatureWriter
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import nt_xent_loss
-from conclugen.simclr import SimCLR
 
 _H = Hyperparameters(
     representation_dim=16,

@@ -9,8 +9,8 @@ from sklearn.decomposition import PCA
 from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
-from conclugen import baselines
-from conclugen.baselines import LabelSpreadings, PCAWhitening, fit_label_spreading
+from conclugen.baselines import without_network as baselines
+from conclugen.baselines.without_network import LabelSpreadings, PCAWhitening, fit_label_spreading
 from conclugen.evaluation.draws import LabelledDraws, draw_labels
 from conclugen.evaluation.metrics import classification_metrics
 from conclugen.labels import LabelBudget

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from conclugen.baselines.supervised import LabelledRows, SupervisedTraining
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.seeds import derive_seed
-from conclugen.supervised import LabelledRows, SupervisedTraining
 from conclugen.training.pretrain import DivergedError, build_head
 
 _WIDTHS = {"video": 7, "audio": 5}
