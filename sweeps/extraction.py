@@ -26,7 +26,7 @@ import ray
 import torch
 from safetensors.numpy import load, save
 
-from conclugen.clips import Clip, ClipList
+from conclugen.datasets.clips import Clip, ClipList
 from conclugen.extraction.backbones import Description, Encoder, describe
 from conclugen.extraction.decoding import ClipError
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint

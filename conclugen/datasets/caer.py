@@ -8,7 +8,7 @@ METHOD, section 1.
 
 from pathlib import Path
 
-from conclugen.clips import Clip
+from conclugen.datasets.clips import Clip
 from conclugen.datasets.listing import Listing, the_folder, visible
 from conclugen.features.manifest import Labels
 

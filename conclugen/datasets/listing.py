@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conclugen.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.features.manifest import Labels
 
 __all__ = ["Listing", "folders", "read_csv", "the_folder", "visible"]

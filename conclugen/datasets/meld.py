@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from conclugen.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing, read_csv
 from conclugen.features.manifest import SPLIT_ALIASES, Labels
 

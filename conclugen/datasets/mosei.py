@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from conclugen.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing, the_folder
 from conclugen.features.manifest import Labels
 

@@ -16,7 +16,7 @@ Source: Livingstone, Russo, "The Ryerson Audio-Visual Database of Emotional Spee
 from itertools import product
 from pathlib import Path
 
-from conclugen.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.features.manifest import Labels
 

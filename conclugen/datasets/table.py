@@ -7,7 +7,7 @@ do without may be left out, and an empty cell is null; everything else is refuse
 from collections.abc import Sequence
 from pathlib import Path
 
-from conclugen.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing, read_csv
 from conclugen.features.manifest import SPLIT_ALIASES, Labels
 

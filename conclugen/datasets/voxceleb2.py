@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from conclugen.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing, folders, read_csv, the_folder, visible
 
 __all__ = ["VAL_SHARE", "read"]

@@ -24,7 +24,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from conclugen.clips import ClipList
+from conclugen.datasets.clips import ClipList
 from conclugen.extraction.recipe import Recipe, RecipeError
 from conclugen.features.manifest import MANIFEST_FILE, Modality, Shard, SplitName
 from conclugen.features.shards import FeatureWriter

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import AutoConfig, AutoFeatureExtractor, AutoImageProcessor, AutoTokenizer
 
-from conclugen.clips import Clip
+from conclugen.datasets.clips import Clip
 from conclugen.extraction.augment import Augmentation
 from conclugen.extraction.decoding import ClipError, Waveform, read_frames, read_waveform
 from conclugen.extraction.recipe import Backbone, Recipe

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from conclugen.clips import ClipListError
+from conclugen.datasets.clips import ClipListError
 from conclugen.extraction.recipe import RecipeError
 from conclugen.features.manifest import FeatureSetError
 from sweeps.config import ConfigError

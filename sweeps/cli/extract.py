@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from conclugen.clips import ClipList
+from conclugen.datasets.clips import ClipList
 from conclugen.extraction.recipe import load_recipe
 from sweeps.cli.common import INCOMPLETE, INTERRUPTED, bad_input, command
 from sweeps.cli.sweep import Address

@@ -9,13 +9,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from conclugen.clips import ClipList, ClipListError
 from conclugen.datasets import caer as caer_layout
 from conclugen.datasets import meld as meld_layout
 from conclugen.datasets import mosei as mosei_layout
 from conclugen.datasets import ravdess as ravdess_layout
 from conclugen.datasets import table as own_table
 from conclugen.datasets import voxceleb2 as voxceleb2_layout
+from conclugen.datasets.clips import ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.files.durable import write_whole
 from sweeps.cli.common import bad_input, console

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from conclugen.clips import ClipList
+from conclugen.datasets.clips import ClipList
 from sweeps.cli import app
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from conclugen.clips import Clip, ClipList
+from conclugen.datasets.clips import Clip, ClipList
 from conclugen.extraction import inputs
 from conclugen.extraction.backbones import Description, describe
 from conclugen.extraction.folder import ExtractionFolder, Result

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from conclugen.clips import Clip
+from conclugen.datasets.clips import Clip
 from conclugen.extraction.backbones import Encoder, describe
 from conclugen.extraction.inputs import Block, Pictures, Preparation, Sound, Text, reader_of
 from conclugen.extraction.recipe import Backbone, Recipe, RecipeError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conclugen.clips import Clip, ClipList
+from conclugen.datasets.clips import Clip, ClipList
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
 from conclugen.extraction.recipe import Backbone, Recipe, RecipeError
 from conclugen.features.manifest import Labels, Manifest, damaged_shards

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
-from conclugen.clips import Clip, ClipList, ClipListError
 from conclugen.datasets import caer, meld, mosei, ravdess, table, voxceleb2
+from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 
 _REAL_MELD = Path(__file__).parents[3] / "shared" / "data" / "meld_utterances.csv"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conclugen.clips import Clip, ClipList, ClipListError
+from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.features.manifest import Labels
 
 _EMOTIONS = Labels(classes=("joy", "anger", "fear"))
@@ -184,7 +184,9 @@ class TestFiles:
     def _write(
         self, file: Path, table: pa.Table, header: str | None = '{"dataset": "x", "root": "/", "labels": null}'
     ) -> Path:
-        pq.write_table(table.replace_schema_metadata({"conclugen.clips": header} if header is not None else None), file)
+        pq.write_table(
+            table.replace_schema_metadata({"conclugen.datasets.clips": header} if header is not None else None), file
+        )
         return file
 
     def _table(self) -> pa.Table:
