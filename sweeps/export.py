@@ -5,7 +5,7 @@ from pathlib import Path
 from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.model import ConCluGenConfig
-from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
+from conclugen.sharing.model_folder import ModelCard, Score, SharingError, export_head, import_checkpoint
 from sweeps.config import ConfigError
 from sweeps.heads import best_heads, lost_heads
 from sweeps.ledger import SUMMARY_METRICS, Ledger, Record

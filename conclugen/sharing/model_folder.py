@@ -24,8 +24,8 @@ from transformers.utils import logging
 from conclugen import __version__
 from conclugen.features.standardise import Standardisation
 from conclugen.heads import RepresentationHeads
-from conclugen.lightning import CheckpointError, plain, read_checkpoint
 from conclugen.model import ConCluGenConfig, ConCluGenHead
+from conclugen.sharing.lightning import CheckpointError, plain, read_checkpoint
 
 __all__ = ["ModelCard", "Score", "SharingError", "export_head", "import_checkpoint"]
 

@@ -16,11 +16,11 @@ import torch
 from huggingface_hub import ModelCard as HubModelCard
 from torch import Tensor, nn
 
-from conclugen import sharing
 from conclugen.features.standardise import Standardisation
 from conclugen.heads import RepresentationHeads
 from conclugen.model import ConCluGenConfig, ConCluGenHead
-from conclugen.sharing import ModelCard, Score, SharingError, export_head, import_checkpoint
+from conclugen.sharing import model_folder as sharing
+from conclugen.sharing.model_folder import ModelCard, Score, SharingError, export_head, import_checkpoint
 
 _WIDTHS = {"video": 7, "audio": 5, "text": 4}
 _R = 6

@@ -1,0 +1,1 @@
+"""Heads for others: model folders, and the weights of the released code."""
