@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from reports.ablation import PlannedColumn
+from reports.statistics.ablation import PlannedColumn
 from reports.table import Cell, Mark
 from sweeps.ledger import ERROR_METRICS
 

@@ -48,7 +48,7 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
     """A panel per dataset, a bar per method: mean and interval.
 
     Args:
-        frame: columns as in `reports.ablation.COLUMNS`.
+        frame: columns as in `reports.statistics.ablation.COLUMNS`.
         metric: the one to draw.
     """
     rows = frame[frame["metric"] == metric]
@@ -99,7 +99,7 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
     """A panel per method: the share of each true class that was taken for each class, and, where it fits, the count.
 
     Args:
-        frame: columns as in `reports.confusion.COLUMNS`.
+        frame: columns as in `reports.statistics.confusion.COLUMNS`.
         dataset: the one to draw, as it is named there.
     """
     rows = frame[frame["dataset"] == dataset]

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from reports.ablation import Ablation
 from reports.cells import Sources, by_probe, marked, pivot, signed, words
-from reports.instruments import settled
+from reports.statistics.ablation import Ablation
+from reports.statistics.instruments import settled
 from reports.table import Cell, Table
 from reports.tables import file_name
 from sweeps.ledger import SUMMARY_METRICS

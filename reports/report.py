@@ -15,27 +15,28 @@ from matplotlib.figure import Figure
 
 from conclugen.files.durable import write_whole
 from reports import drawing, figures, search_figures
-from reports.ablation import Ablation, PlannedColumn, ablation, latest_config
-from reports.accounting import accounting
 from reports.cells import Sources, by_probe
-from reports.comparison import comparison
-from reports.configurations import best_configurations
-from reports.confusion import confusion
 from reports.embedding import Represented, embedding, places, seen
-from reports.factorial import factorial
-from reports.importance import importance
-from reports.instruments import instrument_effects, opposed
-from reports.intervals import intervals
 from reports.markup import write_table
 from reports.page import Provenance, Section, page
-from reports.pairs import pairs, tied_with_best
 from reports.probe_tables import calibration_table, class_tables, instrument_table, precision_tables
 from reports.processes import ALONE, Processes
-from reports.provenance import provenance
-from reports.published import published
-from reports.ranking import ranking
-from reports.searches import full_trials, searches_of, varying
-from reports.selection import selection
+from reports.statistics.ablation import Ablation, PlannedColumn, ablation, latest_config
+from reports.statistics.accounting import accounting
+from reports.statistics.comparison import comparison
+from reports.statistics.configurations import best_configurations
+from reports.statistics.confusion import confusion
+from reports.statistics.factorial import factorial
+from reports.statistics.importance import importance
+from reports.statistics.instruments import instrument_effects, opposed
+from reports.statistics.intervals import intervals
+from reports.statistics.pairs import pairs, tied_with_best
+from reports.statistics.provenance import provenance
+from reports.statistics.published import published
+from reports.statistics.ranking import ranking
+from reports.statistics.searches import full_trials, searches_of, varying
+from reports.statistics.selection import selection
+from reports.statistics.tuning import expected_best, tuning
 from reports.table import Table
 from reports.tables import (
     ablation_tables,
@@ -51,7 +52,6 @@ from reports.tables import (
     selection_sentence,
     sources,
 )
-from reports.tuning import expected_best, tuning
 from sweeps.ledger import Record
 
 __all__ = ["Report", "comparing", "report", "write_report"]
@@ -107,7 +107,7 @@ def report(
         ledgers: their records.
         folders: where they lie.
         command: the command line that asks for this report.
-        published_file: numbers to stand beside ours; see :func:`reports.published.published`.
+        published_file: numbers to stand beside ours; see :func:`reports.statistics.published.published`.
         represented: test samples to draw.
         processes: which divide among them what takes long.
 

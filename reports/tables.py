@@ -11,7 +11,6 @@ from typing import Any
 
 import pandas as pd
 
-from reports.ablation import Ablation, PlannedColumn, latest_config, planned_columns, planned_methods
 from reports.cells import (
     Sources,
     budget,
@@ -28,6 +27,7 @@ from reports.cells import (
     spread,
     words,
 )
+from reports.statistics.ablation import Ablation, PlannedColumn, latest_config, planned_columns, planned_methods
 from reports.table import Cell, Table
 from sweeps.ledger import SUMMARY_METRICS, Record, method_of
 
@@ -97,7 +97,7 @@ def ablation_tables(
 
     Args:
         table: the numbers.
-        tied: from :func:`reports.pairs.tied_with_best`.
+        tied: from :func:`reports.statistics.pairs.tied_with_best`.
         found: from :func:`sources`.
         selection: from :func:`selection_sentence`.
         shown: metrics.

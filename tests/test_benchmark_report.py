@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.report import SEEDS, write_sweep
-from reports.ablation import ablation
+from reports.statistics.ablation import ablation
 from sweeps.ledger import BASELINES, LOSSES, Ledger
 from sweeps.plan import SweepFolder
 

@@ -167,7 +167,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
 
 def _name_the_tables(out: Path) -> None:
     """Say how to get a sweep's tables, and exit."""
-    from reports.ablation import ablation
+    from reports.statistics.ablation import ablation
 
     typer.echo(f"Tables: {command('report', out, '--out', out / 'report')}")
     with bad_input():

@@ -13,8 +13,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from reports import drawing, figures, search_figures
-from reports.ablation import COLUMNS as ABLATION
-from reports.confusion import COLUMNS as CONFUSION
+from reports.statistics.ablation import COLUMNS as ABLATION
+from reports.statistics.confusion import COLUMNS as CONFUSION
 
 NAN = math.nan
 

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from reports.ablation import COLUMNS, Ablation
 from reports.probe_tables import calibration_table, precision_tables
+from reports.statistics.ablation import COLUMNS, Ablation
 
 ERRORS = {"nll": (0.9, 0.4), "brier": (0.5, 0.2), "ece": (0.01, 0.3)}
 GAINS = {"balanced_accuracy": (0.6, 0.8), "weighted_f1": (0.7, 0.75)}

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from reports.ablation import COLUMNS, Ablation
 from reports.probe_tables import class_tables
+from reports.statistics.ablation import COLUMNS, Ablation
 from reports.tables import (
     ablation_tables,
     file_name,
@@ -15,7 +15,7 @@ from reports.tables import (
     sources,
 )
 from sweeps.ledger import SUMMARY_METRICS
-from tests.reports.test_ablation import CONFIG, confirm, search
+from tests.reports.statistics.test_ablation import CONFIG, confirm, search
 
 NAN = float("nan")
 SELECTION = "Chosen somehow."

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from conclugen.files.tensors import read_tensors
-from reports.accounting import HOURS
 from reports.report import report
+from reports.statistics.accounting import HOURS
 from sweeps.ledger import Ledger
 from sweeps.plan import SweepFolder
 from tests.conftest import write_planted

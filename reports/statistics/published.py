@@ -1,0 +1,60 @@
+"""Numbers from papers, given as a CSV file, to stand beside measured ones."""
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from reports.statistics.ablation import ReportError
+from sweeps.ledger import ERROR_METRICS
+
+__all__ = ["COLUMNS", "published"]
+
+COLUMNS = ("dataset", "method", "metric", "value", "source")
+
+
+def published(file: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Read a CSV file with the columns dataset, method, metric, value and, if it likes, source.
+
+    Args:
+        file: the file.
+        table: the ablation table, whose datasets and metrics it may name; methods may be others.
+
+    Returns:
+        The columns COLUMNS, rows in their order.
+
+    Raises:
+        ReportError: everything that is wrong with it, a line each.
+        OSError: it cannot be read.
+    """
+    try:
+        frame = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ReportError(f"--published {file}: is no CSV file: {' '.join(str(error).split())}.") from None
+    if missing := [name for name in COLUMNS[:-1] if name not in frame.columns]:
+        raise ReportError(
+            f"--published {file}: has no column {', '.join(missing)}; its first line must be {','.join(COLUMNS)}."
+        )
+    allowed = {name: list(dict.fromkeys(table[name])) for name in ("dataset", "metric")}
+    problems = []
+    for line, row in enumerate(frame.to_dict("records"), start=2):
+        place = f"--published {file}, line {line}:"
+        for name, values in allowed.items():
+            if row[name] not in values:
+                problems.append(f"{place} {name} {row[name]!r} is not in this report; use one of {', '.join(values)}.")
+        if not row["method"]:
+            problems.append(f"{place} method is empty; give the name of the method.")
+        most = math.inf if row["metric"] in ERROR_METRICS else 1
+        if not 0 <= _number(row["value"]) <= most:
+            problems.append(f"{place} value {row['value']!r} must be a number from 0 to 1; divide percentages by 100.")
+    if problems:
+        raise ReportError("\n".join(problems))
+    source = frame["source"] if "source" in frame.columns else ""
+    return frame.assign(value=frame["value"].map(_number).astype(float), source=source)[list(COLUMNS)]
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

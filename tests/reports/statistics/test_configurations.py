@@ -1,0 +1,83 @@
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from reports.statistics.configurations import best_configurations
+from sweeps.ledger import Record
+from tests.reports.searches import config, failed, pruned, trial, trials
+
+SPACE = """
+description: three that vary, one fixed, one with a condition
+parameters:
+  lr: {low: 1.0e-4, high: 1.0e-2, log: true, default: 1.0e-3}
+  batch_size: {choices: [128, 256], default: 256}
+  weight_decay: 0.01
+  temperature: {low: 0.1, high: 1.0, default: 0.5}
+  reconstruction_relu: {choices: [true, false], default: true}
+"""
+
+
+def values(**fields: Any) -> dict[str, Any]:
+    everything = {"lr": 1e-3, "batch_size": 256, "weight_decay": 0.01, "temperature": 0.5, "reconstruction_relu": True}
+    return everything | fields
+
+
+def best(records: list[Record]) -> pd.DataFrame:
+    return best_configurations([records]).set_index("method")
+
+
+def in_space(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "space.yaml").write_text(SPACE)
+    return config(space=str(tmp_path / "space.yaml"))
+
+
+def test_the_best_full_trial_with_what_its_own_method_searches(tmp_path: Path) -> None:
+    c = in_space(tmp_path)
+    frame = best(
+        [
+            trial("Con", 0, 0.5, hyperparameters=values(), config=c),
+            trial("Con", 1, 0.7, hyperparameters=values(lr=2e-3, batch_size=128), config=c),
+            pruned("Con", 2, 0.9, hyperparameters=values(), config=c),
+            failed("Con", 3, "hung: no sign of life", hyperparameters=values(), config=c),
+            trial("Gen", 0, 0.6, hyperparameters=values(), config=c),
+        ]
+    )
+    assert frame.loc["Con", ["key", "origin", "objective"]].tolist() == ["search-Con-00001", "tpe", 0.7]
+    assert frame.loc["Gen", ["key", "origin", "objective"]].tolist() == ["search-Gen-00000", "default", 0.6]
+    # in the order of the hyperparameters; weight_decay is fixed
+    assert list(frame.columns[4:]) == ["temperature", "reconstruction_relu", "batch_size", "lr"]
+    assert frame.loc["Con", ["temperature", "batch_size", "lr"]].tolist() == [0.5, 128, 2e-3]
+    assert frame.loc["Con", "reconstruction_relu"] is pd.NA
+    assert frame.loc["Gen", "temperature"] is pd.NA
+    assert bool(frame.loc["Gen", "reconstruction_relu"])
+    assert frame["batch_size"].dtype == "Int64"
+
+
+def test_the_earliest_among_equals_is_the_best_as_for_the_search() -> None:
+    assert best(trials("Con", [0.5, 0.7, 0.7])).loc["Con", "key"] == "search-Con-00001"
+
+
+def test_without_its_space_what_varies_is_what_was_searched() -> None:
+    frame = best(
+        [
+            trial("Con", 0, 0.5, hyperparameters=values()),
+            failed("Con", 1, "hung: no sign of life", hyperparameters=values(lr=2e-3)),
+            trial("Gen", 0, 0.5, hyperparameters=values()),
+        ]
+    )
+    assert list(frame.columns[4:]) == ["lr"]
+    assert frame.loc["Con", "lr"] == 1e-3
+    assert frame.loc["Gen", "lr"] is pd.NA
+
+
+def test_a_method_without_a_full_trial_has_a_row_with_its_name_only() -> None:
+    frame = best([trial("Con", 0, 0.5, hyperparameters=values()), pruned("Gen", 0, 0.9, hyperparameters=values())])
+    assert frame.loc["Gen"].drop("sweep").isna().all()
+
+
+def test_the_table_survives_parquet(tmp_path: Path) -> None:
+    c = in_space(tmp_path)
+    frame = best_configurations([[trial("Con", 0, 0.5, hyperparameters=values(), config=c)]])
+    frame.to_parquet(tmp_path / "table.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), frame)

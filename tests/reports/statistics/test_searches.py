@@ -1,0 +1,69 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.statistics.searches import searched_space
+from sweeps.ledger import LOSSES, Record
+from tests.reports.searches import config, trial
+
+SPACE = """
+description: of each kind
+parameters:
+  lr: {low: 1.0e-4, high: 1.0e-2, log: true, default: 1.0e-3}
+  feature_dropout: {low: 0.1, high: 0.8, step: 0.1, default: 0.5}
+  num_clusters: {low: 4, high: 32, step: 4, default: 8}
+  batch_size: {choices: [128, 256], default: 256}
+  weight_decay: 0.01
+"""
+TRIED = {"lr": 1e-3, "feature_dropout": 0.5, "num_clusters": 8, "batch_size": 256, "weight_decay": 0.01, "margin": 0.5}
+
+
+def tried(space: str | Path, method: str = "Clu", **fields: Any) -> list[Record]:
+    changed = TRIED | fields
+    return [
+        trial(method, n, 0.5, hyperparameters=h, config=config(space=str(space)))
+        for n, h in enumerate([TRIED, changed])
+    ]
+
+
+@pytest.fixture
+def space(tmp_path: Path) -> Path:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+def test_the_space_is_what_the_method_was_free_to_choose(space: Path) -> None:
+    assert set(searched_space(tried(space)) or ()) == {"lr", "feature_dropout", "num_clusters", "batch_size"}
+    assert set(searched_space(tried(space, "Gen[video-audio]@5")) or ()) == {"lr", "feature_dropout", "batch_size"}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"lr": 0.1},
+        {"feature_dropout": 0.55},
+        {"num_clusters": 9},
+        {"batch_size": 512},
+        {"weight_decay": 0.02},
+        {"margin": 0.6},
+    ],
+)
+def test_a_space_that_does_not_hold_what_was_tried_is_not_the_one(space: Path, fields: dict[str, Any]) -> None:
+    assert searched_space(tried(space)) is not None
+    assert searched_space(tried(space, **fields)) is None
+
+
+def test_multiples_of_a_step_need_not_be_rounded_alike(space: Path) -> None:
+    assert searched_space(tried(space, feature_dropout=0.1 + 2 * 0.1)) is not None
+
+
+def test_a_space_that_is_gone_or_broken_is_none(tmp_path: Path) -> None:
+    assert searched_space(tried(tmp_path / "gone.yaml")) is None
+    (tmp_path / "broken.yaml").write_text("parameters: [")
+    assert searched_space(tried(tmp_path / "broken.yaml")) is None
+
+
+def test_every_method_that_can_be_searched_has_its_losses() -> None:
+    assert set(LOSSES) == {"Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen", "supervised_head", "SimCLR"}
