@@ -50,7 +50,7 @@ BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 PHASES = {  # the first whose files are on the stack
     "loading modules": ("<frozen importlib._bootstrap>",),
     "page": ("reports/page.py",),
-    "figures": ("reports/drawing.py", "reports/figures.py", "reports/search_figures.py"),
+    "figures": ("reports/figures/style.py", "reports/figures/results.py", "reports/figures/search.py"),
     "tables": ("reports/markup.py", "reports/tables.py", "reports/terminal.py"),
     "reading": ("sweeps/ledger.py",),
     "statistics": ("reports/",),

@@ -36,7 +36,7 @@ class Section:
     """Plain; an empty line begins a paragraph."""
     tables: Sequence[Table] = ()
     figures: Sequence[tuple[str, str, str]] = ()
-    """(name, what a person who cannot see it is told, SVG as `reports.drawing.svg` makes it)."""
+    """(name, what a person who cannot see it is told, SVG as `reports.figures.style.svg` makes it)."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def page(title: str, sections: Sequence[Section], provenance: Provenance, downlo
                 "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
                 "tables": [Markup(html_table(table)) for table in section.tables],  # noqa: S704 - escaped there
                 "figures": [
-                    (alternative, Markup(_inline(name, alternative, drawn)))  # noqa: S704 - drawn by reports.drawing
+                    (alternative, Markup(_inline(name, alternative, drawn)))  # noqa: S704 - drawn by reports.figures.style
                     for name, alternative, drawn in section.figures
                 ],
             }

@@ -14,9 +14,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from conclugen.files.durable import write_whole
-from reports import drawing, figures, search_figures
 from reports.cells import Sources, by_probe
-from reports.embedding import Represented, embedding, places, seen
+from reports.figures import results as figures
+from reports.figures import search as search_figures
+from reports.figures import style as drawing
+from reports.figures.embedding import Represented, embedding, places, seen
 from reports.markup import write_table
 from reports.page import Provenance, Section, page
 from reports.probe_tables import calibration_table, class_tables, instrument_table, precision_tables

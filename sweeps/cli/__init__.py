@@ -34,7 +34,7 @@ from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Record
 
 if TYPE_CHECKING:
-    from reports.embedding import Represented
+    from reports.figures.embedding import Represented
 
 __all__ = ["main"]
 

@@ -17,7 +17,7 @@ from conclugen.features.shards import FeatureSet, Split
 from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.training.pretrain import represent
-from reports.embedding import Represented
+from reports.figures.embedding import Represented
 from sweeps.config import load_config
 from sweeps.heads import best_heads
 from sweeps.ledger import Record

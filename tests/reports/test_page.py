@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports import drawing, search_figures
+from reports.figures import search as search_figures
+from reports.figures import style as drawing
 from reports.page import Provenance, Section, page
 from reports.table import Cell, Table
 from tests.parsed import Parsed

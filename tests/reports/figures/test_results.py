@@ -12,7 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from reports import drawing, figures, search_figures
+from reports.figures import results as figures
+from reports.figures import search as search_figures
+from reports.figures import style as drawing
 from reports.statistics.ablation import COLUMNS as ABLATION
 from reports.statistics.confusion import COLUMNS as CONFUSION
 

@@ -1,6 +1,6 @@
 """Drawing the search: trials over time, across hyperparameters, and what fewer of them would have found.
 
-As in `reports.figures`, nothing is computed that a table does not hold, and nothing is dropped silently.
+As in `reports.figures.results`, nothing is computed that a table does not hold, and nothing is dropped silently.
 """
 
 import math
@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.drawing import (
+from reports.figures.style import (
     BLACK,
     BLUE,
     COLUMN_WIDTH,

@@ -1,6 +1,6 @@
 import xml.etree.ElementTree as ET
 
-from reports.compact import compact
+from reports.figures.svg import compact
 
 SVG = """<svg width="10pt" height="10pt" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">
  <defs>

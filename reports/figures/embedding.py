@@ -17,7 +17,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from reports.drawing import GREY, IN_STYLE, MANY, finish, look, panels_of, series, unique
+from reports.figures.style import GREY, IN_STYLE, MANY, finish, look, panels_of, series, unique
 
 __all__ = ["COLUMNS", "Represented", "embedding", "places", "seen"]
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.drawing import (
+from reports.figures.style import (
     BLACK,
     BLUE,
     COLUMN_WIDTH,

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from sklearn.manifold import trustworthiness
 
-from reports.drawing import MANY
-from reports.embedding import COLUMNS, Represented, embedding, places, seen
+from reports.figures.embedding import COLUMNS, Represented, embedding, places, seen
+from reports.figures.style import MANY
 
 NAN = float("nan")
 

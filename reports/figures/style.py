@@ -24,7 +24,7 @@ from matplotlib.text import Text
 from matplotlib.typing import RcKeyType
 
 from conclugen.files.durable import write_whole
-from reports.compact import compact
+from reports.figures.svg import compact
 
 __all__ = [
     "BLACK",
