@@ -49,9 +49,9 @@ BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 PHASES = {  # the first whose files are on the stack
     "loading modules": ("<frozen importlib._bootstrap>",),
-    "page": ("reports/page.py",),
+    "page": ("reports/output/page.py",),
     "figures": ("reports/figures/style.py", "reports/figures/results.py", "reports/figures/search.py"),
-    "tables": ("reports/markup.py", "reports/tables.py", "reports/terminal.py"),
+    "tables": ("reports/output/markup.py", "reports/output/tables.py", "reports/output/terminal.py"),
     "reading": ("sweeps/ledger.py",),
     "statistics": ("reports/",),
 }

@@ -14,14 +14,29 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from conclugen.files.durable import write_whole
-from reports.cells import Sources, by_probe
 from reports.figures import results as figures
 from reports.figures import search as search_figures
 from reports.figures import style as drawing
 from reports.figures.embedding import Represented, embedding, places, seen
-from reports.markup import write_table
-from reports.page import Provenance, Section, page
-from reports.probe_tables import calibration_table, class_tables, instrument_table, precision_tables
+from reports.output.cells import Sources, by_probe
+from reports.output.markup import write_table
+from reports.output.page import Provenance, Section, page
+from reports.output.probe_tables import calibration_table, class_tables, instrument_table, precision_tables
+from reports.output.table import Table
+from reports.output.tables import (
+    ablation_tables,
+    comparison_table,
+    effect_table,
+    file_name,
+    interval_table,
+    label_table,
+    modality_table,
+    pair_table,
+    plain_table,
+    published_table,
+    selection_sentence,
+    sources,
+)
 from reports.processes import ALONE, Processes
 from reports.statistics.ablation import Ablation, PlannedColumn, ablation, latest_config
 from reports.statistics.accounting import accounting
@@ -39,21 +54,6 @@ from reports.statistics.ranking import ranking
 from reports.statistics.searches import full_trials, searches_of, varying
 from reports.statistics.selection import selection
 from reports.statistics.tuning import expected_best, tuning
-from reports.table import Table
-from reports.tables import (
-    ablation_tables,
-    comparison_table,
-    effect_table,
-    file_name,
-    interval_table,
-    label_table,
-    modality_table,
-    pair_table,
-    plain_table,
-    published_table,
-    selection_sentence,
-    sources,
-)
 from sweeps.ledger import Record
 
 __all__ = ["Report", "comparing", "report", "write_report"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from reports.page import Provenance
+from reports.output.page import Provenance
 from reports.statistics.accounting import hardware
 from sweeps.ledger import Record
 

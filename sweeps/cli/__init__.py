@@ -202,8 +202,8 @@ def _report(folders: list[Path], out: Path, asked: str, published: Path | None =
     from reports.processes import Processes, processors
 
     with Processes(processors(), ["reports.report", "sklearn.ensemble"]) as processes:  # which Optuna's fANOVA loads
+        from reports.output.terminal import terminal_table
         from reports.report import report, write_report
-        from reports.terminal import terminal_table
 
         ledgers = records(folders)
         represented = _represented(folders, ledgers) if embeddings else []
@@ -230,8 +230,8 @@ def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Repr
 
 def _compare(folders: list[Path], out: Path, asked: str) -> int:
     """Write and print the comparison of two sweeps; the exit code."""
+    from reports.output.terminal import terminal_table
     from reports.report import comparing, write_report
-    from reports.terminal import terminal_table
 
     made = comparing(records(folders), folders, asked)
     written = write_report(made, out)

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from reports.probe_tables import instrument_table
+from reports.output.probe_tables import instrument_table
+from reports.output.tables import ablation_tables, selection_sentence, sources
 from reports.statistics.ablation import PlannedColumn, ablation, planned_columns, planned_methods
 from reports.statistics.factorial import LOSSES, factorial
 from reports.statistics.instruments import instrument_effects, opposed, settled
-from reports.tables import ablation_tables, selection_sentence, sources
 from sweeps.ledger import SUMMARY_METRICS, Metric, Record
 from tests.reports.searches import config, record
 

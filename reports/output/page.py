@@ -18,8 +18,8 @@ from urllib.parse import quote
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports.markup import html_table
-from reports.table import Table
+from reports.output.markup import html_table
+from reports.output.table import Table
 
 __all__ = ["Provenance", "Section", "page"]
 

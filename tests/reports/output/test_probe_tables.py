@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from reports.probe_tables import calibration_table, precision_tables
+from reports.output.probe_tables import calibration_table, precision_tables
 from reports.statistics.ablation import COLUMNS, Ablation
 
 ERRORS = {"nll": (0.9, 0.4), "brier": (0.5, 0.2), "ece": (0.01, 0.3)}

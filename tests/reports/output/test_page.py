@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from reports.figures import search as search_figures
 from reports.figures import style as drawing
-from reports.page import Provenance, Section, page
-from reports.table import Cell, Table
+from reports.output.page import Provenance, Section, page
+from reports.output.table import Cell, Table
 from tests.parsed import Parsed
 
 TABLE = 'x,"a ""b"" #1 & <5 %>"\n1,é\n'.encode()

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.markup import html_table, latex, markdown, write_table
-from reports.table import Cell, Table
+from reports.output.markup import html_table, latex, markdown, write_table
+from reports.output.table import Cell, Table
 from tests.parsed import Parsed
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.cells import (
+from reports.output.cells import (
     Sources,
     budget,
     by_probe,
@@ -27,8 +27,8 @@ from reports.cells import (
     spread,
     words,
 )
+from reports.output.table import Cell, Table
 from reports.statistics.ablation import Ablation, PlannedColumn, latest_config, planned_columns, planned_methods
-from reports.table import Cell, Table
 from sweeps.ledger import SUMMARY_METRICS, Record, method_of
 
 __all__ = [

@@ -3,9 +3,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from reports.probe_tables import class_tables
-from reports.statistics.ablation import COLUMNS, Ablation
-from reports.tables import (
+from reports.output.probe_tables import class_tables
+from reports.output.tables import (
     ablation_tables,
     file_name,
     label_table,
@@ -14,6 +13,7 @@ from reports.tables import (
     published_table,
     sources,
 )
+from reports.statistics.ablation import COLUMNS, Ablation
 from sweeps.ledger import SUMMARY_METRICS
 from tests.reports.statistics.test_ablation import CONFIG, confirm, search
 

@@ -3,8 +3,8 @@ import io
 import pandas as pd
 from rich.console import Console
 
-from reports.table import Cell, Table
-from reports.terminal import terminal_table
+from reports.output.table import Cell, Table
+from reports.output.terminal import terminal_table
 
 
 def table(*scores: Cell | str) -> Table:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from reports.cells import Sources, by_probe, marked, pivot, signed, words
+from reports.output.cells import Sources, by_probe, marked, pivot, signed, words
+from reports.output.table import Cell, Table
+from reports.output.tables import file_name
 from reports.statistics.ablation import Ablation
 from reports.statistics.instruments import settled
-from reports.table import Cell, Table
-from reports.tables import file_name
 from sweeps.ledger import SUMMARY_METRICS
 
 __all__ = ["calibration_table", "class_tables", "instrument_table", "precision_tables"]

@@ -4,7 +4,7 @@ import rich.table
 from rich.console import JustifyMethod
 from rich.markup import escape
 
-from reports.table import Cell, Mark, Table
+from reports.output.table import Cell, Mark, Table
 
 __all__ = ["terminal_table"]
 

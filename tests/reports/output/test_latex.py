@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports.markup import latex
+from reports.output.markup import latex
+from reports.output.table import Cell, Table
 from reports.report import report, write_report
-from reports.table import Cell, Table
 from sweeps.ledger import Metric, Predictions, Record
 from tests.reports.searches import config, failed, record, trial
 

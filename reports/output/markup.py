@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from conclugen.files.durable import write_whole
-from reports.table import Cell, Table
+from reports.output.table import Cell, Table
 
 __all__ = ["html_table", "latex", "markdown", "write_table"]
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
+from reports.output.table import Cell, Mark
 from reports.statistics.ablation import PlannedColumn
-from reports.table import Cell, Mark
 from sweeps.ledger import ERROR_METRICS
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""Tables as Markdown, LaTeX, HTML, CSV and text on a terminal."""
