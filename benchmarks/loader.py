@@ -110,7 +110,7 @@ def drop(files: list[Path]) -> None:
 _READER = """
 import sys, torch
 from pathlib import Path
-from conclugen.features import FeatureSet
+from conclugen.features.shards import FeatureSet
 torch.set_num_threads(1)
 split = FeatureSet(Path(sys.argv[1])).split("train")
 for rows in torch.randperm(len(split)).split(1024):

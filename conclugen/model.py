@@ -67,8 +67,8 @@ class ConCluGenConfig(PretrainedConfig):
 class _Standardise(nn.Module):
     """Per-feature affine map; the identity until a state is loaded.
 
-    Computes in float32 and in the order of :class:`conclugen.features.shards.StandardisedSplit`, so that both agree to the
-    last bit.
+    Computes in float32 and in the order of :class:`conclugen.features.shards.StandardisedSplit`, so that both agree to
+    the last bit.
     """
 
     mean: Tensor

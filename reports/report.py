@@ -22,6 +22,7 @@ from reports.output.cells import Sources, by_probe
 from reports.output.markup import write_table
 from reports.output.page import Provenance, Section, page
 from reports.output.probe_tables import calibration_table, class_tables, instrument_table, precision_tables
+from reports.output.provenance import provenance
 from reports.output.table import Table
 from reports.output.tables import (
     ablation_tables,
@@ -48,7 +49,6 @@ from reports.statistics.importance import importance
 from reports.statistics.instruments import instrument_effects, opposed
 from reports.statistics.intervals import intervals
 from reports.statistics.pairs import pairs, tied_with_best
-from reports.statistics.provenance import provenance
 from reports.statistics.published import published
 from reports.statistics.ranking import ranking
 from reports.statistics.searches import full_trials, searches_of, varying

@@ -144,8 +144,8 @@ def smallest_gpu(config: SweepConfig) -> int | None:
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     """What does not fit a GPU of ``memory`` bytes, one message each with the remedy.
 
-    Counted is what is there at least: the features that stay on the GPU (`conclugen.training.execution`), and a step of the
-    largest heads that the space allows, or a probe of theirs with all labels (`conclugen.training.memory`).
+    Counted is what is there at least: the features that stay on the GPU (`conclugen.training.execution`), and a step of
+    the largest heads that the space allows, or a probe of theirs with all labels (`conclugen.training.memory`).
     """
     features = _feature_bytes(config, memory)
     room = f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB"

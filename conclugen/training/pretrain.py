@@ -4,9 +4,9 @@ One object holds one run. It advances epoch by epoch, and its whole state goes o
 cut anywhere continues exactly: data order, dropout and k-means seeds are functions of (seed, epoch, step), and what
 else lives across steps is in the state.
 
-How a step is executed (precision, optimiser, graphs) is :mod:`conclugen.training.execution`'s decision. For its sake a step is a
-function of tensors alone: what is random or of the host is drawn before and is its input, and what lives across steps
-(weights, moments, centroids, the queue, the sums of losses) changes in place.
+How a step is executed (precision, optimiser, graphs) is :mod:`conclugen.training.execution`'s decision. For its sake a
+step is a function of tensors alone: what is random or of the host is drawn before and is its input, and what lives
+across steps (weights, moments, centroids, the queue, the sums of losses) changes in place.
 
 In a process group of N workers, joined before the object is made, each runs the same object on its share of every
 batch, and all hold the same state.

@@ -68,7 +68,7 @@ def page(title: str, sections: Sequence[Section], provenance: Provenance, downlo
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"names must differ, but these are used twice: {', '.join(twice)}.")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("reports").joinpath("page.html.j2").read_text(encoding="utf-8"))
+    template = environment.from_string(files("reports.output").joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title=title,
         sections=[

@@ -18,8 +18,8 @@ def best_configurations(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per sweep and searched method: its best full trial.
 
     After COLUMNS, one column for each hyperparameter that some method's search was free to choose, NA where this
-    method's was not; where the space cannot be had any more (`reports.statistics.searches`), for each that its trials differ in.
-    A method without a full trial has a row with nothing but its name.
+    method's was not; where the space cannot be had any more (`reports.statistics.searches`), for each that its trials
+    differ in. A method without a full trial has a row with nothing but its name.
 
     Args:
         ledgers: of one or more sweeps.

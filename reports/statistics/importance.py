@@ -10,8 +10,8 @@ gave another a share of 0.36.
 The studies are rebuilt from the ledger, which is all that a report reads, over the space that was searched. Ranges that
 were searched on a log scale are given to Optuna as ranges of logarithms: its fANOVA weighs each region by its width,
 and would leave nine tenths of the weight to the highest decade. Where the space cannot be had any more
-(`reports.statistics.searches`), hyperparameters that vary stand in for it, numbers by their rank among the values tried, which
-weighs all of those alike; other values as choices among those tried.
+(`reports.statistics.searches`), hyperparameters that vary stand in for it, numbers by their rank among the values
+tried, which weighs all of those alike; other values as choices among those tried.
 
 Optuna's own 64 trees of any depth were rejected: on a hundred trials they take 11 s for each method, where shallow ones
 take 0.4 s and find the same; so were more trials than tell the importances apart.

@@ -184,9 +184,7 @@ class TestFiles:
     def _write(
         self, file: Path, table: pa.Table, header: str | None = '{"dataset": "x", "root": "/", "labels": null}'
     ) -> Path:
-        pq.write_table(
-            table.replace_schema_metadata({"conclugen.datasets.clips": header} if header is not None else None), file
-        )
+        pq.write_table(table.replace_schema_metadata({"conclugen.clips": header} if header is not None else None), file)
         return file
 
     def _table(self) -> pa.Table:

@@ -18,7 +18,7 @@ from tests.buckets import served
 from tests.conftest import write_planted
 from tests.damage import Damage, damages
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES = {"a": b"the first file", "b": b"second", "c": b""}
 
 

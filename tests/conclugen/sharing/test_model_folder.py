@@ -411,7 +411,7 @@ class TestNothingIsExecuted:
 
     def test_classes_that_are_not_known(self, tmp_path: Path) -> None:
         message = _refusal(tmp_path, _checkpoint(hyper_parameters={"x": _Unknown()}))
-        assert "asks for test_sharing._Unknown, " in message.replace("conclugen.", "").replace("tests.", "")
+        assert f"asks for {_Unknown.__module__}._Unknown, " in message
 
     def test_a_known_class_cannot_be_made_to_call(self, tmp_path: Path) -> None:
         """Allowed names are records: calling one with a command keeps the command, and it is no plain value."""

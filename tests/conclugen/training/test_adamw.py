@@ -90,8 +90,8 @@ draws = torch.arange(20)[None]
 data = LabelledDraws(x=x, labels=y, draws=draws, validation_x=x, validation_labels=y, classes=("a", "b"))
 for instrument in ("logistic", "knn", "paper"):
     fit_probes(instrument, data)
-from conclugen.supervised import SupervisedTraining
-from conclugen.pretrain import Pretraining
+from conclugen.baselines.supervised import SupervisedTraining
+from conclugen.training.pretrain import Pretraining
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
