@@ -239,7 +239,7 @@ class TestBound:
         """Until the process is dead, however it dies."""
         _place(tmp_path / "p", {"x": b"p" * 1000})
         script = (
-            "import sys; from pathlib import Path; from tests.conclugen import test_remote as t\n"
+            "import sys; from pathlib import Path; from tests.conclugen.features import test_remote as t\n"
             "cache = t.NodeCache(Path(sys.argv[1], 'cache'), 2000)\n"
             "print(t._version(cache, Path(sys.argv[1]), 'p', 1000), flush=True)\n"
             "sys.stdin.read()"
@@ -266,7 +266,7 @@ def test_processes_that_want_the_same_at_once_fetch_it_once(tmp_path: Path) -> N
     """The log of the file system elsewhere, which counts what is asked of it, has each file once."""
     _place(tmp_path / "set")
     script = (
-        "import sys; from pathlib import Path; from tests.conclugen import test_remote as t\n"
+        "import sys; from pathlib import Path; from tests.conclugen.features import test_remote as t\n"
         "fetch = t.remote._fetch\n"
         "def counted(system, source, copy, name, expected):\n"
         "    with open(sys.argv[1] + '/log', 'a') as log: log.write(name + '\\n')\n"
