@@ -27,7 +27,8 @@ from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
 from sweeps.hardware import computing
-from sweeps.plan import Job, SweepFolder
+from sweeps.jobs import Job
+from sweeps.plan import SweepFolder
 from sweeps.strategies import distributions
 from sweeps.trial import TrialRunner
 

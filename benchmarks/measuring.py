@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 
 from sweeps.hardware import own_hardware
+from sweeps.jobs import Report
 from sweeps.ledger import Record
-from sweeps.plan import Report
 
 __all__ = ["compare", "machine", "parser", "spread", "told", "write"]
 

@@ -21,10 +21,10 @@ from sweeps.config import load_config
 from sweeps.engine import execute
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger
-from sweeps.live import output_to_log
 from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.plan import SweepFolder
 from sweeps.search import Search
+from sweeps.terminal import output_to_log
 from sweeps.tracking import tracked
 
 SUBSETS = 7

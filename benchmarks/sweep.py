@@ -154,7 +154,7 @@ def by_turns(config_file: Path, sweep: Path, own: Path, given: Sequence[str]) ->
 def trainers(sweep: Path, own: Path) -> None:
     """Run what ``sweep`` has run with a TorchTrainer inside each Tune trial, with the files in ``own``."""
     from benchmarks.turnaround import trainer_per_trial, usual_session
-    from sweeps.live import output_to_log
+    from sweeps.terminal import output_to_log
 
     records, folder = records_of(sweep), SweepFolder(own)
     folder.prepare(load_config(SweepFolder(sweep).config))

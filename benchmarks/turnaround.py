@@ -28,11 +28,11 @@ from sweeps.engine import execute
 from sweeps.hardware import computing
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, Record
-from sweeps.live import output_to_log
 from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.plan import SweepFolder
 from sweeps.replay import job_of, run_again
 from sweeps.search import Search
+from sweeps.terminal import output_to_log
 from sweeps.tracking import tracked
 from sweeps.trial import TrialRunner
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from conclugen.hyperparameters import Hyperparameters
-from sweeps.plan import Job
+from sweeps.jobs import Job
 from sweeps.settings import Objective, Probe
 
 __all__ = ["confirmation_basis", "reports_basis"]

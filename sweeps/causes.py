@@ -5,8 +5,7 @@ import errno
 import torch
 
 from conclugen.training.pretrain import DivergedError
-from sweeps.failures import FailureReason
-from sweeps.plan import Job
+from sweeps.jobs import FailureReason, Job
 
 __all__ = ["reason_of"]
 

@@ -35,8 +35,8 @@ from conclugen.extraction.recipe import Recipe
 from sweeps.clip_progress import ClipProgress
 from sweeps.fields import ConfigError
 from sweeps.interrupts import Interrupts
-from sweeps.live import output_to_log
 from sweeps.nodes import alive_nodes, connect, disconnect
+from sweeps.terminal import output_to_log
 
 __all__ = ["StoppedError", "Summary", "extract"]
 

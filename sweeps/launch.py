@@ -17,10 +17,11 @@ from conclugen.files.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError
-from sweeps.live import Display, output_to_log
+from sweeps.live import Display
 from sweeps.plan import SweepFolder
 from sweeps.sessions import Sessions, held
 from sweeps.storage import mend_journal, open_storage
+from sweeps.terminal import output_to_log
 from sweeps.warm import proposals
 
 __all__ = ["SweepFailedError", "launch", "resume"]

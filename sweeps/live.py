@@ -4,11 +4,7 @@ Ray and its processes print through the driver's file descriptors. Those are tur
 duration, C++ libraries included; only this module writes to where the user looks.
 """
 
-import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -18,29 +14,7 @@ from rich.table import Table
 
 from sweeps.progress import Progress
 
-__all__ = ["Display", "output_to_log", "progress_table"]
-
-
-@contextmanager
-def output_to_log(log: Path) -> Iterator[Console]:
-    """Send everything that this process and its children print to ``log``; yield a console on the old output."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    out, err = os.dup(1), os.dup(2)
-    try:
-        with log.open("ab") as file, os.fdopen(out, "w") as terminal:
-            os.dup2(file.fileno(), 1)
-            os.dup2(file.fileno(), 2)
-            try:
-                yield Console(file=terminal)
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os.dup2(out, 1)
-                os.dup2(err, 2)
-    finally:
-        os.close(err)
+__all__ = ["Display", "progress_table"]
 
 
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:

@@ -20,8 +20,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-from sweeps.failures import FailureReason
-from sweeps.plan import MAX_ATTEMPTS, Job, Report
+from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 
 __all__ = ["Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox", "Process"]
 

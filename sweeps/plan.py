@@ -5,69 +5,16 @@ Plain data that the search, the workers and the command line share; loads neithe
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import yaml
 
 from conclugen.files.durable import write_whole
-from conclugen.labels import LabelBudget
 from search_spaces import named_spaces
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.ledger import Hardware, Metric, Predictions, Stage, variant
 
-__all__ = ["MAX_ATTEMPTS", "Job", "Report", "SweepFolder"]
-
-MAX_ATTEMPTS = 3
-"""How often a job is started in all before losing its process counts as the job's own fault."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One unit of work for a worker group: a search trial, a confirmation run, or a baseline's run."""
-
-    stage: Stage
-    method: str
-    number: int
-    """Trial number within the subset's study, or index of the confirmation seed."""
-    seed: int
-    hyperparameters: Mapping[str, Any]
-    """Fields of Hyperparameters; empty for methods without a head."""
-    origin: str = ""
-    """Where the hyperparameters of a search trial come from; see Record."""
-    modalities: tuple[str, ...] = ()
-    """Those that it is restricted to; empty for the method's own."""
-    labels: LabelBudget | None = None
-    """The only label budget that it is scored at; None for the objective's, or all of the probe's in confirmation."""
-
-    @property
-    def name(self) -> str:
-        """The method's name in records: with the modalities and the label budget that it is restricted to."""
-        return variant(self.method, self.modalities, self.labels)
-
-    @property
-    def key(self) -> str:
-        """Identity within the sweep; names the ledger record and the checkpoint folder."""
-        return f"{self.stage}-{self.name}-{self.number:05d}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What a worker says of its job: where it stands, or how it ended."""
-
-    epochs: int
-    """Pretraining epochs done."""
-    value: float | None = None
-    """The objective at this point."""
-    losses: Mapping[str, float] = field(default_factory=dict)
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    state: Literal["running", "complete", "failed"] = "running"
-    reason: str = ""
-    metrics: Sequence[Metric] = ()
-    predictions: Sequence[Predictions] = ()
-    hardware: Hardware | None = None
+__all__ = ["SweepFolder"]
 
 
 @dataclass(frozen=True)

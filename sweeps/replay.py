@@ -17,8 +17,9 @@ from sweeps.causes import reason_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate import on_gpus
 from sweeps.hardware import computing
+from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Metric, Record
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.plan import SweepFolder
 from sweeps.sessions import provenance
 from sweeps.trial import TrialRunner
 

@@ -25,10 +25,10 @@ from typing import Any
 from conclugen.seeds import derive_seed
 from sweeps.basis import confirmation_basis, reports_basis
 from sweeps.config import Arm, SweepConfig
-from sweeps.failures import FailureReason
 from sweeps.heads import keepers, lost_heads
+from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 from sweeps.ledger import Ledger, Record, State
-from sweeps.plan import MAX_ATTEMPTS, Job, Report, SweepFolder
+from sweeps.plan import SweepFolder
 from sweeps.progress import Progress, Tally
 from sweeps.running import Running, Unended
 from sweeps.sessions import provenance

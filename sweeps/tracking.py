@@ -26,8 +26,9 @@ from ray.tune.logger import LoggerCallback
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.event_files import TensorBoard
 from sweeps.fields import with_environment
+from sweeps.jobs import Job, Report
 from sweeps.ledger import SUMMARY_METRICS
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.plan import SweepFolder
 from sweeps.settings import MLflow, WeightsAndBiases
 
 __all__ = ["tracked"]

@@ -27,8 +27,9 @@ from sweeps.causes import reason_of
 from sweeps.config import load_config
 from sweeps.deaths import WorkerProcess
 from sweeps.hardware import computing
+from sweeps.jobs import Job, Report
 from sweeps.mailbox import Group
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 
 __all__ = ["Team", "attempt", "serve"]

@@ -8,8 +8,9 @@ import pytest
 
 from sweeps.basis import confirmation_basis, reports_basis
 from sweeps.config import load_config
+from sweeps.jobs import Job
 from sweeps.ledger import Ledger
-from sweeps.plan import Job, SweepFolder
+from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from tests.sweeps.simulation import Simulation, constant
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sweeps.live import Display, output_to_log, progress_table
+from sweeps.live import Display, progress_table
 from sweeps.progress import Progress
+from sweeps.terminal import output_to_log
 
 
 def row(name: str = "Con", **changes: object) -> Progress:

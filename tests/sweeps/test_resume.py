@@ -19,8 +19,9 @@ import yaml
 from conclugen.files.tensors import write_tensors
 from sweeps import plan, running, storage
 from sweeps.config import load_config
+from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.storage import existing_storage, mend_journal
 from sweeps.strategies import NUMBER

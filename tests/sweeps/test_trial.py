@@ -21,8 +21,9 @@ from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
 from sweeps.hardware import own_hardware
+from sweeps.jobs import Job, Report
 from sweeps.ledger import BASELINES, SUMMARY_METRICS
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner, load_head
 
 CPU = torch.device("cpu")

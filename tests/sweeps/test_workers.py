@@ -19,7 +19,8 @@ from conclugen.training.pretrain import DivergedError
 from sweeps import workers
 from sweeps.config import load_config
 from sweeps.hardware import own_hardware
-from sweeps.plan import Job, Report, SweepFolder
+from sweeps.jobs import Job, Report
+from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 from sweeps.workers import Team, attempt, serve
 
