@@ -12,8 +12,8 @@ from dataclasses import asdict
 from typing import Any
 
 from conclugen.hyperparameters import Hyperparameters
+from sweeps.config.sections import Objective, Probe
 from sweeps.jobs import Job
-from sweeps.settings import Objective, Probe
 
 __all__ = ["confirmation_basis", "reports_basis"]
 

@@ -33,7 +33,7 @@ from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Res
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
 from sweeps.clip_progress import ClipProgress
-from sweeps.fields import ConfigError
+from sweeps.config import ConfigError
 from sweeps.interrupts import Interrupts
 from sweeps.nodes import alive_nodes, connect, disconnect
 from sweeps.terminal import output_to_log

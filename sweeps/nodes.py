@@ -29,8 +29,8 @@ from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from sweeps.fields import ConfigError
-from sweeps.settings import Workers
+from sweeps.config import ConfigError
+from sweeps.config.sections import Workers
 
 __all__ = [
     "Allocation",

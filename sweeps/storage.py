@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from conclugen.files.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.fields import with_environment
+from sweeps.config.fields import with_environment
 from sweeps.plan import SweepFolder
 
 __all__ = ["JournalError", "existing_storage", "mend_journal", "open_storage"]

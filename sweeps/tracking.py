@@ -24,12 +24,12 @@ from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 
 from sweeps.config import ConfigError, SweepConfig
+from sweeps.config.fields import with_environment
+from sweeps.config.sections import MLflow, WeightsAndBiases
 from sweeps.event_files import TensorBoard
-from sweeps.fields import with_environment
 from sweeps.jobs import Job, Report
 from sweeps.ledger import SUMMARY_METRICS
 from sweeps.plan import SweepFolder
-from sweeps.settings import MLflow, WeightsAndBiases
 
 __all__ = ["tracked"]
 

@@ -18,8 +18,8 @@ help, and each longer than a short trial.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from sweeps.config.sections import Budget
 from sweeps.ledger import Record
-from sweeps.settings import Budget
 
 __all__ = ["Turns"]
 

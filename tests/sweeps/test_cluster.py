@@ -20,9 +20,9 @@ from ray._private import node as ray_node
 
 from sweeps import nodes as cluster
 from sweeps.config import ConfigError
+from sweeps.config.sections import Workers
 from sweeps.ledger import Ledger
 from sweeps.nodes import Allocation, Capacity, Node, NoNodeError, allocate, connect, grow, local_only
-from sweeps.settings import Workers
 
 
 def nodes(*sizes: tuple[int, int]) -> list[Node]:

@@ -17,13 +17,13 @@ from ray.tune.search import Searcher
 from sweeps import engine, slots
 from sweeps import nodes as cluster
 from sweeps.config import load_config
+from sweeps.config.sections import Workers
 from sweeps.engine import EngineError, _Scheduler, _Searcher
 from sweeps.jobs import Job, Report
 from sweeps.mailbox import GroupBrokenError, GroupDisplacedError
 from sweeps.nodes import Allocation, Capacity, Node
 from sweeps.plan import SweepFolder
 from sweeps.search import Search
-from sweeps.settings import Workers
 from sweeps.slots import Slot, TrainWorker, _WorkerGroup
 
 

@@ -23,8 +23,8 @@ from conclugen.features.shards import FeatureSet
 from sweeps import extraction
 from sweeps.cli import app
 from sweeps.cli.extract import _allowed
+from sweeps.config import ConfigError
 from sweeps.extraction import _clips, _Copy, _decode, _packed, _shares, _unpacked
-from sweeps.fields import ConfigError
 from sweeps.nodes import Node
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face

@@ -13,7 +13,7 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.training.pretrain import build_head
 from sweeps.config import ConfigError, SweepConfig, load_config
-from sweeps.fields import metrics_of
+from sweeps.config.fields import metrics_of
 from sweeps.jobs import Job
 from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sweeps.config.sections import Budget
 from sweeps.ledger import Record
-from sweeps.settings import Budget
 from sweeps.turns import Turns
 
 ARMS = ["Con", "Clu", "ConCluGen"]

@@ -11,8 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from conclugen.features.manifest import SPLITS, Manifest, statistics_problem
 from conclugen.labels import LabelBudget
-from sweeps.fields import (
-    ConfigError,
+from sweeps.config.errors import ConfigError
+from sweeps.config.fields import (
     FeatureFolder,
     Fraction,
     Hours,

@@ -110,7 +110,7 @@ def test_no_override_causes_anything_but_a_list_of_problems(text: str) -> None:
 
 @given(st.text(alphabet="abns.=[]{}:, 0123", max_size=20))
 def test_overrides_never_crash(text: str) -> None:
-    from sweeps.config import _apply
+    from sweeps.config.loading import _apply
 
     data = {"budget": {"epochs": 3}, "seed": 1}
     problem = _apply(data, text)

@@ -15,15 +15,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from conclugen.features.manifest import Location, Manifest, location_of
 from conclugen.subsets import SUBSETS
 from search_spaces import load_space, named_spaces
+from sweeps.config.errors import ConfigError
 from sweeps.ledger import BASELINES
-
-
-class ConfigError(ValueError):
-    """A configuration, or a part of it, is not valid; ``problems`` holds one message per problem."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = list(problems)
 
 
 def with_environment(setting: str, text: str) -> str:
