@@ -26,9 +26,9 @@ from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import computing
 from sweeps.jobs import Job
-from sweeps.plan import SweepFolder
 from sweeps.strategies import distributions
 from sweeps.trial import TrialRunner
 

@@ -27,8 +27,8 @@ import yaml
 
 from benchmarks.measuring import parser, write
 from conclugen.features.importing import import_arrays
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
-from sweeps.plan import SweepFolder
 
 # What records of the same trial may differ in.
 TIMES = ("started", "ended", "seconds", "hardware", "versions", "config")

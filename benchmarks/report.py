@@ -35,8 +35,8 @@ from conclugen.evaluation.metrics import classification_metrics
 from conclugen.hyperparameters import Hyperparameters
 from search_spaces import Parameter, load_space
 from sweeps.config import SweepConfig
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import LOSSES, Hardware, Ledger, Metric, Predictions, Record, Stage
-from sweeps.plan import SweepFolder
 
 SEEDS = 5
 EPOCHS, PROBES = 40, 20  # of a trial: pretraining epochs, and how often it is judged

@@ -19,10 +19,10 @@ from benchmarks.measuring import parser, write
 from conclugen.features.importing import import_arrays
 from sweeps.config import load_config
 from sweeps.engine import execute
+from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger
 from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.terminal import output_to_log
 from sweeps.tracking import tracked

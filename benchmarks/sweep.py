@@ -36,9 +36,9 @@ import torch
 from benchmarks.measuring import compare, parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import computing
 from sweeps.ledger import Ledger, Record
-from sweeps.plan import SweepFolder
 from sweeps.replay import job_of, run_again
 from sweeps.trial import TrialRunner
 

@@ -34,9 +34,9 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import computing
 from sweeps.jobs import Job
-from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 
 _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -25,11 +25,11 @@ from benchmarks.measuring import compare, parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
 from sweeps.engine import execute
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import computing
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, Record
 from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
-from sweeps.plan import SweepFolder
 from sweeps.replay import job_of, run_again
 from sweeps.search import Search
 from sweeps.terminal import output_to_log

@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from optuna_dashboard import wsgi
 
 from sweeps.config import ConfigError, SweepConfig
-from sweeps.plan import SweepFolder
+from sweeps.folder.layout import SweepFolder
 from sweeps.storage import existing_storage
 
 if TYPE_CHECKING:

@@ -30,11 +30,11 @@ from ray.tune.search.search_generator import SearchGenerator
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from sweeps.deaths import process_died
+from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.jobs import Job, Report
 from sweeps.mailbox import GroupDisplacedError
 from sweeps.nodes import Capacity, NoNodeError
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.slots import Slot, slot_actor
 

@@ -7,9 +7,9 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.model import ConCluGenConfig
 from conclugen.sharing.model_folder import ModelCard, Score, SharingError, export_head, import_checkpoint
 from sweeps.config import ConfigError
-from sweeps.heads import best_heads, lost_heads
+from sweeps.folder.kept_heads import best_heads, lost_heads
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import SUMMARY_METRICS, Ledger, Record
-from sweeps.plan import SweepFolder
 from sweeps.trial import load_head
 
 __all__ = ["export_best", "import_released"]

@@ -15,11 +15,11 @@ from pathlib import Path
 from conclugen.features.manifest import damaged_shards
 from conclugen.files.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.sessions import Sessions, held
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError
 from sweeps.live import Display
-from sweeps.plan import SweepFolder
-from sweeps.sessions import Sessions, held
 from sweeps.storage import mend_journal, open_storage
 from sweeps.terminal import output_to_log
 from sweeps.warm import proposals

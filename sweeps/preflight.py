@@ -28,8 +28,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from conclugen import __version__
 from conclugen.features.manifest import FeatureSetError, Manifest, location_of
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.nodes import Node, alive_nodes
-from sweeps.plan import SweepFolder
 
 __all__ = ["Facts", "Preflight", "collect", "problems"]
 

@@ -23,15 +23,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from conclugen.seeds import derive_seed
-from sweeps.basis import confirmation_basis, reports_basis
 from sweeps.config import Arm, SweepConfig
-from sweeps.heads import keepers, lost_heads
+from sweeps.folder.comparability import confirmation_basis, reports_basis
+from sweeps.folder.kept_heads import keepers, lost_heads
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.sessions import provenance
+from sweeps.folder.unfinished import Running, Unended
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 from sweeps.ledger import Ledger, Record, State
-from sweeps.plan import SweepFolder
 from sweeps.progress import Progress, Tally
-from sweeps.running import Running, Unended
-from sweeps.sessions import provenance
 from sweeps.storage import open_storage
 from sweeps.studies import Asked, Best, Study, Trial
 from sweeps.turns import Turns

@@ -39,9 +39,9 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.api.result import Result
 
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.mailbox import Group, Mailbox
-from sweeps.plan import SweepFolder
 
 __all__ = ["Slot", "TrainWorker", "slot_actor"]
 

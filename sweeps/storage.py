@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from conclugen.files.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.config.fields import with_environment
-from sweeps.plan import SweepFolder
+from sweeps.folder.layout import SweepFolder
 
 __all__ = ["JournalError", "existing_storage", "mend_journal", "open_storage"]
 

@@ -19,8 +19,8 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.seeds import derive_seed
 from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
+from sweeps.folder.unfinished import Unended
 from sweeps.ledger import Record, State
-from sweeps.running import Unended
 from sweeps.strategies import (
     DROPPED,
     LATE,

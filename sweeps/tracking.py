@@ -27,9 +27,9 @@ from sweeps.config import ConfigError, SweepConfig
 from sweeps.config.fields import with_environment
 from sweeps.config.sections import MLflow, WeightsAndBiases
 from sweeps.event_files import TensorBoard
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import SUMMARY_METRICS
-from sweeps.plan import SweepFolder
 
 __all__ = ["tracked"]
 

@@ -30,10 +30,10 @@ from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import Pretraining, build_head, represent
 from sweeps import checkpoints
 from sweeps.config import SweepConfig
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import own_hardware
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Stage
-from sweeps.plan import SweepFolder
 from sweeps.scoring import Fit, Scoring
 
 __all__ = ["TrialRunner", "load_head"]

@@ -10,8 +10,8 @@ from typing import Any
 
 from search_spaces import Space
 from sweeps.config import Arm, ConfigError
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record, method_of
-from sweeps.plan import SweepFolder
 
 __all__ = ["proposals"]
 

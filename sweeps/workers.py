@@ -26,10 +26,10 @@ from conclugen.training.pretrain import DivergedError
 from sweeps.causes import reason_of
 from sweeps.config import load_config
 from sweeps.deaths import WorkerProcess
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import computing
 from sweeps.jobs import Job, Report
 from sweeps.mailbox import Group
-from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 
 __all__ = ["Team", "attempt", "serve"]

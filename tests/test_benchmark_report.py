@@ -5,8 +5,8 @@ from pathlib import Path
 
 from benchmarks.report import SEEDS, write_sweep
 from reports.statistics.ablation import ablation
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import BASELINES, LOSSES, Ledger
-from sweeps.plan import SweepFolder
 
 
 def test_the_made_up_sweep_is_a_whole_one(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from conclugen.datasets.clips import ClipListError
 from conclugen.extraction.recipe import RecipeError
 from conclugen.features.manifest import FeatureSetError
 from sweeps.config import ConfigError
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, LedgerError, Record
-from sweeps.plan import SweepFolder
 
 if TYPE_CHECKING:
     from sweeps.interrupts import Interrupts

@@ -19,9 +19,9 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.training.pretrain import represent
 from reports.figures.embedding import Represented
 from sweeps.config import load_config
-from sweeps.heads import best_heads
+from sweeps.folder.kept_heads import best_heads
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Record
-from sweeps.plan import SweepFolder
 from sweeps.trial import load_head
 
 __all__ = ["MOST_SAMPLES", "representations"]

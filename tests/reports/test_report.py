@@ -13,8 +13,8 @@ from conclugen.subsets import SUBSETS
 from reports.processes import Processes
 from reports.report import Report, comparing, report, write_report
 from sweeps.cli.embeddings import representations
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record
-from sweeps.plan import SweepFolder
 from tests.conftest import config_writer
 from tests.sweeps.simulation import run_here
 

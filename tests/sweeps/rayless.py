@@ -15,9 +15,9 @@ import torch
 
 from sweeps import engine, nodes, preflight, tracking  # noqa: F401  # the last two: see above
 from sweeps.config import load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.launch import launch, resume
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from tests.sweeps.simulation import run_jobs
 

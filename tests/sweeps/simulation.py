@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from sweeps.config import SweepConfig, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Metric, Record
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.trial import TrialRunner
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from conclugen import __version__
 from sweeps.cli import app
 from sweeps.config import load_config
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.sessions import held
 from sweeps.ledger import Ledger, Metric, Record
-from sweeps.plan import SweepFolder
-from sweeps.sessions import held
 
 COMMANDS = (
     [], ["demo"], ["features"], ["features", "import"], ["features", "info"],

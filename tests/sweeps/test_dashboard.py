@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from sweeps.config import ConfigError, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Report
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.storage import existing_storage
 

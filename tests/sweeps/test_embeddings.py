@@ -14,8 +14,8 @@ from conclugen.model import ConCluGenHead
 from sweeps.cli import embeddings
 from sweeps.cli.embeddings import representations
 from sweeps.export import export_best
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record
-from sweeps.plan import SweepFolder
 from tests.conftest import CLASSES, config_writer, write_planted
 from tests.sweeps.simulation import run_here
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from conclugen.subsets import SUBSETS
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import BASELINES, TUNED_BASELINES, Ledger
-from sweeps.plan import SweepFolder
 from tests.buckets import served
 from tests.sweeps.simulation import run_here
 

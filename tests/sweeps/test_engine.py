@@ -19,10 +19,10 @@ from sweeps import nodes as cluster
 from sweeps.config import load_config
 from sweeps.config.sections import Workers
 from sweeps.engine import EngineError, _Scheduler, _Searcher
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.mailbox import GroupBrokenError, GroupDisplacedError
 from sweeps.nodes import Allocation, Capacity, Node
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.slots import Slot, TrainWorker, _WorkerGroup
 

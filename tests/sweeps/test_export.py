@@ -9,9 +9,9 @@ from conclugen.model import ConCluGenHead
 from conclugen.training.pretrain import represent
 from sweeps.config import ConfigError, load_config
 from sweeps.export import export_best, import_released
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.ledger import SUMMARY_METRICS
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.trial import TrialRunner
 

@@ -20,8 +20,8 @@ import pytest
 from conclugen.files.tensors import read_tensors
 from reports.report import report
 from reports.statistics.accounting import HOURS
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
-from sweeps.plan import SweepFolder
 from tests.conftest import write_planted
 from tests.sweeps.rayless import mortal_session
 

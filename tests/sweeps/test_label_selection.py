@@ -10,7 +10,7 @@ import torch
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from sweeps.config import SweepConfig, load_config
-from sweeps.plan import SweepFolder
+from sweeps.folder.layout import SweepFolder
 from sweeps.scoring import Division, Fit, Fitted, LabelChoice, Scoring
 from sweeps.trial import TrialRunner
 from tests.conftest import write_planted

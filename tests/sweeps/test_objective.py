@@ -14,8 +14,8 @@ from conclugen.labels import LabelBudget
 from conclugen.training.pretrain import build_head
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.config.fields import metrics_of
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
-from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 from tests.conftest import write_planted
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sweeps.config import load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Report
 from sweeps.ledger import Ledger
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.storage import mend_journal
 from tests.sweeps.test_resume import Killed, outcome, quality, ranges, run

@@ -12,8 +12,8 @@ import ray
 
 from sweeps import preflight
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.nodes import Node
-from sweeps.plan import SweepFolder
 from sweeps.preflight import Facts, Preflight, collect, problems
 
 ROOT = Path("/shared/sweep")

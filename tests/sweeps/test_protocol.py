@@ -8,9 +8,9 @@ import pytest
 
 from conclugen.subsets import SUBSETS
 from sweeps.config import ConfigError
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Hardware, Ledger, Record
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from tests.sweeps.simulation import Clock, Simulation, constant, open_search
 

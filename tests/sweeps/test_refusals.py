@@ -16,15 +16,16 @@ from typer.testing import CliRunner
 from conclugen.features.manifest import STATISTICS_FILE
 from conclugen.files.durable import read_sealed
 from conclugen.files.tensors import read_tensors, write_tensors
-from sweeps import nodes, plan
+from sweeps import nodes
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
+from sweeps.folder import layout as plan
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
 from sweeps.launch import launch, resume
 from sweeps.ledger import Ledger, LedgerError
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
-from sweeps.sessions import Sessions
 from tests.conftest import write_planted
 from tests.sweeps.rayless import without_ray as replace_ray
 from tests.sweeps.simulation import Simulation, constant
@@ -245,7 +246,7 @@ def test_status_in_a_folder_that_cannot_be_looked_at_is_bad_input(
     def denied(folder: SweepFolder) -> bool:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder.lock))
 
-    monkeypatch.setattr("sweeps.sessions.running", denied)
+    monkeypatch.setattr("sweeps.folder.sessions.running", denied)
     result = CliRunner().invoke(app, ["sweep", "status", str(folder.root)])
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{folder.lock}: Permission denied" in result.stderr

@@ -10,8 +10,8 @@ import yaml
 
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import ConfigError, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
-from sweeps.plan import SweepFolder
 from sweeps.replay import replay
 from sweeps.trial import TrialRunner
 from tests.conftest import config_writer

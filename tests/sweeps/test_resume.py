@@ -17,11 +17,13 @@ import torch
 import yaml
 
 from conclugen.files.tensors import write_tensors
-from sweeps import plan, running, storage
+from sweeps import storage
 from sweeps.config import load_config
+from sweeps.folder import layout as plan
+from sweeps.folder import unfinished as running
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.storage import existing_storage, mend_journal
 from sweeps.strategies import NUMBER

@@ -18,9 +18,9 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import build_head
 from sweeps.config import SweepConfig, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Predictions
-from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 from tests.conftest import write_planted
 

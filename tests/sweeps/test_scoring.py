@@ -17,7 +17,7 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.training.pretrain import build_head, represent
 from sweeps.config import load_config
-from sweeps.plan import SweepFolder
+from sweeps.folder.layout import SweepFolder
 from sweeps.scoring import LabelChoice
 from sweeps.trial import TrialRunner
 

@@ -12,9 +12,9 @@ from optuna.trial import TrialState
 
 from conclugen.subsets import SUBSETS
 from sweeps.config import load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import MAX_ATTEMPTS, Job, Report
 from sweeps.ledger import Ledger
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from tests.sweeps.simulation import Simulation, constant, open_search
 

@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from sweeps.config import ConfigError, SweepConfig, load_config
-from sweeps.plan import SweepFolder
+from sweeps.folder.layout import SweepFolder
 from sweeps.storage import JournalError, existing_storage, mend_journal, open_storage
 from tests.damage import Damage, damages
 

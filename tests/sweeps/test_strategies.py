@@ -15,9 +15,9 @@ from optuna.distributions import FloatDistribution
 
 from search_spaces import Parameter
 from sweeps.config import ConfigError, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Record
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from sweeps.strategies import NUMBER, STARTUP_TRIALS, _CmaEs, grid_point
 

@@ -20,10 +20,10 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import own_hardware
 from sweeps.jobs import Job, Report
 from sweeps.ledger import BASELINES, SUMMARY_METRICS
-from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner, load_head
 
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from conclugen.features.importing import import_arrays
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Record
-from sweeps.plan import SweepFolder
 from tests.sweeps.simulation import run_here
 
 

@@ -18,9 +18,9 @@ from conclugen.training import pretrain
 from conclugen.training.pretrain import DivergedError
 from sweeps import workers
 from sweeps.config import load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.hardware import own_hardware
 from sweeps.jobs import Job, Report
-from sweeps.plan import SweepFolder
 from sweeps.trial import TrialRunner
 from sweeps.workers import Team, attempt, serve
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.config import ConfigError, load_config
-from sweeps.plan import SweepFolder
+from sweeps.folder.layout import SweepFolder
 
 WriteConfig = Callable[..., Path]
 

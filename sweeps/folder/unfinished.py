@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pydantic import TypeAdapter, ValidationError
 
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
-from sweeps.plan import SweepFolder
 
 __all__ = ["Running", "Unended"]
 

@@ -27,8 +27,8 @@ from conclugen.features.manifest import Manifest
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import ConfigError, SweepConfig
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, with_former_settings
-from sweeps.plan import SweepFolder
 
 __all__ = ["Session", "Sessions", "held", "provenance", "running"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from conclugen.files.durable import DamagedError, read_sealed
 from conclugen.subsets import SUBSETS
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Record, method_of
-from sweeps.plan import SweepFolder
 
 __all__ = ["best_heads", "keepers", "lost_heads"]
 

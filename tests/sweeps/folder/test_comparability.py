@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from sweeps.basis import confirmation_basis, reports_basis
 from sweeps.config import load_config
+from sweeps.folder.comparability import confirmation_basis, reports_basis
+from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.ledger import Ledger
-from sweeps.plan import SweepFolder
 from sweeps.search import Search
 from tests.sweeps.simulation import Simulation, constant
 

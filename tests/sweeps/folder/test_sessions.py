@@ -17,18 +17,18 @@ import yaml
 from conclugen import release
 from conclugen.files.durable import SEAL, read_sealed, write_sealed
 from sweeps.config import ConfigError, load_config
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.sessions import Sessions, held, provenance, running
 from sweeps.interrupts import Interrupts
 from sweeps.launch import resume
 from sweeps.ledger import Ledger, Record
-from sweeps.plan import SweepFolder
-from sweeps.sessions import Sessions, held, provenance, running
 from tests.conftest import TINY_SPACE, write_planted
 
 HOLD = """
 import sys, signal
 from pathlib import Path
-from sweeps.plan import SweepFolder
-from sweeps.sessions import held
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.sessions import held
 with held(SweepFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     signal.pause()
@@ -68,7 +68,7 @@ def test_who_may_only_read_the_folder_sees_whether_the_sweep_runs(
     with subprocess.Popen([sys.executable, "-c", HOLD, folder.root], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
-        monkeypatch.setattr("sweeps.sessions.FileLock", denied)
+        monkeypatch.setattr("sweeps.folder.sessions.FileLock", denied)
         assert running(folder)
         first.send_signal(signal.SIGKILL)
     assert not running(folder)
@@ -87,8 +87,8 @@ TRY = """
 import sys
 from pathlib import Path
 from sweeps.config import ConfigError
-from sweeps.plan import SweepFolder
-from sweeps.sessions import held, running
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.sessions import held, running
 folder = SweepFolder(Path(sys.argv[1]))
 print(running(folder))
 try:
@@ -121,8 +121,8 @@ def test_the_lock_excludes_where_the_file_system_has_no_flock(
         assert f"process {first.pid} on " in refusal
         assert f"If its machine has died, delete {folder.lock}" in refusal
         with monkeypatch.context() as reader:
-            reader.setattr("sweeps.sessions.FileLock", denied)
-            reader.setattr("sweeps.sessions.fcntl.flock", missing)
+            reader.setattr("sweeps.folder.sessions.FileLock", denied)
+            reader.setattr("sweeps.folder.sessions.fcntl.flock", missing)
             assert running(folder)
         first.send_signal(signal.SIGKILL)
     assert attempt() == ["False", "taken over"]
@@ -269,9 +269,9 @@ def test_a_newer_patch_goes_on_and_another_version_is_named(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(folder.config)
-    monkeypatch.setattr("sweeps.sessions.__version__", f"{release()}.99")
+    monkeypatch.setattr("sweeps.folder.sessions.__version__", f"{release()}.99")
     assert Sessions(folder).changes(config) == []
-    monkeypatch.setattr("sweeps.sessions.__version__", f"{release()}9.0")
+    monkeypatch.setattr("sweeps.folder.sessions.__version__", f"{release()}9.0")
     assert any(change.startswith(f"conclugen-sweeps: was {release()}") for change in Sessions(folder).changes(config))
 
 
