@@ -20,7 +20,7 @@ from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
 from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate import Cost, slots, trials_in_time
-from sweeps.folder.sessions import provenance
+from sweeps.folder.comparability import provenance
 from sweeps.hardware import own_hardware
 from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, instruments, label_budgets
 

@@ -16,7 +16,8 @@ from conclugen.features.manifest import damaged_shards
 from conclugen.files.durable import write_whole
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.folder.sessions import Sessions, held
+from sweeps.folder.lock import held
+from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError
 from sweeps.live import Display

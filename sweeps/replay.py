@@ -16,8 +16,8 @@ from conclugen.features.manifest import damaged_shards
 from sweeps.causes import reason_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate import on_gpus
+from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
-from sweeps.folder.sessions import provenance
 from sweeps.hardware import computing
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Metric, Record

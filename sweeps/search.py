@@ -24,10 +24,9 @@ from typing import Any
 
 from conclugen.seeds import derive_seed
 from sweeps.config import Arm, SweepConfig
-from sweeps.folder.comparability import confirmation_basis, reports_basis
+from sweeps.folder.comparability import confirmation_basis, provenance, reports_basis
 from sweeps.folder.kept_heads import keepers, lost_heads
 from sweeps.folder.layout import SweepFolder
-from sweeps.folder.sessions import provenance
 from sweeps.folder.unfinished import Running, Unended
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 from sweeps.ledger import Ledger, Record, State

@@ -145,7 +145,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
         layout = sweep_folder(folder)
         config = load_config(layout.config, alone=True, written=True)
         (ended,) = records([folder])
-        from sweeps.folder.sessions import running
+        from sweeps.folder.lock import running
 
         alive = running(layout)
         cut = [path.name for path in layout.running.iterdir()]

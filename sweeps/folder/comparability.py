@@ -7,11 +7,17 @@ version run every confirmation again.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import socket
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
+from conclugen import __version__
+from conclugen.features.manifest import Manifest
 from conclugen.hyperparameters import Hyperparameters
+from sweeps.config import SweepConfig
 from sweeps.config.sections import Objective, Probe
 from sweeps.jobs import Job
 
@@ -66,3 +72,66 @@ def _unusual(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[s
 
 def _text(values: Any) -> str:
     return json.dumps(values, sort_keys=True)
+
+
+_FREE = (
+    "budget.trials_per_subset",
+    "budget.hours",
+    "budget.gpu_hours",
+    "budget.seeds",
+    "checkpoint",
+    "search.warm_start",
+    "storage",
+    "tracking",
+    "workers",
+)
+"""Settings that change how much is done and where, not what a result means."""
+
+
+_GROWING = ("baselines", "modality_subsets", "probe.also", "probe.label_fraction", "probe.labels_per_class", "subsets")
+"""Lists that may get longer: what is new is run, and what was there stays."""
+
+
+_CODE = "conclugen-sweeps"
+
+
+def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
+    """What results depend on besides the configuration: ``features`` (fingerprints) and ``versions``."""
+    downstream = {f"downstream.{name}": folder for name, folder in config.features.downstream.items()}
+    sets = {"pretrain": config.features.pretrain, **downstream}
+    return {
+        "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
+        "versions": {
+            _CODE: __version__,
+            "python": sys.version.split()[0],
+            **{package: version(package) for package in ("torch", "ray", "optuna")},
+            "driver": socket.gethostname(),
+        },
+    }
+
+
+def _setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Messages for settings that are neither free nor have grown; one that the former version had not is new."""
+    for name, old in former.items():
+        key, new = f"{prefix}{name}", now.get(name)
+        if old == new or key in (*_FREE, "objective.dataset", "space", "features.pretrain"):
+            continue
+        if key == "features.downstream":
+            gone = sorted(set(old) - set(new or ()))
+            yield from (f"{key}.{lost}: was there, and is not any more; keep it." for lost in gone)
+        elif key in _GROWING:
+            missing = [entry for entry in old if entry not in (new or ())]
+            yield from (f"{key}: had {entry}, and has it no more; keep it." for entry in missing)
+        elif isinstance(old, dict) and isinstance(new, dict):
+            yield from _setting_changes(old, new, f"{key}.")
+        else:
+            yield f"{key}: was {old}, and is {new}."
+
+
+def _objective_sets(config: Mapping[str, Any]) -> list[str]:
+    named = config["objective"]["dataset"]
+    return [named] if named is not None else sorted(config["features"]["downstream"])
+
+
+def _mean(sets: list[str]) -> str:
+    return sets[0] if len(sets) == 1 else f"the mean over {', '.join(sets)}"

@@ -4,131 +4,24 @@ A sweep may grow from session to session: more trials, seeds, subsets, labelled 
 stay comparable with what is to come; any other change is refused, or accepted by the user and then on record here.
 """
 
-import errno
-import fcntl
 import hashlib
 import json
-import os
-import socket
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
-from conclugen import __version__, release
-from conclugen.features.manifest import Manifest
+from conclugen import release
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed
 from search_spaces import Space, SpaceError, load_space, named_spaces
-from sweeps.config import ConfigError, SweepConfig
+from sweeps.config import SweepConfig
+from sweeps.folder.comparability import _CODE, _mean, _objective_sets, _setting_changes, provenance
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, with_former_settings
 
-__all__ = ["Session", "Sessions", "held", "provenance", "running"]
-
-_FREE = (
-    "budget.trials_per_subset",
-    "budget.hours",
-    "budget.gpu_hours",
-    "budget.seeds",
-    "checkpoint",
-    "search.warm_start",
-    "storage",
-    "tracking",
-    "workers",
-)
-"""Settings that change how much is done and where, not what a result means."""
-_GROWING = ("baselines", "modality_subsets", "probe.also", "probe.label_fraction", "probe.labels_per_class", "subsets")
-"""Lists that may get longer: what is new is run, and what was there stays."""
-_CODE = "conclugen-sweeps"
-_TAKE_OVER_SECONDS = 2.0  # `sweep status` holds the lock for a moment, to see whether somebody else does
-
-
-def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
-    """What results depend on besides the configuration: ``features`` (fingerprints) and ``versions``."""
-    downstream = {f"downstream.{name}": folder for name, folder in config.features.downstream.items()}
-    sets = {"pretrain": config.features.pretrain, **downstream}
-    return {
-        "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
-        "versions": {
-            _CODE: __version__,
-            "python": sys.version.split()[0],
-            **{package: version(package) for package in ("torch", "ray", "optuna")},
-            "driver": socket.gethostname(),
-        },
-    }
-
-
-@contextmanager
-def held(folder: SweepFolder) -> Iterator[None]:
-    """Hold a sweep's folder: nobody else runs the sweep meanwhile. The system lets go of it when the process dies.
-
-    Where the file system has no such locks (Lustre mounted without flock), the lock is a file that names its owner
-    (filelock's soft lock), and whoever comes next on the same machine finds out that the owner is dead.
-
-    Raises:
-        ConfigError: another process holds it.
-    """
-    lock = FileLock(folder.lock, timeout=_TAKE_OVER_SECONDS)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ConfigError([_taken(folder)]) from None
-    try:
-        folder.owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        lock.release()
-
-
-def _taken(folder: SweepFolder) -> str:
-    who = _content(folder.owner) or "another process"
-    message = f"{folder.root}: {who} runs this sweep; wait for it, or end it first."
-    if _content(folder.lock):  # a soft lock, whose owner's death only its own machine can tell
-        message += f" If its machine has died, delete {folder.lock}: its file system ends no lock by itself."
-    return message
-
-
-def _content(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def running(folder: SweepFolder) -> bool:
-    """Whether some process runs the sweep."""
-    try:
-        with FileLock(folder.lock, blocking=False):
-            return False
-    except Timeout:
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        return _held_by_another(folder.lock)
-
-
-def _held_by_another(lock: Path) -> bool:
-    """Whether a lock is held that this process may not take, but look at: another user's, or on a read-only mount."""
-    try:
-        with lock.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-        return bool(_content(lock))  # a soft lock, which is there while it is held
-    return False
+__all__ = ["Session", "Sessions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,30 +159,3 @@ def _session(config: SweepConfig, accepted: Sequence[str] = ()) -> Session:
 def _ranges(space: Space) -> str:
     ranges = {name: {**p.model_dump(mode="json"), "needs": sorted(p.needs)} for name, p in space.parameters.items()}
     return hashlib.sha256(json.dumps(ranges, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Messages for settings that are neither free nor have grown; one that the former version had not is new."""
-    for name, old in former.items():
-        key, new = f"{prefix}{name}", now.get(name)
-        if old == new or key in (*_FREE, "objective.dataset", "space", "features.pretrain"):
-            continue
-        if key == "features.downstream":
-            gone = sorted(set(old) - set(new or ()))
-            yield from (f"{key}.{lost}: was there, and is not any more; keep it." for lost in gone)
-        elif key in _GROWING:
-            missing = [entry for entry in old if entry not in (new or ())]
-            yield from (f"{key}: had {entry}, and has it no more; keep it." for entry in missing)
-        elif isinstance(old, dict) and isinstance(new, dict):
-            yield from _setting_changes(old, new, f"{key}.")
-        else:
-            yield f"{key}: was {old}, and is {new}."
-
-
-def _objective_sets(config: Mapping[str, Any]) -> list[str]:
-    named = config["objective"]["dataset"]
-    return [named] if named is not None else sorted(config["features"]["downstream"])
-
-
-def _mean(sets: list[str]) -> str:
-    return sets[0] if len(sets) == 1 else f"the mean over {', '.join(sets)}"

@@ -17,7 +17,7 @@ from conclugen import __version__
 from sweeps.cli import app
 from sweeps.config import load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.folder.sessions import held
+from sweeps.folder.lock import held
 from sweeps.ledger import Ledger, Metric, Record
 
 COMMANDS = (

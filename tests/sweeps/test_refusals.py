@@ -246,7 +246,7 @@ def test_status_in_a_folder_that_cannot_be_looked_at_is_bad_input(
     def denied(folder: SweepFolder) -> bool:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder.lock))
 
-    monkeypatch.setattr("sweeps.folder.sessions.running", denied)
+    monkeypatch.setattr("sweeps.folder.lock.running", denied)
     result = CliRunner().invoke(app, ["sweep", "status", str(folder.root)])
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"{folder.lock}: Permission denied" in result.stderr

@@ -17,8 +17,10 @@ import yaml
 from conclugen import release
 from conclugen.files.durable import SEAL, read_sealed, write_sealed
 from sweeps.config import ConfigError, load_config
+from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
-from sweeps.folder.sessions import Sessions, held, provenance, running
+from sweeps.folder.lock import held, running
+from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
 from sweeps.launch import resume
 from sweeps.ledger import Ledger, Record
