@@ -27,10 +27,10 @@ from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import computing
 from sweeps.jobs import Job
 from sweeps.strategies import distributions
 from sweeps.trial import TrialRunner
+from sweeps.trial.hardware import computing
 
 _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 KINDS = ("brief", "other", "whole")

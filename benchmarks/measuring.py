@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sweeps.hardware import own_hardware
 from sweeps.jobs import Report
 from sweeps.ledger import Record
+from sweeps.trial.hardware import own_hardware
 
 __all__ = ["compare", "machine", "parser", "spread", "told", "write"]
 

@@ -42,7 +42,7 @@ from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_l
 from conclugen.subsets import SUBSETS, Loss
 from conclugen.training.execution import Execution
 from conclugen.training.pretrain import Pretraining, represent
-from sweeps.hardware import own_hardware
+from sweeps.trial.hardware import own_hardware
 
 _PAPER_WIDTHS = {"video": 4096, "audio": 1024, "text": 768}
 _PAPER = Hyperparameters(

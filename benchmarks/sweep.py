@@ -37,10 +37,10 @@ from benchmarks.measuring import compare, parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import computing
 from sweeps.ledger import Ledger, Record
 from sweeps.replay import job_of, run_again
 from sweeps.trial import TrialRunner
+from sweeps.trial.hardware import computing
 
 QUICK = (
     "subsets=[Con]", "budget.trials_per_subset=1", "budget.epochs=6", "probe.every=6", "budget.seeds=1",

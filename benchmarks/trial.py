@@ -35,9 +35,9 @@ from conclugen.subsets import SUBSETS
 from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import computing
 from sweeps.jobs import Job
 from sweeps.trial import TrialRunner
+from sweeps.trial.hardware import computing
 
 _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 _MADE_UP = (

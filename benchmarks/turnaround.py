@@ -26,7 +26,6 @@ from sweeps.config import load_config
 from sweeps.demo import write_demo
 from sweeps.engine import execute
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import computing
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, Record
 from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
@@ -35,6 +34,7 @@ from sweeps.search import Search
 from sweeps.terminal import output_to_log
 from sweeps.tracking import tracked
 from sweeps.trial import TrialRunner
+from sweeps.trial.hardware import computing
 
 
 def persistent(config_file: Path, root: Path, trials: int) -> tuple[list[Record], list[float]]:

@@ -18,9 +18,9 @@ import torch
 from conclugen.hyperparameters import Hyperparameters
 from sweeps.config import Arm, SweepConfig
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import computing
 from sweeps.jobs import Job
 from sweeps.trial import TrialRunner
+from sweeps.trial.hardware import computing
 
 __all__ = ["Cost", "estimate", "lack_of_room", "on_gpus", "slots", "total_seconds", "trials_in_time"]
 

@@ -17,12 +17,12 @@ from conclugen.features.placement import RESIDENT_SHARE
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import Loss
 from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
-from sweeps.checkpoints import KEPT
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate import Cost, slots, trials_in_time
 from sweeps.folder.comparability import provenance
-from sweeps.hardware import own_hardware
 from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, instruments, label_budgets
+from sweeps.trial.checkpoints import KEPT
+from sweeps.trial.hardware import own_hardware
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
@@ -200,7 +200,7 @@ def _feature_bytes(config: SweepConfig, memory: int) -> int:
     """Bytes of the rows that lie on a GPU of ``memory`` bytes: those that pretraining uses, and the labelled sets'.
 
     They come in this order; what then has no room is streamed. Of a set with folds each division has rows of its own
-    (`sweeps.scoring`), which are all of the set's.
+    (`sweeps.trial.scoring`), which are all of the set's.
     """
     pretrain = Manifest.read(config.features.pretrain)
     sizes = [sum(map(pretrain.rows, pretrain.training)) * _row_bytes(config, pretrain)]

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 
 from conclugen.features.manifest import damaged_shards
-from sweeps.causes import reason_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate import on_gpus
 from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import computing
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.trial import TrialRunner
+from sweeps.trial.failures import reason_of
+from sweeps.trial.hardware import computing
 
 __all__ = ["Difference", "job_of", "replay", "run_again"]
 

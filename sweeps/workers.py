@@ -23,14 +23,14 @@ from torch import distributed
 from conclugen.distributed import PeerLostError, collective
 from conclugen.training.execution import Execution
 from conclugen.training.pretrain import DivergedError
-from sweeps.causes import reason_of
 from sweeps.config import load_config
 from sweeps.deaths import WorkerProcess
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import computing
 from sweeps.jobs import Job, Report
 from sweeps.mailbox import Group
 from sweeps.trial import TrialRunner
+from sweeps.trial.failures import reason_of
+from sweeps.trial.hardware import computing
 
 __all__ = ["Team", "attempt", "serve"]
 

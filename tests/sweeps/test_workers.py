@@ -19,9 +19,9 @@ from conclugen.training.pretrain import DivergedError
 from sweeps import workers
 from sweeps.config import load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import own_hardware
 from sweeps.jobs import Job, Report
 from sweeps.trial import TrialRunner
+from sweeps.trial.hardware import own_hardware
 from sweeps.workers import Team, attempt, serve
 
 JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})

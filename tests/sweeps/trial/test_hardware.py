@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from sweeps import hardware
-from sweeps.hardware import own_hardware
+from sweeps.trial import hardware
+from sweeps.trial.hardware import own_hardware
 
 CPU = torch.device("cpu")
 

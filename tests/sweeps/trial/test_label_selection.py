@@ -11,8 +11,8 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from sweeps.config import SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.scoring import Division, Fit, Fitted, LabelChoice, Scoring
 from sweeps.trial import TrialRunner
+from sweeps.trial.scoring import Division, Fit, Fitted, LabelChoice, Scoring
 from tests.conftest import write_planted
 
 WIDTHS = {"video": 7, "audio": 5, "text": 4}

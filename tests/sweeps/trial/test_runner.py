@@ -21,10 +21,10 @@ from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import own_hardware
 from sweeps.jobs import Job, Report
 from sweeps.ledger import BASELINES, SUMMARY_METRICS
 from sweeps.trial import TrialRunner, load_head
+from sweeps.trial.hardware import own_hardware
 
 CPU = torch.device("cpu")
 VALIDATED = ("val", "2", "weighted_f1")
@@ -115,7 +115,7 @@ def test_a_trial_is_judged_by_brief_probes_and_scored_by_a_whole_one(
         effort.append(settings["paper"].epochs if kind == "paper" else settings["precision"])
         return fit_probes(instrument, *arguments, **settings)
 
-    monkeypatch.setattr("sweeps.scoring.fit_probes", fit)
+    monkeypatch.setattr("sweeps.trial.scoring.fit_probes", fit)
     runner = TrialRunner(config, folder, CPU)
     runner.run(make_job(config, "search", "Con"), Listener())
     assert effort == [brief, brief, brief, whole]
@@ -250,7 +250,7 @@ def test_a_checkpoint_is_used_within_a_release(
     job, signs = make_job(config, "search", "Con"), list[int]()
     with pytest.raises(KeyboardInterrupt):
         TrialRunner(config, folder, CPU).run(job, Listener(die_at=2))
-    monkeypatch.setattr("sweeps.trial.release", lambda: release(code))
+    monkeypatch.setattr("sweeps.trial.runner.release", lambda: release(code))
     TrialRunner(config, folder, CPU, lambda: signs.append(1)).run(job, Listener())
     assert len(signs) == work
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from torch import Tensor
 
 from conclugen.files import durable
-from sweeps import checkpoints
+from sweeps.trial import checkpoints
 from tests.damage import Damage, damages
 
 CPU = torch.device("cpu")

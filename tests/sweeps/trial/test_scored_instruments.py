@@ -140,7 +140,7 @@ def test_only_confirmations_are_read_with_the_other_instruments(
         used.append(instrument)
         return fit_probes(instrument, *arguments, **settings)
 
-    monkeypatch.setattr("sweeps.scoring.fit_probes", fit)
+    monkeypatch.setattr("sweeps.trial.scoring.fit_probes", fit)
     config = configure(also=["knn", "paper"])
     run(config, tmp_path, "Con", "search")
     assert used == ["logistic"] * 4
@@ -198,7 +198,7 @@ class TestProbabilities:
         def forbidden(*_: object) -> dict[str, float]:
             pytest.fail("a search scores probabilities")
 
-        monkeypatch.setattr("sweeps.scoring.probability_metrics", forbidden)
+        monkeypatch.setattr("sweeps.trial.scoring.probability_metrics", forbidden)
         run(config, tmp_path, "Con", "search")
 
     def test_the_scores_of_probabilities_follow_from_those_kept(self, configure: Configure, tmp_path: Path) -> None:

@@ -10,33 +10,31 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from conclugen import release
 from conclugen.baselines.simclr import SimCLR
-from conclugen.distributed import rank_and_size
 from conclugen.features.batches import StandardisedSplit
 from conclugen.features.manifest import Manifest
 from conclugen.features.shards import FeatureSet
 from conclugen.features.standardise import Standardisation
-from conclugen.files.tensors import read_tensors, write_tensors
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
 from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import Pretraining, build_head, represent
-from sweeps import checkpoints
 from sweeps.config import SweepConfig
 from sweeps.folder.layout import SweepFolder
-from sweeps.hardware import own_hardware
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Stage
-from sweeps.scoring import Fit, Scoring
+from sweeps.trial import checkpoints
+from sweeps.trial.hardware import own_hardware
+from sweeps.trial.head_file import _save_head
+from sweeps.trial.scoring import Fit, Scoring
 
-__all__ = ["TrialRunner", "load_head"]
+__all__ = ["TrialRunner"]
 
 _Told = tuple[int, float, dict[str, float]]
 """What a report says: epochs, objective, losses."""
@@ -254,37 +252,3 @@ class TrialRunner:
         parts = Manifest.read(folder).training
         train = FeatureSet(folder, parts).split(*parts)
         return StandardisedSplit(train, self._standardisation, self._config.modalities, self._device)
-
-
-def _save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
-    """Keep a head with the standardisation that it was trained behind; features may change or go.
-
-    Of several workers, the first does.
-    """
-    if rank_and_size()[0] > 0:
-        return
-    modalities = list(head.heads)
-    tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
-    tensors |= {f"mean.{name}": standardisation.mean[name] for name in modalities}
-    tensors |= {f"scale.{name}": standardisation.scale[name] for name in modalities}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, tensors, {"modalities": json.dumps(modalities)})
-
-
-def load_head(path: Path, hyperparameters: Hyperparameters) -> tuple[RepresentationHeads, Standardisation]:
-    """Return the head that a confirmation run left, and the standardisation that goes before it.
-
-    Raises:
-        DamagedError: the file is not as it was written.
-        OSError: it cannot be read.
-    """
-    tensors, metadata = read_tensors(path)
-    modalities = json.loads(metadata["modalities"])
-    standardisation = Standardisation(
-        {name: tensors[f"mean.{name}"] for name in modalities}, {name: tensors[f"scale.{name}"] for name in modalities}
-    )
-    widths = {name: len(mean) for name, mean in standardisation.mean.items()}
-    head = RepresentationHeads(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
-    prefix = "head."
-    head.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    return head, standardisation

@@ -18,8 +18,8 @@ from conclugen.labels import LabelBudget
 from conclugen.training.pretrain import build_head, represent
 from sweeps.config import load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.scoring import LabelChoice
 from sweeps.trial import TrialRunner
+from sweeps.trial.scoring import LabelChoice
 
 WIDTHS = {"video": 7, "audio": 5, "text": 4}
 HARD = 0.7  # signal, so that another probe predicts something else
