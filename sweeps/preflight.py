@@ -310,7 +310,7 @@ class Preflight:
                 sizes.setdefault(facts.gpu_memory, node)
         if not sizes:
             return []
-        from sweeps.footprint import gpu_problems  # loads torch, which a driver needs for nothing else
+        from sweeps.estimate.footprint import gpu_problems  # loads torch, which a driver needs for nothing else
 
         return [
             f"node {node.address}: {problem}"

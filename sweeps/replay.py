@@ -14,7 +14,7 @@ import torch
 
 from conclugen.features.manifest import damaged_shards
 from sweeps.config import ConfigError, SweepConfig, load_config
-from sweeps.estimate import on_gpus
+from sweeps.estimate.duration import on_gpus
 from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report

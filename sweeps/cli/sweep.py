@@ -52,9 +52,9 @@ def sweep_check(
         config = load_config(config_file, overrides or ())
         if problems := config.tracking.missing():
             raise ConfigError(problems)
-        from sweeps.estimate import estimate
-        from sweeps.footprint import gpu_problems, smallest_gpu
-        from sweeps.overview import cost_summary, plan_table, space_table
+        from sweeps.estimate.duration import estimate
+        from sweeps.estimate.footprint import gpu_problems, smallest_gpu
+        from sweeps.estimate.summary import cost_summary, plan_table, space_table
         from sweeps.warm import proposals
 
         if (earlier := config.search.warm_start) is not None:

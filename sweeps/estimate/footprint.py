@@ -18,7 +18,7 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import Loss
 from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
 from sweeps.config import Arm, SweepConfig
-from sweeps.estimate import Cost, slots, trials_in_time
+from sweeps.estimate.duration import Cost, slots, trials_in_time
 from sweeps.folder.comparability import provenance
 from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, instruments, label_budgets
 from sweeps.trial.checkpoints import KEPT

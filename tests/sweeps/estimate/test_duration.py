@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 
 from sweeps.config import SweepConfig, load_config
-from sweeps.estimate import Cost, estimate, lack_of_room, slots, total_seconds, trials_in_time
-from sweeps.overview import cost_summary, plan_table
+from sweeps.estimate.duration import Cost, estimate, lack_of_room, slots, total_seconds, trials_in_time
+from sweeps.estimate.summary import cost_summary, plan_table
 
 Configure = Callable[..., SweepConfig]
 
@@ -114,7 +114,7 @@ def test_a_trial_costs_its_epochs_its_brief_probes_and_a_whole_one(
         assert action.__name__ in ("run_epoch", "objective")
         return seconds["run_epoch" if action.__name__ == "run_epoch" else "brief" if brief else stage]
 
-    monkeypatch.setattr("sweeps.estimate._seconds", measured)
+    monkeypatch.setattr("sweeps.estimate.duration._seconds", measured)
     probe = {"every": 5, "labels_per_class": [2]}
     config = configure(budget={"epochs": 20, "trials_per_subset": 1}, probe=probe)
     assert [(cost.trial, cost.confirmation) for cost in estimate(config)] == [(103.0, 500.0), (103.0, 500.0)]

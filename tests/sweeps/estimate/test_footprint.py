@@ -11,9 +11,9 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
 from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
 from sweeps.config import SweepConfig, load_config
-from sweeps.estimate import Cost
+from sweeps.estimate.duration import Cost
+from sweeps.estimate.footprint import disk_bytes, gpu_problems
 from sweeps.folder.layout import SweepFolder
-from sweeps.footprint import disk_bytes, gpu_problems
 from sweeps.search import Search
 from tests.conftest import write_planted
 from tests.sweeps.simulation import Simulation, run_here

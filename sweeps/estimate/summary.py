@@ -6,8 +6,8 @@ from rich.table import Table
 
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
-from sweeps.estimate import Cost, lack_of_room, total_seconds, trials_in_time
-from sweeps.footprint import disk_bytes
+from sweeps.estimate.duration import Cost, lack_of_room, total_seconds, trials_in_time
+from sweeps.estimate.footprint import disk_bytes
 
 __all__ = ["cost_summary", "plan_table", "space_table"]
 

@@ -1,0 +1,1 @@
+"""What a sweep will cost: time, memory and disk."""
