@@ -14,14 +14,13 @@ import torch
 
 from conclugen.features.manifest import damaged_shards
 from sweeps.config import ConfigError, SweepConfig, load_config
-from sweeps.estimate.duration import on_gpus
 from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Metric, Record
 from sweeps.trial import TrialRunner
 from sweeps.trial.failures import reason_of
-from sweeps.trial.hardware import computing
+from sweeps.trial.hardware import computing, on_gpus
 
 __all__ = ["Difference", "job_of", "replay", "run_again"]
 

@@ -20,9 +20,9 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.trial import TrialRunner
-from sweeps.trial.hardware import computing
+from sweeps.trial.hardware import computing, on_gpus
 
-__all__ = ["Cost", "estimate", "lack_of_room", "on_gpus", "slots", "total_seconds", "trials_in_time"]
+__all__ = ["Cost", "estimate", "lack_of_room", "slots", "total_seconds", "trials_in_time"]
 
 _STEPS, _EPOCHS = 3, 2
 _NOWHERE = SweepFolder(Path(os.devnull))  # no job that is measured saves anything
@@ -71,11 +71,6 @@ def trials_in_time(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, int]
     else:
         return {}
     return {cost.name: int(share / cost.trial) for cost in searched}
-
-
-def on_gpus(config: SweepConfig) -> bool:
-    """Whether the sweep's trials would run on GPUs of this machine."""
-    return torch.cuda.is_available() and config.workers.gpus != 0
 
 
 def slots(config: SweepConfig) -> int:

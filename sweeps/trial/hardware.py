@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 
 from conclugen.distributed import rank_and_size
+from sweeps.config import SweepConfig
 from sweeps.ledger import Hardware
+from sweeps.trial.hardware import computing
 
 __all__ = ["computing", "own_hardware"]
 
@@ -62,3 +64,8 @@ def _processor() -> str:
     entries = (line.partition(":") for line in lines)
     names = (value.strip() for name, _, value in entries if name.strip() == "model name")
     return next(names, "") or platform.processor() or platform.machine()
+
+
+def on_gpus(config: SweepConfig) -> bool:
+    """Whether the sweep's trials would run on GPUs of this machine."""
+    return torch.cuda.is_available() and config.workers.gpus != 0
