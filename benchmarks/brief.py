@@ -28,7 +28,7 @@ from sweeps.config import SweepConfig, load_config
 from sweeps.demo import write_demo
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
-from sweeps.strategies import distributions
+from sweeps.search.samplers import distributions
 from sweeps.trial import TrialRunner
 from sweeps.trial.hardware import computing
 

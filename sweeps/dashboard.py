@@ -14,7 +14,7 @@ from optuna_dashboard import wsgi
 
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
-from sweeps.storage import existing_storage
+from sweeps.search.storage import existing_storage
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -21,9 +21,10 @@ from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError
 from sweeps.live import Display
-from sweeps.storage import mend_journal, open_storage
+from sweeps.search.journal import mend_journal
+from sweeps.search.storage import open_storage
+from sweeps.search.warm_start import proposals
 from sweeps.terminal import output_to_log
-from sweeps.warm import proposals
 
 __all__ = ["SweepFailedError", "launch", "resume"]
 

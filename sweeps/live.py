@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sweeps.progress import Progress
+from sweeps.search.progress import Progress
 
 __all__ = ["Display", "progress_table"]
 

@@ -55,7 +55,7 @@ def sweep_check(
         from sweeps.estimate.duration import estimate
         from sweeps.estimate.footprint import gpu_problems, smallest_gpu
         from sweeps.estimate.summary import cost_summary, plan_table, space_table
-        from sweeps.warm import proposals
+        from sweeps.search.warm_start import proposals
 
         if (earlier := config.search.warm_start) is not None:
             proposals(earlier, config.arms.values(), config.load_space())  # raises if it has none
@@ -150,7 +150,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
         alive = running(layout)
         cut = [path.name for path in layout.running.iterdir()]
     from sweeps.live import progress_table
-    from sweeps.progress import from_records
+    from sweeps.search.progress import from_records
 
     rows = from_records(config, ended, cut if alive else ())
     reasons = Counter(record.reason.partition(":")[0] for record in ended if record.state == "failed")

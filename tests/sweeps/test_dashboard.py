@@ -18,7 +18,7 @@ from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Report
 from sweeps.search import Search
-from sweeps.storage import existing_storage
+from sweeps.search.storage import existing_storage
 
 SUBSETS = ("Con", "Gen")
 

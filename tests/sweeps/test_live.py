@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from sweeps.live import Display, progress_table
-from sweeps.progress import Progress
+from sweeps.search.progress import Progress
 from sweeps.terminal import output_to_log
 
 

@@ -18,7 +18,7 @@ from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Report
 from sweeps.ledger import Ledger
 from sweeps.search import Search
-from sweeps.storage import mend_journal
+from sweeps.search.journal import mend_journal
 from tests.sweeps.test_resume import Killed, outcome, quality, ranges, run
 
 

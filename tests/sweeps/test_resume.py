@@ -17,16 +17,16 @@ import torch
 import yaml
 
 from conclugen.files.tensors import write_tensors
-from sweeps import storage
 from sweeps.config import load_config
 from sweeps.folder import layout as plan
 from sweeps.folder import unfinished as running
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger
-from sweeps.search import Search
-from sweeps.storage import existing_storage, mend_journal
-from sweeps.strategies import NUMBER
+from sweeps.search import Search, storage
+from sweeps.search.journal import mend_journal
+from sweeps.search.storage import existing_storage
+from sweeps.search.study_view import NUMBER
 from tests.conftest import write_planted
 from tests.sweeps.simulation import Simulation
 

@@ -13,9 +13,9 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from conclugen.subsets import SUBSETS
-from sweeps import search as search_module
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
+from sweeps.search import search as search_module
 from tests.sweeps.simulation import Clock, open_search
 
 TRIALS = 1430  # of each of the seven subsets

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sweeps.config import SweepConfig
 from sweeps.ledger import Record
-from sweeps.turns import Turns
+from sweeps.search.fair_share import Turns
 
 __all__ = ["Progress", "Tally", "from_records"]
 

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.storage import JournalError, existing_storage, mend_journal, open_storage
+from sweeps.search.journal import JournalError, mend_journal
+from sweeps.search.storage import existing_storage, open_storage
 from tests.damage import Damage, damages
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
 from sweeps.live import progress_table
-from sweeps.progress import from_records
+from sweeps.search.progress import from_records
 from tests.sweeps.simulation import Clock, Simulation, constant, open_search
 
 

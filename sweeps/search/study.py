@@ -21,17 +21,10 @@ from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
 from sweeps.folder.unfinished import Unended
 from sweeps.ledger import Record, State
-from sweeps.strategies import (
-    DROPPED,
-    LATE,
-    NUMBER,
-    ORIGIN,
-    STARTUP_TRIALS,
-    distributions,
-    grid_point,
-    pruner,
-    sampler,
-)
+from sweeps.search.grid import grid_point
+from sweeps.search.pruners import pruner
+from sweeps.search.samplers import distributions, sampler
+from sweeps.search.study_view import DROPPED, LATE, NUMBER, ORIGIN, STARTUP_TRIALS
 
 __all__ = ["Asked", "Best", "Study", "Trial"]
 

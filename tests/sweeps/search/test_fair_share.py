@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweeps.config.sections import Budget
 from sweeps.ledger import Record
-from sweeps.turns import Turns
+from sweeps.search.fair_share import Turns
 
 ARMS = ["Con", "Clu", "ConCluGen"]
 

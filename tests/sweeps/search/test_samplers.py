@@ -19,7 +19,9 @@ from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Record
 from sweeps.search import Search
-from sweeps.strategies import NUMBER, STARTUP_TRIALS, _CmaEs, grid_point
+from sweeps.search.cmaes import _CmaEs
+from sweeps.search.grid import grid_point
+from sweeps.search.study_view import NUMBER, STARTUP_TRIALS
 
 FINITE = {
     "description": "finite",

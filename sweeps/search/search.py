@@ -6,7 +6,7 @@ reports on, and says how jobs ended.
 
 Protocol (fair by construction):
 
-1. Search: turns are given fairly (`sweeps.turns`); each study prunes by its own trials. The first trial of every arm is
+1. Search: turns are given fairly (`sweeps.search.fair_share`); each study prunes by its own trials. The first trial of every arm is
    the space's default configuration.
 2. Confirm: the best configuration of each subset that ran its full budget is retrained with S fresh seeds, the same S
    for all subsets, and scored on test.
@@ -30,11 +30,11 @@ from sweeps.folder.layout import SweepFolder
 from sweeps.folder.unfinished import Running, Unended
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 from sweeps.ledger import Ledger, Record, State
-from sweeps.progress import Progress, Tally
-from sweeps.storage import open_storage
-from sweeps.studies import Asked, Best, Study, Trial
-from sweeps.turns import Turns
-from sweeps.warm import proposals
+from sweeps.search.fair_share import Turns
+from sweeps.search.progress import Progress, Tally
+from sweeps.search.storage import open_storage
+from sweeps.search.study import Asked, Best, Study, Trial
+from sweeps.search.warm_start import proposals
 
 __all__ = ["Search"]
 

@@ -1,0 +1,69 @@
+"""Where a sweep's Optuna studies are kept: a journal file in its folder, or a database that the configuration names.
+
+Hides which of the two it is. A journal is the default because it is a plain file that several processes may read while
+one writes, also on NFS, where SQLite's locks cannot be trusted.
+
+Each line of the journal carries its checksum. Optuna's own file format was rejected: it applies whatever a damaged line
+still parses to, and ignores a damaged last one. Its lock goes with it, which a killed process leaves behind for the
+next to wait for: a journal has one writer, the sweep, which holds a lock of its own.
+"""
+
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages.journal import JournalStorage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from sweeps.config import ConfigError, SweepConfig
+from sweeps.config.fields import with_environment
+from sweeps.folder.layout import SweepFolder
+from sweeps.search.journal import JournalError, _CheckedJournal
+
+__all__ = ["existing_storage", "open_storage"]
+
+
+def open_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
+    """Open the storage of a sweep's studies, making it where there is none.
+
+    Raises:
+        ConfigError: the database cannot be opened, or the environment lacks a variable of its URL.
+        JournalError: the journal is damaged; see :func:`mend_journal`.
+    """
+    return _journal(folder) if config.storage is None else _database(config.storage, make=True)
+
+
+def existing_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
+    """Open the storage of a sweep's studies to read them; what is missing is not made.
+
+    Raises:
+        ConfigError: the database cannot be opened, the journal is damaged, or there is no storage.
+    """
+    if config.storage is not None:
+        return _database(config.storage, make=False)
+    if not folder.journal.is_file():
+        raise ConfigError([f"{folder.root}: holds no studies ({folder.journal.name} is missing)."])
+    try:
+        return _journal(folder)
+    except JournalError as error:
+        raise ConfigError([str(error)]) from None
+
+
+def _journal(folder: SweepFolder) -> BaseStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return JournalStorage(_CheckedJournal(folder.journal))
+
+
+def _database(setting: str, *, make: bool) -> BaseStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    url = make_url(with_environment("storage", setting))
+    if not make and url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
+        raise ConfigError([f"storage: {setting} does not exist."])  # connecting would make an empty file
+    try:
+        return RDBStorage(url.render_as_string(hide_password=False), skip_table_creation=not make)
+    except StorageInternalError:
+        raise ConfigError([f"storage: {setting} holds no studies."]) from None
+    except (SQLAlchemyError, ImportError, RuntimeError) as error:  # the last: made by another version of Optuna
+        raise ConfigError([f"storage: {setting} cannot be opened: {error}"]) from None
