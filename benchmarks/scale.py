@@ -18,14 +18,14 @@ import yaml
 from benchmarks.measuring import parser, write
 from conclugen.features.importing import import_arrays
 from sweeps.config import load_config
-from sweeps.engine import execute
+from sweeps.execution.cluster import Capacity, alive_nodes, allocate, connect, disconnect
+from sweeps.execution.executor import execute
+from sweeps.execution.tracking import tracked
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger
-from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.search import Search
 from sweeps.terminal import output_to_log
-from sweeps.tracking import tracked
 
 SUBSETS = 7
 WARM_UP = 20  # trials that are not counted

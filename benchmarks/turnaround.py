@@ -24,15 +24,15 @@ from ray.train.torch import TorchTrainer
 from benchmarks.measuring import compare, parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
-from sweeps.engine import execute
+from sweeps.execution.cluster import Capacity, alive_nodes, allocate, connect, disconnect
+from sweeps.execution.executor import execute
+from sweeps.execution.tracking import tracked
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, Record
-from sweeps.nodes import Capacity, alive_nodes, allocate, connect, disconnect
 from sweeps.replay import job_of, run_again
 from sweeps.search import Search
 from sweeps.terminal import output_to_log
-from sweeps.tracking import tracked
 from sweeps.trial import TrialRunner
 from sweeps.trial.hardware import computing
 

@@ -5,7 +5,7 @@ import os
 
 # Python looks for cycles after 700 new objects, and while modules load among all that there are, again and again: an
 # eighth of the time in which a worker loads its own. It stays so while they train: what a failed job's error holds,
-# its tensors, is collected at once (sweeps.workers).
+# its tensors, is collected at once (sweeps.execution.worker).
 gc.set_threshold(10_000)
 
 # Ray Train reads these when it is imported, or when a worker group starts. They are set here, where every process of a
@@ -15,7 +15,7 @@ os.environ |= {
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # a lost worker, or a group that has ended, is noticed so much later
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.slots says how often
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",  # for room; sweeps.execution.slot says how often
 }
 
 # Of a Ray that a sweep starts: new log files are looked for twice a second, not ten times.

@@ -34,8 +34,8 @@ from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
 from sweeps.clip_progress import ClipProgress
 from sweeps.config import ConfigError
+from sweeps.execution.cluster import alive_nodes, connect, disconnect
 from sweeps.interrupts import Interrupts
-from sweeps.nodes import alive_nodes, connect, disconnect
 from sweeps.terminal import output_to_log
 
 __all__ = ["StoppedError", "Summary", "extract"]

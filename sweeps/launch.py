@@ -244,11 +244,11 @@ def _execute(
         display.say("Starting Ray ...")
         started = time.monotonic()
         # Ray takes seconds to load: later than the first line that the user sees, and inside the redirection.
-        from sweeps import nodes
+        from sweeps.execution import cluster as nodes
 
         existing = not nodes.local_only(address)
         try:
-            with _loading("sweeps.engine", "sweeps.preflight", "sweeps.tracking"):
+            with _loading("sweeps.execution.executor", "sweeps.execution.preflight", "sweeps.execution.tracking"):
                 nodes.connect(address)
             if existing:
                 nodes.grow(config.workers, display.say)
@@ -272,10 +272,11 @@ def _work(
     retry_failed: bool,
 ) -> None:
     """Run the sweep on the cluster that this process has joined, or, if it is not an ``existing`` one, has started."""
-    from sweeps import engine, nodes
-    from sweeps.preflight import Preflight
+    from sweeps.execution import cluster as nodes
+    from sweeps.execution import executor as engine
+    from sweeps.execution.preflight import Preflight
+    from sweeps.execution.tracking import tracked
     from sweeps.search import Search
-    from sweeps.tracking import tracked
 
     found = nodes.alive_nodes()
     allocation = nodes.allocate(config.workers, found, may_grow=existing)

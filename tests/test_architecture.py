@@ -23,15 +23,15 @@ ALLOWED = {
     },
 }
 RAY_MODULES = {
-    "sweeps/deaths.py",
-    "sweeps/nodes.py",
-    "sweeps/engine.py",
-    "sweeps/event_files.py",
+    "sweeps/execution/ray_internals/deaths.py",
+    "sweeps/execution/cluster.py",
+    "sweeps/execution/executor.py",
+    "sweeps/execution/tensorboard.py",
     "sweeps/extraction.py",
-    "sweeps/preflight.py",
-    "sweeps/slots.py",
-    "sweeps/tracking.py",
-    "sweeps/workers.py",
+    "sweeps/execution/preflight.py",
+    "sweeps/execution/slot.py",
+    "sweeps/execution/tracking.py",
+    "sweeps/execution/worker.py",
 }
 
 
@@ -78,10 +78,10 @@ def test_only_the_engine_imports_ray() -> None:
         ("sweeps.cli", {"torch", "ray", "optuna", "pandas", "scipy"}),
         ("sweeps.trial", {"ray", "optuna", "transformers"}),
         ("conclugen.heads", {"ray", "optuna", "transformers"}),
-        ("sweeps.mailbox", {"torch", "ray", "optuna"}),
-        ("sweeps.engine", {"torch"}),
-        ("sweeps.tracking", {"torch"}),
-        ("sweeps.slots", {"torch"}),
+        ("sweeps.execution.mailbox", {"torch", "ray", "optuna"}),
+        ("sweeps.execution.executor", {"torch"}),
+        ("sweeps.execution.tracking", {"torch"}),
+        ("sweeps.execution.slot", {"torch"}),
         ("conclugen.extraction.recipe", {"torch", "transformers", "av", "cv2"}),
         ("reports", {"torch", "ray", "optuna"}),
     ],
@@ -103,7 +103,7 @@ def test_nothing_that_is_read_back_is_unpickled() -> None:
         for path in modules()
         if unpicklers & {name.split(".")[0] for name in imports_of(path)} or "torch.load" in path.read_text()
     }
-    assert users == {"conclugen/sharing/lightning.py", "sweeps/deaths.py"}
+    assert users == {"conclugen/sharing/lightning.py", "sweeps/execution/ray_internals/deaths.py"}
 
 
 def test_files_stay_readable() -> None:

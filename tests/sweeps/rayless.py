@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from sweeps import engine, nodes, preflight, tracking  # noqa: F401  # the last two: see above
 from sweeps.config import load_config
+from sweeps.execution import cluster as nodes
+from sweeps.execution import executor as engine  # noqa: F401  # the last two: see above
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.launch import launch, resume

@@ -17,7 +17,7 @@ from conclugen.features.shards import FeatureSet
 from conclugen.features.verification import verify
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
-from sweeps.preflight import collect
+from sweeps.execution.preflight import collect
 
 SYNTH = ("synth", "--samples", 40, "--labelled", "--dims", "video=9,text=8", "--classes", 4)
 

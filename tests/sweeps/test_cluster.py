@@ -18,11 +18,11 @@ import pytest
 import ray
 from ray._private import node as ray_node
 
-from sweeps import nodes as cluster
 from sweeps.config import ConfigError
 from sweeps.config.sections import Workers
+from sweeps.execution import cluster as cluster
+from sweeps.execution.cluster import Allocation, Capacity, Node, NoNodeError, allocate, connect, grow, local_only
 from sweeps.ledger import Ledger
-from sweeps.nodes import Allocation, Capacity, Node, NoNodeError, allocate, connect, grow, local_only
 
 
 def nodes(*sizes: tuple[int, int]) -> list[Node]:

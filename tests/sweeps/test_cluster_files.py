@@ -22,9 +22,9 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
 import sweeps
-from sweeps import nodes as cluster
 from sweeps.config import load_config
-from sweeps.nodes import Allocation, Node, allocate, grow
+from sweeps.execution import cluster as cluster
+from sweeps.execution.cluster import Allocation, Node, allocate, grow
 
 FOLDER = Path(sweeps.__file__).parent / "cluster"
 README = Path(__file__).parents[2] / "README.md"

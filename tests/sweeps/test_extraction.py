@@ -24,8 +24,8 @@ from sweeps import extraction
 from sweeps.cli import app
 from sweeps.cli.extract import _allowed
 from sweeps.config import ConfigError
+from sweeps.execution.cluster import Node
 from sweeps.extraction import _clips, _Copy, _decode, _packed, _shares, _unpacked
-from sweeps.nodes import Node
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
 from tests.media import ffmpeg, film, grey, speech, write_clip

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from conclugen.features.manifest import STATISTICS_FILE
 from conclugen.files.durable import read_sealed
 from conclugen.files.tensors import read_tensors, write_tensors
-from sweeps import nodes
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
+from sweeps.execution import cluster as nodes
 from sweeps.folder import layout as plan
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.sessions import Sessions

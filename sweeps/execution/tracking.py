@@ -26,7 +26,7 @@ from ray.tune.logger import LoggerCallback
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.config.fields import with_environment
 from sweeps.config.sections import MLflow, WeightsAndBiases
-from sweeps.event_files import TensorBoard
+from sweeps.execution.tensorboard import TensorBoard
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import SUMMARY_METRICS

@@ -15,10 +15,10 @@ from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.execution.tracking import _Tracking, tracked
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Metric
-from sweeps.tracking import _Tracking, tracked
 
 JOB = Job(stage="search", method="Con", number=3, seed=11, hyperparameters={"lr": 0.01, "lift_audio": False})
 PROBE = Report(epochs=2, value=0.25, losses={"total": 1.5}, seconds={"train": 3.0})

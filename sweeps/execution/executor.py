@@ -29,14 +29,14 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from sweeps.deaths import process_died
+from sweeps.execution.cluster import Capacity, NoNodeError
+from sweeps.execution.mailbox import GroupDisplacedError
+from sweeps.execution.ray_internals.deaths import process_died
+from sweeps.execution.slot import Slot, slot_actor
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.jobs import Job, Report
-from sweeps.mailbox import GroupDisplacedError
-from sweeps.nodes import Capacity, NoNodeError
 from sweeps.search import Search
-from sweeps.slots import Slot, slot_actor
 
 __all__ = ["EngineError", "execute"]
 

@@ -28,8 +28,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from conclugen import __version__
 from conclugen.features.manifest import FeatureSetError, Manifest, location_of
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.execution.cluster import Node, alive_nodes
 from sweeps.folder.layout import SweepFolder
-from sweeps.nodes import Node, alive_nodes
 
 __all__ = ["Facts", "Preflight", "collect", "problems"]
 

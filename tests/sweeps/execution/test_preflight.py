@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import ray
 
-from sweeps import preflight
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.execution import preflight
+from sweeps.execution.cluster import Node
+from sweeps.execution.preflight import Facts, Preflight, collect, problems
 from sweeps.folder.layout import SweepFolder
-from sweeps.nodes import Node
-from sweeps.preflight import Facts, Preflight, collect, problems
 
 ROOT = Path("/shared/sweep")
 HERE = Facts(

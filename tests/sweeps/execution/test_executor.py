@@ -14,17 +14,18 @@ from ray.train.v2._internal.execution.worker_group.thread_runner import ThreadRu
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps import engine, slots
-from sweeps import nodes as cluster
 from sweeps.config import load_config
 from sweeps.config.sections import Workers
-from sweeps.engine import EngineError, _Scheduler, _Searcher
+from sweeps.execution import cluster as cluster
+from sweeps.execution import executor as engine
+from sweeps.execution import slot as slots
+from sweeps.execution.cluster import Allocation, Capacity, Node
+from sweeps.execution.executor import EngineError, _Scheduler, _Searcher
+from sweeps.execution.mailbox import GroupBrokenError, GroupDisplacedError
+from sweeps.execution.slot import Slot, TrainWorker, _WorkerGroup
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
-from sweeps.mailbox import GroupBrokenError, GroupDisplacedError
-from sweeps.nodes import Allocation, Capacity, Node
 from sweeps.search import Search
-from sweeps.slots import Slot, TrainWorker, _WorkerGroup
 
 
 def capacity(nodes: list[Node], slots: int = 1, gate: Any = None) -> Capacity:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sweeps.execution.mailbox import Group, GroupBrokenError, GroupDisplacedError, Mailbox
 from sweeps.jobs import MAX_ATTEMPTS, Job, Report
-from sweeps.mailbox import Group, GroupBrokenError, GroupDisplacedError, Mailbox
 
 
 def job(number: int = 0) -> Job:

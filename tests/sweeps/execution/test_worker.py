@@ -16,13 +16,13 @@ from conclugen.distributed import PeerLostError
 from conclugen.subsets import Loss
 from conclugen.training import pretrain
 from conclugen.training.pretrain import DivergedError
-from sweeps import workers
 from sweeps.config import load_config
+from sweeps.execution import worker as workers
+from sweeps.execution.worker import Team, attempt, serve
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.trial import TrialRunner
 from sweeps.trial.hardware import own_hardware
-from sweeps.workers import Team, attempt, serve
 
 JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
 

@@ -39,15 +39,17 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError
 from ray.train.v2.api.result import Result
 
+from sweeps.execution.mailbox import Group, Mailbox
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
-from sweeps.mailbox import Group, Mailbox
 
 __all__ = ["Slot", "TrainWorker", "slot_actor"]
 
 _CLOSE_SECONDS = 30.0
 _MEMORY = 256 * 2**20  # bytes that a slot's own process takes; its workers' resources are a group of their own
-_MOST_STARTS = 3  # that may fail in a group's life, for want of room after the seconds that sweeps.nodes sets
+_MOST_STARTS = (
+    3  # that may fail in a group's life, for want of room after the seconds that sweeps.execution.cluster sets
+)
 _MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
 _ANSWERS_AFTER = 5.0  # seconds; whatever else Train asks of a worker, such as to shut down, waits as long
 _FOR_WORKERS = "workers"  # the calls that workers make, in threads beside the one in which Tune's are made
@@ -57,7 +59,7 @@ _T = TypeVar("_T")
 
 
 def _train_loop(settings: dict[str, Any]) -> None:
-    from sweeps.workers import serve  # what a worker needs is not loaded into the slot's own process
+    from sweeps.execution.worker import serve  # what a worker needs is not loaded into the slot's own process
 
     serve(settings)
 
@@ -68,7 +70,7 @@ def _elsewhere(avoid: Sequence[str]) -> dict[str, str]:
 
 
 class _GivenRoom(FixedScalingPolicy):
-    """Asks no autoscaler for nodes: a cluster keeps one request, and Train's would replace that of `sweeps.nodes`."""
+    """Asks no autoscaler for nodes: a cluster keeps one request, and Train's would replace that of `sweeps.execution.cluster`."""
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
         pass
@@ -165,7 +167,7 @@ class _Trainer(DataParallelTrainer):
 
     Its controller runs in the slot's own process: an actor of its own would take seconds to start, and memory for as
     long as the slot lives. Train's cleaner of placement groups asks the dashboard, which a cluster need not have, and
-    so leaves a dead slot's resources taken for ever; `sweeps.engine` frees them. Ray Data's helpers have no data to
+    so leaves a dead slot's resources taken for ever; `sweeps.execution.executor` frees them. Ray Data's helpers have no data to
     feed.
     """
 

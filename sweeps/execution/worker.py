@@ -24,10 +24,10 @@ from conclugen.distributed import PeerLostError, collective
 from conclugen.training.execution import Execution
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import load_config
-from sweeps.deaths import WorkerProcess
+from sweeps.execution.mailbox import Group
+from sweeps.execution.ray_internals.deaths import WorkerProcess
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
-from sweeps.mailbox import Group
 from sweeps.trial import TrialRunner
 from sweeps.trial.failures import reason_of
 from sweeps.trial.hardware import computing
