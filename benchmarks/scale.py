@@ -18,7 +18,8 @@ import yaml
 from benchmarks.measuring import parser, write
 from conclugen.features.importing import import_arrays
 from sweeps.config import load_config
-from sweeps.execution.cluster import Capacity, alive_nodes, allocate, connect, disconnect
+from sweeps.execution.capacity import Capacity, allocate
+from sweeps.execution.cluster import alive_nodes, connect, disconnect
 from sweeps.execution.executor import execute
 from sweeps.execution.tracking import tracked
 from sweeps.folder.layout import SweepFolder

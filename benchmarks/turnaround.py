@@ -24,7 +24,8 @@ from ray.train.torch import TorchTrainer
 from benchmarks.measuring import compare, parser, spread, told, write
 from sweeps.config import load_config
 from sweeps.demo import write_demo
-from sweeps.execution.cluster import Capacity, alive_nodes, allocate, connect, disconnect
+from sweeps.execution.capacity import Capacity, allocate
+from sweeps.execution.cluster import alive_nodes, connect, disconnect
 from sweeps.execution.executor import execute
 from sweeps.execution.tracking import tracked
 from sweeps.folder.layout import SweepFolder

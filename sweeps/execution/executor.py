@@ -29,7 +29,7 @@ from ray.tune.search import Searcher
 from ray.tune.search.search_generator import SearchGenerator
 from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-from sweeps.execution.cluster import Capacity, NoNodeError
+from sweeps.execution.capacity import Capacity, NoNodeError
 from sweeps.execution.mailbox import GroupDisplacedError
 from sweeps.execution.ray_internals.deaths import process_died
 from sweeps.execution.slot import Slot, slot_actor

@@ -21,7 +21,8 @@ from ray._private import node as ray_node
 from sweeps.config import ConfigError
 from sweeps.config.sections import Workers
 from sweeps.execution import cluster as cluster
-from sweeps.execution.cluster import Allocation, Capacity, Node, NoNodeError, allocate, connect, grow, local_only
+from sweeps.execution.capacity import Allocation, Capacity, NoNodeError, allocate, grow
+from sweeps.execution.cluster import Node, connect, local_only
 from sweeps.ledger import Ledger
 
 

@@ -24,7 +24,8 @@ from ray.scripts.scripts import start
 import sweeps
 from sweeps.config import load_config
 from sweeps.execution import cluster as cluster
-from sweeps.execution.cluster import Allocation, Node, allocate, grow
+from sweeps.execution.capacity import Allocation, allocate, grow
+from sweeps.execution.cluster import Node
 
 FOLDER = Path(sweeps.__file__).parent / "cluster"
 README = Path(__file__).parents[2] / "README.md"

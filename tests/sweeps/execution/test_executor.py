@@ -19,7 +19,8 @@ from sweeps.config.sections import Workers
 from sweeps.execution import cluster as cluster
 from sweeps.execution import executor as engine
 from sweeps.execution import slot as slots
-from sweeps.execution.cluster import Allocation, Capacity, Node
+from sweeps.execution.capacity import Allocation, Capacity
+from sweeps.execution.cluster import Node
 from sweeps.execution.executor import EngineError, _Scheduler, _Searcher
 from sweeps.execution.mailbox import GroupBrokenError, GroupDisplacedError
 from sweeps.execution.slot import Slot, TrainWorker, _WorkerGroup
