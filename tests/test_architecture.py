@@ -27,7 +27,7 @@ RAY_MODULES = {
     "sweeps/execution/cluster.py",
     "sweeps/execution/executor.py",
     "sweeps/execution/tensorboard.py",
-    "sweeps/extraction.py",
+    "sweeps/extraction/pipeline.py",
     "sweeps/execution/preflight.py",
     "sweeps/execution/slot.py",
     "sweeps/execution/tracking.py",

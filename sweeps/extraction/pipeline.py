@@ -32,9 +32,9 @@ from conclugen.extraction.decoding import ClipError
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
-from sweeps.clip_progress import ClipProgress
 from sweeps.config import ConfigError
 from sweeps.execution.cluster import alive_nodes, connect, disconnect
+from sweeps.extraction.progress import ClipProgress
 from sweeps.interrupts import Interrupts
 from sweeps.terminal import output_to_log
 

@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from sweeps import clip_progress
-from sweeps.clip_progress import ClipProgress
+from sweeps.extraction import progress as clip_progress
+from sweeps.extraction.progress import ClipProgress
 
 
 def test_lines_say_count_rate_failures_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,12 +20,12 @@ from conclugen.extraction.folder import ExtractionFolder, Result
 from conclugen.extraction.recipe import Recipe, load_recipe
 from conclugen.features.manifest import Labels, Manifest
 from conclugen.features.shards import FeatureSet
-from sweeps import extraction
 from sweeps.cli import app
 from sweeps.cli.extract import _allowed
 from sweeps.config import ConfigError
 from sweeps.execution.cluster import Node
-from sweeps.extraction import _clips, _Copy, _decode, _packed, _shares, _unpacked
+from sweeps.extraction import pipeline as extraction
+from sweeps.extraction.pipeline import _clips, _Copy, _decode, _packed, _shares, _unpacked
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
 from tests.media import ffmpeg, film, grey, speech, write_clip
