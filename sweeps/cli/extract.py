@@ -41,8 +41,8 @@ def extract(
         clips = ClipList.read(clip_list, root)
         allowed = _allowed(max_failed, len(clips))
         asked = command("extract", clip_list, "--out", out, "--backbones", backbones)
-        from sweeps.extraction.pipeline import StoppedError
-        from sweeps.extraction.pipeline import extract as run
+        from sweeps.extraction.extract import StoppedError
+        from sweeps.extraction.extract import extract as run
 
         try:
             summary = run(

@@ -9,57 +9,34 @@ One Ray Data pipeline per shard was rejected: each would load all models again. 
 backbones: the slowest of them could not have more copies than the others.
 """
 
-import importlib.metadata
 import math
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import ray
 import torch
 from safetensors.numpy import load, save
 
 from conclugen.datasets.clips import Clip, ClipList
-from conclugen.extraction.backbones import Description, Encoder, describe
+from conclugen.extraction.backbones import Description, Encoder
 from conclugen.extraction.decoding import ClipError
-from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
+from conclugen.extraction.folder import ExtractionFolder, Failure, Result
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
 from sweeps.config import ConfigError
-from sweeps.execution.cluster import alive_nodes, connect, disconnect
-from sweeps.extraction.progress import ClipProgress
-from sweeps.interrupts import Interrupts
-from sweeps.terminal import output_to_log
+from sweeps.execution.cluster import alive_nodes
+from sweeps.extraction.assembly import _clips, _Found
 
-__all__ = ["StoppedError", "Summary", "extract"]
+__all__ = []
 
 _CLIPS_PER_TASK = 64
 _SOFTWARE = ("torch", "transformers", "av", "pillow")
-_Found = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
-"""Version -> features of a clip; or why it has none, and the details."""
-
-
-class StoppedError(RuntimeError):
-    """An extraction ended early; the message says why. What was finished stays, for the next run."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What an extraction came to."""
-
-    clips: int
-    failures: tuple[Failure, ...]
-    seconds: float
-    """Spent by this run."""
-    made: int
-    """Clips by this run."""
 
 
 @dataclass(frozen=True)
@@ -70,83 +47,6 @@ class _Shares:
     cpus: float
     gpus: tuple[float, ...]
     decode_cpus: float
-
-
-def extract(
-    clips: ClipList,
-    recipe: Recipe,
-    out: Path,
-    *,
-    dtype: str = "float32",
-    clips_per_shard: int = 1024,
-    max_failed: int = 0,
-    retry_failed: bool = False,
-    address: str | None = None,
-    farewell: str = "interrupted",
-) -> Summary:
-    """Extract features of ``clips`` into the folder ``out``, or go on with it.
-
-    Args:
-        clips: what to extract of.
-        recipe: backbones, and how they are applied.
-        out: folder that becomes a feature set; new, or of the same extraction.
-        dtype: how features are stored.
-        clips_per_shard: also what a killed run loses at most, per split.
-        max_failed: clips that may be without features before the run stops.
-        retry_failed: try clips again that failed in an earlier run.
-        address: Ray cluster; None for the one that RAY_ADDRESS names, or else a new one on this machine.
-        farewell: what to tell the user who interrupts twice.
-
-    Raises:
-        KeyboardInterrupt: it was interrupted; what is finished stays.
-        RecipeError: a backbone cannot be used, or the folder is of something else; nothing is written.
-        ConfigError: there is no such cluster, or it has too few GPUs.
-        FeatureSetError: no training clip has features.
-        StoppedError: more clips failed than ``max_failed``, or Ray did.
-    """
-    descriptions = describe(recipe)
-    identity = Identity(
-        clips=fingerprint(clips),
-        recipe=recipe.model_dump(mode="json"),
-        backbones=tuple(asdict(description) for description in descriptions),
-        dtype=dtype,
-        clips_per_shard=clips_per_shard,
-        versions={name: importlib.metadata.version(name) for name in _SOFTWARE},
-    )
-    began, made = time.monotonic(), 0
-    with ExtractionFolder(out, clips, recipe, identity, retry_failed=retry_failed) as folder:
-        if todo := folder.todo:
-            with output_to_log(out / "extraction.log") as console:
-                connect(address)
-                Interrupts(farewell)  # now, as Ray has put handlers of its own that would end the process silently
-                try:
-                    with (
-                        closing(_results(clips, recipe, descriptions, folder, todo)) as results,
-                        ClipProgress(console, len(clips), len(clips) - len(todo)) as display,
-                    ):
-                        for result in results:
-                            folder.add(result)
-                            made += 1
-                            display.show(made, folder.failed)
-                            if folder.failed > max_failed:
-                                raise StoppedError(_too_many(folder, max_failed, out))
-                except ray.exceptions.RayError as error:
-                    reason = str(error).strip().splitlines()[-1]
-                    log = out / "extraction.log"
-                    raise StoppedError(f"{reason}\nSee {log}; finished shards stay in {out}.") from None
-                finally:
-                    disconnect()
-        if not folder.finished:
-            folder.finish()
-        return Summary(len(clips), tuple(folder.failures), time.monotonic() - began, made)
-
-
-def _too_many(folder: ExtractionFolder, max_failed: int, out: Path) -> str:
-    shown = "".join(f"\n  {f.sample_id}: {f.reason}: {f.details}" for f in folder.failures[-5:])
-    return (
-        f"{folder.failed} clips have no features, more than --max-failed allows ({max_failed}); the last:{shown}"
-        f"\nFinished shards stay in {out}; mend the cause and run the command again with --retry-failed, or allow more."
-    )
 
 
 # -- the pipeline ----------------------------------------------------------------------------------------------------
@@ -311,53 +211,3 @@ class _Copy:
 
 
 # -- clips again -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class _Version:
-    """What has arrived of one version of a clip."""
-
-    totals: list[npt.NDArray[np.float64]]
-    weights: npt.NDArray[np.float64]
-    portions: int = 0
-    awaited: int | None = None
-
-    @property
-    def whole(self) -> bool:
-        return self.portions == self.awaited
-
-
-def _clips(
-    tables: Iterable[pa.Table], descriptions: Sequence[Description], versions: Callable[[int], int]
-) -> Iterator[tuple[int, _Found]]:
-    """Put portions together, in whatever order they come; yield whole clips, with features or why there are none."""
-    clips: dict[int, dict[int, _Version]] = {}
-    failed: dict[int, tuple[str, str]] = {}
-    for table in tables:
-        columns = [table[f"sum_{index}"].combine_chunks() for index in range(len(descriptions))]
-        sums = [c.flatten().to_numpy().reshape(len(table), -1) for c in columns]
-        weights = np.stack([table[f"weight_{index}"].to_numpy() for index in range(len(descriptions))], axis=1)
-        said = table.select(["clip", "version", "portion", "last", "reason", "details"]).to_pylist()
-        for place, row in enumerate(said):
-            mine = clips.setdefault(row["clip"], {})
-            empty = _Version([np.zeros(d.width) for d in descriptions], np.zeros(len(descriptions)))
-            version = mine.setdefault(row["version"], empty)
-            for total, column in zip(version.totals, sums, strict=True):
-                total += column[place]
-            version.weights += weights[place]
-            version.portions += 1
-            if row["last"]:
-                version.awaited = row["portion"] + 1
-            if row["reason"]:
-                failed[row["clip"]] = row["reason"], row["details"]
-            if len(mine) == versions(row["clip"]) and all(v.whole for v in mine.values()):
-                del clips[row["clip"]]
-                if row["clip"] in failed:
-                    yield row["clip"], failed.pop(row["clip"])
-                else:
-                    yield row["clip"], {number: _mean(version) for number, version in mine.items()}
-
-
-def _mean(version: _Version) -> npt.NDArray[np.float64]:
-    """The mean over blocks, backbones one after another: (sum of widths,)."""
-    return np.concatenate([total / weight for total, weight in zip(version.totals, version.weights, strict=True)])

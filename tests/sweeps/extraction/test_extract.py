@@ -25,7 +25,8 @@ from sweeps.cli.extract import _allowed
 from sweeps.config import ConfigError
 from sweeps.execution.cluster import Node
 from sweeps.extraction import pipeline as extraction
-from sweeps.extraction.pipeline import _clips, _Copy, _decode, _packed, _shares, _unpacked
+from sweeps.extraction.assembly import _clips
+from sweeps.extraction.pipeline import _Copy, _decode, _packed, _shares, _unpacked
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
 from tests.media import ffmpeg, film, grey, speech, write_clip

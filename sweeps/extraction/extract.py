@@ -1,0 +1,114 @@
+"""Clips to features: what `conclugen extract` does."""
+
+import importlib.metadata
+import time
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import ray
+
+from conclugen.datasets.clips import ClipList
+from conclugen.extraction.backbones import describe
+from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, fingerprint
+from conclugen.extraction.recipe import Recipe
+from sweeps.execution.cluster import connect, disconnect
+from sweeps.extraction.pipeline import _SOFTWARE, _results
+from sweeps.extraction.progress import ClipProgress
+from sweeps.interrupts import Interrupts
+from sweeps.terminal import output_to_log
+
+__all__ = ["StoppedError", "Summary", "extract"]
+
+
+class StoppedError(RuntimeError):
+    """An extraction ended early; the message says why. What was finished stays, for the next run."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an extraction came to."""
+
+    clips: int
+    failures: tuple[Failure, ...]
+    seconds: float
+    """Spent by this run."""
+    made: int
+    """Clips by this run."""
+
+
+def extract(
+    clips: ClipList,
+    recipe: Recipe,
+    out: Path,
+    *,
+    dtype: str = "float32",
+    clips_per_shard: int = 1024,
+    max_failed: int = 0,
+    retry_failed: bool = False,
+    address: str | None = None,
+    farewell: str = "interrupted",
+) -> Summary:
+    """Extract features of ``clips`` into the folder ``out``, or go on with it.
+
+    Args:
+        clips: what to extract of.
+        recipe: backbones, and how they are applied.
+        out: folder that becomes a feature set; new, or of the same extraction.
+        dtype: how features are stored.
+        clips_per_shard: also what a killed run loses at most, per split.
+        max_failed: clips that may be without features before the run stops.
+        retry_failed: try clips again that failed in an earlier run.
+        address: Ray cluster; None for the one that RAY_ADDRESS names, or else a new one on this machine.
+        farewell: what to tell the user who interrupts twice.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted; what is finished stays.
+        RecipeError: a backbone cannot be used, or the folder is of something else; nothing is written.
+        ConfigError: there is no such cluster, or it has too few GPUs.
+        FeatureSetError: no training clip has features.
+        StoppedError: more clips failed than ``max_failed``, or Ray did.
+    """
+    descriptions = describe(recipe)
+    identity = Identity(
+        clips=fingerprint(clips),
+        recipe=recipe.model_dump(mode="json"),
+        backbones=tuple(asdict(description) for description in descriptions),
+        dtype=dtype,
+        clips_per_shard=clips_per_shard,
+        versions={name: importlib.metadata.version(name) for name in _SOFTWARE},
+    )
+    began, made = time.monotonic(), 0
+    with ExtractionFolder(out, clips, recipe, identity, retry_failed=retry_failed) as folder:
+        if todo := folder.todo:
+            with output_to_log(out / "extraction.log") as console:
+                connect(address)
+                Interrupts(farewell)  # now, as Ray has put handlers of its own that would end the process silently
+                try:
+                    with (
+                        closing(_results(clips, recipe, descriptions, folder, todo)) as results,
+                        ClipProgress(console, len(clips), len(clips) - len(todo)) as display,
+                    ):
+                        for result in results:
+                            folder.add(result)
+                            made += 1
+                            display.show(made, folder.failed)
+                            if folder.failed > max_failed:
+                                raise StoppedError(_too_many(folder, max_failed, out))
+                except ray.exceptions.RayError as error:
+                    reason = str(error).strip().splitlines()[-1]
+                    log = out / "extraction.log"
+                    raise StoppedError(f"{reason}\nSee {log}; finished shards stay in {out}.") from None
+                finally:
+                    disconnect()
+        if not folder.finished:
+            folder.finish()
+        return Summary(len(clips), tuple(folder.failures), time.monotonic() - began, made)
+
+
+def _too_many(folder: ExtractionFolder, max_failed: int, out: Path) -> str:
+    shown = "".join(f"\n  {f.sample_id}: {f.reason}: {f.details}" for f in folder.failures[-5:])
+    return (
+        f"{folder.failed} clips have no features, more than --max-failed allows ({max_failed}); the last:{shown}"
+        f"\nFinished shards stay in {out}; mend the cause and run the command again with --retry-failed, or allow more."
+    )
