@@ -24,8 +24,8 @@ from benchmarks.measuring import parser, write
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import DivergedError
+from sweeps.actions.demo import write_demo
 from sweeps.config import SweepConfig, load_config
-from sweeps.demo import write_demo
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.search.samplers import distributions

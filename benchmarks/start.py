@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measuring import parser, spread, told, write
-from sweeps.demo import write_demo
+from sweeps.actions.demo import write_demo
 
 STAGES = {"first line": "Starting Ray", "Ray has started": "trials at a time", "first result": "[1/"}
 

@@ -34,11 +34,11 @@ from typing import Any
 import torch
 
 from benchmarks.measuring import compare, parser, spread, told, write
+from sweeps.actions.demo import write_demo
+from sweeps.actions.replay import job_of, run_again
 from sweeps.config import load_config
-from sweeps.demo import write_demo
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record
-from sweeps.replay import job_of, run_again
 from sweeps.trial import TrialRunner
 from sweeps.trial.hardware import computing
 

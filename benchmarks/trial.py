@@ -32,8 +32,8 @@ from benchmarks.measuring import parser, spread, told, write
 from conclugen.features.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
+from sweeps.actions.demo import write_demo
 from sweeps.config import SweepConfig, load_config
-from sweeps.demo import write_demo
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.trial import TrialRunner

@@ -22,8 +22,9 @@ from ray import train, tune
 from ray.train.torch import TorchTrainer
 
 from benchmarks.measuring import compare, parser, spread, told, write
+from sweeps.actions.demo import write_demo
+from sweeps.actions.replay import job_of, run_again
 from sweeps.config import load_config
-from sweeps.demo import write_demo
 from sweeps.execution.capacity import Capacity, allocate
 from sweeps.execution.cluster import alive_nodes, connect, disconnect
 from sweeps.execution.executor import execute
@@ -31,7 +32,6 @@ from sweeps.execution.tracking import tracked
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, Record
-from sweeps.replay import job_of, run_again
 from sweeps.search import Search
 from sweeps.terminal import output_to_log
 from sweeps.trial import TrialRunner

@@ -90,14 +90,14 @@ def demo(
     with bad_input():
         if out.exists():
             raise ConfigError([f"--out {out}: exists; choose another folder, or remove it first."])
-        from sweeps.demo import write_demo
+        from sweeps.actions.demo import write_demo
 
         config_file = write_demo(out)
         typer.echo(
             "Demo data: scikit-learn's handwritten digits. Pixels, Fourier magnitudes and gradient orientations\n"
             f"stand in for video, audio and text. Configuration: {config_file}"
         )
-        from sweeps.launch import launch
+        from sweeps.actions.run import launch
 
         to_the_end(out / "sweep", lambda interrupts: launch(load_config(config_file), out / "sweep", interrupts))
         code = _report([out / "sweep"], out / "report", command("report", out / "sweep", "--out", out / "report"))
@@ -116,7 +116,7 @@ def dashboard(
     with bad_input():
         layout = sweep_folder(folder)
         config = load_config(layout.config, alone=True, written=True)
-        from sweeps.dashboard import serve
+        from sweeps.actions.dashboard import serve
 
         def ready(address: str) -> None:
             typer.echo(f"{address} shows the studies of sweep {config.name}; Ctrl-C ends it.")
@@ -177,7 +177,7 @@ def export(
     """Write a subset's best head as a Hugging Face model folder: raw features in, representations out."""
     with bad_input():
         layout = sweep_folder(folder)
-        from sweeps.export import export_best
+        from sweeps.actions.export import export_best
 
         record = export_best(layout, subset, out)
     typer.echo(f"{out}: {record.method}, confirmation seed {record.number}, best on validation data.")
@@ -190,7 +190,7 @@ def import_checkpoint(
 ) -> None:
     """Turn the authors' released weights into the same folder format; nothing in the file is executed."""
     with bad_input():
-        from sweeps.export import import_released
+        from sweeps.actions.export import import_released
 
         config = import_released(file, out)
     modalities = ", ".join(f"{name} {width}" for name, width in zip(config.modalities, config.widths, strict=True))

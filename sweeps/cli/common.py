@@ -92,8 +92,8 @@ def console() -> Console:
 
 def to_the_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
     """Let ``run`` work on the sweep in ``out``, and say how to go on where it does not get to the end."""
+    from sweeps.actions.run import SweepFailedError
     from sweeps.interrupts import Interrupts
-    from sweeps.launch import SweepFailedError
 
     layout, go_on = SweepFolder(out), f"go on with: {command('sweep', 'resume', out)}"
     resumed = layout.config.is_file()

@@ -84,7 +84,7 @@ def sweep_run(
     """Run a sweep: search every loss subset, confirm the best with fresh seeds, score on test."""
     with bad_input():
         config = load_config(config_file, overrides or ())
-        from sweeps.launch import launch
+        from sweeps.actions.run import launch
 
         to_the_end(out, lambda interrupts: launch(config, out, interrupts, address))
     _name_the_tables(out)
@@ -106,7 +106,7 @@ def sweep_resume(
     """Go on with a sweep that was interrupted, or extend one: more trials, seeds, subsets, sets with --set."""
     with bad_input():
         sweep_folder(folder)
-        from sweeps.launch import resume
+        from sweeps.actions.run import resume
 
         to_the_end(
             folder,
@@ -125,7 +125,7 @@ def sweep_replay(
     """Run one finished trial or confirmation again, from its record alone, and compare; exit code 1 if it differs."""
     with bad_input():
         layout = sweep_folder(folder)
-        from sweeps.replay import replay
+        from sweeps.actions.replay import replay
 
         differences = replay(layout, trial)
     table = Table(title=trial, title_justify="left")
@@ -149,7 +149,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
 
         alive = running(layout)
         cut = [path.name for path in layout.running.iterdir()]
-    from sweeps.live import progress_table
+    from sweeps.actions.display import progress_table
     from sweeps.search.progress import from_records
 
     rows = from_records(config, ended, cut if alive else ())

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
+from sweeps.actions.run import launch, resume
 from sweeps.config import load_config
 from sweeps.execution import cluster as nodes
 from sweeps.execution import executor as engine  # noqa: F401  # the last two: see above
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
-from sweeps.launch import launch, resume
 from sweeps.search import Search
 from tests.sweeps.simulation import run_jobs
 

@@ -276,7 +276,7 @@ def test_demo_refuses_an_existing_folder(tmp_path: Path) -> None:
 
 
 def test_demo_configuration_is_valid_and_full(tmp_path: Path) -> None:
-    from sweeps.demo import write_demo
+    from sweeps.actions.demo import write_demo
 
     config = load_config(write_demo(tmp_path / "demo"))
     assert len(config.subsets) == 7

@@ -11,9 +11,9 @@ import torch
 
 from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
+from sweeps.actions.export import export_best
 from sweeps.cli import embeddings
 from sweeps.cli.embeddings import representations
-from sweeps.export import export_best
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record
 from tests.conftest import CLASSES, config_writer, write_planted

@@ -16,13 +16,13 @@ import yaml
 
 from conclugen import release
 from conclugen.files.durable import SEAL, read_sealed, write_sealed
+from sweeps.actions.run import resume
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.lock import held, running
 from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
-from sweeps.launch import resume
 from sweeps.ledger import Ledger, Record
 from tests.conftest import TINY_SPACE, write_planted
 

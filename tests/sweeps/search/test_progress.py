@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from sweeps.actions.display import progress_table
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
-from sweeps.live import progress_table
 from sweeps.search.progress import from_records
 from tests.sweeps.simulation import Clock, Simulation, constant, open_search
 

@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from conclugen.training.pretrain import DivergedError
+from sweeps.actions.replay import replay
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
-from sweeps.replay import replay
 from sweeps.trial import TrialRunner
 from tests.conftest import config_writer
 from tests.sweeps.simulation import run_here

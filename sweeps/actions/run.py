@@ -14,13 +14,13 @@ from pathlib import Path
 
 from conclugen.features.manifest import damaged_shards
 from conclugen.files.durable import write_whole
+from sweeps.actions.display import Display
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.lock import held
 from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError
-from sweeps.live import Display
 from sweeps.search.journal import mend_journal
 from sweeps.search.storage import open_storage
 from sweeps.search.warm_start import proposals

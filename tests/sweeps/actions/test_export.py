@@ -7,8 +7,8 @@ import torch
 from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
 from conclugen.training.pretrain import represent
+from sweeps.actions.export import export_best, import_released
 from sweeps.config import ConfigError, load_config
-from sweeps.export import export_best, import_released
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.ledger import SUMMARY_METRICS

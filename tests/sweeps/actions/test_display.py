@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sweeps.live import Display, progress_table
+from sweeps.actions.display import Display, progress_table
 from sweeps.search.progress import Progress
 from sweeps.terminal import output_to_log
 
@@ -75,7 +75,7 @@ def test_everything_but_the_console_goes_to_the_log(tmp_path: Path) -> None:
     script = (
         "import os, subprocess, sys\n"
         "from pathlib import Path\n"
-        "from sweeps.live import output_to_log\n"
+        "from sweeps.actions.display import output_to_log\n"
         "with output_to_log(Path(sys.argv[1])) as console:\n"
         "    print('python'); print('error', file=sys.stderr); os.write(1, b'raw\\n')\n"
         "    subprocess.run(['echo', 'child'])\n"

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from conclugen.features.manifest import STATISTICS_FILE
 from conclugen.files.durable import read_sealed
 from conclugen.files.tensors import read_tensors, write_tensors
+from sweeps.actions.run import launch, resume
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
 from sweeps.execution import cluster as nodes
@@ -23,7 +24,6 @@ from sweeps.folder import layout as plan
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
-from sweeps.launch import launch, resume
 from sweeps.ledger import Ledger, LedgerError
 from sweeps.search import Search
 from tests.conftest import write_planted
@@ -220,7 +220,7 @@ def test_who_interrupts_is_told_to_resume_only_what_is_there(
     if begun:
         monkeypatch.setattr(nodes, "connect", interrupted)
     else:
-        monkeypatch.setattr("sweeps.launch.damaged_shards", interrupted)
+        monkeypatch.setattr("sweeps.actions.run.damaged_shards", interrupted)
     out = tmp_path / "sweep"
     with pytest.raises(SystemExit) as ended:
         app(["sweep", "run", str(write_config()), "--out", str(out)])
