@@ -18,7 +18,7 @@ import typer
 
 from conclugen import __version__
 from sweeps.cli import extract, features, manifest, sweep
-from sweeps.cli.common import (
+from sweeps.cli.console import (
     INCOMPLETE,
     INTERRUPTED,
     OK,
@@ -217,7 +217,7 @@ def _report(folders: list[Path], out: Path, asked: str, published: Path | None =
 
 def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Represented]":
     """Test samples as the kept heads see them; what is left out is told."""
-    from sweeps.cli.embeddings import representations
+    from sweeps.cli.representations import representations
 
     left_out: list[str] = []
     found: list[Represented] = []

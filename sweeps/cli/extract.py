@@ -9,7 +9,7 @@ import typer
 
 from conclugen.datasets.clips import ClipList
 from conclugen.extraction.recipe import load_recipe
-from sweeps.cli.common import INCOMPLETE, INTERRUPTED, bad_input, command
+from sweeps.cli.console import INCOMPLETE, INTERRUPTED, bad_input, command
 from sweeps.cli.sweep import Address
 from sweeps.config import ConfigError
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from conclugen.features.manifest import SPLITS, Manifest
 from conclugen.labels import LabelBudget
-from sweeps.cli.common import AsJson, bad_input, console
+from sweeps.cli.console import AsJson, bad_input, console
 from sweeps.config import ConfigError
 
 Dtype = Annotated[str, typer.Option(help="Stored precision: float32 or float16.")]

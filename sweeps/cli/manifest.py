@@ -18,7 +18,7 @@ from conclugen.datasets import voxceleb2 as voxceleb2_layout
 from conclugen.datasets.clips import ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.files.durable import write_whole
-from sweeps.cli.common import bad_input, console
+from sweeps.cli.console import bad_input, console
 
 app = typer.Typer(
     help="Turn datasets into clip lists, which say what is to be extracted, and check such lists.",

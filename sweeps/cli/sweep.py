@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from sweeps.cli.common import (
+from sweeps.cli.console import (
     INCOMPLETE,
     OK,
     AsJson,

@@ -12,7 +12,7 @@ import pytest
 from conclugen.subsets import SUBSETS
 from reports.processes import Processes
 from reports.report import Report, comparing, report, write_report
-from sweeps.cli.embeddings import representations
+from sweeps.cli.representations import representations
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record
 from tests.conftest import config_writer

@@ -12,8 +12,8 @@ import torch
 from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
 from sweeps.actions.export import export_best
-from sweeps.cli import embeddings
-from sweeps.cli.embeddings import representations
+from sweeps.cli import representations as embeddings
+from sweeps.cli.representations import representations
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record
 from tests.conftest import CLASSES, config_writer, write_planted
