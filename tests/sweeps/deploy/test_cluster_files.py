@@ -27,7 +27,7 @@ from sweeps.execution import cluster as cluster
 from sweeps.execution.capacity import Allocation, allocate, grow
 from sweeps.execution.cluster import Node
 
-FOLDER = Path(sweeps.__file__).parent / "cluster"
+FOLDER = Path(sweeps.__file__).parent / "deploy"
 README = Path(__file__).parents[2] / "README.md"
 KUBERNETES = "1.30"  # the oldest that should do
 

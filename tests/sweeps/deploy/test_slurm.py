@@ -1,4 +1,4 @@
-"""sweeps/cluster/slurm.sh: what sbatch reads, what it starts and how it ends; and a whole sweep with it, without Slurm.
+"""sweeps/deploy/slurm.sh: what sbatch reads, what it starts and how it ends; and a whole sweep with it, without Slurm.
 
 `srun` is a stand-in that runs its command here once per node. `scontrol` is not needed: the script asks Ray.
 """
@@ -21,7 +21,7 @@ from ray.scripts.scripts import start
 import sweeps
 from sweeps.ledger import Ledger
 
-SCRIPT = Path(sweeps.__file__).parent / "cluster" / "slurm.sh"
+SCRIPT = Path(sweeps.__file__).parent / "deploy" / "slurm.sh"
 
 SRUN = """
 import os, signal, subprocess, sys
