@@ -27,7 +27,7 @@ from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError
 from sweeps.search import Search
 from tests.conftest import write_planted
-from tests.sweeps.rayless import without_ray as replace_ray
+from tests.end_to_end.rayless import without_ray as replace_ray
 from tests.sweeps.simulation import Simulation, constant
 
 

@@ -19,7 +19,7 @@ from sweeps.jobs import Report
 from sweeps.ledger import Ledger
 from sweeps.search import Search
 from sweeps.search.journal import mend_journal
-from tests.sweeps.test_resume import Killed, outcome, quality, ranges, run
+from tests.end_to_end.test_resume import Killed, outcome, quality, ranges, run
 
 
 class Disk:

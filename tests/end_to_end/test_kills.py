@@ -23,7 +23,7 @@ from reports.statistics.accounting import HOURS
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
 from tests.conftest import write_planted
-from tests.sweeps.rayless import mortal_session
+from tests.end_to_end.rayless import mortal_session
 
 KILLS = 20
 SEED = "KILLS_SEED"  # in the environment: repeats the moments that are numbers of events; the others are times
@@ -36,7 +36,7 @@ class Sessions:
     def __init__(self, config: Path, root: Path) -> None:
         self._config, self._root, self._measured = config, root, root.with_suffix(".measured")
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["tests.sweeps.rayless"])
+        self._processes.set_forkserver_preload(["tests.end_to_end.rayless"])
 
     def run(self, *, before_event: int = 0, after_seconds: float | None = None) -> bool:
         """Launch or resume the sweep, and kill it then; True if it came to its end first."""
