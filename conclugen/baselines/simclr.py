@@ -23,7 +23,10 @@ __all__ = ["SimCLR"]
 
 
 class SimCLR(Pretraining):
-    """One SimCLR run; arguments as of :class:`conclugen.training.pretrain.Pretraining`, with one modality in ``widths``."""
+    """One SimCLR run.
+
+    Takes the arguments of :class:`conclugen.training.pretrain.Pretraining`, with one modality in ``widths``.
+    """
 
     def __init__(
         self,

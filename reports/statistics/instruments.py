@@ -31,8 +31,7 @@ _EFFECT = ["dataset", "metric", "quantity", "kind"]
 
 
 def instrument_effects(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return one row per effect of :func:`reports.statistics.factorial.effects` and instrument, where there are
-    several.
+    """Return one row per effect of a loss and instrument, where there are several instruments.
 
     ``dataset`` is the column of the ablation table that the sweep's probe reads; the other instruments read the same
     heads, at the same label budget. ``same_sign`` says whether all instruments give the effect one sign.

@@ -1,7 +1,8 @@
 """What a ledger says about the search of each method: its full trials, the best of them, and the space they are from.
 
 A trial counts as a result only where it ran its whole budget: a pruned one was judged before its end, a failed one has
-nothing to show. The best trial is the one that the search itself took (`sweeps.search.study`): the earliest among equals.
+nothing to show. The best trial is the one that the search itself took (`sweeps.search.study`): the earliest among
+equals.
 
 The space is not in the records, only its name or path, and what is there under that name today may be another one. It
 is believed only as far as it explains what was tried; where it does not, callers fall back on the values themselves.

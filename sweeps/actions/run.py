@@ -245,13 +245,14 @@ def _execute(
         started = time.monotonic()
         # Ray takes seconds to load: later than the first line that the user sees, and inside the redirection.
         from sweeps.execution import cluster as nodes
+        from sweeps.execution.capacity import grow
 
         existing = not nodes.local_only(address)
         try:
             with _loading("sweeps.execution.executor", "sweeps.execution.preflight", "sweeps.execution.tracking"):
                 nodes.connect(address)
             if existing:
-                nodes.grow(config.workers, display.say)
+                grow(config.workers, display.say)
             _work(config, folder, interrupts, display, begin, existing=existing, retry_failed=retry_failed)
         except OSError as error:
             raise _ended_early(folder, error) from error
@@ -272,6 +273,7 @@ def _work(
     retry_failed: bool,
 ) -> None:
     """Run the sweep on the cluster that this process has joined, or, if it is not an ``existing`` one, has started."""
+    from sweeps.execution import capacity as room
     from sweeps.execution import cluster as nodes
     from sweeps.execution import executor as engine
     from sweeps.execution.preflight import Preflight
@@ -279,7 +281,7 @@ def _work(
     from sweeps.search import Search
 
     found = nodes.alive_nodes()
-    allocation = nodes.allocate(config.workers, found, may_grow=existing)
+    allocation = room.allocate(config.workers, found, may_grow=existing)
     if config.budget.gpu_hours is not None and not allocation.gpus:
         raise ConfigError(["budget.gpu_hours: the cluster has no GPUs to spend them on; give budget.hours."])
     preflight = Preflight(config, folder, allocation.gpus, display.say)
@@ -287,7 +289,7 @@ def _work(
         preflight.check(found)
     else:
         preflight.check_here()
-    capacity = nodes.Capacity(allocation, config.workers, preflight if existing else None, display.say)
+    capacity = room.Capacity(allocation, config.workers, preflight if existing else None, display.say)
     with tracked(config, folder, display.say) as trackers:
         begin(display.say)
         # After all refusals: it may write into a database.

@@ -70,7 +70,7 @@ def _elsewhere(avoid: Sequence[str]) -> dict[str, str]:
 
 
 class _GivenRoom(FixedScalingPolicy):
-    """Asks no autoscaler for nodes: a cluster keeps one request, and Train's would replace that of `sweeps.execution.cluster`."""
+    """Asks no autoscaler for nodes: a cluster keeps one request, and Train's would replace the sweep's own."""
 
     def after_controller_start(self, train_run_context: TrainRunContext) -> None:
         pass
@@ -167,8 +167,8 @@ class _Trainer(DataParallelTrainer):
 
     Its controller runs in the slot's own process: an actor of its own would take seconds to start, and memory for as
     long as the slot lives. Train's cleaner of placement groups asks the dashboard, which a cluster need not have, and
-    so leaves a dead slot's resources taken for ever; `sweeps.execution.executor` frees them. Ray Data's helpers have no data to
-    feed.
+    so leaves a dead slot's resources taken for ever; `sweeps.execution.executor` frees them. Ray Data's helpers have no
+    data to feed.
     """
 
     def _initialize_and_run_controller(self, **settings: Any) -> Result:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from conclugen.extraction.backbones import Description
 
-_Found = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
+ClipResult = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
 """Version -> features of a clip; or why it has none, and the details."""
 
 
@@ -27,9 +27,9 @@ class _Version:
         return self.portions == self.awaited
 
 
-def _clips(
+def assembled_clips(
     tables: Iterable[pa.Table], descriptions: Sequence[Description], versions: Callable[[int], int]
-) -> Iterator[tuple[int, _Found]]:
+) -> Iterator[tuple[int, ClipResult]]:
     """Put portions together, in whatever order they come; yield whole clips, with features or why there are none."""
     clips: dict[int, dict[int, _Version]] = {}
     failed: dict[int, tuple[str, str]] = {}

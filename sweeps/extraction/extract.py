@@ -13,7 +13,7 @@ from conclugen.extraction.backbones import describe
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, fingerprint
 from conclugen.extraction.recipe import Recipe
 from sweeps.execution.cluster import connect, disconnect
-from sweeps.extraction.pipeline import _SOFTWARE, _results
+from sweeps.extraction.pipeline import SOFTWARE, results
 from sweeps.extraction.progress import ClipProgress
 from sweeps.interrupts import Interrupts
 from sweeps.terminal import output_to_log
@@ -76,7 +76,7 @@ def extract(
         backbones=tuple(asdict(description) for description in descriptions),
         dtype=dtype,
         clips_per_shard=clips_per_shard,
-        versions={name: importlib.metadata.version(name) for name in _SOFTWARE},
+        versions={name: importlib.metadata.version(name) for name in SOFTWARE},
     )
     began, made = time.monotonic(), 0
     with ExtractionFolder(out, clips, recipe, identity, retry_failed=retry_failed) as folder:
@@ -86,10 +86,10 @@ def extract(
                 Interrupts(farewell)  # now, as Ray has put handlers of its own that would end the process silently
                 try:
                     with (
-                        closing(_results(clips, recipe, descriptions, folder, todo)) as results,
+                        closing(results(clips, recipe, descriptions, folder, todo)) as extracted,
                         ClipProgress(console, len(clips), len(clips) - len(todo)) as display,
                     ):
-                        for result in results:
+                        for result in extracted:
                             folder.add(result)
                             made += 1
                             display.show(made, folder.failed)

@@ -31,12 +31,12 @@ from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
 from sweeps.config import ConfigError
 from sweeps.execution.cluster import alive_nodes
-from sweeps.extraction.assembly import _clips, _Found
+from sweeps.extraction.assembly import ClipResult, assembled_clips
 
 __all__ = []
 
 _CLIPS_PER_TASK = 64
-_SOFTWARE = ("torch", "transformers", "av", "pillow")
+SOFTWARE = ("torch", "transformers", "av", "pillow")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _Shares:
 # -- the pipeline ----------------------------------------------------------------------------------------------------
 
 
-def _results(
+def results(
     clips: ClipList, recipe: Recipe, descriptions: Sequence[Description], folder: ExtractionFolder, todo: Sequence[int]
 ) -> Generator[Result, None, None]:
     """Yield what becomes of each clip in ``todo``, in any order."""
@@ -79,11 +79,11 @@ def _results(
     # Closed before Ray is left: a pipeline that runs on would start a cluster of its own.
     batches: Any = iter(data.iter_batches(batch_size=None, batch_format="pyarrow"))
     with closing(batches) as tables:
-        for clip, features in _clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
+        for clip, features in assembled_clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
             yield _result(clips, clip, features)
 
 
-def _result(clips: ClipList, clip: int, found: _Found) -> Result:
+def _result(clips: ClipList, clip: int, found: ClipResult) -> Result:
     if not isinstance(found, tuple):
         return Result(clip, found)
     reason, details = found

@@ -20,7 +20,7 @@ class ClipProgress:
     """
 
     def __init__(self, console: Console, clips: int, done: int) -> None:
-        self._console, self._clips, self._done = console, clips, done
+        self._console, self.assembled_clips, self._done = console, clips, done
         self._began: float | None = None
         self._bar = Progress(
             TextColumn("extracting"),
@@ -49,11 +49,11 @@ class ClipProgress:
         rate = made / max(now - self._began, 1.0)
         done = self._done + made
         self._bar.update(self._task, completed=done, rate=f"{rate:.1f} clips/s", failed=f"{failed} failed")
-        if not self._console.is_terminal and (now - self._said >= _SAY_SECONDS or done == self._clips):
+        if not self._console.is_terminal and (now - self._said >= _SAY_SECONDS or done == self.assembled_clips):
             self._said = now
-            left = round((self._clips - done) / rate)
+            left = round((self.assembled_clips - done) / rate)
             self._console.print(
-                f"{done}/{self._clips} clips, {rate:.1f} a second, {failed} failed; {left} s left",
+                f"{done}/{self.assembled_clips} clips, {rate:.1f} a second, {failed} failed; {left} s left",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

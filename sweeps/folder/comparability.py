@@ -34,9 +34,9 @@ def confirmation_basis(
         config: of the sweep, as in a record.
         features: fingerprints, as in a record.
     """
-    probe = _unusual(config["probe"], Probe().model_dump(mode="json"))
+    probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
     probe.pop("every", None)  # of search trials
-    own = _unusual(hyperparameters, asdict(Hyperparameters()))
+    own = _differing_from_defaults(hyperparameters, asdict(Hyperparameters()))
     return _text([own, _training(config), probe, _objective(config), features])
 
 
@@ -45,7 +45,7 @@ def reports_basis(job: Job, config: Mapping[str, Any], features: Mapping[str, st
 
     Arguments as for :func:`confirmation_basis`.
     """
-    probe = _unusual(config["probe"], Probe().model_dump(mode="json"))
+    probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
     # When it reports, what confirmations are scored at and with, and settings of a probe that is not the objective's.
     others = () if config["probe"]["kind"] == "paper" else ("layers", "hidden_dim", "lr", "patience")
     for name in ("every", "labels_per_class", "label_fraction", "also", *others):
@@ -61,12 +61,12 @@ def _training(config: Mapping[str, Any]) -> list[Any]:
 
 def _objective(config: Mapping[str, Any]) -> dict[str, Any]:
     """The objective, with the sets that count: where they are all, they may be named or not."""
-    objective = _unusual(config["objective"], Objective().model_dump(mode="json"))
+    objective = _differing_from_defaults(config["objective"], Objective().model_dump(mode="json"))
     named = objective.pop("dataset", None)
     return {**objective, "sets": sorted(config["features"]["downstream"]) if named is None else [named]}
 
 
-def _unusual(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _differing_from_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in defaults or value != defaults[name]}
 
 
@@ -86,13 +86,9 @@ _FREE = (
     "workers",
 )
 """Settings that change how much is done and where, not what a result means."""
-
-
 _GROWING = ("baselines", "modality_subsets", "probe.also", "probe.label_fraction", "probe.labels_per_class", "subsets")
 """Lists that may get longer: what is new is run, and what was there stays."""
-
-
-_CODE = "conclugen-sweeps"
+CODE = "conclugen-sweeps"
 
 
 def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
@@ -102,7 +98,7 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
     return {
         "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
         "versions": {
-            _CODE: __version__,
+            CODE: __version__,
             "python": sys.version.split()[0],
             **{package: version(package) for package in ("torch", "ray", "optuna")},
             "driver": socket.gethostname(),
@@ -110,7 +106,7 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
     }
 
 
-def _setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Messages for settings that are neither free nor have grown; one that the former version had not is new."""
     for name, old in former.items():
         key, new = f"{prefix}{name}", now.get(name)
@@ -123,15 +119,15 @@ def _setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: 
             missing = [entry for entry in old if entry not in (new or ())]
             yield from (f"{key}: had {entry}, and has it no more; keep it." for entry in missing)
         elif isinstance(old, dict) and isinstance(new, dict):
-            yield from _setting_changes(old, new, f"{key}.")
+            yield from setting_changes(old, new, f"{key}.")
         else:
             yield f"{key}: was {old}, and is {new}."
 
 
-def _objective_sets(config: Mapping[str, Any]) -> list[str]:
+def objective_sets(config: Mapping[str, Any]) -> list[str]:
     named = config["objective"]["dataset"]
     return [named] if named is not None else sorted(config["features"]["downstream"])
 
 
-def _mean(sets: list[str]) -> str:
+def mean_over(sets: list[str]) -> str:
     return sets[0] if len(sets) == 1 else f"the mean over {', '.join(sets)}"

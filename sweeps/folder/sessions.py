@@ -17,7 +17,7 @@ from conclugen import release
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import SweepConfig
-from sweeps.folder.comparability import _CODE, _mean, _objective_sets, _setting_changes, provenance
+from sweeps.folder.comparability import CODE, mean_over, objective_sets, provenance, setting_changes
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, with_former_settings
 
@@ -65,11 +65,12 @@ class Sessions:
         if (last := self._last()) is None:  # nothing has run, and nothing has to compare
             return []
         current = _session(config)
-        found = list(_setting_changes(with_former_settings(dict(last.config)), current.config))
-        before, now = _objective_sets(last.config), _objective_sets(current.config)
+        found = list(setting_changes(with_former_settings(dict(last.config)), current.config))
+        before, now = objective_sets(last.config), objective_sets(current.config)
         if before != now:
             found.append(
-                f"objective.dataset: the search scored {_mean(before)}, and would score {_mean(now)} from now on"
+                f"objective.dataset: the search scored {mean_over(before)}, and would score {mean_over(now)} "
+                + "from now on"
                 + (f"; keep it with --set objective.dataset={before[0]}." if len(before) == 1 else ".")
             )
         found += [
@@ -80,9 +81,9 @@ class Sessions:
         ]
         if last.space != current.space:
             found.append(f"space: {config.space} holds other ranges than it did.")
-        was, code = last.versions[_CODE], current.versions[_CODE]
+        was, code = last.versions[CODE], current.versions[CODE]
         if release(was) != release(code):
-            found.append(f"{_CODE}: was {was}, and is {code}.")
+            found.append(f"{CODE}: was {was}, and is {code}.")
         return found
 
     def begin(self, config: SweepConfig, accepted: Sequence[str] = ()) -> list[str]:

@@ -1,4 +1,4 @@
-"""Running jobs: what has to survive of a job that has started and not ended, in a folder of its own.
+"""UnfinishedJobs jobs: what has to survive of a job that has started and not ended, in a folder of its own.
 
 The folder holds the job and what it has reported, written here, and its checkpoints, written by its workers. It is
 there from before the job is handed out until its record is in the ledger, and is all that a resumed sweep needs to go
@@ -16,11 +16,11 @@ from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 
-__all__ = ["Running", "Unended"]
+__all__ = ["UnfinishedJob", "UnfinishedJobs"]
 
 
 @dataclass(frozen=True)
-class Unended:
+class UnfinishedJob:
     """A job that has started and not ended."""
 
     job: Job
@@ -30,10 +30,10 @@ class Unended:
     """What the reports rest on besides the job; where that has changed, they are another run's."""
 
 
-_FORMAT = TypeAdapter(Unended)
+_FORMAT = TypeAdapter(UnfinishedJob)
 
 
-class Running:
+class UnfinishedJobs:
     """The running jobs of a sweep.
 
     Args:
@@ -42,9 +42,9 @@ class Running:
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
-        self._jobs: dict[str, Unended] = {}
+        self._jobs: dict[str, UnfinishedJob] = {}
 
-    def restore(self, say: Callable[[str], None]) -> dict[str, Unended | None]:
+    def restore(self, say: Callable[[str], None]) -> dict[str, UnfinishedJob | None]:
         """Return the jobs that an earlier session left, by their keys; None where all that is left is checkpoints.
 
         Args:
@@ -53,7 +53,7 @@ class Running:
         Raises:
             OSError: something cannot be read; nothing is lost by that, and nothing is taken away.
         """
-        left: dict[str, Unended | None] = {}
+        left: dict[str, UnfinishedJob | None] = {}
         for path in sorted(self._folder.running.iterdir()):
             if path.is_dir():  # network file systems leave files of their own
                 left[path.name] = self._read(path.name, say)
@@ -65,7 +65,7 @@ class Running:
                 del left[key]
         return left
 
-    def _read(self, key: str, say: Callable[[str], None]) -> Unended | None:
+    def _read(self, key: str, say: Callable[[str], None]) -> UnfinishedJob | None:
         state = self._folder.state(key)
         try:
             return _FORMAT.validate_json(read_sealed(state))
@@ -79,7 +79,7 @@ class Running:
         say(f"{problem} It is now {aside}; {key} goes on as far as its study knows it, from its checkpoints.")
         return None
 
-    def start(self, unended: Unended) -> None:
+    def start(self, unended: UnfinishedJob) -> None:
         """Note that a job starts, or goes on."""
         self._write(unended)
 
@@ -93,7 +93,7 @@ class Running:
         self._jobs.pop(key, None)
         shutil.rmtree(self._folder.job(key), ignore_errors=True)
 
-    def _write(self, unended: Unended) -> None:
+    def _write(self, unended: UnfinishedJob) -> None:
         key = unended.job.key
         self._jobs[key] = unended
         if not self._folder.state(key).exists():  # what leaves the ledger to run again is known here alone

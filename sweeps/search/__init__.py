@@ -1,5 +1,17 @@
-"""What runs next: the only user of Optuna."""
+"""What runs next: which trials, confirmations and baselines. The only user of Optuna."""
 
-from sweeps.search.search import Search
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.search.search import Search
 
 __all__ = ["Search"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load :class:`Search`, and Optuna with it, when it is asked for: `sweeps.search.progress` needs neither."""
+    if name == "Search":
+        from sweeps.search.search import Search
+
+        return Search
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,12 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 from sweeps.search.study_view import ORIGIN, STARTUP_TRIALS
 
 _GENERATION = "generation"  # attribute of a trial that CMA-ES has drawn
-
-
 _GIVEN = "fixed_params"  # Optuna's attribute of each trial from its queue, as all are here: the values it came with
 
 
-class _CmaEs(BaseSampler):
+class CmaEsSampler(BaseSampler):
     """CMA-ES as in Optuna, but for its memory: the evolution is told again from the finished trials at each proposal.
 
     A generation is the trials that were drawn from the same normal distribution; once enough of them have ended, they
@@ -34,6 +32,7 @@ class _CmaEs(BaseSampler):
         self._independent = RandomSampler(seed=seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return the numeric hyperparameters that all trials of the study share."""
         shared = intersection_search_space(study.get_trials(deepcopy=False))
         return {
             name: distribution
@@ -44,6 +43,7 @@ class _CmaEs(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        """Draw from the distribution that the finished trials lead to; nothing while there are too few."""
         completed = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if not search_space or len(completed) < STARTUP_TRIALS:
             return {}
@@ -64,6 +64,7 @@ class _CmaEs(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
+        """Draw uniformly what CMA-ES cannot propose: choices, and all values of the first trials."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
 

@@ -1,4 +1,4 @@
-"""Turns: whose trial is next, so that every moment's table is a fair one, and when an arm's search is spent.
+"""FairShare: whose trial is next, so that every moment's table is a fair one, and when an arm's search is spent.
 
 A budget of trials gives the next turn to the arm with the fewest started ones. A budget of time gives it to the arm
 that has worked the least, and so shares the time equally however much a trial of each arm costs. No turn is given after
@@ -21,12 +21,12 @@ from datetime import datetime
 from sweeps.config.sections import Budget
 from sweeps.ledger import Record
 
-__all__ = ["Turns"]
+__all__ = ["FairShare"]
 
 _MOST_FAILURES = 20  # of an arm's trials in a row, under a budget of time, which trials that fail at once never use up
 
 
-class Turns:
+class FairShare:
     """Counts what the arms of a search use of its budget.
 
     Args:

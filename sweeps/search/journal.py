@@ -53,7 +53,7 @@ def mend_journal(folder: SweepFolder) -> list[str]:
     ]
 
 
-class _CheckedJournal(BaseJournalBackend):
+class CheckedJournal(BaseJournalBackend):
     """A journal file whose lines are verified; one process writes it, others may read meanwhile."""
 
     def __init__(self, path: Path) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sweeps.config import SweepConfig
 from sweeps.ledger import Record
-from sweeps.search.fair_share import Turns
+from sweeps.search.fair_share import FairShare
 
 __all__ = ["Progress", "Tally", "from_records"]
 
@@ -113,7 +113,7 @@ def from_records(config: SweepConfig, records: Sequence[Record], running: Collec
         records: its ledger's.
         running: keys of the jobs that have started and not ended.
     """
-    tally, turns = Tally(config), Turns(config.budget, list(config.arms), config.workers.per_trial)
+    tally, turns = Tally(config), FairShare(config.budget, list(config.arms), config.workers.per_trial)
     for record in records:
         tally.add(record)
     turns.restore(records)

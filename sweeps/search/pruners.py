@@ -8,7 +8,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from sweeps.config import SweepConfig
-from sweeps.search.study_view import NUMBER, STARTUP_TRIALS, _as_seen_by, _Trials
+from sweeps.search.study_view import NUMBER, STARTUP_TRIALS, StudyView, as_seen_by
 
 __all__ = ["pruner"]
 
@@ -17,11 +17,13 @@ def pruner(config: SweepConfig) -> BasePruner:
     """Return the pruner of a study; resources are epochs, and a rung is judged at the first probe that reaches it."""
     search, rungs = config.search, config.probe_epochs
     if search.pruner == "median":
-        return _Judge(MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS))
+        return _RenumberingPruner(MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS))
     if search.pruner == "successive_halving":
-        return _Judge(SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=search.reduction_factor))
+        return _RenumberingPruner(
+            SuccessiveHalvingPruner(min_resource=rungs[0], reduction_factor=search.reduction_factor)
+        )
     if search.pruner == "hyperband":
-        return _Judge(
+        return _RenumberingPruner(
             _Hyperband(
                 min_resource=rungs[0], max_resource=config.budget.epochs, reduction_factor=search.reduction_factor
             )
@@ -29,7 +31,7 @@ def pruner(config: SweepConfig) -> BasePruner:
     return NopPruner()
 
 
-class _Judge(BasePruner):
+class _RenumberingPruner(BasePruner):
     """A pruner that sees a study as the trial that it judges; none looks at Optuna's numbers.
 
     Samplers do not see through it: Optuna's learn from a Hyperband's own bracket only, these from all of an arm's
@@ -40,7 +42,7 @@ class _Judge(BasePruner):
         self._inner = inner
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        return self._inner.prune(_as_seen_by(trial, study), trial)
+        return self._inner.prune(as_seen_by(trial, study), trial)
 
 
 class _Hyperband(HyperbandPruner):
@@ -58,4 +60,4 @@ class _Hyperband(HyperbandPruner):
         def choose(trials: list[FrozenTrial]) -> list[FrozenTrial]:
             return [trial for trial in trials if self._get_bracket_id(study, trial) == bracket_id]
 
-        return cast(Study, _Trials(study, choose))
+        return cast(Study, StudyView(study, choose))

@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial
 
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
-from sweeps.search.cmaes import _CmaEs
-from sweeps.search.study_view import NUMBER, STARTUP_TRIALS, _as_seen_by
+from sweeps.search.cmaes import CmaEsSampler
+from sweeps.search.study_view import NUMBER, STARTUP_TRIALS, as_seen_by
 
 __all__ = ["distributions", "sampler"]
 
@@ -26,9 +26,9 @@ __all__ = ["distributions", "sampler"]
 def sampler(config: SweepConfig, seed: int) -> BaseSampler:
     """Return the sampler of one proposal; a grid's points are enqueued, and nothing is left to sample."""
     if config.search.sampler == "tpe":
-        return _Informed(TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed))
+        return _RenumberingSampler(TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed))
     if config.search.sampler == "cmaes":
-        return _Informed(_CmaEs(seed))
+        return _RenumberingSampler(CmaEsSampler(seed))
     return RandomSampler(seed=seed)
 
 
@@ -37,7 +37,7 @@ def distributions(parameters: Mapping[str, Parameter]) -> dict[str, BaseDistribu
     return {name: _distribution(parameter) for name, parameter in parameters.items() if parameter.fixed is None}
 
 
-class _Informed(BaseSampler):
+class _RenumberingSampler(BaseSampler):
     """A sampler that sees a study as the trial that it samples for, and trials with their numbers within the search.
 
     Optuna's own numbers say when a trial was begun, however often that was. For one proposal: the copies that have the
@@ -62,7 +62,7 @@ class _Informed(BaseSampler):
         return self._inner.sample_independent(*self._seen(study, trial), param_name, param_distribution)
 
     def _seen(self, study: Study, trial: FrozenTrial) -> tuple[Study, FrozenTrial]:
-        return _as_seen_by(trial, study, self._renumbered), self._renumbered(trial)
+        return as_seen_by(trial, study, self._renumbered), self._renumbered(trial)
 
     def _renumbered(self, trial: FrozenTrial) -> FrozenTrial:
         if trial.number == trial.user_attrs[NUMBER]:

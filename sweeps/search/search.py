@@ -6,7 +6,8 @@ reports on, and says how jobs ended.
 
 Protocol (fair by construction):
 
-1. Search: turns are given fairly (`sweeps.search.fair_share`); each study prunes by its own trials. The first trial of every arm is
+1. Search: turns are given fairly (`sweeps.search.fair_share`); each study prunes by its own trials. The first trial of
+every arm is
    the space's default configuration.
 2. Confirm: the best configuration of each subset that ran its full budget is retrained with S fresh seeds, the same S
    for all subsets, and scored on test.
@@ -27,13 +28,13 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.folder.comparability import confirmation_basis, provenance, reports_basis
 from sweeps.folder.kept_heads import keepers, lost_heads
 from sweeps.folder.layout import SweepFolder
-from sweeps.folder.unfinished import Running, Unended
+from sweeps.folder.unfinished import UnfinishedJob, UnfinishedJobs
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 from sweeps.ledger import Ledger, Record, State
-from sweeps.search.fair_share import Turns
+from sweeps.search.fair_share import FairShare
 from sweeps.search.progress import Progress, Tally
 from sweeps.search.storage import open_storage
-from sweeps.search.study import Asked, Best, Study, Trial
+from sweeps.search.study import Best, StartedTrial, Study, Trial
 from sweeps.search.warm_start import proposals
 
 __all__ = ["Search"]
@@ -76,7 +77,7 @@ class Search:
         self._studies = {
             name: Study(arm, config, storage, folder.identity, tried.get(arm, ())) for name, arm in self._arms.items()
         }
-        self._turns = Turns(config.budget, list(self._arms), config.workers.per_trial)
+        self._fair_share = FairShare(config.budget, list(self._arms), config.workers.per_trial)
         self._tally = Tally(config)
         self._done: dict[str, str] = {}  # key -> what the result rests on
         self._values: dict[str, dict[str, float]] = {}  # method -> key of a confirmation run -> its objective
@@ -92,7 +93,7 @@ class Search:
             "config": config.model_dump(mode="json"),
             **provenance(config),
         }
-        self._running = Running(folder)
+        self._unfinished = UnfinishedJobs(folder)
         if retry_failed:
             self._retry_failed()
         self._restore()
@@ -104,7 +105,7 @@ class Search:
         """True once every planned job has ended."""
         if self._live:
             return False
-        return self._turns.next() is None and self._confirmation() is None and self._baseline() is None
+        return self._fair_share.next() is None and self._confirmation() is None and self._baseline() is None
 
     def next_job(self) -> Job | None:
         """Start the next job, lost ones first; None while there is none to start before a running one has ended."""
@@ -120,10 +121,10 @@ class Search:
             if job.key in self._done:
                 self._supersede(self._outdated(job))
             reported = {e: past.value for e, past in self._history[job.key].items() if past.value is not None}
-            self._running.start(Unended(job, reported, self._reports_rest_on(job)))
+            self._unfinished.start(UnfinishedJob(job, reported, self._reports_rest_on(job)))
             self._started[job.key] = self._clock()
             if job.stage == "search":
-                self._turns.start(job.name, job.key)
+                self._fair_share.start(job.name, job.key)
         return job
 
     def report(self, key: str, report: Report) -> bool:
@@ -138,10 +139,10 @@ class Search:
         if report.epochs <= self._passed.get(key, -1):
             return False
         trial = self._trials[key]
-        self._turns.work(job.name, key, report.seconds.get("total", 0.0), self._clock())
+        self._fair_share.work(job.name, key, report.seconds.get("total", 0.0), self._clock())
         if report.value is not None and report.epochs not in self._history[key]:
             self._history[key][report.epochs] = report
-            self._running.report(key, report.epochs, report.value)
+            self._unfinished.report(key, report.epochs, report.value)
             trial.report(report.value, report.epochs)
         if not trial.should_prune():
             self._passed[key] = report.epochs
@@ -172,24 +173,28 @@ class Search:
     def progress(self) -> list[Progress]:
         """One row per arm, then one for confirmations and baselines together."""
         running = self._live.keys() - {job.key for job in self._lost}
-        return self._tally.rows(running, {name: self._turns.share(name) for name in self._arms})
+        return self._tally.rows(running, {name: self._fair_share.share(name) for name in self._arms})
 
     # -- which job is next -----------------------------------------------------------------------------------------
 
     def _gap_before(self, lost: Job) -> bool:
         """Whether a trial before a lost one has left no trace; it is searched anew first, as it was at first."""
         name = lost.name
-        return lost.stage == "search" and not self._turns.spent(name) and self._studies[name].next_number < lost.number
+        return (
+            lost.stage == "search"
+            and not self._fair_share.spent(name)
+            and self._studies[name].next_number < lost.number
+        )
 
     def _trial(self, lost: Job | None) -> Job | None:
         """The next trial of the arm whose turn it is, or of a lost one's."""
-        name = self._turns.next() if lost is None else lost.name
+        name = self._fair_share.next() if lost is None else lost.name
         if name is None:
             return None
         others = {self._arms[n]: other.best for n, other in self._studies.items() if other.best and n != name}
         return self._asked(self._arms[name], self._studies[name].ask(others))
 
-    def _asked(self, arm: Arm, asked: Asked) -> Job:
+    def _asked(self, arm: Arm, asked: StartedTrial) -> Job:
         job = self._search_job(arm, asked.number, asked.hyperparameters, asked.origin)
         self._trials[job.key] = asked.trial
         return job
@@ -210,7 +215,7 @@ class Search:
         """The next confirmation of an arm whose search is over, first on what it was searched for."""
         for name, arm in self._arms.items():
             best = self._studies[name].best
-            if best is None or not self._turns.over(name):
+            if best is None or not self._fair_share.over(name):
                 continue
             for confirmed in self._config.confirmed_on(arm):
                 if (job := self._next_seed(confirmed, best.hyperparameters)) is not None:
@@ -245,7 +250,7 @@ class Search:
         """The best subset's; None while it is not known, or if there is none."""
         subsets = [name for name, arm in self._arms.items() if arm.method in self._config.subsets]
         found: list[Best] = [best for name in subsets if (best := self._studies[name].best) is not None]
-        if not found or not all(self._turns.over(name) for name in subsets):
+        if not found or not all(self._fair_share.over(name) for name in subsets):
             return None
         return max(found, key=lambda best: best.value).hyperparameters
 
@@ -285,13 +290,13 @@ class Search:
         self._ledger.add(record)
         if trial is not None:
             self._studies[job.name].tell(job.number, trial, state, report.value, reason)
-            self._turns.work(job.name, job.key, seconds.get("total", 0.0), now)
-            self._turns.end(job.name, job.key, failed=state == "failed")
+            self._fair_share.work(job.name, job.key, seconds.get("total", 0.0), now)
+            self._fair_share.end(job.name, job.key, failed=state == "failed")
         del self._live[job.key], self._history[job.key]
         self._losses.pop(job.key, None)
         self._passed.pop(job.key, None)
         self._note(record)
-        self._running.end(job.key)
+        self._unfinished.end(job.key)
         if job.stage == "confirm":
             self._keep_best_heads(record.method)
 
@@ -323,7 +328,7 @@ class Search:
             if record.stage == "search":
                 arm = self._arms[record.method]
                 job = self._search_job(arm, record.number, record.hyperparameters, record.origin)
-                self._running.start(Unended(job, {}, self._reports_rest_on(job)))
+                self._unfinished.start(UnfinishedJob(job, {}, self._reports_rest_on(job)))
             self._ledger.set_aside(record.key, "retried")
 
     def _planned(self, record: Record) -> bool:
@@ -345,11 +350,11 @@ class Search:
                 trials[record.method][record.number] = slim
             elif record.stage == "confirm":
                 confirmed.append(replace(record, metrics=(), predictions=()))
-        left = self._running.restore(self._say)
+        left = self._unfinished.restore(self._say)
         for key in [key for key in left if key in self._done]:  # the driver died between the record and this
-            self._running.end(key)
+            self._unfinished.end(key)
             del left[key]
-        self._turns.restore(record for records in trials.values() for record in records.values())
+        self._fair_share.restore(record for records in trials.values() for record in records.values())
         for name, study in self._studies.items():
             mine = {key: unended for key, unended in left.items() if key.rpartition("-")[0] == f"search-{name}"}
             cut = {u.job.number: self._own_reports(u) for u in mine.values() if u is not None}
@@ -359,7 +364,7 @@ class Search:
                 self._live[job.key] = job
                 self._history[job.key] = {e: Report(epochs=e, value=value) for e, value in asked.reported.items()}
                 self._passed[job.key] = max([-1, *sorted(asked.reported)[:-1]])  # the last may not have been judged
-                self._turns.expect(name, job.key)
+                self._fair_share.expect(name, job.key)
                 self._lost.append(job)
         self._lost.sort(key=lambda job: job.number)  # each is judged by those before it
         self._mend_heads(confirmed)
@@ -377,7 +382,7 @@ class Search:
             self._say(f"{problem} {key} runs again; its record is now in {self._folder.ledger / 'superseded'}.")
         self._supersede(lost)
 
-    def _own_reports(self, cut: Unended) -> Unended:
+    def _own_reports(self, cut: UnfinishedJob) -> UnfinishedJob:
         """The job, without the reports of a run that it cannot go on with, since a change was accepted."""
         return cut if cut.basis == self._reports_rest_on(cut.job) else replace(cut, reported={})
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.config.fields import with_environment
 from sweeps.folder.layout import SweepFolder
-from sweeps.search.journal import JournalError, _CheckedJournal
+from sweeps.search.journal import CheckedJournal, JournalError
 
 __all__ = ["existing_storage", "open_storage"]
 
@@ -53,7 +53,7 @@ def existing_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
 
 def _journal(folder: SweepFolder) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return JournalStorage(_CheckedJournal(folder.journal))
+    return JournalStorage(CheckedJournal(folder.journal))
 
 
 def _database(setting: str, *, make: bool) -> BaseStorage:

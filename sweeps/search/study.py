@@ -19,14 +19,14 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.seeds import derive_seed
 from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
-from sweeps.folder.unfinished import Unended
+from sweeps.folder.unfinished import UnfinishedJob
 from sweeps.ledger import Record, State
 from sweeps.search.grid import grid_point
 from sweeps.search.pruners import pruner
 from sweeps.search.samplers import distributions, sampler
 from sweeps.search.study_view import DROPPED, LATE, NUMBER, ORIGIN, STARTUP_TRIALS
 
-__all__ = ["Asked", "Best", "Study", "Trial"]
+__all__ = ["Best", "StartedTrial", "Study", "Trial"]
 
 _REASON = "reason"  # attribute of trials that were pruned or failed
 _STATES: dict[State, TrialState] = {
@@ -47,7 +47,7 @@ class Trial(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class StartedTrial:
     """A trial that is to run."""
 
     number: int
@@ -105,8 +105,8 @@ class Study:
         self.best: Best | None = None
 
     def restore(
-        self, records: Mapping[int, Record], cut: Mapping[int, Unended], begun: Container[int] = ()
-    ) -> list[Asked]:
+        self, records: Mapping[int, Record], cut: Mapping[int, UnfinishedJob], begun: Container[int] = ()
+    ) -> list[StartedTrial]:
         """Bring the study in line with what an earlier session left, and return the trials that are to go on.
 
         The ledger is right about what has ended. A trial that had started and not ended goes on; one whose record is
@@ -141,7 +141,7 @@ class Study:
             self._next += 1
         return self._next
 
-    def ask(self, others: Mapping[Arm, Best]) -> Asked:
+    def ask(self, others: Mapping[Arm, Best]) -> StartedTrial:
         """Start the next trial.
 
         Args:
@@ -159,7 +159,7 @@ class Study:
             else:
                 self._study.tell(trial, state=_STATES[state])
 
-    def _start(self, number: int, origin: str, values: Mapping[str, Any]) -> Asked:
+    def _start(self, number: int, origin: str, values: Mapping[str, Any]) -> StartedTrial:
         """Start trial ``number`` with ``values``, and with a sampled one for whatever is neither there nor fixed."""
         late = {LATE: True} if number < self._last else {}
         self._last = max(self._last, number)
@@ -168,7 +168,7 @@ class Study:
         self._study.sampler = sampler(self._config, derive_seed(self._config.seed, "sampler", self.arm.name, number))
         trial = self._study.ask(self._distributions)
         self._numbers.add(number)
-        return Asked(number, self._resolved(trial.params), origin, trial)
+        return StartedTrial(number, self._resolved(trial.params), origin, trial)
 
     def _settle(self, record: Record, frozen: FrozenTrial | None) -> None:
         """Have the study know of a trial what the ledger does."""
@@ -187,7 +187,9 @@ class Study:
             trial.should_prune()
         self.tell(number, trial, record.state, record.value, record.reason)
 
-    def _unended(self, number: int, frozen: FrozenTrial | None, cut: Unended | None, begun: bool) -> Asked | None:
+    def _unended(
+        self, number: int, frozen: FrozenTrial | None, cut: UnfinishedJob | None, begun: bool
+    ) -> StartedTrial | None:
         """The trial ``number``, which has no record; None if it is as if it had never been asked for."""
         if frozen is not None and frozen.state == TrialState.RUNNING:
             # Begun again even where it goes on: pruners, asked twice about the same report, do not say the same.
@@ -200,14 +202,16 @@ class Study:
         elif frozen is not None and frozen.state != TrialState.FAIL:
             self._numbers.add(number)
             self._count(number, frozen)
-            return Asked(number, self._resolved(frozen.params), frozen.user_attrs[ORIGIN], _Ended(frozen))
+            return StartedTrial(number, self._resolved(frozen.params), frozen.user_attrs[ORIGIN], _Ended(frozen))
         if cut is not None:
             values = self._searched(cut.job.hyperparameters)
             same = self._resolved(values) == _complete(cut.job.hyperparameters)  # else the space has changed
             return self._again(number, cut.job.origin, values, cut.reported if same else {})
         return None if frozen is None else self._start(number, frozen.user_attrs[ORIGIN], frozen.params)
 
-    def _again(self, number: int, origin: str, values: Mapping[str, Any], reported: Mapping[int, float]) -> Asked:
+    def _again(
+        self, number: int, origin: str, values: Mapping[str, Any], reported: Mapping[int, float]
+    ) -> StartedTrial:
         """Start a trial that had started and reported."""
         asked = self._start(number, origin, values)
         _report(asked.trial, sorted(reported.items()))

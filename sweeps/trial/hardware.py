@@ -14,7 +14,6 @@ import torch
 from conclugen.distributed import rank_and_size
 from sweeps.config import SweepConfig
 from sweeps.ledger import Hardware
-from sweeps.trial.hardware import computing
 
 __all__ = ["computing", "own_hardware"]
 

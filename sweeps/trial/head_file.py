@@ -12,7 +12,7 @@ from conclugen.hyperparameters import Hyperparameters
 __all__ = ["load_head"]
 
 
-def _save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
+def save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
     """Keep a head with the standardisation that it was trained behind; features may change or go.
 
     Of several workers, the first does.

@@ -31,7 +31,7 @@ from sweeps.jobs import Job, Report
 from sweeps.ledger import Stage
 from sweeps.trial import checkpoints
 from sweeps.trial.hardware import own_hardware
-from sweeps.trial.head_file import _save_head
+from sweeps.trial.head_file import save_head
 from sweeps.trial.scoring import Fit, Scoring
 
 __all__ = ["TrialRunner"]
@@ -98,7 +98,7 @@ class TrialRunner:
         if not self._pretrain(run, job, report, clock, losses, told):
             return None
         if job.stage == "confirm":
-            _save_head(self._folder.head(job.key), run.head, self._standardisation)
+            save_head(self._folder.head(job.key), run.head, self._standardisation)
         return self._score(job, self._probed(run.head, job.stage), clock, losses, epochs=run.epoch)
 
     def _pretrain(

@@ -16,7 +16,7 @@ import torch
 from sweeps.actions.run import launch, resume
 from sweeps.config import load_config
 from sweeps.execution import cluster as nodes
-from sweeps.execution import executor as engine  # noqa: F401  # the last two: see above
+from sweeps.execution import executor as engine  # the last two: see above
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.search import Search

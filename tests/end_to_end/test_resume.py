@@ -43,7 +43,7 @@ class Fate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes, self.deadline, self.done_first = 0, -1, False
         for owner, name in (
-            (storage._CheckedJournal, "append_logs"),
+            (storage.CheckedJournal, "append_logs"),
             (Ledger, "add"),
             (running, "write_sealed"),
             (plan, "write_whole"),
@@ -578,10 +578,10 @@ def test_a_disk_that_fills_up_loses_nothing(
 ) -> None:
     path, chance = write_search(), random.Random(3)
     run(path, SweepFolder(tmp_path / "whole"))
-    folder, append, stops = SweepFolder(tmp_path / "sweep"), storage._CheckedJournal.append_logs, 0
+    folder, append, stops = SweepFolder(tmp_path / "sweep"), storage.CheckedJournal.append_logs, 0
     room = 0
 
-    def fill(journal: storage._CheckedJournal, logs: list[dict[str, Any]]) -> None:
+    def fill(journal: storage.CheckedJournal, logs: list[dict[str, Any]]) -> None:
         nonlocal room
         room -= 1
         if room < 0:  # what still fits of a line is written
@@ -590,7 +590,7 @@ def test_a_disk_that_fills_up_loses_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
         append(journal, logs)
 
-    monkeypatch.setattr(storage._CheckedJournal, "append_logs", fill)
+    monkeypatch.setattr(storage.CheckedJournal, "append_logs", fill)
     while True:
         room = chance.randrange(20, 60)
         try:

@@ -28,7 +28,7 @@ from sweeps.execution.capacity import Allocation, allocate, grow
 from sweeps.execution.cluster import Node
 
 FOLDER = Path(sweeps.__file__).parent / "deploy"
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 KUBERNETES = "1.30"  # the oldest that should do
 
 

@@ -51,7 +51,7 @@ COSTS = [Cost("Con", 30.0, 60.0, confirmations=2), Cost("Gen", 10.0, 20.0, confi
 def test_as_many_trials_run_as_the_machine_has_room_for(
     configure: Configure, machine: Callable[[int, int], None], cpus: int, gpus: int, workers: Any, expected: int
 ) -> None:
-    """A worker takes a GPU, where some are used, and a CPU: what `sweeps.execution.capacity.allocate` grants a sweep."""
+    """A worker takes a CPU, and a GPU where some are used, as `sweeps.execution.capacity.allocate` grants them."""
     machine(cpus, gpus)
     config = configure(workers=workers)
     assert slots(config) == expected

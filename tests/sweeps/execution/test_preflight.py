@@ -1,4 +1,4 @@
-"""Every refusal of the preflight check, without a cluster; tests/end_to_end/test_cluster.py meets some on a real one."""
+"""Every refusal of the preflight check, without a cluster; end_to_end/test_cluster.py meets some on a real one."""
 
 import shutil
 import socket

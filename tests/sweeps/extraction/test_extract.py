@@ -25,7 +25,7 @@ from sweeps.cli.extract import _allowed
 from sweeps.config import ConfigError
 from sweeps.execution.cluster import Node
 from sweeps.extraction import pipeline as extraction
-from sweeps.extraction.assembly import _clips
+from sweeps.extraction.assembly import assembled_clips
 from sweeps.extraction.pipeline import _Copy, _decode, _packed, _shares, _unpacked
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
@@ -105,7 +105,7 @@ def in_process(
     for index, description in enumerate(descriptions):
         copy = _Copy(settings, index, description.width, 1)
         tables = [copy(table) for table in tables]
-    return dict(_clips(tables[::-1], descriptions, lambda _: versions))
+    return dict(assembled_clips(tables[::-1], descriptions, lambda _: versions))
 
 
 def test_clips_become_features_and_flaws_their_reasons(folder: Path) -> None:
@@ -190,7 +190,7 @@ def test_portions_of_clips_are_put_together_in_any_order() -> None:
         rows((2, 1, 0, True, "", 1.0, 1.0), (1, 0, 0, False, "", 5.0, 3.0), (0, 1, 0, True, "", 6.0, 2.0)),
         rows((2, 0, 0, False, "", 1.0, 1.0)),
     ]
-    found = list(_clips(tables, [Description(1, "", "")], lambda _: 2))
+    found = list(assembled_clips(tables, [Description(1, "", "")], lambda _: 2))
     assert [clip for clip, _ in found] == [1, 0, 2]
     features = [what if isinstance(what, tuple) else {v: x.tolist() for v, x in what.items()} for _, what in found]
     assert features == [{0: [2.0], 1: [1.0]}, {0: [2.0], 1: [3.0]}, ("corrupt", "corrupt")]
@@ -259,7 +259,7 @@ def without_ray(replace: Callable[[Any, str, Any], None]) -> None:
             ((_, what),) = in_process(clips, recipe, [row], versions=len(folder.versions(row))).items()
             yield extraction._result(clips, row, what)
 
-    replace(extraction, "_results", results)
+    replace(extraction, "results", results)
     replace(extraction, "connect", lambda address: None)
     replace(extraction, "disconnect", lambda: None)
     replace(extraction, "Interrupts", lambda farewell: None)

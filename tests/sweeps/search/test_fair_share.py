@@ -1,4 +1,4 @@
-"""Turns against simulated time: whom they go to, and when they end."""
+"""FairShare against simulated time: whom they go to, and when they end."""
 
 import random
 from collections import Counter
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sweeps.config.sections import Budget
 from sweeps.ledger import Record
-from sweeps.search.fair_share import Turns
+from sweeps.search.fair_share import FairShare
 
 ARMS = ["Con", "Clu", "ConCluGen"]
 
@@ -20,7 +20,9 @@ def budget(**measure: float) -> Budget:
     return Budget.model_validate({"epochs": 10, **measure})
 
 
-def simulate(turns: Turns, seconds: dict[str, float], slots: int, *, failing: str = "") -> tuple[Counter[str], float]:
+def simulate(
+    turns: FairShare, seconds: dict[str, float], slots: int, *, failing: str = ""
+) -> tuple[Counter[str], float]:
     """Run trials of the given lengths on slots; return how many each arm had, and when the last one ended."""
     now, running, started = 0.0, [], Counter[str]()
     while True:
@@ -40,13 +42,13 @@ def simulate(turns: Turns, seconds: dict[str, float], slots: int, *, failing: st
 @settings(deadline=None, max_examples=30)
 @given(lengths=st.lists(st.floats(1, 50), min_size=3, max_size=3), slots=st.integers(1, 7), trials=st.integers(1, 20))
 def test_a_budget_of_trials_is_spent_exactly_and_evenly(lengths: list[float], slots: int, trials: int) -> None:
-    turns = Turns(budget(trials_per_subset=trials), ARMS)
+    turns = FairShare(budget(trials_per_subset=trials), ARMS)
     started, _ = simulate(turns, dict(zip(ARMS, lengths, strict=True)), slots)
     assert started == dict.fromkeys(ARMS, trials)
 
 
 def test_ties_go_to_the_first_and_the_fewest_started_are_next() -> None:
-    turns = Turns(budget(trials_per_subset=2), ARMS)
+    turns = FairShare(budget(trials_per_subset=2), ARMS)
     order = []
     while (arm := turns.next()) is not None:
         order.append(arm)
@@ -63,7 +65,7 @@ def test_ties_go_to_the_first_and_the_fewest_started_are_next() -> None:
 def test_hours_end_together_and_are_shared_equally(lengths: list[float], slots: int) -> None:
     """Each arm gets a third of the slots' time, but for the trial that each slot may have begun last."""
     seconds = dict(zip(ARMS, lengths, strict=True))
-    started, end = simulate(Turns(budget(hours=1), ARMS), seconds, slots)
+    started, end = simulate(FairShare(budget(hours=1), ARMS), seconds, slots)
     assert 3600 <= end < 3600 + max(lengths)
     for arm in ARMS:
         assert abs(started[arm] * seconds[arm] - 3600 * slots / 3) <= 2 * slots * max(lengths)
@@ -73,7 +75,7 @@ def test_hours_end_together_and_are_shared_equally(lengths: list[float], slots: 
 @given(lengths=st.lists(st.floats(20, 100), min_size=3, max_size=3), slots=st.integers(1, 6), workers=st.integers(1, 4))
 def test_gpu_hours_are_spent_by_every_arm_alone(lengths: list[float], slots: int, workers: int) -> None:
     seconds = dict(zip(ARMS, lengths, strict=True))
-    started, _ = simulate(Turns(budget(gpu_hours=3), ARMS, workers), seconds, slots)
+    started, _ = simulate(FairShare(budget(gpu_hours=3), ARMS, workers), seconds, slots)
     for arm in ARMS:
         used = started[arm] * seconds[arm] * workers
         assert used + 1e-6 >= 3600
@@ -81,14 +83,14 @@ def test_gpu_hours_are_spent_by_every_arm_alone(lengths: list[float], slots: int
 
 
 def test_trials_that_fail_at_once_do_not_take_turns_for_ever() -> None:
-    started, _ = simulate(Turns(budget(hours=1), ARMS), dict.fromkeys(ARMS, 60.0) | {"Clu": 1e-3}, 1, failing="Clu")
+    started, _ = simulate(FairShare(budget(hours=1), ARMS), dict.fromkeys(ARMS, 60.0) | {"Clu": 1e-3}, 1, failing="Clu")
     assert started["Clu"] == 20
     assert started["Con"] + started["ConCluGen"] == 60
 
 
 def test_only_work_is_charged() -> None:
     """As measured on a busy machine: slots took minutes to start, and each first trial some seconds."""
-    by_clock, by_gpu = Turns(budget(hours=0.01), ARMS[:2]), Turns(budget(gpu_hours=0.01), ARMS[:2])
+    by_clock, by_gpu = FairShare(budget(hours=0.01), ARMS[:2]), FairShare(budget(gpu_hours=0.01), ARMS[:2])
     for turns in (by_clock, by_gpu):
         turns.start("Con", "a")
         turns.start("Clu", "b")
@@ -101,7 +103,7 @@ def test_only_work_is_charged() -> None:
 
 
 def test_a_lost_trial_is_charged_neither_for_the_wait_nor_for_what_it_repeats() -> None:
-    by_clock, by_gpu = Turns(budget(hours=1), ARMS), Turns(budget(gpu_hours=3), ARMS)
+    by_clock, by_gpu = FairShare(budget(hours=1), ARMS), FairShare(budget(gpu_hours=3), ARMS)
     for turns in (by_clock, by_gpu):
         turns.start("Con", "a")
         turns.work("Con", "a", 600, now=1000)
@@ -114,7 +116,7 @@ def test_a_lost_trial_is_charged_neither_for_the_wait_nor_for_what_it_repeats() 
 
 
 def test_trials_at_work_at_once_move_the_clock_once() -> None:
-    turns = Turns(budget(hours=1), ARMS)
+    turns = FairShare(budget(hours=1), ARMS)
     for arm, key, seconds, now in (
         ("Con", "a", 100, 100), ("Clu", "b", 100, 300), ("Con", "c", 250, 320), ("Clu", "d", 10, 400),
     ):  # fmt: skip
@@ -145,7 +147,7 @@ def test_an_earlier_session_counts_by_what_worked_not_by_what_passed() -> None:
     records.append(replace(record("Con", 2, ended=0, seconds=0), state="failed", seconds={}, ended=""))  # says nothing
     random.Random(0).shuffle(records)
     by_clock, by_gpu, by_trials = (
-        Turns(budget(**{name: 1}), ARMS) for name in ("hours", "gpu_hours", "trials_per_subset")
+        FairShare(budget(**{name: 1}), ARMS) for name in ("hours", "gpu_hours", "trials_per_subset")
     )
     for turns in (by_clock, by_gpu, by_trials):
         turns.restore(records)
@@ -166,7 +168,7 @@ def test_an_earlier_session_counts_by_what_worked_not_by_what_passed() -> None:
 )
 def test_a_resumed_search_has_used_what_it_had(trials: list[tuple[str, int, int, int]], measure: str) -> None:
     """Trials that begin work any time, and report any number of times; the ledger knows when each ended."""
-    live, restored = Turns(budget(**{measure: 1}), ARMS), Turns(budget(**{measure: 1}), ARMS)
+    live, restored = FairShare(budget(**{measure: 1}), ARMS), FairShare(budget(**{measure: 1}), ARMS)
     reports, records = [], []
     for number, (arm, begin, seconds, parts) in enumerate(trials):
         live.start(arm, str(number))

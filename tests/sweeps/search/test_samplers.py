@@ -19,7 +19,7 @@ from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger, Record
 from sweeps.search import Search
-from sweeps.search.cmaes import _CmaEs
+from sweeps.search.cmaes import CmaEsSampler
 from sweeps.search.grid import grid_point
 from sweeps.search.study_view import NUMBER, STARTUP_TRIALS
 
@@ -147,7 +147,7 @@ def test_the_evolution_is_the_one_that_was_told_generation_by_generation() -> No
     oracle = CMA(mean=np.full(2, 0.5), sigma=1 / 6, bounds=np.array([[0.0, 1.0]] * 2), n_max_resampling=20)
     told: list[tuple[np.ndarray, float]] = []
     for number in range(40):
-        study.sampler = _CmaEs(number)
+        study.sampler = CmaEsSampler(number)
         study.enqueue_trial({}, user_attrs={NUMBER: number})
         trial = study.ask(space)
         point = np.array([trial.params["x"], trial.params["y"]])
