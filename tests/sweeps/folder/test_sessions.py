@@ -1,11 +1,7 @@
-"""One process per sweep, and what may change from session to session."""
+"""Sessions record what a sweep ran with, and name the changes that break comparability."""
 
-import errno
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +16,10 @@ from sweeps.actions.run import resume
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
-from sweeps.folder.lock import held, running
 from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, Record
 from tests.conftest import TINY_SPACE, write_planted
-
-HOLD = """
-import sys, signal
-from pathlib import Path
-from sweeps.folder.layout import SweepFolder
-from sweeps.folder.sessions import held
-with held(SweepFolder(Path(sys.argv[1]))):
-    print("held", flush=True)
-    signal.pause()
-"""
 
 
 @pytest.fixture
@@ -44,90 +29,6 @@ def folder(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
     folder.prepare(config)
     Sessions(folder).begin(config)
     return folder
-
-
-def test_a_second_process_is_refused_while_the_first_lives_and_takes_over_when_it_is_dead(folder: SweepFolder) -> None:
-    assert not running(folder)
-    with subprocess.Popen([sys.executable, "-c", HOLD, folder.root], stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "held\n"
-        assert running(folder)
-        with pytest.raises(ConfigError, match=r"process \d+ on .* runs this sweep; wait for it"), held(folder):
-            pass
-        first.send_signal(signal.SIGKILL)
-    assert not running(folder)
-    with held(folder):
-        pass
-
-
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_who_may_only_read_the_folder_sees_whether_the_sweep_runs(
-    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    def denied(*arguments: object, **options: object) -> None:
-        raise OSError(code, os.strerror(code))
-
-    with subprocess.Popen([sys.executable, "-c", HOLD, folder.root], stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "held\n"
-        monkeypatch.setattr("sweeps.folder.sessions.FileLock", denied)
-        assert running(folder)
-        first.send_signal(signal.SIGKILL)
-    assert not running(folder)
-    folder.lock.unlink()
-    assert not running(folder)
-
-
-WITHOUT_FLOCK = """
-import errno, fcntl, warnings
-def missing(*arguments):
-    raise OSError(errno.ENOSYS, "Function not implemented")
-fcntl.flock = missing
-warnings.simplefilter("ignore")
-"""
-TRY = """
-import sys
-from pathlib import Path
-from sweeps.config import ConfigError
-from sweeps.folder.layout import SweepFolder
-from sweeps.folder.sessions import held, running
-folder = SweepFolder(Path(sys.argv[1]))
-print(running(folder))
-try:
-    with held(folder):
-        print("taken over")
-except ConfigError as error:
-    print(error)
-"""
-
-
-def test_the_lock_excludes_where_the_file_system_has_no_flock(
-    folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def attempt() -> list[str]:
-        command = [sys.executable, "-c", WITHOUT_FLOCK + TRY, folder.root]
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
-
-    def denied(*arguments: object, **options: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    def missing(*arguments: object) -> None:
-        raise OSError(errno.ENOSYS, "Function not implemented")
-
-    command = [sys.executable, "-c", WITHOUT_FLOCK + HOLD, folder.root]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None
-        assert first.stdout.readline() == "held\n"
-        alive, refusal = attempt()
-        assert alive == "True"
-        assert f"process {first.pid} on " in refusal
-        assert f"If its machine has died, delete {folder.lock}" in refusal
-        with monkeypatch.context() as reader:
-            reader.setattr("sweeps.folder.sessions.FileLock", denied)
-            reader.setattr("sweeps.folder.sessions.fcntl.flock", missing)
-            assert running(folder)
-        first.send_signal(signal.SIGKILL)
-    assert attempt() == ["False", "taken over"]
 
 
 @pytest.mark.parametrize(
@@ -271,9 +172,9 @@ def test_a_newer_patch_goes_on_and_another_version_is_named(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(folder.config)
-    monkeypatch.setattr("sweeps.folder.sessions.__version__", f"{release()}.99")
+    monkeypatch.setattr("sweeps.folder.comparability.__version__", f"{release()}.99")
     assert Sessions(folder).changes(config) == []
-    monkeypatch.setattr("sweeps.folder.sessions.__version__", f"{release()}9.0")
+    monkeypatch.setattr("sweeps.folder.comparability.__version__", f"{release()}9.0")
     assert any(change.startswith(f"conclugen-sweeps: was {release()}") for change in Sessions(folder).changes(config))
 
 
