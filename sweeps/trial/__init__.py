@@ -1,6 +1,22 @@
 """One job in this process, from its configuration to its scores; knows no Ray."""
 
-from sweeps.trial.head_file import load_head
-from sweeps.trial.runner import TrialRunner
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.trial.head_file import load_head
+    from sweeps.trial.runner import TrialRunner
 
 __all__ = ["TrialRunner", "load_head"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for when it is asked for: `sweeps.trial.hardware` needs no scikit-learn."""
+    if name == "TrialRunner":
+        from sweeps.trial.runner import TrialRunner
+
+        return TrialRunner
+    if name == "load_head":
+        from sweeps.trial.head_file import load_head
+
+        return load_head
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
