@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from conclugen.labels import LabelBudget
-from sweeps.ledger import Hardware, Metric, Predictions, Stage, variant
+from sweeps.ledger import Hardware, JobKey, Metric, Predictions, Stage, variant
 
 __all__ = ["MAX_ATTEMPTS", "Job", "Report"]
 
@@ -41,7 +41,7 @@ class Job:
     @property
     def key(self) -> str:
         """Identity within the sweep; names the ledger record and the checkpoint folder."""
-        return f"{self.stage}-{self.name}-{self.number:05d}"
+        return str(JobKey(self.stage, self.name, self.number))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,7 +148,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
         from sweeps.folder.lock import running
 
         alive = running(layout)
-        cut = [path.name for path in layout.running.iterdir()]
+        cut = layout.running_keys()
     from sweeps.actions.display import progress_table
     from sweeps.search.progress import from_records
 

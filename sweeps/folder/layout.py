@@ -13,6 +13,7 @@ import yaml
 from conclugen.files.durable import write_whole
 from search_spaces import named_spaces
 from sweeps.config import ConfigError, SweepConfig
+from sweeps.ledger import JobKey
 
 __all__ = ["SweepFolder"]
 
@@ -77,6 +78,10 @@ class SweepFolder:
     def running(self) -> Path:
         """One folder per job that has started and not ended."""
         return self.root / "running"
+
+    def running_keys(self) -> list[str]:
+        """Return the keys of the jobs that have a folder, sorted; network file systems leave files of their own."""
+        return sorted(path.name for path in self.running.iterdir() if path.is_dir() and _is_key(path.name))
 
     def job(self, key: str) -> Path:
         """The folder of a job while it runs; follows from its identity, so whoever restarts it finds its state."""
@@ -149,3 +154,11 @@ class SweepFolder:
             write_whole(self.space, Path(config.space).read_bytes())
             document["space"] = self.space.name
         write_whole(self.config, yaml.safe_dump(document, sort_keys=False).encode())
+
+
+def _is_key(name: str) -> bool:
+    try:
+        JobKey.parse(name)
+    except ValueError:
+        return False
+    return True

@@ -54,9 +54,8 @@ class UnfinishedJobs:
             OSError: something cannot be read; nothing is lost by that, and nothing is taken away.
         """
         left: dict[str, UnfinishedJob | None] = {}
-        for path in sorted(self._folder.running.iterdir()):
-            if path.is_dir():  # network file systems leave files of their own
-                left[path.name] = self._read(path.name, say)
+        for key in self._folder.running_keys():
+            left[key] = self._read(key, say)
         for key, unended in list(left.items()):
             if unended is not None:
                 self._jobs[key] = unended

@@ -3,9 +3,10 @@
 Plain data, the schema that `reports` builds on; it loads neither Ray nor torch.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from conclugen.labels import LabelBudget
 from conclugen.subsets import SUBSETS, Loss
@@ -18,6 +19,7 @@ __all__ = [
     "SUMMARY_METRICS",
     "TUNED_BASELINES",
     "Hardware",
+    "JobKey",
     "LedgerError",
     "Metric",
     "Predictions",
@@ -53,6 +55,34 @@ State = Literal["complete", "pruned", "failed"]
 
 class LedgerError(ValueError):
     """A record cannot be read, is not there, or would be written a second time."""
+
+
+@dataclass(frozen=True)
+class JobKey:
+    """The identity of a job within its sweep; its text names the job's record, its head and its folder."""
+
+    stage: Stage
+    method: str
+    """As in Record: with the modalities and the label budget that the job is restricted to."""
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}-{self.method}-{self.number:05d}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a key from its text, such as ``search-Con-00003``.
+
+        Raises:
+            ValueError: the text is no key.
+        """
+        match = re.fullmatch(r"(search|confirm)-(.+)-([0-9]{5,})", text, re.DOTALL)
+        if match is not None:
+            stage, method, number = tuple[Any, ...](match.groups())
+            key = cls(stage, method, int(number))
+            if str(key) == text:  # a sixth digit is never a leading zero
+                return key
+        raise ValueError(f"{text!r} is no key of a job, such as search-Con-00003.")
 
 
 @dataclass(frozen=True)
@@ -160,7 +190,7 @@ class Record:
     @property
     def key(self) -> str:
         """Identity within the sweep."""
-        return f"{self.stage}-{self.method}-{self.number:05d}"
+        return str(JobKey(self.stage, self.method, self.number))
 
 
 def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | None = None) -> str:

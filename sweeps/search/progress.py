@@ -4,11 +4,12 @@ The live table and `sweep status` show the same thing from here; neither loads a
 rather than taken anew from all records: the table is redrawn at every report of every trial.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.config import SweepConfig
-from sweeps.ledger import Record
+from sweeps.ledger import JobKey, Record
 from sweeps.search.fair_share import FairShare
 
 __all__ = ["Progress", "Tally", "from_records"]
@@ -90,12 +91,13 @@ class Tally:
             running: keys of the jobs that have started and not ended.
             shares: arm -> how much of its budget is used, where it is known.
         """
-        prefixes = {name: f"search-{name}-" for name in self._arms} | {_CONFIRM: "confirm-"}
+        keys = map(JobKey.parse, running)
+        started = Counter(_CONFIRM if key.stage == "confirm" else key.method for key in keys)
         return [
             Progress(
                 name=name,
                 planned=self._confirmations if name == _CONFIRM else self._trials,
-                running=sum(key.startswith(prefixes[name]) for key in running),
+                running=started[name],
                 **count.states,
                 best=count.best,
                 seconds_per_job=count.seconds / count.timed if count.timed else None,

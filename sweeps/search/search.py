@@ -30,7 +30,7 @@ from sweeps.folder.kept_heads import keepers, lost_heads
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.unfinished import UnfinishedJob, UnfinishedJobs
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
-from sweeps.ledger import Ledger, Record, State
+from sweeps.ledger import JobKey, Ledger, Record, State
 from sweeps.search.fair_share import FairShare
 from sweeps.search.progress import Progress, Tally
 from sweeps.search.storage import open_storage
@@ -356,10 +356,11 @@ class Search:
             del left[key]
         self._fair_share.restore(record for records in trials.values() for record in records.values())
         for name, study in self._studies.items():
-            mine = {key: unended for key, unended in left.items() if key.rpartition("-")[0] == f"search-{name}"}
-            cut = {u.job.number: self._own_reports(u) for u in mine.values() if u is not None}
-            begun = {key.rpartition("-")[2] for key, unended in mine.items() if unended is None}
-            for asked in study.restore(trials[name], cut, {int(number) for number in begun if number.isdigit()}):
+            keys = [(JobKey.parse(key), unended) for key, unended in left.items()]
+            mine = {key.number: unended for key, unended in keys if (key.stage, key.method) == ("search", name)}
+            cut = {number: self._own_reports(unended) for number, unended in mine.items() if unended is not None}
+            begun = {number for number, unended in mine.items() if unended is None}
+            for asked in study.restore(trials[name], cut, begun):
                 job = self._asked(self._arms[name], asked)
                 self._live[job.key] = job
                 self._history[job.key] = {e: Report(epochs=e, value=value) for e, value in asked.reported.items()}
@@ -391,7 +392,8 @@ class Search:
 
     def _confirmations(self, method: str) -> list[str]:
         """Keys of a method's confirmation runs that have ended."""
-        return [key for key in self._done if key.rpartition("-")[0] == f"confirm-{method}"]
+        keys = map(JobKey.parse, self._done)
+        return [str(key) for key in keys if (key.stage, key.method) == ("confirm", method)]
 
     def _outdated(self, job: Job) -> list[str]:
         """Keys of the confirmations of the job's method that rest on something else than the job does.
@@ -408,7 +410,7 @@ class Search:
         for key in keys:
             self._ledger.set_aside(key, "superseded")
             self._folder.head(key).unlink(missing_ok=True)
-            self._values.get(key.rpartition("-")[0].partition("-")[2], {}).pop(key, None)
+            self._values.get(JobKey.parse(key).method, {}).pop(key, None)
             del self._done[key]
         self._tally = Tally(self._config)
         for record in self._ledger:
