@@ -5,7 +5,6 @@ configurations cost more or less, pruned trials cost less, and another machine i
 order of magnitude, and says which jobs dominate it.
 """
 
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ import torch
 
 from conclugen.hyperparameters import Hyperparameters
 from sweeps.config import Arm, SweepConfig
+from sweeps.estimate.room import Node, trials_that_fit
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.trial import TrialRunner
@@ -94,8 +94,9 @@ def lack_of_room(config: SweepConfig) -> str | None:
 
 def _room(config: SweepConfig) -> int:
     """How many trials fit this machine: each worker takes a CPU and, where there are GPUs to use, one of them."""
-    gpus = torch.cuda.device_count() if config.workers.gpus == 1 or on_gpus(config) else math.inf
-    return int(min(os.cpu_count() or 1, gpus) // config.workers.per_trial)
+    gpus = int(config.workers.gpus == 1 or on_gpus(config))
+    this_machine = Node("", "", cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())
+    return trials_that_fit([this_machine], config.workers.per_trial, cpus=1, gpus=gpus)
 
 
 def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:

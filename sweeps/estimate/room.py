@@ -1,0 +1,85 @@
+"""How many trials fit on given machines, and what each of their workers gets.
+
+Room is counted node by node. Totals hide that a worker needs all its CPUs and its GPU on one node: two nodes of 3 CPUs
+hold two workers of 2 CPUs, not three. The workers of one trial may lie on several nodes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sweeps.config import ConfigError
+from sweeps.config.sections import Workers
+
+__all__ = ["Allocation", "Node", "allocate", "gpus_per_worker", "trials_that_fit"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine, as far as room is concerned."""
+
+    identity: str
+    address: str
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """How the nodes are divided: slots that run at a time, each with so many workers of so many CPUs and GPUs."""
+
+    slots: int
+    workers: int
+    cpus: int
+    gpus: int
+
+    def room(self, nodes: Sequence[Node]) -> int:
+        """How many trials of this shape ``nodes`` hold at a time."""
+        return trials_that_fit(nodes, self.workers, self.cpus, self.gpus)
+
+
+def trials_that_fit(nodes: Sequence[Node], workers: int, cpus: int, gpus: int) -> int:
+    """How many trials ``nodes`` hold at a time.
+
+    Args:
+        nodes: the machines.
+        workers: of one trial.
+        cpus: of one worker.
+        gpus: of one worker.
+    """
+    return sum(min(node.cpus // cpus, node.gpus // gpus if gpus else node.cpus) for node in nodes) // workers
+
+
+def gpus_per_worker(settings: Workers, nodes: Sequence[Node]) -> int:
+    """The GPUs of a worker: what is configured, or one where any node has GPUs."""
+    return int(any(node.gpus for node in nodes)) if settings.gpus == "auto" else settings.gpus
+
+
+def allocate(settings: Workers, nodes: Sequence[Node], *, may_grow: bool = False) -> Allocation:
+    """Divide ``nodes`` among trials.
+
+    Args:
+        settings: what the configuration says of workers.
+        nodes: what there is.
+        may_grow: whether nodes may come: then more trials may be configured than fit now.
+
+    Raises:
+        ConfigError: there is no room for what the configuration asks for.
+    """
+    gpus = gpus_per_worker(settings, nodes)
+    workers = settings.per_trial
+    most = trials_that_fit(nodes, workers, 1, gpus)
+    least = 1 if settings.concurrent_trials == "auto" else settings.concurrent_trials
+    if most == 0 or (least > most and not may_grow):
+        unit = "GPU" if gpus else "CPU"
+        demand = f"{least} trials at a time of {workers} workers need a {unit} for each worker"
+        total_cpus = sum(node.cpus for node in nodes)
+        total_gpus = sum(node.gpus for node in nodes)
+        supply = f"the cluster has {total_cpus} CPUs and {total_gpus} GPUs on {len(nodes)} nodes"
+        fewer = f"; ask for at most {most}" if most else ""
+        later = "; add nodes, or let workers.wait_minutes wait for them" if may_grow else ""
+        raise ConfigError([f"workers: {demand}, but {supply}: room for {most} trials{fewer}{later}."])
+    slots = most if settings.concurrent_trials == "auto" else min(least, most)
+    # The room does not grow with the CPUs of a worker, so the last number that still fits is the largest.
+    largest = max(node.cpus for node in nodes)
+    cpus = max(c for c in range(1, largest + 1) if trials_that_fit(nodes, workers, c, gpus) >= slots)
+    return Allocation(slots=slots, workers=workers, cpus=cpus, gpus=gpus)
