@@ -1,25 +1,39 @@
-"""Where output goes: what Ray prints into the log, what the user reads onto the terminal."""
+"""Where output goes: everything that a sweep prints into its log, what the user reads onto the terminal."""
 
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
-__all__ = ["output_to_log"]
+__all__ = ["log", "output_to_log"]
+
+
+def log(message: str) -> None:
+    """Print ``message`` to standard error, which is the sweep's log in every process of a sweep."""
+    print(message, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager
-def output_to_log(log: Path) -> Iterator[Console]:
-    """Send everything that this process and its children print to ``log``; yield a console on the old output."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+def output_to_log(path: Path) -> Iterator["Console"]:
+    """Send everything that this process and its children print to the file ``path``.
+
+    Yields:
+        A console on the output of before.
+    """
+    from rich.console import Console  # workers, which only log, do without it
+
+    path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
-    out, err = os.dup(1), os.dup(2)
+    out = os.dup(1)
+    err = os.dup(2)
     try:
-        with log.open("ab") as file, os.fdopen(out, "w") as terminal:
+        with path.open("ab") as file, os.fdopen(out, "w") as terminal:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
             try:

@@ -15,7 +15,6 @@ every arm is
    takes the configuration of the best-scoring subset, the others have nothing to choose.
 """
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,12 +35,9 @@ from sweeps.search.progress import Progress, Tally
 from sweeps.search.storage import open_storage
 from sweeps.search.study import Best, StartedTrial, Study, Trial
 from sweeps.search.warm_start import proposals
+from sweeps.terminal import log
 
 __all__ = ["Search"]
-
-
-def _log(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log
 
 
 class Search:
@@ -66,7 +62,7 @@ class Search:
         folder: SweepFolder,
         *,
         clock: Callable[[], float] = time.time,
-        say: Callable[[str], None] = _log,
+        say: Callable[[str], None] = log,
         retry_failed: bool = False,
     ) -> None:
         self._config, self._folder, self._clock, self._say = config, folder, clock, say

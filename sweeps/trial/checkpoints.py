@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor
 from conclugen.distributed import average, broadcast, rank_and_size
 from conclugen.files.durable import DamagedError
 from conclugen.files.tensors import read_tensors, write_tensors
+from sweeps.terminal import log
 
 __all__ = ["KEPT", "load", "save"]
 
@@ -51,7 +51,7 @@ def save(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _say(f"{folder}: no checkpoint after {epoch} epochs: {os.strerror(error.errno)}; the earlier one is kept.")
+        log(f"{folder}: no checkpoint after {epoch} epochs: {os.strerror(error.errno)}; the earlier one is kept.")
         return
     for old in _epochs(folder, identity)[KEPT:]:
         _path(folder, identity, old).unlink(missing_ok=True)
@@ -78,7 +78,7 @@ def load(
     while (epoch := int(broadcast(torch.tensor(next(proposals, -1), device=device)))) >= 0:
         state = _read(_path(folder, identity, epoch), rename=leads)
         if float(average(torch.tensor(float(state is not None), device=device))) == 1:
-            _say(f"{folder}: goes on after epoch {epoch}.")
+            log(f"{folder}: goes on after epoch {epoch}.")
             return state
     return None
 
@@ -87,11 +87,11 @@ def _read(path: Path, *, rename: bool) -> tuple[dict[str, Tensor], dict[str, str
     try:
         return read_tensors(path)
     except DamagedError as error:
-        _say(f"{error} An earlier one is tried, or the job starts again.")
+        log(f"{error} An earlier one is tried, or the job starts again.")
         if rename:
             path.replace(path.with_name(f"{path.name}.damaged"))
     except OSError as error:
-        _say(f"{path} cannot be read: {error.strerror}. An earlier one is tried, or the job starts again.")
+        log(f"{path} cannot be read: {error.strerror}. An earlier one is tried, or the job starts again.")
     return None
 
 
@@ -108,7 +108,3 @@ def _path(folder: Path, identity: Mapping[str, Any], epoch: int) -> Path:
 def _stem(identity: Mapping[str, Any]) -> str:
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return f"checkpoint-{digest[:16]}-"
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log

@@ -1,14 +1,9 @@
 import io
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 from rich.console import Console
 
 from sweeps.actions.display import Display, progress_table
 from sweeps.search.progress import Progress
-from sweeps.terminal import output_to_log
 
 
 def row(name: str = "Con", **changes: object) -> Progress:
@@ -68,32 +63,3 @@ def test_on_a_terminal_the_table_is_drawn_in_place() -> None:
         display.show([row(), row("Gen")], slots=1)
     assert "sweep x" in out.getvalue()
     assert "\x1b[" in out.getvalue()
-
-
-def test_everything_but_the_console_goes_to_the_log(tmp_path: Path) -> None:
-    """Python's streams, raw writes and child processes, as Ray and its C++ parts would write."""
-    script = (
-        "import os, subprocess, sys\n"
-        "from pathlib import Path\n"
-        "from sweeps.actions.display import output_to_log\n"
-        "with output_to_log(Path(sys.argv[1])) as console:\n"
-        "    print('python'); print('error', file=sys.stderr); os.write(1, b'raw\\n')\n"
-        "    subprocess.run(['echo', 'child'])\n"
-        "    console.print('seen')\n"
-        "print('after')\n"
-    )
-    log = tmp_path / "logs" / "ray.log"
-    result = subprocess.run([sys.executable, "-c", script, str(log)], capture_output=True, text=True, check=True)
-    assert result.stdout == "seen\nafter\n"
-    assert result.stderr == ""
-    assert set(log.read_text().split()) == {"python", "error", "raw", "child"}
-
-
-def test_output_returns_after_an_exception(tmp_path: Path) -> None:
-    before = os.fstat(1).st_ino
-    try:
-        with output_to_log(tmp_path / "log"):
-            raise RuntimeError
-    except RuntimeError:
-        pass
-    assert os.fstat(1).st_ino == before
