@@ -26,14 +26,18 @@ from conclugen.extraction.augment import Augmentation
 from conclugen.extraction.decoding import ClipError, Waveform, read_frames, read_waveform
 from conclugen.extraction.recipe import Backbone, Recipe
 
-__all__ = ["Block", "Portion", "Preparation", "configuration", "image_processor", "reader_of"]
+__all__ = [
+    "PORTION_BYTES", "Block", "Pictures", "Portion", "Preparation", "Sound", "Text", "configuration", "image_processor",
+    "reader_of",
+]  # fmt: skip
 
 Block = dict[str, npt.NDArray[np.generic]]
 """One input of a model, by the name of the argument; see the readers for shapes."""
 Portion = list[list[Block]]
 """Blocks of one clip for each backbone of the recipe, in its order."""
 Picture = npt.NDArray[np.uint8]
-_PORTION_BYTES = 32 * 2**20
+PORTION_BYTES = 32 * 2**20
+"""Pictures of one portion, in bytes; a portion ends once it holds as many."""
 _SPECTROGRAMS = {"audio-spectrogram-transformer": "input_values", "whisper": "input_features"}
 
 
@@ -261,7 +265,7 @@ class Preparation:
                     for block in reader.add(picture):
                         portion[index].append(block)
                         held += block["pixels"].nbytes
-            if held >= _PORTION_BYTES:
+            if held >= PORTION_BYTES:
                 yield portion
                 portion, held = [[] for _ in self._readers], 0
         if not seen:

@@ -1,4 +1,4 @@
-"""`conclugen extract`: clips to a feature set."""
+"""`conclugen extract`: turn clips into a feature set."""
 
 import re
 from collections import Counter
@@ -13,34 +13,40 @@ from sweeps.cli.console import INCOMPLETE, INTERRUPTED, bad_input, command
 from sweeps.cli.sweep import Address
 from sweeps.config import ConfigError
 
+__all__ = ["allowed_failures", "extract"]
+
 
 def extract(
     clip_list: Annotated[Path, typer.Argument(metavar="MANIFEST", help="A clip list, as `conclugen manifest` makes.")],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for the feature set; the same again to go on with it.")
+        Path, typer.Option(metavar="DIR", help="Folder for the feature set; the folder of an earlier run goes on.")
     ],
     backbones: Annotated[
-        str, typer.Option(metavar="FILE.yaml", help="Recipe: backbones of each modality; or paper, strong.")
+        str, typer.Option(metavar="FILE.yaml", help="Recipe with the backbones of each modality, or paper, or strong.")
     ],
     root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the videos are now, if not where the list says.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of the videos, if not the one that the list names.")
     ] = None,
     dtype: Annotated[str, typer.Option(help="Stored precision: float32 or float16.")] = "float32",
     max_failed: Annotated[
-        str, typer.Option(metavar="N|P%", help="Clips that may be unusable before the run stops; or their share.")
+        str, typer.Option(metavar="N|P%", help="Number or share of unusable clips above which the run stops.")
     ] = "1%",
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try clips again that failed before.")] = False,
-    clips_per_shard: Annotated[int, typer.Option(metavar="N", min=1, help="Clips that are finished together.")] = 1024,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try clips again that failed in an earlier run.")
+    ] = False,
+    clips_per_shard: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Clips of a shard; only whole shards survive an interruption.")
+    ] = 1024,
     address: Address = None,
 ) -> None:
-    """Run frozen backbones over clips, on Ray; an interrupted run goes on with the same command."""
+    """Run frozen backbones over clips on Ray. The same command goes on after an interruption."""
     with bad_input():
         if dtype not in ("float32", "float16"):
             raise ConfigError([f"--dtype {dtype}: must be float32 or float16."])
         recipe = load_recipe(backbones)
         clips = ClipList.read(clip_list, root)
-        allowed = _allowed(max_failed, len(clips))
-        asked = command("extract", clip_list, "--out", out, "--backbones", backbones)
+        allowed = allowed_failures(max_failed, len(clips))
+        go_on = f"go on with: {command('extract', clip_list, '--out', out, '--backbones', backbones)}"
         from sweeps.extraction.extract import StoppedError
         from sweeps.extraction.extract import extract as run
 
@@ -54,29 +60,29 @@ def extract(
                 max_failed=allowed,
                 retry_failed=retry_failed,
                 address=address,
-                farewell=f"interrupted; go on with: {asked}",
+                farewell=f"interrupted; {go_on}",
             )
         except StoppedError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(INCOMPLETE) from None
         except KeyboardInterrupt:
-            typer.echo(f"interrupted; finished shards are in {out}; go on with: {asked}", err=True)
+            typer.echo(f"interrupted; finished shards are in {out}; {go_on}", err=True)
             raise typer.Exit(INTERRUPTED) from None
     reasons = Counter(failure.reason for failure in summary.failures)
-    told = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-    typer.echo(
-        f"{out}: features of {summary.clips - len(summary.failures)} of {summary.clips} clips"
-        + (f", {summary.made} of them now, in {summary.seconds:.0f} s" if summary.made else ", all there before")
+    this_run = (
+        f"{summary.extracted} of them now, in {summary.seconds:.0f} s" if summary.extracted else "all there before"
     )
-    if told:
-        typer.echo(f"Without features: {told}; see {out / 'failures.csv'}")
+    typer.echo(f"{out}: features of {summary.clips - len(summary.failures)} of {summary.clips} clips, {this_run}")
+    if reasons:
+        counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        typer.echo(f"Without features: {counts}; see {out / 'failures.csv'}")
 
 
-def _allowed(text: str, clips: int) -> int:
-    """How many of so many clips may fail.
+def allowed_failures(text: str, clips: int) -> int:
+    """Return how many of ``clips`` clips may fail by ``text``, a number or a percentage.
 
     Raises:
-        ConfigError: it is no number, or share.
+        ConfigError: ``text`` is neither.
     """
     share = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)
     if share is not None and float(share[1]) <= 100:

@@ -1,1 +1,1 @@
-"""Clips to features on Ray Data."""
+"""Feature extraction on Ray Data: clips in, a feature set out."""

@@ -1,4 +1,4 @@
-"""Blocks of clips become features of clips."""
+"""Assemble the features of whole clips from portions that arrive in any order."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,55 +9,67 @@ import pyarrow as pa
 
 from conclugen.extraction.backbones import Description
 
+__all__ = ["ClipResult", "assembled_clips"]
+
 ClipResult = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
-"""Version -> features of a clip; or why it has none, and the details."""
+"""Version -> features of a clip, (sum of widths,); or the reason why it has none, and details."""
 
 
 @dataclass(eq=False)
 class _Version:
-    """What has arrived of one version of a clip."""
+    """The portions of one version of a clip that have arrived, added up."""
 
     totals: list[npt.NDArray[np.float64]]
+    """One (width,) per backbone."""
     weights: npt.NDArray[np.float64]
+    """(backbones,)."""
     portions: int = 0
-    awaited: int | None = None
+    expected: int | None = None
+    """Portions of the whole version; None until the last one has arrived."""
 
     @property
-    def whole(self) -> bool:
-        return self.portions == self.awaited
+    def complete(self) -> bool:
+        return self.portions == self.expected
 
 
 def assembled_clips(
     tables: Iterable[pa.Table], descriptions: Sequence[Description], versions: Callable[[int], int]
 ) -> Iterator[tuple[int, ClipResult]]:
-    """Put portions together, in whatever order they come; yield whole clips, with features or why there are none."""
+    """Add up portions and yield each clip once all portions of all its versions have arrived.
+
+    Args:
+        tables: rows of portions, in any order, with the sums and weights of every backbone.
+        descriptions: the backbones.
+        versions: gives the number of versions of a clip.
+    """
     clips: dict[int, dict[int, _Version]] = {}
-    failed: dict[int, tuple[str, str]] = {}
+    failures: dict[int, tuple[str, str]] = {}
     for table in tables:
         columns = [table[f"sum_{index}"].combine_chunks() for index in range(len(descriptions))]
         sums = [c.flatten().to_numpy().reshape(len(table), -1) for c in columns]
         weights = np.stack([table[f"weight_{index}"].to_numpy() for index in range(len(descriptions))], axis=1)
-        said = table.select(["clip", "version", "portion", "last", "reason", "details"]).to_pylist()
-        for place, row in enumerate(said):
-            mine = clips.setdefault(row["clip"], {})
+        rows = table.select(["clip", "version", "portion", "last", "reason", "details"]).to_pylist()
+        for place, row in enumerate(rows):
+            clip = row["clip"]
+            clip_versions = clips.setdefault(clip, {})
             empty = _Version([np.zeros(d.width) for d in descriptions], np.zeros(len(descriptions)))
-            version = mine.setdefault(row["version"], empty)
+            version = clip_versions.setdefault(row["version"], empty)
             for total, column in zip(version.totals, sums, strict=True):
                 total += column[place]
             version.weights += weights[place]
             version.portions += 1
             if row["last"]:
-                version.awaited = row["portion"] + 1
+                version.expected = row["portion"] + 1
             if row["reason"]:
-                failed[row["clip"]] = row["reason"], row["details"]
-            if len(mine) == versions(row["clip"]) and all(v.whole for v in mine.values()):
-                del clips[row["clip"]]
-                if row["clip"] in failed:
-                    yield row["clip"], failed.pop(row["clip"])
+                failures[clip] = row["reason"], row["details"]
+            if len(clip_versions) == versions(clip) and all(v.complete for v in clip_versions.values()):
+                del clips[clip]
+                if clip in failures:
+                    yield clip, failures.pop(clip)
                 else:
-                    yield row["clip"], {number: _mean(version) for number, version in mine.items()}
+                    yield clip, {number: _mean(version) for number, version in clip_versions.items()}
 
 
 def _mean(version: _Version) -> npt.NDArray[np.float64]:
-    """The mean over blocks, backbones one after another: (sum of widths,)."""
+    """Return the mean over blocks of each backbone, concatenated: (sum of widths,)."""
     return np.concatenate([total / weight for total, weight in zip(version.totals, version.weights, strict=True)])

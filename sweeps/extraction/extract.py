@@ -1,4 +1,4 @@
-"""Clips to features: what `conclugen extract` does."""
+"""Extract the features of a clip list into a folder, as `conclugen extract` does."""
 
 import importlib.metadata
 import time
@@ -22,19 +22,21 @@ __all__ = ["StoppedError", "Summary", "extract"]
 
 
 class StoppedError(RuntimeError):
-    """An extraction ended early; the message says why. What was finished stays, for the next run."""
+    """An extraction that ended early; the message says why. Finished shards stay for the next run."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What an extraction came to."""
+    """The outcome of an extraction."""
 
     clips: int
+    """Clips of the whole list."""
     failures: tuple[Failure, ...]
+    """Clips without features, those of earlier runs included."""
     seconds: float
-    """Spent by this run."""
-    made: int
-    """Clips by this run."""
+    """Duration of this run."""
+    extracted: int
+    """Clips that this run dealt with, failures included."""
 
 
 def extract(
@@ -52,22 +54,22 @@ def extract(
     """Extract features of ``clips`` into the folder ``out``, or go on with it.
 
     Args:
-        clips: what to extract of.
+        clips: the clips.
         recipe: backbones, and how they are applied.
         out: folder that becomes a feature set; new, or of the same extraction.
-        dtype: how features are stored.
-        clips_per_shard: also what a killed run loses at most, per split.
-        max_failed: clips that may be without features before the run stops.
+        dtype: stored precision, float32 or float16.
+        clips_per_shard: clips of one shard; a killed run loses at most as many per split.
+        max_failed: clips without features that the run accepts; one more stops it.
         retry_failed: try clips again that failed in an earlier run.
         address: Ray cluster; None for the one that RAY_ADDRESS names, or else a new one on this machine.
-        farewell: what to tell the user who interrupts twice.
+        farewell: message for the user who interrupts twice.
 
     Raises:
-        KeyboardInterrupt: it was interrupted; what is finished stays.
-        RecipeError: a backbone cannot be used, or the folder is of something else; nothing is written.
+        KeyboardInterrupt: the user interrupted; finished shards stay.
+        RecipeError: a backbone cannot be used, or the folder belongs to another extraction; nothing is written.
         ConfigError: there is no such cluster, or it has too few GPUs.
         FeatureSetError: no training clip has features.
-        StoppedError: more clips failed than ``max_failed``, or Ray did.
+        StoppedError: more than ``max_failed`` clips failed, or Ray failed.
     """
     descriptions = describe(recipe)
     identity = Identity(
@@ -78,21 +80,22 @@ def extract(
         clips_per_shard=clips_per_shard,
         versions={name: importlib.metadata.version(name) for name in SOFTWARE},
     )
-    began, made = time.monotonic(), 0
+    began = time.monotonic()
+    extracted = 0
     with ExtractionFolder(out, clips, recipe, identity, retry_failed=retry_failed) as folder:
         if todo := folder.todo:
             with output_to_log(out / "extraction.log") as console:
                 connect(address)
-                Interrupts(farewell)  # now, as Ray has put handlers of its own that would end the process silently
+                Interrupts(farewell)  # after Ray, whose own handlers would end the process silently
                 try:
                     with (
-                        closing(results(clips, recipe, descriptions, folder, todo)) as extracted,
+                        closing(results(clips, recipe, descriptions, folder, todo)) as clip_results,
                         ClipProgress(console, len(clips), len(clips) - len(todo)) as display,
                     ):
-                        for result in extracted:
+                        for result in clip_results:
                             folder.add(result)
-                            made += 1
-                            display.show(made, folder.failed)
+                            extracted += 1
+                            display.show(extracted, folder.failed)
                             if folder.failed > max_failed:
                                 raise StoppedError(_too_many(folder, max_failed, out))
                 except ray.exceptions.RayError as error:
@@ -103,12 +106,12 @@ def extract(
                     disconnect()
         if not folder.finished:
             folder.finish()
-        return Summary(len(clips), tuple(folder.failures), time.monotonic() - began, made)
+        return Summary(len(clips), tuple(folder.failures), time.monotonic() - began, extracted)
 
 
 def _too_many(folder: ExtractionFolder, max_failed: int, out: Path) -> str:
-    shown = "".join(f"\n  {f.sample_id}: {f.reason}: {f.details}" for f in folder.failures[-5:])
+    latest = "".join(f"\n  {f.sample_id}: {f.reason}: {f.details}" for f in folder.failures[-5:])
     return (
-        f"{folder.failed} clips have no features, more than --max-failed allows ({max_failed}); the last:{shown}"
+        f"{folder.failed} clips have no features, more than --max-failed allows ({max_failed}); the last:{latest}"
         f"\nFinished shards stay in {out}; mend the cause and run the command again with --retry-failed, or allow more."
     )

@@ -1,12 +1,12 @@
-"""Extraction on Ray Data: clips stream through decoding tasks and one pool of actors per frozen backbone.
+"""Extraction on Ray Data: stream clips through decoding tasks and one pool of actors per frozen backbone.
 
-A row is a portion of one version of one clip. Decoding (many small tasks on CPUs) gives it each backbone's blocks; each
-pool (actors that hold the model, on a share of a GPU where there are any) turns its blocks into a sum and a weight. The
-driver adds the sums up, and hands whole clips to the folder. Only a few blocks of rows are in flight, however long the
-list.
+A row is a portion of one version of one clip. Many small decoding tasks on CPUs give a row the blocks of each backbone.
+The actors of a backbone hold its model, on a share of a GPU where the cluster has any. They replace the row's blocks by
+a sum and a weight. The driver adds up the sums and hands whole clips to the folder. Only a few blocks of rows are in
+flight, however long the clip list is.
 
-One Ray Data pipeline per shard was rejected: each would load all models again. So was one actor that holds all
-backbones: the slowest of them could not have more copies than the others.
+One Ray Data pipeline per shard was rejected, because each would load all models again. One actor that holds all
+backbones was rejected, too: the slowest backbone could not have more copies than the others.
 """
 
 import math
@@ -30,45 +30,54 @@ from conclugen.extraction.folder import ExtractionFolder, Failure, Result
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
 from sweeps.config import ConfigError
-from sweeps.execution.cluster import alive_nodes
+from sweeps.execution.cluster import Node, alive_nodes
 from sweeps.extraction.assembly import ClipResult, assembled_clips
 
-__all__ = []
+__all__ = [
+    "SOFTWARE", "BackboneActor", "Shares", "decode", "pack_blocks", "results", "share_cluster", "to_result",
+    "unpack_blocks",
+]  # fmt: skip
 
-_CLIPS_PER_TASK = 64
 SOFTWARE = ("torch", "transformers", "av", "pillow")
+"""Packages whose versions features depend on."""
+_CLIPS_PER_TASK = 64
 
 
 @dataclass(frozen=True)
-class _Shares:
-    """What each copy of a backbone gets, and each decoding task."""
+class Shares:
+    """CPUs and GPUs of each copy of a backbone and of each decoding task."""
 
     copies: int
+    """Copies of each backbone, at most."""
     cpus: float
+    """CPUs of one copy."""
     gpus: tuple[float, ...]
+    """GPUs of one copy of each backbone, in the recipe's order."""
     decode_cpus: float
-
-
-# -- the pipeline ----------------------------------------------------------------------------------------------------
+    """CPUs of one decoding task."""
 
 
 def results(
     clips: ClipList, recipe: Recipe, descriptions: Sequence[Description], folder: ExtractionFolder, todo: Sequence[int]
 ) -> Generator[Result, None, None]:
-    """Yield what becomes of each clip in ``todo``, in any order."""
-    shares = _shares(recipe)
+    """Extract the clips in ``todo`` (rows of the clip list) and yield the result of each, in any order.
+
+    Raises:
+        ConfigError: the recipe asks for more GPUs than the cluster has.
+    """
+    shares = share_cluster(recipe, alive_nodes())
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     settings = recipe.model_dump_json()
-    data = ray.data.from_arrow(_jobs(clips, folder, todo)).map_batches(
-        partial(_decode, settings=settings),
+    data = ray.data.from_arrow(_tables_of_versions(clips, folder, todo)).map_batches(
+        partial(decode, settings=settings),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=shares.decode_cpus,
     )
     for index, description in enumerate(descriptions):
         data = data.map_batches(
-            _Copy,
+            BackboneActor,
             batch_size=None,
             batch_format="pyarrow",
             fn_constructor_args=(settings, index, description.width, max(1, int(shares.cpus))),
@@ -76,80 +85,92 @@ def results(
             num_cpus=shares.cpus,
             num_gpus=shares.gpus[index],
         )
-    # Closed before Ray is left: a pipeline that runs on would start a cluster of its own.
+    # The pipeline is closed before Ray is left: one that runs on would start a cluster of its own.
     batches: Any = iter(data.iter_batches(batch_size=None, batch_format="pyarrow"))
     with closing(batches) as tables:
-        for clip, features in assembled_clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
-            yield _result(clips, clip, features)
+        for clip, clip_result in assembled_clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
+            yield to_result(clips, clip, clip_result)
 
 
-def _result(clips: ClipList, clip: int, found: ClipResult) -> Result:
-    if not isinstance(found, tuple):
-        return Result(clip, found)
-    reason, details = found
-    name = clips.table["sample_id"][clip].as_py()
-    return Result(clip, failure=Failure(sample_id=name, reason=reason, details=details))
+def to_result(clips: ClipList, clip: int, clip_result: ClipResult) -> Result:
+    """Turn the features of a clip (a row of ``clips``), or its reason and details, into the folder's form."""
+    if not isinstance(clip_result, tuple):
+        return Result(clip, clip_result)
+    reason, details = clip_result
+    sample_id = clips.table["sample_id"][clip].as_py()
+    return Result(clip, failure=Failure(sample_id=sample_id, reason=reason, details=details))
 
 
-def _shares(recipe: Recipe) -> _Shares:
-    """Divide the cluster: half of the CPUs decode, GPUs hold one copy of each backbone.
+def share_cluster(recipe: Recipe, nodes: Sequence[Node]) -> Shares:
+    """Divide a cluster: half of its CPUs decode, and each GPU holds one copy of each backbone.
 
     Raises:
-        ConfigError: the recipe asks for more GPUs than there are.
+        ConfigError: the recipe asks for more GPUs than the cluster has.
     """
-    nodes = alive_nodes()
-    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+    cpus = sum(node.cpus for node in nodes)
+    gpus = sum(node.gpus for node in nodes)
     count = len(recipe.backbones)
-    each = tuple(math.floor(1e4 * (b.gpus or 1 / count)) / 1e4 if gpus else 0.0 for b in recipe.backbones)
-    if sum(each) > gpus:
-        raise ConfigError([f"gpus: the backbones take {sum(each):g} together, but the cluster has {gpus}; take less."])
+    gpu_shares = tuple(math.floor(1e4 * (b.gpus or 1 / count)) / 1e4 if gpus else 0.0 for b in recipe.backbones)
+    if sum(gpu_shares) > gpus:
+        raise ConfigError(
+            [f"gpus: the backbones take {sum(gpu_shares):g} together, but the cluster has {gpus}; take less."]
+        )
     copies = gpus or max(1, cpus // (8 * count))
     half = max(cpus, 1) / 2
-    return _Shares(copies, math.floor(1e4 * half / (count * copies)) / 1e4, each, min(1.0, half))
+    return Shares(copies, math.floor(1e4 * half / (count * copies)) / 1e4, gpu_shares, min(1.0, half))
 
 
-def _jobs(clips: ClipList, folder: ExtractionFolder, todo: Sequence[int]) -> list[pa.Table]:
-    """What is to be decoded: a row per version of a clip, in tables of one task's size."""
+def _tables_of_versions(clips: ClipList, folder: ExtractionFolder, todo: Sequence[int]) -> list[pa.Table]:
+    """Make the tables that decoding tasks take, one each: a row per version of a clip in ``todo``."""
     per_task = max(1, min(_CLIPS_PER_TASK, len(todo) // 16))
     names = ("sample_id", "video", "start", "end", "transcript")
     table = clips.table.select(names).append_column("clip", pa.array(np.arange(len(clips))))
     table = table.append_column("root", pa.array([clips.header.root] * len(clips)))
     tables = []
     for start in range(0, len(todo), per_task):
-        some = [(clip, version) for clip in todo[start : start + per_task] for version in folder.versions(clip)]
-        rows = table.take([clip for clip, _ in some])
-        tables.append(rows.append_column("version", pa.array([version for _, version in some], pa.int16())))
+        pairs = [(clip, version) for clip in todo[start : start + per_task] for version in folder.versions(clip)]
+        rows = table.take([clip for clip, _ in pairs])
+        tables.append(rows.append_column("version", pa.array([version for _, version in pairs], pa.int16())))
     return tables
 
 
 @cache
 def _preparation(settings: str) -> Preparation:
-    """One per process: Ray gives the same process many tasks."""
+    """Return the process's one preparation: Ray gives the same process many tasks."""
     torch.set_num_threads(1)
     return Preparation(Recipe.model_validate_json(settings))
 
 
-def _decode(jobs: Any, settings: str) -> Iterator[pa.Table]:
-    """Yield a row per portion: of which clip and version, which and whether the last, why it failed, and blocks."""
+def decode(versions: pa.Table, settings: str) -> Iterator[pa.Table]:
+    """Decode versions of clips into rows, one per portion.
+
+    Args:
+        versions: a row per version, with the columns sample_id, video, start, end, transcript, clip, root and version.
+        settings: the recipe as JSON.
+
+    Yields:
+        Tables of one row: clip, version, portion (its number), last (whether it is), reason and details of a failure
+        (empty without one), and blocks_0, blocks_1, ... as :func:`pack_blocks` makes them, one per backbone.
+    """
     preparation = _preparation(settings)
     count = len(Recipe.model_validate_json(settings).backbones)
-    for job in jobs.to_pylist():
-        clip = Clip(**{name: job[name] for name in ("sample_id", "video", "start", "end", "transcript")})
-        file = None if clip.video is None else Path(job["root"]) / clip.video
+    for version in versions.to_pylist():
+        clip = Clip(**{name: version[name] for name in ("sample_id", "video", "start", "end", "transcript")})
+        file = None if clip.video is None else Path(version["root"]) / clip.video
         number = -1
-        held: list[list[Block]] | None = None
+        previous: list[list[Block]] | None = None
         try:
-            for number, portion in enumerate(preparation.portions(clip, file, job["version"])):
-                if held is not None:
-                    yield _row(job, number - 1, held)
-                held = portion
-            yield _row(job, number, held or [[]] * count, last=True)
+            for number, portion in enumerate(preparation.portions(clip, file, version["version"])):
+                if previous is not None:
+                    yield _row(version, number - 1, previous)
+                previous = portion
+            yield _row(version, number, previous or [[]] * count, last=True)
         except ClipError as error:
-            yield _row(job, number + 1, [[]] * count, last=True, failure=error)
+            yield _row(version, number + 1, [[]] * count, last=True, failure=error)
 
 
 def _row(
-    job: dict[str, Any],
+    version: dict[str, Any],
     number: int,
     portion: Sequence[Sequence[Block]],
     *,
@@ -157,57 +178,66 @@ def _row(
     failure: ClipError | None = None,
 ) -> pa.Table:
     columns = {
-        "clip": pa.array([job["clip"]], pa.int64()),
-        "version": pa.array([job["version"]], pa.int16()),
+        "clip": pa.array([version["clip"]], pa.int64()),
+        "version": pa.array([version["version"]], pa.int16()),
         "portion": pa.array([number], pa.int32()),
         "last": pa.array([last]),
         "reason": pa.array([failure.reason if failure else ""]),
         "details": pa.array([failure.details if failure else ""]),
     }
     for index, blocks in enumerate(portion):
-        columns[f"blocks_{index}"] = pa.array([_packed(blocks)], pa.large_binary())
+        columns[f"blocks_{index}"] = pa.array([pack_blocks(blocks)], pa.large_binary())
     return pa.table(columns)
 
 
-def _packed(blocks: Sequence[Block]) -> bytes:
-    named = {f"{place}/{name}": array for place, block in enumerate(blocks) for name, array in block.items()}
-    return save(named) if named else b""
+def pack_blocks(blocks: Sequence[Block]) -> bytes:
+    """Write blocks as one safetensors file in memory; no blocks are no bytes."""
+    arrays = {f"{place}/{name}": array for place, block in enumerate(blocks) for name, array in block.items()}
+    return save(arrays) if arrays else b""
 
 
-def _unpacked(packed: bytes) -> list[Block]:
+def unpack_blocks(content: bytes) -> list[Block]:
+    """Read the blocks that :func:`pack_blocks` wrote, in their order."""
     blocks: dict[int, Block] = {}
-    for key, array in (load(packed) if packed else {}).items():
+    for key, array in (load(content) if content else {}).items():
         place, _, name = key.partition("/")
         blocks.setdefault(int(place), {})[name] = array
     return [blocks[place] for place in sorted(blocks)]
 
 
-class _Copy:
-    """An actor with one backbone: replaces its blocks by their sum, (width,) float64, and weight."""
+class BackboneActor:
+    """Replace the blocks of one backbone by their sum, (width,) float64, and their weight.
+
+    Args:
+        settings: the recipe as JSON.
+        index: which of the recipe's backbones.
+        width: of its vectors.
+        threads: of torch in this process.
+    """
 
     def __init__(self, settings: str, index: int, width: int, threads: int) -> None:
         torch.set_num_threads(threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._encoder = Encoder(Recipe.model_validate_json(settings).backbones[index], device)
-        self._index, self._width = index, width
+        self._index = index
+        self._width = width
 
     def __call__(self, table: pa.Table) -> pa.Table:
+        """Replace the column of blocks in ``table`` by one of sums and one of weights."""
         column = table[f"blocks_{self._index}"]
         blocks: list[Block] = []
         owners: list[int] = []
-        for row, packed in enumerate(column):
-            mine = _unpacked(packed.as_py())
-            blocks += mine
-            owners += [row] * len(mine)
-        totals, heavy = np.zeros((len(table), self._width)), np.zeros(len(table))
+        for row, content in enumerate(column):
+            row_blocks = unpack_blocks(content.as_py())
+            blocks += row_blocks
+            owners += [row] * len(row_blocks)
+        row_sums = np.zeros((len(table), self._width))
+        row_weights = np.zeros(len(table))
         if blocks:
             sums, weights = self._encoder(blocks)
-            np.add.at(totals, owners, sums)
-            np.add.at(heavy, owners, weights)
-        totals_column = pa.FixedSizeListArray.from_arrays(totals.reshape(-1), self._width)
+            np.add.at(row_sums, owners, sums)
+            np.add.at(row_weights, owners, weights)
+        sum_column = pa.FixedSizeListArray.from_arrays(row_sums.reshape(-1), self._width)
         table = table.drop_columns([f"blocks_{self._index}"])
-        table = table.append_column(f"sum_{self._index}", totals_column)
-        return table.append_column(f"weight_{self._index}", pa.array(heavy))
-
-
-# -- clips again -----------------------------------------------------------------------------------------------------
+        table = table.append_column(f"sum_{self._index}", sum_column)
+        return table.append_column(f"weight_{self._index}", pa.array(row_weights))

@@ -1,4 +1,4 @@
-"""What the user sees while an extraction runs: how many clips are done, how fast, and how long the rest will take."""
+"""Progress of an extraction: how many clips are done, how fast, and how long the rest will take."""
 
 import time
 
@@ -7,20 +7,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 __all__ = ["ClipProgress"]
 
-_SAY_SECONDS = 30.0  # between two lines where there is no terminal
+_LINE_SECONDS = 30.0  # between two lines where there is no terminal
 
 
 class ClipProgress:
-    """A bar with rate and time left on a terminal; elsewhere a line now and then. Use as a context manager.
+    """A bar with rate and time left on a terminal, a line now and then elsewhere. Use as a context manager.
 
     Args:
-        console: where the user looks.
-        clips: all clips of the list.
-        done: those that an earlier run has finished.
+        console: where to print.
+        clips: clips of the whole list.
+        done: clips that earlier runs have finished.
     """
 
     def __init__(self, console: Console, clips: int, done: int) -> None:
-        self._console, self.assembled_clips, self._done = console, clips, done
+        self._console = console
+        self._clips = clips
+        self._done = done
         self._began: float | None = None
         self._bar = Progress(
             TextColumn("extracting"),
@@ -41,19 +43,19 @@ class ClipProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, made: int, failed: int) -> None:
-        """Show that this run has made so many clips."""
+    def show(self, extracted: int, failed: int) -> None:
+        """Show the number of clips that this run has extracted, and of those that have no features."""
         now = time.monotonic()
-        if self._began is None:  # loading the models says nothing of the rate
-            self._began = self._said = now
-        rate = made / max(now - self._began, 1.0)
-        done = self._done + made
+        if self._began is None:  # the clock starts at the first clip: loading the models says nothing of the rate
+            self._began = self._last_line = now
+        rate = extracted / max(now - self._began, 1.0)
+        done = self._done + extracted
         self._bar.update(self._task, completed=done, rate=f"{rate:.1f} clips/s", failed=f"{failed} failed")
-        if not self._console.is_terminal and (now - self._said >= _SAY_SECONDS or done == self.assembled_clips):
-            self._said = now
-            left = round((self.assembled_clips - done) / rate)
+        if not self._console.is_terminal and (now - self._last_line >= _LINE_SECONDS or done == self._clips):
+            self._last_line = now
+            seconds = round((self._clips - done) / rate)
             self._console.print(
-                f"{done}/{self.assembled_clips} clips, {rate:.1f} a second, {failed} failed; {left} s left",
+                f"{done}/{self._clips} clips, {rate:.1f} a second, {failed} failed; {seconds} s left",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

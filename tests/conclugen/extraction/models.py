@@ -73,7 +73,7 @@ _CROPPED = {
 _SOUNDS = {"feature_size": 1, "sampling_rate": 16000, "padding_value": 0.0, "do_normalize": True}
 
 
-def _made(folder: Path, model: Any, processor: dict[str, Any]) -> Path:
+def _save(folder: Path, model: Any, processor: dict[str, Any]) -> Path:
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
@@ -81,12 +81,12 @@ def _made(folder: Path, model: Any, processor: dict[str, Any]) -> Path:
 
 def resnet(folder: Path) -> Path:
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
-    return _made(folder, ResNetModel(config), {"image_processor_type": "ViTImageProcessor", **_IMAGES})
+    return _save(folder, ResNetModel(config), {"image_processor_type": "ViTImageProcessor", **_IMAGES})
 
 
 def vit(folder: Path) -> Path:
     model = ViTModel(ViTConfig(**_ENCODER, **_PICTURES), add_pooling_layer=False)
-    return _made(folder, model, {"image_processor_type": "ViTImageProcessor", **_IMAGES})
+    return _save(folder, model, {"image_processor_type": "ViTImageProcessor", **_IMAGES})
 
 
 def clip(folder: Path) -> Path:
@@ -95,41 +95,41 @@ def clip(folder: Path) -> Path:
         vision_config={**_ENCODER, **_PICTURES},
         projection_dim=8,
     )
-    return _made(folder, CLIPModel(config), {"image_processor_type": "CLIPImageProcessor", **_CROPPED})
+    return _save(folder, CLIPModel(config), {"image_processor_type": "CLIPImageProcessor", **_CROPPED})
 
 
 def videomae(folder: Path) -> Path:
     model = VideoMAEModel(VideoMAEConfig(**_ENCODER, **_PICTURES, num_frames=4, tubelet_size=2))
-    return _made(folder, model, {"image_processor_type": "VideoMAEImageProcessor", **_CROPPED})
+    return _save(folder, model, {"image_processor_type": "VideoMAEImageProcessor", **_CROPPED})
 
 
 def timesformer(folder: Path) -> Path:
     model = TimesformerModel(TimesformerConfig(**_ENCODER, **_PICTURES, num_frames=4))
-    return _made(folder, model, {"image_processor_type": "VideoMAEImageProcessor", **_CROPPED})
+    return _save(folder, model, {"image_processor_type": "VideoMAEImageProcessor", **_CROPPED})
 
 
 def wav2vec2(folder: Path) -> Path:
     model = Wav2Vec2Model(Wav2Vec2Config(**_WAVES, feat_extract_norm="group"))
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "return_attention_mask": False, **_SOUNDS}
-    return _made(folder, model, extractor)
+    return _save(folder, model, extractor)
 
 
 def hubert(folder: Path) -> Path:
     model = HubertModel(HubertConfig(**_WAVES, feat_extract_norm="layer", do_stable_layer_norm=True))
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "return_attention_mask": True, **_SOUNDS}
-    return _made(folder, model, extractor)
+    return _save(folder, model, extractor)
 
 
 def wavlm(folder: Path) -> Path:
     model = WavLMModel(WavLMConfig(**_WAVES, feat_extract_norm="layer", do_stable_layer_norm=True))
     extractor = {"feature_extractor_type": "Wav2Vec2FeatureExtractor", "return_attention_mask": True, **_SOUNDS}
-    return _made(folder, model, extractor)
+    return _save(folder, model, extractor)
 
 
 def ast(folder: Path) -> Path:
     model = ASTModel(ASTConfig(**_ENCODER, num_mel_bins=32, max_length=104))
     extractor = {"feature_extractor_type": "ASTFeatureExtractor", "num_mel_bins": 32, "max_length": 104, **_SOUNDS}
-    return _made(folder, model, extractor)
+    return _save(folder, model, extractor)
 
 
 def whisper(folder: Path) -> Path:
@@ -139,7 +139,7 @@ def whisper(folder: Path) -> Path:
         pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
     )  # fmt: skip
     extractor = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 80, "chunk_length": 1}
-    return _made(folder, WhisperModel(config), {**_SOUNDS, **extractor})
+    return _save(folder, WhisperModel(config), {**_SOUNDS, **extractor})
 
 
 def distilbert(folder: Path) -> Path:
@@ -158,7 +158,7 @@ CLIPS = (videomae, timesformer)
 SOUNDS = (wav2vec2, hubert, wavlm, ast, whisper)
 
 
-def made(make: Callable[[Path], Path], folder: Path) -> Path:
+def model_folder(make: Callable[[Path], Path], folder: Path) -> Path:
     """The model's folder, the same at every call; weights large enough that inputs matter."""
     path = folder / make.__name__
     if not path.exists():

@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def backbone(make: MakeModel, store: Path, kind: Any, **settings: Any) -> Backbone:
     if kind == "audio":
         settings.setdefault("window", 1.0)
-    return Backbone(model=str(models.made(make, store)), kind=kind, **settings)
+    return Backbone(model=str(models.model_folder(make, store)), kind=kind, **settings)
 
 
 def encoder(chosen: Backbone) -> Encoder:
@@ -178,7 +178,7 @@ def refusals(chosen: Sequence[Backbone]) -> list[str]:
 
 
 def test_every_backbone_that_does_not_do_is_listed(store: Path, tmp_path: Path) -> None:
-    random = models.made(models.distilbert, tmp_path)
+    random = models.model_folder(models.distilbert, tmp_path)
     weights = load_file(random / "model.safetensors")
     lacking = {name: value for name, value in weights.items() if "layer.1.ffn.lin1" not in name}
     save_file(lacking, random / "model.safetensors", metadata={"format": "pt"})

@@ -1,4 +1,4 @@
-"""Clips through the whole path: video, sound and text to a feature set; what is wrong with some of them."""
+"""Extraction from end to end: clips with video, sound and text become a feature set, flawed clips become failures."""
 
 import signal
 import subprocess
@@ -21,17 +21,17 @@ from conclugen.extraction.recipe import Recipe, load_recipe
 from conclugen.features.manifest import Labels, Manifest
 from conclugen.features.shards import FeatureSet
 from sweeps.cli import app
-from sweeps.cli.extract import _allowed
+from sweeps.cli.extract import allowed_failures
 from sweeps.config import ConfigError
 from sweeps.execution.cluster import Node
-from sweeps.extraction import pipeline as extraction
+from sweeps.extraction import extract as extraction
 from sweeps.extraction.assembly import assembled_clips
-from sweeps.extraction.pipeline import _Copy, _decode, _packed, _shares, _unpacked
+from sweeps.extraction.pipeline import BackboneActor, decode, pack_blocks, share_cluster, to_result, unpack_blocks
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
 from tests.media import ffmpeg, film, grey, speech, write_clip
 
-SAID = "Kids are talking by the door."
+SENTENCE = "Kids are talking by the door."
 REASONS = {
     "silent": "silent",
     "cut": "corrupt",
@@ -39,26 +39,28 @@ REASONS = {
     "faceless": "no face",
     "wordless": "no transcript",
 }
+"""The flawed clips of :func:`folder` and the reasons why they have no features."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Films of a drawn face that speaks with espeak-ng's voice, some with a flaw; a recipe of tiny models."""
+    """Films of a drawn face that speaks with espeak-ng's voice, some of them flawed, and a recipe of tiny models."""
     root = tmp_path_factory.mktemp("extraction")
-    said, rate = speech(SAID)
-    shown = [drawn_face(240, 320, 150 + i, 120, 120) for i in range(20)]
-    film(root / "plain.mkv", shown, said, rate, "-c:a", "pcm_s16le")
-    film(root / "stereo.mkv", shown, np.concatenate([said, 0.5 * said]), rate, "-c:a", "pcm_s16le", "-ar", "44100")
-    film(root / "uneven.mp4", shown, said, rate, "-vf", "select=not(mod(n\\,3))+lt(n\\,6)", "-fps_mode", "vfr")
-    film(root / "lying.mp4", shown, said, rate, "-vf", "transpose=clock")
+    sound, rate = speech(SENTENCE)
+    pictures = [drawn_face(240, 320, 150 + i, 120, 120) for i in range(20)]
+    stereo = np.concatenate([sound, 0.5 * sound])
+    film(root / "plain.mkv", pictures, sound, rate, "-c:a", "pcm_s16le")
+    film(root / "stereo.mkv", pictures, stereo, rate, "-c:a", "pcm_s16le", "-ar", "44100")
+    film(root / "uneven.mp4", pictures, sound, rate, "-vf", "select=not(mod(n\\,3))+lt(n\\,6)", "-fps_mode", "vfr")
+    film(root / "lying.mp4", pictures, sound, rate, "-vf", "transpose=clock")
     ffmpeg("-display_rotation", "90", "-i", root / "lying.mp4", "-c", "copy", root / "turned.mp4")
-    film(root / "other.mp4", [picture // 2 for picture in shown], said[:, ::-1], rate)
-    film(root / "silent.mp4", shown, said, rate, "-af", "volume=0")
-    film(root / "faceless.mp4", [grey(90, 240, 320)] * 20, said, rate)
-    whole = (root / "other.mp4").read_bytes()
-    (root / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    film(root / "other.mp4", [picture // 2 for picture in pictures], sound[:, ::-1], rate)
+    film(root / "silent.mp4", pictures, sound, rate, "-af", "volume=0")
+    film(root / "faceless.mp4", [grey(90, 240, 320)] * 20, sound, rate)
+    content = (root / "other.mp4").read_bytes()
+    (root / "cut.mp4").write_bytes(content[: len(content) // 2])
     (root / "wordless.mp4").symlink_to("plain.mkv")
-    text = SAID.lower().removesuffix(".")
+    text = SENTENCE.lower().removesuffix(".")
     names = ["plain.mkv", "stereo.mkv", "uneven.mp4", "turned.mp4", "other.mp4", *(f"{name}.mp4" for name in REASONS)]
     clips = [
         Clip(
@@ -73,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = Labels(classes=("no", "yes"))
     ClipList.of(clips, dataset="spoken", root=root, labels=labels).write(root / "clips.parquet")
     for make in (models.resnet, models.videomae, models.wavlm, models.distilbert):
-        models.made(make, root)
+        models.model_folder(make, root)
     recipe = {
         "modalities": {
             "video": [
@@ -93,60 +95,68 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_process(
     clips: ClipList, recipe: Recipe, rows: Sequence[int], *, versions: int = 1, together: bool = True
 ) -> dict[int, Any]:
-    """Features, or why there are none, by the pipeline's own stages, without Ray."""
+    """Run the pipeline's own stages without Ray; give the features of each row, or why it has none.
+
+    Args:
+        clips: the clip list.
+        recipe: the recipe.
+        rows: of the clip list, to extract.
+        versions: of each clip.
+        together: whether the actors get all portions in one table, or each in a table of its own.
+    """
     descriptions = describe(recipe)
-    jobs = clips.table.select(["sample_id", "video", "start", "end", "transcript"]).take(list(rows))
-    jobs = jobs.append_column("clip", pa.array(rows)).append_column("root", pa.array([clips.header.root] * len(rows)))
-    jobs = pa.concat_tables([jobs.append_column("version", pa.array([v] * len(rows))) for v in range(versions)])
+    table = clips.table.select(["sample_id", "video", "start", "end", "transcript"]).take(list(rows))
+    table = table.append_column("clip", pa.array(rows)).append_column("root", pa.array([clips.header.root] * len(rows)))
+    table = pa.concat_tables([table.append_column("version", pa.array([v] * len(rows))) for v in range(versions)])
     settings = recipe.model_dump_json()
-    tables = list(_decode(jobs, settings))
+    tables = list(decode(table, settings))
     if together:
         tables = [pa.concat_tables(tables)]
     for index, description in enumerate(descriptions):
-        copy = _Copy(settings, index, description.width, 1)
-        tables = [copy(table) for table in tables]
+        actor = BackboneActor(settings, index, description.width, 1)
+        tables = [actor(table) for table in tables]
     return dict(assembled_clips(tables[::-1], descriptions, lambda _: versions))
 
 
-def test_clips_become_features_and_flaws_their_reasons(folder: Path) -> None:
+def test_good_clips_become_features_and_flawed_clips_name_their_reasons(folder: Path) -> None:
     clips, recipe = ClipList.read(folder / "clips.parquet"), load_recipe(str(folder / "recipe.yaml"))
     names = [clip.sample_id for clip in clips]
-    found = {names[row]: what for row, what in in_process(clips, recipe, range(len(clips))).items()}
-    assert {name: what[0] for name, what in found.items() if isinstance(what, tuple)} == REASONS
-    features = {name: what[0] for name, what in found.items() if isinstance(what, dict)}
+    results = {names[row]: result for row, result in in_process(clips, recipe, range(len(clips))).items()}
+    assert {name: result[0] for name, result in results.items() if isinstance(result, tuple)} == REASONS
+    features = {name: result[0] for name, result in results.items() if isinstance(result, dict)}
     assert set(features) == {"plain", "stereo", "uneven", "turned", "other"}
     assert all(row.shape == (12 + 16 + 16 + 16,) and np.isfinite(row).all() for row in features.values())
 
-    def apart(name: str, columns: slice) -> float:
+    def distance(name: str, columns: slice) -> float:
         return float(np.abs(features["plain"][columns] - features[name][columns]).max())
 
     video, audio, text = slice(0, 28), slice(28, 44), slice(44, 60)
     # One of the two channels is softer: the mean is the same sound, whose level the backbone's processor removes.
-    assert apart("stereo", audio) < apart("other", audio) / 4
+    assert distance("stereo", audio) < distance("other", audio) / 4
     for name in ("stereo", "uneven", "turned"):
-        assert apart(name, video) < apart("other", video) / 20
-        assert apart(name, text) < 1e-6
+        assert distance(name, video) < distance("other", video) / 20
+        assert distance(name, text) < 1e-6
 
 
-def test_portions_and_neighbours_change_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_do_not_depend_on_portions_or_neighbours(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clips, recipe = ClipList.read(folder / "clips.parquet"), load_recipe(str(folder / "recipe.yaml"))
-    whole = in_process(clips, recipe, [0, 1, 2, 3], versions=2)
-    monkeypatch.setattr(inputs, "_PORTION_BYTES", 1)
+    in_one_portion = in_process(clips, recipe, [0, 1, 2, 3], versions=2)
+    monkeypatch.setattr(inputs, "PORTION_BYTES", 1)
     for rows, together in (([0, 1, 2, 3], True), ([2], False)):
         for row, versions in in_process(clips, recipe, rows, versions=2, together=together).items():
             assert set(versions) == {0, 1}
             for version, features in versions.items():
-                np.testing.assert_allclose(features, whole[row][version], atol=1e-4)
-    assert np.abs(whole[0][0] - whole[0][1]).max() > 1e-3  # an augmented version is another one
+                np.testing.assert_allclose(features, in_one_portion[row][version], atol=1e-4)
+    assert np.abs(in_one_portion[0][0] - in_one_portion[0][1]).max() > 1e-3  # the augmented version differs
 
 
-def test_a_clip_of_a_file_is_what_the_file_of_the_clip_is(folder: Path) -> None:
-    """The second half of a recording, named by its times, has the features of that half in a file of its own."""
-    said, rate = speech(SAID)
-    shown = [drawn_face(240, 320, 120 + 3 * i, 120, 120) for i in range(20)]
-    half = said[:, rate : 2 * rate]
-    write_clip(folder / "long.mkv", shown, sound=said[:, : 2 * rate], sound_rate=rate)
-    write_clip(folder / "half.mkv", shown[10:], sound=half, sound_rate=rate)
+def test_a_clip_named_by_its_times_has_the_features_of_the_same_clip_in_its_own_file(folder: Path) -> None:
+    """The clip is the second half of a recording."""
+    sound, rate = speech(SENTENCE)
+    pictures = [drawn_face(240, 320, 120 + 3 * i, 120, 120) for i in range(20)]
+    half = sound[:, rate : 2 * rate]
+    write_clip(folder / "long.mkv", pictures, sound=sound[:, : 2 * rate], sound_rate=rate)
+    write_clip(folder / "half.mkv", pictures[10:], sound=half, sound_rate=rate)
     clips = ClipList.of(
         [
             Clip(sample_id="a", split="train", video="long.mkv", start=1.0, end=2.0, transcript="kids"),
@@ -154,27 +164,28 @@ def test_a_clip_of_a_file_is_what_the_file_of_the_clip_is(folder: Path) -> None:
         ],
         dataset="halves", root=folder, labels=None,
     )  # fmt: skip
-    found = in_process(clips, load_recipe(str(folder / "recipe.yaml")), [0, 1])
-    np.testing.assert_allclose(found[0][0], found[1][0], atol=0.02)
+    results = in_process(clips, load_recipe(str(folder / "recipe.yaml")), [0, 1])
+    np.testing.assert_allclose(results[0][0], results[1][0], atol=0.02)
 
 
-def test_blocks_travel_unchanged() -> None:
+def test_packing_keeps_blocks_unchanged() -> None:
     blocks: list[inputs.Block] = [
         {"pixels": np.arange(12, dtype=np.uint8).reshape(1, 3, 4)},
         {"input_ids": np.array([2, 5, 3]), "attention_mask": np.ones(3, np.int64)},
         *({"input_values": np.full(i, i, np.float32), "seconds": np.array(0.5, np.float32)} for i in range(1, 12)),
     ]
-    back = _unpacked(_packed(blocks))
-    assert [set(block) for block in back] == [set(block) for block in blocks]
-    for block, other in zip(blocks, back, strict=True):
+    unpacked = unpack_blocks(pack_blocks(blocks))
+    assert [set(block) for block in unpacked] == [set(block) for block in blocks]
+    for block, copy in zip(blocks, unpacked, strict=True):
         for name, array in block.items():
-            assert other[name].dtype == array.dtype
-            np.testing.assert_array_equal(other[name], array)
-    assert _unpacked(_packed([])) == []
+            assert copy[name].dtype == array.dtype
+            np.testing.assert_array_equal(copy[name], array)
+    assert unpack_blocks(pack_blocks([])) == []
 
 
-def rows(*cells: tuple[int, int, int, bool, str, float, float]) -> pa.Table:
-    clip, version, portion, last, reason, total, weight = zip(*cells, strict=True)
+def portions(*rows: tuple[int, int, int, bool, str, float, float]) -> pa.Table:
+    """Make a table of portions as the actors of one backbone of width 1 would leave it."""
+    clip, version, portion, last, reason, total, weight = zip(*rows, strict=True)
     return pa.table(
         {
             "clip": clip, "version": version, "portion": portion, "last": last, "reason": reason, "details": reason,
@@ -183,44 +194,43 @@ def rows(*cells: tuple[int, int, int, bool, str, float, float]) -> pa.Table:
     )  # fmt: skip
 
 
-def test_portions_of_clips_are_put_together_in_any_order() -> None:
+def test_portions_are_assembled_to_clips_in_any_order() -> None:
     tables = [
-        rows((1, 0, 1, True, "", 3.0, 1.0), (0, 0, 0, True, "", 4.0, 2.0)),
-        rows((2, 0, 1, True, "corrupt", 0.0, 0.0), (1, 1, 0, True, "", 5.0, 5.0)),
-        rows((2, 1, 0, True, "", 1.0, 1.0), (1, 0, 0, False, "", 5.0, 3.0), (0, 1, 0, True, "", 6.0, 2.0)),
-        rows((2, 0, 0, False, "", 1.0, 1.0)),
+        portions((1, 0, 1, True, "", 3.0, 1.0), (0, 0, 0, True, "", 4.0, 2.0)),
+        portions((2, 0, 1, True, "corrupt", 0.0, 0.0), (1, 1, 0, True, "", 5.0, 5.0)),
+        portions((2, 1, 0, True, "", 1.0, 1.0), (1, 0, 0, False, "", 5.0, 3.0), (0, 1, 0, True, "", 6.0, 2.0)),
+        portions((2, 0, 0, False, "", 1.0, 1.0)),
     ]
-    found = list(assembled_clips(tables, [Description(1, "", "")], lambda _: 2))
-    assert [clip for clip, _ in found] == [1, 0, 2]
-    features = [what if isinstance(what, tuple) else {v: x.tolist() for v, x in what.items()} for _, what in found]
-    assert features == [{0: [2.0], 1: [1.0]}, {0: [2.0], 1: [3.0]}, ("corrupt", "corrupt")]
+    clips = list(assembled_clips(tables, [Description(1, "", "")], lambda _: 2))
+    assert [clip for clip, _ in clips] == [1, 0, 2]
+    results = [r if isinstance(r, tuple) else {v: x.tolist() for v, x in r.items()} for _, r in clips]
+    assert results == [{0: [2.0], 1: [1.0]}, {0: [2.0], 1: [3.0]}, ("corrupt", "corrupt")]
 
 
-def shares(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, *nodes: tuple[int, int]) -> Any:
-    there = [Node(str(i), "", cpus, gpus) for i, (cpus, gpus) in enumerate(nodes)]
-    monkeypatch.setattr(extraction, "alive_nodes", lambda: there)
-    return _shares(recipe)
+def cluster(*nodes: tuple[int, int]) -> list[Node]:
+    """Make the nodes of a cluster from their numbers of CPUs and GPUs."""
+    return [Node(str(i), "", cpus, gpus) for i, (cpus, gpus) in enumerate(nodes)]
 
 
-def test_gpus_are_shared_and_cpus_left_to_decode(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_backbones_share_the_gpus_and_leave_cpus_to_decoding(folder: Path) -> None:
     recipe = load_recipe(str(folder / "recipe.yaml"))
     for nodes in ([(1, 0)], [(2, 0)], [(16, 0)], [(8, 1)], [(64, 4), (64, 4)]):
         cpus, gpus = (sum(column) for column in zip(*nodes, strict=True))
-        found = shares(monkeypatch, recipe, *nodes)
-        assert found.copies * sum(found.gpus) <= gpus
-        assert found.copies * found.cpus * 4 + found.decode_cpus <= cpus
-        assert found.copies == max(1, gpus) or not gpus
-        assert (min(found.gpus) > 0) == (gpus > 0)
+        shares = share_cluster(recipe, cluster(*nodes))
+        assert shares.copies * sum(shares.gpus) <= gpus
+        assert shares.copies * shares.cpus * 4 + shares.decode_cpus <= cpus
+        assert shares.copies == max(1, gpus) or not gpus
+        assert (min(shares.gpus) > 0) == (gpus > 0)
 
 
-def test_more_gpus_than_there_are_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_that_needs_more_gpus_than_the_cluster_has_is_refused(folder: Path) -> None:
     recipe = load_recipe(str(folder / "recipe.yaml"))
     greedy = {n: tuple(b.model_copy(update={"gpus": 0.5}) for b in bs) for n, bs in recipe.modalities.items()}
     with pytest.raises(ConfigError, match="take 2 together"):
-        shares(monkeypatch, recipe.model_copy(update={"modalities": greedy}), (8, 1))
+        share_cluster(recipe.model_copy(update={"modalities": greedy}), cluster((8, 1)))
 
 
-def test_bad_input_is_told_at_once_and_nothing_written(
+def test_bad_input_lists_every_problem_and_writes_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -239,25 +249,25 @@ def test_bad_input_is_told_at_once_and_nothing_written(
 
 
 @pytest.mark.parametrize(("text", "clips", "allowed"), [("0", 9, 0), ("12", 9, 12), ("1%", 250, 2), ("2.5%", 1000, 25)])
-def test_what_may_fail_is_a_number_or_a_share(text: str, clips: int, allowed: int) -> None:
-    assert _allowed(text, clips) == allowed
+def test_max_failed_takes_a_number_or_a_percentage(text: str, clips: int, allowed: int) -> None:
+    assert allowed_failures(text, clips) == allowed
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "101%", "%", "1.2.3%", "."])
-def test_what_may_fail_is_nothing_else(text: str) -> None:
+def test_max_failed_refuses_everything_else(text: str) -> None:
     with pytest.raises(ConfigError, match="--max-failed"):
-        _allowed(text, 10)
+        allowed_failures(text, 10)
 
 
 def without_ray(replace: Callable[[Any, str, Any], None]) -> None:
-    """Have an extraction do all it does, but for Ray: clip by clip in this process, as an actor would be given them."""
+    """Let extractions run without Ray: clip by clip in this process, as an actor would get them."""
 
     def results(
         clips: ClipList, recipe: Recipe, _descriptions: object, folder: ExtractionFolder, todo: Sequence[int]
     ) -> Generator[Result, None, None]:
         for row in todo:
-            ((_, what),) = in_process(clips, recipe, [row], versions=len(folder.versions(row))).items()
-            yield extraction._result(clips, row, what)
+            ((_, clip_result),) = in_process(clips, recipe, [row], versions=len(folder.versions(row))).items()
+            yield to_result(clips, row, clip_result)
 
     replace(extraction, "results", results)
     replace(extraction, "connect", lambda address: None)
@@ -265,8 +275,9 @@ def without_ray(replace: Callable[[Any, str, Any], None]) -> None:
     replace(extraction, "Interrupts", lambda farewell: None)
 
 
-def test_too_many_failures_stop_it(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is finished stays, and the same command goes on once more may fail."""
+def test_too_many_failures_stop_the_extraction_and_a_higher_limit_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     without_ray(monkeypatch.setattr)
     command = ["extract", str(folder / "clips.parquet"), "--out", str(tmp_path / "out"), "--clips-per-shard", "2"]
     command += ["--backbones", str(folder / "recipe.yaml")]
@@ -279,7 +290,7 @@ def test_too_many_failures_stop_it(folder: Path, tmp_path: Path, monkeypatch: py
     assert (finished.exit_code, "features of 5 of 10 clips, 4 of them now" in finished.stdout) == (0, True)
 
 
-MORTAL = """
+KILLED_AT_SECOND_SHARD = """
 import os, signal, sys
 from sweeps.cli import main
 
@@ -295,36 +306,39 @@ def note(event, arguments):
 sys.addaudithook(note)
 main()
 """
-"""`conclugen` in a process that is killed as its second shard is about to get its name."""
+"""Runs `conclugen` and kills it just before its second shard gets its name."""
 
 
-def written(*files: Path) -> dict[Path, tuple[int, int]]:
-    """Which file each is, and when it was written: what differs once it is made again."""
+def file_versions(*files: Path) -> dict[Path, tuple[int, int]]:
+    """Give the inode and the modification time of each file, which differ once it is written again."""
     return {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in files}
 
 
 @pytest.mark.slow(seconds=80)
 @pytest.mark.timeout(600)
-def test_killed_it_goes_on_as_if_nothing_had_been(
+def test_a_killed_extraction_ends_with_the_set_of_an_undisturbed_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is done twice or by halves, and it ends with the set that an undisturbed run in this process gives."""
-    out, recipe = tmp_path / "out", yaml.safe_load((folder / "recipe.yaml").read_text())
-    del recipe["modalities"]["video"][1]  # each backbone is a process more that imports transformers
+    """It keeps the finished shard and leaves no half-written file."""
+    out = tmp_path / "out"
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    del recipe["modalities"]["video"][1]  # each backbone costs one more process that imports transformers
     (folder / "fewer.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     command = ["extract", folder / "clips.parquet", "--backbones", folder / "fewer.yaml", "--max-failed", "5"]
     command = [*map(str, command), "--clips-per-shard", "2", "--out"]
-    killed = subprocess.run([sys.executable, "-c", MORTAL, *command, out], capture_output=True, text=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_SECOND_SHARD, *command, out], capture_output=True, text=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [file.name for file in out.glob("*.arrow")] == ["train-00000.arrow"]
     assert not (out / "manifest.json").exists()
-    kept = written(out / "train-00000.arrow", out / "parts" / "00000.json")
+    finished_files = file_versions(out / "train-00000.arrow", out / "parts" / "00000.json")
     goes_on = [sys.executable, "-m", "sweeps", *command, out]
     finished = subprocess.run(goes_on, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert "features of 5 of 10 clips, 8 of them now" in finished.stdout
     assert "1 silent" in finished.stdout
-    assert written(*kept) == kept
+    assert file_versions(*finished_files) == finished_files
     assert not list(out.glob(".*.partial"))
 
     without_ray(monkeypatch.setattr)
@@ -340,5 +354,5 @@ def test_killed_it_goes_on_as_if_nothing_had_been(
     assert (manifest.rows("train"), manifest.rows("val")) == (8, 1)
     train = FeatureSet(out).split("train")
     assert train.sample_ids == [name for name in ("plain", "stereo", "uneven", "turned") for _ in range(2)]
-    listed = [line.split(",")[:2] for line in (out / "failures.csv").read_text().splitlines()]
-    assert dict(listed) == {"sample_id": "reason", **REASONS}
+    failures = [line.split(",")[:2] for line in (out / "failures.csv").read_text().splitlines()]
+    assert dict(failures) == {"sample_id": "reason", **REASONS}

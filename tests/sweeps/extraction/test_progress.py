@@ -1,4 +1,4 @@
-"""The extraction's progress where there is no terminal: a line now and then, and one at the end."""
+"""Progress of an extraction: a bar on a terminal; elsewhere a line now and then, and one at the end."""
 
 import io
 import re
@@ -15,8 +15,8 @@ def test_lines_say_count_rate_failures_and_time_left(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(clip_progress.time, "monotonic", lambda: now)
     out = io.StringIO()
     with ClipProgress(Console(file=out), clips=1000, done=200) as progress:
-        for made, now in ((1, 150.0), (100, 160.0), (400, 190.0), (800, 200.0)):  # noqa: B007  # read by the clock
-            progress.show(made, 7)
+        for extracted, now in ((1, 150.0), (100, 160.0), (400, 190.0), (800, 200.0)):  # noqa: B007  # read by the clock
+            progress.show(extracted, 7)
     assert out.getvalue().splitlines() == [
         "600/1000 clips, 10.0 a second, 7 failed; 40 s left",
         "1000/1000 clips, 16.0 a second, 7 failed; 0 s left",
@@ -27,7 +27,7 @@ def test_a_terminal_shows_a_bar_with_the_rate() -> None:
     out = io.StringIO()
     with ClipProgress(Console(file=out, force_terminal=True, width=120), clips=4, done=0) as progress:
         progress.show(3, 1)
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
-    assert "3/4" in shown
-    assert "clips/s" in shown
-    assert "1 failed" in shown
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "3/4" in text
+    assert "clips/s" in text
+    assert "1 failed" in text
