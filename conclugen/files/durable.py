@@ -11,9 +11,10 @@ import errno
 import hashlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["SEAL", "DamagedError", "checked", "read_sealed", "sync_folder", "write_sealed", "write_whole"]
+__all__ = ["SEAL", "DamagedError", "checked", "read_sealed", "set_aside", "sync_folder", "write_sealed", "write_whole"]
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # as FUSE, exFAT and SMB have none
 _MARK = b"seal-sha256:"
@@ -76,6 +77,33 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def set_aside(path: Path, names: Iterable[Path], *, copy: bool = False) -> Path:
+    """Move a file, such as a damaged one, to the first free one of ``names``; if all are taken, the last gives way.
+
+    Args:
+        path: the file.
+        names: where it may go, in this order; a missing folder is made.
+        copy: leave the file where it is as well.
+
+    Returns:
+        The path that the file got.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    for target in names:
+        if not target.exists():
+            break
+    target.parent.mkdir(exist_ok=True)
+    if copy:
+        write_whole(target, path.read_bytes())
+        return target
+    path.replace(target)
+    sync_folder(target.parent)
+    sync_folder(path.parent)
+    return target
 
 
 def write_sealed(path: Path, content: bytes, *, replace: bool = True) -> None:

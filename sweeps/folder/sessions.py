@@ -9,12 +9,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from conclugen import release
-from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, set_aside, write_sealed
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import SweepConfig
 from sweeps.folder.comparability import CODE, mean_over, objective_sets, provenance, setting_changes
@@ -96,11 +97,9 @@ class Sessions:
         try:
             sessions = self._read()
         except DamagedError as error:
-            copies = 1
-            while (copy := self._folder.sessions.with_suffix(f".damaged-{copies}.json")).exists():
-                copies += 1
-            self._folder.sessions.rename(copy)
-            told.append(f"{error} It is now {copy}; what has changed was told from the ledger's newest record.")
+            file = self._folder.sessions
+            aside = set_aside(file, (file.with_suffix(f".damaged-{number}.json") for number in count(1)))
+            told.append(f"{error} It is now {aside}; what has changed was told from the ledger's newest record.")
         sessions.append(_session(config, accepted))
         document = {"seal": SEAL, "sessions": _FORMAT.dump_python(sessions, mode="json")}
         write_sealed(self._folder.sessions, json.dumps(document, indent=2).encode())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
 
-from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, set_aside, sync_folder, write_sealed
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 
@@ -74,7 +74,7 @@ class UnfinishedJobs:
             problem = str(error)
         except ValidationError as error:
             problem = f"{state} cannot be understood by this version: {error.error_count()} of its entries."
-        aside = state.replace(state.with_name(f"{state.name}.damaged"))
+        aside = set_aside(state, [state.with_name(f"{state.name}.damaged")])
         say(f"{problem} It is now {aside}; {key} goes on as far as its study knows it, from its checkpoints.")
         return None
 

@@ -11,13 +11,13 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
-from itertools import groupby, pairwise, starmap
+from itertools import chain, count, groupby, pairwise, starmap
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, set_aside, write_sealed
 from sweeps.ledger.records import Hardware, LedgerError, Metric, Predictions, Record, with_former_settings
 
 __all__ = ["Ledger"]
@@ -174,18 +174,11 @@ class Ledger:
 
     def _set_aside(self, path: Path, why: str) -> Path:
         folder = self._folder / why
-        folder.mkdir(exist_ok=True)
-        target, taken = folder / path.name, 0
-        while target.exists():
-            taken += 1
-            target = folder / f"{path.stem}.{taken}{_SUFFIX}"
+        numbered = (folder / f"{path.stem}.{number}{_SUFFIX}" for number in count(1))
         try:
-            path.rename(target)
+            return set_aside(path, chain([folder / path.name], numbered))
         except FileNotFoundError:
             raise LedgerError(f"{path} does not exist.") from None
-        sync_folder(folder)
-        sync_folder(self._folder)
-        return target
 
 
 def _unreadable(path: Path, error: OSError) -> LedgerError:

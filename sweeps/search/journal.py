@@ -5,12 +5,13 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend
 
-from conclugen.files.durable import write_whole
+from conclugen.files.durable import set_aside, write_whole
 from sweeps.folder.layout import SweepFolder
 
 __all__ = ["JournalError", "mend_journal"]
@@ -40,10 +41,8 @@ def mend_journal(folder: SweepFolder) -> list[str]:
     damaged = {number: line for number, line in enumerate(lines, 1) if _parse(line) is None}
     if not damaged:
         return []
-    copies = 1
-    while (copy := journal.with_name(f"{journal.name}.damaged-{copies}")).exists():
-        copies += 1
-    write_whole(copy, content)
+    names = (journal.with_name(f"{journal.name}.damaged-{number}") for number in count(1))
+    copy = set_aside(journal, names, copy=True)
     first = min(damaged)
     write_whole(journal, *lines[: first - 1])
     return [

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from conclugen.distributed import average, broadcast, rank_and_size
-from conclugen.files.durable import DamagedError
+from conclugen.files.durable import DamagedError, set_aside
 from conclugen.files.tensors import read_tensors, write_tensors
 from sweeps.terminal import log
 
@@ -89,7 +89,7 @@ def _read(path: Path, *, rename: bool) -> tuple[dict[str, Tensor], dict[str, str
     except DamagedError as error:
         log(f"{error} An earlier one is tried, or the job starts again.")
         if rename:
-            path.replace(path.with_name(f"{path.name}.damaged"))
+            set_aside(path, [path.with_name(f"{path.name}.damaged")])
     except OSError as error:
         log(f"{path} cannot be read: {error.strerror}. An earlier one is tried, or the job starts again.")
     return None

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conclugen.files import durable
-from conclugen.files.durable import SEAL, DamagedError, read_sealed, sync_folder, write_sealed, write_whole
+from conclugen.files.durable import SEAL, DamagedError, read_sealed, set_aside, sync_folder, write_sealed, write_whole
 from tests.damage import Damage, damages
 
 
@@ -86,3 +86,27 @@ def test_a_file_system_need_not_synchronise_folders(
             sync_folder(tmp_path)
     else:
         sync_folder(tmp_path)
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_file_that_is_set_aside_takes_the_first_free_name(tmp_path: Path, copy: bool) -> None:
+    path, folder = tmp_path / "file", tmp_path / "aside"
+    for content in (b"first", b"second", b"third"):
+        path.write_bytes(content)
+        set_aside(path, (folder / f"file-{number}" for number in range(1, 100)), copy=copy)
+        assert path.exists() == copy
+    contents = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert contents == {"file-1": b"first", "file-2": b"second", "file-3": b"third"}
+
+
+def test_an_earlier_file_gives_way_where_all_names_are_taken(tmp_path: Path) -> None:
+    path, target = tmp_path / "file", tmp_path / "file.damaged"
+    for content in (b"first", b"second"):
+        path.write_bytes(content)
+        assert set_aside(path, [target]) == target
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"second"]
+
+
+def test_a_missing_file_cannot_be_set_aside(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        set_aside(tmp_path / "file", [tmp_path / "file.damaged"])
