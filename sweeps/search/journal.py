@@ -14,7 +14,7 @@ from optuna.storages.journal import BaseJournalBackend
 from conclugen.files.durable import set_aside, write_whole
 from sweeps.folder.layout import SweepFolder
 
-__all__ = ["JournalError", "mend_journal"]
+__all__ = ["CheckedJournal", "JournalError", "format_line", "mend_journal", "parse_line"]
 
 
 _CHECKSUM, _END = b',"crc":', b"\n"
@@ -38,7 +38,7 @@ def mend_journal(folder: SweepFolder) -> list[str]:
         return []
     content = journal.read_bytes()
     lines = io.BytesIO(content).readlines()
-    damaged = {number: line for number, line in enumerate(lines, 1) if _parse(line) is None}
+    damaged = {number: line for number, line in enumerate(lines, 1) if parse_line(line) is None}
     if not damaged:
         return []
     names = (journal.with_name(f"{journal.name}.damaged-{number}") for number in count(1))
@@ -73,7 +73,7 @@ class CheckedJournal(BaseJournalBackend):
             for line in file:
                 if not line.endswith(_END):
                     return
-                if (log := _parse(line)) is None:
+                if (log := parse_line(line)) is None:
                     raise JournalError(f"{self._path}, line {number + 1}: is damaged.")
                 number, offset = number + 1, offset + len(line)
                 self._position = number, offset
@@ -83,19 +83,19 @@ class CheckedJournal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append logs; they are on disk once this returns."""
         with self._path.open("ab") as file:
-            file.writelines(map(_format, logs))
+            file.writelines(map(format_line, logs))
             file.flush()
             os.fsync(file.fileno())
 
 
-def _format(log: dict[str, Any]) -> bytes:
-    """A line of the journal: a JSON object whose last entry is the checksum of the object without it."""
+def format_line(log: dict[str, Any]) -> bytes:
+    """Return a line of the journal: a JSON object whose last entry is the checksum of the object without it."""
     body = json.dumps(log, separators=(",", ":")).encode()
     return b"%b%b%d}\n" % (body.removesuffix(b"}"), _CHECKSUM, zlib.crc32(body))
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    """The log in a line, or None if the line is not as it was written."""
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """Return the log in a line; None if the line is not as it was written."""
     start, _, rest = line.rpartition(_CHECKSUM)
     body = start + b"}"
     if rest != b"%d}\n" % zlib.crc32(body):

@@ -23,8 +23,8 @@ from sweeps.folder import unfinished as running
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Ledger
-from sweeps.search import Search, storage
-from sweeps.search.journal import mend_journal
+from sweeps.search import Search
+from sweeps.search.journal import CheckedJournal, format_line, mend_journal, parse_line
 from sweeps.search.storage import existing_storage
 from sweeps.search.study_view import NUMBER
 from tests.conftest import write_planted
@@ -43,7 +43,7 @@ class Fate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.writes, self.deadline, self.done_first = 0, -1, False
         for owner, name in (
-            (storage.CheckedJournal, "append_logs"),
+            (CheckedJournal, "append_logs"),
             (Ledger, "add"),
             (running, "write_sealed"),
             (plan, "write_whole"),
@@ -484,14 +484,14 @@ def test_a_resumed_evolution_unpickles_nothing_even_where_a_pickle_was_planted(
     whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
     run(path, whole, "budget.trials_per_subset=30")
     run(path, folder, "budget.trials_per_subset=20")
-    logs = [log for line in folder.journal.read_bytes().splitlines(keepends=True) if (log := storage._parse(line))]
+    logs = [log for line in folder.journal.read_bytes().splitlines(keepends=True) if (log := parse_line(line))]
     generations = [log for log in logs if "generation" in log.get("system_attr", {})]
     assert {log["system_attr"]["generation"] for log in generations} >= {0, 1}
     with folder.journal.open("ab") as file:
         for log in generations:
             planted = pickle.dumps(Planted(tmp_path / "executed")).hex()
             for name in ("cma:optimizer:0", "cma:optimizer", "optimizer"):
-                file.write(storage._format({**log, "system_attr": {name: planted}}))
+                file.write(format_line({**log, "system_attr": {name: planted}}))
     monkeypatch.setattr(pickle, "loads", lambda content: pytest.fail("unpickles"))
     run(path, folder, "budget.trials_per_subset=30")
     assert not (tmp_path / "executed").exists()
@@ -578,10 +578,10 @@ def test_a_disk_that_fills_up_loses_nothing(
 ) -> None:
     path, chance = write_search(), random.Random(3)
     run(path, SweepFolder(tmp_path / "whole"))
-    folder, append, stops = SweepFolder(tmp_path / "sweep"), storage.CheckedJournal.append_logs, 0
+    folder, append, stops = SweepFolder(tmp_path / "sweep"), CheckedJournal.append_logs, 0
     room = 0
 
-    def fill(journal: storage.CheckedJournal, logs: list[dict[str, Any]]) -> None:
+    def fill(journal: CheckedJournal, logs: list[dict[str, Any]]) -> None:
         nonlocal room
         room -= 1
         if room < 0:  # what still fits of a line is written
@@ -590,7 +590,7 @@ def test_a_disk_that_fills_up_loses_nothing(
             raise OSError(errno.ENOSPC, "No space left on device")
         append(journal, logs)
 
-    monkeypatch.setattr(storage.CheckedJournal, "append_logs", fill)
+    monkeypatch.setattr(CheckedJournal, "append_logs", fill)
     while True:
         room = chance.randrange(20, 60)
         try:
