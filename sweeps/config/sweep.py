@@ -241,10 +241,20 @@ class SweepConfig(Section):
         methods = [name for name in self.baselines if name not in TUNED_BASELINES]
         return [Arm(method, modalities) for method in methods for modalities in self.modality_choices(method)]
 
-    @property
-    def simclr_modality(self) -> str:
-        """The modality whose views SimCLR compares."""
-        return "video" if "video" in self.modalities else self.modalities[0]
+    def widths(self, method: str, modalities: Sequence[str] = ()) -> dict[str, int]:
+        """Return the widths of the modalities that a method uses, in the sweep's order.
+
+        SimCLR compares views of one modality: video where the sweep has it, else the first.
+
+        Args:
+            method: its own name.
+            modalities: those that it is restricted to; empty for the method's own.
+        """
+        names = modalities or self.modalities
+        if method == "SimCLR":
+            names = ("video",) if "video" in self.modalities else self.modalities[:1]
+        widths = Manifest.read(self.features.pretrain).widths
+        return {name: widths[name] for name in names}
 
     def modality_choices(self, method: str) -> list[tuple[str, ...]]:
         """What ``method`` is confirmed on: its own modalities (empty), then each subset that it is restricted to."""

@@ -46,7 +46,7 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
     kept, heads, checkpoint = min(config.checkpoint.heads, config.budget.seeds), 0, 0
     for arm in config.arms.values():
         if arm.method != "supervised_head":
-            head, state = stored_bytes(_widths(config, arm), arm.losses, _largest(config, arm))
+            head, state = stored_bytes(config.widths(arm.method, arm.modalities), arm.losses, _largest(config, arm))
             heads += kept * head * len(config.confirmed_on(arm))
             checkpoint = max(checkpoint, state)
     checkpoints = (checkpoint + _TOLD_BYTES * len(config.probe_epochs)) * (KEPT + 1) * slots(config)
@@ -152,7 +152,8 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     found = list[str]()
     for arm in config.arms.values():
         largest = _largest(config, arm)
-        step = step_bytes(_widths(config, arm), arm.losses, largest, workers=config.workers.per_trial)
+        widths = config.widths(arm.method, arm.modalities)
+        step = step_bytes(widths, arm.losses, largest, workers=config.workers.per_trial)
         if features + step > memory:
             sizes = ", ".join(f"{name} {getattr(largest, name)}" for name in _sizes(config, arm))
             found.append(
@@ -160,7 +161,7 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
                 "representation_dim or batch_size, or use more workers.per_trial."
             )
         if "logistic" in (config.probe.kind, *config.probe.also) and arm.method != "supervised_head":
-            width = largest.representation_dim * (len(_widths(config, arm)) if config.probe.fusion == "concat" else 1)
+            width = largest.representation_dim * (len(widths) if config.probe.fusion == "concat" else 1)
             probe = probe_bytes(_most_labelled(config), width)
             if features + probe > memory:
                 found.append(
@@ -188,12 +189,6 @@ def _sizes(config: SweepConfig, arm: Arm) -> dict[str, Any]:
 
 def _largest(config: SweepConfig, arm: Arm) -> Hyperparameters:
     return replace(Hyperparameters(), **_sizes(config, arm))
-
-
-def _widths(config: SweepConfig, arm: Arm) -> dict[str, int]:
-    widths = Manifest.read(config.features.pretrain).widths
-    modalities = (config.simclr_modality,) if arm.method == "SimCLR" else arm.modalities or config.modalities
-    return {name: widths[name] for name in modalities}
 
 
 def _feature_bytes(config: SweepConfig, memory: int) -> int:

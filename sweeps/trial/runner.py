@@ -1,7 +1,8 @@
-"""One job, from its configuration to its scores: everything that a worker does and nothing of how it is scheduled.
+"""Runs one job in this process, from its hyperparameters to its scores.
 
-Knows no Ray: a job is a function of the configuration, the job and a callback, so tests and benchmarks run the same
-code in one process. In a process group, every worker runs the same job; the first one alone writes files.
+This module knows neither Ray nor how jobs are scheduled. The result follows from the configuration, the job and a
+callback, so tests and benchmarks run the same code in one process. In a process group, every worker runs the same job,
+and the first worker alone writes files.
 """
 
 import json
@@ -9,10 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from conclugen import release
 from conclugen.baselines.simclr import SimCLR
@@ -32,16 +34,22 @@ from sweeps.ledger import Stage
 from sweeps.trial import checkpoints
 from sweeps.trial.hardware import own_hardware
 from sweeps.trial.head_file import save_head
-from sweeps.trial.scoring import Fit, Scoring
+from sweeps.trial.scoring import Fit, Scoring, pca_whitening, raw_features
 
 __all__ = ["TrialRunner"]
 
-_Told = tuple[int, float, dict[str, float]]
-"""What a report says: epochs, objective, losses."""
+_PRETRAINED: Mapping[str, Callable[..., Pretraining]] = {
+    **{method: partial(Pretraining, losses=losses) for method, losses in SUBSETS.items()},
+    "SimCLR": SimCLR,
+}
+"""Method -> its pretraining, which takes data, widths, hyperparameters, epochs and a seed."""
+
+_Progress = tuple[int, float, dict[str, float]]
+"""What a report of a running trial says: epochs, objective, losses."""
 
 
 class _Clock:
-    """Wall seconds spent on named activities; resumed from a checkpoint where there is one."""
+    """Counts the wall seconds of each activity; a checkpoint keeps the counts."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {"total": 0.0, "train": 0.0, "probe": 0.0}
@@ -56,28 +64,31 @@ class _Clock:
 
 
 class TrialRunner:
-    """Runs jobs of one sweep in this process, keeping features open from one job to the next.
+    """Runs jobs of one sweep in this process, and keeps features open from one job to the next.
 
     Args:
         config: the sweep.
-        folder: where checkpoints and heads lie.
+        folder: the sweep's folder, for checkpoints and heads.
         device: where heads and probes are trained.
-        alive: called whenever an epoch or a fit of the scoring is done.
+        alive: called after each epoch and each fit of the scoring.
     """
 
     def __init__(
         self, config: SweepConfig, folder: SweepFolder, device: torch.device, alive: Callable[[], None] = lambda: None
     ) -> None:
-        self._config, self._folder, self._device, self._alive = config, folder, device, alive
+        self._config = config
+        self._folder = folder
+        self._device = device
+        self._alive = alive
         self.hardware = own_hardware(device)
-        """What its jobs run on."""
+        """The hardware that its jobs run on."""
 
     def run(self, job: Job, report: Callable[[Report], bool]) -> Report | None:
-        """Run ``job`` to its end, continuing from its checkpoint where there is one.
+        """Run ``job`` to its end, from its checkpoint where there is one.
 
         Args:
-            job: what to run.
-            report: told of each validation probe of a search trial; False means that the trial is not to go on.
+            job: the job.
+            report: receives each validation probe of a search trial; it returns False to stop the trial.
 
         Returns:
             The final report, or None if the trial was stopped.
@@ -85,21 +96,24 @@ class TrialRunner:
         Raises:
             DivergedError: the training loss is not finite.
         """
-        clock, losses, told = _Clock(), dict[str, float](), list[_Told]()
-        if job.method not in SUBSETS and job.method != "SimCLR":
-            return self._score(job, self._untrained(job), clock, losses, epochs=0)
+        clock = _Clock()
+        losses: dict[str, float] = {}
+        reported: list[_Progress] = []
+        if job.method not in _PRETRAINED:
+            return self._score(job, _NOT_PRETRAINED[job.method](self, job), clock, losses, epochs=0)
         run = self.pretraining(job)
         saved = checkpoints.load(self._folder.job(job.key), self._identity(job), self._device)
         if saved is not None:
             tensors, metadata = saved
             run.load_state(tensors)
-            clock.seconds, losses = json.loads(metadata["seconds"]), json.loads(metadata["losses"])
-            told = json.loads(metadata.get("told", "[]"))  # a former patch version kept nothing of it
-        if not self._pretrain(run, job, report, clock, losses, told):
+            clock.seconds = json.loads(metadata["seconds"])
+            losses = json.loads(metadata["losses"])
+            reported = json.loads(metadata.get("told", "[]"))  # an earlier patch version kept no reports
+        if not self._pretrain(run, job, report, clock, losses, reported):
             return None
         if job.stage == "confirm":
             save_head(self._folder.head(job.key), run.head, self._standardisation)
-        return self._score(job, self._probed(run.head, job.stage), clock, losses, epochs=run.epoch)
+        return self._score(job, self._probe_of_head(run.head, job.stage), clock, losses, epochs=run.epoch)
 
     def _pretrain(
         self,
@@ -108,47 +122,47 @@ class TrialRunner:
         report: Callable[[Report], bool],
         clock: _Clock,
         losses: dict[str, float],
-        told: list[_Told],
+        reported: list[_Progress],
     ) -> bool:
-        """Train to the last epoch, filling ``losses``; False if a report was answered by a stop.
+        """Train to the last epoch, filling ``losses``; return False if the receiver of a report stopped the trial.
 
-        What was ``told`` before the checkpoint is told again: the receiver may have lost it, or may not have judged the
-        last of it, and tells apart what it knows. What follows is added.
+        The reports from before the checkpoint, in ``reported``, are sent again: the receiver may have lost them, or may
+        not have judged the last one. It recognises those that it knows. New reports are added to the list.
         """
         config = self._config
 
-        def tell(epochs: int, value: float, then: dict[str, float]) -> bool:
+        def send(epochs: int, value: float, losses: dict[str, float]) -> bool:
             seconds = dict(clock.seconds)
-            return report(Report(epochs=epochs, value=value, losses=then, seconds=seconds, hardware=self.hardware))
+            return report(Report(epochs=epochs, value=value, losses=losses, seconds=seconds, hardware=self.hardware))
 
-        if not all(tell(*past) for past in told):
+        if not all(send(*progress) for progress in reported):
             return False
-        probed = set(config.probe_epochs[:-1]) if job.stage == "search" else set()
-        saved = run.epoch
+        probe_epochs = set(config.probe_epochs[:-1]) if job.stage == "search" else set()
+        saved_epoch = run.epoch
         while True:
-            if run.epoch in probed and not run.finished:
+            if run.epoch in probe_epochs and not run.finished:
                 with clock.measure("probe"):
                     value = self.objective(run.head, job.labels, brief=True)
-                told.append((run.epoch, value, dict(losses)))
-                if not tell(*told[-1]):
+                reported.append((run.epoch, value, dict(losses)))
+                if not send(*reported[-1]):
                     return False
             if run.finished:
                 return True
             with clock.measure("train"):
                 losses.update(run.run_epoch())
             self._alive()
-            if run.epoch - saved >= config.checkpoint.every and not run.finished:
-                state = {"seconds": clock.seconds, "losses": losses, "told": told}
+            if run.epoch - saved_epoch >= config.checkpoint.every and not run.finished:
+                state = {"seconds": clock.seconds, "losses": losses, "told": reported}
                 metadata = {name: json.dumps(value) for name, value in state.items()}
                 checkpoints.save(self._folder.job(job.key), run.epoch, run.state(), metadata, self._identity(job))
-                saved = run.epoch
+                saved_epoch = run.epoch
 
     def _identity(self, job: Job) -> dict[str, Any]:
-        """All that the state of a job's pretraining follows from."""
+        """Return everything that determines the state of a job's pretraining."""
         features = self._config.features
         return {
             **asdict(job),
-            "release": release(),  # another may keep other tensors under the same names
+            "release": release(),  # another release may keep other tensors under the same names
             "widths": list(self._widths(job).items()),
             "epochs": self._config.budget.epochs,
             "features": Manifest.read(features.pretrain).fingerprint,
@@ -156,13 +170,15 @@ class TrialRunner:
         }
 
     def pretraining(self, job: Job) -> Pretraining:
-        """Return the pretraining run of a job that has one, at its start."""
+        """Return the pretraining of a job, at its start; only for methods that are pretrained."""
         widths = self._widths(job)
-        data = self._pretraining_data.only(list(widths))
-        hyperparameters, epochs = Hyperparameters(**job.hyperparameters), self._config.budget.epochs
-        if job.method == "SimCLR":
-            return SimCLR(data, widths, hyperparameters, epochs=epochs, seed=job.seed)
-        return Pretraining(data, widths, SUBSETS[job.method], hyperparameters, epochs=epochs, seed=job.seed)
+        return _PRETRAINED[job.method](
+            data=self._pretraining_data.only(list(widths)),
+            widths=widths,
+            hyperparameters=Hyperparameters(**job.hyperparameters),
+            epochs=self._config.budget.epochs,
+            seed=job.seed,
+        )
 
     def objective(
         self,
@@ -172,24 +188,25 @@ class TrialRunner:
         brief: bool = False,
         stage: Stage = "search",
     ) -> float:
-        """What the search maximises, for a head as it is now.
+        """Return what the search maximises, for a head as it is now.
 
         Args:
-            head: of the sweep's modalities, or some of them.
-            budget: of labels; None for the objective's.
-            brief: as a trial is judged before its end.
-            stage: a confirmation reads the head with the sweep's other instruments, too.
+            head: a head for the sweep's modalities, or for some of them.
+            budget: the label budget; None for the objective's.
+            brief: use the brief probe that judges a running trial.
+            stage: in a confirmation, the sweep's other instruments read the head as well.
         """
-        return self._scoring.objective(self._probed(head, stage, brief=brief), budget or self._config.objective.budget)
+        fit = self._probe_of_head(head, stage, brief=brief)
+        return self.scoring.objective(fit, budget or self._config.objective.budget)
 
     def _score(self, job: Job, fit: Fit, clock: _Clock, losses: Mapping[str, float], *, epochs: int) -> Report:
-        """The final report of a job whose training is done."""
+        """Return the final report of a job whose training is done."""
         with clock.measure("probe"):
             results: dict[str, Any]
             if job.stage == "search":
-                results = {"value": self._scoring.objective(fit, job.labels or self._config.objective.budget)}
+                results = {"value": self.scoring.objective(fit, job.labels or self._config.objective.budget)}
             else:
-                value, metrics, predictions = self._scoring.confirm(fit, job.seed, job.labels)
+                value, metrics, predictions = self.scoring.confirm(fit, job.seed, job.labels)
                 results = {"value": value, "metrics": metrics, "predictions": predictions}
         return Report(
             state="complete",
@@ -200,43 +217,49 @@ class TrialRunner:
             **results,
         )
 
-    def _probed(self, head: RepresentationHeads, stage: Stage = "search", *, brief: bool = False) -> Fit:
-        fusion, modalities = self._config.probe.fusion, list(head.heads)
-        head = head.to(self._device)
-        if len(modalities) == 1:
-            fusion = "concat"
-        return self._scoring.probed(
-            lambda split, rows: represent(head, split, rows, fusion), modalities, brief=brief, alone=stage == "search"
-        )
-
-    def _untrained(self, job: Job) -> Fit:
-        """How the baselines that are not pretrained fit."""
-        widths, scoring = self._widths(job), self._scoring
-        modalities, hyperparameters = list(widths), Hyperparameters(**job.hyperparameters)
-        fusion = self._config.probe.fusion
-        raw = [fusion] if fusion in modalities else modalities  # one modality for the probe is one without a head, too
-        if job.method == "raw_features":
-            return scoring.probed(scoring.raw, raw, alone=False)
-        if job.method == "raw_pca":
-            return scoring.probed(scoring.whitened(self._pretraining_data.only(raw)), raw, alone=False)
-        if job.method == "label_spreading":
-            return scoring.spread(raw)
-        if job.method == "random_head":
-            return self._probed(build_head(widths, hyperparameters, job.seed), job.stage)
-        if job.method == "supervised_head":
-            return scoring.supervised(widths, hyperparameters)
-        raise ValueError(f"unknown method {job.method!r}.")
-
     def _widths(self, job: Job) -> dict[str, int]:
-        """The job's modalities with their widths, in the sweep's order."""
-        every = Manifest.read(self._config.features.pretrain).widths
-        modalities = job.modalities or self._config.modalities
-        if job.method == "SimCLR":
-            modalities = (self._config.simclr_modality,)
-        return {name: every[name] for name in modalities}
+        return self._config.widths(job.method, job.modalities)
+
+    # -- how each method fits --------------------------------------------------------------------------------------
+
+    def _probe_of_head(self, head: RepresentationHeads, stage: Stage = "search", *, brief: bool = False) -> Fit:
+        modalities = list(head.heads)
+        fusion = "concat" if len(modalities) == 1 else self._config.probe.fusion
+        head = head.to(self._device)
+
+        def encode(split: StandardisedSplit, rows: Tensor) -> Tensor:
+            return represent(head, split, rows, fusion)
+
+        return self.scoring.probe(encode, modalities, brief=brief, alone=stage == "search")
+
+    def _raw_modalities(self, job: Job) -> list[str]:
+        """Return the modalities that a baseline without a head reads: one where the probe sees one alone."""
+        modalities = list(self._widths(job))
+        fusion = self._config.probe.fusion
+        return [fusion] if fusion in modalities else modalities
+
+    def _raw_features(self, job: Job) -> Fit:
+        return self.scoring.probe(raw_features, self._raw_modalities(job), alone=False)
+
+    def _raw_pca(self, job: Job) -> Fit:
+        modalities = self._raw_modalities(job)
+        return self.scoring.probe(pca_whitening(self._pretraining_data.only(modalities)), modalities, alone=False)
+
+    def _label_spreading(self, job: Job) -> Fit:
+        return self.scoring.label_spreading(self._raw_modalities(job))
+
+    def _random_head(self, job: Job) -> Fit:
+        head = build_head(self._widths(job), Hyperparameters(**job.hyperparameters), job.seed)
+        return self._probe_of_head(head, job.stage)
+
+    def _supervised_head(self, job: Job) -> Fit:
+        return self.scoring.supervised_head(self._widths(job), Hyperparameters(**job.hyperparameters))
+
+    # -- what is opened once ---------------------------------------------------------------------------------------
 
     @cached_property
-    def _scoring(self) -> Scoring:
+    def scoring(self) -> Scoring:
+        """The scoring of all jobs, which keeps the labelled sets open."""
         return Scoring(self._config, self._standardisation, self._device, self._alive)
 
     @cached_property
@@ -252,3 +275,13 @@ class TrialRunner:
         parts = Manifest.read(folder).training
         train = FeatureSet(folder, parts).split(*parts)
         return StandardisedSplit(train, self._standardisation, self._config.modalities, self._device)
+
+
+_NOT_PRETRAINED: Mapping[str, Callable[[TrialRunner, Job], Fit]] = {
+    "raw_features": TrialRunner._raw_features,
+    "raw_pca": TrialRunner._raw_pca,
+    "label_spreading": TrialRunner._label_spreading,
+    "random_head": TrialRunner._random_head,
+    "supervised_head": TrialRunner._supervised_head,
+}
+"""Method without pretraining -> how a job of it fits classifiers."""

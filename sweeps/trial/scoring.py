@@ -1,18 +1,19 @@
-"""Scoring: what a method is worth on the labelled sets (METHOD section 4).
+"""Scores methods on the labelled sets (METHOD section 4).
 
-A method says how it fits a classifier to the labelled samples that a budget allows; everything else, who sees which
-rows, which validation labels choose a classifier's setting and how scores are counted, is the same for all methods and
-decided here.
+A method says how it fits a classifier to the labelled samples that a budget allows. Everything else is the same for all
+methods and decided here: which rows each step sees, which validation labels choose a classifier's setting, and how
+scores are averaged.
 
-Jobs of the search get sets that were opened without their test split: no path from them to a test label exists. A set
-with folds has no such split, since each fold is test in one division and train in others: its test rows are left out of
-a division's search, not of every division's.
+The search opens sets without their test split, so no path leads from a search trial to a test label. A set with folds
+has no such split, since each fold is test in one division and train in others. There, each division of the search goes
+without its own test rows.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -36,7 +37,7 @@ from conclugen.seeds import derive_seed
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, ScoredSplit
 
-__all__ = ["Encode", "Fit", "Fitted", "Scoring"]
+__all__ = ["Encode", "Fit", "Fitted", "Scoring", "pca_whitening", "raw_features"]
 
 _BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads worse; 65, until the second, hardly better (LOG.md)
 
@@ -47,24 +48,24 @@ Encode = Callable[[StandardisedSplit, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Division:
-    """One division of a labelled set into parts: its splits, or those that follow from one fold being test."""
+    """One division of a labelled set into parts: by its splits, or by which fold is test."""
 
     fold: int
     classes: Sequence[str]
     parts: Mapping[Part, StandardisedSplit]
 
     def rows(self, part: Part) -> Tensor:
-        """The part's samples (n,), each by its clean version."""
+        """Return the rows of the part's samples (n,), the clean version of each."""
         return self.parts[part].split.clean_rows
 
     def labels(self, part: Part) -> Tensor:
-        """Their labels: (n,) classes, or (n, C) of 0 and 1."""
+        """Return the labels of the part's samples: (n,) classes, or (n, C) of 0 and 1."""
         return self.parts[part].split.labels[self.rows(part)]
 
 
 @dataclass(frozen=True)
 class LabelChoice:
-    """Which labels of a division count: for learning, and for choosing."""
+    """The labels of a division that count: for learning, and for choosing a setting."""
 
     draws: Tensor
     """(D, s) training samples of each label draw, short draws ending in -1."""
@@ -77,21 +78,21 @@ class Fitted:
     """D classifiers that were fitted to a division, one for each label draw."""
 
     chosen: Sequence[str]
-    """What was chosen for each on validation samples."""
+    """The setting that validation samples chose for each classifier."""
     answer: Callable[[ScoredSplit], Answers]
-    """What they say of the samples of a part."""
+    """Returns the classifiers' answers for the samples of a part."""
 
 
 Fit = Callable[[Division, LabelChoice, int], Mapping[str, Fitted]]
-"""Fits classifiers to a division's labels with a seed: instrument ("" is the sweep's own) -> what it fitted."""
+"""Fits classifiers to a division's labels with a seed; returns instrument (empty for the sweep's probe) -> result."""
 
 
 class Scoring:
-    """Fits and scores methods on a sweep's downstream sets.
+    """Fits methods on a sweep's downstream sets, and scores them.
 
     Args:
         config: the sweep.
-        standardisation: of the pretraining set, which all features go through.
+        standardisation: the pretraining set's standardisation, which all features go through.
         device: where classifiers are trained.
         alive: called after each fit.
     """
@@ -99,7 +100,10 @@ class Scoring:
     def __init__(
         self, config: SweepConfig, standardisation: Standardisation, device: torch.device, alive: Callable[[], None]
     ) -> None:
-        self._config, self._standardisation, self._device, self._alive = config, standardisation, device, alive
+        self._config = config
+        self._standardisation = standardisation
+        self._device = device
+        self._alive = alive
         self._paper = PaperSettings(
             layers=config.probe.layers,
             hidden_dim=config.probe.hidden_dim,
@@ -110,11 +114,16 @@ class Scoring:
     # -- scores ----------------------------------------------------------------------------------------------------
 
     def objective(self, fit: Fit, budget: LabelBudget) -> float:
-        """The objective's metric on validation data, averaged over label draws, folds and the sets that count."""
+        """Return the objective's metric on validation data, averaged over label draws, folds and the sets that count.
+
+        Args:
+            fit: the method.
+            budget: the label budget.
+        """
         seed = derive_seed(self._config.seed, "search")
         metrics = [
             metric
-            for name, divisions in self._search_sets.items()
+            for name, divisions in self.search_sets.items()
             for metric in self._score(fit, name, divisions, budget, seed, ("val",))[0]
         ]
         return self._objective_of(metrics, budget)
@@ -122,11 +131,11 @@ class Scoring:
     def confirm(
         self, fit: Fit, seed: int, only: LabelBudget | None = None
     ) -> tuple[float, list[Metric], list[Predictions]]:
-        """Score on validation and test.
+        """Score a method on validation and test.
 
         Args:
             fit: the method.
-            seed: of label draws and classifiers.
+            seed: the seed of label draws and classifiers.
             only: the one label budget to score at; None for all of the probe's.
 
         Returns:
@@ -136,16 +145,18 @@ class Scoring:
         metrics: list[Metric] = []
         predictions: list[Predictions] = []
         budgets = self._config.probe.budgets if only is None else (only,)
-        for name, divisions in self._confirm_sets.items():
+        for name, divisions in self.confirm_sets.items():
             for budget in budgets:
-                scores, predicted = self._score(fit, name, divisions, budget, seed, ("val", "test"))
-                metrics += scores
-                predictions += predicted
-        own = self._config.objective.budget
-        return self._objective_of(metrics, own if own in budgets else budgets[0]), metrics, predictions
+                new_metrics, new_predictions = self._score(fit, name, divisions, budget, seed, ("val", "test"))
+                metrics += new_metrics
+                predictions += new_predictions
+        searched = self._config.objective.budget
+        value = self._objective_of(metrics, searched if searched in budgets else budgets[0])
+        return value, metrics, predictions
 
     def _objective_of(self, metrics: Sequence[Metric], budget: LabelBudget) -> float:
-        dataset, wanted = self._config.objective.dataset, ("val", self._config.objective.metric, str(budget), "")
+        dataset = self._config.objective.dataset
+        wanted = ("val", self._config.objective.metric, str(budget), "")
         values = [
             m.value
             for m in metrics
@@ -162,71 +173,74 @@ class Scoring:
         seed: int,
         parts: Sequence[ScoredSplit],
     ) -> tuple[list[Metric], list[Predictions]]:
+        """Return a method's mean scores on one set, and its predictions on test."""
         scores: dict[tuple[str, ScoredSplit, str], list[float]] = {}
         predictions: list[Predictions] = []
         for division in divisions:
-            for instrument, fitted in fit(division, self._labels(division, budget, seed), seed).items():
-                for part in parts:
-                    truth, answers = division.labels(part).numpy(), fitted.answer(part)
-                    answered = zip(answers.predicted.cpu().numpy(), answers.probabilities.cpu().numpy(), strict=True)
-                    for draw, (predicted, probabilities) in enumerate(answered):
-                        values = classification_metrics(truth, predicted, division.classes)
-                        if "test" in parts:  # the search maximises, and errors are minimised
-                            values |= probability_metrics(truth, probabilities, division.classes)
-                        for metric, value in values.items():
-                            scores.setdefault((instrument, part, metric), []).append(value)
-                        if part == "test":
-                            kept = (
-                                probabilities.astype("<f2").tobytes() if self._config.checkpoint.probabilities else b""
+            results = fit(division, self.label_choice(division, budget, seed), seed)
+            for (instrument, fitted), part in product(results.items(), parts):
+                truth = division.labels(part).numpy()
+                answers = fitted.answer(part)
+                answers_by_draw = zip(answers.predicted.cpu().numpy(), answers.probabilities.cpu().numpy(), strict=True)
+                for draw, (predicted, probabilities) in enumerate(answers_by_draw):
+                    values = classification_metrics(truth, predicted, division.classes)
+                    if "test" in parts:  # the search maximises, and errors are minimised
+                        values |= probability_metrics(truth, probabilities, division.classes)
+                    for metric, value in values.items():
+                        scores.setdefault((instrument, part, metric), []).append(value)
+                    if part == "test":
+                        kept = self._config.checkpoint.probabilities
+                        predictions.append(
+                            Predictions(
+                                dataset=name,
+                                labels=str(budget),
+                                fold=division.fold,
+                                draw=draw,
+                                classes=division.classes,
+                                multi_label=truth.ndim == 2,
+                                truth=truth.reshape(-1).tolist(),
+                                predicted=predicted.reshape(-1).tolist(),
+                                instrument=instrument,
+                                chosen=fitted.chosen[draw],
+                                probabilities=probabilities.astype("<f2").tobytes() if kept else b"",
                             )
-                            predictions.append(
-                                Predictions(
-                                    dataset=name,
-                                    labels=str(budget),
-                                    fold=division.fold,
-                                    draw=draw,
-                                    classes=division.classes,
-                                    multi_label=truth.ndim == 2,
-                                    truth=truth.reshape(-1).tolist(),
-                                    predicted=predicted.reshape(-1).tolist(),
-                                    instrument=instrument,
-                                    chosen=fitted.chosen[draw],
-                                    probabilities=kept,
-                                )
-                            )
+                        )
         means = [
             Metric(name, part, str(budget), metric, math.fsum(values) / len(values), instrument)
             for (instrument, part, metric), values in scores.items()
         ]
         return means, predictions
 
-    def _labels(self, division: Division, budget: LabelBudget, seed: int) -> LabelChoice:
+    def label_choice(self, division: Division, budget: LabelBudget, seed: int) -> LabelChoice:
+        """Draw the labels of a division that count under a budget."""
         draws = draw_labels(division.labels("train"), budget, self._config.probe.label_draws, seed)
         selection = draw_selection(division.labels("val"), budget, len(draws), seed, self._config.probe.selection)
         return LabelChoice(draws, selection)
 
     # -- how methods fit -------------------------------------------------------------------------------------------
 
-    def probed(self, encode: Encode, modalities: Sequence[str], *, brief: bool = False, alone: bool = True) -> Fit:
-        """A probe on representations.
+    def probe(self, encode: Encode, modalities: Sequence[str], *, brief: bool = False, alone: bool = True) -> Fit:
+        """Return how a probe on representations fits.
 
         Args:
-            encode: to what the probe sees.
-            modalities: of the features that are encoded.
-            brief: less precision, or a third of the paper's epochs, to tell heads apart. Scores do not compare with
-                those of whole probes.
-            alone: leave the sweep's other instruments out.
+            encode: computes the representations.
+            modalities: the modalities that are encoded.
+            brief: use less precision, or a third of the paper's epochs: enough to rank heads. These scores do not
+                compare with those of whole probes.
+            alone: leave out the sweep's other instruments.
         """
-        probe = self._config.probe
+        settings = self._config.probe
         paper = replace(self._paper, epochs=_BRIEF_EPOCHS) if brief else self._paper
         precision = BRIEF if brief else WHOLE
-        read: dict[str, Instrument] = {"": probe.kind, **({} if alone else {name: name for name in probe.also})}
+        instruments: dict[str, Instrument] = {"": settings.kind}
+        if not alone:
+            instruments |= {name: name for name in settings.also}
 
         def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
             parts = {part: split.only(modalities) for part, split in division.parts.items()}
             encoded = {part: encode(parts[part], division.rows(part)) for part in parts if part != "train"}
             draws = labels.draws
-            drawn = draws[draws >= 0].unique()  # what is in no draw is not encoded, either
+            drawn = draws[draws >= 0].unique()  # samples that are in no draw are not encoded
             rows, versions = parts["train"].versions[drawn].unique(return_inverse=True)
             data = LabelledDraws(
                 x=encode(parts["train"], rows),
@@ -237,10 +251,10 @@ class Scoring:
                 validation_labels=division.labels("val"),
                 selection=labels.selection,
                 classes=division.classes,
-                class_weights=probe.class_weights,
+                class_weights=settings.class_weights,
             )
             fitted = {}
-            for name, instrument in read.items():
+            for name, instrument in instruments.items():
                 probes = fit_probes(instrument, data, paper=paper, seed=seed, precision=precision)
                 fitted[name] = _fitted(probes, encoded)
                 self._alive()
@@ -248,57 +262,47 @@ class Scoring:
 
         return fit
 
-    def raw(self, split: StandardisedSplit, rows: Tensor) -> Tensor:
-        """Encode as the standardised features themselves, side by side: their widths differ, so they have no mean."""
-        return fuse(split.batch(rows), "concat")
-
-    def whitened(self, train: StandardisedSplit) -> Encode:
-        """Encode as principal components of the modalities, fitted on the clean rows of ``train``."""
-        from conclugen.baselines.without_network import (
-            PCAWhitening,  # what only a baseline needs loads with the first one
-        )
-
-        whitening = PCAWhitening(train.batch(train.split.clean_rows))
-        return lambda split, rows: whitening(split.batch(rows))
-
-    def spread(self, modalities: Sequence[str]) -> Fit:
-        """Label spreading on the raw features."""
+    def label_spreading(self, modalities: Sequence[str]) -> Fit:
+        """Return how label spreading on the raw features fits."""
         from conclugen.baselines.without_network import fit_label_spreading
 
         def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
-            raw = {
-                part: self.raw(split.only(modalities), division.rows(part)) for part, split in division.parts.items()
+            inputs = {
+                part: raw_features(split.only(modalities), division.rows(part))
+                for part, split in division.parts.items()
             }
             data = LabelledDraws(
-                x=raw["train"],
+                x=inputs["train"],
                 labels=division.labels("train"),
                 draws=labels.draws,
-                validation_x=raw["val"],
+                validation_x=inputs["val"],
                 validation_labels=division.labels("val"),
                 selection=labels.selection,
                 classes=division.classes,
             )
-            fitted = _fitted(fit_label_spreading(data), raw)
+            fitted = _fitted(fit_label_spreading(data), inputs)
             self._alive()
             return {"": fitted}
 
         return fit
 
-    def supervised(self, widths: Mapping[str, int], hyperparameters: Hyperparameters) -> Fit:
-        """A head and its classifier trained end to end, anew for each draw."""
+    def supervised_head(self, widths: Mapping[str, int], hyperparameters: Hyperparameters) -> Fit:
+        """Return how a head and its classifier fit that are trained end to end, anew for each label draw."""
 
         def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
             parts = {part: split.only(list(widths)) for part, split in division.parts.items()}
-            train, versions = division.labels("train"), parts["train"].split.versions
-            rows, truth = division.rows("val"), division.labels("val")
+            train_labels = division.labels("train")
+            train_versions = parts["train"].split.versions
+            val_rows = division.rows("val")
+            val_labels = division.labels("val")
             runs = []
-            for place, draw in enumerate(labels.draws):
-                drawn = draw[draw >= 0]  # short draws are padded
-                judging = torch.arange(len(rows)) if labels.selection is None else labels.selection[place]
-                judging = judging[judging >= 0]
+            for index, draw in enumerate(labels.draws):
+                samples = draw[draw >= 0]  # short draws are padded
+                selection = torch.arange(len(val_rows)) if labels.selection is None else labels.selection[index]
+                selection = selection[selection >= 0]
                 run = SupervisedTraining(
-                    LabelledRows(parts["train"], versions[drawn].squeeze(1), train[drawn]),
-                    LabelledRows(parts["val"], rows[judging], truth[judging]),
+                    LabelledRows(parts["train"], train_versions[samples].squeeze(1), train_labels[samples]),
+                    LabelledRows(parts["val"], val_rows[selection], val_labels[selection]),
                     widths,
                     division.classes,
                     hyperparameters,
@@ -324,12 +328,15 @@ class Scoring:
     # -- sets ------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def _search_sets(self) -> dict[str, list[Division]]:
-        only = self._config.objective.dataset
-        return self._open(("train", "val"), [only] if only is not None else list(self._config.features.downstream))
+    def search_sets(self) -> dict[str, list[Division]]:
+        """The labelled sets that the objective counts, without their test rows: name -> divisions."""
+        dataset = self._config.objective.dataset
+        names = list(self._config.features.downstream) if dataset is None else [dataset]
+        return self._open(("train", "val"), names)
 
     @cached_property
-    def _confirm_sets(self) -> dict[str, list[Division]]:
+    def confirm_sets(self) -> dict[str, list[Division]]:
+        """All labelled sets, with their test rows: name -> divisions."""
         return self._open(("train", "val", "test"), list(self._config.features.downstream))
 
     def _open(self, parts: tuple[Part, ...], names: Sequence[str]) -> dict[str, list[Division]]:
@@ -355,18 +362,39 @@ class Scoring:
         return sets
 
 
+def raw_features(split: StandardisedSplit, rows: Tensor) -> Tensor:
+    """Encode rows (n,) as the standardised features of all modalities, side by side: (n, sum of widths).
+
+    Their widths differ, so they have no mean.
+    """
+    return fuse(split.batch(rows), "concat")
+
+
+def pca_whitening(train: StandardisedSplit) -> Encode:
+    """Return an encoding as principal components of the modalities, fitted on the clean rows of ``train``."""
+    from conclugen.baselines.without_network import PCAWhitening  # only the baselines that need it load it
+
+    whitening = PCAWhitening(train.batch(train.split.clean_rows))
+    return lambda split, rows: whitening(split.batch(rows))
+
+
 def _fitted(classifiers: Classifiers, inputs: Mapping[Any, Tensor]) -> Fitted:
-    """The classifiers, with what they answer about: part -> representations."""
+    """Join classifiers and their inputs: part -> representations."""
     return Fitted(classifiers.chosen, lambda part: classifiers.answer(inputs[part]))
 
 
 def _divisions(manifest: Manifest) -> Iterator[dict[Part, tuple[str, ...]]]:
-    """Which splits make each part: as they are called; or fold i is test, the next one val, and the others train."""
+    """Yield the splits of each part, for each division.
+
+    A set without folds has one division, by the names of its splits. With folds, fold i is test in division i, the next
+    fold is val, and the others are train.
+    """
     folds = manifest.folds
     if not folds:
         yield {"train": SPLITS[:1], "val": SPLITS[1:2], "test": SPLITS[2:]}
     for i in range(len(folds)):
-        test, val = folds[i], folds[(i + 1) % len(folds)]
+        test = folds[i]
+        val = folds[(i + 1) % len(folds)]
         yield {
             "train": tuple(fold for fold in folds if fold not in (test, val)),
             "val": (val,),

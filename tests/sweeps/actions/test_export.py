@@ -66,7 +66,7 @@ def test_raw_features_give_the_representations_that_were_scored(
     )
     while not run.finished:
         run.run_epoch()
-    data = next(iter(runner._scoring._search_sets.values()))[0].parts["val"].only(model.config.modalities)
+    data = next(iter(runner.scoring.search_sets.values()))[0].parts["val"].only(model.config.modalities)
     assert torch.equal(ours, represent(run.head, data, rows))
     card = (tmp_path / "model" / "README.md").read_text()
     assert str(record.seed) in card

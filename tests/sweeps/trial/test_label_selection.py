@@ -12,7 +12,7 @@ from conclugen.labels import LabelBudget
 from sweeps.config import SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.trial import TrialRunner
-from sweeps.trial.scoring import Division, Fit, Fitted, LabelChoice, Scoring
+from sweeps.trial.scoring import Division, Fit, Fitted, LabelChoice, Scoring, raw_features
 from tests.conftest import write_planted
 
 WIDTHS = {"video": 7, "audio": 5, "text": 4}
@@ -24,9 +24,9 @@ BUDGET = LabelBudget(per_class=3)
 DRAWS = 2
 
 METHODS: Mapping[str, Callable[[Scoring], Fit]] = {
-    "probe": lambda scoring: scoring.probed(scoring.raw, list(WIDTHS), alone=False),
-    "label_spreading": lambda scoring: scoring.spread(list(WIDTHS)),
-    "supervised_head": lambda scoring: scoring.supervised(WIDTHS, SUPERVISED),
+    "probe": lambda scoring: scoring.probe(raw_features, list(WIDTHS), alone=False),
+    "label_spreading": lambda scoring: scoring.label_spreading(list(WIDTHS)),
+    "supervised_head": lambda scoring: scoring.supervised_head(WIDTHS, SUPERVISED),
 }
 SUPERVISED = Hyperparameters(representation_dim=8, warmup_epochs=1, batch_size=20, lr=0.01)
 
@@ -43,7 +43,7 @@ def scoring_of(write_config: Callable[..., Path], tmp_path: Path) -> Callable[[P
                 probe={"also": ["knn", "paper"], "selection": selection, "label_draws": DRAWS},
             )
         )
-        return runner(config, tmp_path)._scoring
+        return runner(config, tmp_path).scoring
 
     return make
 
@@ -53,7 +53,7 @@ def runner(config: SweepConfig, tmp_path: Path) -> TrialRunner:
 
 
 def division_of(scoring: Scoring) -> Division:
-    ((division,),) = scoring._confirm_sets.values()
+    ((division,),) = scoring.confirm_sets.values()
     return division
 
 
@@ -87,7 +87,7 @@ def test_validation_labels_beyond_the_budget_choose_nothing(
 ) -> None:
     scoring = scoring_of(sound, "budget")
     division = division_of(scoring)
-    choice = scoring._labels(division, BUDGET, SEED)
+    choice = scoring.label_choice(division, BUDGET, SEED)
     other_scoring = scoring_of(spoiled(tmp_path / "spoiled", choice), "budget")
     other_division = division_of(other_scoring)
     assert not torch.equal(division.labels("val"), other_division.labels("val"))
@@ -112,7 +112,7 @@ def test_as_many_validation_labels_choose_as_training_labels_teach(
 ) -> None:
     scoring = scoring_of(sound, "budget")
     division = division_of(scoring)
-    choice = scoring._labels(division, budget, SEED)
+    choice = scoring.label_choice(division, budget, SEED)
     assert choice.selection is not None
     assert len(choice.selection) == len(choice.draws) == DRAWS
     for part, chosen in (("train", choice.draws), ("val", choice.selection)):
@@ -120,8 +120,8 @@ def test_as_many_validation_labels_choose_as_training_labels_teach(
         allowed = budget.per_class or round(0.1 * len(labels) / 3)
         assert [torch.bincount(labels[draw]).tolist() for draw in chosen] == [[allowed] * 3] * DRAWS
     assert len({tuple(sorted(draw)) for draw in choice.selection.tolist()}) == DRAWS
-    assert torch.equal(choice.selection, scoring._labels(division, budget, SEED).selection)
-    other = scoring._labels(division, budget, SEED + 1).selection
+    assert torch.equal(choice.selection, scoring.label_choice(division, budget, SEED).selection)
+    other = scoring.label_choice(division, budget, SEED + 1).selection
     assert not torch.equal(choice.selection, other)
 
 
@@ -130,12 +130,12 @@ def test_all_validation_labels_choose_where_they_may(
     scoring_of: Callable[[Path, str], Scoring], sound: Path, selection: str, budget: LabelBudget
 ) -> None:
     scoring = scoring_of(sound, selection)
-    assert scoring._labels(division_of(scoring), budget, SEED).selection is None
+    assert scoring.label_choice(division_of(scoring), budget, SEED).selection is None
 
 
 def test_training_draws_do_not_depend_on_the_selection(scoring_of: Callable[[Path, str], Scoring], sound: Path) -> None:
     draws = []
     for selection in ("budget", "validation"):
         scoring = scoring_of(sound, selection)
-        draws.append(scoring._labels(division_of(scoring), BUDGET, SEED).draws)
+        draws.append(scoring.label_choice(division_of(scoring), BUDGET, SEED).draws)
     assert torch.equal(*draws)

@@ -47,9 +47,9 @@ def test_it_is_the_mean_over_the_sets_or_a_named_one(configure: Callable[..., Sw
 def test_a_named_set_is_the_only_one_that_the_search_opens(
     configure: Callable[..., SweepConfig], tmp_path: Path
 ) -> None:
-    scoring = runner(configure(dataset="second"), tmp_path)._scoring
-    assert list(scoring._search_sets) == ["second"]
-    assert list(scoring._confirm_sets) == ["first", "second"]
+    scoring = runner(configure(dataset="second"), tmp_path).scoring
+    assert list(scoring.search_sets) == ["second"]
+    assert list(scoring.confirm_sets) == ["first", "second"]
 
 
 def test_a_confirmation_reports_it_beside_the_scores_of_all_sets(

@@ -138,7 +138,7 @@ def test_search_never_opens_a_test_split(
     runner = TrialRunner(config, folder, CPU)
     runner.run(make_job(config, "search", "ConCluGen"), Listener())
     assert opened == {"train", "val"}
-    for divisions in runner._scoring._search_sets.values():
+    for divisions in runner.scoring.search_sets.values():
         assert all("test" not in division.parts for division in divisions)
     runner.run(make_job(config, "confirm", "ConCluGen"), Listener())
     assert opened == {"train", "val", "test"}

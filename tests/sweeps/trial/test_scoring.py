@@ -36,8 +36,8 @@ def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., No
     def compare(folder: Path, budget: LabelBudget, *, padded: bool = False) -> None:
         features = {"pretrain": str(folder), "downstream": {"set": str(folder)}}
         config = load_config(write_config(features=features, probe={"also": ["knn", "paper"]}))
-        scoring = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu"))._scoring
-        ((division,),) = scoring._search_sets.values()
+        scoring = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu")).scoring
+        ((division,),) = scoring.search_sets.values()
         train, val = (division.parts[part].only(list(WIDTHS)) for part in ("train", "val"))
         head = build_head(WIDTHS, Hyperparameters(representation_dim=16), SEED)
         encoded = list[Tensor]()
@@ -50,7 +50,7 @@ def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., No
         draws = draw_labels(division.labels("train"), budget, 3, SEED)
         assert bool((draws < 0).any()) == padded
         selection = draw_selection(division.labels("val"), budget, len(draws), SEED, "budget")
-        fitted = scoring.probed(encode, list(WIDTHS), alone=False)(division, LabelChoice(draws, selection), SEED)
+        fitted = scoring.probe(encode, list(WIDTHS), alone=False)(division, LabelChoice(draws, selection), SEED)
         assert list(fitted) == ["", "knn", "paper"]
 
         (rows,) = encoded
