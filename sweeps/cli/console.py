@@ -1,4 +1,4 @@
-"""What the commands share: exit codes, how bad input is told, arguments that several take."""
+"""Parts that the commands share: exit codes, errors about bad input, common arguments, reading ledgers."""
 
 import gc
 import shlex
@@ -21,7 +21,15 @@ from sweeps.ledger import Ledger, LedgerError, Record
 if TYPE_CHECKING:
     from sweeps.interrupts import Interrupts
 
-OK, INCOMPLETE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+__all__ = [
+    "BAD_INPUT", "INCOMPLETE", "INTERRUPTED", "OK", "AsJson", "SweepDir", "bad_input", "command", "console", "records",
+    "run_to_end", "sweep_folder",
+]  # fmt: skip
+
+OK = 0
+INCOMPLETE = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
 
 SweepDir = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -29,7 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 @contextmanager
 def bad_input() -> Iterator[None]:
-    """Turn errors that the user can mend into their messages and exit code 2."""
+    """Turn errors that the user can mend into messages on standard error and exit code 2."""
     try:
         yield
     except (ConfigError, RecipeError) as error:
@@ -46,17 +54,17 @@ def bad_input() -> Iterator[None]:
 
 
 def command(*parts: str | Path) -> str:
-    """A command line that can be pasted."""
+    """Return a ``conclugen`` command line, quoted for a shell."""
     return shlex.join(["conclugen", *map(str, parts)])
 
 
 def records(folders: list[Path]) -> list[list[Record]]:
-    """Return the ledger of each sweep.
+    """Return the records of each sweep in ``folders``.
 
     Raises:
-        LedgerError: one has a record that cannot be read; with what sets a damaged one aside.
+        LedgerError: a record cannot be read; the message names the command that sets damaged records aside.
     """
-    gc.disable()  # nothing of it is garbage, and looking for some takes the longer, the more has been read
+    gc.disable()  # records are no garbage, and each search for garbage takes longer, the more has been read
     try:
         return [_records(folder) for folder in folders]
     finally:
@@ -75,7 +83,7 @@ def sweep_folder(folder: Path) -> SweepFolder:
     """Return the layout of the sweep in ``folder``.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: ``folder`` holds no sweep.
     """
     layout = SweepFolder(folder)
     if not layout.config.is_file():
@@ -86,16 +94,21 @@ def sweep_folder(folder: Path) -> SweepFolder:
 
 
 def console() -> Console:
-    """A console as wide as the terminal, or wide enough for any table where there is none."""
+    """Return a console as wide as the terminal; without a terminal, 160 columns, enough for any table."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def to_the_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
-    """Let ``run`` work on the sweep in ``out``, and say how to go on where it does not get to the end."""
-    from sweeps.actions.run import SweepFailedError
+def run_to_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
+    """Call ``run`` on the sweep in ``out``, and print how to go on if the sweep does not reach its end.
+
+    Raises:
+        typer.Exit: the sweep stopped early (code 1), or the user interrupted it (code 130).
+    """
+    from sweeps.actions.sweep_run import SweepFailedError
     from sweeps.interrupts import Interrupts
 
-    layout, go_on = SweepFolder(out), f"go on with: {command('sweep', 'resume', out)}"
+    layout = SweepFolder(out)
+    go_on = f"go on with: {command('sweep', 'resume', out)}"
     resumed = layout.config.is_file()
     try:
         run(Interrupts(f"interrupted; {go_on}" if resumed else f"interrupted; if {layout.config} is there, {go_on}"))

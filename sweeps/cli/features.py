@@ -16,6 +16,8 @@ from conclugen.labels import LabelBudget
 from sweeps.cli.console import AsJson, bad_input, console
 from sweeps.config import ConfigError
 
+__all__ = ["app"]
+
 Dtype = Annotated[str, typer.Option(help="Stored precision: float32 or float16.")]
 Number = TypeVar("Number", int, float)
 
@@ -29,15 +31,17 @@ def import_features(
     modalities: Annotated[
         str, typer.Option(metavar="NAME=KEY,...", help="Modality names and their array keys, in modality order.")
     ],
-    labels: Annotated[str | None, typer.Option(metavar="KEY", help="Key of the labels; unlabelled without.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Key of the labels. Default: the set is unlabelled.")
+    ] = None,
     split: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Key of the split names; all rows are train without.")
+        str | None, typer.Option(metavar="KEY", help="Key of the split names. Default: all rows are train.")
     ] = None,
     folds: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Key of fold numbers, for sets that are cross-validated.")
+        str | None, typer.Option(metavar="KEY", help="Key of the fold numbers, for cross-validated sets.")
     ] = None,
     speakers: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Key of who speaks, by which `verify` finds leakage.")
+        str | None, typer.Option(metavar="KEY", help="Key of the speakers, by which `verify` finds leakage.")
     ] = None,
     dtype: Dtype = "float32",
 ) -> None:
@@ -58,9 +62,10 @@ def synthesise(
     samples: Annotated[int, typer.Option(metavar="N", help="Samples of all splits together.")],
     classes: Annotated[int, typer.Option(metavar="C", help="Planted classes, which all modalities share.")] = 8,
     labelled: Annotated[
-        bool, typer.Option("--labelled", help="Keep the labels, with 70 % train, 15 % val, 15 % test; else all train.")
+        bool,
+        typer.Option("--labelled", help="Keep the labels, with 70 % train, 15 % val, 15 % test. Default: all train."),
     ] = False,
-    seed: Annotated[int, typer.Option(metavar="S", help="The same seed plants the same classes.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Seed; the same seed plants the same classes.")] = 0,
     dims: Annotated[
         str, typer.Option(metavar="NAME=WIDTH,...", help="Modalities and their widths; the paper's by default.")
     ] = "video=4096,audio=1024,text=768",
@@ -68,8 +73,7 @@ def synthesise(
         str,
         typer.Option(
             metavar="NAME=X,...",
-            help="Length of a modality's class means in standard deviations of its noise: 3 where it is not given, "
-            "0 for chance.",
+            help="Length of a modality's class means in standard deviations of its noise; 0 is chance. Default: 3.",
         ),
     ] = "",
     augmented: Annotated[
@@ -77,9 +81,9 @@ def synthesise(
     ] = 0,
     dtype: Dtype = "float32",
 ) -> None:
-    """Write a feature set with planted classes: any size, in the same memory.
+    """Write a feature set with planted classes, of any size in the same memory.
 
-    What the best classifier reaches on it is printed: it follows from the signals alone.
+    Prints the accuracy of the best possible classifier, which follows from the signals alone.
     """
     with bad_input():
         problems = _bad_dtype(dtype)
@@ -89,18 +93,18 @@ def synthesise(
             raise ConfigError(problems)
         from conclugen.features.synthesis import SyntheticSet, best_accuracy, write_synthetic
 
-        wanted = SyntheticSet(
+        plan = SyntheticSet(
             samples=samples, widths=widths, classes=classes, labelled=labelled, signal=signals, augmented=augmented,
             dtype="float16" if dtype == "float16" else "float32", seed=seed,
         )  # fmt: skip
-        if wanted.problems:
-            raise ConfigError(wanted.problems)
-        manifest = write_synthetic(wanted, out)
+        if plan.problems:
+            raise ConfigError(plan.problems)
+        manifest = write_synthetic(plan, out)
     _print_manifest(out, manifest)
-    best = {name: best_accuracy([wanted.signal_of(name)], classes) for name in widths}
-    best["all together"] = best_accuracy([wanted.signal_of(name) for name in widths], classes)
-    reached = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
-    typer.echo(f"Planted: {classes} classes; the best possible classifier gets right of {reached}.")
+    best = {name: best_accuracy([plan.signal_of(name)], classes) for name in widths}
+    best["all together"] = best_accuracy([plan.signal_of(name) for name in widths], classes)
+    accuracies = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
+    typer.echo(f"Planted: {classes} classes; accuracy of the best possible classifier: {accuracies}.")
 
 
 @app.command("verify")
@@ -110,22 +114,22 @@ def verify_features(
         bool, typer.Option("--shared-speakers", help="Speakers may be in several splits, as officially in MELD.")
     ] = False,
 ) -> None:
-    """Look at every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
+    """Check every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
     with bad_input():
         manifest = Manifest.read(folder)
         from conclugen.features.verification import verify
 
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            rows = progress.add_task("Verifying", total=sum(shard.rows for shard in manifest.shards))
-            found = verify(
+            task = progress.add_task("Verifying", total=sum(shard.rows for shard in manifest.shards))
+            findings = verify(
                 folder,
                 shared_speakers=shared_speakers,
-                tick=lambda shard: progress.advance(rows, shard.rows),
+                tick=lambda shard: progress.advance(task, shard.rows),
             )
-        for note in found.notes:
+        for note in findings.notes:
             typer.echo(f"note: {note}")
-        if found.problems:
-            raise ConfigError(found.problems)
+        if findings.problems:
+            raise ConfigError(findings.problems)
     typer.echo(f"{folder}: {len(manifest.shards)} shards, {sum(s.rows for s in manifest.shards)} rows, no problem.")
 
 
@@ -133,57 +137,57 @@ def verify_features(
 def probe_set(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="A labelled feature set with train, val and test.")],
     modalities: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Modalities that the probe sees; all without.")
+        str, typer.Option(metavar="NAME,...", help="Modalities that the probe sees. Default: all.")
     ] = "",
     instrument: Annotated[
         Literal["logistic", "knn", "paper"],
-        typer.Option(help="Logistic regression, nearest neighbours, or what the released code trains."),
+        typer.Option(help="Logistic regression, nearest neighbours, or the probe of the released code."),
     ] = "logistic",
     labels_per_class: Annotated[
-        str, typer.Option(metavar="N,...", help="Label budgets that are probed beside all labels.")
+        str, typer.Option(metavar="N,...", help="Label budgets to probe beside all labels.")
     ] = "",
-    draws: Annotated[int, typer.Option(metavar="N", min=1, help="Draws of labelled samples of each budget.")] = 5,
+    draws: Annotated[int, typer.Option(metavar="N", min=1, help="Draws of labelled samples for each budget.")] = 5,
     selection: Annotated[
         Literal["budget", "validation"],
         typer.Option(help="Validation labels that choose a setting: as many as the label budget has, or all."),
     ] = "budget",
     class_weights: Annotated[
-        Literal["none", "balanced"], typer.Option(help="Weights of classes in what the probe is fitted to.")
+        Literal["none", "balanced"], typer.Option(help="Weights of the classes when the probe is fitted.")
     ] = "none",
     seed: Annotated[int, typer.Option(metavar="S", help="Seed of the draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score a probe on the features as they are: what a pretrained head has to beat."""
+    """Score a probe on the features as they are, the score that a pretrained head has to beat."""
     with bad_input():
         budgets = _budgets(labels_per_class)
         import torch
 
         from conclugen.evaluation.feature_probe import FeatureProbe, probe_features
 
-        how = FeatureProbe(
+        probe = FeatureProbe(
             instrument=instrument, budgets=budgets, draws=draws, selection=selection, class_weights=class_weights,
             seed=seed,
         )  # fmt: skip
         names = [name.strip() for name in modalities.split(",")] if modalities else []
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            fits = progress.add_task("Probing", total=len(budgets))
-            found = probe_features(folder, names, how, device, done=lambda: progress.advance(fits))
+            task = progress.add_task("Probing", total=len(budgets))
+            results = probe_features(folder, names, probe, device, done=lambda: progress.advance(task))
     if as_json:
-        typer.echo(json.dumps([probed.document() for probed in found], indent=2))
+        typer.echo(json.dumps([result.document() for result in results], indent=2))
         return
     table = Table(title=f"Probe ({instrument}) on {escape(folder)}", title_justify="left")
-    columns = ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll")
-    for column in ("labels per class", "val weighted F1", *(f"test {_words(name)}" for name in columns), "chosen"):
+    metrics = ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll")
+    for column in ("labels per class", "val weighted F1", *(f"test {_in_words(name)}" for name in metrics), "chosen"):
         table.add_column(column, justify="left" if column == "chosen" else "right")
-    for probed in found:
-        scores = [probed.validation["weighted_f1"], *(probed.test[name] for name in columns)]
-        chosen = ", ".join(dict.fromkeys(probed.chosen))
-        table.add_row(probed.labels or "all", *map(str, scores), escape(chosen))
+    for result in results:
+        scores = [result.validation["weighted_f1"], *(result.test[name] for name in metrics)]
+        settings = ", ".join(dict.fromkeys(result.chosen))
+        table.add_row(result.labels or "all", *map(str, scores), escape(settings))
     console().print(table)
 
 
-def _words(metric: str) -> str:
+def _in_words(metric: str) -> str:
     return metric.replace("_", " ").replace("f1", "F1").replace("nll", "NLL")
 
 
@@ -191,7 +195,7 @@ def _words(metric: str) -> str:
 def features_info(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A feature set.")], as_json: AsJson = False
 ) -> None:
-    """Show what a feature set holds."""
+    """Show a feature set's modalities, splits, labels and fingerprint."""
     with bad_input():
         manifest = Manifest.read(folder)
     if as_json:
@@ -215,7 +219,7 @@ def _modality_keys(text: str) -> dict[str, str]:
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: list[str]) -> dict[str, Number]:
-    """Modality -> number; what is wrong goes to ``problems``."""
+    """Return modality -> number, and append messages about bad parts of ``text`` to ``problems``."""
     numbers: dict[str, Number] = {}
     for name, value in _pairs(option, text, "number", problems).items():
         try:
@@ -226,7 +230,11 @@ def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: li
 
 
 def _budgets(text: str) -> list[LabelBudget]:
-    """All labels, then so many per class each."""
+    """Return the budget of all labels, then those of ``text``, comma-separated labels per class.
+
+    Raises:
+        ConfigError: a part of ``text`` is no positive whole number.
+    """
     budgets, problems = [LabelBudget()], []
     for part in filter(None, text.split(",")):
         try:
@@ -239,6 +247,7 @@ def _budgets(text: str) -> list[LabelBudget]:
 
 
 def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str, str]:
+    """Return name -> value of ``name=value,...``, and append messages about bad parts to ``problems``."""
     pairs = [part.partition("=") for part in text.split(",")]
     problems += [
         f"{option} {text}: {''.join(pair)!r} is not of the form name={value}." for pair in pairs if not all(pair)
@@ -247,7 +256,7 @@ def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str,
     problems += [
         f"{option} {text}: {name!r} is given twice." for name in sorted({n for n in names if names.count(n) > 1})
     ]
-    return {name: found for name, _, found in pairs}
+    return {name: content for name, _, content in pairs}
 
 
 def _print_manifest(folder: Path, manifest: Manifest) -> None:

@@ -20,13 +20,15 @@ from conclugen.datasets.listing import Listing
 from conclugen.files.durable import write_whole
 from sweeps.cli.console import bad_input, console
 
+__all__ = ["app"]
+
 app = typer.Typer(
-    help="Turn datasets into clip lists, which say what is to be extracted, and check such lists.",
+    help="Turn datasets into clip lists, which name the clips to extract, and check such lists.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-_SHOWN = 5
+_FILES_SHOWN = 5
 
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Folder that the dataset was unpacked in.")]
 Out = Annotated[Path, typer.Option(metavar="FILE.parquet", help="The clip list; must be new.")]
@@ -45,19 +47,19 @@ def voxceleb2(
     root: Root,
     out: Out,
     transcripts: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv", help="What is said: columns sample_id, transcript.")
+        Path | None, typer.Option(metavar="FILE.csv", help="Transcripts: columns sample_id, transcript.")
     ] = None,
     val_share: Annotated[
         float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of the dev speakers that are val, not train.")
     ] = voxceleb2_layout.VAL_SHARE,
 ) -> None:
-    """VoxCeleb2: {dev,test}/mp4/SPEAKER/VIDEO/NUMBER.mp4, unlabelled."""
+    """List VoxCeleb2: {dev,test}/mp4/SPEAKER/VIDEO/NUMBER.mp4, unlabelled."""
     _make("voxceleb2", root, out, lambda: voxceleb2_layout.read(root, transcripts=transcripts, val_share=val_share))
 
 
 @app.command()
 def caer(root: Root, out: Out) -> None:
-    """CAER: {train,validation,test}/EMOTION/NUMBER.avi, 7 emotions."""
+    """List CAER: {train,validation,test}/EMOTION/NUMBER.avi, 7 emotions."""
     _make("caer", root, out, lambda: caer_layout.read(root))
 
 
@@ -67,22 +69,22 @@ def meld(
     out: Out,
     labels: Kind = _Annotation.EMOTION,
     text_only: Annotated[
-        bool, typer.Option("--text-only", help="List the utterances without videos, which need not be there.")
+        bool, typer.Option("--text-only", help="List the utterances without their videos, which then may be absent.")
     ] = False,
 ) -> None:
-    """MELD: {train,dev,test}_sent_emo.csv (or meld_utterances.csv) and videos, 7 emotions or 3 sentiments."""
+    """List MELD: {train,dev,test}_sent_emo.csv (or meld_utterances.csv) and videos, 7 emotions or 3 sentiments."""
     _make("meld", root, out, lambda: meld_layout.read(root, labels=_annotation(labels), text_only=text_only))
 
 
 @app.command()
 def mosei(root: Root, out: Out, labels: Kind = _Annotation.EMOTION) -> None:
-    """CMU-MOSEI: Raw/, CMU_MOSEI_Labels.csd and cmu_mosei_std_folds.py, any of 6 emotions or one of 3 sentiments."""
+    """List CMU-MOSEI: Raw/, CMU_MOSEI_Labels.csd, cmu_mosei_std_folds.py, any of 6 emotions or one of 3 sentiments."""
     _make("mosei", root, out, lambda: mosei_layout.read(root, labels=_annotation(labels)))
 
 
 @app.command()
 def ravdess(root: Root, out: Out) -> None:
-    """RAVDESS: Actor_01 to Actor_24 of audio-visual speech, 8 emotions, 10 folds of actors."""
+    """List RAVDESS: Actor_01 to Actor_24 of audio-visual speech, 8 emotions, 10 folds of actors."""
     _make("ravdess", root, out, lambda: ravdess_layout.read(root))
 
 
@@ -98,19 +100,19 @@ def import_table(
         bool, typer.Option("--multilabel", help="A clip may have several labels, separated by semicolons.")
     ] = False,
 ) -> None:
-    """Clips of your own: sample_id, split or fold, video, start, end, transcript, labels, speaker."""
+    """List clips of your own: sample_id, split or fold, video, start, end, transcript, labels, speaker."""
     order = [name.strip() for name in classes.split(",")] if classes is not None else None
     _make(file.stem, root, out, lambda: own_table.read(file, classes=order, several=multilabel))
 
 
 @app.command()
 def verify(
-    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="A clip list, whoever made it.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="A clip list, made by any tool.")],
     root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where its videos are now; as the list says without.")
+        Path | None, typer.Option(metavar="DIR", help="Folder of the videos. Default: the one that the list names.")
     ] = None,
 ) -> None:
-    """Check a clip list: every rule, and that every video is there."""
+    """Check a clip list: every rule, and that every video exists."""
     with bad_input():
         clips = ClipList.read(file, root)
         if missing := clips.missing():
@@ -123,35 +125,36 @@ def _annotation(kind: _Annotation) -> Literal["emotion", "sentiment"]:
 
 
 def _make(dataset: str, root: Path, out: Path, read: Callable[[], Listing]) -> None:
-    """Write what ``read`` lists, and say what it is and what was missing."""
-    beside = out.with_name(f"{out.name}.missing.txt")
+    """Write the clip list that ``read`` returns, and print its counts and the missing files."""
+    missing_file = out.with_name(f"{out.name}.missing.txt")
     with bad_input():
-        problems = [f"--out {path}: exists; remove it, or choose another." for path in (out, beside) if path.exists()]
+        outputs = (out, missing_file)
+        problems = [f"--out {path}: exists; remove it, or choose another." for path in outputs if path.exists()]
         if not out.parent.is_dir():
             problems.append(f"--out {out}: there is no folder {out.parent}; make it first.")
         if not root.is_dir():
-            problems.append(f"--root {root}: is no folder; give the one that the files are in.")
+            problems.append(f"--root {root}: is no folder; give the one that holds the files.")
         if problems:
             raise ClipListError(problems)
         listing = read()
         clips = ClipList.of(listing.clips, dataset=dataset, root=root, labels=listing.labels)
         if listing.missing:
-            write_whole(beside, "".join(f"{name}\n" for name in listing.missing).encode())
+            write_whole(missing_file, "".join(f"{name}\n" for name in listing.missing).encode())
         clips.write(out)
     _print(out, clips)
     for note in listing.notes:
         typer.echo(note)
     if listing.missing:
         count = len(listing.missing)
-        typer.echo(f"Missing: {count:,} {'file' if count == 1 else 'files'}, listed in {beside}:")
-        for name in listing.missing[:_SHOWN]:
+        typer.echo(f"Missing: {count:,} {'file' if count == 1 else 'files'}, listed in {missing_file}:")
+        for name in listing.missing[:_FILES_SHOWN]:
             typer.echo(f"  {name}")
-        if count > _SHOWN:
-            typer.echo(f"  and {count - _SHOWN:,} more")
+        if count > _FILES_SHOWN:
+            typer.echo(f"  and {count - _FILES_SHOWN:,} more")
 
 
 def _print(file: Path, clips: ClipList) -> None:
-    """Clips per split or fold, in all and of each class."""
+    """Print the clips of each split or fold, in all and per class."""
     labels, counts = clips.header.labels, clips.counts()
     typer.echo(f"{file}: {len(clips):,} clips of {clips.header.dataset}; videos are in {clips.header.root}")
     table = Table()

@@ -1,7 +1,7 @@
-"""Representations of test samples by the best heads that a sweep kept, for its report to draw.
+"""Represent test samples by the best heads that a sweep kept, so that its report can draw them.
 
-Among the commands, because nobody else may know both heads, which need torch, and reports, which do not. Methods that
-are restricted to some modalities are left alone: they would double the panels and say little.
+This module is among the commands because no other package may import both heads, which need torch, and reports, which
+do not. Methods restricted to some modalities are left out: they would double the panels and say little.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,57 +27,57 @@ from sweeps.trial import load_head
 __all__ = ["MOST_SAMPLES", "representations"]
 
 MOST_SAMPLES = 1000
-"""Of a test split that are drawn: more cost minutes, and hide each other."""
+"""Drawn samples of one test split, at most: more would take minutes and hide each other."""
 
 
-def representations(folder: Path, records: Sequence[Record], say: list[str]) -> Iterator[Represented]:
-    """Yield what the best head of each method that is pretrained makes of test samples of each labelled set.
+def representations(folder: Path, records: Sequence[Record], omissions: list[str]) -> Iterator[Represented]:
+    """Yield the test samples of each labelled set as the best head of each pretrained method represents them.
 
-    The samples of a set are the same for every method.
+    All methods represent the same samples of a set.
 
     Args:
-        folder: the sweep's.
-        records: its ledger.
-        say: gets a message for whatever is left out, with the reason.
+        folder: the sweep folder.
+        records: the sweep's ledger.
+        omissions: gets a message for each method or set that is left out, with the reason.
     """
     layout = SweepFolder(folder)
     config = load_config(layout.config, alone=True, written=True)
     best = best_heads(layout, records)
     planned = [arm.name for arm in config.arms.values() if not arm.modalities and arm.method != "supervised_head"]
-    say += [f"{config.name}: {method} has no head yet." for method in planned if method not in best]
-    for dataset, place in config.features.downstream.items():
+    omissions += [f"{config.name}: {method} has no head yet." for method in planned if method not in best]
+    for dataset, location in config.features.downstream.items():
         try:
-            split, labels = _test_samples(place, records[-1].features.get(f"downstream.{dataset}", ""))
+            split, labels = _test_samples(location, records[-1].features.get(f"downstream.{dataset}", ""))
         except (FeatureSetError, OSError) as error:
-            say.append(f"{config.name}: {dataset}: {error}")
+            omissions.append(f"{config.name}: {dataset}: {error}")
             continue
-        chosen = _in_proportion(labels, config.seed)
+        samples = _in_proportion(labels, config.seed)
+        sample_labels = [labels[sample] for sample in samples.tolist()]
         for method in planned:
-            if (run := best.get(method)) is None:
+            if (record := best.get(method)) is None:
                 continue
             try:
-                vectors = _represent(layout.head(run.key), run, split, split.clean_rows[chosen])
+                vectors = _represent(layout.head(record.key), record, split, split.clean_rows[samples])
             except (DamagedError, OSError) as error:
-                say.append(f"{config.name}: {method} on {dataset}: {error}")
+                omissions.append(f"{config.name}: {method} on {dataset}: {error}")
                 continue
-            drawn = [labels[sample] for sample in chosen.tolist()]
-            yield Represented(config.name, dataset, method, vectors, drawn, len(labels))
+            yield Represented(config.name, dataset, method, vectors, sample_labels, len(labels))
 
 
-def _test_samples(place: Location, fingerprint: str) -> tuple[Split, list[str]]:
-    """The test split, or all folds, since each of them is tested on; and the class of each sample.
+def _test_samples(location: Location, fingerprint: str) -> tuple[Split, list[str]]:
+    """Return the test split and the class of each sample; of a set with folds, all folds, as each is tested on.
 
     Raises:
-        FeatureSetError: it is not the set of this fingerprint, or has nothing to test on.
+        FeatureSetError: the set has another fingerprint, or no labelled test samples.
     """
-    manifest = Manifest.read(place)
+    manifest = Manifest.read(location)
     if manifest.fingerprint != fingerprint:
-        raise FeatureSetError(f"{place} is not the set that the sweep was scored on: {manifest.fingerprint}.")
+        raise FeatureSetError(f"{location} is not the set that the sweep was scored on: {manifest.fingerprint}.")
     parts = manifest.folds or SPLITS[2:]
-    split = FeatureSet(place, parts).split(*parts)
+    split = FeatureSet(location, parts).split(*parts)
     labels = split.labels[split.clean_rows]
     if not len(labels) or manifest.labels is None:
-        raise FeatureSetError(f"{place} has no labelled test samples.")
+        raise FeatureSetError(f"{location} has no labelled test samples.")
     classes = manifest.labels.classes
     if not manifest.multi_label:
         return split, [classes[label] for label in labels.tolist()]
@@ -86,17 +86,18 @@ def _test_samples(place: Location, fingerprint: str) -> tuple[Split, list[str]]:
 
 
 def _in_proportion(labels: Sequence[str], seed: int) -> torch.Tensor:
-    """Numbers of at most MOST_SAMPLES samples (n,), in their order: of each class its share, up to one sample."""
+    """Choose at most MOST_SAMPLES samples, of each class its share up to one sample; return sorted indices (n,)."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(np.asarray(labels)[shuffled], kind="stable")]
     number = min(MOST_SAMPLES, len(labels))
     return torch.from_numpy(np.sort(by_class[np.arange(number) * len(labels) // number]))
 
 
-def _represent(head_file: Path, run: Record, split: Split, rows: torch.Tensor) -> npt.NDArray[np.float32]:
-    head, standardisation = load_head(head_file, Hyperparameters(**run.hyperparameters))
+def _represent(head_file: Path, record: Record, split: Split, rows: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Return the representations (n, width) of ``rows`` by the kept head of ``record``."""
+    head, standardisation = load_head(head_file, Hyperparameters(**record.hyperparameters))
     modalities = list(head.heads)
-    fusion = run.config["probe"]["fusion"] if len(modalities) > 1 else "concat"
+    fusion = record.config["probe"]["fusion"] if len(modalities) > 1 else "concat"
     data = StandardisedSplit(split, standardisation, modalities, torch.device("cpu"))
     vectors: npt.NDArray[np.float32] = represent(head, data, rows, fusion).numpy()
     return vectors

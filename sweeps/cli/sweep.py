@@ -18,10 +18,12 @@ from sweeps.cli.console import (
     command,
     console,
     records,
+    run_to_end,
     sweep_folder,
-    to_the_end,
 )
 from sweeps.config import ConfigError, load_config
+
+__all__ = ["Address", "app"]
 
 app = typer.Typer(help="Check, run, resume and watch sweeps.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -33,7 +35,8 @@ Overrides = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDR", help="Ray cluster to run on; without, RAY_ADDRESS's (as in `ray job submit`), or a new one."
+        metavar="ADDR",
+        help="Ray cluster to run on. Default: the one of RAY_ADDRESS (as in `ray job submit`), or a new one.",
     ),
 ]
 
@@ -44,7 +47,7 @@ def sweep_check(
     overrides: Overrides = None,
     gpu_memory: Annotated[
         float | None,
-        typer.Option(metavar="GIB", min=0, help="Memory of the GPUs that will be used; this machine's own without."),
+        typer.Option(metavar="GIB", min=0, help="Memory of the GPUs to be used. Default: that of this machine's GPUs."),
     ] = None,
 ) -> None:
     """Validate a configuration; print the plan, the search space of each method, and an estimate of time and disk."""
@@ -58,16 +61,16 @@ def sweep_check(
         from sweeps.search.warm_start import proposals
 
         if (earlier := config.search.warm_start) is not None:
-            proposals(earlier, config.arms.values(), config.load_space())  # raises if it has none
+            proposals(earlier, config.arms.values(), config.load_space())  # raises if that sweep has no finished trial
         memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
         if memory is not None and (problems := gpu_problems(config, memory)):
             raise ConfigError(problems)
         sets = [config.features.pretrain, *config.features.downstream.values()]
-        elsewhere = [location for location in dict.fromkeys(sets) if not isinstance(location, Path)]
-        costs = [] if elsewhere else estimate(config)
-    if elsewhere:
+        remote_sets = [location for location in dict.fromkeys(sets) if not isinstance(location, Path)]
+        costs = [] if remote_sets else estimate(config)
+    if remote_sets:
         console().print(space_table(config))
-        typer.echo(f"Valid. Nothing is estimated, as features are elsewhere and not fetched: {', '.join(elsewhere)}.")
+        typer.echo(f"Valid. Nothing is estimated, as features are elsewhere and not fetched: {', '.join(remote_sets)}.")
         return
     console().print(plan_table(config, costs))
     console().print(space_table(config))
@@ -81,13 +84,13 @@ def sweep_run(
     overrides: Overrides = None,
     address: Address = None,
 ) -> None:
-    """Run a sweep: search every loss subset, confirm the best with fresh seeds, score on test."""
+    """Run a sweep: search every loss subset, confirm the best with fresh seeds, score them on test."""
     with bad_input():
         config = load_config(config_file, overrides or ())
         from sweeps.actions.run import launch
 
-        to_the_end(out, lambda interrupts: launch(config, out, interrupts, address))
-    _name_the_tables(out)
+        run_to_end(out, lambda interrupts: launch(config, out, interrupts, address))
+    _finish(out)
 
 
 @app.command("resume")
@@ -95,26 +98,26 @@ def sweep_resume(
     folder: SweepDir,
     overrides: Overrides = None,
     address: Address = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Run what has failed again.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Run failed jobs again.")] = False,
     accept_changes: Annotated[
         bool,
         typer.Option(
-            "--accept-changes", help="Go on even where new results do not compare with the old; put on record."
+            "--accept-changes", help="Go on although new results will not compare with the old, and record that."
         ),
     ] = False,
 ) -> None:
-    """Go on with a sweep that was interrupted, or extend one: more trials, seeds, subsets, sets with --set."""
+    """Go on with an interrupted sweep, or extend a sweep: --set gives more trials, seeds, subsets or sets."""
     with bad_input():
         sweep_folder(folder)
         from sweeps.actions.run import resume
 
-        to_the_end(
+        run_to_end(
             folder,
             lambda interrupts: resume(
                 folder, interrupts, overrides or (), address, failed=failed, accept_changes=accept_changes
             ),
         )
-    _name_the_tables(folder)
+    _finish(folder)
 
 
 @app.command("replay")
@@ -144,29 +147,33 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
     with bad_input():
         layout = sweep_folder(folder)
         config = load_config(layout.config, alone=True, written=True)
-        (ended,) = records([folder])
+        (ledger,) = records([folder])
         from sweeps.folder.lock import running
 
         alive = running(layout)
-        cut = layout.running_keys()
+        unfinished = layout.running_keys()
     from sweeps.actions.display import progress_table
     from sweeps.search.progress import from_records
 
-    rows = from_records(config, ended, cut if alive else ())
-    reasons = Counter(record.reason.partition(":")[0] for record in ended if record.state == "failed")
+    rows = from_records(config, ledger, unfinished if alive else ())
+    reasons = Counter(record.reason.partition(":")[0] for record in ledger if record.state == "failed")
     if as_json:
         document = {"name": config.name, "running": alive, "failures": reasons, "rows": [asdict(row) for row in rows]}
         typer.echo(json.dumps(document, indent=2))
         return
-    console().print(progress_table(rows, max(1, len(cut)), f"sweep {config.name}"))
+    console().print(progress_table(rows, max(1, len(unfinished)), f"sweep {config.name}"))
     if reasons:
         typer.echo("Failed: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()))
     if not alive and not all(row.finished for row in rows):
         typer.echo(f"No process runs it; go on with {command('sweep', 'resume', folder)}")
 
 
-def _name_the_tables(out: Path) -> None:
-    """Say how to get a sweep's tables, and exit."""
+def _finish(out: Path) -> None:
+    """Print the command that makes the sweep's tables, and exit.
+
+    Raises:
+        typer.Exit: with code 1 if some cell of the tables has no result, else 0.
+    """
     from reports.statistics.ablation import ablation
 
     typer.echo(f"Tables: {command('report', out, '--out', out / 'report')}")

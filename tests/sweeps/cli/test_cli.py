@@ -1,4 +1,4 @@
-"""The command line as a user's shell sees it: output, exit codes, and nothing written on bad input."""
+"""The command line as a user's shell sees it: output, exit codes, and no file written on bad input."""
 
 import json
 import shutil
@@ -28,30 +28,31 @@ COMMANDS = (
 
 
 def process(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run ``conclugen`` in a process of its own."""
     command = [sys.executable, "-m", "sweeps", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """The same without a process, whose start costs more than most of these commands do."""
+    """Run ``conclugen`` in this process: starting another takes longer than most commands."""
     result = CliRunner().invoke(app, list(map(str, arguments)))
     return subprocess.CompletedProcess(arguments, result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_help_is_everywhere(command: list[str]) -> None:
+def test_every_command_has_help(command: list[str]) -> None:
     result = conclugen(*command, "--help")
     assert result.returncode == 0
     assert "Usage:" in result.stdout
 
 
-def test_help_in_a_shell() -> None:
+def test_help_prints_nothing_on_standard_error() -> None:
     result = process("sweep", "run", "--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert "Usage: " in result.stdout
 
 
-def test_version_needs_no_command() -> None:
+def test_version_is_printed_without_a_command() -> None:
     result = process("--version")
     assert (result.returncode, result.stdout.strip()) == (0, __version__)
 
@@ -70,7 +71,7 @@ def write_npz(path: Path, **changes: object) -> Path:
     return path
 
 
-def test_import_and_info(tmp_path: Path) -> None:
+def test_info_shows_what_import_wrote(tmp_path: Path) -> None:
     npz = write_npz(tmp_path / "x.npz")
     out = tmp_path / "set"
     result = process(
@@ -100,7 +101,7 @@ def test_import_lists_every_problem_and_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("modalities", ["video", "video=a,video=b", "=a", "video=nope,text=b"])
-def test_bad_modalities_are_explained(tmp_path: Path, modalities: str) -> None:
+def test_bad_modalities_are_refused_and_nothing_is_written(tmp_path: Path, modalities: str) -> None:
     npz = write_npz(tmp_path / "x.npz")
     result = conclugen("features", "import", npz, "--out", tmp_path / "set", "--modalities", modalities)
     assert result.returncode == 2
@@ -108,7 +109,7 @@ def test_bad_modalities_are_explained(tmp_path: Path, modalities: str) -> None:
     assert not (tmp_path / "set").exists()
 
 
-def test_info_of_something_else_is_bad_input(tmp_path: Path) -> None:
+def test_info_of_a_folder_without_a_feature_set_is_bad_input(tmp_path: Path) -> None:
     result = conclugen("features", "info", tmp_path)
     assert result.returncode == 2
     assert "is not a feature set" in result.stderr
@@ -162,7 +163,9 @@ def test_a_tracker_that_is_not_installed_is_bad_input(
     assert not out.exists()
 
 
-def test_a_taken_folder_is_refused_untouched(write_config: Callable[..., Path], tmp_path: Path) -> None:
+def test_run_refuses_a_folder_that_is_not_empty_and_leaves_it_alone(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("data")
@@ -174,7 +177,7 @@ def test_a_taken_folder_is_refused_untouched(write_config: Callable[..., Path], 
 
 @pytest.fixture
 def half_done(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
-    """A sweep over Con and Gen, of which Con is searched and confirmed and Gen has one trial that runs."""
+    """A sweep over Con and Gen: Con is searched and confirmed, Gen has one unfinished trial."""
     config = load_config(write_config(subsets=["Con", "Gen"]))
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(config)
@@ -195,14 +198,14 @@ def half_done(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
     return folder
 
 
-def test_status_counts(half_done: SweepFolder) -> None:
+def test_status_counts_jobs_by_state(half_done: SweepFolder) -> None:
     rows = {
         row["name"]: row for row in json.loads(conclugen("sweep", "status", half_done.root, "--json").stdout)["rows"]
     }
     assert {k: rows["Con"][k] for k in ("planned", "running", "complete", "pruned", "failed", "best")} == {
         "planned": 2, "running": 0, "complete": 1, "pruned": 1, "failed": 0, "best": 0.5,
     }  # fmt: skip
-    assert (rows["Gen"]["running"], rows["Gen"]["best"]) == (0, None)  # no process runs the sweep: it was cut
+    assert (rows["Gen"]["running"], rows["Gen"]["best"]) == (0, None)  # no process runs the sweep: it was interrupted
     assert (rows["confirm"]["planned"], rows["confirm"]["complete"]) == (8, 4)
     table = conclugen("sweep", "status", half_done.root)
     assert table.returncode == 0
@@ -213,8 +216,8 @@ def test_status_counts(half_done: SweepFolder) -> None:
     assert [row["running"] for row in rows if row["name"] == "Gen"] == [1]
 
 
-def test_the_status_of_a_sweep_that_a_former_version_wrote_is_shown(half_done: SweepFolder) -> None:
-    """Its configuration names no kind of probe, and has a setting that only the paper's has."""
+def test_status_reads_the_configuration_of_an_earlier_version(half_done: SweepFolder) -> None:
+    """Such a configuration names no kind of probe, and has a setting of the paper's probe."""
     document = yaml.safe_load(half_done.config.read_text())
     for name in ("kind", "also", "selection"):
         del document["probe"][name]
@@ -235,7 +238,9 @@ def test_a_folder_without_a_sweep_is_bad_input(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_report_of_an_unfinished_sweep_exits_1_and_marks_the_gaps(half_done: SweepFolder, tmp_path: Path) -> None:
+def test_report_of_an_unfinished_sweep_exits_1_and_marks_missing_results(
+    half_done: SweepFolder, tmp_path: Path
+) -> None:
     out = tmp_path / "report"
     result = process("report", half_done.root, "--out", out)
     assert result.returncode == 1
@@ -249,7 +254,7 @@ def test_report_of_an_unfinished_sweep_exits_1_and_marks_the_gaps(half_done: Swe
     assert next(line for line in lines if line.startswith("planted@2,Gen,weighted_f1,")).endswith(",,,,,0,0,0,0")
 
 
-def test_representations_that_cannot_be_drawn_are_named(half_done: SweepFolder, tmp_path: Path) -> None:
+def test_report_names_the_representations_that_it_cannot_draw(half_done: SweepFolder, tmp_path: Path) -> None:
     out = tmp_path / "report"
     result = conclugen("report", half_done.root, "--out", out, "--embeddings")
     assert result.returncode == 1
@@ -260,7 +265,7 @@ def test_representations_that_cannot_be_drawn_are_named(half_done: SweepFolder, 
     assert "--embeddings: are drawn in one report" in both.stderr
 
 
-def test_report_before_anything_finished_is_bad_input(write_config: Callable[..., Path], tmp_path: Path) -> None:
+def test_report_without_a_finished_job_is_bad_input(write_config: Callable[..., Path], tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config()))
     result = conclugen("report", folder.root, "--out", tmp_path / "report")
@@ -275,7 +280,7 @@ def test_demo_refuses_an_existing_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_demo_configuration_is_valid_and_full(tmp_path: Path) -> None:
+def test_demo_configuration_is_valid_and_has_all_seven_subsets(tmp_path: Path) -> None:
     from sweeps.actions.demo import write_demo
 
     config = load_config(write_demo(tmp_path / "demo"))
@@ -286,7 +291,7 @@ def test_demo_configuration_is_valid_and_full(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["demo", "run", "report", "import"])
-def test_places_that_cannot_be_written_are_bad_input(
+def test_an_out_that_cannot_be_written_is_bad_input(
     half_done: SweepFolder, write_config: Callable[..., Path], tmp_path: Path, command: str
 ) -> None:
     (tmp_path / "file").touch()
@@ -304,7 +309,9 @@ def test_places_that_cannot_be_written_are_bad_input(
     assert "Traceback" not in result.stderr
 
 
-def test_check_of_a_damaged_set_is_bad_input(write_config: Callable[..., Path], planted: Path, tmp_path: Path) -> None:
+def test_check_of_a_damaged_feature_set_is_bad_input(
+    write_config: Callable[..., Path], planted: Path, tmp_path: Path
+) -> None:
     shutil.copytree(planted, tmp_path / "damaged")
     next((tmp_path / "damaged").glob("train-*.arrow")).unlink()
     config = write_config(features={"pretrain": "damaged", "downstream": {"planted": "damaged"}})

@@ -1,4 +1,4 @@
-"""`conclugen features synth`, `verify`, `probe` and `import --speakers`, and features elsewhere in a configuration."""
+"""`conclugen features synth`, `verify`, `probe` and `import --speakers`, and remote feature sets in a configuration."""
 
 import json
 import re
@@ -26,19 +26,19 @@ def features(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["features", *map(str, arguments)])
 
 
-def test_synth_writes_what_verify_finds_good(tmp_path: Path) -> None:
+def test_synth_writes_a_set_that_verify_accepts(tmp_path: Path) -> None:
     out = tmp_path / "set"
-    made = features(
+    synth = features(
         *SYNTH, "--out", out, "--dtype", "float16", "--seed", 5, "--signal", "video=0,text=100", "--augmented", 2
     )
-    assert made.exit_code == 0, made.output
-    assert "video 0.250, text 1.000, all together 1.000" in made.output
-    found = Manifest.read(out)
-    assert (found.widths, found.dtype) == ({"video": 9, "text": 8}, "float16")
-    assert [found.rows(split) for split in ("train", "val", "test")] == [28 * 3, 6, 6]
-    checked = features("verify", out)
-    assert checked.exit_code == 0
-    assert f"{out}: 5 shards, 96 rows, no problem." in checked.output
+    assert synth.exit_code == 0, synth.output
+    assert "video 0.250, text 1.000, all together 1.000" in synth.output
+    content = Manifest.read(out)
+    assert (content.widths, content.dtype) == ({"video": 9, "text": 8}, "float16")
+    assert [content.rows(split) for split in ("train", "val", "test")] == [28 * 3, 6, 6]
+    verified = features("verify", out)
+    assert verified.exit_code == 0
+    assert f"{out}: 5 shards, 96 rows, no problem." in verified.output
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_synth_writes_what_verify_finds_good(tmp_path: Path) -> None:
         (("--samples", "3"), "--samples 3: must be at least 20 with --labelled."),
     ],
 )
-def test_synth_refuses(tmp_path: Path, options: tuple[str, ...], expected: str) -> None:
+def test_synth_refuses_bad_options_and_writes_nothing(tmp_path: Path, options: tuple[str, ...], expected: str) -> None:
     refused = features(*SYNTH, "--out", tmp_path / "set", *options)
     assert refused.exit_code == 2
     assert expected in refused.output
@@ -64,41 +64,41 @@ def test_verify_names_every_problem(tmp_path: Path) -> None:
     features(*SYNTH, "--out", out)
     for file in out.glob("*.arrow"):
         file.write_bytes(file.read_bytes()[:-1])
-    found = features("verify", out)
-    assert found.exit_code == 2
-    assert "error: 3 problems" in found.output
-    assert found.output.count("is damaged: its checksum") == 3
+    damaged = features("verify", out)
+    assert damaged.exit_code == 2
+    assert "error: 3 problems" in damaged.output
+    assert damaged.output.count("is damaged: its checksum") == 3
     missing = features("verify", tmp_path / "nothing")
     assert missing.exit_code == 2
     assert "is not a feature set" in missing.output
 
 
-def test_speakers_are_imported_and_their_leakage_found(tmp_path: Path) -> None:
+def test_verify_finds_leakage_by_imported_speakers(tmp_path: Path) -> None:
     split = np.array(["train"] * 4 + ["val"] * 2)
     np.savez(tmp_path / "x.npz", v=np.random.default_rng(0).normal(size=(6, 2)), s=split, who=list("abcdae"))
     arguments = ("import", tmp_path / "x.npz", "--modalities", "video=v", "--split", "s")
     assert features(*arguments, "--out", tmp_path / "set", "--speakers", "who").exit_code == 0
     assert FeatureSet(tmp_path / "set").manifest.speakers
-    found = features("verify", tmp_path / "set")
-    assert found.exit_code == 2
-    assert "leakage by speaker: 1 speakers ('a') are in train and val alike" in found.output
-    official = features("verify", tmp_path / "set", "--shared-speakers")
-    assert official.exit_code == 0
-    assert "note: leakage by speaker" in official.output
+    verified = features("verify", tmp_path / "set")
+    assert verified.exit_code == 2
+    assert "leakage by speaker: 1 speakers ('a') are in train and val alike" in verified.output
+    shared = features("verify", tmp_path / "set", "--shared-speakers")
+    assert shared.exit_code == 0
+    assert "note: leakage by speaker" in shared.output
     assert "--speakers: " in features(*arguments, "--out", tmp_path / "other", "--speakers", "nobody").output
     wrong = features(*arguments, "--out", tmp_path / "other", "--speakers", "v")
     assert "speakers: expected 6 integers or strings, got float64 (6, 2)." in wrong.output
 
 
-def test_a_set_without_speakers_is_written_as_before_there_were_any(planted: Path) -> None:
-    """Its fingerprint is the one that earlier records name."""
+def test_the_manifest_of_a_set_without_speakers_does_not_mention_them(planted: Path) -> None:
+    """So the fingerprint stays the one that records of earlier versions name."""
     assert '"speakers"' not in (planted / "manifest.json").read_text()
-    with_them = Manifest.read(planted).model_copy(update={"speakers": True})
-    assert with_them.fingerprint != Manifest.read(planted).fingerprint
+    with_speakers = Manifest.read(planted).model_copy(update={"speakers": True})
+    assert with_speakers.fingerprint != Manifest.read(planted).fingerprint
 
 
 @pytest.fixture
-def elsewhere(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def remote_set(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("CONCLUGEN_CACHE", str(tmp_path / "cache"))
     for known in (remote.node_cache, manifest._remote_file):
         known.cache_clear()
@@ -111,25 +111,25 @@ def elsewhere(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         known.cache_clear()
 
 
-class TestElsewhere:
-    def test_a_configuration_names_sets_by_uri(
-        self, write_config: Callable[..., Path], elsewhere: str, planted: Path, tmp_path: Path
+class TestRemoteSets:
+    def test_a_configuration_may_name_sets_by_uri(
+        self, write_config: Callable[..., Path], remote_set: str, planted: Path, tmp_path: Path
     ) -> None:
-        path = write_config(features={"pretrain": elsewhere, "downstream": {"planted": elsewhere}})
+        path = write_config(features={"pretrain": remote_set, "downstream": {"planted": remote_set}})
         config = load_config(path)
-        assert config.features.pretrain == elsewhere
+        assert config.features.pretrain == remote_set
         again = tmp_path / "again.yaml"
         again.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         assert load_config(again) == config
         assert type(config).model_validate(config.model_dump(mode="json")) == config  # as a replay reads a record
 
     def test_check_reads_the_manifest_only(
-        self, write_config: Callable[..., Path], elsewhere: str, tmp_path: Path
+        self, write_config: Callable[..., Path], remote_set: str, tmp_path: Path
     ) -> None:
-        path = write_config(features={"pretrain": elsewhere, "downstream": {"planted": elsewhere}})
+        path = write_config(features={"pretrain": remote_set, "downstream": {"planted": remote_set}})
         checked = CliRunner().invoke(app, ["sweep", "check", str(path)])
         assert checked.exit_code == 0, checked.output
-        assert f"Nothing is estimated, as features are elsewhere and not fetched: {elsewhere}." in checked.output
+        assert f"Nothing is estimated, as features are elsewhere and not fetched: {remote_set}." in checked.output
         assert not (tmp_path / "cache").exists()
 
     @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ class TestElsewhere:
             ("sftp://me:secret@host/set", "features.pretrain: holds a password"),
         ],
     )
-    def test_what_is_refused(
-        self, write_config: Callable[..., Path], elsewhere: str, planted: Path, uri: str, expected: str
+    def test_a_missing_set_and_an_address_with_a_password_are_refused(
+        self, write_config: Callable[..., Path], remote_set: str, planted: Path, uri: str, expected: str
     ) -> None:
         path = write_config(features={"pretrain": uri, "downstream": {"planted": str(planted)}})
         with pytest.raises(ConfigError) as caught:
@@ -148,46 +148,46 @@ class TestElsewhere:
         assert caught.value.problems[0].startswith(expected)
         assert ":secret@" not in str(caught.value)
 
-    def test_a_node_is_asked_for_the_manifest_it_sees(self, elsewhere: str, planted: Path, tmp_path: Path) -> None:
-        facts = collect(str(tmp_path), [elsewhere, str(planted)])
-        assert facts.features == dict.fromkeys([elsewhere, str(planted)], Manifest.read(planted).fingerprint)
+    def test_a_node_reports_the_manifest_that_it_sees(self, remote_set: str, planted: Path, tmp_path: Path) -> None:
+        facts = collect(str(tmp_path), [remote_set, str(planted)])
+        assert facts.features == dict.fromkeys([remote_set, str(planted)], Manifest.read(planted).fingerprint)
         assert facts.missing == ()
 
-    def test_the_copy_of_a_good_set_is_good(self, elsewhere: str) -> None:
-        assert verify(FeatureSet(elsewhere).folder).problems == []
+    def test_the_local_copy_of_a_good_set_passes_verification(self, remote_set: str) -> None:
+        assert verify(FeatureSet(remote_set).folder).problems == []
 
 
 class TestProbe:
-    def test_it_prints_scores_and_what_validation_chose_for_each_label_budget(self, planted: Path) -> None:
+    def test_probe_prints_scores_and_chosen_settings_for_each_label_budget(self, planted: Path) -> None:
         arguments = ("probe", planted, "--modalities", "text,video", "--labels-per-class", "1,5")
-        found = json.loads(features(*arguments, "--json").stdout)
-        assert [each["labels"] for each in found] == ["", "1", "5"]
-        assert [len(each["chosen"]) for each in found] == [1, 5, 5]
-        assert all(chosen.startswith("C=") for each in found for chosen in each["chosen"])
-        shown = features(*arguments)
-        assert shown.exit_code == 0
-        text = " ".join(shown.stdout.replace("│", " ").split())
-        for each in found:
+        results = json.loads(features(*arguments, "--json").stdout)
+        assert [result["labels"] for result in results] == ["", "1", "5"]
+        assert [len(result["chosen"]) for result in results] == [1, 5, 5]
+        assert all(setting.startswith("C=") for result in results for setting in result["chosen"])
+        table = features(*arguments)
+        assert table.exit_code == 0
+        text = " ".join(table.stdout.replace("│", " ").split())
+        for result in results:
             for metric in ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll"):
-                assert f"{each['test'][metric]['mean']:.4f}" in text
-            assert set(each["validation"]) == set(each["test"]) > {"brier", "ece", "f1/a"}
-            assert (each["test"]["accuracy"]["std"] is None) == (each["labels"] == "")
+                assert f"{result['test'][metric]['mean']:.4f}" in text
+            assert set(result["validation"]) == set(result["test"]) > {"brier", "ece", "f1/a"}
+            assert (result["test"]["accuracy"]["std"] is None) == (result["labels"] == "")
 
     @pytest.mark.parametrize(
-        ("instrument", "chosen"), [("logistic", r"C=[\d.e-]+"), ("knn", r"k=\d+"), ("paper", r"epoch \d+")]
+        ("instrument", "pattern"), [("logistic", r"C=[\d.e-]+"), ("knn", r"k=\d+"), ("paper", r"epoch \d+")]
     )
-    def test_every_instrument_prints_the_same_once_more(self, planted: Path, instrument: str, chosen: str) -> None:
+    def test_every_instrument_prints_the_same_results_twice(self, planted: Path, instrument: str, pattern: str) -> None:
         arguments = ("probe", planted, "--labels-per-class", "1,5", "--instrument", instrument, "--draws", 2, "--json")
         first, second = features(*arguments), features(*arguments)
         assert (first.exit_code, first.stdout) == (0, second.stdout)
-        found = json.loads(first.stdout)
-        assert [each["labels"] for each in found] == ["", "1", "5"]
-        assert all(re.fullmatch(chosen, one) for each in found for one in each["chosen"])
+        results = json.loads(first.stdout)
+        assert [result["labels"] for result in results] == ["", "1", "5"]
+        assert all(re.fullmatch(pattern, setting) for result in results for setting in result["chosen"])
 
-    def test_neighbours_are_no_more_than_the_labels(self, planted: Path) -> None:
+    def test_knn_takes_no_more_neighbours_than_labels(self, planted: Path) -> None:
         arguments = ("probe", planted, "--instrument", "knn", "--labels-per-class", 1, "--selection", "validation")
-        _, one = json.loads(features(*arguments, "--json").stdout)
-        assert {int(chosen.removeprefix("k=")) for chosen in one["chosen"]} <= {1}
+        _, one_label = json.loads(features(*arguments, "--json").stdout)
+        assert {int(setting.removeprefix("k=")) for setting in one_label["chosen"]} <= {1}
 
     def test_another_seed_draws_other_labels(self, planted: Path) -> None:
         arguments = ("probe", planted, "--labels-per-class", 1, "--json")
@@ -195,7 +195,7 @@ class TestProbe:
         assert scores[0][0]["test"] == scores[1][0]["test"]  # with all labels there is nothing to draw
         assert scores[0][1]["test"] != scores[1][1]["test"]
 
-    def test_every_bad_number_of_labels_is_named(self, planted: Path) -> None:
+    def test_every_bad_label_budget_is_named(self, planted: Path) -> None:
         refused = features("probe", planted, "--labels-per-class", "1,few,0,-2,2.5")
         assert refused.exit_code == 2
         for part in ("few", "0", "-2", "2.5"):
@@ -211,14 +211,12 @@ class TestProbe:
             ("--modalities", "text,smell", "no modality 'smell'"),
         ],
     )
-    def test_what_is_no_value_of_an_option_is_refused(
-        self, planted: Path, option: str, value: str, expected: str
-    ) -> None:
+    def test_bad_option_values_are_refused(self, planted: Path, option: str, value: str, expected: str) -> None:
         refused = features("probe", planted, option, value)
         assert refused.exit_code == 2
         assert expected in refused.stderr
 
-    def test_a_set_that_is_not_there_is_refused(self, tmp_path: Path) -> None:
+    def test_a_missing_set_is_refused(self, tmp_path: Path) -> None:
         refused = features("probe", tmp_path / "none")
         assert refused.exit_code == 2
         assert "is not a feature set" in refused.stderr

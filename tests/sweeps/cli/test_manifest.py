@@ -1,4 +1,4 @@
-"""`conclugen manifest`: what it prints, its exit codes, and nothing written on bad input."""
+"""`conclugen manifest`: output, exit codes, and no file written on bad input."""
 
 import subprocess
 from pathlib import Path
@@ -11,14 +11,14 @@ from sweeps.cli import app
 
 
 def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process, which takes milliseconds; test_cli.py has what a process of its own shows."""
+    """Run the command in this process, which takes milliseconds; test_cli.py tests processes of their own."""
     result = CliRunner().invoke(app, ["manifest", *map(str, arguments)], prog_name="conclugen")
     return subprocess.CompletedProcess([], result.exit_code, result.stdout, result.stderr)
 
 
 @pytest.fixture
 def caer(tmp_path: Path) -> Path:
-    """A tree of CAER in which eight emotions of the three splits have no clip."""
+    """A folder of CAER that lacks all clips of eight emotions, counted over the three splits."""
     root = tmp_path / "caer"
     emotions = {"train": 7, "validation": 4, "test": 2}
     for split, count in emotions.items():
@@ -29,12 +29,12 @@ def caer(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("command", ["voxceleb2", "caer", "meld", "mosei", "ravdess", "import", "verify"])
-def test_help(command: str) -> None:
+def test_every_subcommand_has_help(command: str) -> None:
     result = conclugen(command, "--help")
     assert (result.returncode, "Usage:" in result.stdout) == (0, True)
 
 
-def test_a_list_is_written_and_what_is_missing_is_counted_and_listed(caer: Path, tmp_path: Path) -> None:
+def test_a_clip_list_is_written_and_missing_files_are_counted_and_listed(caer: Path, tmp_path: Path) -> None:
     out = tmp_path / "caer.parquet"
     result = conclugen("caer", "--root", caer, "--out", out)
     assert (result.returncode, result.stderr) == (0, "")
@@ -42,14 +42,14 @@ def test_a_list_is_written_and_what_is_missing_is_counted_and_listed(caer: Path,
     assert "Missing: 8 files" in result.stdout
     assert "  validation/Happy/*.avi\n" in result.stdout
     assert "  and 3 more\n" in result.stdout
-    listed = (tmp_path / "caer.parquet.missing.txt").read_text().splitlines()
-    assert len(listed) == 8
-    assert listed[-1] == "test/Anger/*.avi"
+    missing = (tmp_path / "caer.parquet.missing.txt").read_text().splitlines()
+    assert len(missing) == 8
+    assert missing[-1] == "test/Anger/*.avi"
     clips = ClipList.read(out)
     assert (clips.header.dataset, clips.header.root, len(clips)) == ("caer", str(caer), 13)
 
 
-def test_what_is_there_is_not_replaced(caer: Path, tmp_path: Path) -> None:
+def test_existing_files_are_not_replaced(caer: Path, tmp_path: Path) -> None:
     out = tmp_path / "caer.parquet"
     out.write_text("mine")
     result = conclugen("caer", "--root", tmp_path / "none", "--out", out)
@@ -69,11 +69,11 @@ def test_an_empty_folder_is_bad_input(dataset: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [root]
 
 
-def test_clips_of_one_s_own(tmp_path: Path) -> None:
+def test_verify_accepts_an_imported_list_once_its_videos_exist(tmp_path: Path) -> None:
     table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
     table.write_text("sample_id,split,video,labels\na,train,a.mp4,joy\nb,test,b.mp4,anger\n")
-    made = conclugen("import", table, "--root", tmp_path, "--out", out, "--classes", "joy, anger")
-    assert (made.returncode, made.stderr) == (0, "")
+    imported = conclugen("import", table, "--root", tmp_path, "--out", out, "--classes", "joy, anger")
+    assert (imported.returncode, imported.stderr) == (0, "")
     refused = conclugen("verify", out)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: 2 problems\n")
@@ -82,10 +82,10 @@ def test_clips_of_one_s_own(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     verified = conclugen("verify", out)
     assert (verified.returncode, verified.stderr) == (0, "")
-    assert verified.stdout == made.stdout
+    assert verified.stdout == imported.stdout
 
 
-def test_rules_hold_for_clips_of_one_s_own(tmp_path: Path) -> None:
+def test_imported_clips_must_keep_the_rules_of_clip_lists(tmp_path: Path) -> None:
     table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
     table.write_text("sample_id,split,video,start,end\na,train,a.mp4,3,2\na,no,b.mp4,,\n")
     result = conclugen("import", table, "--root", tmp_path, "--out", out)

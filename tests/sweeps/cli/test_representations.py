@@ -1,4 +1,4 @@
-"""The representations that a report draws, from a small sweep that is run in this process."""
+"""Representations for a report, from a small sweep that runs in this process."""
 
 import re
 import shutil
@@ -12,19 +12,19 @@ import torch
 from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
 from sweeps.actions.export import export_best
-from sweeps.cli import representations as embeddings
+from sweeps.cli import representations as representations_module
 from sweeps.cli.representations import representations
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record
 from tests.conftest import CLASSES, config_writer, write_planted
 from tests.sweeps.simulation import run_here
 
-pytestmark = pytest.mark.timeout(180)  # a sweep is run in earnest, once
+pytestmark = pytest.mark.timeout(180)  # the fixture trains a whole sweep, once
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
-    """Three labelled sets: one label a sample, several, and folds."""
+    """A sweep on three labelled sets: one label per sample, several labels per sample, and folds."""
     root = tmp_path_factory.mktemp("embeddings")
     rows = 48
     several = np.zeros((rows, len(CLASSES)), dtype=np.int8)
@@ -53,23 +53,25 @@ def records(sweep: SweepFolder) -> list[Record]:
     return list(Ledger(sweep.ledger))
 
 
-def test_every_pretrained_method_has_the_same_samples_of_every_set(sweep: SweepFolder, records: list[Record]) -> None:
-    left_out: list[str] = []
-    found = {(one.dataset, one.method): one for one in representations(sweep.root, records, left_out)}
-    assert left_out == []
-    assert set(found) == {
+def test_every_pretrained_method_represents_the_same_samples_of_every_set(
+    sweep: SweepFolder, records: list[Record]
+) -> None:
+    omissions: list[str] = []
+    by_panel = {(panel.dataset, panel.method): panel for panel in representations(sweep.root, records, omissions)}
+    assert omissions == []
+    assert set(by_panel) == {
         (name, method) for name in ("planted", "several", "folded") for method in ("Con", "ConGen", "SimCLR")
     }
-    assert Counter(found["planted", "Con"].labels) == {"a": 4, "b": 4, "c": 4}
-    assert Counter(found["several", "Con"].labels) == {"a": 4, "b": 4, "c": 2, "several": 1, "none": 1}
-    assert len(found["folded", "Con"].labels) == 48
-    for (dataset, _), one in found.items():
-        assert one.labels == found[dataset, "Con"].labels
-        assert (len(one.vectors), one.samples) == (len(one.labels), len(one.labels))
-        assert np.isfinite(one.vectors).all()
+    assert Counter(by_panel["planted", "Con"].labels) == {"a": 4, "b": 4, "c": 4}
+    assert Counter(by_panel["several", "Con"].labels) == {"a": 4, "b": 4, "c": 2, "several": 1, "none": 1}
+    assert len(by_panel["folded", "Con"].labels) == 48
+    for (dataset, _), panel in by_panel.items():
+        assert panel.labels == by_panel[dataset, "Con"].labels
+        assert (len(panel.vectors), panel.samples) == (len(panel.labels), len(panel.labels))
+        assert np.isfinite(panel.vectors).all()
 
 
-def test_they_are_what_the_exported_head_makes_of_the_test_split(
+def test_representations_equal_those_of_the_exported_head(
     sweep: SweepFolder, records: list[Record], tmp_path: Path
 ) -> None:
     export_best(sweep, "ConGen", tmp_path / "model")
@@ -78,26 +80,27 @@ def test_they_are_what_the_exported_head_makes_of_the_test_split(
     with torch.no_grad():
         raw = {name: test.gather(name, torch.arange(len(test))) for name in model.config.modalities}
         expected = torch.cat(list(model(raw).values()), dim=1).numpy()
-    (one,) = [
-        one for one in representations(sweep.root, records, []) if (one.dataset, one.method) == ("planted", "ConGen")
-    ]
-    np.testing.assert_allclose(one.vectors, expected, atol=1e-6)
+    panels = {(panel.dataset, panel.method): panel for panel in representations(sweep.root, records, [])}
+    np.testing.assert_allclose(panels["planted", "ConGen"].vectors, expected, atol=1e-6)
 
 
-def test_many_samples_are_drawn_in_proportion_and_always_the_same(
+def test_large_sets_are_sampled_in_proportion_and_always_the_same(
     sweep: SweepFolder, records: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embeddings, "MOST_SAMPLES", 6)
-    first, again = list(representations(sweep.root, records, [])), list(representations(sweep.root, records, []))
-    for one, other in zip(first, again, strict=True):
-        assert len(one.labels) == 6 < one.samples
-        assert (one.vectors == other.vectors).all()
-        if one.dataset == "planted":
-            assert Counter(one.labels) == {"a": 2, "b": 2, "c": 2}
+    monkeypatch.setattr(representations_module, "MOST_SAMPLES", 6)
+    first = list(representations(sweep.root, records, []))
+    second = list(representations(sweep.root, records, []))
+    for panel, repeated in zip(first, second, strict=True):
+        assert len(panel.labels) == 6 < panel.samples
+        assert (panel.vectors == repeated.vectors).all()
+        if panel.dataset == "planted":
+            assert Counter(panel.labels) == {"a": 2, "b": 2, "c": 2}
 
 
-def test_what_is_missing_is_left_out_with_the_reason(sweep: SweepFolder, records: list[Record], tmp_path: Path) -> None:
-    """A head is gone, another is damaged, a set is gone, another is not what it was."""
+def test_missing_heads_and_sets_are_left_out_with_the_reason(
+    sweep: SweepFolder, records: list[Record], tmp_path: Path
+) -> None:
+    """One head is gone and another damaged; one set is gone and another replaced."""
     copy = SweepFolder(tmp_path / "sweep")
     shutil.copytree(sweep.root, copy.root)
     text = copy.config.read_text()
@@ -108,15 +111,15 @@ def test_what_is_missing_is_left_out_with_the_reason(sweep: SweepFolder, records
     damaged = next(copy.heads.glob("confirm-SimCLR-*"))
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    left_out: list[str] = []
-    found = [(one.dataset, one.method) for one in representations(copy.root, records, left_out)]
-    assert found == [("planted", "ConGen")]
+    omissions: list[str] = []
+    panels = [(panel.dataset, panel.method) for panel in representations(copy.root, records, omissions)]
+    assert panels == [("planted", "ConGen")]
     expected = (
         r"tiny: Con has no head yet\.",
         rf"tiny: folded: {other} is not the set that the sweep was scored on.*",
         rf"tiny: SimCLR on planted: {damaged} is damaged.*",
         rf"tiny: several: .*{tmp_path / 'gone'}.*",
     )
-    assert len(left_out) == len(expected)
-    for message, pattern in zip(left_out, expected, strict=True):
+    assert len(omissions) == len(expected)
+    for message, pattern in zip(omissions, expected, strict=True):
         assert re.fullmatch(pattern, message, re.DOTALL), message

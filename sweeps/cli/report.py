@@ -1,0 +1,142 @@
+"""`conclugen report` and `conclugen dashboard`: look at the results of sweeps."""
+
+import shlex
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sweeps.cli.console import INCOMPLETE, OK, SweepDir, bad_input, command, console, records, sweep_folder
+from sweeps.config import ConfigError, load_config
+from sweeps.ledger import Record
+
+if TYPE_CHECKING:
+    from reports.figures.embedding import Represented
+    from reports.report import Report
+
+__all__ = ["dashboard", "make_report", "report"]
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, finished or not.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for tables, figures and index.html.")],
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv", help="Published numbers to show beside ours: dataset,method,metric,value,source."
+        ),
+    ] = None,
+    embeddings: Annotated[
+        bool,
+        typer.Option("--embeddings", help="Draw t-SNE of the test samples' representations by the best heads, too."),
+    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps of the same data instead.")] = False,
+) -> None:
+    """Make tables, figures and one page of the ledgers of one or more sweeps."""
+    with bad_input():
+        problems = []
+        if compare and len(folders) != 2:
+            problems.append(f"--compare: compares two sweeps, but {len(folders)} folders are given; give two.")
+        if compare and published is not None:
+            problems.append("--published: stands beside one report, not a comparison; leave --compare out.")
+        if compare and embeddings:
+            problems.append("--embeddings: are drawn in one report, not in a comparison; leave --compare out.")
+        for folder in folders:
+            try:
+                sweep_folder(folder)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        command_line = command("report", *folders, "--out", out)
+        if published is not None:
+            command_line += f" {shlex.join(['--published', str(published)])}"
+        if embeddings:
+            command_line += " --embeddings"
+        if compare:
+            code = _make_comparison(folders, out, f"{command_line} --compare")
+        else:
+            code = make_report(folders, out, command_line, published, embeddings)
+    raise typer.Exit(code)
+
+
+def dashboard(
+    folder: SweepDir,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Name or address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 for any that is free.")
+    ] = 8080,
+) -> None:
+    """Show a sweep's Optuna studies in a browser, while it runs or later; changes nothing."""
+    with bad_input():
+        layout = sweep_folder(folder)
+        config = load_config(layout.config, alone=True, written=True)
+        from sweeps.actions.dashboard import serve
+
+        def ready(address: str) -> None:
+            typer.echo(f"{address} shows the studies of sweep {config.name}; Ctrl-C ends it.")
+
+        with suppress(KeyboardInterrupt):  # Ctrl-C is the only way to end it
+            serve(config, layout, host, port, ready)
+
+
+def make_report(
+    folders: list[Path], out: Path, command_line: str, published: Path | None = None, embeddings: bool = False
+) -> int:
+    """Write the report of the sweeps in ``folders``, print its main tables, and return the exit code.
+
+    Args:
+        folders: of sweeps.
+        out: folder for the report.
+        command_line: the command that makes this report again, which the report quotes.
+        published: CSV file of published numbers.
+        embeddings: whether to draw representations of test samples, too.
+
+    Raises:
+        LedgerError: a ledger cannot be read, or there is nothing to report.
+        ReportError: the ledgers or the published numbers cannot be made into a report.
+    """
+    from reports.processes import Processes, processors
+
+    with Processes(processors(), ["reports.report", "sklearn.ensemble"]) as processes:  # which Optuna's fANOVA loads
+        from reports.report import report, write_report
+
+        ledgers = records(folders)
+        represented = _represented(folders, ledgers) if embeddings else []
+        content = report(ledgers, folders, command_line, published, represented, processes)
+        files = write_report(content, out, processes)
+    _print_tables(content)
+    typer.echo(f"Report: {files[0]}, and {len(files) - 1} files of tables and figures beside it")
+    return OK if content.complete else INCOMPLETE
+
+
+def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Represented]":
+    """Represent test samples by the kept heads of each sweep, and print what is left out."""
+    from sweeps.cli.representations import representations
+
+    omissions: list[str] = []
+    represented: list[Represented] = []
+    for folder, ledger in zip(folders, ledgers, strict=True):
+        represented += representations(folder, ledger, omissions)
+    if omissions:
+        typer.echo("\n  ".join(["--embeddings: left out:", *omissions]), err=True)
+    return represented
+
+
+def _make_comparison(folders: list[Path], out: Path, command_line: str) -> int:
+    """Write and print the comparison of two sweeps, and return the exit code."""
+    from reports.report import comparing, write_report
+
+    content = comparing(records(folders), folders, command_line)
+    files = write_report(content, out)
+    _print_tables(content)
+    typer.echo(f"Report: {files[0]}, and {len(files) - 1} files of tables beside it")
+    return OK
+
+
+def _print_tables(content: "Report") -> None:
+    from reports.output.terminal import terminal_table
+
+    for table in content.main:
+        console().print(terminal_table(table))
