@@ -1,20 +1,13 @@
-"""Launching: everything between a valid configuration, or a sweep's folder, and a finished sweep in that folder.
-
-Ray starts, works and stops with its output in the sweep's log file; the user sees the display only. A sweep that ends
-early, however it ends, leaves its folder with every finished attempt in the ledger.
-"""
+"""Starting and resuming a sweep: what is refused, what is written into its folder, and when its session begins."""
 
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from contextlib import contextmanager
 from pathlib import Path
 
 from conclugen.features.manifest import damaged_shards
 from conclugen.files.durable import write_whole
-from sweeps.actions.display import Display
+from sweeps.actions.sweep_run import SweepRun
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.lock import held
@@ -24,13 +17,8 @@ from sweeps.ledger import Ledger, LedgerError
 from sweeps.search.journal import mend_journal
 from sweeps.search.storage import open_storage
 from sweeps.search.warm_start import proposals
-from sweeps.terminal import output_to_log
 
-__all__ = ["SweepFailedError", "launch", "resume"]
-
-
-class SweepFailedError(RuntimeError):
-    """The engine stopped before the sweep was finished; the message says where to read why."""
+__all__ = ["launch", "resume"]
 
 
 def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str | None = None) -> None:
@@ -43,10 +31,10 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         address: Ray cluster to run on; None for the one that RAY_ADDRESS names, or else a new one on this machine.
 
     Raises:
-        ConfigError: the folder is taken, there is no such cluster, it has not what the sweep needs, a tracker is
-            missing, or there is nothing to start warm from that can be read; nothing is written.
-        SweepFailedError: the engine stopped early.
-        KeyboardInterrupt: it was asked to end, and everything is saved.
+        ConfigError: the folder is taken, there is no such cluster, the cluster lacks what the sweep needs, a tracker is
+            missing, or the sweep to start warm from cannot be read; nothing is written.
+        SweepFailedError: the sweep stopped early.
+        KeyboardInterrupt: the sweep was asked to end, and everything is saved.
     """
     if problems := _unusable(config):
         raise ConfigError(problems)
@@ -58,11 +46,17 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
     except OSError as error:
         raise ConfigError([_unwritable(root, error)]) from None
     with held(folder):
-        _refuse_taken(folder)  # by who has held it since
+        _refuse_taken(folder)  # by a process that held the lock meanwhile
         try:
             _prepare(folder, config)
             config = load_config(folder.config, written=True)  # with the folder's own space, as in all later sessions
-            _execute(config, folder, interrupts, address, lambda _: Sessions(folder).begin(config))
+            SweepRun(
+                config=config,
+                folder=folder,
+                interrupts=interrupts,
+                address=address,
+                begin=lambda say: Sessions(folder).begin(config),
+            ).run()
         except ConfigError:
             _remove(folder, made)
             raise
@@ -77,22 +71,22 @@ def resume(
     failed: bool = False,
     accept_changes: bool = False,
 ) -> None:
-    """Go on with the sweep in the folder ``root`` to its end, or beyond what was its end.
+    """Go on with the sweep in the folder ``root`` to its end; an end that was reached may have moved on.
 
     Args:
         root: its folder, wherever it lies now.
         interrupts: ask the sweep to end.
         overrides: settings that change from now on, ``dotted.key=value`` each.
         address: as for :func:`launch`.
-        failed: run what has failed again.
-        accept_changes: go on even where results from now on do not compare with those from before.
+        failed: run failed jobs again.
+        accept_changes: go on even where later results do not compare with earlier ones.
 
     Raises:
-        ConfigError: there is no sweep in the folder, another process runs it, something has changed, or as for
-            :func:`launch`; nothing is written but that damage found so late is set aside.
+        ConfigError: the folder holds no sweep, another process runs it, a setting that matters has changed, or as for
+            :func:`launch`; nothing is written, except that damaged files are set aside.
         LedgerError: the ledger cannot be read, for another reason than damage.
-        SweepFailedError: the engine stopped early.
-        KeyboardInterrupt: it was asked to end, and everything is saved.
+        SweepFailedError: the sweep stopped early.
+        KeyboardInterrupt: the sweep was asked to end, and everything is saved.
     """
     folder = SweepFolder(root)
     with held(folder):
@@ -114,24 +108,31 @@ def resume(
 
             def begin(say: Callable[[str], None]) -> None:
                 _last_refusals(config, folder, say)
-                with interrupts.deferred():  # what is on record and what the folder holds stay one
-                    told = Sessions(folder).begin(config, changes)
+                with interrupts.deferred():  # the session on record and the folder's configuration change together
+                    messages = Sessions(folder).begin(config, changes)
                     begun()
-                    for message in told:
+                    for message in messages:
                         say(message)
                     for partial in (*folder.root.glob(".*.partial"), *folder.heads.glob(".*.partial")):
                         partial.unlink()
 
             _prepare(folder, config)
-            _execute(config, folder, interrupts, address, begin, retry_failed=failed)
+            SweepRun(
+                config=config,
+                folder=folder,
+                interrupts=interrupts,
+                address=address,
+                begin=begin,
+                retry_failed=failed,
+            ).run()
 
 
 @contextmanager
 def _put_back_unless_begun(folder: SweepFolder) -> Iterator[Callable[[], None]]:
-    """Put configuration and space back as they are now, unless what is yielded was called before what follows ended.
+    """Put configuration and space back at an error, unless the body has called the yielded function.
 
-    They are written before the session begins because the nodes of a cluster check what they find in the folder. Of a
-    process that is killed meanwhile they stay; the next session then finds that they are not those on record.
+    Both are written before the session begins, because the nodes of a cluster check the files in the folder. A process
+    that is killed meanwhile leaves them; the next session then finds that they are not those on record.
     """
     former = {path: path.read_bytes() if path.exists() else None for path in (folder.space, folder.config)}
     begun = False
@@ -152,7 +153,7 @@ def _put_back_unless_begun(folder: SweepFolder) -> Iterator[Callable[[], None]]:
 
 
 def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> None:
-    """Refuse what only the folder's mended state can tell, before anything else in it changes."""
+    """Mend the folder's journal and ledger, then refuse what cannot be read, before anything else changes."""
     ledger = Ledger(folder.ledger)
     for message in (*mend_journal(folder), *ledger.mend()):
         say(message)
@@ -164,25 +165,8 @@ def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str]
         raise ConfigError([problem.partition("\n")[0] for problem in error.problems]) from None
 
 
-@contextmanager
-def _loading(*modules: str) -> Iterator[None]:
-    """Load ``modules`` while what follows waits for other processes; whatever fails fails again where it is needed."""
-
-    def load() -> None:
-        with suppress(Exception):
-            for module in modules:
-                import_module(module)
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
-
 def _without_warm_start(problem: str) -> str:
-    """A problem with what a sweep started warm from, with the remedy of a sweep that has begun."""
+    """Add a remedy to a problem with the sweep to start warm from: a sweep that has begun can do without."""
     named = problem.startswith("search.warm_start")
     return f"{problem} The sweep can go on without: --set search.warm_start=null." if named else problem
 
@@ -208,7 +192,7 @@ def _unwritable(root: Path, error: OSError) -> str:
 
 
 def _unusable(config: SweepConfig) -> list[str]:
-    """What can be seen to be wrong before Ray starts; the shards of the feature sets are read whole for it."""
+    """The problems that show before Ray starts. The shards of the feature sets are read whole to find them."""
     if config.search.warm_start is not None:
         try:
             proposals(config.search.warm_start, config.arms.values(), config.load_space())
@@ -220,7 +204,7 @@ def _unusable(config: SweepConfig) -> list[str]:
 
 
 def _remove(folder: SweepFolder, made: Sequence[Path]) -> None:
-    """Remove a sweep that was refused, with the folders that were made for it; one that was there stays."""
+    """Remove a refused sweep, with the folders that were made for it; a folder that existed before stays."""
     for path in folder.root.iterdir() if folder.root.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)
@@ -228,91 +212,3 @@ def _remove(folder: SweepFolder, made: Sequence[Path]) -> None:
             path.unlink()
     for path in made:
         path.rmdir()
-
-
-def _execute(
-    config: SweepConfig,
-    folder: SweepFolder,
-    interrupts: Interrupts,
-    address: str | None,
-    begin: Callable[[Callable[[str], None]], object],
-    *,
-    retry_failed: bool = False,
-) -> None:
-    """Run the sweep; ``begin`` is called, with what tells the user, when nothing else can refuse it any more."""
-    with output_to_log(folder.log) as console, Display(console, f"sweep {config.name}") as display:
-        display.say("Starting Ray ...")
-        started = time.monotonic()
-        # Ray takes seconds to load: later than the first line that the user sees, and inside the redirection.
-        from sweeps.execution import cluster as nodes
-        from sweeps.execution.capacity import grow
-
-        existing = not nodes.local_only(address)
-        try:
-            with _loading("sweeps.execution.executor", "sweeps.execution.preflight", "sweeps.execution.tracking"):
-                nodes.connect(address)
-            if existing:
-                grow(config.workers, display.say)
-            _work(config, folder, interrupts, display, begin, existing=existing, retry_failed=retry_failed)
-        except OSError as error:
-            raise _ended_early(folder, error) from error
-        finally:
-            nodes.disconnect(withdraw=existing and config.workers.concurrent_trials != "auto")
-        shutil.rmtree(folder.ray, ignore_errors=True)
-        display.say(f"Finished in {time.monotonic() - started:.0f} s.")
-
-
-def _work(
-    config: SweepConfig,
-    folder: SweepFolder,
-    interrupts: Interrupts,
-    display: Display,
-    begin: Callable[[Callable[[str], None]], object],
-    *,
-    existing: bool,
-    retry_failed: bool,
-) -> None:
-    """Run the sweep on the cluster that this process has joined, or, if it is not an ``existing`` one, has started."""
-    from sweeps.execution import capacity as room
-    from sweeps.execution import cluster as nodes
-    from sweeps.execution import executor as engine
-    from sweeps.execution.preflight import Preflight
-    from sweeps.execution.tracking import tracked
-    from sweeps.search import Search
-
-    found = nodes.alive_nodes()
-    allocation = room.allocate(config.workers, found, may_grow=existing)
-    if config.budget.gpu_hours is not None and not allocation.gpus:
-        raise ConfigError(["budget.gpu_hours: the cluster has no GPUs to spend them on; give budget.hours."])
-    preflight = Preflight(config, folder, allocation.gpus, display.say)
-    if existing:
-        preflight.check(found)
-    else:
-        preflight.check_here()
-    capacity = room.Capacity(allocation, config.workers, preflight if existing else None, display.say)
-    with tracked(config, folder, display.say) as trackers:
-        begin(display.say)
-        # After all refusals: it may write into a database.
-        search = Search(config, folder, say=display.say, retry_failed=retry_failed)
-        display.say(
-            f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
-            + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
-            + f"; Ray's output goes to {folder.log}"
-        )
-        try:
-            engine.execute(
-                search,
-                folder,
-                capacity,
-                lambda: display.show(search.progress(), max(1, capacity.slots)),
-                trackers,
-                interrupts,
-            )
-        except engine.EngineError as error:
-            raise _ended_early(folder, error) from error
-
-
-def _ended_early(folder: SweepFolder, error: Exception) -> SweepFailedError:
-    return SweepFailedError(
-        f"the sweep stopped early: {error}\nNothing that had finished is lost; more in {folder.log}."
-    )

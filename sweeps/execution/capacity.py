@@ -1,88 +1,42 @@
-"""How many trials there is room for on the nodes of a cluster."""
+"""How many trials the cluster has room for now, as nodes come and go.
+
+What one worker gets is settled when the sweep starts (`sweeps.estimate.room`). How many trials run at a time follows
+the nodes.
+
+Rejected: leaving it to Ray to queue worker groups. A group that waits for room looks like a trial that runs, and holds
+a job that another slot could run.
+"""
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import ray
 from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from sweeps.config import ConfigError
 from sweeps.config.sections import Workers
-from sweeps.execution.cluster import Node, alive_nodes
+from sweeps.estimate.room import Allocation, Node, gpus_per_worker, trials_that_fit
+from sweeps.execution.cluster import alive_nodes
 
-__all__ = ["Allocation", "Capacity", "Gate", "NoNodeError", "allocate", "grow"]
+__all__ = ["Capacity", "Gate", "NoNodeError", "grow"]
 
+LOOK_SECONDS = 1.0
+"""Between two looks at the nodes."""
 
-_LOOK_SECONDS = 1.0  # between two looks at the nodes
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """How the cluster is divided: slots run at a time, each with so many workers of so many CPUs and GPUs."""
-
-    slots: int
-    workers: int
-    cpus: int
-    gpus: int
-
-    def room(self, nodes: Sequence[Node]) -> int:
-        """How many trials of this shape ``nodes`` hold at a time."""
-        return _room(nodes, self.workers, self.cpus, self.gpus)
-
-
-def _room(nodes: Sequence[Node], workers: int, cpus: int, gpus: int) -> int:
-    """How many trials ``nodes`` hold at a time if each takes ``workers`` times so many CPUs and GPUs."""
-    return sum(min(node.cpus // cpus, node.gpus // gpus if gpus else node.cpus) for node in nodes) // workers
-
-
-def allocate(settings: Workers, nodes: Sequence[Node], *, may_grow: bool = False) -> Allocation:
-    """Divide ``nodes`` among trials.
-
-    Args:
-        settings: what the configuration says of workers.
-        nodes: what there is.
-        may_grow: whether nodes may come: then more trials than fit may be asked for.
-
-    Raises:
-        ConfigError: there is no room for what the configuration asks for.
-    """
-    cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
-    gpu, workers = _gpus(settings, nodes), settings.per_trial
-    most = _room(nodes, workers, 1, gpu)
-    auto = settings.concurrent_trials == "auto"
-    wanted = most if settings.concurrent_trials == "auto" else settings.concurrent_trials
-    if most == 0 or (wanted > most and not may_grow):
-        unit = "GPU" if gpu else "CPU"
-        asked = f"{1 if auto else wanted} trials at a time of {workers} workers need a {unit} for each worker"
-        there = f"the cluster has {cpus} CPUs and {gpus} GPUs on {len(nodes)} nodes"
-        fewer = f"; ask for at most {most}" if most else ""
-        later = "; add nodes, or let workers.wait_minutes wait for them" if may_grow else ""
-        raise ConfigError([f"workers: {asked}, but {there}: room for {most} trials{fewer}{later}."])
-    slots = min(wanted, most)
-    # Non-increasing in the CPUs of a worker, so the last that still fits is the most.
-    each = max(c for c in range(1, max(node.cpus for node in nodes) + 1) if _room(nodes, workers, c, gpu) >= slots)
-    return Allocation(slots=slots, workers=workers, cpus=each, gpus=gpu)
-
-
-def _gpus(settings: Workers, nodes: Sequence[Node]) -> int:
-    """GPUs of a worker."""
-    return int(any(node.gpus for node in nodes)) if settings.gpus == "auto" else settings.gpus
+_REQUEST_SECONDS = 10.0  # between two requests for the same nodes
 
 
 def grow(settings: Workers, say: Callable[[str], None]) -> None:
-    """Ask an autoscaling cluster for what the configuration wants, and wait until one trial fits, if it is told to.
+    """Ask an autoscaling cluster for the configured trials, and wait for the first one's room if so configured.
 
-    :func:`disconnect` withdraws what was asked for.
+    :func:`sweeps.execution.cluster.disconnect` withdraws the request.
     """
     nodes = alive_nodes()
-    bundle = {"CPU": 1, **({"GPU": 1} if (gpu := _gpus(settings, nodes)) else {})}
-    if settings.concurrent_trials != "auto":
-        request_resources(bundles=[bundle] * (settings.concurrent_trials * settings.per_trial))
-    if _room(nodes, settings.per_trial, 1, gpu) or not settings.wait_minutes:
+    bundle = _bundle(settings, nodes)
+    _request(settings, nodes)
+    if trials_that_fit(nodes, settings.per_trial, 1, bundle.get("GPU", 0)) or not settings.wait_minutes:
         return
     need = f"{settings.per_trial} workers of {', '.join(f'{n} {name}' for name, n in bundle.items())}"
     say(f"Waiting for nodes, at most {settings.wait_minutes:g} minutes: the first trial needs {need}.")
@@ -91,6 +45,17 @@ def grow(settings: Workers, say: Callable[[str], None]) -> None:
         ray.wait([group.ready()], timeout=60 * settings.wait_minutes)
     finally:
         remove_placement_group(group)
+
+
+def _bundle(settings: Workers, nodes: Sequence[Node]) -> dict[str, int]:
+    """The least resources of one worker."""
+    return {"CPU": 1, **({"GPU": 1} if gpus_per_worker(settings, nodes) else {})}
+
+
+def _request(settings: Workers, nodes: Sequence[Node]) -> None:
+    """Ask the cluster's autoscaler for the workers of all trials that are configured to run at a time."""
+    if settings.concurrent_trials != "auto":
+        request_resources(bundles=[_bundle(settings, nodes)] * (settings.concurrent_trials * settings.per_trial))
 
 
 class NoNodeError(RuntimeError):
@@ -109,14 +74,14 @@ class Gate(Protocol):
 
 
 class Capacity:
-    """How many trials there is room for now, looked at again as nodes come and go.
+    """How many trials there is room for now.
 
     Args:
         allocation: the shape of a trial.
         settings: what the configuration says of workers.
-        gate: decides on nodes, which come and go; without one, there is only this machine's.
-        say: told in a sentence when the room is another one.
-        look: gives the nodes that there are.
+        gate: decides on nodes, which come and go; None where this machine is the only one.
+        say: called with a sentence when the room changes.
+        look: returns the nodes of the cluster.
     """
 
     def __init__(
@@ -128,9 +93,14 @@ class Capacity:
         look: Callable[[], Sequence[Node]] = alive_nodes,
     ) -> None:
         self.allocation = allocation
+        self._settings = settings
         self._most = math.inf if settings.concurrent_trials == "auto" else settings.concurrent_trials
-        self._gate, self._say, self._look = gate, say, look
-        self._slots, self._looked = allocation.slots, -math.inf
+        self._gate = gate
+        self._say = say
+        self._look = look
+        self._slots = allocation.slots
+        self._last_look = -math.inf
+        self._last_request = time.monotonic()
 
     @property
     def refused(self) -> tuple[str, ...]:
@@ -139,20 +109,26 @@ class Capacity:
 
     @property
     def slots(self) -> int:
-        """The number, not older than a second.
+        """The number of trials that may run at a time, as of the last second.
 
         Raises:
             NoNodeError: there is no node, and none will come.
         """
-        if (now := time.monotonic()) - self._looked >= _LOOK_SECONDS:
-            self._looked = now
-            nodes = self._look()
-            if not nodes and self._gate is None:
-                raise NoNodeError("Ray's node on this machine has died.")
-            usable = nodes if self._gate is None else self._gate.usable(nodes)
-            slots = int(min(self.allocation.room(usable), self._most))
-            if slots != self._slots:
-                self._slots = slots
-                waiting = "" if slots else "; waiting for nodes"
-                self._say(f"The cluster has {len(nodes)} nodes now: room for {slots} trials at a time{waiting}.")
+        if (now := time.monotonic()) - self._last_look >= LOOK_SECONDS:
+            self._last_look = now
+            self._follow(self._look())
         return self._slots
+
+    def _follow(self, nodes: Sequence[Node]) -> None:
+        if not nodes and self._gate is None:
+            raise NoNodeError("Ray's node on this machine has died.")
+        usable = nodes if self._gate is None else self._gate.usable(nodes)
+        slots = int(min(self.allocation.room(usable), self._most))
+        if slots != self._slots:
+            self._slots = slots
+            waiting = "" if slots else "; waiting for nodes"
+            self._say(f"The cluster has {len(nodes)} nodes now: room for {slots} trials at a time{waiting}.")
+        # A cluster keeps only the latest request, and Ray Train makes one of its own for each worker group that runs.
+        if self._gate is not None and self._last_look - self._last_request >= _REQUEST_SECONDS:
+            self._last_request = self._last_look
+            _request(self._settings, nodes)

@@ -1,53 +1,20 @@
-"""The Ray cluster of a sweep: joining it, what its nodes have, and how many trials that is room for.
-
-Room is counted node by node: totals hide that a worker needs all its CPUs and its GPU on one node (two nodes of 3 CPUs
-hold two workers of 2, not three). The workers of one trial may lie on several nodes. What one worker gets is settled
-when the sweep starts; how many trials run at a time follows the nodes that there are.
-
-Rejected: leaving it to Ray to queue worker groups. What waits for room looks like a trial that runs, and holds a job
-that another slot could run.
-"""
+"""The Ray cluster of a sweep: joining it, what its nodes have, and leaving it."""
 
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private import services
-from ray._private.authentication.authentication_token_setup import (
-    ensure_token_if_auth_enabled,
-    maybe_enable_token_auth_if_token_available,
-)
-from ray._private.node import Node as RayNode
-from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 from ray.autoscaler.sdk import request_resources
 
 from sweeps.config import ConfigError
+from sweeps.estimate.room import Node
 
-__all__ = ["Node", "alive_nodes", "connect", "disconnect", "local_only"]
+__all__ = ["alive_nodes", "connect", "disconnect", "local_only", "untested_version"]
 
-_UNOBSERVED = {"event_stats": False, "task_events_report_interval_ms": 0}
-"""A cluster that ends with its sweep counts neither what its event loops do nor what becomes of each call: nobody asks
-for it, and it is a quarter of the work of Ray's threads and processes while jobs run. Overrules RAY_event_stats."""
-
-_KNOCK_SECONDS = 10.0  # for a head to take a connection
-
-
-@dataclass(frozen=True)
-class Node:
-    """A machine of the cluster, as far as room is concerned."""
-
-    identity: str
-    address: str
-    cpus: int
-    gpus: int
-
-
-# -- joining ---------------------------------------------------------------------------------------------------------
+_CONNECT_SECONDS = 10.0  # for a head to take a connection
+_NEWEST_TESTED = (2, 60)  # of Ray, as in pyproject.toml
 
 
 def local_only(address: str | None) -> bool:
@@ -56,7 +23,7 @@ def local_only(address: str | None) -> bool:
 
 
 def _address(address: str | None) -> str:
-    """Ray itself would, without an address, join whatever cluster was last started on the machine."""
+    """The address to join. Without one, Ray would join whatever cluster was last started on the machine."""
     return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
@@ -76,43 +43,36 @@ def connect(address: str | None) -> None:
         )
     try:
         if address == "local":
-            with _few_processes():
-                ray.init(
-                    address=address, include_dashboard=False, logging_level=logging.WARNING, _system_config=_UNOBSERVED
-                )
+            ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
         else:
-            _knock(address)
+            _expect_answer(address)
             ray.init(address=address, logging_level=logging.WARNING)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ConfigError([_refusal(address, error)]) from None
 
 
-@contextmanager
-def _few_processes() -> Iterator[None]:
-    """Have ray.init() start neither the process that makes clusters grow, nor the one of the dashboard.
+def untested_version() -> str | None:
+    """Return a warning where this Ray is newer than those the sweeper was tested with; None otherwise."""
+    major, minor = (int(part) for part in ray.__version__.split(".")[:2])
+    if (major, minor) <= _NEWEST_TESTED:
+        return None
+    newest = ".".join(map(str, _NEWEST_TESTED))
+    return f"Ray {ray.__version__} is newer than {newest}, the newest that this version was tested with."
 
-    A cluster of one machine cannot grow, and without a dashboard, its process would only report Ray's usage to its
-    makers. A sweep's first result comes more than a second sooner, and its end one, as the former does not heed what
-    asks it to end.
+
+def _expect_answer(address: str) -> None:
+    """Connect to the head once: where nobody listens, ray.init() tries for a minute before it says so.
+
+    Raises:
+        OSError: nobody takes the connection.
+        ValueError: the address is not one.
     """
-    every = RayNode.start_monitor, RayNode.start_api_server
-    RayNode.start_monitor = RayNode.start_api_server = lambda *_, **__: None  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        RayNode.start_monitor, RayNode.start_api_server = every  # type: ignore[method-assign]
-
-
-def _knock(address: str) -> None:
-    """Ask the cluster once, and raise what it says: ray.init() asks 20 times, and buries the answer in a traceback."""
     if address == "auto":
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)  # as ray.init() does for this address alone
-    ensure_token_if_auth_enabled(create_token_if_missing=False)
-    if (found := services.canonicalize_bootstrap_address(address)) is None:
-        raise ConnectionError("none is running on this machine")
-    host, _, port = found.rpartition(":")
-    socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
-    GcsClient(address=found)
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("an address is HOST:PORT, or auto for a cluster that this machine belongs to")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
 
 
 def _refusal(address: str, error: Exception) -> str:
@@ -131,14 +91,12 @@ def disconnect(*, withdraw: bool = False) -> None:
     """Leave the cluster, and stop it where :func:`connect` started it.
 
     Args:
-        withdraw: take back what :func:`grow` asked for; a cluster has one such request, maybe somebody else's.
+        withdraw: take back the request for nodes that the sweep made. A cluster has one such request, which may be
+            somebody else's.
     """
     if withdraw and ray.is_initialized():
         request_resources(bundles=[])
     ray.shutdown()
-
-
-# -- room ------------------------------------------------------------------------------------------------------------
 
 
 def alive_nodes() -> list[Node]:

@@ -1,52 +1,46 @@
 """The executor: Ray Tune runs what the search decides.
 
-Two thin adapters connect Tune to the search. The searcher hands out jobs; the scheduler passes reports on and returns
-the search's verdicts. Tune keeps no state that matters, and of its trials only those that run. That is why its
-controller is stepped here: ``tune.run`` and the ``Tuner`` keep every trial, and pickle them for a resume that the
-search does better.
+Two thin adapters connect Tune to the search. The searcher hands out jobs. The scheduler passes reports on and returns
+the search's verdicts. Tune keeps no state that matters: the studies and the ledger are the state, and resuming a sweep
+starts a new Tune run.
 
-A slot that is lost loses a job, and the search counts how often that happened to each, to find those that kill their
-process. It is not told of what the cluster did: a slot that went with its node, or whose workers found no room after a
-node was lost. Such a job is kept here and started again.
+Tune remembers each trial until the run ends, about 30 kB of the driver's memory each (docs/architecture.md). Its loop
+could be driven step by step to forget them, but only through its private parts.
+
+A slot that is lost loses a job. The search counts the losses of each job, to find jobs that kill their process. What
+the cluster did does not count: a slot that went with its node, or whose workers found no room after a node was lost.
+The executor keeps such a job and starts it again.
 """
 
-import os
-import sys
+import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import ray
 from ray import tune
-from ray._private.state import state as cluster_state
-from ray.air.execution._internal import RayActorManager
-from ray.core.generated import gcs_pb2
 from ray.tune.error import TuneError
-from ray.tune.execution.tune_controller import TuneController
-from ray.tune.experiment import Experiment, Trial
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
-from ray.tune.search.search_generator import SearchGenerator
-from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from sweeps.execution.capacity import Capacity, NoNodeError
 from sweeps.execution.mailbox import GroupDisplacedError
-from sweeps.execution.ray_internals.deaths import process_died
-from sweeps.execution.slot import Slot, slot_actor
+from sweeps.execution.ray_internals.state import process_died, remove_orphaned_groups
+from sweeps.execution.slot import Slot
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.jobs import Job, Report
 from sweeps.search import Search
 
-__all__ = ["EngineError", "execute"]
+__all__ = ["ExecutorError", "JobScheduler", "JobSearcher", "execute"]
 
 _MOST_LOSSES = 6  # of slots in a row, without a report in between, before the sweep gives up
-_ORPHANS_SECONDS = 2.0  # between two looks
-_EVENT_SECONDS = 0.5  # for one, between two looks at all else
-_MOST_PENDING = "10000"  # Tune's own cap on trials that wait to start; the searcher's is the one that counts
+_ORPHANS_SECONDS = 2.0  # between two looks for orphaned placement groups
 
 
-class EngineError(RuntimeError):
+class ExecutorError(RuntimeError):
     """Ray gave up before the search was finished."""
 
 
@@ -65,104 +59,76 @@ def execute(
         folder: the sweep's.
         capacity: how much runs at a time.
         on_change: called whenever a job has started, reported or ended.
-        trackers: told what happens.
+        trackers: called back by Tune.
         interrupts: end it early, between two steps.
 
     Raises:
-        EngineError: Ray Tune ended before the search was finished.
+        ExecutorError: Ray Tune ended before the search was finished.
         KeyboardInterrupt: it was interrupted.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = _MOST_PENDING  # else slots start one after another
-    searcher = _Searcher(search, folder, capacity, on_change)
-    experiment = Experiment(
-        "tune",
-        Slot,
-        num_samples=sys.maxsize,  # the searcher says when it is over
-        storage_path=str(folder.ray.resolve()),
-        max_failures=0,  # the search hands a lost job out again, as another Tune trial
-        trial_name_creator=_trial_name,
-        trial_dirname_creator=_trial_name,
-    )
-    proposals = SearchGenerator(searcher)
-    proposals.add_configurations([experiment])
-    controller = _Controller(
-        search_alg=proposals,
-        scheduler=_Scheduler(search, searcher, on_change),
-        callbacks=[*trackers, _ForgetReports(), _FreeGroups()],
-        storage=experiment.storage,
-        reuse_actors=True,
-    )
-    controller.setup_experiments([experiment], total_num_samples=sys.maxsize)
+    searcher = JobSearcher(search, folder, capacity, on_change)
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # misses, at the end, the files that nobody reads
     try:
-        with interrupts.deferred() as interrupted:
-            while not controller.is_finished() and not interrupted():  # type: ignore[no-untyped-call]
-                controller.step()
-        controller.cleanup()  # type: ignore[no-untyped-call]
+        # In a thread, Tune puts no signal handlers in place of ours.
+        with interrupts.deferred() as interrupted, ThreadPoolExecutor(1, "tune") as thread:
+            thread.submit(
+                tune.run,
+                Slot,
+                name="tune",
+                search_alg=searcher,
+                scheduler=JobScheduler(search, searcher, on_change),
+                stop=_StopWhen(interrupted),
+                num_samples=-1,  # the searcher says when it is over
+                callbacks=[*trackers, _ForgetReports(), _FreeGroups()],
+                storage_path=str(folder.ray.resolve()),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                max_failures=0,  # the search hands a lost job out again, as another Tune trial
+                raise_on_failed_trial=False,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+                verbose=0,
+            ).result()
     except (TuneError, NoNodeError, ray.exceptions.RayError) as error:
-        raise EngineError(str(error).strip().splitlines()[-1]) from error
+        raise ExecutorError(str(error).strip().splitlines()[-1]) from error
     if not search.finished:
-        raise EngineError("Ray Tune ended with jobs left to run.")
+        raise ExecutorError("Ray Tune ended with jobs left to run.")
 
 
 def _trial_name(trial: Trial) -> str:
     return f"{trial.config['job'].key}-{trial.trial_id}"
 
 
-class _Controller(TuneController):
-    """Tune's loop, without Tune's memory: a search may have many thousand trials, and its record is the ledger."""
+class _StopWhen(tune.Stopper):
+    """Stops the whole run once ``condition`` holds; which trial stops is the scheduler's business."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._actor_manager = _ActorManager(self._actor_manager._resource_manager)
-        self._class_cache = _PlainActors()  # type: ignore[assignment]  # of one use, which it serves
+    def __init__(self, condition: Callable[[], bool]) -> None:
+        self._condition = condition
 
-    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-        """Nothing to save: the studies are the state."""
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
 
-    def step(self) -> None:
-        """One step of the loop, after which only trials that live are known."""
-        super().step()  # type: ignore[no-untyped-call]
-        ended = {trial for trial in self._trials if trial.is_finished()}.difference(self._actor_to_trial.values())
-        if ended:
-            self._trials = [trial for trial in self._trials if trial not in ended]
-            self._stopped_trials -= ended
-            self._failed_trials -= ended
-            self._trials_to_cache.clear()
+    def stop_all(self) -> bool:
+        return self._condition()
 
 
-class _ActorManager(RayActorManager):
-    """Waits longer for an event, which ends the wait, than Tune's tenth of a second: looking takes workers' time."""
-
-    def next(self, timeout: float | None = None) -> bool:
-        return super().next(_EVENT_SECONDS)
-
-
-class _PlainActors:
-    """Makes actors of slots, in place of Tune's cache, which gives them a runtime environment, but no threads to spare.
-
-    A process with one starts Python twice and never comes from those that Ray keeps ready. What Tune would hand over,
-    `sweeps` sets in every process.
-    """
-
-    def __init__(self) -> None:
-        self._made: dict[type, Any] = {}
-
-    def get(self, trainable: type) -> Any:
-        """The actor class of ``trainable``, registered with Ray once."""
-        if trainable not in self._made:
-            self._made[trainable] = slot_actor(trainable)
-        return self._made[trainable]
-
-
-class _Searcher(Searcher):
+class JobSearcher(Searcher):
     """Hands out the search's jobs as Tune trials, never more at a time than there is room for.
 
     The cap is what keeps worker groups, which Tune's own accounting does not see, from waiting for each other.
+
+    Args:
+        search: decides what runs.
+        folder: the sweep's.
+        capacity: how much runs at a time.
+        on_change: called whenever a job has started.
     """
 
     def __init__(self, search: Search, folder: SweepFolder, capacity: Capacity, on_change: Callable[[], None]) -> None:
         super().__init__()
-        self._search, self._capacity, self._on_change = search, capacity, on_change
+        self._search = search
+        self._capacity = capacity
+        self._on_change = on_change
         allocation = capacity.allocation
         self._common = {
             "folder": str(folder.root.resolve()),
@@ -171,10 +137,11 @@ class _Searcher(Searcher):
             "gpus": allocation.gpus,
         }
         self._live: set[str] = set()  # Tune's trials
-        self._running: set[str] = set()  # jobs
+        self._running: set[str] = set()  # keys of jobs
         self._displaced: list[Job] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a str
+        """Return the next job as a Tune configuration; None while there is no room or no job, FINISHED at the end."""
         if self._search.finished:
             return Searcher.FINISHED
         if len(self._live) >= self._capacity.slots:
@@ -198,18 +165,34 @@ class _Searcher(Searcher):
             self._displaced.append(job)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Give the trial's room to another."""
         self._live.discard(trial_id)
 
+    def save(self, checkpoint_path: str) -> None:
+        """Save nothing: the studies are the state."""
 
-class _Scheduler(FIFOScheduler):
-    """Passes reports to the search and its verdicts to Tune."""
+    def restore(self, checkpoint_path: str) -> None:
+        """Restore nothing: the studies are the state."""
 
-    def __init__(self, search: Search, searcher: _Searcher, on_change: Callable[[], None]) -> None:
+
+class JobScheduler(FIFOScheduler):
+    """Passes reports to the search and its verdicts to Tune.
+
+    Args:
+        search: judges reports.
+        searcher: learns which jobs have ended.
+        on_change: called whenever a job has reported or ended.
+    """
+
+    def __init__(self, search: Search, searcher: JobSearcher, on_change: Callable[[], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._search, self._searcher, self._on_change = search, searcher, on_change
+        self._search = search
+        self._searcher = searcher
+        self._on_change = on_change
         self._losses_in_a_row = 0
 
-    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Stop the trial if the search says so."""
         self._losses_in_a_row = 0
         job: Job = trial.config["job"]
         report: Report = result["report"]
@@ -218,23 +201,28 @@ class _Scheduler(FIFOScheduler):
         self._on_change()
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
-    def on_trial_error(self, tune_controller: TuneController, trial: Trial) -> None:
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Have the job of a lost slot started again, by the executor or by the search.
+
+        Raises:
+            ExecutorError: too many slots in a row were lost.
+        """
         job: Job = trial.config["job"]
-        if _displaced(trial.get_pickled_error()):
+        if _lost_with_its_node(trial.get_pickled_error()):
             self._searcher.put_back(job)
             return
         self._losses_in_a_row += 1
         if self._losses_in_a_row == _MOST_LOSSES:  # it is no single job's fault: do not fail one after the other
-            raise EngineError(f"{_MOST_LOSSES} slots in a row were lost without having reported anything.")
+            raise ExecutorError(f"{_MOST_LOSSES} slots in a row were lost without having reported anything.")
         self._searcher.ended(job)
         self._search.lose(job.key)
         self._on_change()
 
 
-def _displaced(error: Exception | None) -> bool:
+def _lost_with_its_node(error: Exception | None) -> bool:
     """Whether a slot ended with ``error`` because of the cluster: with its node, or for want of room."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    if isinstance(cause, ray.exceptions.RayActorError):  # of the slot
+    if isinstance(cause, ray.exceptions.RayActorError):  # of the slot, or of its mailbox
         return not process_died(cause.actor_id)
     return isinstance(cause, GroupDisplacedError)
 
@@ -251,30 +239,14 @@ class _ForgetReports(tune.Callback):
 class _FreeGroups(tune.Callback):
     """Frees the resources of worker groups whose slot was killed.
 
-    A placement group outlives the actor that made it until the whole Ray job ends. A group is orphaned some time after
-    its slot, and an idle slot dies without anyone being told: so they are looked for all the time.
+    A group is orphaned some time after its slot, and nobody is told of the death of an idle slot. Hence the search for
+    orphans goes on all the time.
     """
 
     def __init__(self) -> None:
-        self._looked = time.monotonic()
+        self._last_search = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        if (now := time.monotonic()) - self._looked >= _ORPHANS_SECONDS:
-            self._looked = now
-            _remove_orphaned_groups()
-
-
-def _remove_orphaned_groups() -> None:
-    """Remove the placement groups of this Ray job that a dead actor has made.
-
-    Ray's own mark, ``creator_actor_dead``, is not set on a group that is registered just after its maker has died.
-    """
-    row: Any = gcs_pb2.PlacementGroupTableData  # type: ignore[attr-defined]  # generated code
-    job = ray.JobID.from_hex(ray.get_runtime_context().get_job_id()).binary()
-    for content in cluster_state._connect_and_get_accessor().get_placement_group_table():
-        group = row.FromString(content)
-        maker = ray.ActorID(group.creator_actor_id)
-        if group.creator_job_id != job or group.state == row.REMOVED or maker.is_nil():  # nil: the driver's own
-            continue
-        if cluster_state.actor_table(maker.hex()).get("State") == "DEAD":
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+        if (now := time.monotonic()) - self._last_search >= _ORPHANS_SECONDS:
+            self._last_search = now
+            remove_orphaned_groups()

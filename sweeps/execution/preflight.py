@@ -28,7 +28,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from conclugen import __version__
 from conclugen.features.manifest import FeatureSetError, Manifest, location_of
 from sweeps.config import ConfigError, SweepConfig, load_config
-from sweeps.execution.cluster import Node, alive_nodes
+from sweeps.estimate.room import Node
+from sweeps.execution.cluster import alive_nodes
 from sweeps.folder.layout import SweepFolder
 
 __all__ = ["Facts", "Preflight", "collect", "problems"]
@@ -107,8 +108,10 @@ def _checksum() -> str:
     for package in _PACKAGES:
         spec = find_spec(package)
         for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-            for file in sorted(file for file in Path(place).iterdir() if file.suffix in (".py", ".yaml")):
-                checksum.update(f"{package}/{file.name}".encode() + b"\0" + file.read_bytes() + b"\0")
+            root = Path(place)
+            for file in sorted(file for file in root.rglob("*") if file.suffix in (".py", ".yaml")):
+                name = f"{package}/{file.relative_to(root).as_posix()}"
+                checksum.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
     return checksum.hexdigest()[:16]
 
 

@@ -1,63 +1,72 @@
-"""Event files, which TensorBoard reads, written by tensorboardX.
+"""Event files for TensorBoard, written by TensorBoard's own package.
 
-tensorboardX loads torch wherever it is installed: a second of every start and 250 MB, for tensors that a driver has
-not. It does without where torch cannot be loaded, and so torch is hidden from it.
+Rejected: tensorboardX and torch.utils.tensorboard. Both load torch, which takes a driver a second and 250 MB.
 """
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from ray.air.constants import TRAINING_ITERATION
 from ray.tune.logger import LoggerCallback
-
-_torch = sys.modules.get("torch")
-sys.modules["torch"] = None  # type: ignore[assignment]  # how Python says that there is no such module
-try:
-    from tensorboardX.event_file_writer import EventsWriter
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.proto.summary_pb2 import Summary
-    from tensorboardX.summary import hparams
-finally:
-    del sys.modules["torch"]
-    if _torch is not None:
-        sys.modules["torch"] = _torch
+from ray.tune.result import TRAINING_ITERATION
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.hparams.summary_v2 import Metric, hparams_config_pb, hparams_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 __all__ = ["TensorBoard"]
 
+_FILE_VERSION = "brain.Event:2"  # the first event of each file says so
+
 
 class TensorBoard(LoggerCallback):
-    """Writes an event file per run; what has been reported is in it at once."""
+    """Writes an event file per run; each report is in the file at once.
+
+    Args:
+        folder: gets a folder for each run.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._writers: dict[Any, EventsWriter] = {}
+        self._files: dict[Any, IO[bytes]] = {}
 
     def log_trial_start(self, trial: Any) -> None:
-        """Begin its file with its hyperparameters."""
+        """Begin the file of a run with its hyperparameters."""
         folder = self._folder / str(trial)
         folder.mkdir(parents=True, exist_ok=True)
-        # The run's own number tells its file from that of an earlier attempt, which names by the second would not.
-        self._writers[trial] = EventsWriter(str(folder / "events"), f".{trial.trial_id}")
-        experiment, start, _ = hparams(trial.config, {"objective": None})
-        self._write(trial, experiment, start)
+        # The run's id tells its file from that of an earlier attempt; TensorBoard's names, to the second, may clash.
+        name = f"events.out.tfevents.{int(time.time())}.{trial.trial_id}"
+        self._files[trial] = (folder / name).open("wb")
+        self._write(trial, Event(wall_time=time.time(), file_version=_FILE_VERSION))
+        hyperparameters = {
+            name: value for name, value in trial.config.items() if isinstance(value, bool | int | float | str)
+        }
+        self._write_summary(trial, hparams_config_pb(hparams=[], metrics=[Metric("objective")]))
+        self._write_summary(trial, hparams_pb(hyperparameters, trial_id=trial.trial_id))
 
     def log_trial_result(self, iteration: int, trial: Any, result: Mapping[str, float]) -> None:
         """Add a report's numbers."""
         scalars = [(name, value) for name, value in result.items() if name != TRAINING_ITERATION]
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars]
-        self._write(trial, Summary(value=values), step=int(result[TRAINING_ITERATION]))
+        self._write_summary(trial, Summary(value=values), step=int(result[TRAINING_ITERATION]))
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """End its file."""
+        """End the file of a run."""
         if not failed:
-            self._write(trial, hparams({}, {})[2])
-        self._writers.pop(trial).close()
+            end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
+            value = Summary.Value(
+                tag=metadata.SESSION_END_INFO_TAG,
+                metadata=metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end)),
+            )
+            self._write_summary(trial, Summary(value=[value]))
+        self._files.pop(trial).close()
 
-    def _write(self, run: Any, *summaries: Summary, step: int = 0) -> None:
-        writer = self._writers[run]
-        for summary in summaries:
-            writer.write_event(Event(wall_time=time.time(), step=step, summary=summary))
-        writer.flush()
+    def _write_summary(self, run: Any, summary: Summary, step: int = 0) -> None:
+        self._write(run, Event(wall_time=time.time(), step=step, summary=summary))
+
+    def _write(self, run: Any, event: Event) -> None:
+        file = self._files[run]
+        RecordWriter(file).write(event.SerializeToString())
+        file.flush()

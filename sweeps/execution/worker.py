@@ -7,7 +7,6 @@ and the job with it.
 
 import gc
 import math
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -25,9 +24,10 @@ from conclugen.training.execution import Execution
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import load_config
 from sweeps.execution.mailbox import Group
-from sweeps.execution.ray_internals.deaths import WorkerProcess
+from sweeps.execution.worker_process import WorkerProcess
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
+from sweeps.terminal import log
 from sweeps.trial import TrialRunner
 from sweeps.trial.failures import reason_of
 from sweeps.trial.hardware import computing
@@ -86,14 +86,14 @@ def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
     try:
         team = Team()
         node = ray.get_runtime_context().get_node_id()
-        nodes, processes = zip(*team.everyones((node, WorkerProcess.own())), strict=True)
+        nodes, processes = zip(*team.everyones((node, WorkerProcess.current())), strict=True)
         config = load_config(folder.config, written=True)
         minutes = config.workers.hang_minutes
         patience = None if minutes is None else 60 * minutes
         group = Group(nodes=frozenset(nodes), processes=processes, patience=patience)
         device = get_device()
         decisions = Execution.on(device, recorded=team.alone).decisions
-        print(f"steps on {device}: {decisions}", file=sys.stderr, flush=True)  # noqa: T201  # goes to the sweep's log
+        log(f"steps on {device}: {decisions}")
         runner = TrialRunner(config, folder, device, _pulse(mailbox, team))
     except PeerLostError:
         raise  # the group starts again

@@ -15,8 +15,8 @@ import torch
 
 from sweeps.actions.run import launch, resume
 from sweeps.config import load_config
-from sweeps.execution import cluster as nodes
-from sweeps.execution import executor as engine  # the last two: see above
+from sweeps.estimate.room import Node
+from sweeps.execution import cluster, executor, preflight, tracking  # noqa: F401  # the last two: see above
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.search import Search
@@ -35,10 +35,10 @@ def without_ray(replace: Callable[[Any, str, Any], None], *, train: bool) -> Non
         if train:
             run_jobs(load_config(folder.config), search, folder)
 
-    replace(nodes, "connect", lambda address: None)
-    replace(nodes, "disconnect", lambda **options: None)
-    replace(nodes, "alive_nodes", lambda: [nodes.Node("a", "localhost", 1, 0)])
-    replace(engine, "execute", execute)
+    replace(cluster, "connect", lambda address: None)
+    replace(cluster, "disconnect", lambda **options: None)
+    replace(cluster, "alive_nodes", lambda: [Node("a", "localhost", 1, 0)])
+    replace(executor, "execute", execute)
 
 
 WRITES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "fsync", "open")

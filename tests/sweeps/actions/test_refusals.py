@@ -19,7 +19,7 @@ from conclugen.files.tensors import read_tensors, write_tensors
 from sweeps.actions.run import launch, resume
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
-from sweeps.execution import cluster as nodes
+from sweeps.execution import cluster
 from sweeps.folder import layout as plan
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.sessions import Sessions
@@ -95,7 +95,7 @@ def test_a_sweep_that_ends_before_it_has_begun_keeps_its_configuration_and_space
         raise ends
 
     before, space = contents(folder), other_space(folder, tmp_path / "other.yaml")
-    monkeypatch.setattr(nodes, "connect", fail)
+    monkeypatch.setattr(cluster, "connect", fail)
     with pytest.raises((ConfigError, KeyboardInterrupt, RuntimeError, SystemExit)):
         resume(folder.root, interrupts, [*CHANGES, f"space={space}"], accept_changes=True)
     assert contents(folder) == before
@@ -119,7 +119,7 @@ def test_a_space_that_there_was_not_goes_again(
     def fail(address: str | None) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nodes, "connect", fail)
+    monkeypatch.setattr(cluster, "connect", fail)
     with pytest.raises(KeyboardInterrupt):
         resume(folder.root, interrupts, [f"space={own}"], accept_changes=True)
     assert contents(folder) == before
@@ -218,7 +218,7 @@ def test_who_interrupts_is_told_to_resume_only_what_is_there(
         raise KeyboardInterrupt
 
     if begun:
-        monkeypatch.setattr(nodes, "connect", interrupted)
+        monkeypatch.setattr(cluster, "connect", interrupted)
     else:
         monkeypatch.setattr("sweeps.actions.run.damaged_shards", interrupted)
     out = tmp_path / "sweep"

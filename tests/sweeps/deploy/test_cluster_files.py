@@ -23,9 +23,9 @@ from ray.scripts.scripts import start
 
 import sweeps
 from sweeps.config import load_config
-from sweeps.execution import cluster as cluster
-from sweeps.execution.capacity import Allocation, allocate, grow
-from sweeps.execution.cluster import Node
+from sweeps.estimate.room import Allocation, Node, allocate
+from sweeps.execution import capacity
+from sweeps.execution.capacity import grow
 
 FOLDER = Path(sweeps.__file__).parent / "deploy"
 README = Path(__file__).parents[3] / "README.md"
@@ -74,9 +74,9 @@ def test_a_sweep_that_finds_a_head_only_waits_for_workers(
         waited.append(timeout)
         there.append(Node("worker", "10.0.0.2", cpus=8, gpus=1))
 
-    monkeypatch.setattr(cluster, "alive_nodes", lambda: there)
+    monkeypatch.setattr(capacity, "alive_nodes", lambda: there)
     for name in ("request_resources", "placement_group", "remove_placement_group"):
-        monkeypatch.setattr(cluster, name, MagicMock())
+        monkeypatch.setattr(capacity, name, MagicMock())
     monkeypatch.setattr(ray, "wait", wait)
     grow(workers, lambda text: None)
     assert allocate(workers, there, may_grow=True) == Allocation(slots=1, workers=1, cpus=8, gpus=1)

@@ -1,29 +1,24 @@
 """The adapters to Ray Tune, without a cluster; whole sweeps are in test_end_to_end.py and test_faults.py."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from queue import Queue
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
-from ray.train.v2._internal.execution.worker_group import WorkerGroup, worker
-from ray.train.v2._internal.execution.worker_group.thread_runner import ThreadRunner
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.config import load_config
 from sweeps.config.sections import Workers
-from sweeps.execution import cluster as cluster
-from sweeps.execution import executor as engine
-from sweeps.execution import slot as slots
-from sweeps.execution.capacity import Allocation, Capacity
-from sweeps.execution.cluster import Node
-from sweeps.execution.executor import EngineError, _Scheduler, _Searcher
+from sweeps.estimate.room import Allocation, Node
+from sweeps.execution import capacity as capacity_module
+from sweeps.execution import executor
+from sweeps.execution.capacity import Capacity
+from sweeps.execution.executor import ExecutorError, JobScheduler, JobSearcher
 from sweeps.execution.mailbox import GroupBrokenError, GroupDisplacedError
-from sweeps.execution.slot import Slot, TrainWorker, _WorkerGroup
+from sweeps.execution.slot import Slot
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.search import Search
@@ -46,7 +41,7 @@ def search(write_config: Callable[..., Path], tmp_path: Path) -> tuple[Search, S
 
 
 def test_the_searcher_never_fills_more_than_its_slots(search: tuple[Search, SweepFolder]) -> None:
-    searcher = _Searcher(*search, capacity([node(2)], slots=2), lambda: None)
+    searcher = JobSearcher(*search, capacity([node(2)], slots=2), lambda: None)
     first = searcher.suggest("t1")
     assert first["job"].key == "search-Con-00000"
     assert (first["cpus"], first["gpus"], first["folder"]) == (1, 0, str(search[1].root.resolve()))
@@ -58,7 +53,7 @@ def test_the_searcher_never_fills_more_than_its_slots(search: tuple[Search, Swee
 
 
 def test_the_searcher_is_finished_with_the_search(search: tuple[Search, SweepFolder]) -> None:
-    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
+    searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     for number in range(5):
         job = searcher.suggest(f"t{number}")["job"]
         search[0].report(job.key, Report(epochs=4, value=0.5, state="complete"))
@@ -68,8 +63,8 @@ def test_the_searcher_is_finished_with_the_search(search: tuple[Search, SweepFol
 
 def test_the_scheduler_passes_reports_on_and_verdicts_back(search: tuple[Search, SweepFolder]) -> None:
     changes: list[int] = []
-    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
-    scheduler = _Scheduler(search[0], searcher, lambda: changes.append(1))
+    searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
+    scheduler = JobScheduler(search[0], searcher, lambda: changes.append(1))
     job = search[0].next_job()
     trial: Any = SimpleNamespace(config={"job": job})
     controller: Any = None
@@ -80,7 +75,7 @@ def test_the_scheduler_passes_reports_on_and_verdicts_back(search: tuple[Search,
 
 
 def test_the_job_of_a_slot_that_died_goes_back_to_the_search(search: tuple[Search, SweepFolder]) -> None:
-    scheduler = _Scheduler(search[0], _Searcher(*search, capacity([node(1)]), lambda: None), lambda: None)
+    scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
     assert job is not None
     trial: Any = LostTrial(job, task_error(GroupBrokenError("the worker group failed")))
@@ -90,7 +85,7 @@ def test_the_job_of_a_slot_that_died_goes_back_to_the_search(search: tuple[Searc
 
 def test_slots_that_are_lost_one_after_the_other_end_the_sweep(search: tuple[Search, SweepFolder]) -> None:
     """Were each loss its job's, every job would fail in turn for what is no fault of its own."""
-    scheduler = _Scheduler(search[0], _Searcher(*search, capacity([node(1)]), lambda: None), lambda: None)
+    scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
     assert job is not None
     trial: Any = LostTrial(job, task_error(GroupBrokenError("the worker group failed")))
@@ -98,7 +93,7 @@ def test_slots_that_are_lost_one_after_the_other_end_the_sweep(search: tuple[Sea
     for _ in range(5):
         scheduler.on_trial_error(controller, trial)
         search[0].next_job()
-    with pytest.raises(EngineError, match="6 slots in a row"):
+    with pytest.raises(ExecutorError, match="6 slots in a row"):
         scheduler.on_trial_error(controller, trial)
 
 
@@ -119,8 +114,8 @@ def task_error(cause: Exception) -> ray.exceptions.RayTaskError:
 def test_a_job_whose_workers_found_no_room_starts_again_and_counts_for_nothing(
     search: tuple[Search, SweepFolder],
 ) -> None:
-    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
-    scheduler = _Scheduler(search[0], searcher, lambda: None)
+    searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
+    scheduler = JobScheduler(search[0], searcher, lambda: None)
     job = searcher.suggest("t0")["job"]
     for number in range(20):
         trial: Any = LostTrial(job, task_error(GroupDisplacedError("no room")))
@@ -135,18 +130,18 @@ def test_a_slot_that_went_with_its_node_counts_for_nothing(
     search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch, process_died: bool, counts: bool
 ) -> None:
     """The slot is out of reach; the cluster knows whether its node is."""
-    monkeypatch.setattr(engine, "process_died", lambda actor_id: process_died)
+    monkeypatch.setattr(executor, "process_died", lambda actor_id: process_died)
     monkeypatch.setattr(search[0], "lose", (lost := []).append)
-    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
+    searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     job = searcher.suggest("t0")["job"]
     trial: Any = LostTrial(job, ray.exceptions.RayActorError(actor_id="ab"))
-    _Scheduler(search[0], searcher, lambda: None).on_trial_error(None, trial)  # type: ignore[arg-type]
+    JobScheduler(search[0], searcher, lambda: None).on_trial_error(None, trial)  # type: ignore[arg-type]
     assert lost == ([job.key] if counts else [])
 
 
 def test_a_job_that_had_ended_is_not_started_again(search: tuple[Search, SweepFolder]) -> None:
-    searcher = _Searcher(*search, capacity([node(1)]), lambda: None)
-    scheduler = _Scheduler(search[0], searcher, lambda: None)
+    searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
+    scheduler = JobScheduler(search[0], searcher, lambda: None)
     controller: Any = None
     trial: Any = LostTrial(searcher.suggest("t0")["job"], task_error(GroupDisplacedError("no room")))
     final = Report(epochs=4, value=0.6, state="complete")
@@ -157,10 +152,10 @@ def test_a_job_that_had_ended_is_not_started_again(search: tuple[Search, SweepFo
 
 
 def test_the_searcher_follows_the_nodes(search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(capacity_module, "LOOK_SECONDS", 0.0)
     nodes = [node(1)]
     gate = SimpleNamespace(refused=(), usable=lambda nodes: nodes)
-    searcher = _Searcher(*search, capacity(nodes, gate=gate), lambda: None)
+    searcher = JobSearcher(*search, capacity(nodes, gate=gate), lambda: None)
     assert searcher.suggest("t0") is not None
     assert searcher.suggest("t1") is None
     nodes.append(node(1))
@@ -172,34 +167,6 @@ def test_the_searcher_follows_the_nodes(search: tuple[Search, SweepFolder], monk
 
 def test_slots_keep_off_the_nodes_that_were_found_wanting(search: tuple[Search, SweepFolder]) -> None:
     gate = SimpleNamespace(refused=("abc", "def"), usable=lambda nodes: nodes)
-    config = _Searcher(*search, capacity([node(1)], gate=gate), lambda: None).suggest("t0")
+    config = JobSearcher(*search, capacity([node(1)], gate=gate), lambda: None).suggest("t0")
     assert config["avoid"] == ("abc", "def")
     assert Slot.default_resource_request(config) != Slot.default_resource_request({**config, "avoid": ()})
-
-
-def test_asked_how_it_does_a_worker_answers_when_its_loop_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    goes_on = threading.Event()
-
-    class Loop(threading.Thread):
-        def join(self, timeout: float | None = None) -> None:
-            if timeout:
-                goes_on.set()
-            super().join(timeout)
-
-    runner = ThreadRunner()
-    runner._thread = loop = Loop(target=goes_on.wait, daemon=True)
-    execution = SimpleNamespace(training_thread_runner=runner, result_queue=Queue())
-    context = SimpleNamespace(execution_context=execution, preemption_context=SimpleNamespace(preemption_info=None))
-    for module in (slots, worker):
-        monkeypatch.setattr(module, "get_train_context", lambda: context)
-    loop.start()
-    with monkeypatch.context() as patched:
-        patched.setattr(slots, "_ANSWERS_AFTER", 0.0)
-        assert TrainWorker().poll_status().running  # the time is up
-    assert not TrainWorker().poll_status().running
-
-
-def test_workers_come_from_the_processes_that_ray_keeps_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_TRAIN_COLLECTIVE_TIMEOUT_S", "60")  # one of those for which Train wants another process
-    assert WorkerGroup._get_worker_runtime_env({}) != {}
-    assert _WorkerGroup._get_worker_runtime_env({}) == {}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from ray import tune
 from ray.tune.logger import LoggerCallback
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.execution.tracking import _Tracking, tracked

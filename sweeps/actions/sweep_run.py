@@ -1,0 +1,154 @@
+"""A sweep's run on Ray, from the first line that the user sees to the last.
+
+Ray starts, works and stops with its output in the sweep's log file; the user sees the display only. A run that ends
+early, however it ends, leaves every finished job in the ledger.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sweeps.actions.display import Display
+from sweeps.config import ConfigError, SweepConfig
+from sweeps.folder.layout import SweepFolder
+from sweeps.interrupts import Interrupts
+from sweeps.terminal import output_to_log
+
+if TYPE_CHECKING:
+    from sweeps.execution.capacity import Capacity
+
+__all__ = ["SweepFailedError", "SweepRun"]
+
+Say = Callable[[str], None]
+"""Tells the user a sentence."""
+
+
+class SweepFailedError(RuntimeError):
+    """The sweep stopped before it was finished; the message says where to read why."""
+
+
+@dataclass(kw_only=True)
+class SweepRun:
+    """One run of a sweep whose folder is held and prepared."""
+
+    config: SweepConfig
+    folder: SweepFolder
+    interrupts: Interrupts
+    """Ask the run to end."""
+    address: str | None
+    """Ray cluster to run on; None for the one that RAY_ADDRESS names, or else a new one on this machine."""
+    begin: Callable[[Say], object]
+    """Puts the session on record; called once nothing else can refuse the sweep any more."""
+    retry_failed: bool = False
+
+    def run(self) -> None:
+        """Run the sweep to its end.
+
+        Raises:
+            ConfigError: the cluster, a tracker or the folder refuses the sweep.
+            SweepFailedError: the sweep stopped early.
+            KeyboardInterrupt: the run was asked to end, and everything is saved.
+        """
+        with output_to_log(self.folder.log) as console, Display(console, f"sweep {self.config.name}") as display:
+            display.say("Starting Ray ...")
+            start = time.monotonic()
+            # Ray takes seconds to load: hence after the first line that the user sees, and with its output in the log.
+            from sweeps.execution import cluster
+
+            shared = not cluster.local_only(self.address)
+            try:
+                self._connect(display.say, shared=shared)
+                self._execute(display, self._check_cluster(display.say, shared=shared))
+            except OSError as error:
+                raise self._ended_early(error) from error
+            finally:
+                cluster.disconnect(withdraw=shared and self.config.workers.concurrent_trials != "auto")
+            shutil.rmtree(self.folder.ray, ignore_errors=True)
+            display.say(f"Finished in {time.monotonic() - start:.0f} s.")
+
+    def _connect(self, say: Say, *, shared: bool) -> None:
+        """Join the cluster that the user named, or start one; ask a shared one for nodes."""
+        from sweeps.execution import cluster
+
+        if (warning := cluster.untested_version()) is not None:
+            say(warning)
+        with _loading("sweeps.execution.executor", "sweeps.execution.preflight", "sweeps.execution.tracking"):
+            cluster.connect(self.address)
+        if shared:
+            from sweeps.execution.capacity import grow
+
+            grow(self.config.workers, say)
+
+    def _check_cluster(self, say: Say, *, shared: bool) -> "Capacity":
+        """Divide the cluster among trials, and check that its nodes can run them.
+
+        Raises:
+            ConfigError: there is no room, or a node has not what the sweep needs.
+        """
+        from sweeps.estimate.room import allocate
+        from sweeps.execution import cluster
+        from sweeps.execution.capacity import Capacity
+        from sweeps.execution.preflight import Preflight
+
+        nodes = cluster.alive_nodes()
+        allocation = allocate(self.config.workers, nodes, may_grow=shared)
+        if self.config.budget.gpu_hours is not None and not allocation.gpus:
+            raise ConfigError(["budget.gpu_hours: the cluster has no GPUs to spend them on; give budget.hours."])
+        preflight = Preflight(self.config, self.folder, allocation.gpus, say)
+        if shared:
+            preflight.check(nodes)
+        else:
+            preflight.check_here()
+        return Capacity(allocation, self.config.workers, preflight if shared else None, say)
+
+    def _execute(self, display: Display, capacity: "Capacity") -> None:
+        """Begin the session, and run jobs until the search is finished."""
+        from sweeps.execution import executor
+        from sweeps.execution.tracking import tracked
+        from sweeps.search import Search
+
+        with tracked(self.config, self.folder, display.say) as trackers:
+            self.begin(display.say)
+            # After all refusals: opening the search may write into a database.
+            search = Search(self.config, self.folder, say=display.say, retry_failed=self.retry_failed)
+            allocation = capacity.allocation
+            display.say(
+                f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
+                + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
+                + f"; Ray's output goes to {self.folder.log}"
+            )
+
+            def show() -> None:
+                display.show(search.progress(), max(1, capacity.slots))
+
+            try:
+                executor.execute(search, self.folder, capacity, show, trackers, self.interrupts)
+            except executor.ExecutorError as error:
+                raise self._ended_early(error) from error
+
+    def _ended_early(self, error: Exception) -> SweepFailedError:
+        return SweepFailedError(
+            f"the sweep stopped early: {error}\nNothing that had finished is lost; more in {self.folder.log}."
+        )
+
+
+@contextmanager
+def _loading(*modules: str) -> Iterator[None]:
+    """Load ``modules`` while the body waits for other processes; what fails to load fails again where it is used."""
+
+    def load() -> None:
+        with suppress(Exception):
+            for module in modules:
+                import_module(module)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
