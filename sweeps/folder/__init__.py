@@ -1,1 +1,1 @@
-"""What lies in a sweep's folder, and what it says of a resume."""
+"""The files of a sweep's folder, and the rules that let a sweep resume from them."""

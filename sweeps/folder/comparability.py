@@ -1,8 +1,9 @@
-"""What results rest on: the settings and features that they follow from, as texts that are equal where these are.
+"""Decides which results stay comparable when a sweep's settings, features or code change.
 
-A setting counts only where it is not what it is by default. So a record that a former patch version wrote without the
-settings that came later rests on the same as one of today; whole sections, compared as they are, would make such a
-version run every confirmation again.
+The basis of a result is a text: two results have the same basis if they follow from the same settings and features. The
+text holds a setting only where it differs from its default. A record from an earlier patch version lacks the settings
+that came later, and so still has the basis that it would have today. Comparing whole sections was rejected: such a
+version would run every confirmation again.
 """
 
 import hashlib
@@ -21,59 +22,18 @@ from sweeps.config import SweepConfig
 from sweeps.config.sections import Objective, Probe
 from sweeps.jobs import Job
 
-__all__ = ["confirmation_basis", "reports_basis"]
+__all__ = [
+    "CODE",
+    "confirmation_basis",
+    "mean_over",
+    "objective_sets",
+    "provenance",
+    "reports_basis",
+    "setting_changes",
+]
 
-
-def confirmation_basis(
-    hyperparameters: Mapping[str, Any], config: Mapping[str, Any], features: Mapping[str, str]
-) -> str:
-    """What the result of a confirmation rests on, besides its method and seed.
-
-    Args:
-        hyperparameters: of the run; none where the method has none.
-        config: of the sweep, as in a record.
-        features: fingerprints, as in a record.
-    """
-    probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
-    probe.pop("every", None)  # of search trials
-    own = _differing_from_defaults(hyperparameters, asdict(Hyperparameters()))
-    return _text([own, _training(config), probe, _objective(config), features])
-
-
-def reports_basis(job: Job, config: Mapping[str, Any], features: Mapping[str, str]) -> str:
-    """What a search trial's reports rest on: all that its checkpoints do, and how its objective is scored.
-
-    Arguments as for :func:`confirmation_basis`.
-    """
-    probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
-    # When it reports, what confirmations are scored at and with, and settings of a probe that is not the objective's.
-    others = () if config["probe"]["kind"] == "paper" else ("layers", "hidden_dim", "lr", "patience")
-    for name in ("every", "labels_per_class", "label_fraction", "also", *others):
-        probe.pop(name, None)
-    objective = _objective(config)
-    used = [features[name] for name in ("pretrain", *(f"downstream.{name}" for name in objective["sets"]))]
-    return hashlib.sha256(_text([asdict(job), _training(config), probe, objective, used]).encode()).hexdigest()
-
-
-def _training(config: Mapping[str, Any]) -> list[Any]:
-    return [config["modalities"], config["seed"], config["budget"]["epochs"], config["features"]["standardise"]]
-
-
-def _objective(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The objective, with the sets that count: where they are all, they may be named or not."""
-    objective = _differing_from_defaults(config["objective"], Objective().model_dump(mode="json"))
-    named = objective.pop("dataset", None)
-    return {**objective, "sets": sorted(config["features"]["downstream"]) if named is None else [named]}
-
-
-def _differing_from_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in defaults or value != defaults[name]}
-
-
-def _text(values: Any) -> str:
-    return json.dumps(values, sort_keys=True)
-
-
+CODE = "conclugen-sweeps"
+"""The name of this code among the versions that records keep."""
 _FREE = (
     "budget.trials_per_subset",
     "budget.hours",
@@ -85,14 +45,67 @@ _FREE = (
     "tracking",
     "workers",
 )
-"""Settings that change how much is done and where, not what a result means."""
+"""Settings that change how much is run and where, not what a result means."""
 _GROWING = ("baselines", "modality_subsets", "probe.also", "probe.label_fraction", "probe.labels_per_class", "subsets")
-"""Lists that may get longer: what is new is run, and what was there stays."""
-CODE = "conclugen-sweeps"
+"""Lists that may get longer: new entries are run, and earlier results stay."""
+
+
+def confirmation_basis(
+    hyperparameters: Mapping[str, Any], config: Mapping[str, Any], features: Mapping[str, str]
+) -> str:
+    """Return the basis of a confirmation's result; its method and seed are not part of it.
+
+    Args:
+        hyperparameters: the run's; empty where the method has none.
+        config: the sweep's configuration, as in a record.
+        features: fingerprints of the feature sets, as in a record.
+    """
+    probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
+    probe.pop("every", None)  # only search trials use it
+    tuned = _differing_from_defaults(hyperparameters, asdict(Hyperparameters()))
+    return _text([tuned, _training(config), probe, _objective(config), features])
+
+
+def reports_basis(job: Job, config: Mapping[str, Any], features: Mapping[str, str]) -> str:
+    """Return the basis of a search trial's reports: what its checkpoints follow from, and how it is scored.
+
+    Args:
+        job: the trial.
+        config: the sweep's configuration, as in a record.
+        features: fingerprints of the feature sets, as in a record.
+    """
+    probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
+    # These settings change no report: when a trial reports, how confirmations are scored, and unused probe settings.
+    unused = () if config["probe"]["kind"] == "paper" else ("layers", "hidden_dim", "lr", "patience")
+    for name in ("every", "labels_per_class", "label_fraction", "also", *unused):
+        probe.pop(name, None)
+    objective = _objective(config)
+    used_features = [features[name] for name in ("pretrain", *(f"downstream.{name}" for name in objective["sets"]))]
+    text = _text([asdict(job), _training(config), probe, objective, used_features])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _training(config: Mapping[str, Any]) -> list[Any]:
+    return [config["modalities"], config["seed"], config["budget"]["epochs"], config["features"]["standardise"]]
+
+
+def _objective(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the objective with its sets, which are the same whether a sweep's only set is named or not."""
+    objective = _differing_from_defaults(config["objective"], Objective().model_dump(mode="json"))
+    objective.pop("dataset", None)
+    return {**objective, "sets": objective_sets(config)}
+
+
+def _differing_from_defaults(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in defaults or value != defaults[name]}
+
+
+def _text(values: Any) -> str:
+    return json.dumps(values, sort_keys=True)
 
 
 def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
-    """What results depend on besides the configuration: ``features`` (fingerprints) and ``versions``."""
+    """Return what results follow from besides the configuration: ``features`` (fingerprints) and ``versions``."""
     downstream = {f"downstream.{name}": folder for name, folder in config.features.downstream.items()}
     sets = {"pretrain": config.features.pretrain, **downstream}
     return {
@@ -106,18 +119,28 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
     }
 
 
-def setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Messages for settings that are neither free nor have grown; one that the former version had not is new."""
+def setting_changes(former: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield a message for each changed setting that makes results differ in meaning.
+
+    Free settings may change, and growing lists may get longer. A setting that the former configuration lacks is new and
+    no change.
+
+    Args:
+        former: the configuration of the last session, or a section of it.
+        current: the same part of the configuration from now on.
+        prefix: the section's dotted name with a dot at its end; empty for the whole configuration.
+    """
     for name, old in former.items():
-        key, new = f"{prefix}{name}", now.get(name)
+        key = f"{prefix}{name}"
+        new = current.get(name)
         if old == new or key in (*_FREE, "objective.dataset", "space", "features.pretrain"):
             continue
         if key == "features.downstream":
-            gone = sorted(set(old) - set(new or ()))
-            yield from (f"{key}.{lost}: was there, and is not any more; keep it." for lost in gone)
+            missing = sorted(set(old) - set(new or ()))
+            yield from (f"{key}.{entry}: was there, and is missing now; keep it." for entry in missing)
         elif key in _GROWING:
             missing = [entry for entry in old if entry not in (new or ())]
-            yield from (f"{key}: had {entry}, and has it no more; keep it." for entry in missing)
+            yield from (f"{key}: had {entry}, and lacks it now; keep it." for entry in missing)
         elif isinstance(old, dict) and isinstance(new, dict):
             yield from setting_changes(old, new, f"{key}.")
         else:
@@ -125,9 +148,11 @@ def setting_changes(former: Mapping[str, Any], now: Mapping[str, Any], prefix: s
 
 
 def objective_sets(config: Mapping[str, Any]) -> list[str]:
-    named = config["objective"]["dataset"]
-    return [named] if named is not None else sorted(config["features"]["downstream"])
+    """Return the names of the labelled sets that a configuration's objective counts."""
+    dataset = config["objective"].get("dataset")
+    return [dataset] if dataset is not None else sorted(config["features"]["downstream"])
 
 
 def mean_over(sets: list[str]) -> str:
+    """Return the words for the mean over labelled sets, or the name of a single one."""
     return sets[0] if len(sets) == 1 else f"the mean over {', '.join(sets)}"

@@ -1,6 +1,6 @@
-"""What a sweep consists of: its jobs, what a running job reports, and where its files lie.
+"""The layout of a sweep folder: where the files of a sweep lie.
 
-Plain data that the search, the workers and the command line share; loads neither Ray nor Optuna nor torch.
+Only this module knows the names. It loads neither Ray nor Optuna nor torch.
 """
 
 import re
@@ -20,7 +20,7 @@ __all__ = ["SweepFolder"]
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """The layout of a sweep's folder; one place that knows the names."""
+    """The folder of one sweep."""
 
     root: Path
 
@@ -31,82 +31,82 @@ class SweepFolder:
 
     @property
     def space(self) -> Path:
-        """The search space, where it is one of the user's own."""
+        """A copy of the search space, if the user wrote it."""
         return self.root / "space.yaml"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that runs the sweep."""
+        """The lock, held by the process that runs the sweep."""
         return self.root / "lock"
 
     @property
     def owner(self) -> Path:
-        """Who holds the lock, for people; the lock's own content belongs to whatever does the locking."""
+        """The name of the process that holds the lock, for people; the lock's own content belongs to filelock."""
         return self.root / "lock.owner"
 
     @property
     def sessions(self) -> Path:
-        """When the sweep ran, where, and with what."""
+        """The sessions: when and where the sweep ran, and with what."""
         return self.root / "sessions.json"
 
     @property
     def journal(self) -> Path:
-        """Optuna's journal with one study per subset."""
+        """Optuna's journal, with one study per arm."""
         return self.root / "studies.journal"
 
     @property
     def ledger(self) -> Path:
-        """Folder of the finished attempts' records."""
+        """The folder of the records."""
         return self.root / "ledger"
 
     @property
     def log(self) -> Path:
-        """Everything that Ray and the workers print."""
+        """The log: everything that Ray and the workers print."""
         return self.root / "logs" / "ray.log"
 
     @property
     def tensorboard(self) -> Path:
-        """One folder of event files per job."""
+        """The folder of event files, one subfolder per job."""
         return self.root / "tensorboard"
 
     @property
     def ray(self) -> Path:
-        """What Ray writes for itself; never read back."""
+        """The folder that Ray writes for itself; nobody reads it."""
         return self.root / "ray"
 
     @property
     def running(self) -> Path:
-        """One folder per job that has started and not ended."""
+        """The folder of unfinished jobs, one subfolder per job."""
         return self.root / "running"
 
     def running_keys(self) -> list[str]:
-        """Return the keys of the jobs that have a folder, sorted; network file systems leave files of their own."""
+        """Return the keys of the unfinished jobs, sorted; network file systems may leave other files there."""
         return sorted(path.name for path in self.running.iterdir() if path.is_dir() and _is_key(path.name))
 
     def job(self, key: str) -> Path:
-        """The folder of a job while it runs; follows from its identity, so whoever restarts it finds its state."""
+        """Return the folder of an unfinished job; it follows from the key, so a restarted job finds its state."""
         return self.running / key
 
     def state(self, key: str) -> Path:
-        """What a job that runs was given and has reported."""
+        """Return the file with an unfinished job's settings and reports."""
         return self.job(key) / "job.json"
 
     @property
     def heads(self) -> Path:
-        """One file per method: the representation head of its best confirmation run."""
+        """The folder of kept heads: those of each method's best confirmation runs."""
         return self.root / "heads"
 
     def head(self, key: str) -> Path:
-        """Where a confirmation run leaves its head."""
+        """Return the file of a confirmation run's head."""
         return self.heads / f"{key}.safetensors"
 
     @property
     def identity(self) -> str:
-        """What tells this sweep from all others that share a database with it, wherever the folder lies.
+        """The text that tells this sweep from all others in a shared database, wherever the folder lies.
 
         Raises:
-            OSError: it is not there, or cannot be read.
-            ConfigError: it is damaged.
+            OSError: the file is missing, or cannot be read.
+            ConfigError: the file is damaged.
         """
         content = self._id.read_bytes()
         if re.fullmatch(rb"[0-9a-f]{32}", content) is None:
@@ -115,19 +115,20 @@ class SweepFolder:
 
     @property
     def vacant(self) -> bool:
-        """Whether a new sweep may begin here: there is nothing, or only what a start leaves that was killed early.
+        """Whether a new sweep may begin here.
 
-        That is the lock, which comes first, and what :meth:`prepare` makes before the configuration; a space only
-        beside an identity, else it is somebody's own.
+        It may where there is nothing, or only the files of a start that was killed early. Such a start leaves the lock,
+        which comes first, and what :meth:`prepare` makes before the configuration. A space without an identity beside
+        it belongs to the user.
         """
         if not self.root.exists():
             return True
         if not self.root.is_dir():
             return False
-        found = [path for path in self.root.iterdir() if not path.match(".*.partial")]
-        files = {self.lock, self.owner, self._id, *([self.space] if self._id in found else ())}
-        ours = [path in files or (path in self._folders and not any(path.iterdir())) for path in found]
-        return not found or (self.lock in found and all(ours))
+        paths = [path for path in self.root.iterdir() if not path.match(".*.partial")]
+        files = {self.lock, self.owner, self._id, *([self.space] if self._id in paths else ())}
+        expected = [path in files or (path in self._folders and not any(path.iterdir())) for path in paths]
+        return not paths or (self.lock in paths and all(expected))
 
     @property
     def _id(self) -> Path:
@@ -138,10 +139,10 @@ class SweepFolder:
         return (self.log.parent, self.ledger, self.running, self.heads, self.ray)
 
     def prepare(self, config: SweepConfig) -> None:
-        """Create what is missing of the folder, and write the configuration into it, with a space of the user's own.
+        """Create what the folder lacks, and write the configuration into it, with the user's own space if there is one.
 
-        The configuration comes last: a folder without it holds no sweep. A damaged identity gives way to a new one:
-        the studies that went by it are told anew what the ledger knows.
+        The configuration comes last, because a folder without it holds no sweep. A new identity replaces a damaged one;
+        the new studies then learn from the ledger what has finished.
         """
         for folder in (self.root, *self._folders):
             folder.mkdir(parents=True, exist_ok=True)

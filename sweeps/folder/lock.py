@@ -1,4 +1,4 @@
-"""The lock of a sweep's folder: one process runs a sweep at a time."""
+"""The lock of a sweep folder: one process runs a sweep at a time."""
 
 import errno
 import fcntl
@@ -21,19 +21,19 @@ _TAKE_OVER_SECONDS = 2.0  # `sweep status` holds the lock for a moment, to see w
 
 @contextmanager
 def held(folder: SweepFolder) -> Iterator[None]:
-    """Hold a sweep's folder: nobody else runs the sweep meanwhile. The system lets go of it when the process dies.
+    """Hold the lock of a sweep folder, so that no other process runs the sweep; the system frees it if we die.
 
-    Where the file system has no such locks (Lustre mounted without flock), the lock is a file that names its owner
-    (filelock's soft lock), and whoever comes next on the same machine finds out that the owner is dead.
+    Some file systems have no such locks (Lustre mounted without flock). There, the lock is a file that names its owner
+    (filelock's soft lock), and the next process on the same machine notices that the owner is dead.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds the lock.
     """
     lock = FileLock(folder.lock, timeout=_TAKE_OVER_SECONDS)
     try:
         lock.acquire()
     except Timeout:
-        raise ConfigError([_taken(folder)]) from None
+        raise ConfigError([_refusal(folder)]) from None
     try:
         folder.owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         yield
@@ -41,10 +41,10 @@ def held(folder: SweepFolder) -> Iterator[None]:
         lock.release()
 
 
-def _taken(folder: SweepFolder) -> str:
-    who = _content(folder.owner) or "another process"
-    message = f"{folder.root}: {who} runs this sweep; wait for it, or end it first."
-    if _content(folder.lock):  # a soft lock, whose owner's death only its own machine can tell
+def _refusal(folder: SweepFolder) -> str:
+    owner = _content(folder.owner) or "another process"
+    message = f"{folder.root}: {owner} runs this sweep; wait for it, or end it first."
+    if _content(folder.lock):  # a soft lock; only the owner's machine can tell that the owner is dead
         message += f" If its machine has died, delete {folder.lock}: its file system ends no lock by itself."
     return message
 
@@ -66,11 +66,14 @@ def running(folder: SweepFolder) -> bool:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        return _held_by_another(folder.lock)
+        return _is_held(folder.lock)
 
 
-def _held_by_another(lock: Path) -> bool:
-    """Whether a lock is held that this process may not take, but look at: another user's, or on a read-only mount."""
+def _is_held(lock: Path) -> bool:
+    """Whether another process holds a lock that we may inspect but not acquire.
+
+    Such a lock belongs to another user, or lies on a read-only mount.
+    """
     try:
         with lock.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -81,5 +84,5 @@ def _held_by_another(lock: Path) -> bool:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        return bool(_content(lock))  # a soft lock, which is there while it is held
+        return bool(_content(lock))  # a soft lock exists while it is held
     return False

@@ -1,7 +1,7 @@
-"""Sessions: the stretches of time in which one process ran a sweep, and what may change from one to the next.
+"""Sessions: the stretches of time in which one process ran a sweep.
 
-A sweep may grow from session to session: more trials, seeds, subsets, labelled sets. What it has found so far has to
-stay comparable with what is to come; any other change is refused, or accepted by the user and then on record here.
+A sweep may grow from session to session: more trials, seeds, subsets, labelled sets. Its results have to stay
+comparable. Any other change is refused, or the user accepts it and it is recorded here.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ __all__ = ["Session", "Sessions"]
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What one session ran with."""
+    """One process's stretch of running a sweep, and what it ran with."""
 
     started: str
     """UTC time, ISO 8601."""
@@ -38,7 +38,7 @@ class Session:
     """Fingerprint of each feature set, by its place in the configuration."""
     versions: Mapping[str, str]
     space: str
-    """Fingerprint of the search space's ranges; empty where it cannot be known any more."""
+    """Fingerprint of the search space's ranges; empty where it is unknown."""
 
 
 _FORMAT = TypeAdapter(list[Session])
@@ -47,63 +47,67 @@ _FORMAT = TypeAdapter(list[Session])
 class Sessions:
     """The sessions of one sweep, in one sealed file.
 
-    What changed is told by the latest of them, never by the folder's configuration, which anybody can edit. Where the
-    file is damaged or gone, the ledger's newest record stands in for it.
+    A new configuration is compared with the latest session, never with the folder's configuration, which anybody can
+    edit. If the file is damaged or gone, the ledger's newest record stands in for the latest session.
 
     Args:
-        folder: the sweep's.
+        folder: the sweep's folder.
     """
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder = folder
 
     def changes(self, config: SweepConfig) -> list[str]:
-        """What is different now from the last session, so that results would not compare; one message each.
+        """Return a message for each change since the last session that makes results incomparable.
 
         Args:
-            config: as it would be from now on.
+            config: the configuration from now on.
         """
-        if (last := self._last()) is None:  # nothing has run, and nothing has to compare
+        last = self._last()
+        if last is None:  # nothing has run, so no result needs to stay comparable
             return []
         current = _session(config)
-        found = list(setting_changes(with_former_settings(dict(last.config)), current.config))
-        before, now = objective_sets(last.config), objective_sets(current.config)
-        if before != now:
-            found.append(
-                f"objective.dataset: the search scored {mean_over(before)}, and would score {mean_over(now)} "
-                + "from now on"
-                + (f"; keep it with --set objective.dataset={before[0]}." if len(before) == 1 else ".")
+        messages = list(setting_changes(with_former_settings(dict(last.config)), current.config))
+        old_sets = objective_sets(last.config)
+        new_sets = objective_sets(current.config)
+        if old_sets != new_sets:
+            remedy = f"; keep it with --set objective.dataset={old_sets[0]}" if len(old_sets) == 1 else ""
+            messages.append(
+                f"objective.dataset: the search scored {mean_over(old_sets)}, and would score {mean_over(new_sets)} "
+                f"from now on{remedy}."
             )
-        found += [
-            f"features.{name}: is not the set that it was: its fingerprint was {fingerprint}, and is "
+        messages += [
+            f"features.{name}: is another set than before: its fingerprint was {fingerprint}, and is "
             f"{current.features[name]}."
             for name, fingerprint in last.features.items()
             if current.features.get(name, fingerprint) != fingerprint
         ]
         if last.space != current.space:
-            found.append(f"space: {config.space} holds other ranges than it did.")
-        was, code = last.versions[CODE], current.versions[CODE]
-        if release(was) != release(code):
-            found.append(f"{CODE}: was {was}, and is {code}.")
-        return found
+            messages.append(f"space: {config.space} holds other ranges than before.")
+        old_version = last.versions[CODE]
+        new_version = current.versions[CODE]
+        if release(old_version) != release(new_version):
+            messages.append(f"{CODE}: was {old_version}, and is {new_version}.")
+        return messages
 
     def begin(self, config: SweepConfig, accepted: Sequence[str] = ()) -> list[str]:
-        """Put a session on record, with the changes that the user accepted.
+        """Record a new session, with the changes that the user accepted.
 
         Returns:
-            What to tell the user: that the file was damaged, and where it is now.
+            A message for the user if the file was damaged: it says where the file is now.
         """
-        sessions, told = list[Session](), list[str]()
+        sessions: list[Session] = []
+        messages: list[str] = []
         try:
             sessions = self._read()
         except DamagedError as error:
             file = self._folder.sessions
             aside = set_aside(file, (file.with_suffix(f".damaged-{number}.json") for number in count(1)))
-            told.append(f"{error} It is now {aside}; what has changed was told from the ledger's newest record.")
+            messages.append(f"{error} It is now {aside}; changes were found by the ledger's newest record instead.")
         sessions.append(_session(config, accepted))
         document = {"seal": SEAL, "sessions": _FORMAT.dump_python(sessions, mode="json")}
         write_sealed(self._folder.sessions, json.dumps(document, indent=2).encode())
-        return told
+        return messages
 
     def _last(self) -> Session | None:
         try:
@@ -125,7 +129,7 @@ class Sessions:
         )
 
     def _space_of(self, config: Mapping[str, Any]) -> str:
-        """The fingerprint of a former configuration's space; one of the user's own lies in the folder."""
+        """Return the fingerprint of an earlier configuration's space; the user's own lies in the folder."""
         named = config["space"] in named_spaces()
         try:
             return _ranges(load_space(config["space"] if named else str(self._folder.space)))
@@ -133,7 +137,7 @@ class Sessions:
             return ""
 
     def _read(self) -> list[Session]:
-        """All sessions, the latest last.
+        """Return all sessions, the latest last.
 
         Raises:
             DamagedError: the file is not as it was written.
@@ -145,13 +149,13 @@ class Sessions:
 
 
 def _session(config: SweepConfig, accepted: Sequence[str] = ()) -> Session:
-    known = provenance(config)
+    sources = provenance(config)
     return Session(
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         accepted_changes=list(accepted),
         config=config.model_dump(mode="json"),
-        features=known["features"],
-        versions=known["versions"],
+        features=sources["features"],
+        versions=sources["versions"],
         space=_ranges(config.load_space()),
     )
 

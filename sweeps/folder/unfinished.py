@@ -1,8 +1,8 @@
-"""UnfinishedJobs jobs: what has to survive of a job that has started and not ended, in a folder of its own.
+"""Unfinished jobs: a folder per job keeps what a resumed sweep needs to continue the job.
 
-The folder holds the job and what it has reported, written here, and its checkpoints, written by its workers. It is
-there from before the job is handed out until its record is in the ledger, and is all that a resumed sweep needs to go
-on with the job, whatever else was lost.
+The folder holds the job and its reports, written here, and its checkpoints, written by its workers. It exists from
+before a slot gets the job until the job's record is in the ledger. A resumed sweep needs nothing else to continue the
+job.
 """
 
 import json
@@ -27,17 +27,17 @@ class UnfinishedJob:
     reported: Mapping[int, float] = field(default_factory=dict)
     """Epochs -> objective, for each report."""
     basis: str = ""
-    """What the reports rest on besides the job; where that has changed, they are another run's."""
+    """The basis of the reports (`sweeps.folder.comparability`); if it has changed, they belong to another run."""
 
 
 _FORMAT = TypeAdapter(UnfinishedJob)
 
 
 class UnfinishedJobs:
-    """The running jobs of a sweep.
+    """The unfinished jobs of a sweep.
 
     Args:
-        folder: the sweep's.
+        folder: the sweep's folder.
     """
 
     def __init__(self, folder: SweepFolder) -> None:
@@ -45,24 +45,25 @@ class UnfinishedJobs:
         self._jobs: dict[str, UnfinishedJob] = {}
 
     def restore(self, say: Callable[[str], None]) -> dict[str, UnfinishedJob | None]:
-        """Return the jobs that an earlier session left, by their keys; None where all that is left is checkpoints.
+        """Return the unfinished jobs of an earlier session by their keys; None where only checkpoints are left.
 
         Args:
-            say: told of what is damaged; it is set aside as ``job.json.damaged``, and the checkpoints beside it stay.
+            say: receives a message for each damaged file. Such a file becomes ``job.json.damaged``, and the checkpoints
+                beside it stay.
 
         Raises:
-            OSError: something cannot be read; nothing is lost by that, and nothing is taken away.
+            OSError: a file cannot be read; nothing is lost or removed.
         """
-        left: dict[str, UnfinishedJob | None] = {}
+        jobs: dict[str, UnfinishedJob | None] = {}
         for key in self._folder.running_keys():
-            left[key] = self._read(key, say)
-        for key, unended in list(left.items()):
-            if unended is not None:
-                self._jobs[key] = unended
+            job = self._read(key, say)
+            if job is not None:
+                self._jobs[key] = job
             elif all(file.name.startswith(".") for file in self._folder.job(key).iterdir()):
-                self.end(key)  # the sweep was killed before it had handed the job out
-                del left[key]
-        return left
+                self.end(key)  # the sweep was killed before a slot got the job
+                continue
+            jobs[key] = job
+        return jobs
 
     def _read(self, key: str, say: Callable[[str], None]) -> UnfinishedJob | None:
         state = self._folder.state(key)
@@ -75,28 +76,28 @@ class UnfinishedJobs:
         except ValidationError as error:
             problem = f"{state} cannot be understood by this version: {error.error_count()} of its entries."
         aside = set_aside(state, [state.with_name(f"{state.name}.damaged")])
-        say(f"{problem} It is now {aside}; {key} goes on as far as its study knows it, from its checkpoints.")
+        say(f"{problem} It is now {aside}; {key} continues from its checkpoints and from what its study knows.")
         return None
 
-    def start(self, unended: UnfinishedJob) -> None:
-        """Note that a job starts, or goes on."""
-        self._write(unended)
+    def start(self, job: UnfinishedJob) -> None:
+        """Record that a job starts, or continues."""
+        self._write(job)
 
     def report(self, key: str, epochs: int, value: float) -> None:
-        """Note a report of a running job."""
-        unended = self._jobs[key]
-        self._write(replace(unended, reported={**unended.reported, epochs: value}))
+        """Record a report of an unfinished job."""
+        job = self._jobs[key]
+        self._write(replace(job, reported={**job.reported, epochs: value}))
 
     def end(self, key: str) -> None:
         """Forget a job, with its checkpoints."""
         self._jobs.pop(key, None)
         shutil.rmtree(self._folder.job(key), ignore_errors=True)
 
-    def _write(self, unended: UnfinishedJob) -> None:
-        key = unended.job.key
-        self._jobs[key] = unended
-        if not self._folder.state(key).exists():  # what leaves the ledger to run again is known here alone
+    def _write(self, job: UnfinishedJob) -> None:
+        key = job.job.key
+        self._jobs[key] = job
+        if not self._folder.state(key).exists():  # of a job that leaves the ledger to run again, this is the only trace
             self._folder.job(key).mkdir(exist_ok=True)
             sync_folder(self._folder.running)
-        document = {"seal": SEAL, **_FORMAT.dump_python(unended, mode="json")}
+        document = {"seal": SEAL, **_FORMAT.dump_python(job, mode="json")}
         write_sealed(self._folder.state(key), json.dumps(document).encode())

@@ -1,4 +1,4 @@
-"""What results rest on, and what runs again where that has changed."""
+"""Which settings results follow from, and what runs again if they change."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ JOB = Job(stage="search", method="Con", number=0, seed=1, hyperparameters={"lr":
 
 @pytest.fixture
 def configure(write_config: Callable[..., Path]) -> Callable[..., Mapping[str, Any]]:
-    """A sweep's configuration, as a record has it."""
+    """Return a sweep's configuration, as a record has it."""
     return lambda **probe: load_config(write_config(probe=probe)).model_dump(mode="json")
 
 
@@ -35,17 +35,17 @@ def configure(write_config: Callable[..., Path]) -> Callable[..., Mapping[str, A
         ({"class_weights": "balanced"}, False, False),
     ],
 )
-def test_which_settings_of_the_probe_results_rest_on(
+def test_a_setting_of_the_probe_changes_the_basis_of_the_results_that_follow_from_it(
     configure: Callable[..., Mapping[str, Any]], probe: Mapping[str, Any], confirmations: bool, reports: bool
 ) -> None:
-    """True: the same as by default."""
+    """The two flags say which basis stays the same as by default."""
     before, after = configure(), configure(**probe)
     assert (confirmation_basis({}, after, FEATURES) == confirmation_basis({}, before, FEATURES)) == confirmations
     assert (reports_basis(JOB, after, FEATURES) == reports_basis(JOB, before, FEATURES)) == reports
 
 
 @pytest.mark.parametrize("setting", [{"layers": 2}, {"hidden_dim": 8}, {"lr": 0.1}, {"patience": 15}])
-def test_reports_rest_on_settings_of_the_papers_probe_only_where_it_is_the_sweeps_own(
+def test_settings_of_the_papers_probe_change_the_basis_of_reports_only_if_it_is_the_sweeps_probe(
     configure: Callable[..., Mapping[str, Any]], setting: Mapping[str, Any]
 ) -> None:
     for probe, same in (({"also": ["paper"]}, True), ({"kind": "paper"}, False)):
@@ -55,7 +55,7 @@ def test_reports_rest_on_settings_of_the_papers_probe_only_where_it_is_the_sweep
 
 
 @pytest.mark.parametrize("change", ["probe.also=[knn]", "probe.kind=paper", "probe.selection=validation"])
-def test_confirmations_that_were_read_otherwise_run_again_and_trials_do_not(
+def test_another_probe_reruns_confirmations_and_no_trials(
     write_config: Callable[..., Path], tmp_path: Path, change: str
 ) -> None:
     folder = SweepFolder(tmp_path / "sweep")
@@ -70,7 +70,7 @@ def test_confirmations_that_were_read_otherwise_run_again_and_trials_do_not(
 
 
 def run(path: Path, folder: SweepFolder, *overrides: str) -> set[str]:
-    """Run a sweep to its end; return the keys of the jobs that were run for it."""
+    """Run a sweep to its end; return the keys of the jobs that this took."""
     config = load_config(path, overrides)
     folder.prepare(config)
     simulation = Simulation(config, Search(config, folder), constant)

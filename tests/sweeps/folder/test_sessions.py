@@ -58,7 +58,7 @@ def test_a_sweep_may_grow_and_move(folder: SweepFolder, tmp_path: Path, planted:
 
 
 def other_space(folder: Path) -> Path:
-    """The space of the tests with other ranges, in a file of its own."""
+    """Write the tests' space with other ranges; return the file."""
     parameters = {**TINY_SPACE["parameters"], "lr": {"low": 1e-3, "high": 2e-3, "default": 1e-3}}
     space = folder / "other.yaml"
     space.write_text(yaml.safe_dump({**TINY_SPACE, "parameters": parameters}))
@@ -70,7 +70,7 @@ def other_space(folder: Path) -> Path:
     [
         (["budget.epochs=5"], ["budget.epochs: was 4, and is 5."]),
         (["seed=1"], ["seed: was 127, and is 1."]),
-        (["subsets=[Gen]"], ["subsets: had Con, and has it no more; keep it."]),
+        (["subsets=[Gen]"], ["subsets: had Con, and lacks it now; keep it."]),
         (["objective.metric=accuracy"], ["objective.metric: was weighted_f1, and is accuracy."]),
         (["search.sampler=random", "search.pruner=none"], ["search.sampler: was tpe", "search.pruner: was median"]),
         (["probe.kind=paper"], ["probe.kind: was logistic, and is paper."]),
@@ -78,22 +78,22 @@ def other_space(folder: Path) -> Path:
         (["probe.also=[paper]", "probe.lr=0.1"], ["probe.lr: was 0.00967, and is 0.1."]),
         (["features.standardise=false"], ["features.standardise: was True, and is False."]),
         (["features.downstream.more=OTHER"], ["keep it with --set objective.dataset=planted."]),
-        (["features.pretrain=OTHER"], ["features.pretrain: is not the set that it was: its fingerprint was"]),
-        (["space=OTHERSPACE"], ["holds other ranges than it did."]),
+        (["features.pretrain=OTHER"], ["features.pretrain: is another set than before: its fingerprint was"]),
+        (["space=OTHERSPACE"], ["holds other ranges than before."]),
     ],
 )
-def test_what_would_not_compare_is_named(
+def test_a_change_that_makes_results_incomparable_is_named(
     folder: SweepFolder, tmp_path: Path, overrides: list[str], expected: list[str]
 ) -> None:
     other = write_planted(tmp_path / "other", seed=5)
     for name, place in {"OTHERSPACE": other_space(tmp_path), "OTHER": other}.items():
         overrides = [override.replace(name, str(place)) for override in overrides]
-    found = Sessions(folder).changes(load_config(folder.config, overrides))
-    assert len(found) == len(expected)
-    assert all(any(text in change for change in found) for text in expected), found
+    changes = Sessions(folder).changes(load_config(folder.config, overrides))
+    assert len(changes) == len(expected)
+    assert all(any(text in change for change in changes) for text in expected), changes
 
 
-def test_an_instrument_that_was_there_has_to_stay(write_config: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_instrument_of_an_earlier_session_has_to_stay(write_config: Callable[..., Path], tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
     config = load_config(write_config(probe={"also": ["knn", "paper"]}))
     folder.prepare(config)
@@ -101,38 +101,38 @@ def test_an_instrument_that_was_there_has_to_stay(write_config: Callable[..., Pa
     for also in ("[paper, knn]", "[knn, paper]"):
         assert Sessions(folder).changes(load_config(folder.config, [f"probe.also={also}"])) == []
     assert Sessions(folder).changes(load_config(folder.config, ["probe.also=[paper]"])) == [
-        "probe.also: had knn, and has it no more; keep it."
+        "probe.also: had knn, and lacks it now; keep it."
     ]
 
 
 class TestFormerVersion:
-    """A folder that version 0.2 wrote: its probe is the paper's, and no file of it says so."""
+    """A folder from version 0.2: its probe is the paper's, and none of its files says so."""
 
     @pytest.fixture(params=["sessions", "ledger"])
     def former(self, request: pytest.FixtureRequest, folder: SweepFolder) -> SweepFolder:
-        """Either the sessions tell what was, or, where they are lost, the ledger."""
+        """Return such a folder, with its sessions or with a ledger alone."""
         document = yaml.safe_load(folder.config.read_text())
         without_new_settings(document)
         folder.config.write_text(yaml.safe_dump(document))
         if request.param == "ledger":
-            kept = record(folder)
-            config = json.loads(json.dumps(kept.config))
+            newest = record(folder)
+            config = json.loads(json.dumps(newest.config))
             without_new_settings(config)
-            Ledger(folder.ledger).add(replace(kept, config=config))
+            Ledger(folder.ledger).add(replace(newest, config=config))
             folder.sessions.unlink()
         else:
-            sessions = on_record(folder)
+            sessions = recorded_sessions(folder)
             without_new_settings(sessions[-1]["config"])
             content = json.dumps({"seal": SEAL, "sessions": sessions}, indent=2).encode()
             write_sealed(folder.sessions, content)
         return folder
 
-    def test_it_goes_on_with_the_papers_probe(self, former: SweepFolder) -> None:
+    def test_it_resumes_with_the_papers_probe(self, former: SweepFolder) -> None:
         config = load_config(former.config, written=True)
         assert (config.probe.kind, config.probe.also, config.probe.selection) == ("paper", (), "validation")
         assert Sessions(former).changes(config) == []
-        grown = load_config(former.config, ["probe.also=[logistic, knn]"], written=True)
-        assert Sessions(former).changes(grown) == []
+        more_instruments = load_config(former.config, ["probe.also=[logistic, knn]"], written=True)
+        assert Sessions(former).changes(more_instruments) == []
 
     @pytest.mark.parametrize(
         ("override", "change"),
@@ -146,13 +146,15 @@ class TestFormerVersion:
 
     @pytest.fixture
     def interrupts(self) -> Iterator[Interrupts]:
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         yield Interrupts("farewell")
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
-    def test_a_resumed_sweep_reads_its_configuration_so(self, former: SweepFolder, interrupts: Interrupts) -> None:
-        """It asks for two changes: were the file read as a new one, the first would be none."""
+    def test_a_resume_reads_the_configuration_as_that_version_did(
+        self, former: SweepFolder, interrupts: Interrupts
+    ) -> None:
+        """Were the file read as a new one, the kind of the probe would be no change."""
         overrides = ["probe.selection=validation", "probe.kind=logistic", "seed=1"]
         with pytest.raises(ConfigError) as caught:
             resume(former.root, interrupts, overrides)
@@ -162,13 +164,13 @@ class TestFormerVersion:
 
 
 def without_new_settings(config: dict[str, Any]) -> None:
-    """Leave out what version 0.2 did not know."""
+    """Remove the settings that version 0.2 did not have."""
     for name in ("kind", "also", "selection"):
         del config["probe"][name]
     del config["checkpoint"]["probabilities"]
 
 
-def test_a_newer_patch_goes_on_and_another_version_is_named(
+def test_a_newer_patch_version_is_no_change_and_another_release_is_one(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(folder.config)
@@ -178,29 +180,29 @@ def test_a_newer_patch_goes_on_and_another_version_is_named(
     assert any(change.startswith(f"conclugen-sweeps: was {release()}") for change in Sessions(folder).changes(config))
 
 
-def test_accepted_changes_are_on_record(folder: SweepFolder) -> None:
+def test_accepted_changes_are_recorded(folder: SweepFolder) -> None:
     config = load_config(folder.config, ["seed=1"])
     changes = Sessions(folder).changes(config)
     folder.prepare(config)
     Sessions(folder).begin(config, changes)
-    assert on_record(folder)[-1]["accepted_changes"] == ["seed: was 127, and is 1."]
+    assert recorded_sessions(folder)[-1]["accepted_changes"] == ["seed: was 127, and is 1."]
     assert Sessions(folder).changes(load_config(folder.config)) == []
 
 
-def on_record(folder: SweepFolder) -> list[dict[str, Any]]:
+def recorded_sessions(folder: SweepFolder) -> list[dict[str, Any]]:
     sessions: list[dict[str, Any]] = json.loads(read_sealed(folder.sessions))["sessions"]
     return sessions
 
 
 @pytest.mark.parametrize(("old", "new"), [("epochs: 4", "epochs: 8"), ("seed: 127", "seed: 126")])
-def test_a_configuration_that_was_edited_is_not_the_one_on_record(folder: SweepFolder, old: str, new: str) -> None:
+def test_an_edit_of_the_configuration_file_is_a_change(folder: SweepFolder, old: str, new: str) -> None:
     folder.config.write_text(folder.config.read_text().replace(old, new))
     (change,) = Sessions(folder).changes(load_config(folder.config))
     assert f"was {old.split()[1]}, and is {new.split()[1]}." in change
 
 
 def record(folder: SweepFolder, number: int = 0, ended: str = "2026-01-01T00:00:00+00:00", *overrides: str) -> Record:
-    """What the search would add to the ledger."""
+    """Return a record as the search would add it to the ledger."""
     config = load_config(folder.config, overrides)
     common: dict[str, Any] = {"config": config.model_dump(mode="json"), **provenance(config)}
     return Record(
@@ -212,9 +214,9 @@ def truncated(content: bytes) -> bytes:
     return content[:-3]
 
 
-def flipped(where: bytes) -> Callable[[bytes], bytes]:
+def flipped(after: bytes) -> Callable[[bytes], bytes]:
     def flip(content: bytes) -> bytes:
-        place = content.index(where) + len(where)
+        place = content.index(after) + len(after)
         return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
     return flip
@@ -223,7 +225,7 @@ def flipped(where: bytes) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     "damage", [truncated, flipped(b'"featur'), flipped(b'"pretrain": "'), flipped(b'"accepted_'), lambda _: None]
 )
-def test_where_the_sessions_are_damaged_or_gone_the_ledger_tells_what_has_changed(
+def test_changes_are_found_from_the_ledger_where_the_sessions_are_damaged_or_gone(
     folder: SweepFolder, tmp_path: Path, damage: Callable[[bytes], bytes | None]
 ) -> None:
     ledger, other = Ledger(folder.ledger), write_planted(tmp_path / "other", seed=5)
@@ -242,40 +244,25 @@ def test_where_the_sessions_are_damaged_or_gone_the_ledger_tells_what_has_change
     changes = Sessions(folder).changes(load_config(folder.config, overrides))
     assert [change.partition(":")[0] for change in changes] == ["budget.epochs", "features.pretrain", "space"]
     messages = Sessions(folder).begin(load_config(folder.config), ["accepted"])
-    assert [session["accepted_changes"] for session in on_record(folder)] == [["accepted"]]
-    kept = folder.root / "sessions.damaged-1.json"
+    assert [session["accepted_changes"] for session in recorded_sessions(folder)] == [["accepted"]]
+    damaged = folder.root / "sessions.damaged-1.json"
     if content is None:
         assert messages == []
     else:
-        assert kept.read_bytes() == content
+        assert damaged.read_bytes() == content
         assert len(messages) == 1
         assert f"{folder.sessions} is damaged" in messages[0]
-        assert f"It is now {kept}" in messages[0]
+        assert f"It is now {damaged}" in messages[0]
 
 
-def test_a_space_that_was_damaged_with_the_sessions_is_not_taken_for_the_former(
-    folder: SweepFolder, tmp_path: Path
-) -> None:
+def test_a_damaged_space_is_not_taken_for_the_earlier_one(folder: SweepFolder, tmp_path: Path) -> None:
     Ledger(folder.ledger).add(record(folder))
     folder.sessions.unlink()
     folder.space.write_bytes(b"\xff")
     (change,) = Sessions(folder).changes(load_config(folder.config, [f"space={other_space(tmp_path)}"]))
-    assert change.endswith("holds other ranges than it did.")
+    assert change.endswith("holds other ranges than before.")
 
 
-def test_sessions_that_are_damaged_stop_no_sweep_in_which_nothing_has_ended(folder: SweepFolder) -> None:
+def test_damaged_sessions_stop_no_sweep_without_records(folder: SweepFolder) -> None:
     folder.sessions.write_text("[{")
     assert Sessions(folder).changes(load_config(folder.config, ["seed=1"])) == []
-
-
-@pytest.mark.parametrize("content", [b"\xff" * 32, b"", b"0123456789abcdef0123456789abcdeg"])
-def test_a_damaged_identity_is_named_and_made_anew(folder: SweepFolder, content: bytes) -> None:
-    whole = folder.identity
-    folder.prepare(load_config(folder.config))
-    assert folder.identity == whole
-    (folder.root / "id").write_bytes(content)
-    with pytest.raises(ConfigError, match=r"id: is damaged; `conclugen sweep resume .*` makes a new one"):
-        _ = folder.identity
-    folder.prepare(load_config(folder.config))
-    assert folder.identity != whole
-    assert len(folder.identity) == 32
