@@ -1,0 +1,110 @@
+"""What an earlier session of the sweep has left: failed jobs to run again, trials to go on with, heads that are lost.
+
+The ledger is right about what has ended, the folders of running jobs about what had started. A study is brought in line
+with both (:meth:`sweeps.search.study.Study.restore`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sweeps.folder.kept_heads import lost_heads
+from sweeps.folder.layout import SweepFolder
+from sweeps.folder.unfinished import UnfinishedJob, UnfinishedJobs
+from sweeps.jobs import Job
+from sweeps.ledger import JobKey, Ledger, Record
+from sweeps.search.job_plan import JobPlan
+from sweeps.search.study import Study, Trial
+
+__all__ = ["ResumedTrial", "resume_trials", "runs_with_lost_head", "set_failed_aside"]
+
+
+@dataclass(frozen=True)
+class ResumedTrial:
+    """A trial that had started in an earlier session and not ended, or whose record is gone."""
+
+    job: Job
+    trial: Trial
+    reported: Mapping[int, float]
+    """Epochs -> objective, for each report of an earlier session that still counts."""
+
+
+def set_failed_aside(ledger: Ledger, plan: JobPlan, unfinished: UnfinishedJobs) -> None:
+    """Set the records of failed jobs aside, as ``retried``, where the sweep as configured now would run them again.
+
+    A search trial is noted as unfinished before its record is gone. So it keeps its hyperparameters even where its
+    study has lost them, or is a new study in another storage.
+
+    Args:
+        ledger: of the sweep.
+        plan: of the sweep as it is configured now.
+        unfinished: jobs of the sweep; the failed trials are added.
+    """
+    for record in ledger:
+        if record.state != "failed" or not plan.includes(record):
+            continue
+        if record.stage == "search":
+            job = plan.trial(plan.arms[record.method], record.number, record.hyperparameters, record.origin)
+            unfinished.start(UnfinishedJob(job, {}, plan.reports_basis(job)))
+        ledger.set_aside(record.key, "retried")
+
+
+def resume_trials(
+    studies: Mapping[str, Study],
+    records: Sequence[Record],
+    plan: JobPlan,
+    unfinished: UnfinishedJobs,
+    say: Callable[[str], None],
+) -> list[ResumedTrial]:
+    """Make studies, ledger and running jobs agree; return the trials to go on with, by their numbers.
+
+    Args:
+        studies: arm -> its study.
+        records: of the ledger, without what is not needed here: metrics, predictions.
+        plan: of the sweep as it is configured now.
+        unfinished: jobs of the sweep; those that have a record are removed.
+        say: told of what is damaged.
+
+    Raises:
+        OSError: what is left of a running job cannot be read.
+    """
+    finished: dict[str, dict[int, Record]] = {name: {} for name in studies}
+    for record in records:
+        if record.stage == "search" and record.method in finished:
+            finished[record.method][record.number] = record
+    remains = unfinished.restore(say)
+    for record in records:
+        if record.key in remains:  # the driver died after it had written the record
+            unfinished.end(record.key)
+            del remains[record.key]
+    trials = list[ResumedTrial]()
+    for name, study in studies.items():
+        keys = [(JobKey.parse(text), job) for text, job in remains.items()]
+        jobs = {key.number: job for key, job in keys if (key.stage, key.method) == ("search", name)}
+        known = {number: _without_outdated_reports(job, plan) for number, job in jobs.items() if job is not None}
+        unknown = {number for number, job in jobs.items() if job is None}
+        for started in study.restore(finished[name], known, unknown):
+            job = plan.trial(plan.arms[name], started.number, started.hyperparameters, started.origin)
+            trials.append(ResumedTrial(job, started.trial, started.reported))
+    return sorted(trials, key=lambda resumed: resumed.job.number)  # each is judged by those before it
+
+
+def runs_with_lost_head(folder: SweepFolder, records: Sequence[Record], plan: JobPlan, most: int) -> dict[str, str]:
+    """Return the confirmation runs whose kept head is lost, and which run again for it: key -> what is wrong.
+
+    Args:
+        folder: of the sweep.
+        records: of the ledger.
+        plan: of the sweep as it is configured now.
+        most: heads that a method keeps.
+
+    Raises:
+        OSError: a head cannot be read, for another reason than that it is missing.
+    """
+    confirmed = [record for record in records if record.stage == "confirm"]
+    lost = lost_heads(folder, confirmed, most)
+    return {record.key: problem for record, problem in lost if plan.includes(record)}
+
+
+def _without_outdated_reports(unfinished: UnfinishedJob, plan: JobPlan) -> UnfinishedJob:
+    """Drop the reports of a job that cannot go on with them, since a change was accepted."""
+    return unfinished if unfinished.basis == plan.reports_basis(unfinished.job) else replace(unfinished, reported={})
