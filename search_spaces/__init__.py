@@ -1,4 +1,4 @@
-"""What may vary: named search spaces, with conditions on the loss subset."""
+"""Search spaces: which hyperparameters may vary, over which values, for which loss subsets."""
 
 from search_spaces.parameter import Parameter
 from search_spaces.space import Space, SpaceError, load_space, named_spaces

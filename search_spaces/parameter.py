@@ -1,7 +1,7 @@
 """One parameter of a search space: how a hyperparameter varies, and for which loss subsets.
 
-Numbers are taken as they are written: 0.3 is three steps of 0.1. Values of a range are counted and found without being
-listed, so that a fine grid costs nothing.
+Decimal numbers are exact: 0.3 is three steps of 0.1. A range counts and computes its values without listing them, so a
+fine grid costs nothing.
 """
 
 import math
@@ -32,7 +32,7 @@ _ALLOWED: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
     for name, hint in get_type_hints(Hyperparameters, include_extras=True).items()
 }
-"""Name -> check of one value of that hyperparameter; strict: neither True nor 2.0 is an integer."""
+"""Hyperparameter -> check of one value; the check is strict: neither True nor 2.0 is an integer."""
 
 
 def _scalar(value: object) -> Scalar:
@@ -47,14 +47,15 @@ def _number(value: object) -> int | float:
     return value
 
 
-_Scalar = Annotated[Scalar, PlainValidator(_scalar)]  # one message, where pydantic has one for each type of a union
+_Scalar = Annotated[Scalar, PlainValidator(_scalar)]  # gives one message; pydantic would give one per type of the union
 _Number = Annotated[int | float, PlainValidator(_number)]
 
 
 class Parameter(BaseModel):
-    """How one hyperparameter varies: fixed, one of some choices, or in a range.
+    """How one hyperparameter varies: a fixed value, one of several choices, or a range.
 
-    Validated with the context ``{"hyperparameter": name}``, values and conditions are checked against it, too.
+    Validation with the context ``{"hyperparameter": name}`` also checks values and conditions against that
+    hyperparameter.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, revalidate_instances="always")
@@ -73,12 +74,12 @@ class Parameter(BaseModel):
 
     @model_validator(mode="after")
     def _sound(self, info: ValidationInfo) -> Self:
-        found = list(self._contradictions())
+        problems = list(self._contradictions())
         if info.context is not None:
             name = info.context["hyperparameter"]
-            found += [*self._refused_values(_ALLOWED[name]), *self._refused_conditions(USES[name])]
-        if found:
-            raise ValueError("\n".join(found))
+            problems += [*self._refused_values(_ALLOWED[name]), *self._refused_conditions(USES[name])]
+        if problems:
+            raise ValueError("\n".join(problems))
         return self
 
     def _contradictions(self) -> Iterator[str]:
@@ -145,7 +146,7 @@ class Parameter(BaseModel):
 
     @property
     def integral(self) -> bool:
-        """True for a range of integers."""
+        """Whether the parameter is a range of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
@@ -153,11 +154,11 @@ class Parameter(BaseModel):
         """The value in the default configuration."""
         value = self.default if self.fixed is None else self.fixed
         if value is None:
-            raise ValueError("a parameter has a fixed value or a default.")  # the validator saw to it
+            raise ValueError("a parameter has a fixed value or a default.")  # never raised: the validator checks it
         return value
 
     def extremes(self) -> tuple[Scalar, ...]:
-        """All values of a fixed or categorical parameter, the lowest and the highest of a range."""
+        """Return all values of a fixed or categorical parameter, or the lowest and highest of a range."""
         if self.choices is not None:
             return self.choices
         if self.low is not None and self.high is not None:
@@ -169,7 +170,7 @@ class Parameter(BaseModel):
 
     @property
     def count(self) -> int | None:
-        """How many values there are; None for a range of real numbers without a step, and for a log range."""
+        """Number of values; None for a log range and for a range of real numbers without a step."""
         if self.low is None or self.high is None:
             return len(self.extremes())
         if self.log or (self.step is None and not self.integral):
@@ -177,20 +178,20 @@ class Parameter(BaseModel):
         return int((_exact(self.high) - _exact(self.low)) // _exact(self.step or 1)) + 1
 
     def value(self, index: int) -> Scalar:
-        """Value number ``index`` of finitely many."""
+        """Return value number ``index`` of a parameter with finitely many values."""
         if self.low is None:
             return self.extremes()[index]
         exact = _exact(self.low) + index * _exact(self.step or 1)
         return int(exact) if self.integral else float(exact)
 
     def index(self, value: Scalar) -> int:
-        """The number of ``value`` among finitely many."""
+        """Return the number of ``value`` in a parameter with finitely many values."""
         if self.low is None:
             return self.extremes().index(value)
         return round((_exact(value) - _exact(self.low)) / _exact(self.step or 1))
 
     def nearest(self, value: Scalar) -> Scalar | None:
-        """The allowed value that is closest to ``value``; None where there is no such thing."""
+        """Return the allowed value closest to ``value``; None if no allowed value compares with it."""
         if self.low is None or self.high is None:
             return value if value in self.extremes() else None
         if isinstance(value, bool | str):
@@ -201,15 +202,15 @@ class Parameter(BaseModel):
         return round(clipped) if self.integral else clipped
 
     def applies(self, losses: Sequence[Loss]) -> bool:
-        """True where a subset with these losses meets the parameter's own conditions."""
+        """Return whether a subset with these losses meets the parameter's own conditions."""
         return Use(self.needs, self.min_losses).by(losses)
 
 
 def _exact(number: Scalar) -> Fraction:
-    """The number in decimals as written, where 0.3 is three times 0.1."""
+    """Return the number exactly as written in decimals, so that 0.3 is three times 0.1."""
     return Fraction(str(number))
 
 
 def _past_grid(value: float, low: float, step: float) -> Fraction:
-    """How far ``value`` lies past the last of low, low + step, ..."""
+    """Return how far ``value`` lies above the nearest grid point (low, low + step, ...) below it."""
     return (_exact(value) - _exact(low)) % _exact(step)

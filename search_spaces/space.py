@@ -1,6 +1,7 @@
-"""Search spaces: which hyperparameters vary over which ranges, for which loss subsets.
+"""Search spaces: read them from YAML, and check them against sampler and budget.
 
-A space is one YAML file. Each entry under ``parameters`` is either a plain value (fixed) or a mapping::
+A space says which hyperparameters vary over which values, for which loss subsets. It is one YAML file. Each entry under
+``parameters`` is either a plain value (fixed) or a mapping::
 
     representation_dim: {choices: [256, 512], default: 256}
     lr: {low: 1.0e-4, high: 3.0e-3, log: true, default: 1.0e-3}
@@ -8,13 +9,13 @@ A space is one YAML file. Each entry under ``parameters`` is either a plain valu
     reconstruction_relu: false
     feature_dropout: {fixed: 0.5, needs: [Con, Clu], min_losses: 2}
 
-Names are the fields of :class:`conclugen.hyperparameters.Hyperparameters`, whose annotations say which values are
-allowed and which losses have a use for it: a parameter is left out of all other subsets. Beyond that, ``needs`` names
-losses of which the subset must use at least one, and ``min_losses`` the least number of losses in the subset. A range
-is of integers where its bounds are.
+Names are the fields of :class:`conclugen.hyperparameters.Hyperparameters`. Its annotations say which values are allowed
+and which losses use a hyperparameter; a subset without these losses does not search it. Two conditions narrow that:
+``needs`` names losses of which the subset must use at least one, ``min_losses`` is the least number of losses in the
+subset. A range with integer bounds is a range of integers.
 
-The default configuration of every subset (the ``default`` of each parameter) is its first trial, so a report can say
-what tuning was worth.
+The first trial of every subset is its default configuration (the ``default`` of each parameter). So a report can say
+how much tuning gained.
 """
 
 import math
@@ -36,7 +37,7 @@ __all__ = ["Space", "SpaceError", "load_space", "named_spaces"]
 
 
 class SpaceError(ValueError):
-    """A space cannot be read; ``problems`` lists everything that is wrong with it, one message each."""
+    """A space that cannot be read; ``problems`` has one message for each thing that is wrong with it."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
@@ -44,7 +45,7 @@ class SpaceError(ValueError):
 
 
 def _with_names(parameters: object) -> object:
-    """Pair each entry with its name, which pydantic keeps from it."""
+    """Pair each entry with its name, which pydantic does not pass to an entry's validator."""
     if not isinstance(parameters, Mapping):
         return parameters
     return {name: (name, entry) for name, entry in parameters.items()}
@@ -67,31 +68,32 @@ class Space(BaseModel):
     parameters: Annotated[Mapping[str, Annotated[Parameter, PlainValidator(_parameter)]], BeforeValidator(_with_names)]
 
     def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int | None) -> list[str]:
-        """Why a sampler cannot search the space, one message each with the remedy.
+        """Return the reasons why a sampler cannot search the space, each with a remedy.
 
         Args:
-            sampler: a grid needs finitely many values and as many points as trials; cmaes knows ranges only.
-            subsets: what is searched, with its losses.
-            trials: of each; None where time is what limits them.
+            sampler: name of the sampler; grid needs finitely many values and at least as many points as trials, cmaes
+                knows ranges only.
+            subsets: searched subset -> its losses.
+            trials: of each subset; None if the budget is a time.
         """
-        found: list[str] = []
+        problems: list[str] = []
         for subset, losses in subsets.items():
             free = {name: p for name, p in self.for_losses(losses).items() if p.fixed is None}
-            endless = [name for name, parameter in free.items() if parameter.count is None]
+            continuous = [name for name, parameter in free.items() if parameter.count is None]
             categorical = [name for name, parameter in free.items() if parameter.choices is not None]
             points = math.prod(parameter.count or 0 for parameter in free.values())
-            if sampler == "grid" and endless:
-                found.append(f"a grid needs finitely many values: give {', '.join(endless)} choices or a step.")
+            if sampler == "grid" and continuous:
+                problems.append(f"a grid needs finitely many values: give {', '.join(continuous)} choices or a step.")
             elif sampler == "grid" and trials is None:
-                found.append("a grid is so many trials, not so much time; give budget.trials_per_subset.")
+                problems.append("a grid needs a number of trials, not a time; give budget.trials_per_subset.")
             elif sampler == "grid" and trials is not None and points < trials:
-                found.append(f"the grid of {subset} has {points} points for {trials} trials; lower the budget.")
+                problems.append(f"the grid of {subset} has {points} points for {trials} trials; lower the budget.")
             elif sampler == "cmaes" and categorical:
-                found.append(f"cmaes searches ranges only: fix {', '.join(categorical)}, or give them a range.")
-        return list(dict.fromkeys(found))
+                problems.append(f"cmaes searches ranges only: fix {', '.join(categorical)}, or give them a range.")
+        return list(dict.fromkeys(problems))
 
     def for_losses(self, losses: Sequence[Loss]) -> dict[str, Parameter]:
-        """The parameters, fixed ones included, that a subset with these losses uses."""
+        """Return the parameters, fixed ones included, that a subset with these losses uses."""
         return {
             name: parameter
             for name, parameter in self.parameters.items()
@@ -99,7 +101,7 @@ class Space(BaseModel):
         }
 
     def default_configuration(self, losses: Sequence[Loss]) -> dict[str, Scalar]:
-        """Each parameter's default or fixed value for a subset with these losses."""
+        """Return the default or fixed value of each parameter that a subset with these losses uses."""
         return {name: parameter.start for name, parameter in self.for_losses(losses).items()}
 
     def problems(
@@ -112,37 +114,37 @@ class Space(BaseModel):
         rungs_grow: bool = False,
         workers: int = 1,
     ) -> list[str]:
-        """Where the space contradicts the budget, one message each with the remedy.
+        """Return the contradictions between the space and the budget, each with a remedy.
 
         Args:
-            subsets: what is searched, with its losses.
-            epochs: epochs of a full trial.
-            first_rung: epoch of the first validation after which a trial can be pruned; None where none is.
-            rows: training samples of the pretraining set, None where unknown.
-            rungs_grow: whether rungs are a fifth of the budget apart, rather than so many epochs.
-            workers: how many share a batch.
+            subsets: searched subset -> its losses.
+            epochs: of a full trial.
+            first_rung: epoch after which a trial can first be pruned; None without pruning.
+            rows: training samples of the pretraining set; None if unknown.
+            rungs_grow: whether rungs are a fifth of the budget apart, rather than a fixed number of epochs.
+            workers: number of workers that share a batch.
         """
-        found: list[str] = []
+        problems: list[str] = []
         for name, losses in subsets.items():
             batches = self._integers("batch_size", losses)
             if rows is not None and max(batches) > rows:
-                found.append(
+                problems.append(
                     f"batch_size: up to {max(batches)} of {rows} training samples; lower it to at most {rows}."
                 )
             if uneven := [size for size in batches if size % workers]:
-                found.append(
+                problems.append(
                     f"batch_size: {workers} workers cannot share a batch of {uneven[0]} samples evenly; use multiples "
                     f"of {workers} or other workers.per_trial."
                 )
             if Loss.CLU in losses:
-                found += self._problems_of_start(name, losses, epochs, first_rung, rungs_grow)
-                found += self._problems_of_clusters(losses, rows)
+                problems += self._problems_of_start(name, losses, epochs, first_rung, rungs_grow)
+                problems += self._problems_of_clusters(losses, rows)
             if (warmup := max(self._integers("warmup_epochs", losses))) >= epochs:
-                found.append(
+                problems.append(
                     f"warmup_epochs: up to {warmup} epochs of warm-up in a budget of {epochs}; raise budget.epochs "
                     f"above {warmup} or lower warmup_epochs."
                 )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(problems))
 
     def _problems_of_start(
         self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int | None, rungs_grow: bool
@@ -165,7 +167,8 @@ class Space(BaseModel):
     def _problems_of_clusters(self, losses: Sequence[Loss], rows: int | None) -> Iterator[str]:
         if rows is None:
             return
-        # Any batch size may meet any queue and any number of clusters; one larger than the set is a problem of its own.
+        # Any batch size may be drawn with any queue and any number of clusters. A batch larger than the set is another
+        # problem, reported above.
         batches = [min(size, rows) for size in self._integers("batch_size", losses)]
         steps = rows // max(batches)
         longest_queue = max(self._integers("kmeans_queue_size", losses))
@@ -174,7 +177,7 @@ class Space(BaseModel):
                 f"kmeans_queue_size: a queue of {longest_queue} batches never fills in the {steps} steps of an "
                 f"epoch ({rows} rows, batches of {max(batches)}); lower it below {steps} or use smaller batches."
             )
-        # Until the queue is full, k-means sees one batch.
+        # k-means sees a single batch until the queue is full.
         most_clusters = max(self._integers("num_clusters", losses))
         if most_clusters > min(batches):
             yield (
@@ -183,7 +186,7 @@ class Space(BaseModel):
             )
 
     def _integers(self, name: str, losses: Sequence[Loss]) -> list[int]:
-        """The extremes of an integer hyperparameter in a subset with these losses; of a range, its first step, too."""
+        """Return the extremes of an integer hyperparameter in a subset with these losses, and a range's first step."""
         parameter = self.for_losses(losses).get(name, Parameter(fixed=HYPERPARAMETERS[name].default))
         extremes = [int(value) for value in parameter.extremes()]
         inner = [extremes[0] + int(parameter.step or 1)] if len(set(extremes)) > 1 and parameter.integral else []
@@ -191,7 +194,7 @@ class Space(BaseModel):
 
 
 def named_spaces() -> list[str]:
-    """Names of the spaces that come with the package."""
+    """Return the names of the spaces that come with the package."""
     return sorted(file.name.removesuffix(".yaml") for file in _folder().iterdir() if file.name.endswith(".yaml"))
 
 
@@ -200,7 +203,7 @@ def _folder() -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-4 as a number, as YAML 1.2 has it; PyYAML alone takes it for a word."""
+    """A YAML loader that reads 1e-4 as a number, as YAML 1.2 does; PyYAML alone takes it for a word."""
 
 
 _Loader.add_implicit_resolver(
@@ -212,7 +215,7 @@ def load_space(name: str) -> Space:
     """Load a named space, or the YAML file at the path ``name``.
 
     Raises:
-        SpaceError: no such space or file, or it is not valid.
+        SpaceError: there is no such space or file, or it is not valid.
     """
     named = name in named_spaces()
     if not named and not os.path.isfile(name):  # Path(name).is_file() raises on a name too long for the file system
@@ -229,6 +232,6 @@ def load_space(name: str) -> Space:
 
 
 def _messages(details: Mapping[str, Any]) -> list[str]:
-    """One pydantic error as messages ``field: rule``; a parameter lists its problems line by line."""
+    """Turn one pydantic error into messages ``field: rule``; the error of a parameter has a line per problem."""
     field = ".".join(map(str, details["loc"])) or "space"
     return [f"{field}: {rule}" for rule in details["msg"].removeprefix("Value error, ").splitlines()]

@@ -1,1 +1,1 @@
-"""Files that survive a crash, and tensors in files."""
+"""Files that survive a crash, and files of tensors."""

@@ -1,10 +1,11 @@
-"""Files that are there whole or not at all, survive a crash, and are known to be as they were written.
+"""Write files that are whole or absent after a crash, and check that they still hold what was written.
 
-Whole: a file is written under a name of its own, synchronised to disk and renamed, and so is the name. As written: a
-file may carry a seal, the SHA-256 of all its bytes, which stands inside the file's own metadata (whatever the format)
-where :data:`SEAL` was put. Reading compares it before any parser sees a byte: pyarrow, given a record with one bit
-flipped, took seconds to refuse it, or returned another record. A checksum of the parsed content was rejected for that,
-one in a second file because two files cannot be replaced at once.
+Whole or absent: a file is written under a temporary name, synchronised to disk and renamed; then its folder is
+synchronised, too. Unchanged: a file may carry a seal, the SHA-256 of all its bytes. The seal stands in the file's own
+metadata, whatever the format, where the writer put :data:`SEAL`. Reading compares it before any parser sees a byte.
+
+A checksum of the parsed content was rejected: pyarrow took seconds to refuse a record with one flipped bit, or returned
+another record. A checksum in a second file was rejected because two files cannot be replaced at once.
 """
 
 import errno
@@ -16,30 +17,30 @@ from pathlib import Path
 
 __all__ = ["SEAL", "DamagedError", "checked", "read_sealed", "set_aside", "sync_folder", "write_sealed", "write_whole"]
 
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # as FUSE, exFAT and SMB have none
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # FUSE, exFAT and SMB have no hard links
 _MARK = b"seal-sha256:"
 _BLANK = b"0" * 64
 SEAL = (_MARK + _BLANK).decode()
-"""What a writer puts where the seal is to stand."""
+"""Placeholder that a writer puts where the seal will stand."""
 
 
 class DamagedError(ValueError):
-    """A file is not as it was written; the message names it."""
+    """A file that no longer holds what was written; the message names it."""
 
 
 def write_whole(path: Path, *parts: bytes | memoryview, replace: bool = True) -> None:
-    """Write ``parts`` as one file, which is there, on disk, once this returns, and not at all before.
+    """Write ``parts`` as one file, which is on disk once this returns, and absent until it is complete.
 
     Args:
         path: the file.
         parts: its content.
-        replace: whether a file of this name gives way.
+        replace: whether to replace an existing file.
 
     Raises:
-        FileExistsError: there is such a file, and it does not give way.
-        OSError: it cannot be written; nothing is left.
+        FileExistsError: the file exists and ``replace`` is false.
+        OSError: the file cannot be written; nothing is left.
     """
-    # A name of its own: the orphan of a killed process may still be writing the same file.
+    # The temporary name is unique: the orphan of a killed process may still be writing the same file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         with temporary.open("wb") as file:
@@ -56,19 +57,19 @@ def write_whole(path: Path, *parts: bytes | memoryview, replace: bool = True) ->
 
 
 def _name(temporary: Path, path: Path) -> None:
-    """Give a file its name, which must not be taken."""
+    """Rename ``temporary`` to ``path``, and raise FileExistsError if ``path`` exists."""
     try:
-        os.link(temporary, path)  # unlike a rename, refuses to replace
+        os.link(temporary, path)  # unlike a rename, a link never replaces
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        if path.exists():  # for a single writer that is as good
+        if path.exists():  # with a single writer this check is as safe as a link
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         temporary.replace(path)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names of the files in ``folder`` to disk, where its file system can be asked to."""
+    """Synchronise the names of the files in ``folder`` to disk, if its file system supports that."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -80,18 +81,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def set_aside(path: Path, names: Iterable[Path], *, copy: bool = False) -> Path:
-    """Move a file, such as a damaged one, to the first free one of ``names``; if all are taken, the last gives way.
+    """Move a file, such as a damaged one, to the first free path in ``names``; if none is free, replace the last.
 
     Args:
         path: the file.
-        names: where it may go, in this order; a missing folder is made.
-        copy: leave the file where it is as well.
+        names: paths to try, in this order; a missing folder is made.
+        copy: copy the file instead.
 
     Returns:
-        The path that the file got.
+        The new path.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: ``path`` does not exist.
     """
     for target in names:
         if not target.exists():
@@ -107,10 +108,10 @@ def set_aside(path: Path, names: Iterable[Path], *, copy: bool = False) -> Path:
 
 
 def write_sealed(path: Path, content: bytes, *, replace: bool = True) -> None:
-    """Write ``content``, in which :data:`SEAL` stands, with the seal in its place; else as :func:`write_whole`.
+    """Write ``content`` like :func:`write_whole`, with the seal in the place of :data:`SEAL`.
 
     Raises:
-        ValueError: the content has no place for a seal, or something before it that looks like one.
+        ValueError: the content has no :data:`SEAL`, or something before it that looks like one.
     """
     start = content.find(_MARK) + len(_MARK)
     view = memoryview(content)
@@ -121,20 +122,20 @@ def write_sealed(path: Path, content: bytes, *, replace: bool = True) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """Return what is in the file, with the seal in it.
+    """Return the content of a sealed file, the seal included.
 
     Raises:
-        DamagedError: it is not what was written.
-        OSError: it cannot be read.
+        DamagedError: the content is not what was written.
+        OSError: the file cannot be read.
     """
     return checked(path.read_bytes(), path)
 
 
 def checked(content: bytes, source: Path | str) -> bytes:
-    """Return what was in a sealed file, wherever it was read from.
+    """Return ``content``, read from a sealed file, once its seal has been checked.
 
     Raises:
-        DamagedError: it is not what was written; ``source`` says where.
+        DamagedError: the content is not what was written; the message names ``source``.
     """
     start = content.find(_MARK) + len(_MARK)
     view = memoryview(content)

@@ -1,1 +1,1 @@
-"""Heads for others: model folders, and the weights of the released code."""
+"""Share trained heads: model folders, and import of the released code's weights."""

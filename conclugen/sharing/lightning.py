@@ -1,9 +1,9 @@
-"""PyTorch Lightning checkpoints, read without running anything that they contain.
+"""Read PyTorch Lightning checkpoints without running anything that they contain.
 
-A checkpoint is a pickle, which can run anything when it is loaded. torch's weights-only unpickler runs nothing, but
-refuses the classes that Lightning leaves among hyperparameters. Allowing the real ones would mean importing them, and
-trusting their constructors: names of known classes get records instead, which keep what the pickle holds and do
-nothing. Any other name ends the reading.
+A checkpoint is a pickle, which can run any code when it is loaded. torch's weights-only unpickler runs none, but it
+refuses the classes that Lightning leaves among hyperparameters. Allowing the real classes was rejected: it would mean
+importing them and trusting their constructors. Instead, names of known classes get stand-ins, which keep what the
+pickle holds and do nothing. Any other name ends the reading.
 """
 
 import re
@@ -19,48 +19,49 @@ __all__ = ["CheckpointError", "plain", "read_checkpoint"]
 
 
 class CheckpointError(ValueError):
-    """A file cannot be read as a checkpoint, or not without running code; the message says why."""
+    """A file that cannot be read as a checkpoint, or not without running code; the message says why."""
 
 
 _NOT_PLAIN = object()
 
 
-class _Record:
-    """Stands in for an object of another class: keeps the arguments and the state that the pickle gives it."""
+class _StandIn:
+    """A stand-in for an object of another class: keeps the arguments and the state that the pickle gives it."""
 
     arguments: tuple[object, ...]
     state: object
 
     def __new__(cls, *arguments: object) -> Self:
-        record = super().__new__(cls)
-        record.arguments, record.state = arguments, _NOT_PLAIN
-        return record
+        stand_in = super().__new__(cls)
+        stand_in.arguments = arguments
+        stand_in.state = _NOT_PLAIN
+        return stand_in
 
     def __setstate__(self, state: object) -> None:
         self.state = state
 
     def get(self, attribute: str) -> object:
-        """Return an attribute of the object that was pickled; _NOT_PLAIN if it had none of this name."""
+        """Return an attribute of the pickled object; _NOT_PLAIN if it had none of this name."""
         return self.state.get(attribute, _NOT_PLAIN) if isinstance(self.state, dict) else _NOT_PLAIN
 
 
-class _Namespace(_Record):
+class _Namespace(_StandIn):
     pass
 
 
-class _PosixPath(_Record):
+class _PosixPath(_StandIn):
     pass
 
 
-class _WindowsPath(_Record):
+class _WindowsPath(_StandIn):
     pass
 
 
-class _Container(_Record):
-    """Of omegaconf."""
+class _Container(_StandIn):
+    """A dictionary or list of omegaconf."""
 
 
-class _Node(_Record):
+class _Node(_StandIn):
     """A value of omegaconf."""
 
 
@@ -86,38 +87,38 @@ _STAND_INS: dict[str, Callable[..., object]] = {
         f"omegaconf.nodes.{kind}Node": _Node
         for kind in ("Any", "Boolean", "Bytes", "Float", "Integer", "Path", "String")
     },
-    "omegaconf.base.ContainerMetadata": _Record,
-    "omegaconf.base.Metadata": _Record,
+    "omegaconf.base.ContainerMetadata": _StandIn,
+    "omegaconf.base.Metadata": _StandIn,
     "collections.defaultdict": _new_dict,
-    "typing.Any": _Record,
-    **{f"builtins.{name}": _Record for name in ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")},
-    **{f"numpy.{core}.multiarray.scalar": _Record for core in ("core", "_core")},
-    "numpy.dtype": _Record,
+    "typing.Any": _StandIn,
+    **{f"builtins.{name}": _StandIn for name in ("bool", "bytes", "dict", "float", "int", "list", "str", "tuple")},
+    **{f"numpy.{core}.multiarray.scalar": _StandIn for core in ("core", "_core")},
+    "numpy.dtype": _StandIn,
 }
-"""Global name -> what a pickle gets that asks for it."""
+"""Global name that a pickle asks for -> stand-in that it gets."""
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """Read a checkpoint; nothing in the file is executed.
 
     Returns:
-        The file's content, with inert objects in the place of those of known classes: see :func:`plain`. It has an
-        entry ``state_dict``, a dictionary of whatever the file holds there.
+        The file's content, with inert stand-ins for objects of known classes: see :func:`plain`. It has an entry
+        ``state_dict``, a dictionary of whatever the file holds there.
 
     Raises:
-        CheckpointError: it cannot be read, asks for a class that is not known, or is not of Lightning.
+        CheckpointError: the file cannot be read, asks for an unknown class, or is not of Lightning.
     """
     known: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
         (stand_in, name) for name, stand_in in _STAND_INS.items()
     ]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(known):
-            warnings.simplefilter("ignore")  # of torch, on pickles of other versions than its own
+            warnings.simplefilter("ignore")  # torch warns of pickles of other versions than its own
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that anyone may have written fail in any way
-        if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        if unknown := re.search(r"GLOBAL (\S+)", str(error)):
             raise CheckpointError(
-                f"{file} asks for {refused[1]}, which is neither a tensor nor a known plain value, and may run code; "
+                f"{file} asks for {unknown[1]}, which is neither a tensor nor a known plain value, and may run code; "
                 "nothing was loaded. Have the file saved again without it."
             ) from None
         raise CheckpointError(
@@ -130,10 +131,10 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def plain(value: object, depth: int = 10) -> object:
-    """Return ``value`` as JSON has it, or _NOT_PLAIN.
+    """Convert ``value`` to what JSON can hold, or return _NOT_PLAIN.
 
-    Entries of mappings that are not plain are left out; a sequence with such an entry is not plain. ``depth`` bounds
-    how deep is looked, as a pickle may hold itself.
+    Mappings lose the entries that are not plain; a sequence with such an entry is not plain. ``depth`` bounds the
+    recursion, as a pickle may hold itself.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value

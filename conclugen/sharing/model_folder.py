@@ -1,8 +1,9 @@
 # mypy: untyped-calls-exclude=transformers
-"""Trained heads as folders that others can load: our own, and those of the authors' released checkpoints.
+"""Write trained heads as folders that others can load: our own heads, and those of the authors' released checkpoints.
 
-Both end in one format, a Hugging Face model folder: ``config.json``, safetensors weights (with the standardisation, see
-:mod:`conclugen.model`) and a model card. A folder is written beside its place and renamed, so it is whole or absent.
+Both become a Hugging Face model folder: ``config.json``, safetensors weights (with the standardisation, see
+:mod:`conclugen.model`) and a model card. A folder is written under a temporary name and renamed, so it is whole or
+absent.
 """
 
 import hashlib
@@ -33,7 +34,7 @@ _CARD_FILE = "README.md"
 
 
 class SharingError(ValueError):
-    """A head cannot be written where it should go, or a checkpoint cannot be imported; the message lists why."""
+    """A head that cannot be written, or a checkpoint that cannot be imported; the message lists every reason."""
 
 
 class Score(NamedTuple):
@@ -41,27 +42,28 @@ class Score(NamedTuple):
 
     dataset: str
     labels: str
-    """Label budget of the probe: such as 5 (per class) or 10%; empty for all labels."""
+    """Label budget of the probe, such as 5 (per class) or 10%; empty for all labels."""
     metric: str
     mean: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What a reader must know of a shared head, beside what its weights say."""
+    """Facts about a shared head that its weights do not say."""
 
     subset: str | None
-    """Losses that it was trained with; None where not known, as below."""
+    """Losses that the head was trained with; None if unknown."""
     hyperparameters: Mapping[str, Any]
-    """Plain values under their names."""
+    """Name -> plain value."""
     seed: int | None
+    """Seed of the training; None if unknown."""
     features_fingerprint: str | None
-    """Identity of the feature set whose training rows it was trained on."""
+    """Fingerprint of the feature set whose training rows the head was trained on; None if unknown."""
     scores: Sequence[Score] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Software -> version that it was made with."""
+    """Software that made the head -> its version."""
     origin: str = ""
-    """A sentence on where it comes from, where that is not a sweep."""
+    """A sentence on the head's origin, if that is not a sweep."""
 
 
 def export_head(
@@ -75,14 +77,14 @@ def export_head(
 
     Args:
         out: the folder to write; must not exist, or be empty.
-        head: what was trained; stays as it is.
-        standardisation: the map that its features went through, of its modalities at least; None for none.
-        widths: modality -> d_m of the head, in modality order.
+        head: the trained head; stays as it is.
+        standardisation: of the features of the head's modalities, and perhaps of others; None for none.
+        widths: modality -> feature width d_m, in modality order.
         card: what the folder says about the head.
 
     Raises:
-        SharingError: ``out`` is not free; nothing is written.
-        RuntimeError: head, standardisation and widths are not of the same shapes.
+        SharingError: ``out`` is neither absent nor empty; nothing is written.
+        RuntimeError: the shapes of head, standardisation and widths differ.
     """
     _check_free(out)
     config = ConCluGenConfig(
@@ -118,7 +120,7 @@ def _check_free(out: Path) -> None:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder that becomes ``out`` if the body succeeds, and goes if it does not."""
+    """Give a temporary folder that becomes ``out`` if the body succeeds, and is removed if it does not."""
     out = out.resolve()
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -144,7 +146,7 @@ def _no_progress_bars() -> Iterator[None]:
 
 
 def _card_text(card: ModelCard, widths: Mapping[str, int], representation_dim: int, *, standardised: bool) -> str:
-    """The model card: YAML for the Hub, then Markdown for readers. What others named goes through JSON or escapes."""
+    """Return the model card: YAML for the Hub, then Markdown for readers. Names and values are escaped or JSON."""
     name = f"ConCluGen head ({card.subset})" if card.subset is not None else "ConCluGen head"
     metadata = ModelCardData(
         library_name="transformers",
@@ -170,7 +172,7 @@ def _card_text(card: ModelCard, widths: Mapping[str, int], representation_dim: i
         "The model holds the standardisation of the rows that it was trained on: give it the features as the backbone "
         "made them."
         if standardised
-        else "No standardisation is part of the model: features go into the heads as they are given."
+        else "No standardisation is part of the model: the heads read features as they are."
     )
     scores = "\n".join(
         f"| {_cell(score.dataset)} | {_cell(_budget(score.labels))} | {_cell(score.metric)} | {score.mean:.4f} |"
@@ -243,7 +245,7 @@ def _cell(text: str) -> str:
 
 
 def _json(values: Mapping[str, Any]) -> str:
-    """A fenced block that no value can end, as JSON has no line break within a string."""
+    """Return ``values`` as a fenced block, which no value can end: JSON strings have no line breaks."""
     return f"```json\n{json.dumps(dict(values), indent=2)}\n```" if values else "not recorded"
 
 
@@ -251,9 +253,9 @@ def _json(values: Mapping[str, Any]) -> str:
 
 _PREFIX = "_representation_heads.heads."
 _MODALITIES = {"video": "frames_2d_3d", "audio": "audio_spectrograms", "text": "texts"}
-"""Ours, in modality order -> theirs."""
+"""Our names, in modality order -> the released code's."""
 _UNIT = {"input": ("fc1", "R", "d"), "gate": ("context_gating.fc", "R", "R"), "output": ("fc2", "R", "R")}
-"""Our layer -> theirs, with the shape of its weight: R representation, d feature width of the modality."""
+"""Our layer -> the released code's, with its weight's shape: R representation width, d the modality's feature width."""
 _LIFTED_UNIT = {
     "0.input": ("0.fc1", "d", "d"),
     "0.gate": ("0.context_gating.fc", "d", "d"),
@@ -265,19 +267,19 @@ _LIFTED_UNIT = {
 def import_checkpoint(file: Path, out: Path) -> ConCluGenConfig:
     """Turn one of the authors' PyTorch Lightning checkpoints into a model folder; nothing in the file is executed.
 
-    Its representation heads are kept (frames_2d_3d as video, audio_spectrograms as audio, texts as text) with those of
-    its hyperparameters that are plain values. It holds no standardisation, so the model has none.
+    The folder gets the representation heads (frames_2d_3d as video, audio_spectrograms as audio, texts as text) and
+    the hyperparameters that are plain values. The checkpoint holds no standardisation, so the model has none.
 
     Args:
         file: the .ckpt file.
         out: the folder to write; must not exist, or be empty.
 
     Returns:
-        What was found in the file, as the folder's configuration.
+        The folder's configuration.
 
     Raises:
-        SharingError: ``out`` is not free, or the file cannot be read, needs code, or does not hold the heads that the
-            released code makes; every problem on a line of its own, nothing written.
+        SharingError: ``out`` is neither absent nor empty. Or the file cannot be read, needs code, or lacks the heads
+            of the released code. The message has a line per problem; nothing is written.
     """
     _check_free(out)
     try:
@@ -304,32 +306,36 @@ def import_checkpoint(file: Path, out: Path) -> ConCluGenConfig:
 
 
 def _read_heads(file: Path, content: Mapping[str, Any]) -> tuple[RepresentationHeads, dict[str, int]]:
-    """Return the heads of a checkpoint and modality -> d_m, or raise with every problem of its entries."""
-    theirs = {
+    """Return the heads of a checkpoint and modality -> d_m.
+
+    Raises:
+        SharingError: with every problem of the checkpoint's entries.
+    """
+    entries = {
         key.removeprefix(_PREFIX): value
         for key, value in content["state_dict"].items()
         if isinstance(key, str) and key.startswith(_PREFIX)
     }
     problems: list[str] = []
-    if not theirs:
+    if not entries:
         problems.append(f"{_PREFIX}*: missing; are these weights of the released code?")
     state: dict[str, Tensor] = {}
     widths: dict[str, int] = {}
-    sizes: dict[str, int] = {}  # of R and of the modality's d, as the first weight that has it says
-    for name, their_name in _MODALITIES.items():
-        if not any(key.startswith(f"{their_name}.") for key in theirs):
+    sizes: dict[str, int] = {}  # R, and d of the modality, taken from the first weight that has them
+    for name, released_name in _MODALITIES.items():
+        if not any(key.startswith(f"{released_name}.") for key in entries):
             continue
         sizes.pop("d", None)
-        for layer, (their_layer, *symbols) in (_LIFTED_UNIT if name == "audio" else _UNIT).items():
+        for layer, (released_layer, *symbols) in (_LIFTED_UNIT if name == "audio" else _UNIT).items():
             for kind, axes in (("weight", symbols), ("bias", symbols[:1])):
-                key = f"{their_name}.{their_layer}.{kind}"
-                value = theirs.pop(key, None)
+                key = f"{released_name}.{released_layer}.{kind}"
+                value = entries.pop(key, None)
                 if problem := _problem(value, axes, sizes):
                     problems.append(f"{_PREFIX}{key}: {problem}")
                 else:
                     state[f"heads.{name}.{layer}.{kind}"] = value
         widths[name] = sizes.get("d", 0)
-    problems += [f"{_PREFIX}{key}: not known of the released code." for key in theirs]
+    problems += [f"{_PREFIX}{key}: not known of the released code." for key in entries]
     if problems:
         raise SharingError("\n".join([f"{file} does not hold the released heads:", *problems]))
     with torch.random.fork_rng(devices=[]):
@@ -339,7 +345,7 @@ def _read_heads(file: Path, content: Mapping[str, Any]) -> tuple[RepresentationH
 
 
 def _problem(value: object, axes: Sequence[str], sizes: dict[str, int]) -> str | None:
-    """What is wrong with an entry whose shape is ``axes``; sizes that are not known yet are learned from it."""
+    """Say what is wrong with an entry of shape ``axes``, or return None; unknown ``sizes`` are learned from it."""
     if value is None:
         return "missing."
     if (

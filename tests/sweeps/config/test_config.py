@@ -296,7 +296,7 @@ def test_a_grid_needs_a_number_of_trials(write_config: WriteConfig, tmp_path: Pa
     settings = {"space": str(space), "search": {"sampler": "grid"}, "subsets": ["Con"]}
     found = problems_of(write_config(**settings, budget={"hours": 1, "epochs": 4}))
     assert [p.partition(": ")[2].partition(": ")[2] for p in found] == [
-        "a grid is so many trials, not so much time; give budget.trials_per_subset."
+        "a grid needs a number of trials, not a time; give budget.trials_per_subset."
     ]
 
 
