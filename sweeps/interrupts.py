@@ -1,7 +1,7 @@
 """Interrupts: Ctrl-C, and SIGTERM, by which schedulers end jobs.
 
-The first asks: where a sweep is busy with its state it ends at the next point where all of that is consistent. The
-second does not wait. What is lost by that is no more than by a crash, which a sweep survives as well.
+The first interrupt waits while a sweep changes its state, and ends it at the next point where that state is consistent.
+The second does not wait. It loses no more than a crash does, and a sweep survives crashes.
 """
 
 import os
@@ -17,40 +17,45 @@ _EXIT_CODE = 130
 
 
 class Interrupts:
-    """Handles both signals from when it is made.
+    """A handler of both signals, installed when it is made.
 
     Args:
-        farewell: what to tell the user, on standard error as it is now, before an exit at once.
+        farewell: the message for the user before an immediate exit; it goes to standard error as it is now.
     """
 
     def __init__(self, farewell: str) -> None:
-        self._farewell, self._error = farewell, os.dup(sys.stderr.fileno())
-        self._asked = self._deferred = False
-        # Who was started in the background by a script has inherited to ignore SIGINT.
+        self._farewell = farewell
+        self._stderr = os.dup(sys.stderr.fileno())
+        self._interrupted = False
+        self._deferred = False
+        # A process that a script starts in the background ignores SIGINT by inheritance.
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._take)
+            signal.signal(number, self._handle)
 
     @contextmanager
     def deferred(self) -> Iterator[Callable[[], bool]]:
-        """Within, an interrupt does not break in; yields what tells whether there was one, and raises it at the end.
+        """Defer an interrupt to the end of the block.
+
+        Yields:
+            A function that returns whether there was an interrupt.
 
         Raises:
-            KeyboardInterrupt: there was one.
+            KeyboardInterrupt: there was an interrupt.
         """
         self._deferred = True
         try:
-            yield lambda: self._asked
+            yield lambda: self._interrupted
         finally:
             self._deferred = False
-        if self._asked:
+        if self._interrupted:
             raise KeyboardInterrupt
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            show_cursor = "\x1b[?25h" if os.isatty(self._error) else ""  # the live table hides it
-            with suppress(OSError):  # nobody may be there to read it
-                os.write(self._error, f"{show_cursor}\n{self._farewell}\n".encode())
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._interrupted:
+            show_cursor = "\x1b[?25h" if os.isatty(self._stderr) else ""  # the live table hides it
+            with suppress(OSError):  # standard error may be closed
+                os.write(self._stderr, f"{show_cursor}\n{self._farewell}\n".encode())
             os._exit(_EXIT_CODE)
-        self._asked = True
+        self._interrupted = True
         if not self._deferred:
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Jobs: what a sweep runs one of at a time, what it reports, and why it fails."""
+"""Jobs: what a slot runs, what a worker reports of it, and why it fails."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,45 +8,48 @@ from typing import Any, Literal
 from conclugen.labels import LabelBudget
 from sweeps.ledger import Hardware, JobKey, Metric, Predictions, Stage, variant
 
-__all__ = ["MAX_ATTEMPTS", "Job", "Report"]
+__all__ = ["MAX_ATTEMPTS", "FailureReason", "Job", "Report"]
 
 
 MAX_ATTEMPTS = 3
-"""How often a job is started in all before losing its process counts as the job's own fault."""
+"""How often a job is started in all before the loss of its process counts as the job's own fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One unit of work for a worker group: a search trial, a confirmation run, or a baseline's run."""
+    """One unit of work for a worker group: a search trial or a confirmation run."""
 
     stage: Stage
     method: str
     number: int
-    """Trial number within the subset's study, or index of the confirmation seed."""
+    """Trial number within the arm's study, or index of the confirmation seed."""
     seed: int
     hyperparameters: Mapping[str, Any]
     """Fields of Hyperparameters; empty for methods without a head."""
     origin: str = ""
-    """Where the hyperparameters of a search trial come from; see Record."""
+    """The source of a search trial's hyperparameters; see Record."""
     modalities: tuple[str, ...] = ()
-    """Those that it is restricted to; empty for the method's own."""
+    """The modalities that the job is restricted to; empty for the method's own."""
     labels: LabelBudget | None = None
-    """The only label budget that it is scored at; None for the objective's, or all of the probe's in confirmation."""
+    """The only label budget that the job is scored at.
+
+    None for the objective's budget in a search trial, and for all of the probe's budgets in a confirmation.
+    """
 
     @property
     def name(self) -> str:
-        """The method's name in records: with the modalities and the label budget that it is restricted to."""
+        """The method's name in records: with the modalities and the label budget that the job is restricted to."""
         return variant(self.method, self.modalities, self.labels)
 
     @property
     def key(self) -> str:
-        """Identity within the sweep; names the ledger record and the checkpoint folder."""
+        """The job's identity within the sweep; it names the record and the checkpoint folder."""
         return str(JobKey(self.stage, self.name, self.number))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a worker says of its job: where it stands, or how it ended."""
+    """A worker's report of its job: how far it is, or how it ended."""
 
     epochs: int
     """Pretraining epochs done."""
@@ -64,27 +67,27 @@ class Report:
 class FailureReason(StrEnum):
     """The first word of a failed record's reason.
 
-    What took a job's process may be gone the next time: after ``worker_lost``, ``slot_lost`` and ``hung`` a job goes on
-    from its last checkpoint, and has failed once it was started ``MAX_ATTEMPTS`` times (`sweeps.plan`); so it is where
-    the node's memory ran out and Ray killed the process. The others would come again with the same configuration and
-    seed: never retried.
+    What took a job's process may be gone the next time. Therefore a job continues from its last checkpoint after
+    ``worker_lost``, ``slot_lost`` and ``hung``, and where the node ran out of memory and Ray killed the process. It has
+    failed once it was started ``MAX_ATTEMPTS`` times. The other reasons would come again with the same configuration
+    and seed, so those jobs are never retried.
     """
 
     WORKER_LOST = "worker_lost"
-    """A process of its worker group died."""
+    """A process of the worker group died."""
     SLOT_LOST = "slot_lost"
-    """The slot that ran it died."""
+    """The job's slot died."""
     HUNG = "hung"
-    """Its worker group gave no sign of life and was killed."""
+    """The worker group gave no sign of life and was killed."""
     NAN_LOSS = "nan_loss"
     """The training loss is not finite."""
     OUT_OF_MEMORY = "out_of_memory"
-    """It did not fit the memory of the device; or that of the node, and Ray killed its process."""
+    """The job did not fit the device's memory, or Ray killed its process because the node's memory ran out."""
     DISK_FULL = "disk_full"
-    """A file could not be written for want of space."""
+    """A file could not be written for lack of space."""
     EXCEPTION = "exception"
-    """Any other error that it raised."""
+    """The job raised any other error."""
 
     def because(self, detail: str) -> str:
-        """The whole reason: this class, and ``detail`` for people."""
+        """Return the whole reason: this class, and ``detail`` for people."""
         return f"{self}: {detail}"

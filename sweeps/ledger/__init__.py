@@ -1,4 +1,4 @@
-"""What has finished: records, and the folder that they lie in. All that `reports` may read of a sweep."""
+"""The ledger: records of finished jobs and the folder that holds them. `reports` reads nothing else of a sweep."""
 
 from sweeps.ledger.records import (
     BASELINES,

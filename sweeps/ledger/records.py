@@ -1,6 +1,6 @@
-"""What a ledger holds: the record of a finished attempt, and the names that records and tables use.
+"""The record of a finished job, and the names that records and tables use.
 
-Plain data, the schema that `reports` builds on; it loads neither Ray nor torch.
+These are plain data, the schema that `reports` builds on. The module loads neither Ray nor torch.
 """
 
 import re
@@ -35,18 +35,18 @@ __all__ = [
 ]
 
 BASELINES = ("raw_features", "raw_pca", "label_spreading", "random_head", "supervised_head", "SimCLR")
-"""Methods that stand beside the loss subsets in a table."""
+"""Methods that a table shows beside the loss subsets."""
 TUNED_BASELINES = ("supervised_head", "SimCLR")
 """Baselines that are searched with the same budget as a loss subset."""
 LOSSES: Mapping[str, tuple[Loss, ...]] = {**SUBSETS, "supervised_head": (), "SimCLR": (Loss.CON,)}
 """Method that can be searched -> the losses whose hyperparameters it has."""
 SUMMARY_METRICS = ("weighted_f1", "macro_f1", "accuracy")
-"""Names of a probe's summary metrics; ``f1/<class>`` stand beside them."""
+"""Names of a probe's summary metrics; each class also has ``f1/<class>``."""
 ERROR_METRICS = ("nll", "brier", "ece")
-"""Those of its metrics that are better when lower."""
+"""Names of the probe's metrics that are better when lower."""
 REPRESENTED = ("raw_features", "raw_pca", "random_head", "SimCLR", *SUBSETS)
-"""Methods that are a representation, which any instrument can read; the others are classifiers of their own."""
-_FORMER_PROBE = {"kind": "paper", "also": [], "selection": "validation"}  # what 0.2 did, which had no such settings
+"""Methods that are representations, which any instrument can read; the other methods are classifiers themselves."""
+_FORMER_PROBE = {"kind": "paper", "also": [], "selection": "validation"}  # version 0.2 did so, and had no such settings
 
 Stage = Literal["search", "confirm"]
 ScoredSplit = Literal["val", "test"]
@@ -54,7 +54,7 @@ State = Literal["complete", "pruned", "failed"]
 
 
 class LedgerError(ValueError):
-    """A record cannot be read, is not there, or would be written a second time."""
+    """A record cannot be read, does not exist, or would be written a second time."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class JobKey:
 
     stage: Stage
     method: str
-    """As in Record: with the modalities and the label budget that the job is restricted to."""
+    """The method's name in records: with the modalities and the label budget that the job is restricted to."""
     number: int
 
     def __str__(self) -> str:
@@ -92,20 +92,20 @@ class Metric:
     dataset: str
     split: ScoredSplit
     labels: str
-    """Label budget of the probe: such as 5 (per class) or 10%; empty for all labels."""
+    """The probe's label budget, such as 5 (per class) or 10%; empty for all labels."""
     metric: str
     value: float
     """Mean over the label draws, and over the folds of a folded set."""
     instrument: str = ""
-    """What has read it off, such as knn, where it is not the sweep's probe: one of the configuration's probe.also."""
+    """The instrument that measured it, one of the configuration's probe.also, such as knn; empty for the probe."""
 
 
 @dataclass(frozen=True)
 class Predictions:
     """A confirmed probe's predictions on a test split, for paired tests and confusion matrices.
 
-    ``truth`` and ``predicted`` hold class indices, or, where samples have several labels, one 0 or 1 per sample and
-    class, sample by sample.
+    ``truth`` and ``predicted`` hold class indices. Where samples have several labels, they hold one 0 or 1 per sample
+    and class, sample by sample.
     """
 
     dataset: str
@@ -121,62 +121,69 @@ class Predictions:
     instrument: str = ""
     """As in Metric."""
     chosen: str = ""
-    """What was chosen for this draw on validation samples, such as ``C=0.01``, ``k=5`` or ``epoch 40``."""
+    """The setting that validation samples chose for this draw, such as ``C=0.01``, ``k=5`` or ``epoch 40``."""
     probabilities: bytes = b""
-    """The class probabilities, sample by sample: little-endian numbers of half precision (numpy's ``<f2``). Empty where
-    they were not kept, or where the ledger was read without them."""
+    """The class probabilities, sample by sample: little-endian numbers of half precision (numpy's ``<f2``).
+
+    Empty where they were not kept, or where the ledger was read without them.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """What an attempt ran on, as its first worker found it."""
+    """The hardware that a job ran on, as its first worker found it."""
 
     host: str
     processor: str
     """Name of the CPU."""
     threads: int
-    """Of each worker on the CPU."""
+    """CPU threads of each worker."""
     workers: int
     device: str
-    """What heads were trained on: the GPU's name, or ``cpu``."""
+    """The device that trained the head: the GPU's name, or ``cpu``."""
     gpus: int
-    """Of all workers together; 0 on the CPU."""
+    """GPUs of all workers together; 0 on the CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One finished attempt of the search, of a confirmation or of a baseline."""
+    """One finished job: a search trial or a confirmation run."""
 
     sweep: str
     stage: Stage
     method: str
-    """Loss subset, or baseline; with the modalities in brackets where they are not all of the sweep's."""
+    """Loss subset or baseline, with the modalities and the label budget that the job is restricted to."""
     number: int
-    """Trial number within the subset's study, or index of the confirmation seed."""
+    """Trial number within the arm's study, or index of the confirmation seed."""
     seed: int
     state: State
     origin: str = ""
-    """Where the configuration of a search trial came from: default, the sampler's name, grid, warm_start with the
-    earlier sweep's trial, or share_best with this sweep's."""
+    """The source of a search trial's hyperparameters.
+
+    One of: default, the sampler's name, grid, warm_start with the earlier sweep's trial, or share_best with this
+    sweep's trial.
+    """
     reason: str = ""
-    """Why a failed or pruned attempt ended; its first word is the class of the reason."""
+    """Why a failed or pruned job ended; the first word is the class of the reason."""
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
-    """Every hyperparameter of the attempt, defaults written out."""
+    """Every hyperparameter of the job, defaults written out."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """The sweep's whole configuration when the attempt ended; it also says what else was planned."""
+    """The sweep's whole configuration when the job ended; it also says what else was planned."""
     epochs: int = 0
     """Pretraining epochs done."""
     value: float | None = None
-    """The objective on validation data; None for an attempt that never got one. That of a search trial which is not
-    complete comes of a brief probe, which scores another way."""
+    """The objective on validation data; None for a job that never got one.
+
+    For a search trial that is not complete, it comes from a brief probe, which scores another way.
+    """
     history: Sequence[tuple[int, float]] = ()
-    """(epochs done, objective) at each validation probe, all brief but the last of a complete trial."""
+    """(epochs done, objective) at each validation probe; only the last probe of a complete trial is not brief."""
     losses: Mapping[str, float] = field(default_factory=dict)
     """Last epoch's mean pretraining losses; recorded, never an objective."""
     metrics: Sequence[Metric] = ()
     predictions: Sequence[Predictions] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall time: total, train, probe; on several kinds of hardware one after the other, ``hardware`` is the last."""
+    """Wall time: total, train, probe. If the job ran on several kinds of hardware, ``hardware`` is the last."""
     started: str = ""
     """UTC time, ISO 8601, as is ``ended``."""
     ended: str = ""
@@ -185,11 +192,11 @@ class Record:
     versions: Mapping[str, str] = field(default_factory=dict)
     """Code and library versions."""
     hardware: Hardware | None = None
-    """None for an attempt whose worker was lost before it had told."""
+    """None for a job whose worker was lost before its first report."""
 
     @property
     def key(self) -> str:
-        """Identity within the sweep."""
+        """The job's identity within the sweep."""
         return str(JobKey(self.stage, self.method, self.number))
 
 
@@ -197,24 +204,24 @@ def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | 
     """Return the name of a method in studies, records and tables.
 
     Args:
-        method: its own name.
-        modalities: those that it is restricted to, as in ``Con[video-audio]``; empty for no restriction.
-        labels: the label budget, or its name, that it is searched for, as in ``Con@5`` or ``Con@all``; None for the
-            sweep's.
+        method: the method's own name.
+        modalities: the modalities that it is restricted to, as in ``Con[video-audio]``; empty for no restriction.
+        labels: the label budget that it is searched for, or the budget's name, as in ``Con@5`` or ``Con@all``; None for
+            the sweep's budget.
     """
     name = f"{method}[{'-'.join(modalities)}]" if modalities else method
     return name if labels is None else f"{name}@{str(labels) or 'all'}"
 
 
 def method_of(name: str) -> str:
-    """Return the method that :func:`variant` made ``name`` of."""
+    """Return the method's own name from a name that :func:`variant` made."""
     return name.partition("@")[0].partition("[")[0]
 
 
 def with_former_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a sweep's configuration, with the settings that the version that wrote it did not have yet.
+    """Return a sweep's configuration, completed by the settings that an earlier version did not have yet.
 
-    The same object where there is none, or no section ``probe``.
+    If it lacks none, or has no section ``probe``, the same object is returned.
     """
     if "kind" in config.get("probe", {"kind": ""}):
         return config

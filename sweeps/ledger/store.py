@@ -1,9 +1,9 @@
-"""The ledger: one immutable record per finished attempt, and nothing else that reports read.
+"""The files of a ledger: one immutable record per finished job.
 
-A record is one Arrow stream of one row, named by the attempt's identity, written atomically and sealed: it is there
-whole or not at all, is never written again, and is read as it was written or not at all. One file per record rather
-than one growing file, because many machines may share the folder and no writer can then harm another's record. Parquet
-was rejected: a row takes nine times as long to read, and a search trial's more space.
+A record is one Arrow stream of one row, named by the job's key. It is written atomically and sealed, and never written
+again. So it exists whole or not at all, and is read as it was written or not at all. Each record has a file of its own,
+because many machines may share the folder: no writer can harm another's record. Parquet was rejected: a row takes nine
+times as long to read, and a search trial's row takes more space.
 """
 
 import io
@@ -50,13 +50,9 @@ _SUFFIX = ".arrow"
 _SCHEMA_VERSION = "5"
 _READABLE = ("4", _SCHEMA_VERSION)
 _JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
-_SHARED_FIELDS = (
-    "config",
-    "features",
-    "versions",
-    "hardware",
-)  # of them, what hardly differs between the records of a sweep
-_AT_ONCE = 256  # records that are read together
+_SHARED_FIELDS = ("config", "features", "versions", "hardware")  # they hardly differ between a sweep's records
+AT_ONCE = 256
+"""How many records are read together."""
 _SCHEMA = pa.schema(
     [
         ("sweep", pa.string()),
@@ -72,10 +68,7 @@ _SCHEMA = pa.schema(
         ("history", pa.list_(pa.struct([("epoch", pa.int64()), ("value", pa.float64())]))),
         ("metrics", pa.list_(_METRIC)),
         ("predictions", pa.list_(_PREDICTIONS)),
-        (
-            "probabilities",
-            pa.list_(pa.binary()),
-        ),  # of the predictions; a column of its own, which readers may leave out
+        ("probabilities", pa.list_(pa.binary())),  # the predictions'; readers may leave this column out
         ("started", pa.string()),
         ("ended", pa.string()),
         *((name, pa.string()) for name in _JSON_FIELDS),
@@ -88,18 +81,19 @@ class Ledger:
     """The records of one sweep, in a folder.
 
     Args:
-        folder: where they lie.
+        folder: the folder of the records.
         probabilities: whether records are read with their class probabilities, which may be most of a ledger.
     """
 
     def __init__(self, folder: Path, *, probabilities: bool = False) -> None:
-        self._folder, self._probabilities = folder, probabilities
+        self._folder = folder
+        self._probabilities = probabilities
 
     def add(self, record: Record) -> None:
         """Write ``record``.
 
         Raises:
-            LedgerError: a record of this identity exists.
+            LedgerError: a record of this key exists.
         """
         row = asdict(record)
         row["history"] = [{"epoch": epoch, "value": value} for epoch, value in record.history]
@@ -114,18 +108,20 @@ class Ledger:
             raise LedgerError(f"{self._path(record.key)} exists: an attempt is recorded once.") from None
 
     def set_aside(self, key: str, why: str) -> None:
-        """Take the record ``key`` out of the ledger, but keep its file in the ledger's subfolder ``why``.
+        """Move the record ``key`` out of the ledger, into its subfolder ``why``.
 
         Raises:
-            LedgerError: there is no such record.
+            LedgerError: the record does not exist.
         """
         self._set_aside(self._path(key), why)
 
     def mend(self) -> list[str]:
-        """Set every damaged record aside as ``damaged`` and remove what killed writers left; for the only writer.
+        """Move every damaged record into the subfolder ``damaged``, and remove the partial files of killed writers.
+
+        Only the process that writes the ledger may call this.
 
         Returns:
-            A message per damaged record: which it is, what is wrong, and where it is now.
+            A message for each damaged record: its file, the problem, and where it is now.
 
         Raises:
             LedgerError: a record cannot be read for another reason, such as rights.
@@ -146,19 +142,20 @@ class Ledger:
         return self._path(key).exists()
 
     def __iter__(self) -> Iterator[Record]:
-        """Read all records that are not set aside, in the order of their identities.
+        """Read all records that are not set aside, in the order of their keys.
 
-        What is the same in many records, such as the configuration, is one object, not to be changed.
+        Records may share one object for values that are equal in them, such as the configuration; do not change it.
 
         Raises:
-            LedgerError: a file is no record that this version can read, or not as it was written.
+            LedgerError: a file is damaged, or is no record that this version can read.
         """
-        paths, number = self._paths(), 1 if self._probabilities else _AT_ONCE  # probabilities may be large
+        paths = self._paths()
+        number = 1 if self._probabilities else AT_ONCE  # probabilities may be large
         for first in range(0, len(paths), number):
             yield from _read(paths[first : first + number], self._probabilities)
 
     def readable(self) -> Iterator[Record]:
-        """Read the records that can be read, and leave out those that are damaged."""
+        """Read all records except those that cannot be read."""
         for path in self._paths():
             try:
                 (record,) = _read([path], self._probabilities)
@@ -186,18 +183,18 @@ def _unreadable(path: Path, error: OSError) -> LedgerError:
 
 
 def _read(paths: Sequence[Path], probabilities: bool) -> Iterator[Record]:
-    """Read records, in their order; many at once, as most of what Arrow does for one it does for all of them."""
+    """Read records in their order, many at once: most of Arrow's work for one record serves all of them."""
     batches = [(path, _batch(path, probabilities)) for path in paths]
-    for _, alike in groupby(batches, key=lambda read: read[1].schema.remove_metadata()):
-        where, rows = zip(*alike, strict=True)
-        for path, record in zip(where, _records(pa.Table.from_batches(rows).combine_chunks()), strict=True):
+    for _, group in groupby(batches, key=lambda entry: entry[1].schema.remove_metadata()):
+        group_paths, rows = zip(*group, strict=True)
+        for path, record in zip(group_paths, _records(pa.Table.from_batches(rows).combine_chunks()), strict=True):
             if record.key != path.stem:
                 raise LedgerError(f"{path} holds another record: {record.key}.")
             yield record
 
 
 def _batch(path: Path, probabilities: bool) -> pa.RecordBatch:
-    """The only row of a record's file; one of a former version lacks the fields that came later."""
+    """Return the only row of a record's file; an earlier version's row lacks the fields that came later."""
     try:
         content = read_sealed(path)
     except DamagedError as error:
@@ -205,19 +202,20 @@ def _batch(path: Path, probabilities: bool) -> pa.RecordBatch:
     except OSError as error:
         raise _unreadable(path, error) from None
     stream = pa.ipc.open_stream(content)
-    found = stream.schema.metadata[b"schema_version"].decode()
-    if found not in _READABLE:
-        raise LedgerError(f"{path} is a record of schema version {found}; this version reads {', '.join(_READABLE)}.")
+    version = stream.schema.metadata[b"schema_version"].decode()
+    if version not in _READABLE:
+        raise LedgerError(f"{path} is a record of schema version {version}; this version reads {', '.join(_READABLE)}.")
     row = stream.read_next_batch()
-    if found == _SCHEMA_VERSION and not probabilities:
+    if version == _SCHEMA_VERSION and not probabilities:
         return row.drop_columns(["probabilities"])
     return row
 
 
 def _records(table: pa.Table) -> Iterator[Record]:
-    """The records of a table with _SCHEMA, a row each.
+    """Yield the record of each row of a table with _SCHEMA.
 
-    Column by column: pyarrow's own way to a dict per row makes an object of every number on its way there.
+    The table is converted column by column. pyarrow's own conversion to a dict per row was rejected: it makes an object
+    of every number on its way there.
     """
     columns = {name: table.column(name) for name in table.column_names}
     nested = {name: _only_chunk(columns.pop(name)) for name in ("history", "metrics", "predictions")}
@@ -225,7 +223,7 @@ def _records(table: pa.Table) -> Iterator[Record]:
     values = {name: column.to_pylist() for name, column in columns.items()}
     for name in _JSON_FIELDS:
         values[name] = list(map(_shared if name in _SHARED_FIELDS else json.loads, values[name]))
-    values["hardware"] = [None if found is None else Hardware(**found) for found in values["hardware"]]
+    values["hardware"] = [None if fields is None else Hardware(**fields) for fields in values["hardware"]]
     values["history"] = _parts(nested["history"], list(zip(*_fields(nested["history"]), strict=True)))
     values["metrics"] = _parts(nested["metrics"], list(starmap(Metric, zip(*_fields(nested["metrics"]), strict=True))))
     predictions = [*_fields(nested["predictions"])]
@@ -241,7 +239,7 @@ def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _fields(structs: pa.ListArray) -> Iterator[list[Any]]:
-    """For each field of the structs in the lists, its values in all of them, one list after another."""
+    """Yield, for each field of the structs in the lists, its values, one list after another."""
     for field_of in structs.values.flatten():
         if pa.types.is_list(field_of.type) and pa.types.is_integer(field_of.type.value_type):
             yield _parts(field_of, field_of.values.to_numpy().tolist())
@@ -250,12 +248,12 @@ def _fields(structs: pa.ListArray) -> Iterator[list[Any]]:
 
 
 def _parts(lists: pa.ListArray, items: list[Any]) -> list[list[Any]]:
-    """Divide ``items`` as the values of ``lists`` are."""
+    """Divide ``items`` as the values of ``lists`` are divided."""
     return [items[first:last] for first, last in pairwise(lists.offsets.to_pylist())]
 
 
 @lru_cache(maxsize=64)
 def _shared(text: str) -> dict[str, Any] | None:
-    """Parse what is the same in most records of a sweep, once: 10,000 copies of it would be 100 MB."""
+    """Parse a text that most records of a sweep share, once: 10,000 copies of the result would be 100 MB."""
     parsed: dict[str, Any] | None = json.loads(text)
     return None if parsed is None else with_former_settings(parsed)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a process meets them."""
+"""Ctrl-C and SIGTERM end a process."""
 
 import signal
 import subprocess
@@ -44,7 +44,9 @@ def start(script: str) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_breaks_in_and_the_second_ends_the_process(first: signal.Signals, second: signal.Signals) -> None:
+def test_the_first_interrupt_raises_and_the_second_ends_the_process(
+    first: signal.Signals, second: signal.Signals
+) -> None:
     with start(PLAIN) as process:
         process.send_signal(first)
         assert process.stdout is not None
@@ -55,7 +57,7 @@ def test_the_first_breaks_in_and_the_second_ends_the_process(first: signal.Signa
     assert process.returncode == 130
 
 
-def test_what_is_busy_ends_in_good_order_first() -> None:
+def test_a_deferred_interrupt_waits_for_the_end_of_the_block() -> None:
     with start(DEFERRED.replace("WAIT", "False")) as process:
         process.send_signal(signal.SIGINT)
         assert process.stdout is not None
@@ -63,7 +65,7 @@ def test_what_is_busy_ends_in_good_order_first() -> None:
     assert process.returncode == 0
 
 
-def test_the_second_does_not_wait_for_it() -> None:
+def test_a_second_interrupt_does_not_wait_for_the_block() -> None:
     with start(DEFERRED.replace("WAIT", "True")) as process:
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None

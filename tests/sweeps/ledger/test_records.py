@@ -1,4 +1,4 @@
-"""The names that records go by."""
+"""The keys and names of records."""
 
 from typing import get_args
 
@@ -18,7 +18,7 @@ def test_a_key_is_read_from_its_text(key: JobKey) -> None:
 
 
 @given(st.text() | st.from_regex(r"(search|confirm)-[a-z]?-?[0-9]*", fullmatch=True))
-def test_what_is_read_as_a_key_has_that_text(text: str) -> None:
+def test_a_text_that_is_read_as_a_key_is_the_text_of_that_key(text: str) -> None:
     try:
         key = JobKey.parse(text)
     except ValueError:

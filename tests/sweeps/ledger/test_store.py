@@ -1,3 +1,5 @@
+"""A record is read as it was written, or not at all."""
+
 import io
 import json
 import math
@@ -30,8 +32,8 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
 budgets = st.sampled_from(["", "5", "12.5%"])
 small = st.integers(0, 9)
-readers = st.sampled_from(["", "knn", "paper"])
-metrics = st.builds(Metric, names, st.sampled_from(["val", "test"]), budgets, names, finite, readers)
+instrument_names = st.sampled_from(["", "knn", "paper"])
+metrics = st.builds(Metric, names, st.sampled_from(["val", "test"]), budgets, names, finite, instrument_names)
 predictions = st.integers(0, 5).flatmap(
     lambda n: st.builds(
         Predictions,
@@ -43,7 +45,7 @@ predictions = st.integers(0, 5).flatmap(
         st.booleans(),
         st.lists(small, min_size=n, max_size=n),
         st.lists(small, min_size=n, max_size=n),
-        readers,
+        instrument_names,
         st.sampled_from(["", "C=0.01", "k=5", "epoch 40"]),
         st.binary(max_size=12),
     )
@@ -82,7 +84,7 @@ records = st.builds(
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(record=records)
-def test_what_is_added_is_read_back(tmp_path_factory: pytest.TempPathFactory, record: Record) -> None:
+def test_a_record_is_read_back_as_it_was_added(tmp_path_factory: pytest.TempPathFactory, record: Record) -> None:
     folder = tmp_path_factory.mktemp("ledger")
     ledger = Ledger(folder)
     assert record.key not in ledger
@@ -102,7 +104,7 @@ def record(**fields: Any) -> Record:
     )
 
 
-def test_an_attempt_is_recorded_once(tmp_path: Path) -> None:
+def test_a_job_is_recorded_once(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.add(record(value=0.5))
     with pytest.raises(LedgerError, match="recorded once"):
@@ -110,17 +112,17 @@ def test_an_attempt_is_recorded_once(tmp_path: Path) -> None:
     assert [r.value for r in ledger] == [0.5]
 
 
-def test_records_come_in_the_order_of_their_identities(tmp_path: Path) -> None:
+def test_records_are_read_in_the_order_of_their_keys(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     for number in (10, 2, 7):
         ledger.add(record(number=number))
     assert [r.number for r in ledger] == [2, 7, 10]
 
 
-def test_records_that_are_read_together_are_each_its_own_and_share_the_configuration(
+def test_records_that_are_read_together_keep_their_values_and_share_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweeps.ledger.store._AT_ONCE", 2)
+    monkeypatch.setattr("sweeps.ledger.store.AT_ONCE", 2)
     written = [
         record(
             number=number,
@@ -150,21 +152,21 @@ def test_records_that_are_read_together_are_each_its_own_and_share_the_configura
         for number in range(5)
     ]
     ledger = Ledger(tmp_path)
-    for one in written:
-        ledger.add(one)
-    found = list(ledger)
-    assert list(map(plain, found)) == [plain(without_probabilities(one)) for one in written]
-    assert found[0].config is found[3].config
+    for each in written:
+        ledger.add(each)
+    read = list(ledger)
+    assert list(map(plain, read)) == [plain(without_probabilities(each)) for each in written]
+    assert read[0].config is read[3].config
     whole = list(Ledger(tmp_path, probabilities=True))
     assert list(map(plain, whole)) == list(map(plain, written))
 
 
 def plain(record: Record) -> Any:
-    """What a record holds, as JSON has it: lists for tuples."""
+    """Return a record's values as JSON has them: lists for tuples."""
     return json.loads(json.dumps(asdict(record), default=bytes.hex))
 
 
-def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
+def test_the_partial_file_of_a_killed_writer_is_no_record(tmp_path: Path) -> None:
     (tmp_path / ".search-Con-00000.123.partial").write_bytes(b"half a rec")
     ledger = Ledger(tmp_path)
     assert list(ledger) == []
@@ -191,15 +193,15 @@ def test_a_truncated_record_is_named(tmp_path: Path) -> None:
 def test_infinite_and_missing_values_survive(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     ledger.add(record(value=math.nan, losses={"total": math.inf, "con": -math.inf, "clu": math.nan}))
-    (found,) = ledger
-    assert math.isnan(found.value)
-    assert math.isnan(found.losses["clu"])
-    assert (found.losses["total"], found.losses["con"]) == (math.inf, -math.inf)
+    (read,) = ledger
+    assert math.isnan(read.value)
+    assert math.isnan(read.losses["clu"])
+    assert (read.losses["total"], read.losses["con"]) == (math.inf, -math.inf)
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes]:
-    """The file of a record, the record, and the file's content."""
+    """Return the file of a record, the record, and the file's content."""
     folder = tmp_path_factory.mktemp("sound")
     written = record(
         value=0.5,
@@ -216,7 +218,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes
 
 @settings(max_examples=300, deadline=None)
 @given(damage=damages)
-def test_damage_is_seen_and_never_read(sound: tuple[Path, Record, bytes], damage: Damage) -> None:
+def test_a_damaged_record_is_never_read(sound: tuple[Path, Record, bytes], damage: Damage) -> None:
     path, written, content = sound
     path.write_bytes(damage(content))
     if path.read_bytes() == content:  # a block of zeros over zeros
@@ -243,7 +245,7 @@ def other_version(path: Path) -> None:
 
 
 class TestSchema4:
-    """What version 0.2 wrote: no instruments, nothing chosen, no probabilities, and no probe but the paper's."""
+    """Records of version 0.2: they lack instruments, chosen settings and probabilities; their probe is the paper's."""
 
     METRIC = pa.struct(
         [
@@ -312,11 +314,11 @@ class TestSchema4:
     ) -> None:
         written = self.former()
         self.write(tmp_path, written)
-        (found,) = Ledger(tmp_path, probabilities=probabilities)
-        lacked = {"kind": "paper", "also": [], "selection": "validation"}
-        assert found.config == {**self.CONFIG, "probe": {**self.CONFIG["probe"], **lacked}}
-        assert plain(replace(found, config=self.CONFIG)) == plain(written)
-        assert (instruments(found.config["probe"]), label_budgets(found.config["probe"])) == ([""], ["", "2"])
+        (read,) = Ledger(tmp_path, probabilities=probabilities)
+        missing = {"kind": "paper", "also": [], "selection": "validation"}
+        assert read.config == {**self.CONFIG, "probe": {**self.CONFIG["probe"], **missing}}
+        assert plain(replace(read, config=self.CONFIG)) == plain(written)
+        assert (instruments(read.config["probe"]), label_budgets(read.config["probe"])) == ([""], ["", "2"])
 
     @pytest.mark.parametrize("probabilities", [False, True])
     def test_old_and_new_records_are_read_together_in_their_order(self, tmp_path: Path, probabilities: bool) -> None:
@@ -327,15 +329,15 @@ class TestSchema4:
         for number in (1, 4):
             answers = Predictions("d", "", 0, 0, ["a"], False, [0], [0], "knn", "k=5", b"\x00\x3c")
             ledger.add(record(number=number, config={"probe": probe}, predictions=[answers]))
-        found = list(ledger)
-        assert [each.number for each in found] == [0, 1, 2, 3, 4]
+        read = list(ledger)
+        assert [each.number for each in read] == [0, 1, 2, 3, 4]
         kinds = ["paper", "logistic", "paper", "paper", "logistic"]
-        assert [each.config["probe"]["kind"] for each in found] == kinds
+        assert [each.config["probe"]["kind"] for each in read] == kinds
         kept = b"\x00\x3c" if probabilities else b""
-        assert [[p.probabilities for p in found[number].predictions] for number in (1, 2)] == [[kept], [b"", b""]]
-        assert [record.key for record in ledger.readable()] == [each.key for each in found]
+        assert [[p.probabilities for p in read[number].predictions] for number in (1, 2)] == [[kept], [b"", b""]]
+        assert [each.key for each in ledger.readable()] == [each.key for each in read]
 
-    def test_a_ledger_of_both_is_sound(self, tmp_path: Path) -> None:
+    def test_a_ledger_of_old_and_new_records_is_sound(self, tmp_path: Path) -> None:
         self.write(tmp_path, self.former())
         Ledger(tmp_path).add(record(number=1))
         assert Ledger(tmp_path).mend() == []
@@ -369,14 +371,14 @@ class TestMend:
         for content in (b"one", b"two", b"three"):
             (tmp_path / "search-Con-00000.arrow").write_bytes(content)
             ledger.mend()
-        kept = {path.name: path.read_bytes() for path in (tmp_path / "damaged").iterdir()}
-        assert kept == {
+        contents = {path.name: path.read_bytes() for path in (tmp_path / "damaged").iterdir()}
+        assert contents == {
             "search-Con-00000.arrow": b"one",
             "search-Con-00000.1.arrow": b"two",
             "search-Con-00000.2.arrow": b"three",
         }
 
-    def test_what_killed_writers_left_goes(self, tmp_path: Path) -> None:
+    def test_partial_files_of_killed_writers_are_removed(self, tmp_path: Path) -> None:
         Ledger(tmp_path).add(record())
         (tmp_path / ".search-Con-00001.arrow.1-ab.partial").write_bytes(b"half")
         assert Ledger(tmp_path).mend() == []
@@ -397,7 +399,7 @@ class TestMend:
         assert path.exists()
 
 
-def test_what_is_set_aside_can_be_recorded_again(tmp_path: Path) -> None:
+def test_a_job_can_be_recorded_again_once_its_record_is_set_aside(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     for value in (0.1, 0.2, 0.3):
         if value > 0.1:
