@@ -1,9 +1,9 @@
 """What does a sweep lose when it is killed, damaged or moved, however often?
 
-One small sweep runs undisturbed. The same sweep runs once more and is hit at random moments: its processes are killed
-one by one and all together, and between its sessions its files are damaged. Whenever it has ended it is resumed. At the
+One small sweep runs undisturbed. The same sweep runs once more and is hit at random moments. Its processes are killed,
+one by one and all together. Its files are damaged between its sessions. Whenever it has ended, it is resumed. At the
 end each trial must be there once, with the configuration, the objective at every probe and the test scores that the
-undisturbed sweep gave it. The seed of what is hit when is printed.
+undisturbed sweep gave it. The seed that chooses faults and moments is printed.
 
     python -m benchmarks.faults [--quick] [--json FILE] [--faults 200] [--seed 0] [--keep DIR]
 """
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ from conclugen.features.importing import import_arrays
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
 
-# What records of the same trial may differ in.
-TIMES = ("started", "ended", "seconds", "hardware", "versions", "config")
+MAY_DIFFER = ("started", "ended", "seconds", "hardware", "versions", "config")
+"""Fields in which two records of the same trial may differ."""
 PATIENCE = 300.0  # seconds without a new record after which a session counts as stuck
 
 SPACE = {
@@ -46,7 +46,7 @@ SPACE = {
 
 
 def write_sweep(folder: Path, trials: int) -> Path:
-    """Write two modalities of 160 samples, and a sweep of two subsets; return its configuration."""
+    """Write a set of two modalities and 160 samples, and a sweep of two subsets; return its configuration."""
     rng = np.random.default_rng(0)
     labels = np.arange(160) % 2
     features = {name: labels[:, None] + rng.normal(size=(160, 8)) for name in ("video", "text")}
@@ -72,22 +72,27 @@ def write_sweep(folder: Path, trials: int) -> Path:
     return folder / "sweep.yaml"
 
 
-# -- what can happen to a running sweep ------------------------------------------------------------------------------
+# -- faults of a running sweep: each returns whether it found something to hit ---------------------------------------
+
+Strike = Callable[[psutil.Process], bool]
+"""A fault of a running sweep, whose driver it gets."""
 
 
 def processes(driver: psutil.Process, title: str) -> list[psutil.Process]:
-    """Those of the sweep whose command line has ``title`` in it."""
-    found = []
+    """Return the sweep's processes with ``title`` in their command line."""
+    matching = []
     for process in driver.children(recursive=True):
         try:
             if title in " ".join(process.cmdline()):
-                found.append(process)
+                matching.append(process)
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
-    return found
+    return matching
 
 
-def hit(title: str, number: signal.Signals = signal.SIGKILL) -> Callable[[psutil.Process], bool]:
+def hit(title: str, number: signal.Signals = signal.SIGKILL) -> Strike:
+    """Return the fault that sends a signal to one process with this title."""
+
     def strike(driver: psutil.Process) -> bool:
         victims = processes(driver, title)
         for victim in victims[:1]:
@@ -97,13 +102,16 @@ def hit(title: str, number: signal.Signals = signal.SIGKILL) -> Callable[[psutil
     return strike
 
 
-def everything(driver: psutil.Process) -> bool:
+def hit_everything(driver: psutil.Process) -> bool:
+    """Kill all processes of the sweep."""
     for process in [*driver.children(recursive=True), driver]:
         process.kill()
     return True
 
 
-def send(number: signal.Signals) -> Callable[[psutil.Process], bool]:
+def hit_driver(number: signal.Signals) -> Strike:
+    """Return the fault that sends a signal to the driver."""
+
     def strike(driver: psutil.Process) -> bool:
         driver.send_signal(number)
         return True
@@ -111,53 +119,63 @@ def send(number: signal.Signals) -> Callable[[psutil.Process], bool]:
     return strike
 
 
-SURVIVED: dict[str, Callable[[psutil.Process], bool]] = {
-    "Train worker: kill -9": hit("ray::TrainWorker"),
-    "Tune trial actor, with the Train controller in it: kill -9": hit("ray::Slot"),
+SURVIVED: dict[str, Strike] = {
+    "Train worker: kill -9": hit("TrainWorker"),
+    "slot, the actor of a Tune trial: kill -9": hit("ray::Slot"),
+    "mailbox of a slot: kill -9": hit("ray::Mailbox"),
+    "Train controller of a slot: kill -9": hit("ray::TrainController"),
 }
-"""The sweep goes on by itself."""
-HANGS = {"Train worker: stopped, found by the watchdog": hit("ray::TrainWorker", signal.SIGSTOP)}
-"""The same, but it takes a minute each time."""
-ENDING: dict[str, Callable[[psutil.Process], bool]] = {
-    "driver: kill -9": send(signal.SIGKILL),
-    "driver: SIGTERM": send(signal.SIGTERM),
-    "driver: Ctrl-C": send(signal.SIGINT),
+"""Faults after which the sweep goes on by itself."""
+HANGS = {"Train worker: stopped, found by the watchdog": hit("TrainWorker", signal.SIGSTOP)}
+"""The same, but each takes a minute."""
+ENDING: dict[str, Strike] = {
+    "driver: kill -9": hit_driver(signal.SIGKILL),
+    "driver: SIGTERM": hit_driver(signal.SIGTERM),
+    "driver: Ctrl-C": hit_driver(signal.SIGINT),
     "raylet: kill -9": hit("raylet/raylet"),
     "GCS, the cluster's head: kill -9": hit("gcs_server"),
-    "all processes at once: kill -9": everything,
+    "all processes at once: kill -9": hit_everything,
 }
-"""The sweep has to be resumed."""
+"""Faults after which the sweep has to be resumed."""
 
 
-# -- what can happen to a sweep that does not run --------------------------------------------------------------------
+# -- damage to a sweep that does not run: each returns whether there was such a file ---------------------------------
+
+Damage = Callable[[Path, random.Random], bool]
+"""Damage to a sweep folder, which it gets."""
 
 
-def damage(pattern: str, how: Callable[[Path, random.Random], None]) -> Callable[[Path, random.Random], bool]:
-    def strike(sweep: Path, chance: random.Random) -> bool:
-        files = sorted(path for path in sweep.glob(pattern) if path.is_file())
+def damage(pattern: str, change: Callable[[Path, random.Random], None]) -> Damage:
+    """Return the damage that makes a change to one random file of those that ``pattern`` matches."""
+
+    def strike(root: Path, rng: random.Random) -> bool:
+        files = sorted(path for path in root.glob(pattern) if path.is_file())
         if files:
-            how(chance.choice(files), chance)
+            change(rng.choice(files), rng)
         return bool(files)
 
     return strike
 
 
-def flip(path: Path, chance: random.Random) -> None:
+def flip(path: Path, rng: random.Random) -> None:
+    """Flip one bit."""
     content = bytearray(path.read_bytes())
-    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
 
 
-def truncate(path: Path, chance: random.Random) -> None:
+def truncate(path: Path, rng: random.Random) -> None:
+    """Cut the file's end off."""
     content = path.read_bytes()
-    path.write_bytes(content[: chance.randrange(len(content))])
+    path.write_bytes(content[: rng.randrange(len(content))])
 
 
-def delete(path: Path, chance: random.Random) -> None:
+def delete(path: Path, rng: random.Random) -> None:
+    """Delete the file."""
     path.unlink()
 
 
-DAMAGE: dict[str, Callable[[Path, random.Random], bool]] = {
+DAMAGE: dict[str, Damage] = {
     "ledger record: bit flipped": damage("ledger/*.arrow", flip),
     "ledger record: truncated": damage("ledger/*.arrow", truncate),
     "ledger record: deleted": damage("ledger/*.arrow", delete),
@@ -171,91 +189,106 @@ DAMAGE: dict[str, Callable[[Path, random.Random], bool]] = {
     "record of sessions: bit flipped": damage("sessions.json", flip),
     "identity of the sweep: bit flipped": damage("id", flip),
 }
+MOVED = "folder: moved to another path"
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------
 
 
 class Sweep:
-    """A sweep that is run session by session."""
+    """A sweep that runs session by session.
+
+    Args:
+        config: its configuration.
+        root: its sweep folder.
+    """
 
     def __init__(self, config: Path, root: Path) -> None:
-        self.config, self.root = config, root
+        self.config = config
+        self.root = root
 
-    def command(self) -> list[str]:
-        """What runs the next session."""
-        arguments = ["resume", self.root] if (self.root / "config.yaml").exists() else ["run", self.config]
-        options = [] if (self.root / "config.yaml").exists() else ["--out", self.root]
-        return [sys.executable, "-m", "sweeps", "sweep", *map(str, [*arguments, *options])]
-
-    def session(self, log: Path) -> subprocess.Popen[bytes]:
-        """Start it."""
+    def start_session(self, log: Path) -> subprocess.Popen[bytes]:
+        """Start the first session, or the next one; its output goes to the end of ``log``."""
+        if (self.root / "config.yaml").exists():
+            arguments = ["resume", str(self.root)]
+        else:
+            arguments = ["run", str(self.config), "--out", str(self.root)]
+        command = [sys.executable, "-m", "sweeps", "sweep", *arguments]
         with log.open("ab") as file:
-            return subprocess.Popen(self.command(), stdout=file, stderr=file)  # noqa: S603  # our own
+            return subprocess.Popen(command, stdout=file, stderr=file)  # noqa: S603
 
-    def records(self) -> int:
-        """How many attempts have ended."""
+    def finished_jobs(self) -> int:
+        """Return how many records there are."""
         return sum(1 for _ in self.root.glob("ledger/*.arrow"))
 
     def outcome(self) -> dict[str, dict[str, Any]]:
-        """All records, less what tells when and where."""
-        rows = {record.key: asdict(record) for record in Ledger(SweepFolder(self.root).ledger)}
-        return {key: {name: row[name] for name in row if name not in TIMES} for key, row in rows.items()}
+        """Return job -> its record, without the fields that say when and where it ran."""
+        rows = {str(record.key): asdict(record) for record in Ledger(SweepFolder(self.root).ledger)}
+        return {key: {name: row[name] for name in row if name not in MAY_DIFFER} for key, row in rows.items()}
 
 
-def wait(session: subprocess.Popen[bytes], sweep: Sweep, more: int) -> bool:
-    """Wait for so many more records; False if the session has ended before."""
-    until, seen, since = sweep.records() + more, sweep.records(), time.monotonic()
+def wait_for_record(session: subprocess.Popen[bytes], sweep: Sweep) -> bool:
+    """Wait for one more record; return False if the session has ended before.
+
+    Raises:
+        SystemExit: no record has come for :data:`PATIENCE` seconds.
+    """
+    before = sweep.finished_jobs()
+    deadline = time.monotonic() + PATIENCE
     while session.poll() is None:
-        now = sweep.records()
-        if now >= until:
+        if sweep.finished_jobs() > before:
             return True
-        if now != seen:
-            seen, since = now, time.monotonic()
-        if time.monotonic() - since > PATIENCE:
+        if time.monotonic() > deadline:
             session.kill()
             raise SystemExit(f"stuck: no record in {PATIENCE:.0f} s; see the log in {sweep.root.parent}")
         time.sleep(0.05)
     return False
 
 
-def schedule(chance: random.Random, faults: int) -> Iterator[str]:
-    """Kinds of faults in random order; most are damage, of which many fit into one pause."""
-    survived, ending = faults // 5, faults // 12
-    queue = [*HANGS] * min(2, faults // 50)  # each takes minutes
-    shares = ((SURVIVED, survived), (ENDING, ending), (DAMAGE, faults - survived - ending - len(queue)))
-    for kinds, share in shares:
-        queue += [list(kinds)[index % len(kinds)] for index in range(share)]
-    chance.shuffle(queue)
-    yield from queue
+def schedule(rng: random.Random, faults: int) -> Iterator[str]:
+    """Yield kinds of faults in random order; most are damage, of which many fit into one pause."""
+    survived = faults // 5
+    ending = faults // 12
+    kinds = [*HANGS] * min(2, faults // 50)  # each takes minutes
+    shares = ((SURVIVED, survived), (ENDING, ending), (DAMAGE, faults - survived - ending - len(kinds)))
+    for group, share in shares:
+        kinds += [list(group)[index % len(group)] for index in range(share)]
+    rng.shuffle(kinds)
+    yield from kinds
 
 
-def inject(sweep: Sweep, log: Path, chance: random.Random, faults: int) -> tuple[Counter[str], int]:
-    """Run the sweep to its end with faults; return how often each kind hit, and the number of sessions."""
+def inject(sweep: Sweep, log: Path, rng: random.Random, faults: int) -> tuple[Counter[str], int]:
+    """Run the sweep to its end with faults; return how often each kind hit, and the number of sessions.
+
+    A fault that finds nothing to hit is tried again later.
+
+    Raises:
+        SystemExit: the sweep is stuck, or it ended before every fault has hit.
+    """
     due: dict[str, list[str]] = {"survived": [], "ending": [], "damage": []}
-    for kind in schedule(chance, faults):
+    for kind in schedule(rng, faults):
         due["survived" if kind in SURVIVED or kind in HANGS else "ending" if kind in ENDING else "damage"].append(kind)
-    done, sessions, moved = Counter[str](), 0, 0
+    hits = Counter[str]()
+    sessions = moves = 0
     while True:
         sessions += 1
-        if not due["ending"] and (due["survived"] or due["damage"]):  # some found nothing to hit
+        if not due["ending"] and (due["survived"] or due["damage"]):  # some have found nothing to hit
             due["ending"].append("driver: kill -9")
-        session = sweep.session(log)
+        session = sweep.start_session(log)
         driver = psutil.Process(session.pid)
-        blows = -(-len(due["survived"]) // max(1, len(due["ending"])))
-        for _ in range(blows):
-            if due["survived"] and wait(session, sweep, 1):
-                time.sleep(chance.uniform(0, 0.5))  # anywhere in a trial
+        for _ in range(_share(due["survived"], due["ending"])):
+            if due["survived"] and wait_for_record(session, sweep):
+                time.sleep(rng.uniform(0, 0.5))  # anywhere in a trial
                 kind = due["survived"].pop()
                 if {**SURVIVED, **HANGS}[kind](driver):
-                    done[kind] += 1
+                    hits[kind] += 1
                 else:
                     due["survived"].insert(0, kind)
-        if due["ending"] and wait(session, sweep, 1):
-            time.sleep(chance.uniform(0, 0.5))
+        if due["ending"] and wait_for_record(session, sweep):
+            time.sleep(rng.uniform(0, 0.5))
             kind = due["ending"].pop()
             if ENDING[kind](driver):
-                done[kind] += 1
+                hits[kind] += 1
                 session.wait(PATIENCE)
             else:
                 due["ending"].insert(0, kind)
@@ -263,18 +296,22 @@ def inject(sweep: Sweep, log: Path, chance: random.Random, faults: int) -> tuple
         elif session.wait() == 0:
             if any(due.values()):
                 raise SystemExit(f"the sweep has ended with faults to go: {due}")
-            return done, sessions
-        strikes = -(-len(due["damage"]) // max(1, len(due["ending"])))
-        for _ in range(min(strikes, len(due["damage"]))):
+            return hits, sessions
+        for _ in range(min(_share(due["damage"], due["ending"]), len(due["damage"]))):
             kind = due["damage"].pop()
-            if DAMAGE[kind](sweep.root, chance):
-                done[kind] += 1
+            if DAMAGE[kind](sweep.root, rng):
+                hits[kind] += 1
             else:
                 due["damage"].insert(0, kind)  # no such file at the moment
         if sessions % 4 == 0:
-            moved += 1
-            sweep.root = sweep.root.rename(sweep.root.with_name(f"moved-{moved}"))
-            done["folder: moved to another path"] += 1
+            moves += 1
+            sweep.root = sweep.root.rename(sweep.root.with_name(f"moved-{moves}"))
+            hits[MOVED] += 1
+
+
+def _share(kinds: Sized, sessions: Sized) -> int:
+    """How many of ``kinds`` are due in this session, spread over those to come."""
+    return -(-len(kinds) // max(1, len(sessions)))
 
 
 def main() -> None:
@@ -289,28 +326,31 @@ def main() -> None:
     trials = faults // 2 + 2 if arguments.quick else 20 + faults // 4  # more than are used up before the last fault
     config = write_sweep(root, trials)
     print(f"seed {arguments.seed}", flush=True)
-    whole = Sweep(config, root / "whole")
-    if whole.session(root / "whole.log").wait() != 0:
-        raise SystemExit(f"the undisturbed sweep has failed; see {root / 'whole.log'}")
-    expected = whole.outcome()
+    undisturbed = Sweep(config, root / "undisturbed")
+    if undisturbed.start_session(root / "undisturbed.log").wait() != 0:
+        raise SystemExit(f"the undisturbed sweep has failed; see {root / 'undisturbed.log'}")
+    expected = undisturbed.outcome()
     sweep = Sweep(config, root / "hit")
-    chance = random.Random(arguments.seed)  # noqa: S311  # no secret
-    done, sessions = inject(sweep, root / "hit.log", chance, faults)
-    found = sweep.outcome()
-    lost = expected.keys() - found.keys()
-    different = {key for key in expected.keys() & found.keys() if expected[key] != found[key]}
+    rng = random.Random(arguments.seed)  # noqa: S311  # no secret
+    hits, sessions = inject(sweep, root / "hit.log", rng, faults)
+    outcome = sweep.outcome()
+    lost = expected.keys() - outcome.keys()
+    surplus = outcome.keys() - expected.keys()
+    different = {key for key in expected.keys() & outcome.keys() if expected[key] != outcome[key]}
     print(f"| fault | times |\n|{'-' * 60}|------:|")
-    for kind in (*SURVIVED, *HANGS, *ENDING, *DAMAGE, "folder: moved to another path"):
-        print(f"| {kind:<58} | {done[kind]:>5} |")
-    print(f"| {'all':<58} | {sum(done.values()):>5} |")
+    for kind in (*SURVIVED, *HANGS, *ENDING, *DAMAGE, MOVED):
+        print(f"| {kind:<58} | {hits[kind]:>5} |")
+    print(f"| {'all':<58} | {sum(hits.values()):>5} |")
     print(
-        f"{len(expected)} jobs planned, {len(found)} on record after {sessions} sessions: {len(lost)} lost, "
-        f"{len(found.keys() - expected.keys())} too many, {len(different)} different from the undisturbed sweep's."
+        f"{len(expected)} jobs planned, {len(outcome)} on record after {sessions} sessions: {len(lost)} lost, "
+        f"{len(surplus)} too many, {len(different)} different from the undisturbed sweep's."
     )
     counts = {"planned": len(expected), "lost": len(lost), "different": len(different), "sessions": sessions}
-    write(arguments.json, {"seed": arguments.seed, "faults": dict(done), **counts})
-    if lost or different or found.keys() != expected.keys():
-        raise SystemExit(f"lost {sorted(lost)}, different {sorted(different)}; everything is in {root}")
+    write(arguments.json, {"seed": arguments.seed, "faults": dict(hits), **counts})
+    if lost or surplus or different:
+        raise SystemExit(
+            f"lost {sorted(lost)}, too many {sorted(surplus)}, different {sorted(different)}; everything is in {root}"
+        )
     if arguments.keep is None:
         shutil.rmtree(root)
 
