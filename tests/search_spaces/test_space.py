@@ -1,3 +1,5 @@
+"""Search spaces: rules of parameters and files, conditions on the subset, and contradictions with the budget."""
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ _FITTING = {
     "kmeans_queue_size": {"choices": [0, 2], "default": 2},
     "num_clusters": {"choices": [2, 16], "default": 2},
 }
-"""Fits 10 epochs, first judged after 4, on 1,000 rows: epochs of 20 steps."""
+"""A space that fits 10 epochs, the first rung after 4, and 1,000 rows, which are 20 steps an epoch."""
 
 
 def _space(**parameters: Any) -> Space:
@@ -35,9 +37,9 @@ def _problems(
     rows: int | None = 1000,
     **changes: Any,
 ) -> list[str]:
-    chosen = {name: SUBSETS[name] for name in subsets}
+    losses = {name: SUBSETS[name] for name in subsets}
     space = _space(**{**_FITTING, **changes})
-    return space.problems(chosen, epochs=epochs, first_rung=first_rung, rungs_grow=rungs_grow, rows=rows)
+    return space.problems(losses, epochs=epochs, first_rung=first_rung, rungs_grow=rungs_grow, rows=rows)
 
 
 def _store(folder: Path, text: str) -> str:
@@ -66,7 +68,9 @@ class TestParameter:
             ({"low": 5, "high": 5, "default": 5}, 5, (5, 5)),
         ],
     )
-    def test_start_and_extremes(self, values: dict[str, Any], start: Any, extremes: tuple[Any, ...]) -> None:
+    def test_a_parameter_knows_its_start_and_extremes(
+        self, values: dict[str, Any], start: Any, extremes: tuple[Any, ...]
+    ) -> None:
         parameter = Parameter(**values)
         assert (parameter.start, type(parameter.start)) == (start, type(start))
         assert parameter.extremes() == extremes
@@ -122,12 +126,12 @@ class TestParameter:
             ({"fixed": 1, "ranges": [1]}, "ranges"),
         ],
     )
-    def test_rules(self, values: dict[str, Any], rule: str) -> None:
+    def test_each_broken_rule_is_named(self, values: dict[str, Any], rule: str) -> None:
         with pytest.raises(ValidationError, match=rule) as caught:
             Parameter(**values)
         assert caught.value.error_count() == 1
 
-    def test_several_problems_of_one_parameter(self) -> None:
+    def test_every_problem_of_one_parameter_is_listed(self) -> None:
         with pytest.raises(ValidationError) as caught:
             Parameter(low=0, high=4, step=-1, log=True, default=9)
         assert caught.value.errors()[0]["msg"].splitlines() == [
@@ -139,7 +143,7 @@ class TestParameter:
     @settings(deadline=None)
     @given(low=st.integers(-20, 20), width=st.integers(0, 20), step=st.integers(1, 8), real=st.booleans())
     def test_extremes_and_defaults_lie_on_the_grid(self, low: int, width: int, step: int, real: bool) -> None:
-        """Integers, and the same range in tenths, which binary numbers do not hold exactly."""
+        """The range is of integers, or of tenths, which binary numbers do not hold exactly."""
         points = [value / 10 if real else value for value in range(low, low + width + 1)]
         bounds = {"low": points[0], "high": points[-1], "step": step / 10 if real else step}
         grid = points[::step]
@@ -160,7 +164,7 @@ class TestParameter:
             with pytest.raises(ValidationError):
                 Parameter(low=low, high=high, default=default)
 
-    def test_a_range_of_integers_has_integer_bounds(self) -> None:
+    def test_a_range_with_integer_bounds_is_integral(self) -> None:
         assert Parameter(low=0, high=4, default=2).integral
         assert not Parameter(low=0.0, high=4.0, default=2.0).integral
         assert not Parameter(low=0, high=4.5, default=2).integral
@@ -178,12 +182,12 @@ class TestParameter:
             ("Clu", 3, ["ConCluGen"]),
         ],
     )
-    def test_conditions(self, needs: str | list[str], min_losses: int, subsets: list[str]) -> None:
-        """``needs`` means one of them, not all."""
+    def test_conditions_choose_the_subsets(self, needs: str | list[str], min_losses: int, subsets: list[str]) -> None:
+        """``needs`` asks for one of its losses, not for all."""
         parameter = Parameter.model_validate({"fixed": 1, "needs": needs, "min_losses": min_losses})
         assert [name for name, losses in SUBSETS.items() if parameter.applies(losses)] == subsets
 
-    def test_cannot_be_changed(self) -> None:
+    def test_a_parameter_is_immutable(self) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             Parameter(fixed=1).fixed = 2
 
@@ -199,7 +203,7 @@ class TestSpace:
             "lr": 1e-3,
         }
 
-    def test_each_unknown_name_is_told_the_allowed_ones(self) -> None:
+    def test_an_unknown_name_is_refused_with_the_allowed_ones(self) -> None:
         with pytest.raises(ValidationError) as caught:
             _space(learning_rate=1.0, lr=1.0, batchsize=4)
         rule = f"Value error, is no hyperparameter; allowed are {', '.join(sorted(HYPERPARAMETERS))}."
@@ -250,14 +254,16 @@ class TestSpace:
             ),
         ],
     )
-    def test_values_are_of_their_hyperparameter(self, name: str, entry: Any, rules: list[str]) -> None:
+    def test_values_that_the_hyperparameter_does_not_allow_are_refused(
+        self, name: str, entry: Any, rules: list[str]
+    ) -> None:
         with pytest.raises(ValidationError) as caught:
             _space(**{name: entry})
         (error,) = caught.value.errors()
         assert error["loc"] == ("parameters", name)
         assert error["msg"].removeprefix("Value error, ").splitlines() == rules
 
-    def test_a_parameter_made_in_python_is_checked_too(self) -> None:
+    def test_a_parameter_made_in_python_is_checked(self) -> None:
         with pytest.raises(ValidationError, match="fixed=-1 should be greater than 0"):
             Space(description="planted", parameters={"lr": Parameter(fixed=-1)})
 
@@ -266,11 +272,11 @@ class TestSpace:
         value = HYPERPARAMETERS[name].default
         assert _space(**{name: value}).parameters[name].start == value
 
-    def test_an_integer_is_a_number(self) -> None:
+    def test_an_integer_is_allowed_where_a_real_number_is(self) -> None:
         assert _space(lr=1).default_configuration(SUBSETS["Con"]) == {"lr": 1}
 
     @pytest.mark.parametrize("missing", ["description", "parameters"])
-    def test_parts_are_required(self, missing: str) -> None:
+    def test_description_and_parameters_are_required(self, missing: str) -> None:
         document = {"description": "d", "parameters": {}}
         del document[missing]
         with pytest.raises(ValidationError, match=missing):
@@ -278,7 +284,9 @@ class TestSpace:
 
     @settings(deadline=None)
     @given(data=st.data(), subset=st.sampled_from([*SUBSETS, "supervised_head"]))
-    def test_a_subset_gets_what_its_losses_use_and_the_conditions_allow(self, data: st.DataObject, subset: str) -> None:
+    def test_a_subset_gets_the_parameters_that_its_losses_use_and_the_conditions_allow(
+        self, data: st.DataObject, subset: str
+    ) -> None:
         conditions = {}
         for name in data.draw(st.sets(st.sampled_from(sorted(HYPERPARAMETERS)))):
             needs = data.draw(st.sets(st.sampled_from(sorted(USES[name].losses or Loss))))
@@ -315,7 +323,7 @@ class TestSpace:
             ("weight_gen", ["ConGen", "CluGen", "ConCluGen"]),
         ],
     )
-    def test_no_subset_searches_what_its_losses_do_not_use(self, name: str, subsets: list[str]) -> None:
+    def test_no_subset_searches_a_parameter_that_its_losses_do_not_use(self, name: str, subsets: list[str]) -> None:
         space = _space(**{name: {"choices": [1, 2], "default": 1}})
         methods = {**SUBSETS, "supervised_head": ()}
         assert [method for method, losses in methods.items() if space.for_losses(losses)] == subsets
@@ -345,7 +353,7 @@ class TestSpace:
             ("lr", {"needs": "Gen", "min_losses": 1}, []),
         ],
     )
-    def test_conditions_that_contradict_what_uses_it(
+    def test_conditions_that_contradict_the_hyperparameter_s_use_are_refused(
         self, name: str, conditions: dict[str, Any], rules: list[str]
     ) -> None:
         entry = {"choices": [1, 2], "default": 1, **conditions}
@@ -360,11 +368,11 @@ class TestSpace:
 
 
 class TestProblems:
-    def test_none_where_the_space_fits(self) -> None:
+    def test_a_fitting_space_has_no_problems(self) -> None:
         assert _problems() == []
 
     @pytest.mark.parametrize("start", [4, {"choices": [0, 4], "default": 0}, {"low": 0, "high": 4, "default": 0}])
-    def test_clustering_that_begins_after_the_first_rung(self, start: Any) -> None:
+    def test_clustering_must_not_begin_after_the_first_rung(self, start: Any) -> None:
         assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"]) == [
             "kmeans_start_epoch: up to 4 for CluGen, but trials are first judged after epoch 4 of 10, before "
             "clustering has begun; lower it below 4, set probe.every to 5, or search.pruner to none."
@@ -372,7 +380,7 @@ class TestProblems:
         for remedy in (5, None):
             assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"], first_rung=remedy) == []
 
-    def test_more_epochs_are_a_remedy_where_they_move_the_first_rung(self) -> None:
+    def test_more_epochs_are_a_remedy_if_they_move_the_first_rung(self) -> None:
         (problem,) = _problems(kmeans_start_epoch=4, subsets=["ConClu"], first_rung=2, rungs_grow=True)
         assert problem.endswith(
             "lower it below 2, raise budget.epochs to 25, set probe.every to 5, or search.pruner to none."
@@ -380,42 +388,44 @@ class TestProblems:
 
     @pytest.mark.parametrize("first_rung", [None, 2, 10])
     @pytest.mark.parametrize(("start", "fits"), [(9, True), (10, False), (11, False)])
-    def test_clustering_that_begins_after_the_last_epoch(self, start: int, fits: bool, first_rung: int | None) -> None:
-        found = _problems(kmeans_start_epoch=start, subsets=["ConClu"], first_rung=first_rung)
+    def test_clustering_must_not_begin_after_the_last_epoch(
+        self, start: int, fits: bool, first_rung: int | None
+    ) -> None:
+        problems = _problems(kmeans_start_epoch=start, subsets=["ConClu"], first_rung=first_rung)
         message = (
             f"kmeans_start_epoch: up to {start}, counted from 0, for ConClu, but trials have 10 epochs, and clustering "
             f"would begin after the last; lower it below 10, or raise budget.epochs above {start}."
         )
         if not fits:
-            assert found == [message]
+            assert problems == [message]
         else:
-            assert [problem.split("; ")[1][:15] for problem in found] == ["lower it below "] * (first_rung == 2)
+            assert [problem.split("; ")[1][:15] for problem in problems] == ["lower it below "] * (first_rung == 2)
 
-    def test_each_clustered_subset_is_named(self) -> None:
-        found = _problems(kmeans_start_epoch={"choices": [0, 9], "default": 0, "min_losses": 2})
-        assert [problem.split(" for ")[1].split(",")[0] for problem in found] == ["ConClu", "CluGen", "ConCluGen"]
+    def test_each_subset_with_clustering_is_named(self) -> None:
+        problems = _problems(kmeans_start_epoch={"choices": [0, 9], "default": 0, "min_losses": 2})
+        assert [problem.split(" for ")[1].split(",")[0] for problem in problems] == ["ConClu", "CluGen", "ConCluGen"]
 
     @pytest.mark.parametrize("start", [1, {"choices": [0, 1], "default": 0}])
-    def test_clustering_alone_begins_at_once_whatever_the_others_do(self, start: Any) -> None:
+    def test_a_later_start_of_clustering_does_not_concern_clu_alone(self, start: Any) -> None:
         assert _problems(kmeans_start_epoch=start, subsets=["Clu", "ConClu"]) == []
         assert "kmeans_start_epoch" not in _space(kmeans_start_epoch=start).for_losses(SUBSETS["Clu"])
 
-    def test_clustering_alone_from_the_start(self) -> None:
+    def test_clustering_from_the_start_is_no_problem(self) -> None:
         assert _problems(kmeans_start_epoch=0) == []
 
     @pytest.mark.parametrize(("longest", "rows", "fits"), [(19, 1000, True), (20, 1000, False), (19, 999, False)])
-    def test_a_queue_that_never_fills(self, longest: int, rows: int, fits: bool) -> None:
-        """Full batches only: 999 rows are 19 steps of 50. The batch after the queue's last must exist."""
-        found = _problems(kmeans_queue_size={"choices": [0, longest], "default": 0}, rows=rows)
+    def test_a_queue_must_fill_within_an_epoch(self, longest: int, rows: int, fits: bool) -> None:
+        """Only full batches count: 999 rows are 19 steps of 50. One more batch must follow a full queue."""
+        problems = _problems(kmeans_queue_size={"choices": [0, longest], "default": 0}, rows=rows)
         steps = rows // 50
         message = (
             f"kmeans_queue_size: a queue of {longest} batches never fills in the {steps} steps of an epoch ({rows} "
             f"rows, batches of 50); lower it below {steps} or use smaller batches."
         )
-        assert found == ([] if fits else [message])
+        assert problems == ([] if fits else [message])
 
     def test_the_queue_must_fill_with_the_largest_batch(self) -> None:
-        """Batches of 500 leave 2 steps; batches of 50 would have left 20."""
+        """Batches of 500 leave 2 steps, batches of 50 leave 20."""
         batches = {"low": 50, "high": 500, "default": 50}
         assert _problems(batch_size=batches, kmeans_queue_size={"choices": [0, 1], "default": 0}) == []
         assert _problems(batch_size=batches) == [
@@ -424,52 +434,52 @@ class TestProblems:
         ]
 
     @pytest.mark.parametrize(("most", "fits"), [(1000, True), (1001, False)])
-    def test_a_batch_larger_than_the_set(self, most: int, fits: bool) -> None:
-        found = _problems(batch_size={"choices": [50, most], "default": 50}, kmeans_queue_size=0)
+    def test_a_batch_must_not_be_larger_than_the_set(self, most: int, fits: bool) -> None:
+        problems = _problems(batch_size={"choices": [50, most], "default": 50}, kmeans_queue_size=0)
         message = f"batch_size: up to {most} of 1000 training samples; lower it to at most 1000."
-        assert found == ([] if fits else [message])
+        assert problems == ([] if fits else [message])
 
-    def test_a_batch_as_large_as_the_set_is_one_step(self) -> None:
+    def test_a_batch_as_large_as_the_set_makes_one_step(self) -> None:
         (problem,) = _problems(batch_size=1000, kmeans_queue_size=1)
         assert "a queue of 1 batches never fills in the 1 steps of an epoch (1000 rows, batches of 1000)" in problem
 
-    def test_a_value_holds_for_the_subsets_that_use_it(self) -> None:
-        """Clu alone keeps the released 8 clusters here, which a batch of 4 does not hold."""
+    def test_a_value_counts_only_for_the_subsets_that_use_it(self) -> None:
+        """Clu alone keeps the released 8 clusters, which are too many for a batch of 4."""
         changes = {"batch_size": 4, "num_clusters": {"fixed": 4, "needs": "Clu", "min_losses": 2}}
         assert _problems(subsets=["ConClu", "CluGen"], **changes) == []
         assert _problems(subsets=["Con", "Clu"], **changes) == [
             "num_clusters: 8 clusters of a batch of 4 samples; lower it to at most 4."
         ]
 
-    def test_the_released_queue_and_batch_hold_where_the_space_names_none(self) -> None:
-        """Two batches beside one of 4,096: a set must have three times as many rows."""
+    def test_the_released_queue_and_batch_count_if_the_space_names_none(self) -> None:
+        """A queue of two batches and one more need three times 4,096 rows."""
         space = _space(warmup_epochs=2)
         for rows, count in ((3 * 4096, 0), (3 * 4096 - 1, 1)):
             assert len(space.problems(SUBSETS, epochs=10, first_rung=4, rows=rows)) == count
 
     @pytest.mark.parametrize(("most", "fits"), [(50, True), (51, False)])
-    def test_more_clusters_than_samples_in_a_batch(self, most: int, fits: bool) -> None:
-        found = _problems(num_clusters={"choices": [2, most], "default": 2})
+    def test_clusters_must_not_outnumber_the_samples_of_a_batch(self, most: int, fits: bool) -> None:
+        problems = _problems(num_clusters={"choices": [2, most], "default": 2})
         message = f"num_clusters: {most} clusters of a batch of 50 samples; lower it to at most 50."
-        assert found == ([] if fits else [message])
+        assert problems == ([] if fits else [message])
 
-    def test_more_clusters_than_in_the_smallest_batch(self) -> None:
-        """Any of the batch sizes may be drawn with any number of clusters, and no queue is full at first."""
+    def test_clusters_must_not_outnumber_the_samples_of_the_smallest_batch(self) -> None:
+        """Any batch size may be drawn with any number of clusters, and a queue is empty at first."""
         batches = {"choices": [12, 50], "default": 50}
         assert _problems(batch_size=batches) == [
             "num_clusters: 16 clusters of a batch of 12 samples; lower it to at most 12."
         ]
 
-    def test_more_clusters_than_rows(self) -> None:
-        """A set smaller than a batch makes a batch of its own size."""
-        found = _problems(rows=15, kmeans_queue_size=0)
-        assert found == [
+    def test_clusters_must_not_outnumber_the_rows(self) -> None:
+        """A batch has at most as many samples as the set."""
+        problems = _problems(rows=15, kmeans_queue_size=0)
+        assert problems == [
             "batch_size: up to 50 of 15 training samples; lower it to at most 15.",
             "num_clusters: 16 clusters of a batch of 15 samples; lower it to at most 15.",
         ]
 
     @pytest.mark.parametrize(("warmup", "fits"), [(9, True), (10, False), (11, False)])
-    def test_a_warmup_that_fills_the_budget(self, warmup: int, fits: bool) -> None:
+    def test_warmup_must_end_before_the_budget(self, warmup: int, fits: bool) -> None:
         message = (
             f"warmup_epochs: up to {warmup} epochs of warm-up in a budget of 10; raise budget.epochs above {warmup} or "
             "lower warmup_epochs."
@@ -477,21 +487,21 @@ class TestProblems:
         assert _problems(warmup_epochs=warmup) == ([] if fits else [message])
         assert _problems(warmup_epochs={"low": 0, "high": warmup, "default": 0}) == ([] if fits else [message])
 
-    def test_the_released_warmup_holds_where_the_space_names_none(self) -> None:
+    def test_the_released_warmup_counts_if_the_space_names_none(self) -> None:
         for epochs, count in ((5, 1), (6, 0)):
             assert len(_space(batch_size=8).problems(SUBSETS, epochs=epochs, first_rung=1, rows=None)) == count
 
-    def test_clustering_concerns_subsets_with_clu_alone(self) -> None:
+    def test_problems_of_clustering_concern_only_subsets_with_clu(self) -> None:
         contradictions = {"kmeans_start_epoch": 9, "kmeans_queue_size": 500, "num_clusters": 5000}
         assert _problems(subsets=["Con", "Gen", "ConGen"], **contradictions) == []
         assert len(_problems(subsets=["ConClu"], **contradictions)) == 3
 
-    def test_unknown_rows_raise_no_problem_of_rows(self) -> None:
+    def test_an_unknown_number_of_rows_raises_no_problem(self) -> None:
         assert _problems(rows=None, kmeans_queue_size=500, num_clusters=5000) == []
 
     def test_every_problem_is_listed(self) -> None:
-        found = _problems(kmeans_start_epoch=8, kmeans_queue_size=90, num_clusters=128, warmup_epochs=30)
-        assert sorted(problem.partition(":")[0] for problem in found) == [
+        problems = _problems(kmeans_start_epoch=8, kmeans_queue_size=90, num_clusters=128, warmup_epochs=30)
+        assert sorted(problem.partition(":")[0] for problem in problems) == [
             "kmeans_queue_size",
             *["kmeans_start_epoch"] * 3,
             "num_clusters",
@@ -517,19 +527,21 @@ class TestNearest:
             ({"low": 0, "high": 10**12, "step": 3, "default": 0}, 10**11, 10**11 - 1),
         ],
     )
-    def test_another_search_s_value_is_brought_into_the_space(self, entry: Any, value: Any, nearest: Any) -> None:
-        found = Parameter.model_validate(entry).nearest(value)
-        assert found == nearest
-        assert found is None or type(found) in (type(nearest), type(value))
+    def test_a_value_of_another_search_moves_to_the_nearest_allowed_one(
+        self, entry: Any, value: Any, nearest: Any
+    ) -> None:
+        result = Parameter.model_validate(entry).nearest(value)
+        assert result == nearest
+        assert result is None or type(result) in (type(nearest), type(value))
 
 
 class TestPackagedSpaces:
-    def test_names(self) -> None:
+    def test_three_spaces_come_with_the_package(self) -> None:
         assert named_spaces() == ["default", "paper", "small"]
 
     @pytest.mark.parametrize("subset", [*SUBSETS, "supervised_head"])
     @pytest.mark.parametrize("name", ["default", "paper", "small"])
-    def test_a_subset_gets_what_its_losses_use(self, name: str, subset: str) -> None:
+    def test_a_subset_gets_the_parameters_that_its_losses_use(self, name: str, subset: str) -> None:
         space, losses = load_space(name), SUBSETS.get(subset, ())
         used = set(space.for_losses(losses))
         groups = {
@@ -555,10 +567,12 @@ class TestPackagedSpaces:
     @pytest.mark.parametrize(
         ("name", "epochs", "first_rung", "rows"), [("paper", 100, 20, 1_090_000), ("small", 30, 6, 1077)]
     )
-    def test_fit_what_they_are_made_for(self, name: str, epochs: int, first_rung: int, rows: int) -> None:
+    def test_spaces_fit_the_budgets_that_they_are_made_for(
+        self, name: str, epochs: int, first_rung: int, rows: int
+    ) -> None:
         assert load_space(name).problems(SUBSETS, epochs=epochs, first_rung=first_rung, rows=rows) == []
 
-    def test_paper_has_the_released_ranges(self) -> None:
+    def test_the_paper_space_has_the_released_ranges(self) -> None:
         """METHOD section 5."""
         parameters = load_space("paper").parameters
         assert {name: p.choices for name, p in parameters.items() if p.choices is not None} == {
@@ -586,19 +600,21 @@ class TestPackagedSpaces:
 
 
 class TestLoadSpace:
-    def test_a_file(self, tmp_path: Path) -> None:
+    def test_a_file_is_loaded(self, tmp_path: Path) -> None:
         path = _store(tmp_path, yaml.safe_dump({"description": "mine", "parameters": {"lr": {"fixed": 0.5}}}))
         assert load_space(path) == Space(description="mine", parameters={"lr": Parameter(fixed=0.5)})
 
     @pytest.mark.parametrize("name", ["smal", "small.yaml", "nowhere/mine.yaml", "."])
-    def test_neither_name_nor_file(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_name_of_no_space_and_no_file_is_refused(
+        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SpaceError) as caught:
             load_space(name)
         assert caught.value.problems == [f"{name!r} is neither a named space (default, paper, small) nor a YAML file."]
 
     @pytest.mark.parametrize("text", ["parameters: {lr: [", "a: b: c", "\t- x"])
-    def test_no_yaml(self, tmp_path: Path, text: str) -> None:
+    def test_a_file_that_is_no_yaml_is_refused(self, tmp_path: Path, text: str) -> None:
         path = _store(tmp_path, text)
         with pytest.raises(SpaceError) as caught:
             load_space(path)
@@ -613,14 +629,14 @@ class TestLoadSpace:
         assert not touched.exists()
 
     @pytest.mark.parametrize("text", ["", "- 1", "just text"])
-    def test_no_mapping(self, tmp_path: Path, text: str) -> None:
+    def test_a_document_that_is_no_mapping_is_refused(self, tmp_path: Path, text: str) -> None:
         path = _store(tmp_path, text)
         with pytest.raises(SpaceError) as caught:
             load_space(path)
         (problem,) = caught.value.problems
         assert problem.startswith(f"{path}: space: ")
 
-    def test_all_problems_at_once(self, tmp_path: Path) -> None:
+    def test_every_problem_of_a_file_is_listed(self, tmp_path: Path) -> None:
         text = """
             parameters:
               lr: {low: 1.0, high: -1.0, default: 0.5}
@@ -634,9 +650,9 @@ class TestLoadSpace:
         path = _store(tmp_path, text)
         with pytest.raises(SpaceError) as caught:
             load_space(path)
-        found = caught.value.problems
-        assert all(problem.startswith(f"{path}: ") for problem in found)
-        assert sorted(problem.removeprefix(f"{path}: ").removeprefix("parameters.") for problem in found) == [
+        problems = caught.value.problems
+        assert all(problem.startswith(f"{path}: ") for problem in problems)
+        assert sorted(problem.removeprefix(f"{path}: ").removeprefix("parameters.") for problem in problems) == [
             "batch_size: choices[0]=1 should be greater than or equal to 2.",
             "batch_size: default must be one of the choices [1, 2], but got 3.",
             "description: Field required",
@@ -648,7 +664,7 @@ class TestLoadSpace:
             "reconstruction_dim.high: must be a finite number, but got inf.",
             "weight_decay: fixed='large' should be a valid number.",
         ]
-        assert str(caught.value) == "\n".join(found)
+        assert str(caught.value) == "\n".join(problems)
 
     @pytest.mark.parametrize("number", ["1e-4", "1.e-4", "1.0e-4", "0.0001", "+1E-4", ".1e-3", "100e-6"])
     def test_numbers_with_an_exponent_need_no_point(self, tmp_path: Path, number: str) -> None:
@@ -661,18 +677,18 @@ class TestLoadSpace:
             load_space(_store(tmp_path, "description: d\nparameters: {lr: '1e-4'}"))
 
     @pytest.mark.parametrize("content", [b"description: caf\xe9", b"\xff\xfe\x00", b"a: \x00", b"a: 2026-02-30"])
-    def test_files_that_are_no_text_or_hold_no_values(self, tmp_path: Path, content: bytes) -> None:
+    def test_files_that_are_no_text_or_hold_bad_values_are_refused(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "mine.yaml"
         path.write_bytes(content)
         with pytest.raises(SpaceError, match=r"mine\.yaml cannot be read as YAML: "):
             load_space(str(path))
 
     @pytest.mark.parametrize("name", ["x" * 5000, "mine\0.yaml", "", "x/" * 5000])
-    def test_names_that_no_file_can_have(self, name: str) -> None:
+    def test_names_that_no_file_can_have_are_refused(self, name: str) -> None:
         with pytest.raises(SpaceError, match=r"is neither a named space \(default, paper, small\) nor a YAML file"):
             load_space(name)
 
-    def test_no_number_is_too_large_to_be_refused(self, tmp_path: Path) -> None:
+    def test_a_huge_number_is_refused(self, tmp_path: Path) -> None:
         huge = "9" * 400
         text = f"description: d\nparameters: {{lr: {{low: 1, high: {huge}, step: 2, default: 1}}, margin: {huge}}}"
         with pytest.raises(SpaceError, match=r"margin: "):
@@ -692,7 +708,9 @@ class TestValues:
             ({"low": 1, "high": 8, "log": True, "default": 2}, None),
         ],
     )
-    def test_finitely_many_or_none(self, options: dict[str, Any], expected: tuple[Any, ...] | None) -> None:
+    def test_values_are_counted_where_there_are_finitely_many(
+        self, options: dict[str, Any], expected: tuple[Any, ...] | None
+    ) -> None:
         parameter = Parameter(**options)
         if expected is None:
             assert parameter.count is None
@@ -701,7 +719,7 @@ class TestValues:
             assert tuple(map(parameter.value, range(len(expected)))) == expected
             assert [parameter.index(value) for value in expected] == list(range(len(expected)))
 
-    def test_however_many_there_are_they_are_counted_and_found_at_once(self) -> None:
+    def test_a_trillion_values_are_counted_and_found_at_once(self) -> None:
         parameter = Parameter(low=0.0, high=1e6, step=1e-6, default=0.5)
         assert parameter.count == 10**12 + 1
         assert parameter.value(parameter.index(0.5)) == 0.5
@@ -728,5 +746,7 @@ class TestSamplers:
             ("cmaes", "Con", 1, ["cmaes searches ranges only: fix representation_dim, or give them a range."]),
         ],
     )
-    def test_what_a_sampler_cannot_search(self, sampler: str, subset: str, trials: int, expected: list[str]) -> None:
+    def test_a_space_that_the_sampler_cannot_search_is_named(
+        self, sampler: str, subset: str, trials: int, expected: list[str]
+    ) -> None:
         assert self._SPACE.unsuitable(sampler, {subset: SUBSETS[subset]}, trials) == expected

@@ -1,3 +1,5 @@
+"""Durable files: whole or absent after a failed write, and refused after any damage."""
+
 import errno
 import os
 from pathlib import Path
@@ -17,7 +19,9 @@ from tests.damage import Damage, damages
     after=st.binary(max_size=100),
     damage=damages,
 )
-def test_what_is_read_is_what_was_written(tmp_path: Path, before: bytes, after: bytes, damage: Damage) -> None:
+def test_a_sealed_file_is_read_back_unchanged_or_refused(
+    tmp_path: Path, before: bytes, after: bytes, damage: Damage
+) -> None:
     path = tmp_path / "file"
     write_sealed(path, before + SEAL.encode() + after)
     content = read_sealed(path)
@@ -34,13 +38,13 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, before: bytes, after: 
 
 
 @pytest.mark.parametrize("content", [b"", b"no seal", b"seal-sha256:0", b"seal-sha256:x" + SEAL.encode()])
-def test_what_has_no_clear_place_for_a_seal_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_content_without_a_clear_place_for_the_seal_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ValueError, match="no place for the seal"):
         write_sealed(tmp_path / "file", content)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_gives_way_or_not(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_if_asked(tmp_path: Path) -> None:
     write_whole(tmp_path / "file", b"first")
     write_whole(tmp_path / "file", b"sec", b"ond")
     with pytest.raises(FileExistsError):
@@ -49,7 +53,7 @@ def test_a_file_gives_way_or_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
-def test_where_the_file_system_has_no_hard_links_a_file_does_not_give_way_either(
+def test_an_existing_file_is_kept_on_file_systems_without_hard_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     def refuse(*_: object) -> None:
@@ -62,7 +66,7 @@ def test_where_the_file_system_has_no_hard_links_a_file_does_not_give_way_either
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"first"]
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_earlier_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -74,7 +78,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("code", "raised"), [(errno.EINVAL, False), (errno.EIO, True)])
-def test_a_file_system_need_not_synchronise_folders(
+def test_a_file_system_that_cannot_synchronise_folders_is_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, raised: bool
 ) -> None:
     def fail(_: int) -> None:
@@ -89,7 +93,7 @@ def test_a_file_system_need_not_synchronise_folders(
 
 
 @pytest.mark.parametrize("copy", [False, True])
-def test_a_file_that_is_set_aside_takes_the_first_free_name(tmp_path: Path, copy: bool) -> None:
+def test_set_aside_takes_the_first_free_name(tmp_path: Path, copy: bool) -> None:
     path, folder = tmp_path / "file", tmp_path / "aside"
     for content in (b"first", b"second", b"third"):
         path.write_bytes(content)
@@ -99,7 +103,7 @@ def test_a_file_that_is_set_aside_takes_the_first_free_name(tmp_path: Path, copy
     assert contents == {"file-1": b"first", "file-2": b"second", "file-3": b"third"}
 
 
-def test_an_earlier_file_gives_way_where_all_names_are_taken(tmp_path: Path) -> None:
+def test_set_aside_replaces_the_last_name_if_none_is_free(tmp_path: Path) -> None:
     path, target = tmp_path / "file", tmp_path / "file.damaged"
     for content in (b"first", b"second"):
         path.write_bytes(content)

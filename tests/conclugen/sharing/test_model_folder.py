@@ -1,3 +1,5 @@
+"""Model folders: exact round trips, honest cards, and imports of released checkpoints that execute nothing."""
+
 import argparse
 import collections
 import os
@@ -19,12 +21,11 @@ from torch import Tensor, nn
 from conclugen.features.standardise import Standardisation
 from conclugen.heads import RepresentationHeads
 from conclugen.model import ConCluGenConfig, ConCluGenHead
-from conclugen.sharing import model_folder as sharing
 from conclugen.sharing.model_folder import ModelCard, Score, SharingError, export_head, import_checkpoint
 
 _WIDTHS = {"video": 7, "audio": 5, "text": 4}
 _R = 6
-_THEIRS = {"video": "frames_2d_3d", "audio": "audio_spectrograms", "text": "texts"}
+_RELEASED_NAMES = {"video": "frames_2d_3d", "audio": "audio_spectrograms", "text": "texts"}
 _HEADS = "_representation_heads.heads"
 _CARD = ModelCard(
     subset="ConGen",
@@ -46,7 +47,7 @@ def _features() -> dict[str, Tensor]:
 
 
 def _standardisation() -> Standardisation:
-    """Of more modalities than the head has, as where a sweep uses some of a set's."""
+    """Make a standardisation of more modalities than the head has, as a sweep on some modalities of a set would."""
     generator = torch.Generator().manual_seed(1)
     widths = {**_WIDTHS, "smell": 3}
     return Standardisation(
@@ -60,14 +61,14 @@ def _heads(lift: bool = False) -> RepresentationHeads:
     return RepresentationHeads(_WIDTHS, _R, lift_audio=lift)
 
 
-def _left_behind(folder: Path) -> list[str]:
+def _names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
 class TestExport:
     @pytest.mark.parametrize("lift", [False, True])
     @pytest.mark.parametrize("standardised", [False, True])
-    def test_round_trip_is_exact(self, lift: bool, standardised: bool, tmp_path: Path) -> None:
+    def test_a_loaded_head_equals_the_exported_one(self, lift: bool, standardised: bool, tmp_path: Path) -> None:
         head, standardisation = _heads(lift), _standardisation()
         export_head(tmp_path / "out", head, standardisation if standardised else None, _WIDTHS, _CARD)
         loaded = ConCluGenHead.from_pretrained(tmp_path / "out")
@@ -79,21 +80,23 @@ class TestExport:
         assert loaded.config.modalities == ["video", "audio", "text"]
         assert (loaded.config.representation_dim, loaded.config.lift_audio) == (_R, lift)
 
-    def test_provenance_is_in_the_configuration(self, tmp_path: Path) -> None:
+    def test_the_configuration_names_the_provenance(self, tmp_path: Path) -> None:
         export_head(tmp_path, _heads(), None, _WIDTHS, _CARD)
         config = ConCluGenConfig.from_pretrained(tmp_path)
         assert (config.subset, config.seed, config.features_fingerprint) == ("ConGen", 127, "0123456789abcdef")
         assert config.hyperparameters == {"lr": 1e-4, "kmeans_loss_mode": "joint"}
-        assert _left_behind(tmp_path) == ["README.md", "config.json", "model.safetensors"]
+        assert _names_in(tmp_path) == ["README.md", "config.json", "model.safetensors"]
 
-    def test_draws_no_random_number_and_says_nothing(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def test_export_draws_no_random_number_and_prints_nothing(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ) -> None:
         head, before = _heads(), torch.random.get_rng_state()
         export_head(tmp_path, head, None, _WIDTHS, _CARD)
         assert torch.equal(torch.random.get_rng_state(), before)
         assert capfd.readouterr() == ("", "")
 
     @pytest.mark.parametrize("kind", ["file", "folder"])
-    def test_what_exists_stays(self, kind: str, tmp_path: Path) -> None:
+    def test_export_keeps_an_existing_file_or_folder(self, kind: str, tmp_path: Path) -> None:
         out = tmp_path / "out"
         content = out if kind == "file" else out / "notes"
         content.parent.mkdir(exist_ok=True)
@@ -101,26 +104,27 @@ class TestExport:
         with pytest.raises(SharingError, match="out already exists and is not an empty folder; choose another one"):
             export_head(out, _heads(), None, _WIDTHS, _CARD)
         assert content.read_text() == "mine"
-        assert _left_behind(tmp_path) == ["out"]
+        assert _names_in(tmp_path) == ["out"]
 
-    def test_no_half_model_is_left(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(*_: object, **__: object) -> str:
+    def test_an_interrupted_export_leaves_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(_: ConCluGenHead, folder: Path) -> None:
+            (folder / "config.json").touch()
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(sharing, "_card_text", fail)
+        monkeypatch.setattr(ConCluGenHead, "save_pretrained", fail)
         with pytest.raises(KeyboardInterrupt):
             export_head(tmp_path / "out", _heads(), None, _WIDTHS, _CARD)
-        assert _left_behind(tmp_path) == []
+        assert _names_in(tmp_path) == []
 
-    def test_a_place_that_cannot_be_written(self, tmp_path: Path) -> None:
+    def test_an_out_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(SharingError, match="cannot be written"):
             export_head(tmp_path / "file" / "out", _heads(), None, _WIDTHS, _CARD)
 
-    def test_other_widths_than_the_heads(self, tmp_path: Path) -> None:
+    def test_widths_other_than_the_heads_are_refused(self, tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="size mismatch"):
             export_head(tmp_path / "out", _heads(), None, {**_WIDTHS, "text": 3}, _CARD)
-        assert _left_behind(tmp_path) == []
+        assert _names_in(tmp_path) == []
 
 
 class TestCard:
@@ -128,7 +132,7 @@ class TestCard:
         export_head(folder, _heads(), _standardisation() if standardised else None, _WIDTHS, card)
         return HubModelCard.load(folder / "README.md")
 
-    def test_metadata_is_what_the_hub_reads(self, tmp_path: Path) -> None:
+    def test_the_hub_reads_the_metadata(self, tmp_path: Path) -> None:
         data = self._read(tmp_path, _CARD).data
         assert (data.library_name, data.model_name) == ("transformers", "ConCluGen head (ConGen)")
         assert "conclugen" in data.tags
@@ -139,7 +143,7 @@ class TestCard:
             ("meld|dev", "10%", "accuracy", 0.75),
         ]
 
-    def test_text(self, tmp_path: Path) -> None:
+    def test_the_card_states_losses_seed_hyperparameters_and_scores(self, tmp_path: Path) -> None:
         text = self._read(tmp_path, _CARD).text
         for part in (
             "| video | 7 |\n| audio | 5 |\n| text | 4 |",
@@ -154,14 +158,14 @@ class TestCard:
         ):
             assert part in text
 
-    def test_the_way_to_load_it_works(self, tmp_path: Path) -> None:
+    def test_the_card_s_example_code_runs(self, tmp_path: Path) -> None:
         text = self._read(tmp_path, _CARD).text
         code = text.split("```python\n")[1].split("```")[0].replace("PATH/OF/THIS/FOLDER", str(tmp_path))
         names: dict[str, Any] = dict(_features())
         exec(code, names)  # noqa: S102  # our own text
         assert {name: z.shape for name, z in names["representations"].items()} == dict.fromkeys(_WIDTHS, (8, _R))
 
-    def test_what_is_not_known_is_said(self, tmp_path: Path) -> None:
+    def test_the_card_says_what_is_unknown(self, tmp_path: Path) -> None:
         card = ModelCard(subset=None, hyperparameters={}, seed=None, features_fingerprint=None)
         read = self._read(tmp_path, card, standardised=False)
         assert "- losses: not recorded\n- seed: not recorded" in read.text
@@ -169,7 +173,7 @@ class TestCard:
         assert "None recorded." in read.text
         assert read.data.eval_results is None
 
-    def test_values_cannot_leave_their_block(self, tmp_path: Path) -> None:
+    def test_no_value_ends_its_block_of_the_card(self, tmp_path: Path) -> None:
         card = ModelCard(
             subset=None, hyperparameters={"a": "x\n```\n# Mine"}, seed=None, features_fingerprint=None, scores=()
         )
@@ -202,12 +206,12 @@ def _state_dict() -> dict[str, Tensor]:
     state["_pretraining_heads.cluster_classification_head.weight"] = torch.randn(2, 3)
     for name, width in _WIDTHS.items():
         reconstruction = nn.Sequential(nn.Linear(_R, 4), nn.ReLU(), nn.Linear(4, width), nn.ReLU())
-        state |= reconstruction.state_dict(prefix=f"_pretraining_heads.reconstruction_heads.{_THEIRS[name]}.")
+        state |= reconstruction.state_dict(prefix=f"_pretraining_heads.reconstruction_heads.{_RELEASED_NAMES[name]}.")
     return state | {f"_classifier.1.{kind}": value for kind, value in _linear(7, 3 * _R).items()}
 
 
 def _checkpoint(state: dict[str, Any] | None = None, **entries: Any) -> dict[str, Any]:
-    """A file's content, with the entries that Lightning writes beside the weights."""
+    """Make the content of a checkpoint, with the entries that Lightning writes beside the weights."""
     return {
         "epoch": 3,
         "global_step": 1064,
@@ -232,11 +236,11 @@ def _save(folder: Path, content: object) -> Path:
 
 
 def _refusal(folder: Path, content: object) -> str:
-    """The message of a refused import, which must have left no trace."""
+    """Return the message of a refused import, which must leave no trace."""
     file = _save(folder, content)
     with pytest.raises(SharingError) as caught:
         import_checkpoint(file, folder / "out")
-    assert _left_behind(folder) == ["released.ckpt"]
+    assert _names_in(folder) == ["released.ckpt"]
     return str(caught.value).replace(str(folder), "")
 
 
@@ -245,7 +249,7 @@ def _without(*keys: str) -> dict[str, Tensor]:
 
 
 def _by_hand(state: dict[str, Tensor], prefix: str, x: np.ndarray) -> np.ndarray:
-    """The released unit, sum by sum."""
+    """Compute the released gated unit, sum by sum."""
     u = np.maximum(_affine(state, f"{prefix}.fc1", x), 0)
     g = u / (1 + np.exp(-_affine(state, f"{prefix}.context_gating.fc", u)))
     return np.maximum(_affine(state, f"{prefix}.fc2", g), 0)
@@ -262,12 +266,12 @@ def _affine(state: dict[str, Tensor], layer: str, x: np.ndarray) -> np.ndarray:
 
 
 class TestImport:
-    def test_equals_the_released_forward(self, tmp_path: Path) -> None:
+    def test_an_imported_head_equals_the_released_forward_pass(self, tmp_path: Path) -> None:
         state = _state_dict()
         import_checkpoint(_save(tmp_path, _checkpoint(state)), tmp_path / "out")
         representations = ConCluGenHead.from_pretrained(tmp_path / "out")(_features())
         x = {name: value.double().numpy() for name, value in _features().items()}
-        expected = {name: _by_hand(state, f"{_HEADS}.{_THEIRS[name]}", x[name]) for name in ("video", "text")}
+        expected = {name: _by_hand(state, f"{_HEADS}.{_RELEASED_NAMES[name]}", x[name]) for name in ("video", "text")}
         lifted = _by_hand(state, f"{_HEADS}.audio_spectrograms.0", x["audio"])
         expected["audio"] = _affine(state, f"{_HEADS}.audio_spectrograms.1", lifted)
         assert list(representations) == ["video", "audio", "text"]
@@ -275,14 +279,14 @@ class TestImport:
             assert z.detach().numpy() == pytest.approx(expected[name], abs=1e-4)
         assert (representations["audio"] < 0).any()
 
-    def test_configuration(self, tmp_path: Path) -> None:
-        found = import_checkpoint(_save(tmp_path, _checkpoint()), tmp_path / "out")
-        assert dict(zip(found.modalities, found.widths, strict=True)) == _WIDTHS
-        assert (found.representation_dim, found.lift_audio) == (_R, True)
-        assert (found.subset, found.seed, found.features_fingerprint) == (None, None, None)
-        assert found.hyperparameters == _checkpoint()["hyper_parameters"]
+    def test_the_configuration_holds_shapes_and_hyperparameters(self, tmp_path: Path) -> None:
+        config = import_checkpoint(_save(tmp_path, _checkpoint()), tmp_path / "out")
+        assert dict(zip(config.modalities, config.widths, strict=True)) == _WIDTHS
+        assert (config.representation_dim, config.lift_audio) == (_R, True)
+        assert (config.subset, config.seed, config.features_fingerprint) == (None, None, None)
+        assert config.hyperparameters == _checkpoint()["hyper_parameters"]
 
-    def test_card_says_where_it_comes_from(self, tmp_path: Path) -> None:
+    def test_the_card_names_the_checkpoint(self, tmp_path: Path) -> None:
         import_checkpoint(_save(tmp_path, _checkpoint()), tmp_path / "out")
         text = HubModelCard.load(tmp_path / "out" / "README.md").text
         digest = subprocess.run(["sha256sum", tmp_path / "released.ckpt"], capture_output=True, text=True, check=True)
@@ -291,20 +295,20 @@ class TestImport:
         assert "No standardisation is part of the model" in text
 
     @pytest.mark.parametrize("kept", [["video", "audio"], ["video", "text"], ["audio"]])
-    def test_fewer_modalities(self, kept: list[str], tmp_path: Path) -> None:
-        dropped = [f"{_HEADS}.{_THEIRS[name]}." for name in _WIDTHS if name not in kept]
-        found = import_checkpoint(_save(tmp_path, _checkpoint(_without(*dropped))), tmp_path / "out")
-        assert found.modalities == kept
-        assert found.lift_audio == ("audio" in kept)
+    def test_a_checkpoint_with_fewer_modalities_is_imported(self, kept: list[str], tmp_path: Path) -> None:
+        dropped = [f"{_HEADS}.{_RELEASED_NAMES[name]}." for name in _WIDTHS if name not in kept]
+        config = import_checkpoint(_save(tmp_path, _checkpoint(_without(*dropped))), tmp_path / "out")
+        assert config.modalities == kept
+        assert config.lift_audio == ("audio" in kept)
         assert set(ConCluGenHead.from_pretrained(tmp_path / "out")({n: _features()[n] for n in kept})) == set(kept)
 
-    def test_half_precision_weights(self, tmp_path: Path) -> None:
+    def test_half_precision_weights_are_imported(self, tmp_path: Path) -> None:
         state = {key: value.half() for key, value in _state_dict().items()}
         import_checkpoint(_save(tmp_path, _checkpoint(state)), tmp_path / "out")
         loaded = ConCluGenHead.from_pretrained(tmp_path / "out").state_dict()
         assert torch.equal(loaded["heads.text.gate.bias"], state[f"{_HEADS}.texts.context_gating.fc.bias"].float())
 
-    def test_what_exists_stays(self, tmp_path: Path) -> None:
+    def test_import_keeps_an_existing_folder(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "notes").write_text("mine")
         with pytest.raises(SharingError, match="already exists"):
@@ -320,8 +324,8 @@ class TestProblems:
             f"{_HEADS}.texts.fc1.weight: missing.",
         ]
 
-    def test_every_kind_of_problem_at_once(self, tmp_path: Path) -> None:
-        """Sizes are those of the first weight that has them: R = 6 and d = 7 of video's fc1."""
+    def test_every_kind_of_problem_is_listed_at_once(self, tmp_path: Path) -> None:
+        """The first weight that has a size sets it: R = 6 and d = 7 by video's fc1."""
         state: dict[str, Any] = _state_dict()
         state[f"{_HEADS}.frames_2d_3d.fc2.weight"] = torch.zeros(6, 5)
         state[f"{_HEADS}.audio_spectrograms.0.fc1.weight"] = torch.zeros(5, 4)
@@ -346,39 +350,39 @@ class TestProblems:
         "value",
         [torch.zeros(6, 0), torch.zeros(()), torch.zeros(6, 4).to_sparse(), torch.zeros(1).expand(10**9, 10**6)],
     )
-    def test_odd_tensors(self, value: Tensor, tmp_path: Path) -> None:
+    def test_tensors_of_odd_shape_or_layout_are_refused(self, value: Tensor, tmp_path: Path) -> None:
         message = _refusal(tmp_path, _checkpoint(_state_dict() | {f"{_HEADS}.texts.fc1.weight": value}))
         assert f"{_HEADS}.texts.fc1.weight: expected" in message
 
-    def test_weights_of_something_else(self, tmp_path: Path) -> None:
+    def test_weights_of_another_model_are_refused(self, tmp_path: Path) -> None:
         assert f"{_HEADS}.*: missing" in _refusal(tmp_path, _checkpoint({"encoder.weight": torch.zeros(1)}))
 
     @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], torch.zeros(3), {"state_dict": 7}])
-    def test_no_checkpoint_of_lightning(self, content: object, tmp_path: Path) -> None:
+    def test_a_file_without_a_state_dict_is_refused(self, content: object, tmp_path: Path) -> None:
         assert "holds no 'state_dict'" in _refusal(tmp_path, content)
 
     @pytest.mark.parametrize("size", [0, 1, 100, 0.5, 0.99])
-    def test_truncated(self, size: float, tmp_path: Path) -> None:
+    def test_a_truncated_checkpoint_is_refused(self, size: float, tmp_path: Path) -> None:
         file = _save(tmp_path, _checkpoint())
         content = file.read_bytes()
         file.write_bytes(content[: size if isinstance(size, int) else int(size * len(content))])
         with pytest.raises(SharingError, match="cannot be read as a checkpoint"):
             import_checkpoint(file, tmp_path / "out")
-        assert _left_behind(tmp_path) == ["released.ckpt"]
+        assert _names_in(tmp_path) == ["released.ckpt"]
 
     @pytest.mark.parametrize("content", [b"\x80\x02}", b"hello", pickle.dumps({"state_dict": {}}), b"\x80\x02h\x05."])
-    def test_other_bytes(self, content: bytes, tmp_path: Path) -> None:
+    def test_a_file_that_is_no_checkpoint_is_refused(self, content: bytes, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(content)
         with pytest.raises(SharingError, match=r"file (cannot be read|does not hold)"):
             import_checkpoint(tmp_path / "file", tmp_path / "out")
 
-    def test_no_such_file(self, tmp_path: Path) -> None:
+    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(SharingError, match=r"nowhere\.ckpt cannot be read: .*No such file"):
             import_checkpoint(tmp_path / "nowhere.ckpt", tmp_path / "out")
 
 
 class _Calls:
-    """Pickles as a call of ``function``."""
+    """An object that pickles as a call of ``function``."""
 
     def __init__(self, function: Callable[..., object], *arguments: object) -> None:
         self._call = function, arguments
@@ -393,7 +397,7 @@ class _Unknown:
 
 class TestNothingIsExecuted:
     @pytest.mark.parametrize("place", ["hyper_parameters", "callbacks", "state_dict"])
-    def test_a_file_that_would_run_a_command(self, place: str, tmp_path: Path) -> None:
+    def test_a_file_that_would_run_a_command_is_refused(self, place: str, tmp_path: Path) -> None:
         marker = tmp_path / "marker"
         evil = _Calls(os.system, f"touch {marker}")
         content = _checkpoint()
@@ -404,35 +408,33 @@ class TestNothingIsExecuted:
     @pytest.mark.parametrize(
         ("function", "name"), [(eval, "eval"), (Path.touch, "getattr"), (shutil.rmtree, "shutil.rmtree")]
     )
-    def test_other_callables(self, function: Callable[..., object], name: str, tmp_path: Path) -> None:
+    def test_other_callables_are_refused(self, function: Callable[..., object], name: str, tmp_path: Path) -> None:
         content = _checkpoint(hyper_parameters={"x": _Calls(function, str(tmp_path / "marker"))})
         assert f"asks for {name}, " in _refusal(tmp_path, content)
         assert not (tmp_path / "marker").exists()
 
-    def test_classes_that_are_not_known(self, tmp_path: Path) -> None:
+    def test_unknown_classes_are_refused(self, tmp_path: Path) -> None:
         message = _refusal(tmp_path, _checkpoint(hyper_parameters={"x": _Unknown()}))
         assert f"asks for {_Unknown.__module__}._Unknown, " in message
 
-    def test_a_known_class_cannot_be_made_to_call(self, tmp_path: Path) -> None:
-        """Allowed names are records: calling one with a command keeps the command, and it is no plain value."""
+    def test_a_known_class_calls_nothing(self, tmp_path: Path) -> None:
+        """Known classes have stand-ins: one that is called with a command keeps it, and is no plain value."""
         content = _checkpoint(hyper_parameters={"x": _Calls(argparse.Namespace, "touch marker"), "y": 1})
         assert import_checkpoint(_save(tmp_path, content), tmp_path / "out").hyperparameters == {"y": 1}
 
-    def test_hyperparameters_that_hold_themselves(self, tmp_path: Path) -> None:
+    def test_hyperparameters_that_hold_themselves_are_left_out(self, tmp_path: Path) -> None:
         loop: list[object] = []
         loop.append(loop)
-        found = import_checkpoint(_save(tmp_path, _checkpoint(hyper_parameters={"x": loop, "y": 1})), tmp_path / "out")
-        assert found.hyperparameters == {"y": 1}
+        config = import_checkpoint(_save(tmp_path, _checkpoint(hyper_parameters={"x": loop, "y": 1})), tmp_path / "out")
+        assert config.hyperparameters == {"y": 1}
 
 
 class TestKnownClasses:
     def _hyperparameters(self, folder: Path, value: object) -> dict[str, Any]:
-        found: dict[str, Any] = import_checkpoint(
-            _save(folder, _checkpoint(hyper_parameters=value)), folder / "out"
-        ).hyperparameters
-        return found
+        config = import_checkpoint(_save(folder, _checkpoint(hyper_parameters=value)), folder / "out")
+        return dict(config.hyperparameters)
 
-    def test_namespace(self, tmp_path: Path) -> None:
+    def test_namespaces_and_paths_become_plain_values(self, tmp_path: Path) -> None:
         inner = argparse.Namespace(data=Path("/data/x"), old=pathlib.PureWindowsPath, dims=(1, 2.5, "a", None, True))
         value = argparse.Namespace(lr=0.1, inner=inner, weights=torch.zeros(2))
         with pytest.raises(SharingError, match=r"PureWindowsPath"):
@@ -441,24 +443,24 @@ class TestKnownClasses:
         expected = {"lr": 0.1, "inner": {"data": "/data/x", "dims": [1, 2.5, "a", None, True]}}
         assert self._hyperparameters(tmp_path, value) == expected
 
-    def test_what_is_not_plain_is_left_out(self, tmp_path: Path) -> None:
+    def test_values_that_are_not_plain_are_left_out(self, tmp_path: Path) -> None:
         value = {"a": np.float32(1), "b": {"c": {1, 2}, 3: 4, "d": 5}, "e": [torch.zeros(1)], "f": torch.float32}
         assert self._hyperparameters(tmp_path, value) == {"b": {"d": 5}}
 
-    def test_not_a_mapping(self, tmp_path: Path) -> None:
+    def test_hyperparameters_that_are_no_mapping_are_left_out(self, tmp_path: Path) -> None:
         assert self._hyperparameters(tmp_path, [1]) == {}
 
-    def test_lightning_and_omegaconf(self, tmp_path: Path) -> None:
-        """Neither is installed here: a process of its own makes modules of their names and pickles like theirs."""
+    def test_objects_of_lightning_and_omegaconf_become_plain_values(self, tmp_path: Path) -> None:
+        """Neither package is installed, so another process makes modules of their names and pickles like theirs."""
         file = _save(tmp_path, _checkpoint())
         script = f"""
 import sys, types, torch
 def module(name):
     return sys.modules.setdefault(name, types.ModuleType(name))
 def cls(where, name, base=object):
-    made = type(name, (base,), {{"__module__": where}})
-    setattr(module(where), name, made)
-    return made
+    new = type(name, (base,), {{"__module__": where}})
+    setattr(module(where), name, new)
+    return new
 for name in ("pytorch_lightning", "pytorch_lightning.utilities", "omegaconf"):
     module(name)
 attributes = cls("pytorch_lightning.utilities.parsing", "AttributeDict", dict)(lr=0.1)
@@ -478,6 +480,6 @@ content = torch.load({str(file)!r})
 torch.save(content | {{"hyper_parameters": top, "hparams_type": DictConfig}}, {str(file)!r})
 """
         subprocess.run([sys.executable, "-c", script], check=True)
-        found = import_checkpoint(file, tmp_path / "out")
-        assert found.hyperparameters == {"n": 3, "l": ["x"], "d": {"lr": 0.1}}
+        config = import_checkpoint(file, tmp_path / "out")
+        assert config.hyperparameters == {"n": 3, "l": ["x"], "d": {"lr": 0.1}}
         assert not {"omegaconf", "pytorch_lightning"} & set(sys.modules)
