@@ -1,11 +1,15 @@
-"""The direction of imports (conclugen <- search_spaces <- sweeps; reports -> ledger and spaces) and what each loads."""
+"""The direction of imports, who may name what, and what importing a module loads and changes."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+
+from sweeps.execution.environment import DEFAULTS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("conclugen", "search_spaces", "sweeps", "reports")
@@ -22,50 +26,196 @@ ALLOWED = {
         "conclugen.labels",
     },
 }
-RAY_MODULES = {
-    "sweeps/execution/ray_internals/deaths.py",
-    "sweeps/execution/cluster.py",
-    "sweeps/execution/executor.py",
-    "sweeps/execution/tensorboard.py",
-    "sweeps/extraction/pipeline.py",
-    "sweeps/execution/preflight.py",
-    "sweeps/execution/slot.py",
-    "sweeps/execution/tracking.py",
-    "sweeps/execution/worker.py",
+"""Package -> what its modules may import of our packages; the command line may import reports as well."""
+
+FLOORS = {
+    "sweeps": (
+        "__main__",
+        "cli",
+        "actions",
+        "extraction",
+        "execution",
+        "estimate",
+        "search",
+        "trial",
+        "folder",
+        "config",
+        "jobs",
+        "ledger",
+        "interrupts",
+        "terminal",
+    ),
+    "conclugen": (
+        "sharing",
+        "baselines",
+        "evaluation",
+        "training",
+        "extraction",
+        "datasets",
+        "features",
+        "files",
+        "model",
+        "heads",
+        "losses",
+        "clustering",
+        "hyperparameters",
+        "distributed",
+        "labels",
+        "seeds",
+        "subsets",
+    ),
+    "reports": ("report", "output", "figures", "statistics", "processes"),
 }
+"""Package -> its folders and modules from top to bottom; each imports only what stands below it."""
+
+RAY_INTERNALS = "sweeps/execution/ray_internals/"
+PRIVATE_TO_RAY = re.compile(r"\bray\.(?:[\w.]+\.)?(?:_\w+|core\.generated\b|train\.v2\b)")
+OPTUNA_USERS = ("sweeps/search/", "reports/statistics/importance.py")
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every imported module, also those inside functions."""
-    found: set[str] = set()
+    """The dotted name of everything that a module imports, also inside functions."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-    return found
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-def modules() -> list[Path]:
-    return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+def within(name: str, packages: Collection[str]) -> bool:
+    """Whether a dotted name is one of the packages or lies in one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def modules(*packages: str) -> list[Path]:
+    return [path for package in packages or PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+
+def place(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def importers(library: str) -> list[str]:
+    """The modules that import a library."""
+    return [place(path) for path in modules() if any(within(name, {library}) for name in imports_of(path))]
+
+
+@pytest.mark.parametrize("path", modules(), ids=place)
 def test_packages_import_downwards_only(path: Path) -> None:
-    package = path.relative_to(ROOT).parts[0]
-    allowed = ALLOWED[package] | ({"reports"} if path.parent.name == "cli" else set())
-    own = {name for name in imports_of(path) if name.split(".")[0] in PACKAGES}
-    outside = {name for name in own if not any(name == a or name.startswith(f"{a}.") for a in allowed)}
-    assert not outside
+    allowed = ALLOWED[path.relative_to(ROOT).parts[0]] | ({"reports"} if path.parent.name == "cli" else set())
+    ours = {name for name in imports_of(path) if within(name, PACKAGES)}
+    assert {name for name in ours if not within(name, allowed)} == set()
 
 
-def test_only_the_engine_imports_ray() -> None:
-    importers = {
-        str(path.relative_to(ROOT))
+@pytest.mark.parametrize("path", [path for path in modules(*FLOORS) if path.stem != "__init__"], ids=place)
+def test_a_floor_imports_only_what_stands_below_it(path: Path) -> None:
+    package, own, *_ = path.relative_to(ROOT).with_suffix("").parts
+    floors = FLOORS[package]
+    names = {name.split(".")[1] for name in imports_of(path) if within(name, {package}) and "." in name}
+    imported = (names & set(floors)) - {own}
+    assert imported <= set(floors[floors.index(own) + 1 :])
+
+
+def test_every_folder_and_module_stands_on_a_floor() -> None:
+    for package, floors in FLOORS.items():
+        entries = [entry for entry in (ROOT / package).iterdir() if entry.name not in ("__pycache__", "__init__.py")]
+        code = {entry.stem for entry in entries if entry.suffix == ".py" or any(entry.glob("*.py"))}
+        assert code == set(floors), package
+
+
+def test_search_and_trial_never_import_each_other() -> None:
+    for room, other in (("search", "sweeps.trial"), ("trial", "sweeps.search")):
+        users = [path for path in modules(f"sweeps/{room}") if any(within(name, {other}) for name in imports_of(path))]
+        assert users == []
+
+
+def test_only_execution_and_extraction_import_ray() -> None:
+    assert [path for path in importers("ray") if not path.startswith(("sweeps/execution/", "sweeps/extraction/"))] == []
+
+
+def test_only_one_room_names_what_is_private_to_ray() -> None:
+    outside = [path for path in modules() if not place(path).startswith(RAY_INTERNALS)]
+    users = {place(path) for path in outside if any(PRIVATE_TO_RAY.search(name) for name in imports_of(path))}
+    assert users == set()
+
+
+def test_the_room_of_what_is_private_to_ray_stays_small() -> None:
+    names = {
+        name
         for path in modules()
-        if any(name.split(".")[0] == "ray" for name in imports_of(path))
+        if place(path).startswith(RAY_INTERNALS)
+        for name in imports_of(path)
+        if PRIVATE_TO_RAY.search(name)
     }
-    assert importers == RAY_MODULES
+    attributes = {
+        node.attr
+        for path in modules()
+        if place(path).startswith(RAY_INTERNALS)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and re.fullmatch("_[a-z]\\w+", node.attr)
+    }
+    assert len(names) + len(attributes) <= 10, (names, attributes)
+
+
+@pytest.mark.parametrize(
+    ("sample", "private"),
+    [
+        ("ray._private.state.state", True),
+        ("ray._raylet.GcsClient", True),
+        ("ray.train._internal.session", True),
+        ("ray.train.v2.api.config.RunConfig", True),
+        ("ray.core.generated.gcs_pb2", True),
+        ("ray.train.RunConfig", False),
+        ("ray.util.placement_group.placement_group", False),
+        ("conclugen._private", False),
+    ],
+)
+def test_names_that_are_private_to_ray_are_recognised(sample: str, private: bool) -> None:
+    assert (PRIVATE_TO_RAY.search(sample) is not None) == private
+
+
+def test_only_the_search_imports_optuna() -> None:
+    """The report's fANOVA is the exception: it evaluates a finished search."""
+    assert [path for path in importers("optuna") if not path.startswith(OPTUNA_USERS)] == []
+
+
+def test_importing_the_ledger_changes_nothing_in_the_process() -> None:
+    script = """
+import gc, os, signal, sys, threading
+def state():
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return dict(os.environ), gc.get_threshold(), gc.isenabled(), handlers, threading.active_count(), os.getcwd()
+before = state()
+import sweeps.ledger
+print(before == state())
+"""
+    assert run_python(script) == ["True"]
+
+
+def test_no_variable_that_the_user_has_set_is_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*DEFAULTS, "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "7")
+    script = """
+import os
+before = dict(os.environ)
+import sweeps.execution.environment
+print(before == dict(os.environ))
+"""
+    assert run_python(script) == ["True"]
+
+
+def test_the_users_wait_policy_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    assert run_python("import os, sweeps.execution.environment; print('GOMP_SPINCOUNT' in os.environ)") == ["False"]
+
+
+def run_python(script: str) -> list[str]:
+    """The words that a program in a new process prints."""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    return result.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -88,8 +238,7 @@ def test_only_the_engine_imports_ray() -> None:
 )
 def test_importing_loads_no_more_than_it_must(module: str, heavy: set[str]) -> None:
     script = f"import sys, {module}; print(*sorted(set(sys.modules) & {heavy!r}))"
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert result.stdout.split() == []
+    assert run_python(script) == []
 
 
 def test_nothing_that_is_read_back_is_unpickled() -> None:
@@ -103,7 +252,7 @@ def test_nothing_that_is_read_back_is_unpickled() -> None:
         for path in modules()
         if unpicklers & {name.split(".")[0] for name in imports_of(path)} or "torch.load" in path.read_text()
     }
-    assert users == {"conclugen/sharing/lightning.py", "sweeps/execution/ray_internals/deaths.py"}
+    assert users == {"conclugen/sharing/lightning.py", "sweeps/execution/worker_process.py"}
 
 
 def test_files_stay_readable() -> None:
