@@ -1,5 +1,5 @@
-"""Datasets as they are published, each read by one module: folder and label files in, clips out.
+"""Read published datasets, one module each: a dataset's folder and label files in, clips out.
 
-A reader is a function of the folder alone: the same files give the same list, wherever and in whatever order the file
-system names them. It looks at names and annotations, never into a video, which is extraction's part.
+A reader depends on the folder alone: the same files give the same list, wherever they lie and in whatever order the
+file system names them. It reads names and annotations, but opens no video, which is the task of extraction.
 """

@@ -1,6 +1,7 @@
 """CAER: clips of TV shows, labelled with seven emotions.
 
-Layout, as published: ``{train,validation,test}/<Emotion>/<number>.avi``. It has no transcripts and names no speakers.
+Published layout: ``{train,validation,test}/<Emotion>/<number>.avi``. The dataset has no transcripts and names no
+speakers.
 
 Source: Lee, Kim, Kim, Park, Sohn, "Context-Aware Emotion Recognition Networks", ICCV 2019; order of the classes:
 METHOD, section 1.
@@ -9,7 +10,7 @@ METHOD, section 1.
 from pathlib import Path
 
 from conclugen.datasets.clips import Clip
-from conclugen.datasets.listing import Listing, the_folder, visible
+from conclugen.datasets.listing import Listing, find_folder, visible
 from conclugen.features.manifest import Labels
 
 __all__ = ["read"]
@@ -27,15 +28,15 @@ _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 def read(root: Path) -> Listing:
-    """List the clips; a split's folder of an emotion that is not there, or empty, is missing.
+    """List the clips; an emotion's folder that is absent or empty counts as missing.
 
     Args:
-        root: holds ``train``, ``validation`` and ``test``.
+        root: folder with ``train``, ``validation`` and ``test``.
 
     Raises:
-        ClipListError: ``root`` is not such a folder.
+        ClipListError: ``root`` has no folder ``train``.
     """
-    the_folder(root, "train", holds="a folder per emotion")
+    find_folder(root, "train", holds="a folder per emotion")
     clips, missing = [], []
     for split, folder in _SPLITS.items():
         for label, emotion in enumerate(_FOLDERS.values()):
@@ -43,7 +44,7 @@ def read(root: Path) -> Listing:
             if not files:
                 missing.append(f"{folder}/{emotion}/*.avi")
             for file in files:
-                place = file.relative_to(root)
-                name = place.with_suffix("").as_posix()
-                clips.append(Clip(sample_id=name, split=split, video=place.as_posix(), labels=(label,)))
+                video = file.relative_to(root)
+                name = video.with_suffix("").as_posix()
+                clips.append(Clip(sample_id=name, split=split, video=video.as_posix(), labels=(label,)))
     return Listing(clips=clips, labels=Labels(classes=tuple(_FOLDERS)), missing=missing)

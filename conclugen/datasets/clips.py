@@ -1,23 +1,25 @@
-"""Clip lists: what is to be extracted, one row per clip, whatever dataset the clips are of.
+"""Clip lists: the clips to extract, one row per clip, in one format for all datasets.
 
-A clip list is one Parquet file: `conclugen manifest` makes it of a dataset's official folder, `conclugen extract` reads
-it. Its rules are checked here and nowhere else, when a list is made and when it is read, so that a list of the user's
-own is held to the same. What cannot be a column (whose clips they are, where the files lie, what the labels mean)
-stands as JSON in the file's metadata. A CSV was rejected because it has neither types, nulls nor metadata; feature
-shards, because nothing is memory-mapped here and others write Parquet more easily.
+A clip list is one Parquet file. `conclugen manifest` makes it from a dataset's official folder, `conclugen extract`
+reads it. Its rules are checked only here, both when a list is made and when it is read. So lists that users write
+themselves must keep the same rules. The file's metadata holds as JSON what is no column: the name of the dataset, the
+folder of the files, the meaning of the labels.
 
-The rows stay an Arrow table: VoxCeleb2 has more than a million of them. Row numbers in messages count from 0.
+A CSV was rejected because it has neither types, nulls nor metadata. Feature shards were rejected because nothing is
+memory-mapped here, and other programs write Parquet more easily.
+
+The rows stay an Arrow table, as VoxCeleb2 has more than a million of them. Row numbers in messages count from 0.
 
 | column | type | |
 |---|---|---|
 | sample_id | string | unique |
-| split | string | train, val or test; null where there are folds |
+| split | string | train, val or test; null in a list with folds |
 | video | string | file, relative to the root, or absolute; null for a clip that is text only |
 | start, end | double | seconds within the file; null for its beginning, its end |
-| transcript | string | what is said; null where that is not known |
+| transcript | string | spoken words; null if unknown |
 | labels | list of int16 | indices of the clip's classes: one, or any number in ascending order; null if unlabelled |
-| speaker | string | null where not known |
-| fold | int16 | 0 to 999, of a list that is cross-validated; null where there are splits |
+| speaker | string | null if unknown |
+| fold | int16 | 0 to 999, in a list for cross-validation; null in a list with splits |
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,13 +55,14 @@ _SCHEMA = pa.schema(
         ("fold", pa.int16()),
     ]
 )
-_ROWS_SHOWN, _PROBLEMS_SHOWN = 5, 100
+_ROWS_SHOWN = 5
+_PROBLEMS_SHOWN = 100
 
 
 class ClipListError(ValueError):
-    """A clip list, or what it is made of, breaks rules; the message has one line for each of ``problems``.
+    """A clip list, or a file that it is made from, that breaks rules; the message has a line per problem.
 
-    Of many problems (a million clips can all lack their video) the first are kept, and the number of the others.
+    ``problems`` keeps the first 100 messages and the number of the others: a million clips can all lack their video.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -71,7 +74,7 @@ class ClipListError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clip:
-    """One row of a clip list; see the module for what each column means."""
+    """One row of a clip list; the module's docstring explains the columns."""
 
     sample_id: str
     split: str | None = None
@@ -85,32 +88,32 @@ class Clip:
 
     @property
     def part(self) -> SplitName:
-        """The split, or the fold, under the name that feature sets have for it."""
+        """The split or the fold, under its name in feature sets."""
         return self.split if self.split is not None else fold_name(self.fold or 0)
 
 
 class ClipHeader(BaseModel):
-    """What a clip list says beside its rows."""
+    """The metadata of a clip list."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     dataset: Annotated[str, Field(min_length=1)]
     root: Annotated[str, Field(min_length=1)]
-    """Folder that relative video files are in."""
+    """Folder from which relative video files count."""
     labels: Labels | None
     created_by: str = f"conclugen {__version__}"
 
 
 class ClipList:
-    """Clips that keep the rules.
+    """A list of clips that keep the rules.
 
     Args:
-        table: the rows; columns are cast to the types of a clip list where nothing is lost.
-        header: what they belong to, and what their labels mean.
+        table: the rows; columns are cast to the types of a clip list if that loses nothing.
+        header: the metadata.
 
     Raises:
-        ClipListError: with every rule that is broken, and where.
+        ClipListError: with every broken rule and its rows.
     """
 
     def __init__(self, table: pa.Table, header: ClipHeader) -> None:
@@ -121,10 +124,10 @@ class ClipList:
 
     @classmethod
     def of(cls, clips: Iterable[Clip], *, dataset: str, root: Path, labels: Labels | None) -> Self:
-        """Return the list of ``clips``, in their order.
+        """Make a list of ``clips`` in their order.
 
         Raises:
-            ClipListError: they break rules.
+            ClipListError: the clips break rules.
         """
         rows = list(clips)
         table = pa.table({name: [getattr(clip, name) for clip in rows] for name in _SCHEMA.names}, _SCHEMA)
@@ -137,14 +140,14 @@ class ClipList:
 
         Args:
             file: the Parquet file.
-            root: where the videos are, if no longer where they were when the list was made.
+            root: folder of the videos, if they have moved since the list was made.
 
         Raises:
             ClipListError: there is no such file, it is no clip list, or it breaks rules.
         """
         try:
             table = pq.read_table(file, page_checksum_verification=True)
-            # Columns of other types are found below: metadata is all that is asked for here.
+            # Only the metadata is checked here; the constructor below checks the columns.
             header = ClipHeader.model_validate_json((table.schema.metadata or {})[_HEADER])
         except FileNotFoundError:
             raise ClipListError([f"{file}: there is no such file; `conclugen manifest` makes clip lists."]) from None
@@ -174,11 +177,11 @@ class ClipList:
 
         Raises:
             FileExistsError: ``file`` exists; it is not replaced.
-            OSError: it cannot be written.
+            OSError: ``file`` cannot be written.
         """
         sink = pa.BufferOutputStream()
-        described = self.table.replace_schema_metadata({_HEADER: self.header.model_dump_json()})
-        pq.write_table(described, sink, write_page_checksum=True)
+        table = self.table.replace_schema_metadata({_HEADER: self.header.model_dump_json()})
+        pq.write_table(table, sink, write_page_checksum=True)
         write_whole(file, memoryview(sink.getvalue()), replace=False)
 
     def __len__(self) -> int:
@@ -193,49 +196,49 @@ class ClipList:
 
     @cached_property
     def parts(self) -> tuple[SplitName, ...]:
-        """The splits that have clips, train first, or the folds, as feature sets call them."""
+        """The splits that have clips, train first, or the folds, under their names in feature sets."""
         folds = sorted(pc.unique(self.table["fold"].drop_null()).to_pylist())
         present = set(pc.unique(self.table["split"]).to_pylist())
         return tuple(map(fold_name, folds)) or tuple(name for name in SPLITS if name in present)
 
     @property
     def speakers_known(self) -> bool:
-        """Whether every clip says who speaks."""
+        """Whether every clip names its speaker."""
         return int(self.table["speaker"].null_count) == 0
 
     def counts(self) -> dict[SplitName, tuple[int, tuple[int, ...]]]:
-        """Return for each part its clips, and of these those that have each class, in the order of the classes."""
+        """Return part -> (number of its clips, number of its clips with each class, in the order of the classes)."""
         classes = len(self.header.labels.classes) if self.header.labels is not None else 0
-        found: dict[SplitName, tuple[int, tuple[int, ...]]] = {}
+        counts: dict[SplitName, tuple[int, tuple[int, ...]]] = {}
         for part in self.parts:
             folded = part not in SPLITS
             column, value = ("fold", int(part.rpartition("-")[2])) if folded else ("split", part)
             rows = self.table["labels"].filter(pc.equal(self.table[column], value))
             labels = pc.list_flatten(rows).to_numpy()
-            found[part] = (len(rows), tuple(np.bincount(labels, minlength=classes).tolist()))
-        return found
+            counts[part] = (len(rows), tuple(np.bincount(labels, minlength=classes).tolist()))
+        return counts
 
     def file(self, clip: Clip) -> Path | None:
-        """Return where the video of ``clip`` is; None for one that is text only."""
+        """Return the path of the video of ``clip``; None for a clip that is text only."""
         return None if clip.video is None else Path(self.header.root) / clip.video
 
     def missing(self) -> list[tuple[int, Path]]:
-        """Return row and file of each clip whose video is not there; asks the file system once per file."""
-        there: dict[Path, bool] = {}
-        found = []
+        """Return row and file of each clip whose video is absent; each file is looked up once."""
+        exists: dict[Path, bool] = {}
+        missing = []
         for row, clip in enumerate(self):
             if (file := self.file(clip)) is not None:
-                if file not in there:
-                    there[file] = file.is_file()
-                if not there[file]:
-                    found.append((row, file))
-        return found
+                if file not in exists:
+                    exists[file] = file.is_file()
+                if not exists[file]:
+                    missing.append((row, file))
+        return missing
 
     def encode(self, clips: Sequence[Clip]) -> npt.NDArray[np.int64] | None:
         """Return the labels of n ``clips`` of this list as a feature set stores them.
 
         Returns:
-            (n,) class indices; (n, classes) of 0 and 1 where clips have several labels; None of an unlabelled list.
+            (n,) class indices; (n, classes) of 0 and 1 if clips have several labels; None for an unlabelled list.
         """
         if self.header.labels is None:
             return None
@@ -249,17 +252,17 @@ class ClipList:
 
 
 def rows_shown(rows: Sequence[int] | npt.NDArray[np.integer]) -> str:
-    """Return row numbers for a message: the first few, and how many there are."""
-    shown = ", ".join(map(str, rows[:_ROWS_SHOWN]))
+    """Return row numbers for a message: the first few, and the number of the others."""
+    first = ", ".join(map(str, rows[:_ROWS_SHOWN]))
     more = f" and {len(rows) - _ROWS_SHOWN:,} more" if len(rows) > _ROWS_SHOWN else ""
-    return f"{'row' if len(rows) == 1 else 'rows'} {shown}{more}"
+    return f"{'row' if len(rows) == 1 else 'rows'} {first}{more}"
 
 
 def _cast(table: pa.Table) -> pa.Table:
     """Return the columns of a clip list in their order and types.
 
     Raises:
-        ClipListError: a column is missing, unknown, given twice, or of a type that does not become the right one.
+        ClipListError: a column is missing, unknown, given twice, or cannot be cast to its type.
     """
     names = table.schema.names
     problems = [
@@ -296,14 +299,14 @@ def _problems(table: pa.Table, labels: Labels | None) -> Iterator[str]:
     if not len(table):
         yield "clips: there is none."
         return
-    for column, broken, wrong, remedy in [
+    for column, broken, fault, remedy in [
         *_texts(table),
         *_membership(table["split"], table["fold"]),
         *_times(table["start"], table["end"]),
         *_labelling(table["labels"], labels),
     ]:
         if len(rows := np.flatnonzero(np.asarray(broken))):
-            yield f"{column}: {wrong} in {rows_shown(rows)}; {remedy}."
+            yield f"{column}: {fault} in {rows_shown(rows)}; {remedy}."
     folds = pc.count_distinct(table["fold"]).as_py()
     if 0 < folds < LEAST_FOLDS:
         yield f"fold: {folds} are too few; train, val and test take {LEAST_FOLDS} at least."
@@ -312,7 +315,7 @@ def _problems(table: pa.Table, labels: Labels | None) -> Iterator[str]:
 
 
 _Rules = Iterator[tuple[str, Any, str, str]]
-"""Column, mask of the rows that break the rule, what is wrong there, and what to do."""
+"""Rules as tuples: column, mask of the rows that break the rule, fault of these rows, remedy."""
 
 
 def _texts(table: pa.Table) -> _Rules:
@@ -326,7 +329,7 @@ def _texts(table: pa.Table) -> _Rules:
 
 
 def _membership(split: pa.ChunkedArray, fold: pa.ChunkedArray) -> _Rules:
-    """Rules of splits and folds: a list has the one or the other."""
+    """Yield the rules of splits and folds: a list has either splits or folds."""
     if fold.null_count == len(fold):
         unknown = pc.invert(pc.is_in(split, value_set=pa.array(SPLITS)))
         yield "split", unknown, f"none of {', '.join(SPLITS)}", "correct it; a list that has folds has them everywhere"
@@ -339,9 +342,9 @@ def _membership(split: pa.ChunkedArray, fold: pa.ChunkedArray) -> _Rules:
 
 def _times(start: pa.ChunkedArray, end: pa.ChunkedArray) -> _Rules:
     for name, column in (("start", start), ("end", end)):
-        right = pc.and_(pc.is_finite(column), pc.greater_equal(column, 0.0))
-        wrong = pc.fill_null(pc.invert(right), False)
-        yield name, wrong, "negative or not finite", "give seconds from the file's beginning, or null"
+        valid = pc.and_(pc.is_finite(column), pc.greater_equal(column, 0.0))
+        invalid = pc.fill_null(pc.invert(valid), False)
+        yield name, invalid, "negative or not finite", "give seconds from the file's beginning, or null"
     early = pc.less_equal(end, pc.fill_null(start, 0.0))
     yield "end", pc.fill_null(early, False), "not after the start", "correct one of the two"
 

@@ -1,7 +1,7 @@
-"""What every reader returns, and how annotations in CSV are read.
+"""The result of every dataset reader, and tools that readers share for folders and CSV files.
 
-A clip whose files are not there is left out and its file listed as missing, so that a clip list holds what can be
-extracted. Keeping such clips was rejected: extraction would find each one again, after hours.
+A clip whose file is absent is left out, and the file is listed as missing. So a clip list holds only clips that can be
+extracted. Keeping such clips was rejected: extraction would come upon each of them again, after hours.
 """
 
 import csv
@@ -13,10 +13,10 @@ from pathlib import Path
 from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.features.manifest import Labels
 
-__all__ = ["Listing", "folders", "read_csv", "the_folder", "visible"]
+__all__ = ["Listing", "find_folder", "folders", "read_csv", "visible"]
 
 _SPACE = " \t\r\n"
-"""What is stripped off cells: not all that Python takes for space, such as a Windows-1252 ellipsis (0x85)."""
+"""Characters stripped off cells; Python's own strip would also take a Windows-1252 ellipsis (0x85)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +28,14 @@ class Listing:
     missing: Sequence[str] = ()
     """Files that the dataset should have, relative to its root."""
     notes: Sequence[str] = ()
-    """What else a user should know, a sentence each."""
+    """Other facts that a user should know, a sentence each."""
 
 
-def the_folder(root: Path, *candidates: str, holds: str) -> Path:
-    """Return the first of ``candidates``, places relative to ``root``, that is a folder.
+def find_folder(root: Path, *candidates: str, holds: str) -> Path:
+    """Return the first of ``candidates``, paths relative to ``root``, that is a folder.
 
     Raises:
-        ClipListError: none is; the message says what the folder ``holds``.
+        ClipListError: no candidate is a folder; the message says what the folder ``holds``.
     """
     for candidate in candidates:
         if (root / candidate).is_dir():
@@ -46,27 +46,27 @@ def the_folder(root: Path, *candidates: str, holds: str) -> Path:
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
-    """Return what matches ``pattern`` in ``folder``, by name, without hidden files such as those of other systems."""
+    """Return the paths in ``folder`` that match ``pattern``, sorted by name, without hidden files (``.DS_Store``)."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
 def folders(folder: Path) -> list[Path]:
-    """Return the folders in ``folder``, by name."""
+    """Return the folders in ``folder``, sorted by name."""
     return [path for path in visible(folder, "*") if path.is_dir()]
 
 
 def read_csv(
     file: Path, needed: Collection[str], aliases: Mapping[str, str] | None = None
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and cells, stripped, of each row of a CSV file with a header.
+    """Yield the line number and the stripped cells of each row of a CSV file with a header.
 
     Args:
-        file: UTF-8, with or without a byte order mark, or Windows-1252.
-        needed: columns that must be there.
-        aliases: other names of columns -> the names that ``needed`` has.
+        file: in UTF-8, with or without a byte order mark, or in Windows-1252.
+        needed: columns that the file must have.
+        aliases: name of a column in the file -> name in ``needed``.
 
     Raises:
-        ClipListError: the file cannot be read, lacks columns, or has a row that is longer or shorter than its header.
+        ClipListError: the file cannot be read, lacks columns, or has a row longer or shorter than its header.
     """
     try:
         content = file.read_bytes()
@@ -76,7 +76,7 @@ def read_csv(
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
-    # Not str.splitlines: it also splits at control characters, such as those of a mistaken encoding.
+    # str.splitlines would also split at control characters, such as those of a mistaken encoding.
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
         header = [(aliases or {}).get(name.strip(), name.strip()) for name in next(reader, [])]

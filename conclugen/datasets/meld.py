@@ -1,15 +1,15 @@
 """MELD: utterances of the TV series Friends, labelled with seven emotions, and with sentiment.
 
-Layout, as published: ``train_sent_emo.csv``, ``dev_sent_emo.csv``, ``test_sent_emo.csv`` and the folders
-``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, each perhaps within ``train``, ``dev``
-and ``test``; one video ``dia<dialogue>_utt<utterance>.mp4`` per utterance, some of test's named
-``final_videos_testdia<dialogue>_utt<utterance>.mp4``. StartTime and EndTime are of the episode, so each clip is its
-whole file. The same annotations as one file, ``meld_utterances.csv`` (split, dialogue_id, utterance_id, speaker, text,
-emotion, sentiment), are read where the three are not there.
+Published layout: the annotations are ``train_sent_emo.csv``, ``dev_sent_emo.csv`` and ``test_sent_emo.csv``. The videos
+are in ``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, which may lie within ``train``,
+``dev`` and ``test``. Each utterance has one video ``dia<dialogue>_utt<utterance>.mp4``; some of test are named
+``final_videos_testdia<dialogue>_utt<utterance>.mp4``. StartTime and EndTime count within the episode, so a clip is its
+whole file. Without the three CSV files, the reader takes ``meld_utterances.csv``, the same annotations in one file
+(split, dialogue_id, utterance_id, speaker, text, emotion, sentiment).
 
-Reported of the release, and handled: dia110_utt7 of dev has no video, dia125_utt3 of train has one that cannot be
-decoded (it is listed; extraction says so). Copies in which Windows-1252 punctuation has become control characters are
-set right.
+Known flaws of the release are handled. dia110_utt7 of dev has no video. dia125_utt3 of train has a video that cannot be
+decoded: it is listed, and extraction reports it. Some copies turned Windows-1252 punctuation into control characters,
+which are turned back.
 
 Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order
 of the classes: METHOD, section 1.
@@ -40,40 +40,40 @@ _OFFICIAL = {
     "Emotion": "emotion",
     "Sentiment": "sentiment",
 }
-# 0x80 to 0x9f are control characters in Unicode, punctuation in Windows-1252 (five of them are in neither)
+# 0x80 to 0x9f are control characters in Unicode and punctuation in Windows-1252, which leaves five of them out
 _PUNCTUATION = {
     code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if code not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 }
 
 
 def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion", text_only: bool = False) -> Listing:
-    """List the clips, in the order of the annotations; sample_id is such as ``train/dia0_utt0``.
+    """List the clips in the order of the annotations, with sample_ids such as ``train/dia0_utt0``.
 
     Args:
-        root: holds annotations and videos.
-        labels: which annotation counts.
-        text_only: list utterances without videos, which need not be there.
+        root: folder with annotations and videos.
+        labels: annotation that becomes the labels.
+        text_only: list the utterances without their videos, which then may be absent.
 
     Raises:
-        ClipListError: there are no annotations, or some that cannot be understood.
+        ClipListError: there are no annotations, or some cannot be understood.
     """
     classes = _CLASSES[labels]
     clips, missing, problems = [], [], []
-    for where, row in _annotations(root):
+    for source, row in _annotations(root):
         name = f"dia{row['dialogue_id']}_utt{row['utterance_id']}"
         part = {"val": "dev"}.get(row["split"], row["split"])
         if part not in _PARTS:
-            problems.append(f"{where}: split: {row['split']!r} is none of train, dev (val), test.")
+            problems.append(f"{source}: split: {row['split']!r} is none of train, dev (val), test.")
             continue
         if row[labels].lower() not in classes:
-            problems.append(f"{where}: {labels}: {row[labels]!r} is none of {', '.join(classes)}.")
+            problems.append(f"{source}: {labels}: {row[labels]!r} is none of {', '.join(classes)}.")
             continue
         video = None
         if not text_only:
-            places = _places(part, name)
-            video = next((place for place in places if (root / place).is_file()), None)
+            candidates = _video_candidates(part, name)
+            video = next((candidate for candidate in candidates if (root / candidate).is_file()), None)
             if video is None:
-                missing.append(places[0])
+                missing.append(candidates[0])
                 continue
         clips.append(
             Clip(
@@ -87,7 +87,7 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion", tex
         )
     if not clips and missing:
         problems.append(
-            f"--root {root}: none of {len(missing):,} videos is there, such as {missing[0]}; "
+            f"--root {root}: none of {len(missing):,} videos exists, such as {missing[0]}; "
             "give the dataset's own folder, or --text-only for a list without videos."
         )
     if problems:
@@ -96,7 +96,7 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion", tex
 
 
 def _annotations(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield place and row, under the names of the single file, of each utterance."""
+    """Yield file and line of each utterance, and its row under the column names of the single file."""
     files = {}
     for part in _PARTS:
         name = f"{part}_sent_emo.csv"
@@ -113,7 +113,7 @@ def _annotations(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 yield f"{file}: line {line}", {**row, "split": part}
 
 
-def _places(part: str, name: str) -> list[str]:
-    """Where an utterance's video may be, relative to the root, the published place first."""
+def _video_candidates(part: str, name: str) -> list[str]:
+    """Return the paths that an utterance's video may have, relative to the root, the published one first."""
     names = [name, f"final_videos_test{name}"] if part == "test" else [name]
     return [f"{folder}/{file}.mp4" for folder in (_PARTS[part], f"{part}/{_PARTS[part]}") for file in names]

@@ -1,22 +1,24 @@
-"""CMU-MOSEI: sentences of YouTube monologues, each with the intensities of six emotions, and of sentiment.
+"""CMU-MOSEI: sentences of YouTube monologues, with the intensities of six emotions and of sentiment.
 
-Layout, as published: ``Raw/Videos/Full/Combined/<video>.mp4``, and ``Raw/Transcript/Segmented/Combined/<video>.txt``
-with lines ``<video>___<segment>___<start>___<end>___<text>``. Labels are those of the SDK's computational sequence
-``CMU_MOSEI_Labels.csd`` (HDF5: ``All Labels/data/<video>/{features,intervals}``), which is aggregated over annotators;
-the CSV files in ``Raw/Labels`` are single annotators' answers, so they are not read. The official division is that of
-the SDK's ``cmu_mosei_std_folds.py``, whose three lists of videos are read as literals: it is not executed. Both files
-are looked for in the root.
+Published layout: ``Raw/Videos/Full/Combined/<video>.mp4``, and ``Raw/Transcript/Segmented/Combined/<video>.txt`` with
+lines ``<video>___<segment>___<start>___<end>___<text>``. Two files of the CMU Multimodal SDK must lie in the root:
 
-A clip is an interval that has labels, named as the SDK does, ``<video>[<index>]``. Its transcript is that of the
-segment which begins and ends with it, to a tenth of a second. Columns are found by the names that the file gives
-them: they are sentiment, happy, sad, anger, surprise, disgust and fear, which is not the order of the classes here.
+* ``CMU_MOSEI_Labels.csd`` (HDF5: ``All Labels/data/<video>/{features,intervals}``) holds the labels, aggregated over
+  annotators. The CSV files in ``Raw/Labels`` are answers of single annotators, so they are not read.
+* ``cmu_mosei_std_folds.py`` holds the official splits, three lists of videos. They are read as literals; the file is
+  not executed.
 
-Some intervals of the release begin before their video (-NFrJFQijFE has one at -0.48 s): they are cut to its beginning.
-Its users also report intervals that are shifted against their video (issues 227 and 278 of the SDK), which is not set
-right here.
+A clip is a labelled interval, named ``<video>[<index>]`` as in the SDK. Its transcript is that of the segment with the
+same start and end, to a tenth of a second. The label file names its columns: sentiment, happy, sad, anger, surprise,
+disgust and fear, which is not the order of the classes here.
+
+Some intervals of the release begin before their video (-NFrJFQijFE has one at -0.48 s); they are cut to the video's
+beginning. Users of the SDK also report intervals that are shifted against their video (its issues 227 and 278), which
+this reader does not correct.
 
 Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic
-Fusion Graph", ACL 2018; label present where its intensity is above 0, and order of the classes: METHOD, section 1.
+Fusion Graph", ACL 2018. A label is present where its intensity is above 0; this and the order of the classes: METHOD,
+section 1.
 """
 
 import ast
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from conclugen.datasets.clips import Clip, ClipListError
-from conclugen.datasets.listing import Listing, the_folder
+from conclugen.datasets.listing import Listing, find_folder
 from conclugen.features.manifest import Labels
 
 __all__ = ["read"]
@@ -42,14 +44,17 @@ _EMOTIONS = {
 }
 _SENTIMENTS = ("negative", "neutral", "positive")
 _PUBLISHED_COLUMNS = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
-_LABEL_FILE, _SPLIT_FILE = "CMU_MOSEI_Labels.csd", "cmu_mosei_std_folds.py"
+_LABEL_FILE = "CMU_MOSEI_Labels.csd"
+_SPLIT_FILE = "cmu_mosei_std_folds.py"
 _SPLITS = {"standard_train_fold": "train", "standard_valid_fold": "val", "standard_test_fold": "test"}
 _TOLERANCE = 0.1
-"""Seconds that a segment's times may be off a labelled interval's."""
+"""Largest difference in seconds between the times of a segment and of a labelled interval."""
 
 
 @dataclass(frozen=True)
 class _Interval:
+    """A labelled part of a video, with its times in seconds."""
+
     start: float
     end: float
     intensities: Mapping[str, float]
@@ -59,39 +64,38 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
     """List the labelled intervals of the videos of the three splits.
 
     Args:
-        root: holds ``Raw``, the label file and the file of splits.
-        labels: six emotions, of which a clip has any number, or negative, neutral and positive sentiment.
+        root: folder with ``Raw``, the label file and the file of splits.
+        labels: emotion (six, of which a clip has any number) or sentiment (negative, neutral or positive).
 
     Raises:
-        ClipListError: something of the above is not there or cannot be understood, or h5py is not installed.
+        ClipListError: a folder or file is absent or cannot be understood, or h5py is not installed.
     """
     problems: list[str] = []
-    videos = transcripts = root
-    for name, holds in (("Videos/Full/Combined", "videos"), ("Transcript/Segmented/Combined", "transcripts")):
+    places = {"videos": root, "transcripts": root}
+    for name, content in (("Videos/Full/Combined", "videos"), ("Transcript/Segmented/Combined", "transcripts")):
         try:
-            folder = the_folder(root, f"Raw/{name}", name, holds=holds)
-            videos, transcripts = (folder, transcripts) if holds == "videos" else (videos, folder)
+            places[content] = find_folder(root, f"Raw/{name}", name, holds=content)
         except ClipListError as error:
             problems += error.problems
     split_of = _splits(root / _SPLIT_FILE, problems)
-    labelled = _labelled(root / _LABEL_FILE, problems)
+    intervals_of = _intervals(root / _LABEL_FILE, problems)
     if problems:
         raise ClipListError(problems)
 
-    clips, missing, empty = [], [], 0
-    unused = sum(video not in split_of for video in labelled)
+    clips, missing = [], []
+    empty = 0
     for video, split in split_of.items():
-        intervals = labelled.get(video)
+        intervals = intervals_of.get(video)
         if intervals is None:
             continue
-        file = videos / f"{video}.mp4"
+        file = places["videos"] / f"{video}.mp4"
         if not file.is_file():
             missing.append(file.relative_to(root).as_posix())
             continue
-        text = transcripts / f"{video}.txt"
-        if not text.is_file():
-            missing.append(text.relative_to(root).as_posix())
-        segments = _segments(text, problems) if text.is_file() else []
+        transcript = places["transcripts"] / f"{video}.txt"
+        if not transcript.is_file():
+            missing.append(transcript.relative_to(root).as_posix())
+        segments = _segments(transcript, problems) if transcript.is_file() else []
         for index, interval in enumerate(intervals):
             if interval.end <= max(interval.start, 0.0):
                 empty += 1
@@ -103,26 +107,27 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
                     video=file.relative_to(root).as_posix(),
                     start=max(interval.start, 0.0),
                     end=interval.end,
-                    transcript=_said(interval, segments),
+                    transcript=_text_of(interval, segments),
                     labels=_classes(interval.intensities, labels),
                 )
             )
     if problems:
         raise ClipListError(problems)
-    counted = {
-        f"videos with labels are in no split of {_SPLIT_FILE}; they are left out": unused,
-        f"videos of a split have no labels in {_LABEL_FILE}; they are left out": len(split_of.keys() - labelled.keys()),
+    counts = {
+        f"videos with labels are in no split of {_SPLIT_FILE}; they are left out": len(intervals_of.keys() - split_of),
+        f"videos of a split have no labels in {_LABEL_FILE}; they are left out": len(split_of.keys() - intervals_of),
         "labelled intervals hold nothing of their video; they are left out": empty,
         "clips have no transcript": sum(clip.transcript is None for clip in clips),
     }
-    notes = [f"{count:,} {what}." for what, count in counted.items() if count]
-    meaning = (
+    notes = [f"{count:,} {fact}." for fact, count in counts.items() if count]
+    classes = (
         Labels(kind="multilabel", classes=tuple(_EMOTIONS)) if labels == "emotion" else Labels(classes=_SENTIMENTS)
     )
-    return Listing(clips=clips, labels=meaning, missing=missing, notes=notes)
+    return Listing(clips=clips, labels=classes, missing=missing, notes=notes)
 
 
 def _classes(intensities: Mapping[str, float], labels: str) -> tuple[int, ...]:
+    """Return the indices of the classes that are present."""
     if labels == "emotion":
         return tuple(index for index, column in enumerate(_EMOTIONS.values()) if intensities[column] > 0)
     sentiment = intensities["sentiment"]
@@ -130,7 +135,7 @@ def _classes(intensities: Mapping[str, float], labels: str) -> tuple[int, ...]:
 
 
 def _splits(file: Path, problems: list[str]) -> dict[str, str]:
-    """Video -> split."""
+    """Read video -> split, and append messages about a bad file to ``problems``."""
     try:
         statements = ast.parse(file.read_text(encoding="utf-8")).body
         lists = {
@@ -156,37 +161,38 @@ def _splits(file: Path, problems: list[str]) -> dict[str, str]:
     return split_of
 
 
-def _labelled(file: Path, problems: list[str]) -> dict[str, list[_Interval]]:
-    """Video -> its intervals, in their order."""
+def _intervals(file: Path, problems: list[str]) -> dict[str, list[_Interval]]:
+    """Read video -> labelled intervals in their order, and append messages about a bad file to ``problems``."""
     try:
         import h5py
     except ModuleNotFoundError:
-        problems.append(f"{file}: reading it takes h5py; install it: pip install 'conclugen-sweeps[mosei]'.")
+        problems.append(f"{file}: reading it needs h5py; install it: pip install 'conclugen-sweeps[mosei]'.")
         return {}
     if not file.is_file():
         problems.append(f"{file}: there is no such file; download the SDK's labels of CMU-MOSEI there.")
         return {}
     try:
-        with h5py.File(file, "r") as opened:
-            (sequence,) = opened.values()
+        with h5py.File(file, "r") as content:
+            (sequence,) = content.values()
             columns = _columns(sequence)
-            found = {}
+            intervals = {}
             for video, group in sequence["data"].items():
-                rows, times = group["features"][:], group["intervals"][:]
+                rows = group["features"][:]
+                times = group["intervals"][:]
                 if rows.shape != (len(times), len(columns)) or times.shape[1:] != (2,):
                     raise ValueError(f"{video} has features {rows.shape} and intervals {times.shape}")
-                found[video] = [
+                intervals[video] = [
                     _Interval(float(start), float(end), dict(zip(columns, map(float, row), strict=True)))
                     for row, (start, end) in zip(rows, times, strict=True)
                 ]
     except (OSError, ValueError, KeyError, AttributeError) as error:
         problems.append(f"{file}: is no computational sequence of CMU-MOSEI's labels: {error}; download it again.")
         return {}
-    return found
+    return intervals
 
 
 def _columns(sequence: Any) -> tuple[str, ...]:
-    """The columns' names, as the file has them, or the published ones where it has none."""
+    """Return the names that the file gives to its columns, or the published ones if it gives none."""
     metadata = sequence.get("metadata")
     if metadata is None or "dimension names" not in metadata:
         return _PUBLISHED_COLUMNS
@@ -197,7 +203,7 @@ def _columns(sequence: Any) -> tuple[str, ...]:
 
 
 def _segments(file: Path, problems: list[str]) -> list[tuple[float, float, str]]:
-    """Start, end and text of each line."""
+    """Read start, end and text of each line, and append messages about bad lines to ``problems``."""
     segments = []
     for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if not line.strip():
@@ -210,8 +216,8 @@ def _segments(file: Path, problems: list[str]) -> list[tuple[float, float, str]]
     return segments
 
 
-def _said(interval: _Interval, segments: list[tuple[float, float, str]]) -> str | None:
-    """The text of the segment whose times are the interval's."""
+def _text_of(interval: _Interval, segments: list[tuple[float, float, str]]) -> str | None:
+    """Return the text of the segment with the interval's times; None if there is none."""
 
     def distance(segment: tuple[float, float, str]) -> float:
         return max(abs(segment[0] - interval.start), abs(segment[1] - interval.end))

@@ -1,7 +1,7 @@
-"""VoxCeleb2: a million unlabelled utterances of celebrities, what ConCluGen is pretrained on.
+"""VoxCeleb2: a million unlabelled utterances of celebrities, on which ConCluGen is pretrained.
 
-Layout, as published: ``{dev,test}/mp4/<speaker id>/<YouTube id>/<number>.mp4``, one utterance a file. It has neither
-labels nor transcripts; a CSV of transcripts, such as a speech recogniser makes, may be given.
+Published layout: ``{dev,test}/mp4/<speaker id>/<YouTube id>/<number>.mp4``, one utterance per file. The dataset has
+neither labels nor transcripts; a CSV of transcripts, such as a speech recogniser makes, can be added.
 
 Source: Chung, Nagrani, Zisserman, "VoxCeleb2: Deep Speaker Recognition", Interspeech 2018.
 """
@@ -11,71 +11,72 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conclugen.datasets.clips import Clip, ClipListError
-from conclugen.datasets.listing import Listing, folders, read_csv, the_folder, visible
+from conclugen.datasets.listing import Listing, find_folder, folders, read_csv, visible
 
 __all__ = ["VAL_SHARE", "read"]
 
 VAL_SHARE = 0.01
+"""Default share of the dev speakers that are val."""
 
 
 def read(root: Path, *, transcripts: Path | None = None, val_share: float = VAL_SHARE) -> Listing:
-    """List the clips: dev is train, but for the speakers that are val; test, where it is there, is test.
+    """List the clips: those of dev are train or val, depending on the speaker; those of test are test.
 
     Args:
-        root: holds ``dev``, and perhaps ``test``.
+        root: folder with ``dev``, and perhaps ``test``.
         transcripts: CSV with the columns ``sample_id`` (such as ``id00012/21Uxsk56VDQ/00001``) and ``transcript``.
-        val_share: share of the dev speakers that are val. A speaker's own name decides, so that the same speakers are
-            val whoever else is there; of few speakers none may be.
+        val_share: expected share of the dev speakers that are val. A speaker's name alone decides, so a speaker stays
+            val whichever other speakers exist; of few speakers, perhaps none is val.
 
     Raises:
-        ClipListError: ``root`` is not such a folder, or ``transcripts`` not such a file.
+        ClipListError: ``root`` has no folder ``dev/mp4``, or ``transcripts`` cannot be read.
     """
-    dev = the_folder(root, "dev/mp4", holds="speakers' folders")
-    said = _transcripts(transcripts) if transcripts is not None else {}
-    clips = list(_clips(root, dev, said, val_share))
+    dev = find_folder(root, "dev/mp4", holds="speakers' folders")
+    texts = _transcripts(transcripts) if transcripts is not None else {}
+    clips = list(_clips(root, dev, texts, val_share))
     if (test := root / "test" / "mp4").is_dir():
-        clips += _clips(root, test, said, None)
-    listed = {clip.sample_id for clip in clips}
+        clips += _clips(root, test, texts, None)
+    names = {clip.sample_id for clip in clips}
     notes = []
-    if transcripts is not None and (silent := sum(clip.transcript is None for clip in clips)):
-        notes.append(f"{silent:,} clips have no transcript in {transcripts}.")
-    missing = tuple(f"*/mp4/{name}.mp4" for name in said if name not in listed)
+    if transcripts is not None and (count := sum(clip.transcript is None for clip in clips)):
+        notes.append(f"{count:,} clips have no transcript in {transcripts}.")
+    missing = tuple(f"*/mp4/{name}.mp4" for name in texts if name not in names)
     return Listing(clips=clips, labels=None, missing=missing, notes=notes)
 
 
-def _clips(root: Path, part: Path, said: Mapping[str, str], val_share: float | None) -> list[Clip]:
-    """Clips of one part, whose split is test where there is no share of val."""
-    found = []
+def _clips(root: Path, part: Path, texts: Mapping[str, str], val_share: float | None) -> list[Clip]:
+    """Return the clips of dev or test; those of test have ``val_share`` None."""
+    clips = []
     for speaker in folders(part):
-        split = "test" if val_share is None else "val" if _place(speaker.name) < val_share else "train"
+        split = "test" if val_share is None else "val" if _fraction(speaker.name) < val_share else "train"
         for video in folders(speaker):
             for file in visible(video, "*.mp4"):
                 name = f"{speaker.name}/{video.name}/{file.stem}"
-                found.append(
+                clips.append(
                     Clip(
                         sample_id=name,
                         split=split,
                         video=file.relative_to(root).as_posix(),
-                        transcript=said.get(name),
+                        transcript=texts.get(name),
                         speaker=speaker.name,
                     )
                 )
-    return found
+    return clips
 
 
-def _place(speaker: str) -> float:
-    """A number in [0, 1) that the name alone decides."""
+def _fraction(speaker: str) -> float:
+    """Return a number in [0, 1) that depends on the speaker's name alone."""
     return int.from_bytes(hashlib.sha256(speaker.encode()).digest()[:6]) / 2**48
 
 
 def _transcripts(file: Path) -> dict[str, str]:
-    said: dict[str, str] = {}
-    twice = []
+    texts: dict[str, str] = {}
+    problems = []
     for line, row in read_csv(file, ("sample_id", "transcript")):
-        if row["sample_id"] in said:
-            twice.append(f"{file}: line {line}: {row['sample_id']} has a transcript already; leave one out.")
+        if row["sample_id"] in texts:
+            problems.append(f"{file}: line {line}: {row['sample_id']} has a transcript already; leave one out.")
         elif row["transcript"]:
-            said[row["sample_id"]] = row["transcript"]
-    if twice:
-        raise ClipListError(twice)
-    return said
+            texts[row["sample_id"]] = row["transcript"]
+    if problems:
+        raise ClipListError(problems)
+    return texts

@@ -1,3 +1,5 @@
+"""Clip lists: rules, counts, labels, and files that are read back as written."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,11 +44,11 @@ def _lists(draw: st.DrawFn) -> ClipList:
     clips = []
     for index, name in enumerate(draw(st.lists(_text, min_size=3, max_size=8, unique=True))):
         times = draw(_times) or (None, None)
-        given_labels = None
+        clip_labels = None
         if labels is not None:
             most = 1 if labels.kind == "multiclass" else 3
-            chosen = draw(st.sets(st.integers(0, 2), min_size=1 if most == 1 else 0, max_size=most))
-            given_labels = tuple(sorted(chosen))
+            indices = draw(st.sets(st.integers(0, 2), min_size=1 if most == 1 else 0, max_size=most))
+            clip_labels = tuple(sorted(indices))
         video = draw(st.none() | _text)
         clips.append(
             Clip(
@@ -57,7 +59,7 @@ def _lists(draw: st.DrawFn) -> ClipList:
                 transcript=draw(_text) if video is None else draw(st.none() | _text),
                 start=times[0],
                 end=times[1],
-                labels=given_labels,
+                labels=clip_labels,
                 speaker=draw(st.none() | _text),
             )
         )
@@ -66,13 +68,13 @@ def _lists(draw: st.DrawFn) -> ClipList:
 
 @settings(max_examples=50, deadline=None)
 @given(_lists())
-def test_what_is_read_is_what_was_written(tmp_path_factory: pytest.TempPathFactory, clips: ClipList) -> None:
+def test_a_list_is_read_back_as_written(tmp_path_factory: pytest.TempPathFactory, clips: ClipList) -> None:
     file = tmp_path_factory.mktemp("clips") / "clips.parquet"
     clips.write(file)
-    again = ClipList.read(file)
-    assert list(again) == list(clips)
-    assert again.header == clips.header
-    assert sum(total for total, _ in again.counts().values()) == len(clips)
+    copy = ClipList.read(file)
+    assert list(copy) == list(clips)
+    assert copy.header == clips.header
+    assert sum(total for total, _ in copy.counts().values()) == len(clips)
 
 
 @pytest.mark.parametrize(
@@ -97,23 +99,23 @@ def test_what_is_read_is_what_was_written(tmp_path_factory: pytest.TempPathFacto
         ({"labels": (-1,)}, "labels: not in 0..2 in row 1;"),
     ],
 )
-def test_each_rule(changes: dict[str, Any], expected: str) -> None:
+def test_each_broken_rule_is_named_with_its_row(changes: dict[str, Any], expected: str) -> None:
     good = _clip("a", labels=(0,)), _clip("b", labels=(1,)), _clip("c", labels=(2,), start=1.0, end=2.0)
     assert len(_list(*good, labels=_EMOTIONS)) == 3
     (problem,) = _refused(lambda: _list(good[0], _clip("b", **{"labels": (1,), **changes}), good[2], labels=_EMOTIONS))
     assert problem.startswith(expected)
 
 
-@pytest.mark.parametrize("wrong", [(1, 0), (1, 1)])
-def test_several_labels_are_in_order(wrong: tuple[int, ...]) -> None:
-    """The last label of one clip and the first of the next are not compared."""
+@pytest.mark.parametrize("labels", [(1, 0), (1, 1)])
+def test_several_labels_must_be_in_ascending_order(labels: tuple[int, ...]) -> None:
+    """The order matters within a clip only, not from one clip to the next."""
     clips = [_clip("a", labels=(0, 2)), _clip("b", labels=()), _clip("c", labels=(1,))]
     assert _list(*clips, labels=_SEVERAL).counts() == {"train": (3, (1, 1, 1))}
-    (problem,) = _refused(lambda: _list(*clips, _clip("d", labels=wrong), labels=_SEVERAL))
+    (problem,) = _refused(lambda: _list(*clips, _clip("d", labels=labels), labels=_SEVERAL))
     assert problem.startswith("labels: not in ascending order in row 3;")
 
 
-def test_all_problems_at_once_with_the_first_rows() -> None:
+def test_all_problems_are_listed_with_their_first_rows() -> None:
     clips = [_clip("a", split="test", labels=(0,)), *(_clip(f"x{i}", split="dev", start=-1.0) for i in range(1200))]
     assert _refused(lambda: _list(*clips)) == [
         "split: none of train, val, test in rows 1, 2, 3, 4, 5 and 1,195 more; "
@@ -135,13 +137,13 @@ def test_all_problems_at_once_with_the_first_rows() -> None:
         ((0, 1, 2), "train", "split: given beside a fold in rows 0, 1, 2;"),
     ],
 )
-def test_rules_of_folds(folds: tuple[int | None, ...], split: str | None, expected: str) -> None:
+def test_each_broken_rule_of_folds_is_named(folds: tuple[int | None, ...], split: str | None, expected: str) -> None:
     clips = [_clip(str(i), fold=fold, split=split) for i, fold in enumerate(folds)]
     assert any(problem.startswith(expected) for problem in _refused(lambda: _list(*clips)))
 
 
 @pytest.mark.parametrize("classes", [("joy",), ("joy", "joy"), ("joy", " ")])
-def test_classes_are_two_or_more_names(classes: tuple[str, ...]) -> None:
+def test_classes_must_be_two_or_more_names(classes: tuple[str, ...]) -> None:
     (problem,) = _refused(lambda: _list(_clip("a", labels=(0,)), labels=Labels(classes=classes)))
     assert problem.startswith("classes: 'joy'")
 
@@ -150,10 +152,10 @@ def test_an_empty_list_is_refused() -> None:
     assert _refused(_list) == ["clips: there is none."]
 
 
-def test_labels_as_a_feature_set_has_them() -> None:
-    one = _list(_clip("a", labels=(2,)), _clip("b", labels=(0,)), labels=_EMOTIONS)
+def test_labels_are_encoded_as_feature_sets_store_them() -> None:
+    single = _list(_clip("a", labels=(2,)), _clip("b", labels=(0,)), labels=_EMOTIONS)
     several = _list(_clip("a", labels=(0, 2)), _clip("b", labels=()), labels=_SEVERAL)
-    for clips, expected in ((one, [2, 0]), (several, [[1, 0, 1], [0, 0, 0]])):
+    for clips, expected in ((single, [2, 0]), (several, [[1, 0, 1], [0, 0, 0]])):
         encoded = clips.encode(list(clips))
         assert encoded is not None
         np.testing.assert_array_equal(encoded, expected)
@@ -167,14 +169,14 @@ def test_parts_are_named_as_in_feature_sets() -> None:
     assert [clip.part for clip in folds] == ["fold-012", "fold-000", "fold-003"]
 
 
-def test_videos_are_looked_for_in_the_root_or_where_they_say(tmp_path: Path) -> None:
-    there, gone = tmp_path / "there.mp4", tmp_path / "gone.mp4"
-    there.touch()
+def test_relative_videos_are_looked_up_in_the_root_and_absolute_ones_at_their_path(tmp_path: Path) -> None:
+    present, absent = tmp_path / "present.mp4", tmp_path / "absent.mp4"
+    present.touch()
     clips = _list(
-        _clip("a", video="there.mp4"), _clip("b", video="gone.mp4"), _clip("c", video=str(there)),
+        _clip("a", video="present.mp4"), _clip("b", video="absent.mp4"), _clip("c", video=str(present)),
         _clip("d", video=None, transcript="said"), root=tmp_path,
     )  # fmt: skip
-    assert clips.missing() == [(1, gone)]
+    assert clips.missing() == [(1, absent)]
     clips.write(tmp_path / "clips.parquet")
     moved = ClipList.read(tmp_path / "clips.parquet", root=tmp_path / "elsewhere")
     assert [row for row, _ in moved.missing()] == [0, 1]
@@ -190,14 +192,14 @@ class TestFiles:
     def _table(self) -> pa.Table:
         return _list(_clip("a"), _clip("b")).table
 
-    def test_a_list_that_others_wrote_is_cast(self, tmp_path: Path) -> None:
+    def test_a_list_by_another_program_is_cast(self, tmp_path: Path) -> None:
         """Other libraries write large strings, int64 and null columns."""
         table = self._table()
         table = table.set_column(0, "sample_id", table["sample_id"].cast(pa.large_string()))
         table = table.set_column(8, "fold", pa.nulls(2)).set_column(6, "labels", pa.nulls(2, pa.list_(pa.int64())))
         assert list(ClipList.read(self._write(tmp_path / "x.parquet", table))) == [_clip("a"), _clip("b")]
 
-    def test_columns_that_are_wrong_are_all_named(self, tmp_path: Path) -> None:
+    def test_every_wrong_column_is_named(self, tmp_path: Path) -> None:
         table = self._table().drop_columns(["speaker"]).append_column("age", pa.array([1, 2]))
         table = table.set_column(3, "start", pa.array(["soon", "late"]))
         problems = _refused(lambda: ClipList.read(self._write(tmp_path / "x.parquet", table)))
@@ -213,16 +215,16 @@ class TestFiles:
             ("no JSON", "Invalid JSON"),
         ],
     )
-    def test_headers_that_are_wrong(self, tmp_path: Path, header: str | None, expected: str) -> None:
+    def test_wrong_metadata_is_refused(self, tmp_path: Path, header: str | None, expected: str) -> None:
         file = self._write(tmp_path / "x.parquet", self._table(), header)
         assert any(expected in problem for problem in _refused(lambda: ClipList.read(file)))
 
-    def test_files_that_cannot_be_read(self, tmp_path: Path) -> None:
+    def test_files_that_cannot_be_read_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "text.parquet").write_text("sample_id,split\n")
         assert "there is no such file" in _refused(lambda: ClipList.read(tmp_path / "none.parquet"))[0]
         assert "cannot be read as Parquet" in _refused(lambda: ClipList.read(tmp_path / "text.parquet"))[0]
 
-    def test_nothing_is_overwritten(self, tmp_path: Path) -> None:
+    def test_an_existing_file_is_not_overwritten(self, tmp_path: Path) -> None:
         file = tmp_path / "clips.parquet"
         _list(_clip("a")).write(file)
         before = file.read_bytes()

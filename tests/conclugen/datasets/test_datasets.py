@@ -1,4 +1,4 @@
-"""Each reader on a small tree in its dataset's official layout; MELD also on its real annotations."""
+"""Readers of datasets, each on a small folder in the official layout; MELD also on its real annotations."""
 
 import csv
 import json
@@ -27,7 +27,7 @@ def _files(root: Path, *names: str) -> Path:
 
 
 def _clips(listing: Listing, root: Path) -> dict[str, Clip]:
-    """The clips by name, which a clip list must take and whose videos must be there."""
+    """Return name -> clip; a clip list must accept the clips, and their videos must exist."""
     clips = ClipList.of(listing.clips, dataset="planted", root=root, labels=listing.labels)
     assert clips.missing() == []
     return {clip.sample_id: clip for clip in clips}
@@ -44,21 +44,21 @@ class TestVoxCeleb2:
         dev = (f"dev/mp4/id{speaker:05d}/v{speaker}/0000{clip}.mp4" for speaker in range(60) for clip in (1, 2))
         return _files(root, *dev, "test/mp4/id00900/w/00001.mp4", "dev/mp4/id00001/v1/._00001.mp4", "dev/mp4/x.txt")
 
-    def test_speakers_of_dev_are_train_or_val(self, tmp_path: Path) -> None:
+    def test_each_dev_speaker_is_in_train_or_val_only(self, tmp_path: Path) -> None:
         clips = _clips(voxceleb2.read(self._root(tmp_path), val_share=0.25), tmp_path)
         assert len(clips) == 121
         assert clips["id00900/w/00001"] == Clip(
             sample_id="id00900/w/00001", split="test", video="test/mp4/id00900/w/00001.mp4", speaker="id00900"
         )
-        of_speaker: dict[str | None, set[str | None]] = {}
+        splits_of: dict[str | None, set[str | None]] = {}
         for clip in clips.values():
-            of_speaker.setdefault(clip.speaker, set()).add(clip.split)
-        assert all(len(splits) == 1 for splits in of_speaker.values())
-        counts = Counter(split for splits in of_speaker.values() for split in splits)
+            splits_of.setdefault(clip.speaker, set()).add(clip.split)
+        assert all(len(splits) == 1 for splits in splits_of.values())
+        counts = Counter(split for splits in splits_of.values() for split in splits)
         assert counts["test"] == 1
         assert 5 <= counts["val"] <= 25  # 15 of 60 expected
 
-    def test_a_speaker_stays_val_whoever_else_is_there_and_as_the_share_grows(self, tmp_path: Path) -> None:
+    def test_a_val_speaker_stays_val_with_other_speakers_and_a_larger_share(self, tmp_path: Path) -> None:
         def val(share: float) -> set[str | None]:
             return {clip.speaker for clip in voxceleb2.read(tmp_path, val_share=share).clips if clip.split == "val"}
 
@@ -69,8 +69,8 @@ class TestVoxCeleb2:
         assert {speaker for speaker in val(0.2) if speaker is not None and not speaker.startswith("id9")} == few
         assert (val(0.0), len(val(1.0))) == (set(), 80)
 
-    def test_transcripts(self, tmp_path: Path) -> None:
-        root, file = self._root(tmp_path / "data"), tmp_path / "said.csv"
+    def test_transcripts_come_from_a_csv(self, tmp_path: Path) -> None:
+        root, file = self._root(tmp_path / "data"), tmp_path / "transcripts.csv"
         file.write_text('sample_id,transcript\nid00900/w/00001,"well, hello"\nid7/x/00001,gone\nid00001/v1/00001,\n')
         listing = voxceleb2.read(root, transcripts=file)
         assert _clips(listing, root)["id00900/w/00001"].transcript == "well, hello"
@@ -89,7 +89,7 @@ class TestVoxCeleb2:
 class TestCAER:
     _ORDER = ("Neutral", "Surprise", "Fear", "Sad", "Happy", "Disgust", "Anger")
 
-    def test_labels_are_in_the_paper_s_order(self, tmp_path: Path) -> None:
+    def test_classes_are_in_the_paper_s_order(self, tmp_path: Path) -> None:
         _files(tmp_path, *(f"{s}/{e}/0001.avi" for s in ("train", "validation", "test") for e in self._ORDER))
         listing = caer.read(_files(tmp_path, "train/Fear/0003.avi", "train/Fear/.DS_Store"))
         clips = _clips(listing, tmp_path)
@@ -101,7 +101,7 @@ class TestCAER:
         assert clips["train/Fear/0003"].video == "train/Fear/0003.avi"
         assert clips["validation/Sad/0001"].split == "val"
 
-    def test_folders_that_are_missing(self, tmp_path: Path) -> None:
+    def test_missing_folders_are_listed(self, tmp_path: Path) -> None:
         _files(tmp_path, *(f"{s}/{e}/0001.avi" for s in ("train", "test") for e in self._ORDER if e != "Sad"))
         missing = caer.read(tmp_path).missing
         assert missing[0] == "train/Sad/*.avi"
@@ -119,7 +119,7 @@ class TestMELD:
             (root / f"{part}_sent_emo.csv").write_bytes("\n".join(lines).encode(encoding))
         return root
 
-    def test_videos_of_all_three_splits(self, tmp_path: Path) -> None:
+    def test_videos_are_found_in_all_published_places(self, tmp_path: Path) -> None:
         root = self._annotations(
             tmp_path,
             train=['1,"No, wait!",Ross,anger,negative,0,0,4,7,"00:20:57,256","00:21:00,049"'],
@@ -138,7 +138,7 @@ class TestMELD:
         assert clips["test/dia0_utt2"].video == "output_repeated_splits_test/final_videos_testdia0_utt2.mp4"
         assert listing.missing == ["output_repeated_splits_test/dia0_utt1.mp4"]
 
-    def test_sentiment(self, tmp_path: Path) -> None:
+    def test_sentiment_may_become_the_labels(self, tmp_path: Path) -> None:
         listing = meld.read(self._annotations(tmp_path), labels="sentiment", text_only=True)
         assert listing.labels is not None
         assert listing.labels.classes == ("negative", "neutral", "positive")
@@ -148,12 +148,12 @@ class TestMELD:
         ("utterance", "encoding"),
         [("I\x92m \x93fine\x94 \x85", "utf-8"), ("I’m “fine” …", "cp1252"), ("I’m “fine” …", "utf-8-sig")],
     )
-    def test_punctuation_is_set_right(self, tmp_path: Path, utterance: str, encoding: str) -> None:
-        """Windows-1252 bytes taken for Latin-1, as bytes of their own, and in proper UTF-8."""
+    def test_punctuation_of_any_encoding_is_restored(self, tmp_path: Path, utterance: str, encoding: str) -> None:
+        """The cases: Windows-1252 mistaken for Latin-1, real Windows-1252, and real UTF-8."""
         root = self._annotations(tmp_path, encoding, train=[f"1,{utterance},Joey,joy,positive,0,0,4,7,x,y"])
         assert meld.read(root, text_only=True).clips[0].transcript == "I’m “fine” …"
 
-    def test_what_cannot_be_understood_is_listed(self, tmp_path: Path) -> None:
+    def test_annotations_that_cannot_be_understood_are_listed(self, tmp_path: Path) -> None:
         self._annotations(
             tmp_path,
             train=["1,Hi,Joey,bored,positive,0,0,4,7,x,y", "2,Hi,Joey,joy,positive,0,1,4,7,x,y"],
@@ -167,10 +167,10 @@ class TestMELD:
 
     def test_without_any_video_text_only_is_proposed(self, tmp_path: Path) -> None:
         (problem,) = _refused(lambda: meld.read(self._annotations(tmp_path)))
-        assert "none of 3 videos is there, such as train_splits/dia0_utt0.mp4" in problem
+        assert "none of 3 videos exists, such as train_splits/dia0_utt0.mp4" in problem
         assert "--text-only" in problem
 
-    def test_annotations_that_are_missing(self, tmp_path: Path) -> None:
+    def test_missing_annotations_are_refused(self, tmp_path: Path) -> None:
         self._annotations(tmp_path)
         (tmp_path / "dev_sent_emo.csv").unlink()
         (problem,) = _refused(lambda: meld.read(tmp_path))
@@ -178,7 +178,7 @@ class TestMELD:
 
     @pytest.mark.skipif(not _REAL_MELD.is_file(), reason=f"{_REAL_MELD} is not there")
     @pytest.mark.parametrize("official", [True, False], ids=["three official files", "one file"])
-    def test_the_real_annotations(self, tmp_path: Path, official: bool) -> None:
+    def test_the_real_annotations_have_the_published_counts(self, tmp_path: Path, official: bool) -> None:
         root = self._official(tmp_path) if official else _REAL_MELD.parent
         listing = meld.read(root, text_only=True)
         clips = ClipList.of(listing.clips, dataset="meld", root=root, labels=listing.labels)
@@ -188,11 +188,11 @@ class TestMELD:
             "test": (2610, (1256, 281, 50, 208, 402, 68, 345)),
         }
         with _REAL_MELD.open(encoding="utf-8", newline="") as stream:
-            said = [row["text"].strip() for row in csv.DictReader(stream)]
-        assert [clip.transcript for clip in clips] == said
+            texts = [row["text"].strip() for row in csv.DictReader(stream)]
+        assert [clip.transcript for clip in clips] == texts
 
     def _official(self, root: Path) -> Path:
-        """The real annotations in the columns and files that MELD publishes."""
+        """Write the real annotations in the columns and files that MELD publishes."""
         with _REAL_MELD.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         for part, split in (("train", "train"), ("dev", "val"), ("test", "test")):
@@ -234,13 +234,13 @@ class TestMOSEI:
         return root
 
     @pytest.mark.parametrize("named", [True, False])
-    def test_labelled_intervals(self, tmp_path: Path, named: bool) -> None:
+    def test_clips_are_the_labelled_intervals(self, tmp_path: Path, named: bool) -> None:
         listing = mosei.read(self._root(tmp_path, self._COLUMNS if named else None))
         clips = _clips(listing, tmp_path)
         assert listing.labels is not None
         assert listing.labels.classes == ("happiness", "sadness", "anger", "fear", "disgust", "surprise")
         video = "Raw/Videos/Full/Combined/aa.mp4"
-        said, labels = ("Bad.", "Oh, well___really."), ((1, 3), (0, 5))
+        texts, labels = ("Bad.", "Oh, well___really."), ((1, 3), (0, 5))
         assert clips == {
             **{
                 f"aa[{i}]": Clip(
@@ -249,7 +249,7 @@ class TestMOSEI:
                     video=video,
                     start=(2.9, 0.0)[i],
                     end=(7.45, 3.1)[i],
-                    transcript=said[i],
+                    transcript=texts[i],
                     labels=labels[i],
                 )
                 for i in (0, 1)
@@ -266,13 +266,13 @@ class TestMOSEI:
         clips = _clips(mosei.read(root), root)
         assert [clips[name].labels for name in ("aa[0]", "aa[1]")] == [(5,), (1, 3, 4)]
 
-    def test_sentiment_is_its_sign(self, tmp_path: Path) -> None:
+    def test_sentiment_is_the_sign_of_its_intensity(self, tmp_path: Path) -> None:
         listing = mosei.read(self._root(tmp_path), labels="sentiment")
         assert {name: clip.labels for name, clip in _clips(listing, tmp_path).items()} == {
             "aa[0]": (0,), "aa[1]": (2,), "-b[0]": (1,),
         }  # fmt: skip
 
-    def test_all_that_is_missing_is_told_at_once(self, tmp_path: Path) -> None:
+    def test_everything_missing_is_listed_at_once(self, tmp_path: Path) -> None:
         parts = (
             "Videos/Full/Combined",
             "Transcript/Segmented/Combined",
@@ -291,7 +291,7 @@ class TestMOSEI:
         assert "is not the SDK's file of lists" in _refused(lambda: mosei.read(root))[0]
         assert not trace.exists()
 
-    def test_damage_is_told(self, tmp_path: Path) -> None:
+    def test_bad_files_are_refused_with_their_faults(self, tmp_path: Path) -> None:
         root = self._root(tmp_path, ("happy",) * 7, test=["aa"])
         (root / "Raw/Transcript/Segmented/Combined/aa.txt").write_text("aa___0___zero___3.1___x\n")
         overlap, columns = _refused(lambda: mosei.read(root))
@@ -310,7 +310,7 @@ class TestRAVDESS:
         )
         return _files(root, *names, "Actor_01/02-01-01-01-01-01-01.mp4", "Actor_01/01-02-01-01-01-01-01.mp4")
 
-    def test_all_of_speech(self, tmp_path: Path) -> None:
+    def test_all_clips_of_speech_are_listed(self, tmp_path: Path) -> None:
         listing = ravdess.read(self._root(tmp_path))
         clips = _clips(listing, tmp_path)
         assert (len(clips), listing.missing) == (1440, [])
@@ -332,15 +332,15 @@ class TestRAVDESS:
             assert len(members) == (4 if fold in (0, 1) else 2)
             assert sum(actor % 2 for actor in members) == len(members) // 2
 
-    def test_archives_unpacked_side_by_side_and_files_missing(self, tmp_path: Path) -> None:
+    def test_archives_may_lie_side_by_side_and_missing_files_are_listed(self, tmp_path: Path) -> None:
         self._root(tmp_path, "Video_Speech_Actor_{:02d}/")
         (tmp_path / "Actor_01/02-01-01-01-01-01-01.mp4").unlink()
         (tmp_path / "Actor_01/01-02-01-01-01-01-01.mp4").unlink()
         (tmp_path / "Actor_01").rmdir()
-        gone = "Video_Speech_Actor_07/Actor_07/01-01-02-01-01-02-07.mp4"
-        (tmp_path / gone).unlink()
+        absent = "Video_Speech_Actor_07/Actor_07/01-01-02-01-01-02-07.mp4"
+        (tmp_path / absent).unlink()
         listing = ravdess.read(tmp_path)
-        assert listing.missing == [gone]
+        assert listing.missing == [absent]
         assert len(_clips(listing, tmp_path)) == 1439
 
     def test_another_folder_is_refused(self, tmp_path: Path) -> None:
@@ -353,25 +353,25 @@ class TestTable:
         file.write_text(text)
         return file
 
-    def test_one_label_by_name(self, tmp_path: Path) -> None:
+    def test_labels_are_given_by_name(self, tmp_path: Path) -> None:
         text = "sample_id,split,video,start,end,labels\na,train,a.mp4,,1.5,joy\nb,dev,b.mp4,0.5,,anger\n"
         listing = table.read(self._file(tmp_path, text), classes=["joy", "anger"])
         assert listing.clips == [
             Clip(sample_id="a", split="train", video="a.mp4", end=1.5, labels=(0,)),
             Clip(sample_id="b", split="val", video="b.mp4", start=0.5, labels=(1,)),
         ]
-        in_order = table.read(self._file(tmp_path, text)).labels
-        assert in_order is not None
-        assert in_order.classes == ("anger", "joy")
+        sorted_labels = table.read(self._file(tmp_path, text)).labels
+        assert sorted_labels is not None
+        assert sorted_labels.classes == ("anger", "joy")
 
-    def test_several_labels_and_folds(self, tmp_path: Path) -> None:
+    def test_clips_may_have_several_labels_and_folds(self, tmp_path: Path) -> None:
         text = "sample_id,fold,transcript,labels\na,0,hi,joy; fear\nb,1,hi,\nc,2,hi,fear\n"
         listing = table.read(self._file(tmp_path, text), classes=["fear", "joy"], several=True)
         clips = ClipList.of(listing.clips, dataset="own", root=tmp_path, labels=listing.labels)
         assert [clip.labels for clip in clips] == [(0, 1), (), (0,)]
         assert clips.parts == ("fold-000", "fold-001", "fold-002")
 
-    def test_every_cell_that_is_wrong_is_listed(self, tmp_path: Path) -> None:
+    def test_every_wrong_cell_is_listed(self, tmp_path: Path) -> None:
         text = "sample_id,start,fold,labels,age\na,soon,1.5,joy,3\nb,1,x,boredom,4\n"
         problems = _refused(lambda: table.read(self._file(tmp_path, text), classes=["joy", "anger"]))
         assert "column 'age' is none of sample_id, split" in problems[0]
@@ -388,5 +388,5 @@ class TestTable:
             ("sample_id,split\na,train,more\n", "line 2 has 3 cells, its header 2"),
         ],
     )
-    def test_files_that_are_no_tables(self, tmp_path: Path, text: str, expected: str) -> None:
+    def test_files_that_are_no_tables_are_refused(self, tmp_path: Path, text: str, expected: str) -> None:
         assert expected in _refused(lambda: table.read(self._file(tmp_path, text)))[0]
