@@ -1,5 +1,6 @@
-"""Tables and figures of what sweeps found. Reads ledgers and nothing else; loads neither torch nor Ray.
+"""Tables and figures of what sweeps found, from their ledgers alone; loads neither torch nor Ray.
 
-`reports.report` makes and writes a whole report; loading it takes matplotlib along. Nothing is loaded here, so that
-`reports.processes` is there at once.
+`reports.report` computes and writes a whole report. The folders below it stand on three floors: `statistics` turns
+records into frames of numbers, `figures` draws frames, `output` makes tables and the page. This package itself loads
+nothing, so that `reports.processes` loads fast.
 """

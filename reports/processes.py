@@ -1,10 +1,12 @@
-"""Work that is divided among processes: figures, resamples and forests do not wait for each other.
+"""Divides the work of a report among processes: figures, resamples and forests are independent of each other.
 
-Threads were rejected, as matplotlib and pandas hold the interpreter's lock. So was forking this process: the threads of
-BLAS and Arrow do not live on in a child, which may then wait for ever for a lock that one of them held. A process that
-is started afresh takes seconds to load its modules; therefore they are started before they are needed, and load while
-this process reads the ledger. This process takes its share of the work, too, from the other end of the list, and all of
-it where a helper is killed (for memory, say): that costs time, never a report.
+Threads were rejected because matplotlib and pandas hold the interpreter's lock. A fork of this process was rejected
+because the threads of BLAS and Arrow do not exist in the child, which may wait forever for a lock that one of them
+held. A new process takes seconds to load its modules. So the children start before they are needed, and load while this
+process reads the ledger.
+
+This process works, too, from the other end of the list. If a child is killed (for memory, say), this process does the
+child's work: that costs time, but never a report.
 """
 
 import multiprocessing
@@ -21,31 +23,32 @@ from typing import Self, TypeVar
 
 __all__ = ["ALONE", "Processes", "processors"]
 
-_MOST = 4  # more of them need more memory, some 200 MB each, than they save time
+_MAX_PROCESSORS = 4  # each process takes some 200 MB; more processes save too little time for it
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def processors() -> int:
-    """How many processors this process may use, 4 at most."""
-    return min(_MOST, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """Return the number of processors that this process may use, at most 4."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MAX_PROCESSORS, available)
 
 
 class Processes:
-    """This process and its helpers; as a context manager, it ends them."""
+    """This process and its child processes; as a context manager, it ends the children."""
 
     def __init__(self, number: int = 1, modules: Iterable[str] = ()) -> None:
-        """Start ``number - 1`` helpers, which load ``modules`` at once; returns before they have."""
+        """Start ``number - 1`` children, and return while they still load ``modules``."""
         self._pool: ProcessPoolExecutor | None = None
-        # One that a helper does and one that waits for it. More are not handed out: what is, cannot be taken back (a
-        # cancelled item stops the executor's own thread when a helper is killed; Python 3.11).
+        # Each child has one item at work and one that waits. More are not submitted, because submitted items cannot be
+        # taken back: a cancelled item stops the executor's own thread if a child is killed (Python 3.11).
         self._room = 2 * (number - 1)
         if number > 1:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(number - 1, mp_context=context, initializer=_begin)
             for _ in range(number - 1):
-                self._pool.submit(_load, tuple(modules))  # a process is started for each
+                self._pool.submit(_load, tuple(modules))  # each submission starts a process
 
     def __enter__(self) -> Self:
         return self
@@ -55,32 +58,33 @@ class Processes:
             self._pool.shutdown(cancel_futures=True)
 
     def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Return ``function`` of each of ``items``, in their order; the first ones are begun first.
+        """Return ``function(item)`` for each item, in the order of the items.
 
         Args:
-            function: of a module's own, or a partial of such a one; may run in another process, as its argument and its
-                result may have to be copied there.
-            items: what takes longest had better stand first.
+            function: a function of a module, or a partial of one. It may run in another process, so pickle must be able
+                to copy it, its argument and its result.
+            items: the items; those that take longest should come first.
 
         Raises:
-            Exception: what ``function`` raises.
+            Exception: any error of ``function``.
         """
-        given = list(items)
-        waiting, found = deque(range(len(given))), dict[int, Result]()
+        work = list(items)
+        waiting = deque(range(len(work)))
+        results: dict[int, Result] = {}
         futures: dict[int, Future[Result] | None] = {}
         while waiting:
             while waiting and sum(1 for future in futures.values() if future and not future.done()) < self._room:
-                place = waiting.popleft()
-                futures[place] = self._submit(function, given[place])
+                index = waiting.popleft()
+                futures[index] = self._submit(function, work[index])
             if waiting:
-                place = waiting.pop()
-                found[place] = function(given[place])
-        for place, future in futures.items():
-            found[place] = self._result(future, function, given[place])
-        return [found[place] for place in range(len(given))]
+                index = waiting.pop()
+                results[index] = function(work[index])
+        for index, future in futures.items():
+            results[index] = self._result(future, function, work[index])
+        return [results[index] for index in range(len(work))]
 
     def _submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result] | None:
-        """None where no helper is left to take it."""
+        """Hand an item to a child; return None if no child is left."""
         try:
             return None if self._pool is None else self._pool.submit(function, item)
         except BrokenProcessPool:
@@ -88,6 +92,7 @@ class Processes:
             return None
 
     def _result(self, future: Future[Result] | None, function: Callable[[Item], Result], item: Item) -> Result:
+        """Wait for the result of an item; compute it here if its child was killed."""
         if future is not None:
             with suppress(BrokenProcessPool):
                 return future.result()
@@ -95,11 +100,11 @@ class Processes:
 
 
 ALONE = Processes()
-"""This process without helpers."""
+"""This process without children."""
 
 
 def _begin() -> None:
-    """In a helper: end with the process that it helps, which alone answers to Ctrl-C."""
+    """Prepare a child: it ends with its parent, and leaves Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

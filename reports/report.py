@@ -1,8 +1,8 @@
-"""A whole report: which tables, figures and sections there are, in which order, and the files that they become.
+"""The whole report: its tables, figures and sections, their order, and the files that it writes.
 
-Every table is written as CSV, Parquet, Markdown and LaTeX under its name, every figure as SVG and PNG; `index.html` has
-all of them in one page, and `tables.tex` is a document that inputs the LaTeX tables. What a sweep cannot fill is left
-out (a modality ablation that nobody planned); what it planned and has not got yet is shown as missing.
+Every table is written as CSV, Parquet, Markdown and LaTeX under its name, and every figure as SVG and PNG. `index.html`
+shows everything on one page, and `tables.tex` is a document that inputs the LaTeX tables. Parts that the sweeps did not
+plan, such as a modality ablation, are left out. Planned results that do not exist yet are shown as missing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +16,23 @@ from matplotlib.figure import Figure
 from conclugen.files.durable import write_whole
 from reports.figures import results as figures
 from reports.figures import search as search_figures
-from reports.figures import style as drawing
-from reports.figures.embedding import Represented, embedding, places, seen
-from reports.output.cells import Sources, by_probe
+from reports.figures.embedding import embedding, embedding_caption
+from reports.figures.style import write_figure
+from reports.output.cells import Sources, probe_rows
 from reports.output.markup import write_table
 from reports.output.page import Provenance, Section, page
-from reports.output.probe_tables import calibration_table, class_tables, instrument_table, precision_tables
+from reports.output.probe_tables import (
+    calibration_table,
+    class_tables,
+    instrument_table,
+    precision_tables,
+    sign_differences,
+)
 from reports.output.provenance import provenance
 from reports.output.table import Table
 from reports.output.tables import (
     ablation_tables,
+    cell_sources,
     comparison_table,
     effect_table,
     file_name,
@@ -36,7 +43,6 @@ from reports.output.tables import (
     plain_table,
     published_table,
     selection_sentence,
-    sources,
 )
 from reports.processes import ALONE, Processes
 from reports.statistics.ablation import Ablation, PlannedColumn, ablation, latest_config
@@ -44,51 +50,56 @@ from reports.statistics.accounting import accounting
 from reports.statistics.comparison import comparison
 from reports.statistics.configurations import best_configurations
 from reports.statistics.confusion import confusion
+from reports.statistics.embedding import Representations, embedding_coordinates
 from reports.statistics.factorial import factorial
 from reports.statistics.importance import importance
-from reports.statistics.instruments import instrument_effects, opposed
+from reports.statistics.instruments import instrument_effects
 from reports.statistics.intervals import intervals
 from reports.statistics.pairs import pairs, tied_with_best
 from reports.statistics.published import published
 from reports.statistics.ranking import ranking
-from reports.statistics.searches import full_trials, searches_of, varying
+from reports.statistics.searches import full_trials, trial_history, varying
 from reports.statistics.selection import selection
 from reports.statistics.tuning import expected_best, tuning
 from sweeps.ledger import Record
 
-__all__ = ["Report", "comparing", "report", "write_report"]
+__all__ = ["Part", "PlannedFigure", "Report", "comparison_report", "report", "write_report"]
 
 _METRIC = "weighted_f1"
-_FEWEST_TRIALS = 3  # that lines across hyperparameters say anything of
-_EMBEDDED = 64_000  # bytes of a CSV file up to which the page carries it itself
+_MIN_TRIALS = 3  # fewer lines across hyperparameters show nothing
+_MAX_DOWNLOAD = 64_000  # bytes; the page contains CSV files up to this size, and links to larger ones
 
 
 @dataclass(frozen=True)
-class _Figure:
+class PlannedFigure:
+    """A figure of the report, which is drawn when its files are written."""
+
     name: str
-    seen: str
-    """What a person who cannot see it is told."""
+    caption: str
+    """The caption, which is also the text alternative for people who cannot see the figure."""
     draw: Callable[[], Figure]
-    """A function of a module's own with its arguments, so that another process can do it."""
+    """Draws the figure: a partial of a function of a module, so that another process can run it."""
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """A section of the report."""
+
     title: str
     text: str = ""
     tables: Sequence[Table] = ()
-    figures: Sequence[_Figure] = ()
+    figures: Sequence[PlannedFigure] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What is written, apart from where."""
+    """The contents of a report, before any file is written."""
 
     title: str
-    parts: Sequence[_Part]
+    parts: Sequence[Part]
     provenance: Provenance
     main: Sequence[Table]
-    """What a terminal shows."""
+    """The tables that a terminal shows."""
     complete: bool = True
     """True if every planned cell has a result."""
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -100,289 +111,297 @@ def report(
     folders: Sequence[Path],
     command: str,
     published_file: Path | None = None,
-    represented: Sequence[Represented] = (),
+    representations: Sequence[Representations] = (),
     processes: Processes = ALONE,
 ) -> Report:
     """Compute the report of one or more sweeps.
 
     Args:
-        ledgers: their records.
-        folders: where they lie.
-        command: the command line that asks for this report.
-        published_file: numbers to stand beside ours; see :func:`reports.statistics.published.published`.
-        represented: test samples to draw.
-        processes: which divide among them what takes long.
+        ledgers: records of each sweep.
+        folders: folder of each sweep.
+        command: command line that makes this report.
+        published_file: published numbers for comparison; see :func:`reports.statistics.published.published`.
+        representations: representations of test samples to draw.
+        processes: processes that share the long computations.
 
     Raises:
         ReportError: the ledgers, or the published numbers, cannot be made into a report.
+        OSError: the file of published numbers cannot be read.
     """
     table = ablation(ledgers)
-    given = None if published_file is None else published(published_file, table.frame)
-    found = sources(ledgers)
-    compared, certain = pairs(ledgers, processes=processes), intervals(ledgers, processes=processes)
-    tied = tied_with_best(compared, table.frame[~table.frame["method"].str.contains("[", regex=False)])
-    confused, curve = confusion(ledgers), expected_best(ledgers)
-    embedded = places(represented, latest_config(ledgers[0])["seed"]) if represented else None
+    published_numbers = None if published_file is None else published(published_file, table.frame)
+    sources = cell_sources(ledgers)
+    paired = pairs(ledgers, processes=processes)
+    certainty = intervals(ledgers, processes=processes)
+    tied = tied_with_best(paired, table.frame[~table.frame["method"].str.contains("[", regex=False)])
+    confusions = confusion(ledgers)
+    curve = expected_best(ledgers)
+    coordinates = None
+    if representations:
+        coordinates = embedding_coordinates(representations, latest_config(ledgers[0])["seed"])
     parts = [
-        _ablation_part(table, tied, found, selection_sentence(ledgers)),
+        _ablation_part(table, tied, sources, selection_sentence(ledgers)),
         _instrument_part(instrument_effects(ledgers)),
-        _protocol_part(table, tied, found),
-        _calibration_part(table, found),
-        _confusion_part(confused),
-        _Part(
-            "How sure the numbers are",
-            "Two sources of chance are kept apart: the seed of the training, and the choice of test samples. What "
-            "other instruments read is in the files.",
-            [interval_table(certain, _METRIC, found), pair_table(compared, _METRIC)],
+        _protocol_part(table, tied, sources),
+        _calibration_part(table, sources),
+        _confusion_part(confusions),
+        Part(
+            "Uncertainty",
+            "Chance has two sources, which are reported separately: the seed of the training, and the choice of test "
+            "samples. The tables show scores by the sweep's probe. Their files also have the scores by further "
+            "instruments.",
+            [interval_table(certainty, _METRIC, sources), pair_table(paired, _METRIC)],
         ),
         _effects_part(factorial(ledgers)),
-        *([] if given is None else [_Part("Beside published numbers", "", [published_table(table, given, found)])]),
-        _embedding_part(represented, embedded),
+        _published_part(table, published_numbers, sources),
+        _embedding_part(representations, coordinates),
         _search_part(ledgers, curve, importance(ledgers, processes)),
-        _Part(
-            "Accounting",
-            "Every planned attempt: what became of it, and what it cost.",
-            [
-                plain_table(
-                    "accounting",
-                    "Attempts and hours",
-                    "Attempts by their end; failures by reason. Hours are wall time of finished attempts; CPU and GPU "
-                    "hours count every CPU thread and every GPU of their workers.",
-                    accounting(ledgers),
-                )
-            ],
-        ),
+        _accounting_part(accounting(ledgers)),
     ]
-    title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
     parts = [part for part in parts if part.tables or part.figures]
-    frames = {"confusion": confused, "expected-best": curve} | ({} if embedded is None else {"embeddings": embedded})
-    shown = [one for part in parts for one in part.tables if one.name in ("ablation", "modalities")]
-    return Report(title, parts, provenance(ledgers, folders, command), shown, table.complete, frames)
+    title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
+    frames = {"confusion": confusions, "expected-best": curve}
+    if coordinates is not None:
+        frames["embeddings"] = coordinates
+    main = [shown for part in parts for shown in part.tables if shown.name in ("ablation", "modalities")]
+    return Report(title, parts, provenance(ledgers, folders, command), main, table.complete, frames)
 
 
-def comparing(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Report:
-    """Compute the comparison of two sweeps; arguments as of :func:`report`.
+def comparison_report(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Report:
+    """Compute the comparison of two sweeps; arguments as for :func:`report`.
 
     Raises:
-        ReportError: they have nothing in common.
+        ReportError: a sweep has no record, or the sweeps have no score in common.
     """
     names = [folder.name for folder in folders]
     if names[0] == names[1]:
         names = [str(folder) for folder in folders]
-    shown = comparison_table(comparison(*ledgers), _METRIC, *names)
-    told = " ".join(f"{name}: {selection_sentence([records])}" for name, records in zip(names, ledgers, strict=True))
-    parts = [_Part("Two sweeps", told, [shown])]
-    return Report(" and ".join(names), parts, provenance(ledgers, folders, command), [shown])
+    table = comparison_table(comparison(*ledgers), _METRIC, *names)
+    text = " ".join(f"{name}: {selection_sentence([records])}" for name, records in zip(names, ledgers, strict=True))
+    parts = [Part("Two sweeps", text, [table])]
+    return Report(" and ".join(names), parts, provenance(ledgers, folders, command), [table])
 
 
-def write_report(made: Report, out: Path, processes: Processes = ALONE) -> list[Path]:
-    """Write all files into the folder ``out``, made where it is missing; return them, ``index.html`` first.
+def write_report(content: Report, out: Path, processes: Processes = ALONE) -> list[Path]:
+    """Write all files of a report; return their paths, ``index.html`` first.
 
     Args:
-        made: the report.
-        out: the folder.
-        processes: which divide the files among them.
+        content: the report.
+        out: folder of the files; it is created if missing.
+        processes: processes that share the files.
     """
     out.mkdir(parents=True, exist_ok=True)
-    drawings = [figure for part in made.parts for figure in part.figures]
-    tables = [table for part in made.parts for table in part.tables]
-    written = processes.map(partial(_write, out), [*drawings, *tables])  # a figure takes longer than any table
-    files, downloads = [file for files in written for file in files], dict[str, bytes | str]()
+    drawings = [figure for part in content.parts for figure in part.figures]
+    tables = [table for part in content.parts for table in part.tables]
+    written = processes.map(partial(_write, out), [*drawings, *tables])  # figures first, as they take longest
+    files = [file for files in written for file in files]
     sections = []
-    for part in made.parts:
-        drawn = [(figure.name, figure.seen, (out / f"{figure.name}.svg").read_text()) for figure in part.figures]
-        sections.append(Section(part.title, part.text, part.tables, drawn))
-    for name, frame in made.frames.items():
+    for part in content.parts:
+        svgs = [(figure.name, figure.caption, (out / f"{figure.name}.svg").read_text()) for figure in part.figures]
+        sections.append(Section(part.title, part.text, part.tables, svgs))
+    for name, frame in content.frames.items():
         files += _write_frame(frame, name, out)
+    downloads: dict[str, bytes | str] = {}
     for file in files:
-        small = file.suffix == ".csv" and file.stat().st_size <= _EMBEDDED
+        small = file.suffix == ".csv" and file.stat().st_size <= _MAX_DOWNLOAD
         downloads[file.name] = file.read_bytes() if small else file.name
     document = out / "tables.tex"
-    write_whole(document, _document(made).encode())
+    write_whole(document, _document(tables).encode())
     index = out / "index.html"
-    write_whole(index, page(made.title, sections, made.provenance, downloads).encode())
+    write_whole(index, page(content.title, sections, content.provenance, downloads).encode())
     return [index, document, *files]
 
 
-def _write(out: Path, shown: _Figure | Table) -> list[Path]:
-    if isinstance(shown, Table):
-        return write_table(shown, out)
-    return drawing.write_figure(shown.draw(), shown.name, out)
+def _write(out: Path, item: PlannedFigure | Table) -> list[Path]:
+    if isinstance(item, Table):
+        return write_table(item, out)
+    return write_figure(item.draw(), item.name, out)
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sources, selection: str) -> _Part:
-    drawn = _Figure(
+def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], sources: Sources, selection: str) -> Part:
+    figure = PlannedFigure(
         "ablation",
-        f"Bars of test {_METRIC} of every method on every data set, with 95 % intervals over seeds.",
-        partial(figures.ablation_bars, by_probe(table.frame), _METRIC),
+        f"Test {_METRIC} of every method on every data set, with 95 % intervals over seeds.",
+        partial(figures.ablation_bars, probe_rows(table.frame), _METRIC),
     )
-    return _Part("Ablation of the losses", "", list(ablation_tables(table, tied, found, selection)), [drawn])
+    return Part("Ablation of the losses", "", list(ablation_tables(table, tied, sources, selection)), [figure])
 
 
-def _instrument_part(frame: pd.DataFrame) -> _Part:
-    title = "Does it depend on the instrument?"
+def _instrument_part(frame: pd.DataFrame) -> Part:
+    title = "Effects by instrument"
     if frame.empty:
-        return _Part(title)
-    named = opposed(frame, _METRIC)
+        return Part(title)
+    sentences = sign_differences(frame, _METRIC)
     text = f"No effect of a loss on {_METRIC} changes its sign between the instruments."
-    if named:
-        text = f"Effects on {_METRIC} whose sign differs between instruments: {' '.join(named)}"
-    return _Part(title, text, [instrument_table(frame, _METRIC)])
+    if sentences:
+        text = f"Effects on {_METRIC} whose sign differs between instruments: {' '.join(sentences)}"
+    return Part(title, text, [instrument_table(frame, _METRIC)])
 
 
-def _calibration_part(table: Ablation, found: Sources) -> _Part:
-    shown = [calibration_table(table, found), *precision_tables(table, found)]
-    return _Part("Probabilities", "", [one for one in shown if one is not None])
+def _calibration_part(table: Ablation, sources: Sources) -> Part:
+    tables = [calibration_table(table, sources), *precision_tables(table, sources)]
+    return Part("Probabilities", "", [shown for shown in tables if shown is not None])
 
 
-def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], found: Sources) -> _Part:
-    labels = label_table(table, _METRIC, tied, found)
-    shown = [modality_table(table, _METRIC, tied, found), labels, *class_tables(table, found)]
-    drawn = []
+def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], sources: Sources) -> Part:
+    labels = label_table(table, _METRIC, tied, sources)
+    tables = [modality_table(table, _METRIC, tied, sources), labels, *class_tables(table, sources)]
+    drawings = []
     if labels is not None:
-        seen = f"Lines of test {_METRIC} over the number of labels per class, one for each method."
-        drawn.append(_Figure("labels", seen, partial(figures.label_efficiency, labels.numbers, _METRIC)))
-    return _Part("Modalities, labels, classes", "", [one for one in shown if one is not None], drawn)
+        caption = f"Test {_METRIC} over the number of labels per class, with a line for each method."
+        drawings.append(PlannedFigure("labels", caption, partial(figures.label_efficiency, labels.numbers, _METRIC)))
+    return Part("Modalities, labels, classes", "", [shown for shown in tables if shown is not None], drawings)
 
 
-def _confusion_part(confused: pd.DataFrame) -> _Part:
-    drawn = [
-        _Figure(
+def _confusion_part(frame: pd.DataFrame) -> Part:
+    drawings = [
+        PlannedFigure(
             f"confusion-{file_name(dataset)}",
-            f"Confusion matrices of every method on {dataset}: true classes in rows, predicted ones in columns.",
-            partial(figures.confusion_matrices, confused[confused["dataset"] == dataset], dataset),
+            f"Confusion matrices of every method on {dataset}: true classes in rows, predicted classes in columns.",
+            partial(figures.confusion_matrices, frame[frame["dataset"] == dataset], dataset),
         )
-        for dataset in dict.fromkeys(confused["dataset"])
+        for dataset in dict.fromkeys(frame["dataset"])
         if PlannedColumn.named(dataset) == PlannedColumn(dataset, "", "")
     ]
     text = (
-        "Rows are true classes, columns predicted ones, of probes with all labels, summed over confirmation seeds and "
-        "folds. Those of fewer labels are in confusion.csv."
+        "Rows are true classes, columns predicted classes. The matrices are for probes with all labels, summed over "
+        "confirmation seeds and folds. Matrices for fewer labels are in confusion.csv."
     )
-    return _Part("Which class is taken for which", text, (), drawn)
+    return Part("Confusion matrices", text, (), drawings)
 
 
-def _effects_part(frame: pd.DataFrame) -> _Part:
+def _effects_part(frame: pd.DataFrame) -> Part:
+    title = "Contribution of each loss"
     if frame.empty:
-        return _Part("What each loss contributes")
-    seen = "Bars of the Shapley values of the three losses, and of the total that they sum to."
-    drawn = _Figure("shapley", seen, partial(figures.shapley_bars, frame, _METRIC))
-    return _Part("What each loss contributes", "", [effect_table(frame, _METRIC)], [drawn])
+        return Part(title)
+    caption = "Shapley values of the three losses, and the total that they sum to."
+    figure = PlannedFigure("shapley", caption, partial(figures.shapley_bars, frame, _METRIC))
+    return Part(title, "", [effect_table(frame, _METRIC)], [figure])
 
 
-def _embedding_part(represented: Sequence[Represented], frame: pd.DataFrame | None) -> _Part:
-    sets: dict[tuple[str, str], list[Represented]] = {}
-    for one in represented:
-        sets.setdefault((one.sweep, one.dataset), []).append(one)
-    drawn = [
-        _Figure(
+def _published_part(table: Ablation, published_numbers: pd.DataFrame | None, sources: Sources) -> Part:
+    tables = [] if published_numbers is None else [published_table(table, published_numbers, sources)]
+    return Part("Comparison with published numbers", "", tables)
+
+
+def _embedding_part(representations: Sequence[Representations], frame: pd.DataFrame | None) -> Part:
+    by_dataset: dict[tuple[str, str], list[Representations]] = {}
+    for group in representations:
+        by_dataset.setdefault((group.sweep, group.dataset), []).append(group)
+    drawings = [
+        PlannedFigure(
             f"embedding-{file_name(sweep)}-{file_name(dataset)}",
-            seen(of),
+            embedding_caption(groups),
             partial(embedding, frame[(frame["sweep"] == sweep) & (frame["dataset"] == dataset)]),
         )
-        for (sweep, dataset), of in sets.items()
+        for (sweep, dataset), groups in by_dataset.items()
         if frame is not None
     ]
-    return _Part("What the representations look like", "", (), drawn)
+    return Part("Representations", "", (), drawings)
 
 
-def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame, weights: pd.DataFrame) -> _Part:
-    shown = [
+def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame, importances: pd.DataFrame) -> Part:
+    tables = [
         plain_table(
             "configurations",
             "Best configurations",
-            "The best trial of each search that ran its whole budget, its objective on validation data, and what was "
-            "searched.",
+            "The best full trial of each search, with its objective on validation data and the hyperparameters that "
+            "were searched. A full trial ran its whole budget.",
             best_configurations(ledgers),
         ),
         plain_table(
             "tuning",
-            "What tuning gained",
-            "Validation objective of the default configuration and of the best of all complete trials. A method that "
-            "gained much may gain more with more trials; one that the search has hardly tuned is not a bad loss yet.",
+            "Gain from tuning",
+            "Validation objective of the default configuration, and of the best of all full trials. A method that "
+            "gained much may gain more from more trials. If the search has hardly tuned a method, a low score does not "
+            "yet speak against its losses.",
             tuning(ledgers),
         ),
         plain_table(
             "selection",
             "Winner's curse",
-            "Objective of the best trial; the same quantity when its configuration is trained again with other seeds "
-            "(search optimism: the difference); and, of those runs, validation against test (shift).",
+            "objective: validation objective of the best trial. confirmed: the same quantity after its configuration "
+            "was trained again with other seeds. search optimism: objective minus confirmed. val and test: scores of "
+            "these confirmation runs. shift: val minus test.",
             selection(ledgers),
         ),
         plain_table(
             "ranking",
-            "How the objective ranked",
-            "Rank correlation, over the methods that were searched, of their best trial's validation objective with "
-            "the test score of the same configuration, and the means of both.",
+            "Ranking by the objective",
+            "Rank correlation, over the searched methods, between the validation objective of the best trial and the "
+            "test score of the same configuration; and the means of both.",
             ranking(ledgers),
         ),
     ]
-    if len(weights):
-        shown.append(
+    if len(importances):
+        tables.append(
             plain_table(
                 "importance",
                 "Importance of hyperparameters",
-                "Share of the objective's variance within a search, by fANOVA and PED-ANOVA over complete trials. With "
-                "tens of trials both are rough.",
-                weights,
+                "Share of each hyperparameter in the objective's variance within a search, by fANOVA and PED-ANOVA "
+                "over full trials. With tens of trials, both are rough estimates.",
+                importances,
             )
         )
-    drawn = [
-        _Figure(
+    drawings = [
+        PlannedFigure(
             "history",
-            "The objective of each trial and the best so far, by method; of a pruned trial, its last brief probe's.",
-            partial(search_figures.search_history, _trials(ledgers)),
+            "Objective of each trial, and the best so far, by method. A pruned trial has the objective of its last "
+            "brief probe.",
+            partial(search_figures.search_history, trial_history(ledgers)),
         )
     ]
     if len(curve):
-        seen = (
-            "The best objective to expect of so many trials, a line for each method: its mean over all choices of so "
-            "many of the complete ones (Dodge et al. 2019; unbiased as in Tang et al. 2020). Lines that still rise "
-            "call for more trials."
+        caption = (
+            "Expected best objective over the number of trials, with a line for each method: the best of so many full "
+            "trials, averaged over all choices of them (Dodge et al. 2019; unbiased as in Tang et al. 2020). If a line "
+            "still rises at its end, more trials would help."
         )
-        drawn.append(_Figure("expected-best", seen, partial(search_figures.expected_best, curve)))
-    drawn += _coordinates(ledgers)
-    return _Part("The search", "", [table for table in shown if len(table.numbers)], drawn)
+        drawings.append(PlannedFigure("expected-best", caption, partial(search_figures.expected_best, curve)))
+    drawings += _parallel_coordinates(ledgers)
+    return Part("The search", "", [table for table in tables if len(table.numbers)], drawings)
 
 
-def _coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[_Figure]:
+def _parallel_coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[PlannedFigure]:
     for records in ledgers:
         for method, trials in full_trials(records).items():
             names = varying(trials)
-            if len(trials) < _FEWEST_TRIALS or not names:
+            if len(trials) < _MIN_TRIALS or not names:
                 continue
             sweep = trials[0].sweep
             rows = [
                 {name: trial.hyperparameters.get(name) for name in names} | {"value": trial.value} for trial in trials
             ]
-            seen = f"Trials of {method} in {sweep} as lines across its hyperparameters, coloured by objective."
-            drawn = partial(search_figures.parallel_coordinates, pd.DataFrame(rows), method)
-            yield _Figure(f"parallel-{file_name(sweep)}-{file_name(method)}", seen, drawn)
+            caption = f"Trials of {method} in {sweep} as lines across its hyperparameters, coloured by objective."
+            draw = partial(search_figures.parallel_coordinates, pd.DataFrame(rows), method)
+            yield PlannedFigure(f"parallel-{file_name(sweep)}-{file_name(method)}", caption, draw)
 
 
-def _trials(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    rows = [
-        (record.sweep, record.method, record.number, record.value, record.state)
-        for records in ledgers
-        for tried in [searches_of(records)]
-        for method in [*full_trials(records), *tried]  # as the tables order them
-        for record in tried.pop(method, [])
-    ]
-    return pd.DataFrame(rows, columns=("sweep", "method", "number", "value", "state"))
+def _accounting_part(frame: pd.DataFrame) -> Part:
+    table = plain_table(
+        "accounting",
+        "Jobs and hours",
+        "Jobs by their end, and failures by reason. hours: wall time of the finished jobs. CPU and GPU hours count "
+        "every CPU thread and every GPU of their workers.",
+        frame,
+    )
+    return Part("Accounting", "Every planned job, how it ended, and what it cost.", [table])
 
 
-def _document(made: Report) -> str:
-    """A LaTeX document of all tables."""
-    tables = [table for part in made.parts for table in part.tables]
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def _document(tables: Sequence[Table]) -> str:
+    """Return a LaTeX document with all tables."""
     return "\n".join(
         [
             r"\documentclass{article}",
             r"\usepackage[a4paper,margin=2cm]{geometry}",
             r"\usepackage{booktabs,graphicx}",
-            r"\extrafloats{1000}\maxdeadcycles=1000",  # with no text between them, tables may all wait for the end
+            r"\extrafloats{1000}\maxdeadcycles=1000",  # without text between tables, all may wait for the end
             r"\begin{document}",
             *(rf"\input{{{table.name}}}" for table in tables),
             r"\end{document}",
@@ -392,7 +411,8 @@ def _document(made: Report) -> str:
 
 
 def _write_frame(frame: pd.DataFrame, name: str, out: Path) -> list[Path]:
-    paths = [out / f"{name}.csv", out / f"{name}.parquet"]
-    write_whole(paths[0], frame.to_csv(index=False, float_format="%.10g").encode())
-    write_whole(paths[1], frame.to_parquet(index=False))
-    return paths
+    csv = out / f"{name}.csv"
+    parquet = out / f"{name}.parquet"
+    write_whole(csv, frame.to_csv(index=False, float_format="%.10g").encode())
+    write_whole(parquet, frame.to_parquet(index=False))
+    return [csv, parquet]

@@ -1,1 +1,1 @@
-"""Figures of a report."""
+"""Figures of a report, drawn with matplotlib from frames of numbers."""

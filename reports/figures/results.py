@@ -1,8 +1,8 @@
-"""Drawing what tables hold: every function makes a matplotlib Figure of a DataFrame, and computes nothing itself.
+"""Figures of the tables: every function draws a DataFrame as a matplotlib Figure and computes no number.
 
-Drawing is apart from computing, so that each is tested by itself. A figure reads without colour: the palette is that
-of Okabe and Ito, which colour-blind people tell apart, and hatches, markers and line styles repeat what it says.
-Nothing is dropped silently: a value that is missing has a place, a mark and a note.
+Drawing and computing are separate, so that each has its own tests. Figures are readable without colour: colour-blind
+people can distinguish the palette of Okabe and Ito, and hatches, markers and line styles repeat what colours say. No
+value is dropped silently: a missing value has a place, a mark and a note.
 """
 
 import math
@@ -31,12 +31,12 @@ from reports.figures.style import (
     finish,
     is_left,
     is_lowest,
-    look,
+    legend_handles,
     luminance,
     panels_of,
-    say_at,
-    series,
+    series_style,
     unique,
+    write_at,
 )
 from sweeps.ledger import BASELINES, method_of
 
@@ -45,11 +45,11 @@ __all__ = ["ablation_bars", "confusion_matrices", "label_efficiency", "shapley_b
 
 @IN_STYLE
 def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
-    """A panel per dataset, a bar per method: mean and interval.
+    """Draw a panel per dataset with a bar per method: mean and 95 % interval.
 
     Args:
         frame: columns as in `reports.statistics.ablation.COLUMNS`.
-        metric: the one to draw.
+        metric: the metric to draw.
     """
     rows = frame[frame["metric"] == metric]
     methods, datasets = unique(rows["method"]), unique(rows["dataset"])
@@ -57,16 +57,16 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
     kinds: dict[str, Patch] = {}
     notes: dict[str, None] = {}
     for panel, dataset in zip(panels, datasets, strict=True):
-        drawn = rows[rows["dataset"] == dataset].set_index("method").to_dict("index")
+        by_method = rows[rows["dataset"] == dataset].set_index("method").to_dict("index")
         ranges: list[tuple[int, float, float, float]] = []
         for place, method in enumerate(methods):
-            if method not in drawn:
-                say_at(panel, place, "not planned")
+            if method not in by_method:
+                write_at(panel, place, "not planned")
                 continue
-            mean, low, high = (float(drawn[method][name]) for name in ("mean", "ci_low", "ci_high"))
+            mean, low, high = (float(by_method[method][name]) for name in ("mean", "ci_low", "ci_high"))
             if math.isnan(mean):
-                say_at(panel, place, "× no result")
-                notes["× no result: planned, but no attempt was completed"] = None
+                write_at(panel, place, "× no result")
+                notes["× no result: planned, but no job is complete"] = None
                 continue
             kind, colour, hatch = _kind(method)
             panel.barh(place, mean, height=0.76, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
@@ -78,7 +78,7 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
                 va="center",
                 fontsize=6,
                 color="white" if luminance(to_rgb(colour)) < 0.18 else BLACK,
-                in_layout=False,  # it is inside its panel
+                in_layout=False,  # the label lies inside its panel
             ).set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 0.8})
             kinds[kind] = Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=kind)
             if math.isnan(low) or math.isnan(high):
@@ -96,11 +96,13 @@ def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
 
 @IN_STYLE
 def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
-    """A panel per method: the share of each true class that was taken for each class, and, where it fits, the count.
+    """Draw a panel per method: the share of each true class that was predicted as each class.
+
+    Cells of up to five classes show the count, too.
 
     Args:
         frame: columns as in `reports.statistics.confusion.COLUMNS`.
-        dataset: the one to draw, as it is named there.
+        dataset: the dataset to draw.
     """
     rows = frame[frame["dataset"] == dataset]
     methods, classes = unique(rows["method"]), unique(rows["truth"])
@@ -109,7 +111,7 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
     figure, panels = panels_of(methods, per_row=per_row, height=side)
     shades, scale = colormaps["magma_r"], Normalize(0, 1)
     notes: dict[str, None] = {}
-    with_counts = len(classes) <= 5  # more cells have no room for them
+    with_counts = len(classes) <= 5  # smaller cells have no room for counts
     for number, (panel, method) in enumerate(zip(panels, methods, strict=True)):
         labels = list[tuple[tuple[float, float], str, str]]()
         cells = rows[rows["method"] == method].set_index(["truth", "predicted"])[["count", "share"]].to_dict("index")
@@ -120,7 +122,7 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
         for row, truth in enumerate(classes):
             for column, predicted in enumerate(classes):
                 cell = cells.get((truth, predicted))
-                if cell is None:  # of another label, where samples have several
+                if cell is None:  # the two classes belong to different labels of a multi-label set
                     continue
                 share = float(cell["share"])
                 if math.isnan(share):
@@ -136,7 +138,8 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
         panel.set_facecolor("0.85")
         if labels:
             Labels(panel, labels, size=6 if with_counts else 5)
-        below, left = is_lowest(panels, number), is_left(panel)
+        below = is_lowest(panels, number)
+        left = is_left(panel)
         panel.set_xticks(range(len(classes)) if below else [])
         panel.set_yticks(range(len(classes)) if left else [])
         if below:
@@ -146,33 +149,35 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
     if panels:
         bar = figure.colorbar(ScalarMappable(scale, shades), ax=panels, fraction=0.03, aspect=30)
         bar.set_label("share of the true class")
-        notes["cells: share (count)" if with_counts else "cells: share in per cent; blank: none"] = None
+        notes["cells: share (count)" if with_counts else "cells: share in per cent; blank: no sample"] = None
     return finish(figure, panels, x="predicted", y="true", notes=notes)
 
 
 @IN_STYLE
 def label_efficiency(frame: pd.DataFrame, metric: str) -> Figure:
-    """A line per method over the label budgets, which stand at equal distances, with intervals.
+    """Draw a line with intervals per method over the label budgets, which stand at equal distances.
 
     Args:
-        frame: columns method, labels (per class: a number, ``inf`` for all; or a budget's name such as 5, 10% or all),
-            mean, ci_low and ci_high; a panel per dataset where there is such a column, and, likewise, several metrics.
-        metric: the one to draw.
+        frame: columns method, labels, mean, ci_low and ci_high. A label budget is a number per class (``inf`` for all
+            labels), or a name such as 5, 10% or all. The frame may have the columns dataset, for a panel each, and
+            metric.
+        metric: the metric to draw.
     """
     rows = frame[frame["metric"] == metric] if "metric" in frame else frame
     rows = rows.assign(labels=rows["labels"].map(_budget))
     datasets = unique(rows["dataset"]) if "dataset" in rows else [""]
     methods, budgets = unique(rows["method"]), sorted(unique(rows["labels"]), key=_budget_order)
-    figure, panels = panels_of(datasets, per_row=2, height=2.6, grid="y", sharey=True, least=COLUMN_WIDTH * 1.3)
+    figure, panels = panels_of(datasets, per_row=2, height=2.6, grid="y", sharey=True, min_width=COLUMN_WIDTH * 1.3)
     notes: dict[str, None] = {}
     for panel, dataset in zip(panels, datasets, strict=True):
-        here = rows[rows["dataset"] == dataset] if dataset else rows
+        of_dataset = rows[rows["dataset"] == dataset] if dataset else rows
         for number, method in enumerate(methods):
-            curve = here[here["method"] == method].drop_duplicates("labels").set_index("labels").reindex(budgets)
-            # Side by side, so that no interval hides another.
+            of_method = of_dataset[of_dataset["method"] == method]
+            curve = of_method.drop_duplicates("labels").set_index("labels").reindex(budgets)
+            # Methods stand side by side, so that no interval hides another.
             places = np.arange(len(budgets)) + 0.5 * ((number + 0.5) / len(methods) - 0.5)
             mean, low, high = (curve[name].to_numpy(dtype=float) for name in ("mean", "ci_low", "ci_high"))
-            style = look(number)
+            style = series_style(number)
             panel.plot(places, mean, **style)
             whole = ~np.isnan(mean + low + high)
             panel.errorbar(
@@ -198,23 +203,23 @@ def label_efficiency(frame: pd.DataFrame, metric: str) -> Figure:
                 notes["on the lower edge: no result"] = None
         panel.set_xticks(range(len(budgets)), budgets)
         panel.set_xlim(-0.5, len(budgets) - 0.5)
-    return finish(figure, panels, x="labels per class", y=metric, handles=series(methods), notes=notes)
+    return finish(figure, panels, x="labels per class", y=metric, handles=legend_handles(methods), notes=notes)
 
 
 @IN_STYLE
 def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
-    """A panel per dataset: what each loss contributes, and the total that the contributions sum to.
+    """Draw a panel per dataset: the contribution of each loss, and the total of the contributions.
 
     Args:
-        frame: columns dataset, metric, quantity, kind, value, ci_low and ci_high; rows of kind ``shapley`` and
-            ``total`` are drawn.
-        metric: the one to draw.
+        frame: columns dataset, metric, quantity, kind, value, ci_low and ci_high. The figure shows the rows of the
+            kinds ``shapley`` and ``total``.
+        metric: the metric to draw.
     """
     rows = frame[(frame["metric"] == metric) & frame["kind"].isin(["shapley", "total"])]
     datasets = unique(rows["dataset"])
     quantities = unique(rows.sort_values("kind", kind="stable")["quantity"])  # the total last
     figure, panels = panels_of(datasets, per_row=2, height=0.8 + 0.3 * len(quantities), grid="x", sharex=True)
-    looks = dict(
+    styles = dict(
         zip(
             [name for name in quantities if name in set(rows[rows["kind"] == "shapley"]["quantity"])],
             [(BLUE, ""), (VERMILLION, "///"), (GREEN, "---"), *[(GREY, "xxx")] * len(quantities)],
@@ -225,17 +230,18 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
     for panel, dataset in zip(panels, datasets, strict=True):
         panel.axvline(0, color=BLACK, linewidth=0.8)
         panel.xaxis.set_major_locator(MaxNLocator(nbins=5))
-        drawn = rows[rows["dataset"] == dataset].drop_duplicates("quantity").set_index("quantity").to_dict("index")
+        of_dataset = rows[rows["dataset"] == dataset].drop_duplicates("quantity")
+        by_quantity = of_dataset.set_index("quantity").to_dict("index")
         for place, quantity in enumerate(quantities):
             value, low, high = (
-                float(drawn[quantity][name]) if quantity in drawn else math.nan
+                float(by_quantity[quantity][name]) if quantity in by_quantity else math.nan
                 for name in ("value", "ci_low", "ci_high")
             )
             if math.isnan(value):
-                say_at(panel, place, "× no result")
+                write_at(panel, place, "× no result")
                 notes["× no result: a cell of the factorial is missing"] = None
                 continue
-            colour, hatch = looks.get(quantity, ("0.45", "\\\\"))
+            colour, hatch = styles.get(quantity, ("0.45", "\\\\"))
             panel.barh(place, value, height=0.7, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
             if math.isnan(low) or math.isnan(high):
                 notes["without an interval: fewer than two seeds"] = None
@@ -249,19 +255,20 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
 
 
 def _kind(method: str) -> tuple[str, str, str]:
-    """What the legend calls it, colour and hatch."""
+    """Return a method's name in the legend, colour and hatch."""
     if method_of(method) in BASELINES:
         return "baseline", "0.4", "////"
     return ("on fewer modalities", ORANGE, "|||") if "[" in method else ("loss subset", BLUE, "")
 
 
 def _budget(labels: object) -> str:
+    """Return the name of a label budget."""
     if isinstance(labels, (int, float)):
         return "all" if math.isinf(labels) else f"{labels:g}"
     return str(labels) or "all"
 
 
 def _budget_order(name: str) -> tuple[int, float]:
-    """Numbers per class, then fractions, then all."""
+    """Return a sort key: numbers per class, then fractions, then all labels."""
     number = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", name)
     return (1 if number[2] else 0, float(number[1])) if number else (2, 0.0)

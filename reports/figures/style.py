@@ -1,7 +1,7 @@
-"""What all figures share: their look, their panels, and how they become files.
+"""Shared parts of all figures: style, panels, legends and files.
 
-Figures are made through matplotlib's objects, not through pyplot, whose global state keeps every figure alive. The same
-frame gives the same SVG, byte by byte; its text is text, for search and for a screen reader.
+Figures use matplotlib's objects, not pyplot, whose global state keeps every figure alive. The same frame gives the same
+SVG, byte by byte. Text in an SVG stays text, for search and for screen readers.
 """
 
 import io
@@ -41,23 +41,23 @@ __all__ = [
     "finish",
     "is_left",
     "is_lowest",
-    "look",
+    "legend_handles",
     "luminance",
     "panels_of",
-    "say_at",
-    "series",
+    "series_style",
     "svg",
     "unique",
+    "write_at",
     "write_figure",
 ]
 
 COLUMN_WIDTH, PAGE_WIDTH = 3.4, 6.9
-"""Widths in inches of one and of two columns of a paper; fonts are sized for a figure that is printed at its size."""
+"""Widths of one and of two columns of a paper, in inches; font sizes assume that figures are printed at this size."""
 _STYLE: dict[RcKeyType, Any] = {
     "font.family": "sans-serif",
     "font.size": 8,
     "axes.titlesize": 8,
-    "axes.titley": 1.0,  # a title looks for no ticks above the panel, which have none
+    "axes.titley": 1.0,  # a fixed place spares matplotlib the search for ticks above the panel
     "axes.labelsize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
@@ -73,7 +73,7 @@ _STYLE: dict[RcKeyType, Any] = {
     "figure.facecolor": "white",
     "svg.fonttype": "none",
     "svg.hashsalt": "conclugen",
-    "text.parse_math": False,  # a class may be called $x
+    "text.parse_math": False,  # the name of a class may contain a dollar sign
 }
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2",
@@ -84,45 +84,47 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#56B4E9",
     "#000000",
 )
-# Okabe and Ito's yellow is left out: a thin line of it is lost on white paper.
+# Okabe and Ito's yellow is left out: a thin yellow line is invisible on white paper.
 COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":")
 GREY = "#595959"
 MANY = 500
-"""Lines or points of a panel above which an SVG has them as pixels, beside axes and texts as they are: else it would be
-of megabytes, which a reader draws for seconds."""
-IN_STYLE = mpl.rc_context(_STYLE)  # as a decorator: matplotlib's settings are again as they were afterwards
+"""Lines or points of a panel above which an SVG holds them as pixels; axes and text stay vectors. Otherwise the file
+would have megabytes and take seconds to display."""
+IN_STYLE = mpl.rc_context(_STYLE)
+"""Decorator for functions that draw: applies the style, and restores matplotlib's settings afterwards."""
 
 
 @IN_STYLE
 def svg(figure: Figure) -> str:
     """Return the figure as SVG, with its text as text; the same figure gives the same bytes."""
     _lay_out(figure)
-    file, resolution = io.StringIO(), figure.dpi
+    file = io.StringIO()
+    resolution = figure.dpi
     undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     FigureCanvasSVG(figure).print_svg(file, metadata=undated)  # type: ignore[no-untyped-call]
-    figure.dpi = resolution  # which the canvas has made 72, an SVG's points per inch
+    figure.dpi = resolution  # the canvas has set it to 72, an SVG's points per inch
     return compact(file.getvalue())
 
 
 @IN_STYLE
 def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
-    """Write ``NAME.svg``, and ``NAME.png`` at 200 dots per inch, into the folder, made where it is missing."""
+    """Write ``NAME.svg``, and ``NAME.png`` at 200 dots per inch, into the folder, which is created if missing."""
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"{name}.svg", out / f"{name}.png"]
     write_whole(paths[0], svg(figure).encode())
     file = io.BytesIO()
-    quick = {"compress_level": 3}  # half of the time of matplotlib's 6, for a tenth more bytes
+    fast = {"compress_level": 3}  # half the time of matplotlib's level 6, for a tenth more bytes
     FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
-        file, metadata={"Software": None}, pil_kwargs=quick
+        file, metadata={"Software": None}, pil_kwargs=fast
     )
     write_whole(paths[1], file.getvalue())
     return paths
 
 
 def _lay_out(figure: Figure) -> None:
-    """Place everything, once, without drawing it: `savefig` does both once more than it must, for every format."""
+    """Compute the layout once, without drawing: `savefig` would do both once more than needed for every format."""
     engine = figure.get_layout_engine()
     if figure.axes and engine is not None:
         FigureCanvasAgg(figure)
@@ -131,7 +133,7 @@ def _lay_out(figure: Figure) -> None:
 
 
 def unique(column: pd.Series) -> list[str]:
-    """The values in the order of their first appearance."""
+    """Return the distinct values as text, in the order of their first appearance."""
     return list(dict.fromkeys(map(str, column)))
 
 
@@ -143,29 +145,29 @@ def panels_of(
     grid: Literal["x", "y"] | None = None,
     sharex: bool = False,
     sharey: bool = False,
-    least: float = COLUMN_WIDTH,
+    min_width: float = COLUMN_WIDTH,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as its panels ask for, one paper column or two; unused places are left blank.
+    """Create a figure with one panel per title; its width follows from the panels, unused places stay blank.
 
     Args:
-        titles: of the panels.
-        per_row: panels beside each other, at most.
-        height: of a panel, in inches.
-        grid: the axis whose values have lines.
-        sharex: whether the panels have one horizontal axis.
-        sharey: likewise.
-        least: width of the figure, in inches.
+        titles: titles of the panels.
+        per_row: largest number of panels in a row.
+        height: height of a panel, in inches.
+        grid: axis with grid lines at its ticks.
+        sharex: whether the panels share the horizontal axis.
+        sharey: whether they share the vertical axis.
+        min_width: smallest width of the figure, in inches; a figure is at most PAGE_WIDTH wide.
     """
     number = len(titles)
     rows = max(1, math.ceil(number / per_row))
     columns = max(1, math.ceil(number / rows))
-    width = PAGE_WIDTH if rows > 1 else max(least, PAGE_WIDTH * columns / per_row)
+    width = PAGE_WIDTH if rows > 1 else max(min_width, PAGE_WIDTH * columns / per_row)
     figure = Figure(figsize=(width, height * rows + 0.5), dpi=200, layout="constrained")
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
     for blank in panels[number:]:
         blank.remove()
-    for above in panels[max(0, number - columns) : number]:
-        above.tick_params(labelbottom=True)  # the lowest of its column, though not in the last row
+    for lowest in panels[max(0, number - columns) : number]:
+        lowest.tick_params(labelbottom=True)  # the lowest panel of a column may not be in the last row
     if not number:
         figure.text(0.5, 0.5, "× no result", ha="center", va="center", color=GREY)
     for panel, title in zip(panels, titles, strict=False):
@@ -184,22 +186,22 @@ def finish(
     handles: Sequence[Line2D | Patch] = (),
     notes: Iterable[str] = (),
 ) -> Figure:
-    """Say what the axes are, what marks mean, and what is missing; return the figure.
+    """Add axis labels, legend and notes; return the figure.
 
     Args:
         figure: the figure.
-        panels: what :func:`panels_of` gave.
-        x: below the lowest panel of each column.
-        y: once, on the left.
-        handles: explained above the panels.
-        notes: below them.
+        panels: its panels, from :func:`panels_of`.
+        x: label below the lowest panel of each column.
+        y: label of the figure, on the left.
+        handles: entries of the legend, above the panels.
+        notes: remarks below the panels, such as what is missing.
     """
     for number, panel in enumerate(panels):
         if is_lowest(panels, number):
             panel.set_xlabel(x)
         for axis in (panel.xaxis, panel.yaxis):
             if not len(axis.get_ticklocs()) and not axis.get_label_text():
-                axis.set_visible(False)  # there is nothing to see, but it would be measured
+                axis.set_visible(False)  # matplotlib would measure an empty axis, too
     if y:
         figure.supylabel(y, fontsize=8)
     if handles:
@@ -210,8 +212,8 @@ def finish(
     return figure
 
 
-def say_at(panel: Axes, place: int, text: str) -> None:
-    """Write where a bar would have been."""
+def write_at(panel: Axes, place: int, text: str) -> None:
+    """Write a text at the place of a missing bar."""
     panel.text(
         0.02,
         place,
@@ -226,32 +228,38 @@ def say_at(panel: Axes, place: int, text: str) -> None:
 
 
 def is_left(panel: Axes) -> bool:
-    """Whether it is the first of its row: the others need no ticks, each of which takes milliseconds, for its axis."""
+    """Return whether a panel is the first of its row; others need no ticks, each of which takes milliseconds."""
     place = panel.get_subplotspec()
     return place is None or place.is_first_col()
 
 
 def is_lowest(panels: Sequence[Axes], number: int) -> bool:
-    """Whether the panel of this number is the lowest of its column, though not in the last row."""
+    """Return whether the panel of this number is the lowest of its column, which may not be in the last row."""
     place = panels[number].get_subplotspec()
     return number >= len(panels) - (place.get_gridspec().ncols if place else 1)
 
 
 class Labels(Text):
-    """Many short texts in the cells of a panel, centred: drawn as `Text` is, but placed all at once.
+    """Many short centred texts in the cells of a panel, drawn as one artist.
 
-    Thousands of `Text` take seconds, most of which it spends on measuring and placing each alone. The layout of the
-    figure leaves them out of account, as they are inside their panel.
+    They look like `Text`. Thousands of `Text` take seconds, mostly for measuring and placing each of them. The layout
+    of the figure ignores the labels, as they lie inside their panel.
     """
 
     def __init__(self, panel: Axes, labels: Sequence[tuple[tuple[float, float], str, str]], size: float) -> None:
-        """Add to the panel texts of ``size`` points, each given by its place in the panel's data, itself and colour."""
+        """Add labels to the panel.
+
+        Args:
+            panel: the panel.
+            labels: (place in the panel's data, text, colour) of each.
+            size: font size in points.
+        """
         super().__init__(fontsize=size, horizontalalignment="center", transform=panel.transData, in_layout=False)
         self.labels = list(labels)
         panel.add_artist(self)
 
     def draw(self, renderer: RendererBase) -> None:
-        """Draw them."""
+        """Draw all labels."""
         gc, font = renderer.new_gc(), self.get_fontproperties()
         _, canvas_height = renderer.get_canvas_width_height()
         _, digit_height, _ = renderer.get_text_width_height_descent("0", font, False)
@@ -260,7 +268,7 @@ class Labels(Text):
         pixels = self.get_transform().transform([place for place, _, _ in self.labels]).tolist()
         for (x, y), (place, text, colour) in zip(pixels, self.labels, strict=True):
             gc.set_foreground(colour)
-            self.set_position(place)  # where an SVG has the anchor of the text
+            self.set_position(place)  # the anchor of the text in an SVG
             lines = text.split("\n")
             for number, line in enumerate(lines):
                 if line not in widths:
@@ -271,8 +279,8 @@ class Labels(Text):
         gc.restore()
 
 
-def look(number: int) -> dict[str, Any]:
-    """Colour, marker and line of the series of this number: of 7, 9 and 4, so that few share two of them."""
+def series_style(number: int) -> dict[str, Any]:
+    """Return colour, marker and line style of a series; with 7, 9 and 4 of them, few series share two."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
@@ -280,12 +288,12 @@ def look(number: int) -> dict[str, Any]:
     }
 
 
-def series(names: Sequence[str], **changes: Any) -> list[Line2D]:
-    """What the legend shows of series with these names, each with its :func:`look` but for ``changes``."""
-    return [Line2D([], [], label=name, **{**look(number), **changes}) for number, name in enumerate(names)]
+def legend_handles(names: Sequence[str], **changes: Any) -> list[Line2D]:
+    """Return legend entries for the named series in their :func:`series_style`, with ``changes`` applied."""
+    return [Line2D([], [], label=name, **{**series_style(number), **changes}) for number, name in enumerate(names)]
 
 
 def luminance(colour: Sequence[float]) -> float:
-    """Relative luminance of WCAG 2.2; below 0.18, white text stands out more than black."""
+    """Return the relative luminance of WCAG 2.2; below 0.18, white text has more contrast than black."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

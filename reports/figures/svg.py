@@ -1,7 +1,8 @@
-"""What matplotlib's SVG says several times or to nobody is taken out: half of a page was that, and it looks the same.
+"""Shrinks matplotlib's SVG by its redundant parts, which made up half of a page; the picture stays the same.
 
-A tool such as scour was rejected: it parses and rewrites the whole tree, for seconds a figure, and would be a
-dependency for what tags alone show. Text between tags stays as it is, but for blanks between elements.
+A tool such as scour was rejected. It would be a dependency, and it parses and rewrites the whole tree, which takes
+seconds for each figure. Looking at the tags alone is enough. Text between tags stays as it is; only blanks between
+elements are removed.
 """
 
 import re
@@ -18,15 +19,15 @@ _USED = re.compile(r'<use xlink:href="#([^"]+)"[^>]* style="([^"]*)"')
 
 
 def compact(svg: str) -> str:
-    """Return matplotlib's ``svg`` without ids that nothing refers to, groups that group nothing and repeated styles.
+    """Return matplotlib's ``svg`` without unused ids, groups without attributes and repeated styles.
 
-    Numbers keep two decimals, hundredths of a point.
+    Numbers keep two decimals: hundredths of a point.
     """
-    referred = set(_REFERENCE.findall(svg))
+    targets = set(_REFERENCE.findall(svg))
     families = Counter(_FAMILY.findall(svg))
     family = families.most_common(1)[0][0] if families else None
     styles = dict(_STYLED.findall(svg))
-    open_groups: list[bool] = []  # whether each was kept
+    open_groups: list[bool] = []  # for each open group, whether its tag stays
 
     def shorter(tag: re.Match[str]) -> str:
         text = tag[0]
@@ -38,10 +39,10 @@ def compact(svg: str) -> str:
             return text
         if family is not None:
             text = text.replace(f"font-family: {family}", "")
-        used = _USED.match(text)
-        if used and styles.get(used[1]) == used[2]:  # which the element says itself
-            text = text.replace(f' style="{used[2]}"', "")
-        text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", text)
+        use = _USED.match(text)
+        if use and styles.get(use[1]) == use[2]:  # the referenced element has this style already
+            text = text.replace(f' style="{use[2]}"', "")
+        text = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in targets else "", text)
         text = re.sub(r' transform="rotate\(-?0 [^"]*"', "", text)
         text = re.sub(r' style="([^"]*)"', _style, text)
         if not text.startswith("<image"):
@@ -60,7 +61,8 @@ def compact(svg: str) -> str:
     return re.sub(r">\s+<", "><", _TAG.sub(shorter, svg)) + "\n"
 
 
-def _style(found: re.Match[str]) -> str:
-    rules = [re.sub(r": +", ":", rule.strip()) for rule in found[1].split(";")]
-    kept = ";".join(rule for rule in rules if rule)
-    return f' style="{kept}"' if kept else ""
+def _style(match: re.Match[str]) -> str:
+    """Return the style attribute without empty rules and blanks, or nothing if no rule is left."""
+    rules = [re.sub(r": +", ":", rule.strip()) for rule in match[1].split(";")]
+    style = ";".join(rule for rule in rules if rule)
+    return f' style="{style}"' if style else ""

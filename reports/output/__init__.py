@@ -1,1 +1,1 @@
-"""Tables as Markdown, LaTeX, HTML, CSV and text on a terminal."""
+"""Tables and the page of a report: CSV, Parquet, Markdown, LaTeX, HTML, and text for a terminal."""

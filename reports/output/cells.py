@@ -1,4 +1,4 @@
-"""What a place of a table shows: numbers as text, marks, and the words that headings are made of."""
+"""The contents of table cells: numbers as text, marks, and headings."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,23 +11,23 @@ from sweeps.ledger import ERROR_METRICS
 
 __all__ = [
     "Sources",
-    "budget",
-    "by_probe",
-    "intervals",
-    "keys",
-    "marked",
-    "modalities",
+    "budget_order",
+    "excludes_zero",
+    "heading",
+    "interval_texts",
+    "marked_cells",
+    "modality_names",
     "number",
     "p_value",
     "pivot",
     "plain",
+    "probe_rows",
     "signed",
     "spread",
-    "words",
 ]
 
 Sources = Mapping[tuple[str, str], tuple[str, ...]]
-"""(dataset, method) as the ablation table has them -> keys of the confirmation records behind the cell."""
+"""(dataset, method) of the ablation table -> keys of the confirmation records behind the cell."""
 
 _NAMES = {
     "nll": "NLL",
@@ -38,14 +38,22 @@ _NAMES = {
 }
 
 
-def marked(
+def marked_cells(
     rows: pd.DataFrame,
     planned: Mapping[str, int],
     tied: set[tuple[str, str, str]],
-    found: Sources,
+    sources: Sources,
     by: str = "dataset",
 ) -> pd.DataFrame:
-    """The columns dataset, method, metric and cell; the best is looked for among the rows with the same ``by``."""
+    """Make a cell of each row; return the columns dataset, method, metric and cell.
+
+    Args:
+        rows: rows of the ablation table's frame.
+        planned: dataset -> planned confirmation seeds.
+        tied: from :func:`reports.statistics.pairs.tied_with_best`.
+        sources: records behind each cell.
+        by: column of ``rows``; the best is marked among rows with the same value.
+    """
     means = rows["mean"].where(~rows["metric"].isin(ERROR_METRICS), -rows["mean"])
     best = means.groupby(rows[by]).transform("max") == means
     cells = []
@@ -55,53 +63,59 @@ def marked(
             mark = "best"
         elif (row["dataset"], row["metric"], row["method"]) in tied:
             mark = "tied"
-        text = result(row["mean"], row["std"], row["n_seeds"], planned[row["dataset"]])
-        cells.append(Cell(text, mark, found.get((row["dataset"], row["method"]), ())))
+        text = _score(row["mean"], row["std"], row["n_seeds"], planned[row["dataset"]])
+        cells.append(Cell(text, mark, sources.get((row["dataset"], row["method"]), ())))
     return rows[["dataset", "method", "metric"]].assign(cell=pd.Series(cells, rows.index, dtype=object))
 
 
-def pivot(marked: pd.DataFrame, columns: str) -> pd.DataFrame:
-    """A row per method, a column per dataset or metric, in the order of their first appearance."""
-    wide = marked.pivot_table(index="method", columns=columns, values="cell", aggfunc="first", sort=False)
+def pivot(cells: pd.DataFrame, columns: str) -> pd.DataFrame:
+    """Arrange cells with a row per method and a column per dataset or metric, in the order of first appearance."""
+    wide = cells.pivot_table(index="method", columns=columns, values="cell", aggfunc="first", sort=False)
     return wide.astype(object).where(wide.notna(), "not planned").rename_axis(columns=None)
 
 
-def result(mean: float, std: float, seeds: int, planned: int) -> str:
+def _score(mean: float, std: float, seeds: int, planned: int) -> str:
+    """Format a score; it says so if planned seeds are missing."""
     if seeds == 0:
         return "no result"
     return spread(mean, std) if seeds == planned else f"{spread(mean, std)} ({seeds} of {planned} seeds)"
 
 
 def spread(mean: float, std: float) -> str:
-    """Mean ± standard deviation, or the mean where there is one seed."""
+    """Format mean ± standard deviation, or the mean alone if there is one seed."""
     return number(mean) if math.isnan(std) else f"{mean:.3f} ± {std:.3f}"
 
 
 def number(value: float) -> str:
-    """Three decimals; a dash for nothing."""
+    """Format with three decimals; NaN is a dash."""
     return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def signed(value: float) -> str:
-    """Three decimals with a sign."""
+    """Format with a sign and three decimals; NaN is a dash."""
     return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
 
 
 def p_value(value: float) -> str:
-    """Three decimals, and no smaller than that."""
+    """Format with three decimals; a smaller value is ``< 0.001``, NaN is a dash."""
     return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def intervals(rows: pd.DataFrame, low: str, high: str, show: Callable[[float], str] = number) -> list[str]:
-    """An interval for each row, in words."""
+def interval_texts(rows: pd.DataFrame, low: str, high: str, show: Callable[[float], str] = number) -> list[str]:
+    """Format the interval of each row, such as ``0.1 to 0.2``, from the columns ``low`` and ``high``."""
     return [
         "–" if math.isnan(a) or math.isnan(b) else f"{show(a)} to {show(b)}"
         for a, b in zip(rows[low], rows[high], strict=True)
     ]
 
 
+def excludes_zero(low: float, high: float) -> bool:
+    """Return whether an interval excludes 0; an interval of NaN does not."""
+    return low > 0 or high < 0
+
+
 def plain(value: object) -> str:
-    """A value as it is, rounded."""
+    """Format any value, a number with three digits or decimals; a missing value is a dash."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float):
@@ -110,29 +124,24 @@ def plain(value: object) -> str:
     return str(value)
 
 
-def keys(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """The (dataset, method, metric) of each row."""
-    return list(frame[["dataset", "method", "metric"]].itertuples(index=False, name=None))
+def probe_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose scores come from the sweeps' own probes, not from further instruments."""
+    of_probe = [not PlannedColumn.named(str(name)).instrument for name in frame["dataset"]]
+    return frame[pd.Series(of_probe, frame.index, dtype=bool)]
 
 
-def by_probe(frame: pd.DataFrame) -> pd.DataFrame:
-    """What the sweeps' own probes read."""
-    own = [not PlannedColumn.named(str(name)).instrument for name in frame["dataset"]]
-    return frame[pd.Series(own, frame.index, dtype=bool)]
-
-
-def words(name: str) -> str:
-    """The name of a metric, or of a column, as a heading has it."""
+def heading(name: str) -> str:
+    """Return the name of a metric, or of a column, as a heading."""
     return _NAMES.get(name, name.replace("_", " ").replace("f1", "F1"))
 
 
-def modalities(method: str) -> str:
-    """Those that a method is restricted to, in words."""
+def modality_names(method: str) -> str:
+    """Return the modalities that a method is restricted to, such as ``video-audio``, or ``all modalities``."""
     return method.partition("[")[2].rstrip("]") or "all modalities"
 
 
-def budget(dataset: str) -> tuple[str, int, float]:
-    """Sorts the columns of a dataset: numbers per class, shares, all labels."""
+def budget_order(dataset: str) -> tuple[str, int, float]:
+    """Return a sort key for the columns of a dataset: numbers per class, then fractions, then all labels."""
     name, _, labels = dataset.partition("@")
     if not labels:
         return name, 2, 0.0

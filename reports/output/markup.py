@@ -1,15 +1,15 @@
-"""Writing a Table as Markdown, LaTeX and HTML, and into files.
+"""Writes a table as Markdown, LaTeX and HTML, and into files.
 
-This module hides the escaping rules of three languages: what a class, a sweep or a method is called is the user's
-choice, and it reads the same everywhere, breaks no table and injects nothing. pandas' own `to_latex` and `to_html` were
-rejected: they know neither the marks of a cell nor the records behind it, and leave headings and captions to us anyway.
+This module hides the escaping rules of three languages. Users choose the names of classes, sweeps and methods. Any name
+reads the same in all three, breaks no table and injects nothing. pandas' own `to_latex` and `to_html` were rejected:
+they know neither the marks of a cell nor the records behind it, and leave headings and captions to us anyway.
 
-A place of a table that has records behind it is a button in HTML, which opens their list: a popover rather than a
-tooltip (unreachable by keyboard and touch) or a disclosure inside the cell (which tears the row apart). It needs no
-script.
+In HTML, a cell with records behind it is a button that opens their list. The list is a popover, which needs no script.
+A tooltip was rejected because keyboards and touch cannot reach it. A disclosure inside the cell was rejected because it
+tears the row apart.
 
-LaTeX is what every engine of it compiles, pdfLaTeX with its default fonts among them: accents are commands, and a
-letter of another alphabet is printed by the engines that read Unicode and named by pdfLaTeX, which has no font for it.
+Every LaTeX engine compiles the LaTeX tables, pdfLaTeX with its default fonts included. Accents are commands. Engines
+that read Unicode print a letter of another alphabet; pdfLaTeX, which has no font for it, prints its number.
 """
 
 import html
@@ -28,16 +28,17 @@ from reports.output.table import Cell, Table
 __all__ = ["html_table", "latex", "markdown", "write_table"]
 
 _ROWS_PER_FLOAT = 40
-"""What fits on a page of a paper in LaTeX's normal size; a longer table goes on in another float."""
-_WIDEST_FLOAT = 120
-"""Characters, those between columns counted, that a line holds without shrinking far below a footnote's size."""
-_BETWEEN_COLUMNS = 2.4
+"""Rows that fit on a page of a paper in LaTeX's normal size; a longer table continues in another float."""
+_MAX_FLOAT_WIDTH = 120
+"""Characters of a line, gaps between columns included; more would shrink the text far below a footnote's size."""
+_COLUMN_GAP = 2.4
+"""Width of the gap between columns, in characters."""
 
 _NUMBER = re.compile(r"[<>≤≥~]?\s*([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-# A backslash makes any ASCII punctuation literal. An underscore inside a word is literal anyway, and stays readable; a
-# bracket matters only where a link could follow.
+# A backslash makes any ASCII punctuation literal. An underscore inside a word is literal anyway and stays as it is, for
+# readability. A bracket matters only if a link could follow.
 _MARKDOWN = re.compile(r"[\\`*<&|~$#]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=\])[(\[]")
 _MARKDOWN_BLOCK = re.compile(r"^(\d{0,9})([>+=.)\-:])")
 
@@ -112,7 +113,7 @@ _LATEX_ACCENTS = {
 
 
 def markdown(table: Table) -> str:
-    """Return a heading, the caption and a pipe table, as GitHub renders them: best bold, tied underlined."""
+    """Return a heading, the caption and a pipe table for GitHub: best bold, tied underlined."""
     numeric = _numeric(table.shown)
     texts = [
         [_markdown_text(str(name)) for name in table.shown.columns],
@@ -136,18 +137,19 @@ def markdown(table: Table) -> str:
 def latex(table: Table, label_prefix: str = "tab:") -> str:
     r"""Return one or more floats for a document that loads booktabs and graphicx: best bold, tied underlined.
 
-    A table that is longer or much wider than a page goes on in another float of the same number, with the columns that
-    tell its rows apart; what is a little wider than the line is scaled to it. pdfLaTeX prints ``[U+4E2D]`` for a letter
-    of an alphabet that it has no font for; LuaLaTeX and XeLaTeX print the letter, where their font has it.
+    A table that is longer or much wider than a page continues in another float of the same number. Each float repeats
+    the columns that identify the rows. A table that is slightly wider than the line is scaled to the line. pdfLaTeX
+    prints ``[U+4E2D]`` for a letter that it has no font for; LuaLaTeX and XeLaTeX print the letter if their font has
+    it.
 
     Args:
         table: the table.
-        label_prefix: before its name, in ``\label``.
+        label_prefix: prefix of the table's name in ``\label``.
     """
     label = re.sub(r"[^A-Za-z0-9:.-]", "-", label_prefix + table.name)
     title, caption = _latex_text(table.title), _latex_text(table.caption)
     first = [rf"  \caption[{{{title}}}]{{\textbf{{{title}.}} {caption}}}", rf"  \label{{{label}}}"]
-    further = [r"  \addtocounter{table}{-1}", rf"  \caption[]{{\textbf{{{title}}} (continued)}}"]
+    continued = [r"  \addtocounter{table}{-1}", rf"  \caption[]{{\textbf{{{title}}} (continued)}}"]
     numeric = _numeric(table.shown)
     bodies = [
         _latex_tabular(table.shown.iloc[start : start + _ROWS_PER_FLOAT, columns], [numeric[c] for c in columns])
@@ -158,23 +160,23 @@ def latex(table: Table, label_prefix: str = "tab:") -> str:
         [
             r"\begin{table}[tp]",
             r"  \centering",
-            r"  \setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{6pt}",  # captions stand above
-            *(further if number else first),
+            r"  \setlength{\abovecaptionskip}{0pt}\setlength{\belowcaptionskip}{6pt}",  # for a caption above its table
+            *(continued if number else first),
             *body,
             r"\end{table}",
             "",
         ]
         for number, body in enumerate(bodies)
     ]
-    needs = r"% Needs \usepackage{booktabs,graphicx}. To span both columns of a page, say table* for table."
-    return "\n".join([needs, *(line for lines in floats for line in lines)])
+    comment = r"% Needs \usepackage{booktabs,graphicx}. To span both columns of a page, replace table by table*."
+    return "\n".join([comment, *(line for lines in floats for line in lines)])
 
 
 def html_table(table: Table) -> str:
-    """Return the table in a container that scrolls by itself: best ``strong``, tied ``u``.
+    """Return the table in a scrolling container: best ``strong``, tied ``u``.
 
-    Headings of rows and columns have a ``scope``; every place has its sort key in ``data-sort`` (empty where a column
-    of numbers has none). Ids start with the table's name.
+    Headings of rows and columns have a ``scope``. Every cell has a sort key in ``data-sort``, which is empty for a cell
+    without a number in a column of numbers. Ids start with the table's name.
     """
     numeric = _numeric(table.shown)
     name = _attribute(table.name)
@@ -182,7 +184,7 @@ def html_table(table: Table) -> str:
         f'<th scope="col"{_class(right)}>{_html_text(str(column))}</th>'
         for column, right in zip(table.shown.columns, numeric, strict=True)
     )
-    popovers: dict[tuple[str, ...], str] = {}  # cells often come from the same records
+    popovers: dict[tuple[str, ...], str] = {}  # records -> id; cells with the same records share a list
     body = "\n".join(
         f"<tr>{''.join(_html_cells(row, numeric, popovers, table.name))}</tr>" for row in _rows(table.shown)
     )
@@ -202,17 +204,17 @@ def html_table(table: Table) -> str:
 
 
 def write_table(table: Table, out: Path) -> list[Path]:
-    """Write ``NAME.csv``, ``NAME.parquet``, ``NAME.md`` and ``NAME.tex`` into the folder, made where it is missing.
+    """Write ``NAME.csv``, ``NAME.parquet``, ``NAME.md`` and ``NAME.tex`` into the folder, which is created if missing.
 
-    A column of numbers that has values of several kinds (hyperparameters do) is text in the Parquet file.
+    A column with values of several types, such as hyperparameters, is text in the Parquet file.
     """
     out.mkdir(parents=True, exist_ok=True)
     mixed = [name for name, column in table.numbers.items() if column.dropna().map(type).nunique() > 1]
-    typed = table.numbers.assign(**{str(name): table.numbers[name].map(str, na_action="ignore") for name in mixed})
+    uniform = table.numbers.assign(**{str(name): table.numbers[name].map(str, na_action="ignore") for name in mixed})
     contents = {
-        # Ten digits: more than any score has, and 0.1 stays 0.1.
+        # Ten digits are more than any score has, and keep 0.1 as 0.1.
         "csv": table.numbers.to_csv(index=False, float_format="%.10g").encode(),
-        "parquet": typed.to_parquet(index=False),
+        "parquet": uniform.to_parquet(index=False),
         "md": markdown(table).encode(),
         "tex": latex(table).encode(),
     }
@@ -227,21 +229,22 @@ def _rows(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
 
 
 def _numeric(shown: pd.DataFrame) -> list[bool]:
-    """For each column, whether at least half of what it shows starts with a number; a dash stands for nothing."""
-    found: list[bool] = []
+    """Return, for each column, whether at least half of its cells start with a number; empty cells do not count."""
+    numeric: list[bool] = []
     for column in zip(*_rows(shown), strict=True):
         numbers = [_number(cell.text) is not None for cell in column if cell.text not in ("", "–")]
-        found.append(2 * sum(numbers) >= len(numbers) > 0)
-    return found or [False] * len(shown.columns)
+        numeric.append(2 * sum(numbers) >= len(numbers) > 0)
+    return numeric or [False] * len(shown.columns)
 
 
 def _number(text: str) -> float | None:
-    """The number that a text starts with: 0.75 of "0.750 ± 0.020", 0.001 of "< 0.001"."""
-    found = _NUMBER.match(text.replace("−", "-"))
-    return float(found[1].replace(",", "")) if found else None
+    """Return the number that a text starts with: 0.75 of "0.750 ± 0.020", 0.001 of "< 0.001"."""
+    match = _NUMBER.match(text.replace("−", "-"))
+    return float(match[1].replace(",", "")) if match else None
 
 
 def _one_line(text: str) -> str:
+    """Return the text in one line, with its control characters replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[ \t\n\r\u2028\u2029]+", " ", text).strip(" "))
 
 
@@ -253,26 +256,28 @@ def _markdown_cell(cell: Cell) -> str:
     text = _markdown_text(cell.text)
     if not text or cell.mark == "plain":
         return text
-    # GitHub drops <u>, and draws <ins> as it would have drawn that.
+    # GitHub drops <u> and underlines <ins>.
     return f"**{text}**" if cell.mark == "best" else f"<ins>{text}</ins>"
 
 
 def _latex_blocks(shown: pd.DataFrame) -> list[list[int]]:
-    """The columns of each float: all, or as evenly as they go, each with the first ones, which tell rows apart."""
+    """Return the columns of each float: the first columns, which identify the rows, and an equal part of the others."""
     cells = list(_rows(shown))
     widths = [
-        _BETWEEN_COLUMNS + max(map(len, (str(name), *(row[column].text for row in cells))))
+        _COLUMN_GAP + max(map(len, (str(name), *(row[column].text for row in cells))))
         for column, name in enumerate(shown.columns)
     ]
-    every = range(len(widths))
-    own = next((k for k in every[1:] if len({tuple(cell.text for cell in row[:k]) for row in cells}) == len(cells)), 1)
-    blocks = [every[own:]]
-    for parts in range(2, len(every)):
-        if all(sum(widths[:own]) + sum(widths[column] for column in block) <= _WIDEST_FLOAT for block in blocks):
+    columns = range(len(widths))
+    keys = next(
+        (k for k in columns[1:] if len({tuple(cell.text for cell in row[:k]) for row in cells}) == len(cells)), 1
+    )
+    blocks = [columns[keys:]]
+    for parts in range(2, len(columns)):
+        if all(sum(widths[:keys]) + sum(widths[column] for column in block) <= _MAX_FLOAT_WIDTH for block in blocks):
             break
-        size = math.ceil(len(every[own:]) / parts)
-        blocks = [every[start : start + size] for start in every[own::size]]
-    return [[*every[:own], *block] for block in blocks]
+        size = math.ceil(len(columns[keys:]) / parts)
+        blocks = [columns[start : start + size] for start in columns[keys::size]]
+    return [[*columns[:keys], *block] for block in blocks]
 
 
 def _latex_tabular(shown: pd.DataFrame, numeric: Sequence[bool]) -> list[str]:
@@ -292,14 +297,14 @@ def _latex_tabular(shown: pd.DataFrame, numeric: Sequence[bool]) -> list[str]:
 def _latex_text(text: str) -> str:
     letters = [(letter, _latex_letter(letter)) for letter in unicodedata.normalize("NFC", _one_line(text))]
     escaped = "".join(
-        "".join(written or "" for _, written in run) if known else _unknown("".join(letter for letter, _ in run))
+        "".join(latex or "" for _, latex in run) if known else _unknown("".join(letter for letter, _ in run))
         for known, run in groupby(letters, lambda pair: pair[1] is not None)
     )
-    return re.sub(r"-(?=-)", "-{}", escaped)  # or TeX makes a dash of an option's hyphens
+    return re.sub(r"-(?=-)", "-{}", escaped)  # TeX would make a dash of the two hyphens of an option
 
 
 def _latex_letter(letter: str) -> str | None:
-    """What every LaTeX prints as ``letter``; None if there is no such thing."""
+    """Return the LaTeX that every engine prints as ``letter``; None if there is none."""
     base, *marks = list(unicodedata.normalize("NFD", letter))
     if len(marks) == 1 and marks[0] in _LATEX_ACCENTS and base.isascii() and base.isalpha():
         return rf"\{_LATEX_ACCENTS[marks[0]]}{{{base}}}"
@@ -307,7 +312,10 @@ def _latex_letter(letter: str) -> str | None:
 
 
 def _unknown(letters: str) -> str:
-    r"""The letters for engines that read Unicode, which know ``\Umathchar``; their numbers for pdfLaTeX."""
+    r"""Return LaTeX for letters that pdfLaTeX lacks: it prints their numbers, other engines the letters.
+
+    Only engines that read Unicode define ``\Umathchar``.
+    """
     numbers = " ".join(f"U+{ord(letter):04X}" for letter in letters)
     return rf"\ifdefined\Umathchar {letters}\else [{numbers}]\fi{{}}"
 
@@ -321,7 +329,7 @@ def _latex_cell(cell: Cell) -> str:
 
 def _latex_row(cells: Sequence[str]) -> str:
     row = " & ".join(cells)
-    # After \\ and \midrule, these would be read as an optional argument.
+    # After \\ and \midrule, LaTeX would read these as an optional argument.
     return f"    {{{row[0]}}}{row[1:]} \\\\" if row[:1] in ("[", "*") else f"    {row} \\\\"
 
 

@@ -1,9 +1,9 @@
-"""A report as one HTML file that needs nothing else: no network, no second file, and no script to be read.
+"""A report as one HTML file that needs nothing else: no network, no second file, and no script for reading.
 
-Style, script, figures and small downloads are inside, so that the page can be mailed, archived with a paper and opened
-years later; its own security policy forbids it to load anything. What it looks like is `page.html.j2`. Scripts add
-comfort only: sorting and the choice of a theme. Figures are inlined rather than embedded as images, so that their text
-can be searched and copied; their ids are prefixed, because those of several figures would clash.
+Style, script, figures and small downloads are part of the file. So the page can be mailed, archived with a paper and
+opened years later. Its own security policy forbids it to load anything. The template is `page.html.j2`. Scripts add
+only comfort: sorting and the choice of a theme. Figures are inline SVG instead of images, so that their text can be
+searched and copied. Their ids get a prefix, because the ids of several figures would clash.
 """
 
 import mimetypes
@@ -24,49 +24,49 @@ from reports.output.table import Table
 __all__ = ["Provenance", "Section", "page"]
 
 _PLAIN = "!$()*+,-./:;=?@_~"
-"""What a data address may hold as it is: a table in it is a third shorter than in base64."""
+"""Characters that a data address may hold unquoted: a quoted table is a third shorter than one in base64."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page, with its entry in the table of contents."""
+    """A section of the page, with an entry in the table of contents."""
 
     title: str
     text: str = ""
-    """Plain; an empty line begins a paragraph."""
+    """Plain text; an empty line separates paragraphs."""
     tables: Sequence[Table] = ()
     figures: Sequence[tuple[str, str, str]] = ()
-    """(name, what a person who cannot see it is told, SVG as `reports.figures.style.svg` makes it)."""
+    """(name, caption, SVG from `reports.figures.style.svg`); the caption is also the figure's text alternative."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the numbers come from."""
+    """The origin of the numbers."""
 
     facts: Sequence[tuple[str, str]] = ()
-    """(name, value): code and library versions, fingerprints, hardware, the command."""
+    """(name, value): command, versions of code and libraries, fingerprints, hardware."""
     configs: Mapping[str, str] = field(default_factory=dict)
     """Title -> a sweep's configuration as YAML."""
 
 
 def page(title: str, sections: Sequence[Section], provenance: Provenance, downloads: Mapping[str, bytes | str]) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        title: its heading.
-        sections: in their order.
-        provenance: shown last.
-        downloads: file name -> its content, which goes into the page, or its address relative to the page.
+        title: heading of the page.
+        sections: sections in their order.
+        provenance: last section of the page.
+        downloads: file name -> content (bytes), which becomes part of the page, or address relative to the page (str).
 
     Raises:
-        ValueError: two tables or two figures have one name.
+        ValueError: two tables or two figures have the same name.
     """
     names = [
         *(table.name for section in sections for table in section.tables),
         *(f"figure {name}" for section in sections for name, _, _ in section.figures),
     ]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise ValueError(f"names must differ, but these are used twice: {', '.join(twice)}.")
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"names must differ, but these are used twice: {', '.join(repeated)}.")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("reports.output").joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
@@ -77,8 +77,8 @@ def page(title: str, sections: Sequence[Section], provenance: Provenance, downlo
                 "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
                 "tables": [Markup(html_table(table)) for table in section.tables],  # noqa: S704 - escaped there
                 "figures": [
-                    (alternative, Markup(_inline(name, alternative, drawn)))  # noqa: S704 - drawn by reports.figures.style
-                    for name, alternative, drawn in section.figures
+                    (caption, Markup(_inline(name, caption, svg)))  # noqa: S704 - from reports.figures.style
+                    for name, caption, svg in section.figures
                 ],
             }
             for section in sections
@@ -88,27 +88,28 @@ def page(title: str, sections: Sequence[Section], provenance: Provenance, downlo
     )
 
 
-def _inline(name: str, alternative: str, drawn: str) -> str:
-    """The SVG element, with ids of its own, and one picture to a screen reader."""
+def _inline(name: str, caption: str, svg: str) -> str:
+    """Return the SVG element with prefixed ids; screen readers see it as one picture."""
     prefix = re.sub(r"\W", "-", f"figure-{name}-", flags=re.ASCII)
-    element = drawn[drawn.index("<svg") :]  # after the XML declaration and the address of its document type
+    element = svg[svg.index("<svg") :]  # without the XML declaration and the document type
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r"<[^<>]*>", lambda tag: _prefixed(tag[0], prefix), element)
     opening, rest = element.split(">", 1)
-    # It grows with the page to a comfortable size, and scrolls rather than shrinks to an unreadable one.
+    # The figure grows with the page up to a comfortable size. On a small page it scrolls and stays readable.
     width = re.search(r' width="([\d.]+)pt" height="[\d.]+pt"', opening)
     if width:
         limits = f' style="min-width:{width[1]}pt;max-width:{1.4 * float(width[1]):.1f}pt"'
         opening = opening.replace(width[0], limits)
-    return f'{opening} role="img" aria-label="{escape(alternative)}">{rest}'
+    return f'{opening} role="img" aria-label="{escape(caption)}">{rest}'
 
 
 def _prefixed(tag: str, prefix: str) -> str:
-    """A tag whose ids, and references to ids, start with the prefix."""
+    """Put the prefix before the ids of a tag, and before its references to ids."""
     return re.sub(r"""( id="|href="#|url\(['"]?#)""", rf"\g<1>{prefix}", tag)
 
 
 def _address(name: str, content: bytes | str) -> str:
+    """Return the address of a download: a data address for content (bytes)."""
     if isinstance(content, str):
         return content
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"

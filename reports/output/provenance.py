@@ -1,42 +1,68 @@
-"""Where a report comes from: commands, folders, versions, features and configurations."""
+"""The origin of a report: command, folders, versions, features, hardware and configurations."""
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from reports.output.page import Provenance
-from reports.statistics.accounting import hardware
-from sweeps.ledger import Record
+from sweeps.ledger import Hardware, Record
 
-__all__ = ["provenance"]
+__all__ = ["hardware_lines", "provenance"]
 
 
 def provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Provenance:
-    """Return where the report of these sweeps comes from.
+    """Return the origin of the report of these sweeps.
 
     Args:
-        ledgers: their records.
-        folders: where they lie.
-        command: the command line that asks for the report.
+        ledgers: records of each sweep.
+        folders: folder of each sweep.
+        command: command line that makes the report.
     """
-    facts, configs = [("Made by", command)], dict[str, str]()
+    facts = [("Made by", command)]
+    configs: dict[str, str] = {}
     for records, folder in zip(ledgers, folders, strict=True):
         latest = max(records, key=lambda record: record.started)
         name = latest.sweep
+        started = min(record.started for record in records)
+        ended = max(record.ended for record in records)
         facts += [
             (f"{name}: folder", str(folder)),
+            (f"{name}: jobs", f"{len(records)}, {started} to {ended}"),
+            *((f"{name}: hardware", line) for line in hardware_lines(records)),
             (
-                f"{name}: attempts",
-                f"{len(records)}, {min(r.started for r in records)} to {max(r.ended for r in records)}",
+                f"{name}: command to replay one record",
+                f"conclugen sweep replay {shlex.quote(str(folder))} --trial {latest.key}",
             ),
-            *((f"{name}: hardware", kind) for kind in hardware(records)),
-            (f"{name}: one record again", f"conclugen sweep replay {shlex.quote(str(folder))} --trial {latest.key}"),
         ]
         facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
         versions = dict.fromkeys(tuple(sorted(record.versions.items())) for record in records)
-        for known in versions:  # more than one where a sweep was resumed with another version
-            facts.append((f"{name}: versions", ", ".join(f"{package} {version}" for package, version in known)))
+        for combination in versions:  # several if the sweep was resumed with another version
+            facts.append((f"{name}: versions", ", ".join(f"{package} {version}" for package, version in combination)))
         configs[f"{name}: configuration"] = yaml.safe_dump(dict(latest.config), sort_keys=False)
     return Provenance(facts, configs)
+
+
+def hardware_lines(records: Sequence[Record]) -> list[str]:
+    """Return a line for each kind of hardware that a sweep ran on, with the number of jobs and the hosts."""
+    hosts: dict[Hardware, list[str]] = {}
+    for record in records:
+        if record.hardware is not None:
+            hosts.setdefault(replace(record.hardware, host=""), []).append(record.hardware.host)
+    return [
+        f"{_jobs(len(names))} on {_kind(kind)}; {'host' if len(set(names)) == 1 else 'hosts'} "
+        f"{', '.join(sorted(set(names)))}"
+        for kind, names in hosts.items()
+    ]
+
+
+def _jobs(number: int) -> str:
+    return "1 job" if number == 1 else f"{number} jobs"
+
+
+def _kind(kind: Hardware) -> str:
+    cpu = f"{kind.threads} thread{'s' if kind.threads != 1 else ''} of {kind.processor}"
+    per_worker = f"{kind.gpus // kind.workers} × {kind.device}, {cpu}" if kind.gpus else cpu
+    return per_worker if kind.workers == 1 else f"{kind.workers} workers, each with {per_worker}"

@@ -1,4 +1,4 @@
-"""A table of a report, apart from how it is written: `reports.render` turns it into files."""
+"""A table of a report; `reports.output.markup` writes it as files and HTML."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,29 +8,29 @@ import pandas as pd
 __all__ = ["Cell", "Mark", "Table"]
 
 Mark = Literal["plain", "best", "tied"]
+"""``best``: the best of its column, bold. ``tied``: not significantly worse than the best, underlined."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What one place of a table shows."""
+    """One cell of a table, as people see it."""
 
     text: str
     mark: Mark = "plain"
-    """``best`` of its column, shown bold; ``tied``, not significantly worse than the best, shown underlined."""
     records: tuple[str, ...] = ()
-    """Keys of the ledger records that it was computed from."""
+    """Keys of the ledger records behind the text."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table: every number for machines, and what people see."""
+    """One table, with all its numbers for programs and its cells for people."""
 
     name: str
-    """Of its files, without suffix."""
+    """Name of its files, without suffix."""
     title: str
     caption: str
     """What the numbers are and how they were computed; plain text."""
     numbers: pd.DataFrame
-    """Every number behind it, one value per cell; written to CSV and Parquet."""
+    """All numbers, one value per cell; CSV and Parquet files hold them."""
     shown: pd.DataFrame
-    """What Markdown, LaTeX and HTML show: values are Cell or str; column names are headings."""
+    """The cells of Markdown, LaTeX and HTML, each a Cell or str; column names are headings."""

@@ -1,1 +1,1 @@
-"""Tables of numbers, as frames: what a report says, before it is drawn or written."""
+"""Frames of numbers: what a report says, before anything is drawn or written."""

@@ -1,9 +1,10 @@
-"""Computing the ablation table from ledgers; how it looks is decided in `reports.render`.
+"""The numbers of the ablation table, computed from ledgers; `reports.output.tables` decides how they look.
 
-One row per (dataset, method, metric). A label budget is a dataset of its own, named ``dataset@labels``; so is what
-another instrument than the sweep's probe reads, ``dataset@labels (knn)``. Every planned cell has a row: a method that
-has no result has one without a mean, and its failures are counted in it. What was planned is read from the
-configuration that each record carries.
+The table has one row per (dataset, method, metric). A dataset here is a column of the table. Each label budget is a
+column of its own, named ``dataset@labels``. So are the scores of each further instrument: ``dataset@labels (knn)``.
+
+Every planned cell has a row. The row of a method without a result has no mean, but it counts the method's failures.
+The plan comes from the configuration that each record carries.
 """
 
 from collections import Counter
@@ -61,41 +62,41 @@ class ReportError(LedgerError):
 
 
 class PlannedColumn(NamedTuple):
-    """What one column of the table is about."""
+    """A column of the table: a downstream set, a label budget and the instrument that scores the methods."""
 
     dataset: str
     """The downstream set."""
     labels: str
     """The label budget; empty for all labels."""
     instrument: str
-    """What reads it; empty for the sweep's probe."""
+    """The instrument; empty for the sweep's probe."""
 
     @classmethod
     def named(cls, name: str) -> "PlannedColumn":
-        """The column of this name: names of sets hold no space, at sign or parenthesis."""
+        """Parse the name of a column; names of sets hold no space, at sign or parenthesis."""
         column, _, instrument = name.partition(" (")
         dataset, _, labels = column.partition("@")
         return cls(dataset, labels, instrument.rstrip(")"))
 
     @classmethod
     def of(cls, result: Metric | Predictions) -> "PlannedColumn":
-        """The column that a metric, or predictions, belong to."""
+        """Return the column that a metric, or a run's predictions, belong to."""
         return cls(result.dataset, result.labels, result.instrument)
 
     @property
     def name(self) -> str:
-        """As the table has it."""
+        """The heading in the table, such as ``digits@5 (knn)``."""
         column = f"{self.dataset}@{self.labels}" if self.labels else self.dataset
         return f"{column} ({self.instrument})" if self.instrument else column
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """The table.
+    """The numbers of the ablation table.
 
-    ``frame`` has the columns COLUMNS: ``mean``, sample standard deviation ``std`` and the 95 % Student-t interval
-    ``ci_low..ci_high`` over ``n_seeds`` confirmation seeds, scored on test; ``n_trials`` and ``n_pruned`` count search
-    trials, ``n_failed`` failed attempts of search and confirmation. Statistics that do not exist are NaN.
+    ``frame`` has the columns COLUMNS. ``mean``, the sample standard deviation ``std`` and the 95 % Student-t interval
+    ``ci_low..ci_high`` describe test scores over ``n_seeds`` confirmation seeds. ``n_trials`` and ``n_pruned`` count
+    search trials. ``n_failed`` counts failed jobs of search and confirmation. Statistics that do not exist are NaN.
     """
 
     frame: pd.DataFrame
@@ -104,25 +105,25 @@ class Ablation:
 
     @property
     def complete(self) -> bool:
-        """True if every planned cell has a result; metrics that came later may lack one in older records."""
+        """True if every planned cell has its summary metrics; older records may lack the metrics that came later."""
         return bool((self.frame[self.frame["metric"].isin(SUMMARY_METRICS)]["n_seeds"] > 0).all())
 
 
 def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
-    """Make one table from the records of one or more sweeps.
+    """Compute one table from the records of one or more sweeps.
 
     Raises:
         ReportError: a ledger has no record, or two of them have results for the same dataset and method.
     """
     if not all(ledgers):
-        raise ReportError("a sweep has no finished attempt yet; report again when `conclugen sweep status` shows some.")
+        raise ReportError("a sweep has no finished job yet; report again when `conclugen sweep status` shows some.")
     frames = [pd.DataFrame(_rows(records), columns=COLUMNS) for records in ledgers]
     frame = pd.concat(frames, ignore_index=True)
-    if (twice := frame.duplicated(["dataset", "method", "metric"])).any():
-        names = sorted(set(frame[twice]["dataset"] + " / " + frame[twice]["method"]))
+    if (repeated := frame.duplicated(["dataset", "method", "metric"])).any():
+        names = sorted(set(frame[repeated]["dataset"] + " / " + frame[repeated]["method"]))
         raise ReportError(
-            f"several sweeps have results for {', '.join(names)}; report them apart, or give the datasets other names "
-            "in features.downstream."
+            f"several sweeps have results for {', '.join(names)}; report the sweeps separately, or give the datasets "
+            "other names in features.downstream."
         )
     planned = {
         dataset: latest_config(records)["budget"]["seeds"]
@@ -135,14 +136,14 @@ def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
     config = latest_config(records)
     ends = Counter[tuple[str, str, str]]((record.method, record.stage, record.state) for record in records)
-    found: dict[PlannedColumn, dict[tuple[str, str], list[float]]] = {}  # -> (method, metric) -> scores
+    by_column: dict[PlannedColumn, dict[tuple[str, str], list[float]]] = {}  # column -> (method, metric) -> scores
     for record in records:
         for m in record.metrics:
             if m.split == "test":
-                scores = found.setdefault(PlannedColumn.of(m), {})
+                scores = by_column.setdefault(PlannedColumn.of(m), {})
                 scores.setdefault((record.method, m.metric), []).append(m.value)
     for dataset, column in planned_columns(records).items():
-        scores = found.get(column, {})
+        scores = by_column.get(column, {})
         metrics = dict.fromkeys([*SUMMARY_METRICS, *(metric for _, metric in scores)])
         for method, recorded in planned_methods(config, column).items():
             counts = _counts(ends, recorded)
@@ -151,15 +152,16 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
 
 
 def latest_config(records: Sequence[Record]) -> dict[str, Any]:
-    """The sweep's configuration as its latest record has it: an extended sweep plans more than it did at first."""
+    """Return the sweep's configuration from its latest record: an extended sweep plans more than it did at first."""
     return dict(max(records, key=lambda record: record.started).config)
 
 
 def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[str, str]:
-    """Every planned method, each followed by its variants on fewer modalities -> its name in the records.
+    """Map every planned method of a column to its name in the records.
 
-    Where each label budget was searched by itself, what is shown at one of them is what was searched for it. Methods
-    that classify by themselves are read by nothing else.
+    Each method is followed by its variants on fewer modalities. If each label budget has a search of its own, a column
+    shows the result of the search at its label budget. Instruments other than the sweep's probe need a representation,
+    so their columns leave out methods that classify by themselves.
     """
     nested = "labels" in config["search"]["nested"]
     choices = [(), *config["modality_subsets"]]
@@ -175,7 +177,7 @@ def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[st
 
 
 def planned_columns(records: Sequence[Record]) -> dict[str, PlannedColumn]:
-    """Name in the table -> what it is about; what the sweep's probe reads first."""
+    """Map the name of every planned column to the column; the columns of the sweep's probe come first."""
     config = latest_config(records)
     planned = [
         PlannedColumn(name, labels, instrument)
@@ -189,7 +191,11 @@ def planned_columns(records: Sequence[Record]) -> dict[str, PlannedColumn]:
 def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float, int]:
     """Return mean, sample standard deviation, 95 % Student-t interval (low, high) and number of ``values``.
 
-    One for each seed; what does not exist is NaN.
+    Args:
+        values: one per seed.
+
+    Returns:
+        NaN for what does not exist: a single value has a mean and no spread, no value has neither.
     """
     n, nan = len(values), float("nan")
     if n < 2:
@@ -201,11 +207,11 @@ def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float
 
 @lru_cache
 def _quantile(degrees: int) -> float:
-    """Of Student's t, at the upper end of the interval: the same for thousands of cells, and slow to compute."""
+    """Return the quantile of Student's t at the interval's upper end; it is slow, and thousands of cells share it."""
     return float(stats.t.ppf((1 + _CONFIDENCE) / 2, degrees))
 
 
 def _counts(ends: Counter[tuple[str, str, str]], method: str) -> tuple[int, int, int]:
-    """n_trials, n_pruned, n_failed."""
+    """Return n_trials, n_pruned and n_failed of a method as the records name it."""
     complete, pruned, failed = (ends[method, "search", state] for state in ("complete", "pruned", "failed"))
     return complete + pruned + failed, pruned, failed + ends[method, "confirm", "failed"]

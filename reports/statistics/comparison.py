@@ -1,4 +1,4 @@
-"""Two sweeps of the same data side by side: what another space, budget, version or set of features changed."""
+"""The difference between two sweeps of the same data, such as two search spaces, budgets, versions or feature sets."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -31,30 +31,32 @@ _Cell = tuple[str, str, str]  # dataset, method, metric
 
 
 def comparison(first: Sequence[Record], second: Sequence[Record]) -> pd.DataFrame:
-    """Return one row per (dataset, method, metric) that both sweeps have a test score of.
+    """Return one row per (dataset, method, metric) with a test score in both sweeps.
 
-    ``difference`` is the second's mean minus the first's, ``ci_low..ci_high`` its 95 % Student-t interval: over the
-    differences of runs with the same seed where both sweeps have the same seeds (``paired``), else Welch's; NaN with
-    fewer than two seeds in either.
+    ``difference`` is the second sweep's mean minus the first's, and ``ci_low..ci_high`` its 95 % Student-t interval.
+    If both sweeps have the same seeds, the interval is over the differences of runs with the same seed (``paired``).
+    Otherwise it is Welch's. It is NaN if either sweep has fewer than two seeds.
 
     Raises:
-        ReportError: they have no score in common.
+        ReportError: a sweep has no record, or the sweeps have no score in common.
     """
-    scores = _scores(first), _scores(second)
-    rows = [_row(cell, scores[0][cell], scores[1][cell]) for cell in scores[0] if cell in scores[1]]
-    if not rows:
+    first_scores = _scores(first)
+    second_scores = _scores(second)
+    common = [cell for cell in first_scores if cell in second_scores]
+    if not common:
         raise ReportError(
             "--compare: the two sweeps have no test score of the same dataset and method; compare sweeps whose "
             "features.downstream use the same names."
         )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([_row(cell, first_scores[cell], second_scores[cell]) for cell in common], columns=COLUMNS)
 
 
 def _scores(records: Sequence[Record]) -> dict[_Cell, dict[int, float]]:
-    """Test scores by cell and seed."""
+    """Map each cell to its test scores by seed."""
     if not records:
-        raise ReportError("--compare: a sweep has no finished attempt yet.")
-    config, found = latest_config(records), dict[_Cell, dict[int, float]]()
+        raise ReportError("--compare: a sweep has no finished job yet.")
+    config = latest_config(records)
+    scores: dict[_Cell, dict[int, float]] = {}
     for name, column in planned_columns(records).items():
         for method, recorded in planned_methods(config, column).items():
             for record in records:
@@ -62,20 +64,20 @@ def _scores(records: Sequence[Record]) -> dict[_Cell, dict[int, float]]:
                     continue
                 for m in record.metrics:
                     if m.split == "test" and PlannedColumn.of(m) == column:
-                        found.setdefault((name, method, m.metric), {})[record.seed] = m.value
-    return found
+                        scores.setdefault((name, method, m.metric), {})[record.seed] = m.value
+    return scores
 
 
 def _row(cell: _Cell, first: Mapping[int, float], second: Mapping[int, float]) -> tuple[object, ...]:
     paired = first.keys() == second.keys()
-    seeds = list(first), list(first if paired else second)
-    a, b = [first[seed] for seed in seeds[0]], [second[seed] for seed in seeds[1]]
+    a = list(first.values())
+    b = [second[seed] for seed in (first if paired else second)]
     low = high = math.nan
     if min(len(a), len(b)) > 1:
-        tested = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)
-        low, high = tested.confidence_interval(0.95)
-    means = fmean(a), fmean(b)
-    return (*cell, means[0], _std(a), len(a), means[1], _std(b), len(b), means[1] - means[0], low, high, paired)
+        test = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)
+        low, high = test.confidence_interval(0.95)
+    mean_a, mean_b = fmean(a), fmean(b)
+    return (*cell, mean_a, _std(a), len(a), mean_b, _std(b), len(b), mean_b - mean_a, low, high, paired)
 
 
 def _std(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""The best configuration that each search found, with the values of what it was free to choose."""
+"""The best configuration of each search, with the hyperparameters that the search could choose."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,32 +15,33 @@ _DTYPES = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
 
 
 def best_configurations(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return one row per sweep and searched method: its best full trial.
+    """Return one row per sweep and searched method, with its best full trial.
 
-    After COLUMNS, one column for each hyperparameter that some method's search was free to choose, NA where this
-    method's was not; where the space cannot be had any more (`reports.statistics.searches`), for each that its trials
-    differ in. A method without a full trial has a row with nothing but its name.
+    After COLUMNS, the frame has one column for each hyperparameter that some search could choose. The value is NA if
+    the method's own search could not choose it. If the search space is no longer available (see
+    `reports.statistics.searches`), the columns are those hyperparameters that differ between the method's trials. The
+    row of a method without a full trial has only the method's name.
 
     Args:
-        ledgers: of one or more sweeps.
+        ledgers: records of one or more sweeps.
     """
     rows = [row for records in ledgers for row in _rows(records)]
-    found = {name for row in rows for name in row}
-    names = [name for name in HYPERPARAMETERS if name in found]
+    keys = {key for row in rows for key in row}
+    names = [name for name in HYPERPARAMETERS if name in keys]
     frame = pd.DataFrame(rows, columns=[*COLUMNS, *names])
     texts = dict.fromkeys(["sweep", "method", "key", "origin"], "string")
-    # Whole numbers stay so where some methods have none.
+    # Nullable types, so that integers stay integers in a column with gaps.
     dtypes = {name: _DTYPES[type(HYPERPARAMETERS[name].default)] for name in names}
     return frame.astype({**texts, "objective": "float64", **dtypes})
 
 
 def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
-    tried = searches_of(records)
+    searches = searches_of(records)
     for method, trials in full_trials(records).items():
         row: dict[str, object] = {"sweep": records[0].sweep, "method": method}
         if (best := best_trial(trials)) is not None:
-            space = searched_space(tried[method])
-            names = varying(tried[method]) if space is None else list(space)
+            space = searched_space(searches[method])
+            names = varying(searches[method]) if space is None else list(space)
             row |= {"key": best.key, "origin": best.origin, "objective": best.value}
             row |= {name: best.hyperparameters[name] for name in names}
         yield row

@@ -1,10 +1,12 @@
-"""What each loss contributes, from all eight combinations of the three.
+"""What each loss contributes, from all eight combinations of the three losses.
 
-The seven loss subsets and the random head, which is trained with no loss, are a full 2^3 factorial experiment. Its
-effects answer what a loss adds on average over the contexts of the other two (main effect) and whether losses help or
-hinder each other (interactions); Shapley values divide the whole gain, score of ConCluGen minus score of the random
-head, among the losses without a rest. All are differences of cells with the same confirmation seed, and their
-intervals are over seeds. Missing cells are not estimated: a column without all eight has no effects.
+The seven loss subsets and the random head, which is trained with no loss, form a full 2^3 factorial experiment. A main
+effect says what a loss adds on average over the combinations of the other two. An interaction says whether losses help
+or hinder each other. Shapley values divide the whole gain, score of ConCluGen minus score of the random head, among the
+losses without a remainder.
+
+All effects are differences of cells with the same confirmation seed, and their intervals are over seeds. Missing cells
+are not estimated: a column of the ablation table without all eight cells has no effects.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,27 +32,28 @@ def factorial(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per (dataset, summary metric) and quantity of :func:`effects`.
 
     ``value`` is the mean, ``std`` the sample standard deviation and ``ci_low..ci_high`` the 95 % Student-t interval
-    over the ``n_seeds`` confirmation seeds that all eight cells have; the latter are NaN for a single one. Columns of
-    the ablation table that lack a cell, or a seed common to all, have no rows.
+    over the ``n_seeds`` confirmation seeds that all eight cells have. With a single seed, ``std`` and the interval are
+    NaN. A column of the ablation table has no rows if it lacks a cell, or if no seed is common to all cells.
 
     Args:
-        ledgers: of one or more sweeps.
+        ledgers: records of one or more sweeps.
     """
     return pd.DataFrame([row for records in ledgers for row in _rows(records)], columns=COLUMNS)
 
 
 def effects(cells: Mapping[tuple[str, ...], float]) -> dict[tuple[str, str], float]:
-    """Return (kind, quantity) -> value.
+    """Map (kind, quantity) to the value of the effect.
 
     * ``main``: mean score with the loss minus mean score without it, over the four combinations of the other two.
-    * ``interaction`` of two losses, such as ``Con x Clu``: half the difference between the effect of the one with and
-      without the other; of all three: half the difference between the interaction of two with and without the third
-      (Box, Hunter and Hunter, Statistics for Experimenters, chapter 5).
-    * ``shapley``: the loss's gain, averaged over the six orders of adding the losses one by one.
-    * ``total``: the score with all three minus that with none, the sum of the Shapley values.
+    * ``interaction`` of two losses, such as ``Con x Clu``: half the difference between the effect of the first loss
+      with the second and its effect without the second. ``interaction`` of all three: half the difference between the
+      interaction of two losses with the third and their interaction without it (Box, Hunter and Hunter, Statistics for
+      Experimenters, chapter 5).
+    * ``shapley``: the gain from adding the loss, averaged over the six orders of adding the losses one by one.
+    * ``total``: the score with all three losses minus the score with none; the sum of the Shapley values.
 
     Args:
-        cells: score by losses, in the order of LOSSES; empty for the random head.
+        cells: losses, in the order of LOSSES -> score; no losses for the random head.
     """
     result = {}
     for factors in _SUBSETS[1:]:
@@ -59,7 +62,7 @@ def effects(cells: Mapping[tuple[str, ...], float]) -> dict[tuple[str, str], flo
         result[kind, " x ".join(factors)] = sum(signs[cell] * cells[cell] for cell in _SUBSETS) / 4
     for loss in LOSSES:
         result["shapley", loss] = sum(
-            _weight(without) * (cells[tuple(x for x in LOSSES if x == loss or x in without)] - cells[without])
+            _weight(without) * (cells[tuple(name for name in LOSSES if name in (loss, *without))] - cells[without])
             for without in _SUBSETS
             if loss not in without
         )
@@ -68,7 +71,7 @@ def effects(cells: Mapping[tuple[str, ...], float]) -> dict[tuple[str, str], flo
 
 
 def _weight(before: tuple[str, ...]) -> float:
-    """Share of the orders of adding the losses in which ``before``, and nothing else, is there before a given one."""
+    """Return the share of the orders of adding losses in which exactly ``before`` precede a given loss."""
     return orderings(len(before)) * orderings(len(LOSSES) - 1 - len(before)) / orderings(len(LOSSES))
 
 
@@ -80,14 +83,14 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
         if not recorded.keys() >= set(names.values()):
             continue
         cell_of = {recorded[method]: cell for cell, method in names.items()}
-        scores: dict[tuple[str, int], dict[tuple[str, ...], float]] = {}  # (metric, seed) -> by cell
+        scores: dict[tuple[str, int], dict[tuple[str, ...], float]] = {}  # (metric, seed) -> cell -> score
         for record in records:
             if record.stage == "confirm" and record.method in cell_of:
                 for m in record.metrics:
                     if m.split == "test" and PlannedColumn.of(m) == column:
                         scores.setdefault((m.metric, record.number), {})[cell_of[record.method]] = m.value
         for metric in SUMMARY_METRICS:
-            by_seed = [effects(cells) for (of, _), cells in scores.items() if of == metric and len(cells) == 8]
+            by_seed = [effects(cells) for (scored, _), cells in scores.items() if scored == metric and len(cells) == 8]
             for kind, quantity in by_seed[0] if by_seed else ():
                 value, std, low, high, n_seeds = seed_statistics([seed[kind, quantity] for seed in by_seed])
                 yield name, metric, quantity, kind, value, std, low, high, n_seeds

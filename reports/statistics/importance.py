@@ -1,20 +1,22 @@
-"""Which hyperparameters mattered in each search, by Optuna's evaluators.
+"""The importance of hyperparameters in each search, by two of Optuna's evaluators.
 
-Two of them, as they answer different questions. fANOVA (Hutter et al. 2014) fits a forest to the objective and splits
-its variance over the whole space: what moves the objective anywhere. PED-ANOVA (Watanabe et al. 2023) compares where
-the best trials lie with where all do: what it takes to be among the best. Both see full trials only, so what pruning or
-failures kept from finishing is not in them, and a sampler that learns has looked more closely where it was good.
-PED-ANOVA has only the best few to go by: of 80 random trials, where one of four hyperparameters alone decided, it once
-gave another a share of 0.36.
+The two evaluators answer different questions. fANOVA (Hutter et al. 2014) fits a forest to the objective and splits its
+variance over the whole space: it shows what changes the objective anywhere. PED-ANOVA (Watanabe et al. 2023) compares
+where the best trials lie with where all trials lie: it shows what the best trials need.
 
-The studies are rebuilt from the ledger, which is all that a report reads, over the space that was searched. Ranges that
-were searched on a log scale are given to Optuna as ranges of logarithms: its fANOVA weighs each region by its width,
-and would leave nine tenths of the weight to the highest decade. Where the space cannot be had any more
-(`reports.statistics.searches`), hyperparameters that vary stand in for it, numbers by their rank among the values
-tried, which weighs all of those alike; other values as choices among those tried.
+Both have limits. They see full trials only, so pruned and failed trials do not count. A sampler that learns has more
+trials in the good regions. PED-ANOVA sees only the few best trials: in one test, a single one of four hyperparameters
+decided the objective of 80 random trials, and PED-ANOVA gave another one a share of 0.36.
 
-Optuna's own 64 trees of any depth were rejected: on a hundred trials they take 11 s for each method, where shallow ones
-take 0.4 s and find the same; so were more trials than tell the importances apart.
+A report reads only the ledger, so this module rebuilds the studies from it, over the space that was searched. Optuna's
+fANOVA weighs each region by its width. On a log range this would give nine tenths of the weight to the highest decade,
+so Optuna gets ranges of logarithms here. If the space is no longer available (see `reports.statistics.searches`), the
+hyperparameters that vary replace it. Numbers then count by their rank among the tried values, which weighs these values
+equally. Other values are choices among the tried values.
+
+Optuna's default of 64 trees of unlimited depth was rejected. On a hundred trials it takes 11 s for each method; shallow
+trees take 0.4 s and give the same result. More than 500 trials were rejected, too: they separate the importances no
+better.
 """
 
 import math
@@ -37,64 +39,70 @@ if TYPE_CHECKING:
 __all__ = ["importance"]
 
 COLUMNS = ("sweep", "method", "hyperparameter", "importance", "evaluator", "n_trials")
-_FEWEST = 8  # full trials; fewer say nothing of a dozen hyperparameters
-_MOST = 500  # of them that are looked at, drawn at random
+_MIN_TRIALS = 8  # full trials; fewer say nothing about a dozen hyperparameters
+_MAX_TRIALS = 500  # a larger search is represented by a random sample of this size
 _SEED = 0
 _TREES, _DEPTH = 16, 6  # of fANOVA's forest
-_TOP = 0.1  # share of the trials that PED-ANOVA takes for the best,
-_FEWEST_TOP = 5  # but so many, which its authors recommend,
-_MOST_TOP = 0.5  # where that is not more than this share
+_TOP = 0.1  # share of the trials that PED-ANOVA counts as the best
+_MIN_TOP = 5  # at least this many trials count as the best, as the authors of PED-ANOVA recommend
+_MAX_TOP = 0.5  # but never more than this share
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """A hyperparameter as Optuna is given it."""
+    """A hyperparameter as Optuna sees it."""
 
     distribution: "BaseDistribution"
-    places: Sequence[Any]
-    """Where each trial lies."""
+    values: Sequence[Any]
+    """The value of each trial within the distribution."""
 
 
 def importance(ledgers: Sequence[Sequence[Record]], processes: Processes = ALONE) -> pd.DataFrame:
     """Return one row per sweep, searched method, evaluator and hyperparameter, the most important first.
 
-    ``evaluator`` is ``fanova`` or ``ped_anova``. ``importance`` sums to 1 over the hyperparameters of a method, so it
-    says how they compare, not how much there is to gain; fANOVA's is of each alone, without interactions. A method has
-    no rows with fewer than 8 full trials, or where none of its hyperparameters or not even the objective varies, and
-    none from PED-ANOVA where its best trials cannot be told from the worst. ``n_trials`` are those that were used.
+    ``evaluator`` is ``fanova`` or ``ped_anova``. ``importance`` sums to 1 over the hyperparameters of a method: it
+    compares them, and does not say how much there is to gain. fANOVA's importance is that of each hyperparameter alone,
+    without interactions. ``n_trials`` counts the trials that the evaluator saw.
+
+    A method has no rows if it has fewer than 8 full trials, or if its objective or all its hyperparameters are
+    constant. It has no rows from PED-ANOVA if the worst of its best trials is no better than the worst of all.
 
     Args:
-        ledgers: of one or more sweeps.
-        processes: which divide the methods among them.
+        ledgers: records of one or more sweeps.
+        processes: processes that share the methods.
     """
     searches = [
-        (records[0].sweep, method, _sample(trials), searched_space(tried[method]))
+        (records[0].sweep, method, _sample(trials), searched_space(by_method[method]))
         for records in ledgers
-        for tried in [searches_of(records)]
+        for by_method in [searches_of(records)]
         for method, trials in full_trials(records).items()
-        if len(trials) >= _FEWEST
+        if len(trials) >= _MIN_TRIALS
     ]
-    found = processes.map(_evaluated, [search[2:] for search in searches])
+    importances = processes.map(_importances, [search[2:] for search in searches])
     rows = [
         (sweep, method, name, share, evaluator, len(trials))
-        for (sweep, method, trials, _), evaluated in zip(searches, found, strict=True)
-        for evaluator, shares in evaluated
+        for (sweep, method, trials, _), by_evaluator in zip(searches, importances, strict=True)
+        for evaluator, shares in by_evaluator
         for name, share in shares.items()
     ]
     return pd.DataFrame(rows, columns=COLUMNS).astype({"importance": "float64", "n_trials": "int64"})
 
 
 def _sample(trials: Sequence[Record]) -> Sequence[Record]:
-    if len(trials) <= _MOST:
+    if len(trials) <= _MAX_TRIALS:
         return trials
-    chosen = np.random.default_rng(_SEED).choice(len(trials), _MOST, replace=False)
-    return [trials[index] for index in sorted(chosen)]
+    indices = np.random.default_rng(_SEED).choice(len(trials), _MAX_TRIALS, replace=False)
+    return [trials[index] for index in sorted(indices)]
 
 
-def _evaluated(
+def _importances(
     search: tuple[Sequence[Record], Mapping[str, Parameter] | None],
 ) -> list[tuple[str, dict[str, float]]]:
-    """Evaluator, and the importance of each hyperparameter, the most important first, from trials and their space."""
+    """Return each evaluator with the importance of each hyperparameter, the most important first.
+
+    Args:
+        search: full trials of one method, and the space they come from, if it is available.
+    """
     from optuna.importance import FanovaImportanceEvaluator, PedAnovaImportanceEvaluator, get_param_importances
 
     trials, space = search
@@ -103,16 +111,16 @@ def _evaluated(
         return []
     study = _study(trials, space)
     fanova = FanovaImportanceEvaluator(n_trees=_TREES, max_depth=_DEPTH, seed=_SEED)
-    found = [("fanova", get_param_importances(study, evaluator=fanova))]
-    top = min(_MOST_TOP, max(_TOP, _FEWEST_TOP / len(values)))
+    importances = [("fanova", get_param_importances(study, evaluator=fanova))]
+    top = min(_MAX_TOP, max(_TOP, _MIN_TOP / len(values)))
     if values[math.ceil(top * len(values)) - 1] > values[-1]:
         ped_anova = PedAnovaImportanceEvaluator(target_quantile=top)
-        found.append(("ped_anova", get_param_importances(study, evaluator=ped_anova)))
-    return found
+        importances.append(("ped_anova", get_param_importances(study, evaluator=ped_anova)))
+    return importances
 
 
 def _study(trials: Sequence[Record], space: Mapping[str, Parameter] | None) -> "optuna.Study":
-    """The trials as a study in memory, of those hyperparameters that vary."""
+    """Rebuild the trials as a study in memory, with the hyperparameters that vary."""
     import optuna
 
     axes = {
@@ -120,20 +128,20 @@ def _study(trials: Sequence[Record], space: Mapping[str, Parameter] | None) -> "
         for name in varying(trials)
     }
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # that a study was created is news to nobody
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # Optuna would log that it created a study
     try:
         study = optuna.create_study(direction="maximize")
     finally:
         optuna.logging.set_verbosity(verbosity)
     distributions = {name: axis.distribution for name, axis in axes.items()}
     for index, trial in enumerate(trials):
-        places = {name: axis.places[index] for name, axis in axes.items()}
-        study.add_trial(optuna.create_trial(params=places, distributions=distributions, value=trial.value))
+        params = {name: axis.values[index] for name, axis in axes.items()}
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=trial.value))
     return study
 
 
 def _axis(values: Sequence[Any], parameter: Parameter | None) -> _Axis:
-    """Where values of a hyperparameter lie, in the parameter's range or, without one, among each other."""
+    """Return the axis of a hyperparameter with these values: the parameter's range, or their ranks without one."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if parameter is None:

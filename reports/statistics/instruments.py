@@ -1,7 +1,8 @@
-"""Whether a conclusion depends on the instrument: the effects of the losses as each instrument reads them.
+"""The effects of the losses by each instrument, to see whether a conclusion depends on the instrument.
 
-A representation is read off labelled data by the sweep's probe, and where the configuration asks for it by others, too
-(``probe.also``). An effect whose sign differs between them is as much about the instrument as about the loss.
+The sweep's probe scores a representation on labelled data. If the configuration asks for it (``probe.also``), further
+instruments score it, too. An effect whose sign differs between instruments is as much about the instrument as about the
+loss.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from reports.statistics.ablation import PlannedColumn, latest_config, planned_co
 from reports.statistics.factorial import factorial
 from sweeps.ledger import Record
 
-__all__ = ["COLUMNS", "instrument_effects", "opposed", "settled"]
+__all__ = ["COLUMNS", "instrument_effects"]
 
 COLUMNS = (
     "dataset",
@@ -27,21 +28,21 @@ COLUMNS = (
     "same_sign",
 )
 _ROUNDING = 1e-9  # a value nearer to 0 has no sign
-_EFFECT = ["dataset", "metric", "quantity", "kind"]
 
 
 def instrument_effects(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return one row per effect of a loss and instrument, where there are several instruments.
+    """Return one row per effect of a loss and instrument, for sweeps with several instruments.
 
-    ``dataset`` is the column of the ablation table that the sweep's probe reads; the other instruments read the same
-    heads, at the same label budget. ``same_sign`` says whether all instruments give the effect one sign.
+    ``dataset`` is the column of the ablation table for the sweep's probe. The other instruments score the same heads at
+    the same label budget. ``same_sign`` says whether all instruments give the effect the same sign.
 
     Args:
-        ledgers: of one or more sweeps.
+        ledgers: records of one or more sweeps.
     """
     kinds = dict[str, str]()
     for records in ledgers:
-        kind = latest_config(records)["probe"]["kind"] if len(latest_config(records)["probe"]["also"]) else ""
+        probe = latest_config(records)["probe"]
+        kind = probe["kind"] if probe["also"] else ""
         kinds |= {name: column.instrument or kind for name, column in planned_columns(records).items()}
     frame = factorial(ledgers)
     columns = [PlannedColumn.named(name) for name in frame["dataset"]]
@@ -50,31 +51,7 @@ def instrument_effects(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
         dataset=[column._replace(instrument="").name for column in columns],
     )
     frame = frame[frame["instrument"] != ""]
-    effects = frame.groupby(_EFFECT, sort=False)["value"]
-    frame = frame.assign(same_sign=(effects.transform("max") <= _ROUNDING) | (effects.transform("min") >= -_ROUNDING))
+    values = frame.groupby(["dataset", "metric", "quantity", "kind"], sort=False)["value"]
+    frame = frame.assign(same_sign=(values.transform("max") <= _ROUNDING) | (values.transform("min") >= -_ROUNDING))
     order = {name: place for place, name in enumerate(dict.fromkeys(frame["dataset"]))}
     return frame.sort_values("dataset", key=lambda names: names.map(order), kind="stable")[list(COLUMNS)]
-
-
-def opposed(frame: pd.DataFrame, metric: str) -> list[str]:
-    """Return a sentence for each effect on ``metric`` whose sign differs between instruments.
-
-    Args:
-        frame: from :func:`instrument_effects`.
-        metric: the one to tell of.
-    """
-    sentences = []
-    rows = frame[(frame["metric"] == metric) & ~frame["same_sign"].astype(bool)]
-    for (dataset, _, quantity, kind), read in rows.groupby(_EFFECT, sort=False):
-        values = ", ".join(
-            f"{row['value']:+.3f} by {row['instrument']}"
-            + ("" if settled(row["ci_low"], row["ci_high"]) else " (may be 0)")
-            for row in read.to_dict("records")
-        ).replace("-", "−")
-        sentences.append(f"{dataset}, {kind} {quantity}: {values}.")
-    return sentences
-
-
-def settled(low: float, high: float) -> bool:
-    """Whether an interval leaves 0 out; one that does not exist leaves nothing out."""
-    return low > 0 or high < 0

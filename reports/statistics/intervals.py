@@ -1,8 +1,8 @@
-"""How sure the numbers of the ablation table are, in two ways that answer two questions.
+"""Two kinds of intervals for the numbers of the ablation table, which answer two questions.
 
-The interval over seeds says how far another confirmation seed (initial weights, data order, label draws) may move a
-score; that over samples, how far another test set of this size may. They are not combined into one: a reader who
-compares methods on this test set needs the first, one who compares them for other data the second.
+The interval over seeds says how far another confirmation seed (initial weights, data order, label draws) may change a
+score. The interval over samples says how far another test set of the same size may change it. They are not combined
+into one. A comparison of methods on this test set needs the first; a comparison for other data needs the second.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,21 +36,22 @@ def intervals(
 ) -> pd.DataFrame:
     """Return one row per (dataset, confirmed method, summary metric).
 
-    ``seed_low..seed_high`` is the 95 % Student-t interval over ``n_seeds`` confirmation seeds, NaN for a single one;
-    ``sample_low..sample_high`` the 95 % percentile bootstrap over the ``n_samples`` test samples of all folds. Methods
-    without predictions have no row.
+    ``seed_low..seed_high`` is the 95 % Student-t interval over ``n_seeds`` confirmation seeds; it is NaN for a single
+    seed. ``sample_low..sample_high`` is the 95 % percentile bootstrap interval over the ``n_samples`` test samples of
+    all folds. Methods without predictions have no row.
 
     Args:
-        ledgers: of one or more sweeps.
-        resamples: of the bootstrap.
-        processes: which divide the columns among them.
+        ledgers: records of one or more sweeps.
+        resamples: number of bootstrap resamples.
+        processes: processes that share the columns.
 
     Raises:
         ReportError: runs were not tested on the same samples.
     """
     tested = [column for records in ledgers for column in columns(records)]
-    resampled = bootstraps(tested, resamples, processes)
-    return pd.DataFrame([row for one in zip(tested, resampled, strict=True) for row in _rows(*one)], columns=COLUMNS)
+    scores = bootstraps(tested, resamples, processes)
+    rows = [row for column, resampled in zip(tested, scores, strict=True) for row in _rows(column, resampled)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _rows(column: Column, resampled: Numbers) -> Iterator[tuple[object, ...]]:
@@ -59,7 +60,7 @@ def _rows(column: Column, resampled: Numbers) -> Iterator[tuple[object, ...]]:
     for method, low, high in zip(column.methods, *bounds, strict=True):
         seeds = np.array([run.seed if run.method == method else -1 for run in column.runs])
         by_seed = [scores[:, seeds == seed].mean(axis=1) for seed in np.unique(seeds[seeds >= 0])]
-        for place, metric in enumerate(SUMMARY_METRICS):
-            mean, _, *over_seeds, n_seeds = seed_statistics([float(values[place]) for values in by_seed])
-            over_samples = (float(low[place]), float(high[place]))
+        for index, metric in enumerate(SUMMARY_METRICS):
+            mean, _, *over_seeds, n_seeds = seed_statistics([float(values[index]) for values in by_seed])
+            over_samples = (float(low[index]), float(high[index]))
             yield column.dataset, method, metric, mean, *over_seeds, *over_samples, n_seeds, column.n_samples

@@ -1,4 +1,4 @@
-"""Numbers from papers, given as a CSV file, to stand beside measured ones."""
+"""Published numbers, read from a CSV file, for comparison with measured ones."""
 
 import math
 from pathlib import Path
@@ -14,26 +14,26 @@ COLUMNS = ("dataset", "method", "metric", "value", "source")
 
 
 def published(file: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """Read a CSV file with the columns dataset, method, metric, value and, if it likes, source.
+    """Read a CSV file with the columns dataset, method, metric and value, and optionally source.
 
     Args:
         file: the file.
-        table: the ablation table, whose datasets and metrics it may name; methods may be others.
+        table: the ablation table; the file may name its datasets and metrics only, but any method.
 
     Returns:
-        The columns COLUMNS, rows in their order.
+        A frame with the columns COLUMNS, its rows in the file's order.
 
     Raises:
-        ReportError: everything that is wrong with it, a line each.
-        OSError: it cannot be read.
+        ReportError: the file has problems; the message has one line for each.
+        OSError: the file cannot be read.
     """
     try:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False, skipinitialspace=True)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ReportError(f"--published {file}: is no CSV file: {' '.join(str(error).split())}.") from None
+        raise ReportError(f"--published {file}: not a CSV file: {' '.join(str(error).split())}.") from None
     if missing := [name for name in COLUMNS[:-1] if name not in frame.columns]:
         raise ReportError(
-            f"--published {file}: has no column {', '.join(missing)}; its first line must be {','.join(COLUMNS)}."
+            f"--published {file}: no column {', '.join(missing)}; the first line must be {','.join(COLUMNS)}."
         )
     allowed = {name: list(dict.fromkeys(table[name])) for name in ("dataset", "metric")}
     problems = []
@@ -44,8 +44,8 @@ def published(file: Path, table: pd.DataFrame) -> pd.DataFrame:
                 problems.append(f"{place} {name} {row[name]!r} is not in this report; use one of {', '.join(values)}.")
         if not row["method"]:
             problems.append(f"{place} method is empty; give the name of the method.")
-        most = math.inf if row["metric"] in ERROR_METRICS else 1
-        if not 0 <= _number(row["value"]) <= most:
+        highest = math.inf if row["metric"] in ERROR_METRICS else 1
+        if not 0 <= _number(row["value"]) <= highest:
             problems.append(f"{place} value {row['value']!r} must be a number from 0 to 1; divide percentages by 100.")
     if problems:
         raise ReportError("\n".join(problems))

@@ -1,8 +1,8 @@
-"""How well the search's objective ranked what was confirmed: is the configuration that won a search good on test?
+"""How well the search's objective ranks methods by their test scores.
 
-For every column of the ablation table, the objective of each searched method (its best trial's, on validation) is set
-against the test score that its configuration then got, averaged over confirmation seeds. A rank correlation near 1 says
-that the search optimised what counts there; the mean difference says how much of the objective was luck in choosing.
+For every column of the ablation table, each searched method gives two numbers: the validation objective of its best
+trial, and the mean test score of that configuration over confirmation seeds. A rank correlation near 1 says that the
+search optimised what counts in this column. The mean difference says how optimistic the objective was.
 """
 
 import math
@@ -19,18 +19,18 @@ from sweeps.ledger import Record
 __all__ = ["ranking"]
 
 COLUMNS = ("dataset", "metric", "n_methods", "spearman", "kendall", "objective", "test", "difference")
-_FEWEST = 3  # methods that a rank correlation can be computed for and mean anything
+_MIN_METHODS = 3  # fewer have no meaningful rank correlation
 
 
 def ranking(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return one row per column of the ablation table in which methods were searched and confirmed.
+    """Return one row per column of the ablation table with methods that were searched and confirmed.
 
-    ``objective`` is the mean over those methods of their best full-budget trial's validation objective, ``test`` that
-    of their test scores in the objective's metric, ``difference`` the first minus the second. Correlations of fewer
-    than 3 methods, or of scores that are all equal, are NaN.
+    ``objective`` is the mean validation objective of these methods' best full trials. ``test`` is the mean of their
+    test scores in the objective's metric, and ``difference`` is ``objective`` minus ``test``. Correlations are NaN for
+    fewer than 3 methods, and for scores that are all equal.
 
     Args:
-        ledgers: of one or more sweeps.
+        ledgers: records of one or more sweeps.
     """
     return pd.DataFrame([row for records in ledgers for row in _rows(records)], columns=COLUMNS)
 
@@ -38,14 +38,14 @@ def ranking(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
     metric = latest_config(records)["objective"]["metric"]
     for column, methods in confirmed_columns(records):
-        if pairs := [(one.best, fmean(one.test)) for one in methods]:
+        if pairs := [(method.best, fmean(method.test)) for method in methods]:
             objective, test = (fmean(values) for values in zip(*pairs, strict=True))
             yield column, metric, len(pairs), *_correlations(pairs), objective, test, objective - test
 
 
 def _correlations(pairs: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Spearman's and Kendall's."""
+    """Return Spearman's and Kendall's rank correlation."""
     first, second = zip(*pairs, strict=True)
-    if len(pairs) < _FEWEST or len(set(first)) == 1 or len(set(second)) == 1:
+    if len(pairs) < _MIN_METHODS or len(set(first)) == 1 or len(set(second)) == 1:
         return math.nan, math.nan
     return float(stats.spearmanr(first, second).statistic), float(stats.kendalltau(first, second).statistic)

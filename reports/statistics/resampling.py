@@ -1,14 +1,13 @@
-"""Scores of confirmed methods on resampled test samples: what intervals and paired tests have in common.
+"""Scores of confirmed methods on resampled test samples, for intervals and paired tests.
 
-A summary metric depends on a run's predictions only through three counts per class: samples of the class (true),
-samples taken for it (predicted), and those that are both (hits). Under integer sample weights w these are products of
-w with 0/1 indicators, so that the scores of all runs on thousands of resamples are a few matrix products, in single
-precision, where counts are still exact. scikit-learn on each resample was rejected: it takes an hour for what takes
-seconds here; it is the oracle of the tests. Resamples are made in blocks, so that memory does not grow with their
-number.
+A summary metric depends on a run's predictions through three counts per class: samples of the class (true), samples
+predicted as the class (predicted), and samples that are both (hits). Under integer sample weights w, each count is a
+product of w with 0/1 indicators. So the scores of all runs on thousands of resamples are a few matrix products. Single
+precision keeps the counts exact. scikit-learn on each resample was rejected: it takes an hour, this module seconds; it
+is the oracle of the tests. Resamples are computed in blocks, so that memory does not grow with their number.
 
-A run is one confirmation seed and label draw of one method. A method's score is the mean over folds, draws and seeds;
-the folds of a folded set are resampled each by itself.
+A run is one confirmation seed and label draw of one method. A method's score is the mean over folds, draws and seeds.
+The folds of a folded set are resampled separately.
 
 Legend: C classes, n test samples of a fold, R runs, M methods, B resamples, 3 the metrics of SUMMARY_METRICS in order.
 """
@@ -27,15 +26,28 @@ from reports.processes import ALONE, Processes
 from reports.statistics.ablation import PlannedColumn, ReportError, latest_config, planned_columns, planned_methods
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 
-__all__ = ["RESAMPLES", "Column", "Counts", "Fold", "Numbers", "Run", "bootstrap", "bootstraps", "columns", "summaries"]
+__all__ = [
+    "BLOCK",
+    "RESAMPLES",
+    "Column",
+    "Counts",
+    "Fold",
+    "Numbers",
+    "Run",
+    "bootstrap",
+    "bootstraps",
+    "columns",
+    "summaries",
+]
 
 RESAMPLES = 2000
-"""Enough for Holm's correction: the least p value, 1 / 2001, is significant at 0.05 among up to 100 pairs."""
-_BLOCK = 2**21  # numbers in the largest arrays of a block of resamples: 8 MiB
-_KEPT = 32  # columns whose bootstrap is kept, some 100 kB each and their predictions
+"""Enough for Holm's correction: the smallest p value, 1 / 2001, is significant at 0.05 among up to 100 pairs."""
+BLOCK = 2**21
+"""Numbers in the largest array of a block of resamples: 8 MiB in single precision."""
+_CACHED = 32  # columns; each takes some 100 kB and its predictions
 
 Numbers = npt.NDArray[np.floating[Any]]
-_kept: dict[tuple["Column", int], Numbers] = {}  # the oldest first
+_cache: dict[tuple["Column", int], Numbers] = {}  # bootstraps, the oldest first
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Run:
     """One confirmation seed and label draw of one method."""
 
     method: str
-    """As the table names it."""
+    """The method's name in the table."""
     seed: int
     """Index of the confirmation seed."""
     draw: int
@@ -54,13 +66,13 @@ class Counts:
     """Weighted numbers of test samples."""
 
     true: Numbers
-    """(C, 1, B)."""
+    """(C, 1, B): samples of the class."""
     predicted: Numbers
-    """(C, R, B)."""
+    """(C, R, B): samples predicted as the class."""
     hits: Numbers
-    """(C, R, B)."""
+    """(C, R, B): samples of the class that are predicted as it."""
     total: Numbers
-    """(B,)."""
+    """(B,): all samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +80,9 @@ class Fold:
     """Truth and every run's predictions on one test split."""
 
     truth: npt.NDArray[np.bool_]
-    """(C, n)."""
+    """(C, n): whether the sample is of the class."""
     predicted: npt.NDArray[np.integer[Any]]
-    """(R, n) class indices; (C, R, n) of 0 and 1 where samples have several labels."""
+    """(R, n) class indices; (C, R, n) of 0 and 1 if samples have several labels."""
 
     @property
     def multi_label(self) -> bool:
@@ -78,28 +90,32 @@ class Fold:
         return self.predicted.ndim == 3
 
     def counts(self, weights: Numbers) -> Counts:
-        """Count under ``weights`` (n, B), in their precision."""
-        predicted, hits = list[Numbers](), list[Numbers]()
+        """Count under sample weights (n, B), in the precision of the weights."""
+        predicted: list[Numbers] = []
+        hits: list[Numbers] = []
         total = weights.sum(axis=0)
         for label, of_label in enumerate(self.truth):
-            said = self.predicted[label] == 1 if self.multi_label else self.predicted == label  # (R, n)
+            as_label = self.predicted[label] == 1 if self.multi_label else self.predicted == label  # (R, n)
             if label < len(self.truth) - 1 or self.multi_label:
-                predicted.append(said.astype(weights.dtype) @ weights)
-            else:  # what is taken for no other class
-                predicted.append(total - sum(predicted, np.zeros((len(said), 1), weights.dtype)))
-            hits.append(said[:, of_label].astype(weights.dtype) @ weights[of_label])
+                predicted.append(as_label.astype(weights.dtype) @ weights)
+            else:  # the remaining samples; a sum is cheaper than another product
+                predicted.append(total - sum(predicted, np.zeros((len(as_label), 1), weights.dtype)))
+            hits.append(as_label[:, of_label].astype(weights.dtype) @ weights[of_label])
         true = self.truth.astype(weights.dtype) @ weights
         return Counts(true[:, np.newaxis], np.stack(predicted), np.stack(hits), total)
 
     def scores(self, weights: Numbers) -> Numbers:
-        """(3, R, B): each run's metrics under ``weights`` (n, B)."""
+        """Return each run's metrics (3, R, B) under sample weights (n, B)."""
         return summaries(self.counts(weights), self.multi_label)
 
 
 def summaries(counts: Counts, multi_label: bool) -> Numbers:
-    """(3, R, B): as `conclugen.evaluation.metrics` defines them: F1 without samples or predictions is 0."""
+    """Return each run's metrics (3, R, B) as `conclugen.evaluation.metrics` defines them.
+
+    The F1 of a class without samples and predictions is 0.
+    """
     named = counts.predicted + counts.true
-    f1 = 2 * counts.hits / np.maximum(named, 1)  # counts are integers: below 1 is 0, and so are the hits
+    f1 = 2 * counts.hits / np.maximum(named, 1)  # an integer below 1 is 0, and then there are no hits
     support = counts.true / np.maximum(counts.true.sum(axis=0), 1)
     if multi_label:
         accuracy = 1 - (named - 2 * counts.hits).mean(axis=0) / counts.total
@@ -111,143 +127,151 @@ def summaries(counts: Counts, multi_label: bool) -> Numbers:
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the ablation table: what every confirmed method predicted. Equal if all predictions are."""
+    """The predictions of every confirmed method in one column of the ablation table.
+
+    Two columns are equal if their names, runs and predictions are.
+    """
 
     dataset: str
-    """As the table names it, label budget and instrument included."""
+    """The column's name in the table, label budget and instrument included."""
     runs: tuple[Run, ...]
-    """Methods in the table's order."""
+    """Runs, with the methods in the table's order."""
     folds: tuple[Fold, ...] = field(compare=False)
     digest: bytes
-    """Of all truths and predictions."""
+    """SHA-256 of all truths and predictions."""
 
     @cached_property
     def methods(self) -> list[str]:
-        """Those that have predictions, in the table's order."""
+        """Methods with predictions, in the table's order."""
         return list(dict.fromkeys(run.method for run in self.runs))
 
     @property
     def n_samples(self) -> int:
-        """Test samples of all folds."""
+        """Number of test samples of all folds."""
         return sum(fold.truth.shape[1] for fold in self.folds)
 
     def only(self, methods: Collection[str]) -> "Column":
-        """The same with nothing but ``methods``."""
-        kept = [place for place, run in enumerate(self.runs) if run.method in methods]
-        folds = tuple(Fold(fold.truth, fold.predicted[..., kept, :]) for fold in self.folds)
-        return replace(self, runs=tuple(self.runs[place] for place in kept), folds=folds)
+        """Return the column without the runs of other methods."""
+        indices = [index for index, run in enumerate(self.runs) if run.method in methods]
+        folds = tuple(Fold(fold.truth, fold.predicted[..., indices, :]) for fold in self.folds)
+        return replace(self, runs=tuple(self.runs[index] for index in indices), folds=folds)
 
     def scores(self) -> Numbers:
-        """(3, R): each run's metrics, means over the folds, in double precision."""
+        """Return each run's metrics (3, R), means over the folds, in double precision."""
         by_fold = [fold.scores(np.ones((fold.truth.shape[1], 1)))[..., 0] for fold in self.folds]
         scores: Numbers = np.stack(by_fold).mean(axis=0)
         return scores
 
     def over_runs(self, scores: Numbers) -> Numbers:
-        """(M, 3, ...): means of ``scores`` (3, R, ...) over the runs of each method."""
+        """Average ``scores`` (3, R, ...) over the runs of each method: (M, 3, ...)."""
         names = np.array([run.method for run in self.runs])
         return np.stack([scores[:, names == method].mean(axis=1) for method in self.methods])
 
     def generators(self, purpose: str) -> list[np.random.Generator]:
-        """A random stream per fold that depends on nothing but the names, so that a report can be made again."""
+        """Return a random stream per fold; it depends only on the names, so that a report is reproducible."""
         seed = f"{purpose} of {self.dataset}".encode()
         return [np.random.default_rng([*seed, fold]) for fold in range(len(self.folds))]
 
-    def blocks(self, resamples: int) -> Iterator[slice]:
-        """Divide ``resamples`` so that the arrays of a block are small.
+    def blocks(self, resamples: int, block: int = BLOCK) -> Iterator[slice]:
+        """Divide the resamples into blocks whose largest array has at most ``block`` numbers.
 
-        A stream that is drawn from with one row per resample yields the same rows however they are divided.
+        A random stream that gives one row per resample gives the same rows however the resamples are divided.
         """
         largest = max(max(fold.truth.shape[1], 2 * len(fold.truth) * len(self.runs)) for fold in self.folds)
-        size = max(1, _BLOCK // largest)
+        size = max(1, block // largest)
         return (slice(start, min(start + size, resamples)) for start in range(0, resamples, size))
 
 
-def bootstrap(column: Column, resamples: int = RESAMPLES) -> Numbers:
-    """(M, 3, B): each method's metrics on test samples drawn with replacement, the same ones for all methods."""
+def bootstrap(column: Column, resamples: int = RESAMPLES, block: int = BLOCK) -> Numbers:
+    """Return each method's metrics (M, 3, B) on test samples drawn with replacement, the same for all methods.
+
+    Args:
+        column: the predictions.
+        resamples: B.
+        block: numbers in the largest array of a block of resamples; it bounds the memory, not the result.
+    """
     scores = np.zeros((len(column.methods), len(SUMMARY_METRICS), resamples), np.float32)
     generators = column.generators("bootstrap")
-    with threadpool_limits(limits=1):  # products this small only get slower where a second thread has to wait
-        for block in column.blocks(resamples):
+    with threadpool_limits(limits=1):  # a second thread slows down such small products
+        for part in column.blocks(resamples, block):
             for fold, generator in zip(column.folds, generators, strict=True):
-                weights = _times_drawn(generator, fold.truth.shape[1], block.stop - block.start)
-                scores[..., block] += column.over_runs(fold.scores(weights)) / len(column.folds)
+                weights = _bootstrap_weights(generator, fold.truth.shape[1], part.stop - part.start)
+                scores[..., part] += column.over_runs(fold.scores(weights)) / len(column.folds)
     scores.setflags(write=False)
     return scores
 
 
 def bootstraps(tested: Sequence[Column], resamples: int = RESAMPLES, processes: Processes = ALONE) -> list[Numbers]:
-    """:func:`bootstrap` of each column; kept, as intervals and paired tests ask for the same."""
-    new = sorted((column for column in tested if (column, resamples) not in _kept), key=_size, reverse=True)
-    _kept.update(
-        zip(((c, resamples) for c in new), processes.map(partial(bootstrap, resamples=resamples), new), strict=True)
-    )
-    found = [_kept[column, resamples] for column in tested]
-    for oldest in list(_kept)[: max(0, len(_kept) - _KEPT)]:
-        del _kept[oldest]
-    return found
+    """Return the :func:`bootstrap` of each column; a cache shares it between intervals and paired tests."""
+    new = sorted((column for column in tested if (column, resamples) not in _cache), key=_size, reverse=True)
+    results = processes.map(partial(bootstrap, resamples=resamples), new)
+    _cache.update(zip(((column, resamples) for column in new), results, strict=True))
+    scores = [_cache[column, resamples] for column in tested]
+    for oldest in list(_cache)[: max(0, len(_cache) - _CACHED)]:
+        del _cache[oldest]
+    return scores
 
 
 def _size(column: Column) -> int:
-    """Grows with the time that resampling takes."""
+    """Return a number that grows with the time for resampling."""
     return sum(fold.truth.size * len(column.runs) for fold in column.folds)
 
 
-def _times_drawn(generator: np.random.Generator, n: int, resamples: int) -> npt.NDArray[np.float32]:
-    """(n, B): how often each of n samples is among n drawn with replacement."""
-    drawn = generator.integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, np.newaxis]
-    times = np.bincount(drawn.ravel(), minlength=n * resamples).reshape(resamples, n)
-    return np.ascontiguousarray(times.T, np.float32)
+def _bootstrap_weights(generator: np.random.Generator, n: int, resamples: int) -> npt.NDArray[np.float32]:
+    """Count, as (n, B), how often each of n samples is among n drawn with replacement."""
+    indices = generator.integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, np.newaxis]
+    counts = np.bincount(indices.ravel(), minlength=n * resamples).reshape(resamples, n)
+    return np.ascontiguousarray(counts.T, np.float32)
 
 
 def columns(records: Sequence[Record]) -> Iterator[Column]:
-    """Yield each column of one sweep's ablation table in which a method was confirmed.
+    """Yield each column of one sweep's ablation table that has a confirmed method.
 
     Raises:
         ReportError: runs were not tested on the same samples in the same order.
     """
     config = latest_config(records)
-    saved: dict[tuple[str, PlannedColumn], list[tuple[int, Predictions]]] = {}
+    by_method: dict[tuple[str, PlannedColumn], list[tuple[int, Predictions]]] = {}
     for record in records:
         if record.stage == "confirm":
             for p in record.predictions:
-                saved.setdefault((record.method, PlannedColumn.of(p)), []).append((record.number, p))
+                by_method.setdefault((record.method, PlannedColumn.of(p)), []).append((record.number, p))
     for name, column in planned_columns(records).items():
-        found: dict[Run, dict[int, Predictions]] = {}  # -> by fold
+        runs: dict[Run, dict[int, Predictions]] = {}  # run -> fold -> predictions
         for method, recorded in planned_methods(config, column).items():
-            for seed, p in saved.get((recorded, column), ()):
-                found.setdefault(Run(method, seed, p.draw), {})[p.fold] = p
-        if found:
-            yield _column(name, found)
+            for seed, p in by_method.get((recorded, column), ()):
+                runs.setdefault(Run(method, seed, p.draw), {})[p.fold] = p
+        if runs:
+            yield _column(name, runs)
 
 
-def _column(dataset: str, found: dict[Run, dict[int, Predictions]]) -> Column:
-    expected = next(iter(found.values()))
-    folds, digest = [], hashlib.sha256()
+def _column(dataset: str, runs: dict[Run, dict[int, Predictions]]) -> Column:
+    first, expected = next(iter(runs.items()))
+    folds = []
+    digest = hashlib.sha256()
     for number in sorted(expected):
-        same = _identity(expected[number])
-        for run, by_fold in found.items():
-            if by_fold.keys() != expected.keys() or _identity(by_fold[number]) != same:
-                first = next(iter(found))
+        samples = _samples(expected[number])
+        for run, by_fold in runs.items():
+            if by_fold.keys() != expected.keys() or _samples(by_fold[number]) != samples:
                 raise ReportError(
                     f"{dataset}: {run.method} (seed {run.seed}, draw {run.draw}) and {first.method} (seed {first.seed},"
-                    f" draw {first.draw}) were not tested on the same samples in the same order, so that they cannot "
-                    "be compared; run the one whose features are out of date again, in a folder of its own."
+                    f" draw {first.draw}) were not tested on the same samples in the same order, so they cannot be "
+                    "compared; run the one with outdated features again, in a folder of its own."
                 )
-        fold = _fold(expected[number], (by_fold[number] for by_fold in found.values()))
+        fold = _fold(expected[number], (by_fold[number] for by_fold in runs.values()))
         folds.append(fold)
         for numbers in (fold.truth, fold.predicted):
             digest.update(str(numbers.shape).encode() + numbers.tobytes())
-    return Column(dataset, tuple(found), tuple(folds), digest.digest())
+    return Column(dataset, tuple(runs), tuple(folds), digest.digest())
 
 
-def _identity(predictions: Predictions) -> tuple[object, ...]:
-    """What all runs must agree in."""
+def _samples(predictions: Predictions) -> tuple[object, ...]:
+    """Return what identifies the test samples: all runs must agree in it."""
     return list(predictions.classes), predictions.multi_label, list(predictions.truth)
 
 
 def _fold(first: Predictions, predictions: Iterable[Predictions]) -> Fold:
-    # Class indices and 0/1 labels fit 16 bits, and comparing them is what counting spends its time on besides products.
+    # 16 bits hold class indices and 0/1 labels. Counting spends most of its time on their comparison and on products.
     predicted = np.array([np.asarray(p.predicted, np.int16) for p in predictions])
     truth = np.asarray(first.truth, np.int16)
     n_classes = len(first.classes)

@@ -1,12 +1,13 @@
-"""Winner's curse: what is left of the best trial's objective once its configuration is trained again.
+"""The winner's curse: how much of the best trial's objective remains if its configuration is trained again.
 
-The best of many trials is partly the luckiest. Two steps lead from what the search saw to what the table shows, and
-each loses something for a reason of its own. The same configuration scored again on the same validation data, with
-fresh seeds and label draws, does worse by what was luck in choosing: the optimism of the search. All trials of a search
-share its label draws, so where labels are few, draws that happened to be kind to every trial are in it, too, and show
-as an optimism that all methods have in common. The same runs scored on test do worse (or better) by what differs
-between the splits: the shift, of which choosing by validation, early stopping of probes included, is one cause and how
-hard each split is another.
+The best of many trials is partly the luckiest. Two steps lead from the objective of the search to the test score in
+the table, and each has its own cause:
+
+* Search optimism. The same configuration is scored again on the same validation data, with new seeds and label draws.
+  The score drops by the luck of the selection. All trials of a search share their label draws. If labels are few, draws
+  that favoured every trial add an optimism that all methods have in common.
+* Shift. The same runs are scored on test instead of validation data. The scores differ because validation data chose
+  (early stopping of probes included), and because one split may be harder than the other.
 """
 
 import math
@@ -39,32 +40,36 @@ COLUMNS = (
 def selection(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per column of the ablation table and method that was searched and confirmed.
 
-    ``objective`` is that of the search's best trial, ``confirmed`` the mean over ``n_seeds`` confirmation seeds of the
-    same quantity (over the same sets, at the same label budget) for the same configuration, and ``search_optimism`` the
-    first minus the second. ``val`` and ``test`` are those seeds' mean scores in this column, in the objective's metric,
-    and ``shift`` is ``val`` minus ``test``. In the column that the objective is about, ``confirmed`` is ``val``; in
-    others, such as at another label budget, the objective has nothing to say about ``val``. ``confirmed`` is NaN where
-    confirmations were not scored at the objective's label budget.
+    ``objective`` is the objective of the search's best trial. ``confirmed`` is the same quantity (same sets, same label
+    budget) for the same configuration, averaged over ``n_seeds`` confirmation seeds. ``search_optimism`` is
+    ``objective`` minus ``confirmed``. ``val`` and ``test`` are the mean scores of these seeds in this column, in the
+    objective's metric, and ``shift`` is ``val`` minus ``test``.
+
+    ``confirmed`` equals ``val`` in the column of the objective itself. In other columns, such as another label budget,
+    the two are not comparable. ``confirmed`` is NaN if the confirmations were not scored at the objective's label
+    budget.
 
     Args:
-        ledgers: of one or more sweeps.
+        ledgers: records of one or more sweeps.
     """
     return pd.DataFrame([row for records in ledgers for row in _rows(records)], columns=COLUMNS)
 
 
 def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
     config = latest_config(records)
-    again = {method: _confirmed(config, method, runs) for method, (_, runs) in confirmed_best(records).items()}
+    objectives = {method: _objective(config, method, runs) for method, (_, runs) in confirmed_best(records).items()}
     for column, methods in confirmed_columns(records):
-        for one in methods:
-            if one.val:
-                val, test, confirmed = fmean(one.val), fmean(one.test), again[one.method]
-                differences = one.best - confirmed, val - test
-                yield column, one.shown, one.best, confirmed, val, test, *differences, len(one.test)
+        for method in methods:
+            if method.val:
+                confirmed = objectives[method.recorded]
+                val = fmean(method.val)
+                test = fmean(method.test)
+                differences = method.best - confirmed, val - test
+                yield column, method.name, method.best, confirmed, val, test, *differences, len(method.test)
 
 
-def _confirmed(config: Mapping[str, Any], method: str, runs: Sequence[Record]) -> float:
-    """The objective, averaged over confirmation runs: the mean over the sets that count."""
+def _objective(config: Mapping[str, Any], method: str, runs: Sequence[Record]) -> float:
+    """Return the objective averaged over confirmation runs: the mean over the sets that count."""
     objective, (_, nested, budget) = config["objective"], method.partition("@")
     labels = str(LabelBudget(per_class=objective.get("labels_per_class"), fraction=objective.get("label_fraction")))
     if nested:

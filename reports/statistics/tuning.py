@@ -1,18 +1,18 @@
-"""What tuning was worth: how much each method gained over its default configuration, and how fast.
+"""What tuning gained: how much each method improved on its default configuration, and how fast.
 
-A badly tuned subset is not to be mistaken for a bad loss: one whose expected best still rises at its last trial would
-have gained from more of them. Everything here is the objective, on validation data; that it is optimistic for whatever
-was chosen by it is what `reports.statistics.selection` measures.
+A badly tuned subset must not pass for a bad loss. If the expected best still rises at the last trial, more trials would
+have helped. All numbers here are objectives on validation data. These are optimistic for the configuration that they
+chose; `reports.statistics.selection` measures by how much.
 
-The expected best of n trials is the mean, over all ways to take n of the N trials that there are, of the best one's
-objective (Dodge et al. 2019, Show Your Work, arXiv 1909.03004, introduced the curve; Tang et al. 2020, Showing Your
-Work Doesn't Always Work, arXiv 2004.13705, showed that its plug-in estimator, which draws with replacement, is biased
-downwards, and gave this one, a U-statistic, which is not). With v_1 <= ... <= v_N in order,
+The expected best of n trials is the best objective among n of the N trials, averaged over all ways to choose the n.
+Dodge et al. (2019, Show Your Work, arXiv 1909.03004) introduced the curve. Tang et al. (2020, Showing Your Work Doesn't
+Always Work, arXiv 2004.13705) showed that its plug-in estimator, which draws with replacement, is biased downwards.
+They gave the unbiased U-statistic that is used here. With the objectives in ascending order, v_1 <= ... <= v_N,
 
     E_n = sum over i of  C(i-1, n-1) / C(N, n) * v_i,
 
-as v_i is the best where the other n-1 are among the i-1 below it. The trials are taken as exchangeable, which a sampler
-that learns makes them only roughly: the curve says how a search in random order would have gone.
+since v_i is the best if the other n-1 trials are among the i-1 below it. The formula treats trials as exchangeable,
+which holds only roughly if the sampler learns. The curve describes a search over the same trials in random order.
 """
 
 import math
@@ -34,28 +34,29 @@ CURVE_COLUMNS = ("sweep", "method", "n_trials", "expected", "default")
 def tuning(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per sweep and searched method.
 
-    ``default`` is the objective of the default configuration, ``best`` that of the best of ``n_complete`` full trials,
-    ``gain`` their difference; NaN where there is no such trial.
+    ``default`` is the objective of the default configuration, ``best`` the objective of the best of ``n_complete`` full
+    trials, and ``gain`` is ``best`` minus ``default``. They are NaN if there is no such trial.
 
     Args:
-        ledgers: of one or more sweeps.
+        ledgers: records of one or more sweeps.
     """
     rows = []
     for records in ledgers:
         for method, trials in full_trials(records).items():
-            found, default = best_trial(trials), default_value(trials)
-            best = math.nan if found is None or found.value is None else found.value
+            default = default_value(trials)
+            trial = best_trial(trials)
+            best = math.nan if trial is None or trial.value is None else trial.value
             rows.append((records[0].sweep, method, default, best, best - default, len(trials)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def expected_best(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return the expected best objective of ``n_trials`` full trials, for every number that a method has.
+    """Return the expected best objective of ``n_trials`` full trials, from one trial to all that a method has.
 
-    Pruned and failed trials are not among them. ``default`` repeats the objective of the default configuration.
+    Pruned and failed trials do not count. ``default`` repeats the objective of the default configuration.
 
     Args:
-        ledgers: of one or more sweeps.
+        ledgers: records of one or more sweeps.
     """
     rows = []
     for records in ledgers:
@@ -69,12 +70,12 @@ def expected_best(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 
 def _expected_best(values: npt.NDArray[np.float64], n: int) -> float:
-    """E_n of values (N,) in ascending order.
+    """Return E_n of values (N,) in ascending order.
 
-    Weights come by their ratios from the largest down, C(i-2, n-1) / C(i-1, n-1) = (i-n) / (i-1): binomials of
-    thousands of trials are no floating-point numbers.
+    Binomials of thousands of trials overflow floating-point numbers. So each weight is the next higher one times their
+    ratio, C(i-2, n-1) / C(i-1, n-1) = (i-n) / (i-1), from the largest down.
     """
     size = len(values)
-    places = np.arange(size, n, -1)  # (N-n,): i of those that have a next lower one with a weight
-    weights = n / size * np.cumprod(np.concatenate([[1.0], (places - n) / (places - 1)]))  # (N-n+1,), from v_N down
+    ranks = np.arange(size, n, -1)  # (N-n,): each i > n; the value below it has a weight, too
+    weights = n / size * np.cumprod(np.concatenate([[1.0], (ranks - n) / (ranks - 1)]))  # (N-n+1,), from v_N down
     return float(weights @ values[n - 1 :][::-1])

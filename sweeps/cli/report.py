@@ -12,8 +12,8 @@ from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Record
 
 if TYPE_CHECKING:
-    from reports.figures.embedding import Represented
     from reports.report import Report
+    from reports.statistics.embedding import Representations
 
 __all__ = ["dashboard", "make_report", "report"]
 
@@ -111,12 +111,12 @@ def make_report(
     return OK if content.complete else INCOMPLETE
 
 
-def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Represented]":
+def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Representations]":
     """Represent test samples by the kept heads of each sweep, and print what is left out."""
     from sweeps.cli.representations import representations
 
     omissions: list[str] = []
-    represented: list[Represented] = []
+    represented: list[Representations] = []
     for folder, ledger in zip(folders, ledgers, strict=True):
         represented += representations(folder, ledger, omissions)
     if omissions:
@@ -126,9 +126,9 @@ def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Repr
 
 def _make_comparison(folders: list[Path], out: Path, command_line: str) -> int:
     """Write and print the comparison of two sweeps, and return the exit code."""
-    from reports.report import comparing, write_report
+    from reports.report import comparison_report, write_report
 
-    content = comparing(records(folders), folders, command_line)
+    content = comparison_report(records(folders), folders, command_line)
     files = write_report(content, out)
     _print_tables(content)
     typer.echo(f"Report: {files[0]}, and {len(files) - 1} files of tables beside it")

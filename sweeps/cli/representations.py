@@ -17,7 +17,7 @@ from conclugen.features.shards import FeatureSet, Split
 from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.training.pretrain import represent
-from reports.figures.embedding import Represented
+from reports.statistics.embedding import Representations
 from sweeps.config import load_config
 from sweeps.folder.kept_heads import best_heads
 from sweeps.folder.layout import SweepFolder
@@ -30,7 +30,7 @@ MOST_SAMPLES = 1000
 """Drawn samples of one test split, at most: more would take minutes and hide each other."""
 
 
-def representations(folder: Path, records: Sequence[Record], omissions: list[str]) -> Iterator[Represented]:
+def representations(folder: Path, records: Sequence[Record], omissions: list[str]) -> Iterator[Representations]:
     """Yield the test samples of each labelled set as the best head of each pretrained method represents them.
 
     All methods represent the same samples of a set.
@@ -61,7 +61,7 @@ def representations(folder: Path, records: Sequence[Record], omissions: list[str
             except (DamagedError, OSError) as error:
                 omissions.append(f"{config.name}: {method} on {dataset}: {error}")
                 continue
-            yield Represented(config.name, dataset, method, vectors, sample_labels, len(labels))
+            yield Representations(config.name, dataset, method, vectors, sample_labels, len(labels))
 
 
 def _test_samples(location: Location, fingerprint: str) -> tuple[Split, list[str]]:

@@ -15,7 +15,7 @@ from reports.output.markup import latex
 from reports.output.table import Cell, Table
 from reports.report import report, write_report
 from sweeps.ledger import Metric, Predictions, Record
-from tests.reports.searches import config, failed, record, trial
+from tests.reports.records import config, failed, record, trial
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed"),

@@ -63,7 +63,7 @@ def cell(frame: pd.DataFrame, method: str, dataset: str = "digits", metric: str 
     return rows.iloc[0]
 
 
-def test_statistics_are_those_of_numpy_and_scipy_over_test_scores() -> None:
+def test_statistics_over_seeds_equal_those_of_numpy_and_scipy() -> None:
     table = ablation([full_ledger()])
     for method, values in VALUES.items():
         row = cell(table.frame, method)
@@ -76,7 +76,7 @@ def test_statistics_are_those_of_numpy_and_scipy_over_test_scores() -> None:
     assert table.complete
 
 
-def test_one_row_per_dataset_method_and_metric() -> None:
+def test_each_dataset_method_and_metric_has_one_row() -> None:
     frame = ablation([full_ledger()]).frame
     assert not frame.duplicated(["dataset", "method", "metric"]).any()
     assert set(frame["dataset"]) == {"digits", "digits@5"}
@@ -84,7 +84,7 @@ def test_one_row_per_dataset_method_and_metric() -> None:
     assert set(frame["metric"]) == {"weighted_f1", "macro_f1", "accuracy", "f1/one"}
 
 
-def test_failed_and_pruned_attempts_are_counted() -> None:
+def test_failed_and_pruned_jobs_are_counted() -> None:
     ledger = [
         *full_ledger(),
         search("Con", 2, "pruned"),
@@ -97,7 +97,7 @@ def test_failed_and_pruned_attempts_are_counted() -> None:
     assert (other["n_trials"], other["n_pruned"], other["n_failed"]) == (2, 0, 0)
 
 
-def test_a_method_without_a_result_keeps_its_row() -> None:
+def test_a_method_without_a_result_has_a_row_that_counts_its_failures() -> None:
     ledger = [r for r in full_ledger() if not (r.stage == "confirm" and r.method == "Gen")]
     table = ablation([[*ledger, record("confirm", "Gen", 0, state="failed", reason="out_of_memory: x")]])
     row = cell(table.frame, "Gen")
@@ -113,20 +113,20 @@ def test_a_planned_subset_that_never_started_has_a_row() -> None:
     assert not table.complete
 
 
-def test_one_seed_has_a_mean_and_no_spread() -> None:
+def test_a_single_seed_has_a_mean_and_no_spread() -> None:
     ledger = [r for r in full_ledger() if r.stage == "search" or r.number == 0]
     row = cell(ablation([ledger]).frame, "Con")
     assert row["mean"] == 0.5
     assert all(math.isnan(row[name]) for name in ("std", "ci_low", "ci_high"))
 
 
-def test_the_latest_record_says_what_is_planned() -> None:
+def test_the_plan_is_that_of_the_latest_record() -> None:
     later = {**CONFIG, "subsets": ["Con", "Gen", "Clu"]}
     ledger = [*full_ledger(), record("search", "Con", 9, config=later, started="2026-01-02T00:00:00+00:00")]
     assert "Clu" in set(ablation([ledger]).frame["method"])
 
 
-def test_sweeps_on_different_datasets_join() -> None:
+def test_sweeps_on_different_datasets_form_one_table() -> None:
     other = [
         Record(
             **{
@@ -142,11 +142,11 @@ def test_sweeps_on_different_datasets_join() -> None:
     assert set(table.planned_seeds) == set(table.frame["dataset"])
 
 
-def test_sweeps_that_both_have_a_cell_are_refused() -> None:
+def test_two_sweeps_with_results_for_the_same_cell_are_refused() -> None:
     with pytest.raises(ReportError, match="digits / Con"):
         ablation([full_ledger(), full_ledger()])
 
 
 def test_an_empty_ledger_is_refused() -> None:
-    with pytest.raises(ReportError, match="no finished attempt"):
+    with pytest.raises(ReportError, match="no finished job"):
         ablation([full_ledger(), []])

@@ -17,7 +17,7 @@ def sweep(values: list[float], first_seed: int = 0, **fields: Any) -> list[Recor
     return [search("Con", 0), *runs, confirm("Gen", 0, 0.7)]
 
 
-def test_the_same_seeds_are_paired() -> None:
+def test_runs_with_the_same_seeds_are_paired() -> None:
     frame = comparison(sweep(FIRST), sweep(SECOND)).set_index(["dataset", "method", "metric"])
     assert ("dataset", "method", "metric", *frame.columns) == COLUMNS
     row = frame.loc["digits", "Con", "weighted_f1"]
@@ -28,7 +28,7 @@ def test_the_same_seeds_are_paired() -> None:
     assert row["paired"]
 
 
-def test_other_seeds_are_two_samples() -> None:
+def test_runs_with_different_seeds_have_the_interval_of_welch() -> None:
     frame = comparison(sweep(FIRST), sweep(SECOND, first_seed=10))
     row = frame.set_index(["dataset", "method", "metric"]).loc["digits@5", "Con", "accuracy"]
     expected = stats.ttest_ind(SECOND, FIRST, equal_var=False).confidence_interval()
@@ -42,7 +42,7 @@ def test_the_order_of_runs_does_not_matter() -> None:
     )
 
 
-def test_one_seed_has_a_difference_and_no_interval() -> None:
+def test_a_single_seed_has_a_difference_and_no_interval() -> None:
     row = (
         comparison(sweep(FIRST), sweep(SECOND))
         .set_index(["dataset", "method", "metric"])
@@ -52,8 +52,8 @@ def test_one_seed_has_a_difference_and_no_interval() -> None:
     assert math.isnan(row["ci_low"])
 
 
-def test_nothing_in_common_is_refused() -> None:
+def test_sweeps_without_a_common_score_are_refused() -> None:
     with pytest.raises(ReportError, match="no test score of the same dataset and method"):
         comparison(sweep(FIRST), [search("Con", 0)])
-    with pytest.raises(ReportError, match="no finished attempt"):
+    with pytest.raises(ReportError, match="no finished job"):
         comparison([], sweep(FIRST))

@@ -5,7 +5,7 @@ import pandas as pd
 
 from reports.statistics.configurations import best_configurations
 from sweeps.ledger import Record
-from tests.reports.searches import config, failed, pruned, trial, trials
+from tests.reports.records import config, failed, pruned, trial, trials
 
 SPACE = """
 description: three that vary, one fixed, one with a condition
@@ -18,34 +18,36 @@ parameters:
 """
 
 
-def values(**fields: Any) -> dict[str, Any]:
-    everything = {"lr": 1e-3, "batch_size": 256, "weight_decay": 0.01, "temperature": 0.5, "reconstruction_relu": True}
-    return everything | fields
+def values(**changes: Any) -> dict[str, Any]:
+    """Return the hyperparameters of a trial."""
+    defaults = {"lr": 1e-3, "batch_size": 256, "weight_decay": 0.01, "temperature": 0.5, "reconstruction_relu": True}
+    return defaults | changes
 
 
 def best(records: list[Record]) -> pd.DataFrame:
     return best_configurations([records]).set_index("method")
 
 
-def in_space(tmp_path: Path) -> dict[str, Any]:
+def config_with_space(tmp_path: Path) -> dict[str, Any]:
+    """Return a configuration whose search space is SPACE."""
     (tmp_path / "space.yaml").write_text(SPACE)
     return config(space=str(tmp_path / "space.yaml"))
 
 
-def test_the_best_full_trial_with_what_its_own_method_searches(tmp_path: Path) -> None:
-    c = in_space(tmp_path)
+def test_the_best_full_trial_has_the_values_that_its_own_search_could_choose(tmp_path: Path) -> None:
+    settings = config_with_space(tmp_path)
     frame = best(
         [
-            trial("Con", 0, 0.5, hyperparameters=values(), config=c),
-            trial("Con", 1, 0.7, hyperparameters=values(lr=2e-3, batch_size=128), config=c),
-            pruned("Con", 2, 0.9, hyperparameters=values(), config=c),
-            failed("Con", 3, "hung: no sign of life", hyperparameters=values(), config=c),
-            trial("Gen", 0, 0.6, hyperparameters=values(), config=c),
+            trial("Con", 0, 0.5, hyperparameters=values(), config=settings),
+            trial("Con", 1, 0.7, hyperparameters=values(lr=2e-3, batch_size=128), config=settings),
+            pruned("Con", 2, 0.9, hyperparameters=values(), config=settings),
+            failed("Con", 3, "hung: no sign of life", hyperparameters=values(), config=settings),
+            trial("Gen", 0, 0.6, hyperparameters=values(), config=settings),
         ]
     )
     assert frame.loc["Con", ["key", "origin", "objective"]].tolist() == ["search-Con-00001", "tpe", 0.7]
     assert frame.loc["Gen", ["key", "origin", "objective"]].tolist() == ["search-Gen-00000", "default", 0.6]
-    # in the order of the hyperparameters; weight_decay is fixed
+    # The columns have the order of HYPERPARAMETERS. weight_decay is fixed, so it has none.
     assert list(frame.columns[4:]) == ["temperature", "reconstruction_relu", "batch_size", "lr"]
     assert frame.loc["Con", ["temperature", "batch_size", "lr"]].tolist() == [0.5, 128, 2e-3]
     assert frame.loc["Con", "reconstruction_relu"] is pd.NA
@@ -54,11 +56,11 @@ def test_the_best_full_trial_with_what_its_own_method_searches(tmp_path: Path) -
     assert frame["batch_size"].dtype == "Int64"
 
 
-def test_the_earliest_among_equals_is_the_best_as_for_the_search() -> None:
+def test_the_earliest_of_equal_trials_is_the_best() -> None:
     assert best(trials("Con", [0.5, 0.7, 0.7])).loc["Con", "key"] == "search-Con-00001"
 
 
-def test_without_its_space_what_varies_is_what_was_searched() -> None:
+def test_without_the_search_space_the_columns_are_the_hyperparameters_that_vary() -> None:
     frame = best(
         [
             trial("Con", 0, 0.5, hyperparameters=values()),
@@ -71,13 +73,13 @@ def test_without_its_space_what_varies_is_what_was_searched() -> None:
     assert frame.loc["Gen", "lr"] is pd.NA
 
 
-def test_a_method_without_a_full_trial_has_a_row_with_its_name_only() -> None:
+def test_a_method_without_a_full_trial_has_a_row_with_only_its_name() -> None:
     frame = best([trial("Con", 0, 0.5, hyperparameters=values()), pruned("Gen", 0, 0.9, hyperparameters=values())])
     assert frame.loc["Gen"].drop("sweep").isna().all()
 
 
 def test_the_table_survives_parquet(tmp_path: Path) -> None:
-    c = in_space(tmp_path)
-    frame = best_configurations([[trial("Con", 0, 0.5, hyperparameters=values(), config=c)]])
+    records = [trial("Con", 0, 0.5, hyperparameters=values(), config=config_with_space(tmp_path))]
+    frame = best_configurations([records])
     frame.to_parquet(tmp_path / "table.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "table.parquet"), frame)

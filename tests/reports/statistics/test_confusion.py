@@ -6,26 +6,24 @@ from sklearn.metrics import confusion_matrix
 
 from reports.statistics.confusion import confusion
 from sweeps.ledger import Predictions, Record
-from tests.reports.searches import config
+from tests.reports.records import config, record
 
 
-def record(method: str, *predictions: Predictions) -> Record:
-    planned = config(features={"downstream": {"faces": "/somewhere"}})
-    return Record(
-        sweep="s", stage="confirm", method=method, number=0, seed=0, state="complete", predictions=predictions,
-        config=planned,
-    )  # fmt: skip
+def confirmed(method: str, *runs: Predictions) -> Record:
+    """Return a confirmation run with these predictions on the set faces."""
+    settings = config(features={"downstream": {"faces": "/somewhere"}})
+    return record("confirm", method, 0, predictions=runs, config=settings)
 
 
-def made(truth: list[int], predicted: list[int], **changes: object) -> Predictions:
+def predictions(truth: list[int], predicted: list[int], **changes: object) -> Predictions:
     fields = {"dataset": "faces", "labels": "", "fold": 0, "draw": 0, "classes": ("joy", "fear", "calm")}
     return Predictions(**{**fields, "multi_label": False, "truth": truth, "predicted": predicted, **changes})
 
 
-def test_counts_over_seeds_and_shares_of_the_true_class() -> None:
+def test_counts_are_summed_over_runs_and_shares_are_of_the_true_class() -> None:
     records = [
-        record("Con", made([0, 0, 1], [0, 1, 1])),
-        record("Con", made([0, 0, 1], [0, 0, 0], draw=1), made([1], [2], labels="5")),
+        confirmed("Con", predictions([0, 0, 1], [0, 1, 1])),
+        confirmed("Con", predictions([0, 0, 1], [0, 0, 0], draw=1), predictions([1], [2], labels="5")),
     ]
     frame = confusion([records])
     whole = frame[frame["dataset"] == "faces"].set_index(["truth", "predicted"])
@@ -38,10 +36,10 @@ def test_counts_over_seeds_and_shares_of_the_true_class() -> None:
     assert few["count"].sum() == 1
 
 
-def test_each_label_of_several_is_a_table_of_its_own() -> None:
-    """Two samples: joy and not fear, seen right; fear alone, of which nothing is seen."""
-    several = made([1, 0, 0, 1], [1, 0, 0, 0], classes=("joy", "fear"), multi_label=True)
-    frame = confusion([[record("Gen", several)]]).set_index(["truth", "predicted"])["count"]
+def test_each_label_of_a_multi_label_set_has_its_own_matrix() -> None:
+    """The first sample is joy and not fear, and is predicted so. The second is fear, and nothing is predicted."""
+    several = predictions([1, 0, 0, 1], [1, 0, 0, 0], classes=("joy", "fear"), multi_label=True)
+    frame = confusion([[confirmed("Gen", several)]]).set_index(["truth", "predicted"])["count"]
     assert frame.to_dict() == {
         ("joy", "joy"): 1,
         ("joy", "not joy"): 0,
@@ -54,14 +52,14 @@ def test_each_label_of_several_is_a_table_of_its_own() -> None:
     }
 
 
-def test_methods_stand_in_the_order_of_the_ablation_table() -> None:
-    records = [record(method, made([0], [0])) for method in ("Gen", "random_head", "Con", "raw_features")]
+def test_methods_have_the_order_of_the_ablation_table() -> None:
+    records = [confirmed(method, predictions([0], [0])) for method in ("Gen", "random_head", "Con", "raw_features")]
     assert list(dict.fromkeys(confusion([records])["method"])) == ["raw_features", "random_head", "Con", "Gen"]
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=20))
-def test_counts_are_those_of_scikit_learn(outputs: list[tuple[int, int]]) -> None:
+def test_counts_equal_those_of_scikit_learn(outputs: list[tuple[int, int]]) -> None:
     truth, predicted = map(list, zip(*outputs, strict=True))
-    counts = confusion([[record("Con", made(truth, predicted))]])["count"].to_numpy().reshape(3, 3)
+    counts = confusion([[confirmed("Con", predictions(truth, predicted))]])["count"].to_numpy().reshape(3, 3)
     assert (counts == confusion_matrix(truth, predicted, labels=range(3))).all()

@@ -18,6 +18,7 @@ SCORES = st.fixed_dictionaries({cell: st.floats(0, 1) for cell in CELLS})
 
 
 def confirmed(cell: tuple[str, ...], number: int, value: float, **changes: Any) -> Record:
+    """Return a confirmation run of a cell with this test score in all summary metrics."""
     config = CONFIG | {"subsets": ["".join(cell) for cell in CELLS[1:]], "baselines": ["random_head"]}
     metrics = [
         Metric("digits", split, "", metric, score)
@@ -32,33 +33,33 @@ def confirmed(cell: tuple[str, ...], number: int, value: float, **changes: Any) 
 
 
 def value(frame: pd.DataFrame, kind: str, quantity: str, column: str = "value") -> float:
-    (found,) = frame[
+    """Return the only value of a quantity in weighted F1."""
+    (number,) = frame[
         (frame["metric"] == "weighted_f1") & (frame["kind"] == kind) & (frame["quantity"] == quantity)
     ][column]  # fmt: skip
-    return float(found)
+    return float(number)
 
 
 @given(SCORES)
 def test_shapley_values_sum_to_the_whole_gain(cells: dict[tuple[str, ...], float]) -> None:
-    found = effects(cells)
-    assert sum(found["shapley", loss] for loss in LOSSES) == pytest.approx(cells[LOSSES] - cells[()], abs=1e-14)
-    assert found["total", TOTAL] == cells[LOSSES] - cells[()]
+    values = effects(cells)
+    assert sum(values["shapley", loss] for loss in LOSSES) == pytest.approx(cells[LOSSES] - cells[()], abs=1e-14)
+    assert values["total", TOTAL] == cells[LOSSES] - cells[()]
 
 
 @given(st.tuples(*[st.floats(-1, 1)] * 4))
-def test_what_adds_up_has_no_interactions(planted: tuple[float, ...]) -> None:
+def test_additive_gains_have_no_interactions(planted: tuple[float, ...]) -> None:
     base, *gains = planted
     gain = dict(zip(LOSSES, gains, strict=True))
-    found = effects({cell: base + sum(gain[loss] for loss in cell) for cell in CELLS})
-    for (kind, quantity), of in found.items():
+    values = effects({cell: base + sum(gain[loss] for loss in cell) for cell in CELLS})
+    for (kind, quantity), effect in values.items():
         expected = {"interaction": 0.0, "total": sum(gains)}.get(kind, gain.get(quantity, 0.0))
-        assert of == pytest.approx(expected, abs=1e-14)
+        assert effect == pytest.approx(expected, abs=1e-14)
 
 
-def test_two_losses_that_work_only_together_worked_by_hand() -> None:
-    """1 where Con and Clu are both there: each adds 1 with the other and 0 without, and they share the gain."""
-    found = effects({cell: float({"Con", "Clu"} <= set(cell)) for cell in CELLS})
-    assert found == {
+def test_effects_of_two_losses_that_work_only_together_equal_those_computed_by_hand() -> None:
+    """Cells with Con and Clu score 1, others 0: each loss adds 1 with the other and 0 without it."""
+    assert effects({cell: float({"Con", "Clu"} <= set(cell)) for cell in CELLS}) == {
         ("main", "Con"): 0.5,
         ("main", "Clu"): 0.5,
         ("main", "Gen"): 0,
@@ -75,21 +76,21 @@ def test_two_losses_that_work_only_together_worked_by_hand() -> None:
 
 @given(SCORES)
 def test_effects_are_twice_the_coefficients_of_the_saturated_linear_model(cells: dict[tuple[str, ...], float]) -> None:
-    factors = [f for f in CELLS if f]
+    terms = [cell for cell in CELLS if cell]
     signs = {cell: {loss: 1 if loss in cell else -1 for loss in LOSSES} for cell in CELLS}
-    design = [[1, *(math.prod(signs[cell][loss] for loss in f) for f in factors)] for cell in CELLS]
+    design = [[1, *(math.prod(signs[cell][loss] for loss in term) for term in terms)] for cell in CELLS]
     coefficients = np.linalg.solve(np.array(design, float), [cells[cell] for cell in CELLS])
-    found = effects(cells)
-    for f, coefficient in zip(factors, coefficients[1:], strict=True):
-        kind = "main" if len(f) == 1 else "interaction"
-        assert found[kind, " x ".join(f)] == pytest.approx(2 * coefficient, abs=1e-12)
+    values = effects(cells)
+    for term, coefficient in zip(terms, coefficients[1:], strict=True):
+        kind = "main" if len(term) == 1 else "interaction"
+        assert values[kind, " x ".join(term)] == pytest.approx(2 * coefficient, abs=1e-12)
 
 
-def test_seeds_are_paired_and_their_spread_is_that_of_the_differences() -> None:
-    """A seed's luck, the same in all cells, cancels; Con adds 0.1, 0.2 and 0.3 in the three seeds that all have."""
-    luck = [0.0, 0.3, 0.1]
+def test_effects_are_paired_by_seed() -> None:
+    """A seed's noise is the same in all cells and cancels. Con adds 0.1, 0.2 and 0.3 in the three common seeds."""
+    noise = [0.0, 0.3, 0.1]
     records = [
-        confirmed(cell, n, luck[n] + 0.1 * (n + 1) * ("Con" in cell)) for cell, n in product(CELLS, range(3))
+        confirmed(cell, n, noise[n] + 0.1 * (n + 1) * ("Con" in cell)) for cell, n in product(CELLS, range(3))
     ]  # fmt: skip
     extra = [confirmed(("Con",), 3, 0.9), confirmed(("Con",), 0, 0.9, stage="search")]
     failed = confirmed((), 3, 0, state="failed", metrics=())
@@ -113,15 +114,15 @@ def test_a_single_seed_has_values_without_intervals() -> None:
     assert math.isnan(value(frame, "total", TOTAL, "ci_low"))
 
 
-def test_a_missing_cell_or_no_common_seed_is_no_row() -> None:
-    whole = [confirmed(cell, 0, 0.5) for cell in CELLS]
-    assert len(factorial([whole[1:]])) == 0
-    assert len(factorial([[*whole[1:], confirmed((), 1, 0.5)]])) == 0
+def test_a_missing_cell_or_seed_leaves_no_rows() -> None:
+    records = [confirmed(cell, 0, 0.5) for cell in CELLS]
+    assert len(factorial([records[1:]])) == 0
+    assert len(factorial([[*records[1:], confirmed((), 1, 0.5)]])) == 0
     few = CONFIG | {"subsets": ["Con"], "baselines": ["random_head"]}
     assert len(factorial([[confirmed(cell, 0, 0.5, config=few) for cell in CELLS[:2]]])) == 0
 
 
-def test_where_label_budgets_were_searched_the_cells_are_what_was_searched_for_each() -> None:
+def test_nested_searches_over_labels_give_each_column_the_cells_of_its_own_searches() -> None:
     nested = CONFIG | {
         "subsets": ["".join(cell) for cell in CELLS[1:]],
         "baselines": ["random_head"],

@@ -15,7 +15,7 @@ def write(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_rows_come_in_their_order_and_a_source_is_optional(tmp_path: Path) -> None:
+def test_rows_keep_their_order_and_a_source_is_optional(tmp_path: Path) -> None:
     file = write(tmp_path, "metric,dataset,method,value", "weighted_f1,caer,MulT,0.61", "accuracy, caer@5, Con, 1")
     frame = published(file, TABLE)
     assert tuple(frame.columns) == COLUMNS
@@ -44,13 +44,13 @@ def test_every_problem_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"dataset,method\nx,y,z,a\n", b"\xff\xfe\x00"])
-def test_what_is_no_csv_file_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_csv_is_refused_with_its_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "published.csv"
     path.write_bytes(content)
-    with pytest.raises(ReportError, match=r"published\.csv: (is no CSV file|has no column)"):
+    with pytest.raises(ReportError, match=r"published\.csv: (not a CSV file|no column)"):
         published(path, TABLE)
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="has no column metric, value; its first line must be dataset,method,metric"):
+    with pytest.raises(ReportError, match="no column metric, value; the first line must be dataset,method,metric"):
         published(write(tmp_path, "dataset,method", "caer,Con"), TABLE)

@@ -39,14 +39,14 @@ TESTS = {"Con": (0.5, 0.85), "Clu": (0.6, 0.5), "Gen": (0.7, 0.55), "ConClu": (0
 
 
 def ledger() -> list[Record]:
-    """Each method's best of two full trials is its objective; a pruned trial that looked better does not count."""
-    searched = [record("search", m, n, value=v - 0.1 * n) for m, v in OBJECTIVES.items() for n in (0, 1)]
-    searched += [record("search", m, 2, value=1.0, state="pruned") for m in OBJECTIVES]
-    confirmed = [confirm(m, n, *(x + d for x in TESTS[m])) for m in TESTS for n, d in enumerate((-0.01, 0.01))]
-    return [*searched, *confirmed, confirm("raw_features", 0, 0.1, 0.1)]
+    """Return, for each method, two full trials, the better one with its objective, and a pruned trial with 1.0."""
+    trials = [record("search", m, n, value=v - 0.1 * n) for m, v in OBJECTIVES.items() for n in (0, 1)]
+    trials += [record("search", m, 2, value=1.0, state="pruned") for m in OBJECTIVES]
+    runs = [confirm(m, n, *(x + d for x in TESTS[m])) for m in TESTS for n, d in enumerate((-0.01, 0.01))]
+    return [*trials, *runs, confirm("raw_features", 0, 0.1, 0.1)]
 
 
-def test_correlations_are_those_of_best_objectives_and_mean_test_scores() -> None:
+def test_correlations_are_between_best_objectives_and_mean_test_scores() -> None:
     frame = ranking([ledger()]).set_index("dataset")
     assert list(frame.index) == ["digits", "digits@5"]
     for column, place in (("digits", 0), ("digits@5", 1)):
@@ -71,18 +71,22 @@ def test_two_methods_are_too_few_for_a_correlation() -> None:
     assert row["objective"] == pytest.approx(0.8)
 
 
-def test_nothing_confirmed_is_no_row() -> None:
+def test_a_sweep_without_confirmations_has_no_rows() -> None:
     assert len(ranking([[r for r in ledger() if r.stage == "search"]])) == 0
 
 
-def test_where_label_budgets_were_searched_each_column_has_its_own_objectives() -> None:
+def test_nested_searches_over_labels_give_each_column_its_own_objectives() -> None:
     values = {"all": {"Con": 0.9, "Clu": 0.6, "Gen": 0.7}, "5": {"Con": 0.5, "Clu": 0.6, "Gen": 0.4}}
     records = [
         record("search", f"{m}@{labels}", value=value, nested=True)
-        for labels, of in values.items()
-        for m, value in of.items()
+        for labels, by_method in values.items()
+        for m, value in by_method.items()
     ]
-    records += [confirm(f"{m}@{labels}", 0, v, v, nested=True) for labels, of in values.items() for m, v in of.items()]
+    records += [
+        confirm(f"{m}@{labels}", 0, value, value, nested=True)
+        for labels, by_method in values.items()
+        for m, value in by_method.items()
+    ]
     frame = ranking([records]).set_index("dataset")
     assert frame.loc["digits", "objective"] == pytest.approx(sum(values["all"].values()) / 3)
     assert frame.loc["digits@5", "objective"] == pytest.approx(0.5)

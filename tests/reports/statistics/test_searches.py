@@ -5,10 +5,10 @@ import pytest
 
 from reports.statistics.searches import searched_space
 from sweeps.ledger import LOSSES, Record
-from tests.reports.searches import config, trial
+from tests.reports.records import config, trial
 
 SPACE = """
-description: of each kind
+description: one parameter of each kind
 parameters:
   lr: {low: 1.0e-4, high: 1.0e-2, log: true, default: 1.0e-3}
   feature_dropout: {low: 0.1, high: 0.8, step: 0.1, default: 0.5}
@@ -16,14 +16,14 @@ parameters:
   batch_size: {choices: [128, 256], default: 256}
   weight_decay: 0.01
 """
-TRIED = {"lr": 1e-3, "feature_dropout": 0.5, "num_clusters": 8, "batch_size": 256, "weight_decay": 0.01, "margin": 0.5}
+VALUES = {"lr": 1e-3, "feature_dropout": 0.5, "num_clusters": 8, "batch_size": 256, "weight_decay": 0.01, "margin": 0.5}
 
 
-def tried(space: str | Path, method: str = "Clu", **fields: Any) -> list[Record]:
-    changed = TRIED | fields
+def two_trials(space: str | Path, method: str = "Clu", **changes: Any) -> list[Record]:
+    """Return a trial with VALUES and another one with changes to them."""
     return [
         trial(method, n, 0.5, hyperparameters=h, config=config(space=str(space)))
-        for n, h in enumerate([TRIED, changed])
+        for n, h in enumerate([VALUES, VALUES | changes])
     ]
 
 
@@ -34,9 +34,9 @@ def space(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_space_is_what_the_method_was_free_to_choose(space: Path) -> None:
-    assert set(searched_space(tried(space)) or ()) == {"lr", "feature_dropout", "num_clusters", "batch_size"}
-    assert set(searched_space(tried(space, "Gen[video-audio]@5")) or ()) == {"lr", "feature_dropout", "batch_size"}
+def test_the_space_holds_the_parameters_that_the_search_could_choose(space: Path) -> None:
+    assert set(searched_space(two_trials(space)) or ()) == {"lr", "feature_dropout", "num_clusters", "batch_size"}
+    assert set(searched_space(two_trials(space, "Gen[video-audio]@5")) or ()) == {"lr", "feature_dropout", "batch_size"}
 
 
 @pytest.mark.parametrize(
@@ -50,20 +50,20 @@ def test_the_space_is_what_the_method_was_free_to_choose(space: Path) -> None:
         {"margin": 0.6},
     ],
 )
-def test_a_space_that_does_not_hold_what_was_tried_is_not_the_one(space: Path, fields: dict[str, Any]) -> None:
-    assert searched_space(tried(space)) is not None
-    assert searched_space(tried(space, **fields)) is None
+def test_a_space_that_lacks_a_tried_value_is_not_used(space: Path, fields: dict[str, Any]) -> None:
+    assert searched_space(two_trials(space)) is not None
+    assert searched_space(two_trials(space, **fields)) is None
 
 
-def test_multiples_of_a_step_need_not_be_rounded_alike(space: Path) -> None:
-    assert searched_space(tried(space, feature_dropout=0.1 + 2 * 0.1)) is not None
+def test_multiples_of_a_step_may_differ_by_rounding(space: Path) -> None:
+    assert searched_space(two_trials(space, feature_dropout=0.1 + 2 * 0.1)) is not None
 
 
-def test_a_space_that_is_gone_or_broken_is_none(tmp_path: Path) -> None:
-    assert searched_space(tried(tmp_path / "gone.yaml")) is None
+def test_a_missing_or_broken_space_is_none(tmp_path: Path) -> None:
+    assert searched_space(two_trials(tmp_path / "gone.yaml")) is None
     (tmp_path / "broken.yaml").write_text("parameters: [")
-    assert searched_space(tried(tmp_path / "broken.yaml")) is None
+    assert searched_space(two_trials(tmp_path / "broken.yaml")) is None
 
 
-def test_every_method_that_can_be_searched_has_its_losses() -> None:
+def test_every_searchable_method_has_its_losses() -> None:
     assert set(LOSSES) == {"Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen", "supervised_head", "SimCLR"}

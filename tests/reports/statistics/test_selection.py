@@ -6,7 +6,7 @@ import pytest
 
 from reports.statistics.selection import selection
 from sweeps.ledger import Metric, Record
-from tests.reports.searches import config, confirmation, failed, pruned, record, trial, trials
+from tests.reports.records import config, confirmation, failed, pruned, record, trial, trials
 
 
 def table(records: list[Record]) -> pd.DataFrame:
@@ -22,20 +22,20 @@ def ledger() -> list[Record]:
     return [*trials("Con", [0.6, 0.8]), pruned("Con", 2, 0.9), confirmed(0, -0.02), confirmed(1, 0.02)]
 
 
-def test_two_steps_from_the_objective_to_the_test_score() -> None:
+def test_search_optimism_and_shift_lead_from_the_objective_to_the_test_score() -> None:
     row = table(ledger()).loc[("digits", "Con")]
     assert row[["objective", "confirmed", "val", "test"]].tolist() == pytest.approx([0.8, 0.7, 0.7, 0.6])
     assert row[["search_optimism", "shift"]].tolist() == pytest.approx([0.1, 0.1])
     assert row["n_seeds"] == 2
 
 
-def test_at_another_label_budget_the_optimism_is_that_of_the_objectives_own() -> None:
+def test_search_optimism_is_the_same_at_every_label_budget() -> None:
     row = table(ledger()).loc[("digits@5", "Con")]
     assert row[["objective", "confirmed", "val", "test"]].tolist() == pytest.approx([0.8, 0.7, 0.5, 0.45])
     assert row[["search_optimism", "shift"]].tolist() == pytest.approx([0.1, 0.05])
 
 
-def test_an_objective_at_few_labels_is_confirmed_at_these() -> None:
+def test_an_objective_at_few_labels_is_confirmed_at_this_label_budget() -> None:
     few = config(objective={"labels_per_class": 5})
     records = [*trials("Con", [0.6, 0.8], config=few), confirmed(0, config=few)]
     assert table(records).loc[("digits", "Con"), "confirmed"] == pytest.approx(0.5)
@@ -44,7 +44,7 @@ def test_an_objective_at_few_labels_is_confirmed_at_these() -> None:
     assert math.isnan(table(records).loc[("digits", "Con"), "search_optimism"])
 
 
-def test_an_objective_over_several_sets_is_confirmed_over_these() -> None:
+def test_an_objective_over_several_sets_is_confirmed_over_these_sets() -> None:
     several = config(features={"downstream": {"digits": "/a", "letters": "/b"}})
     metrics = [
         Metric(name, split, "", "weighted_f1", value)  # type: ignore[arg-type]
@@ -57,17 +57,17 @@ def test_an_objective_over_several_sets_is_confirmed_over_these() -> None:
     assert frame["val"].tolist() == pytest.approx([0.5, 0.7])
 
 
-def test_failed_confirmations_and_other_splits_and_metrics_count_for_nothing() -> None:
-    odd = [Metric("digits", "test", "", "accuracy", 0.0), Metric("letters", "test", "", "weighted_f1", 0.0)]
+def test_failed_confirmations_and_other_sets_and_metrics_do_not_count() -> None:
+    irrelevant = [Metric("digits", "test", "", "accuracy", 0.0), Metric("letters", "test", "", "weighted_f1", 0.0)]
     records = [
         *ledger(),
-        record("confirm", "Con", 2, metrics=odd),
+        record("confirm", "Con", 2, metrics=irrelevant),
         confirmed(3, -0.5, state="failed", reason="hung: no sign of life"),
     ]
     pd.testing.assert_frame_equal(table(records), table(ledger()))
 
 
-def test_confirmations_of_what_is_the_best_no_more_are_not_held_against_the_new_best() -> None:
+def test_confirmations_of_a_former_best_configuration_do_not_count() -> None:
     old, new = {"lr": 0.1}, {"lr": 0.2}
     records = [
         trial("Con", 0, 0.6, hyperparameters=old),
@@ -78,7 +78,7 @@ def test_confirmations_of_what_is_the_best_no_more_are_not_held_against_the_new_
     assert table([*records, confirmed(1, hyperparameters=new)]).loc[("digits", "Con"), "n_seeds"] == 1
 
 
-def test_methods_without_search_or_confirmation_have_no_row() -> None:
+def test_methods_without_a_search_or_a_confirmation_have_no_row() -> None:
     records = [
         failed("Gen", 0, "hung: no sign of life"),
         confirmation("raw_features", 0, {("val", ""): 0.5, ("test", ""): 0.5}),
@@ -87,7 +87,7 @@ def test_methods_without_search_or_confirmation_have_no_row() -> None:
     assert len(table(trials("Con", [0.6]))) == 0
 
 
-def test_searches_at_each_label_budget_are_confirmed_at_their_own() -> None:
+def test_nested_searches_over_labels_are_confirmed_at_their_own_label_budget() -> None:
     nested = config(search={"nested": ["labels"]})
     records = [
         *trials("Con@all", [0.8], config=nested),

@@ -270,7 +270,7 @@ def test_report_without_a_finished_job_is_bad_input(write_config: Callable[..., 
     folder.prepare(load_config(write_config()))
     result = conclugen("report", folder.root, "--out", tmp_path / "report")
     assert result.returncode == 2
-    assert "no finished attempt" in result.stderr
+    assert "no finished job" in result.stderr
     assert not (tmp_path / "report").exists()
 
 
