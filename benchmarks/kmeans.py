@@ -1,10 +1,10 @@
-"""What k-means with a warm start gives up against the released code's, which starts anew at every step.
+"""Does k-means with a warm start fit the points as well as the released code's, which starts anew at every step?
 
-Pretrains on real data and, at every step, clusters the same points twice: warm (from the step before's centroids, a few
-iterations) and reference (from random points, up to 100). Prints the mean over steps of each one's objective, the mean
-cosine of the points to their own centroid, their difference with its standard error over seeds, and the median time of
-a step. The run itself trains with the one that ``--train-with`` says:
-the points that the warm start meets must not be of its own making only.
+The benchmark pretrains on real data. At every step it clusters the same points twice: warm (a few iterations from the
+last step's centroids) and reference (up to 100 iterations from random points). The objective is the mean cosine of the
+points to their own centroid. Printed are the mean of each objective over steps, their difference with its standard
+error over seeds, and the median time of a step. ``--train-with`` says which of the two the run trains with: the points
+that the warm start meets must not be of its own making only.
 
     python -m benchmarks.kmeans [--quick] [--json FILE] [--data handwritten.npz --views fou fac kar] [--iterations ...]
 """
@@ -12,6 +12,7 @@ the points that the warm start meets must not be of its own making only.
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class _Contest:
-    """Stands in for k-means: clusters by both, notes objectives and seconds, returns one of the two results."""
+    """A stand-in for k-means that clusters in both ways, notes objectives and seconds, and returns one result."""
 
     def __init__(self, backend: clustering.Backend, iterations: int, train_with: str) -> None:
         self._backend, self._iterations, self._train_with = backend, iterations, train_with
@@ -59,9 +60,9 @@ class _Contest:
     ) -> tuple[tuple[Tensor, Tensor], float]:
         _synchronise()
         started = time.perf_counter()
-        found = clustering.kmeans(x, k, seed, initial=initial, iterations=iterations, backend=self._backend)
+        clusters = clustering.kmeans(x, k, seed, initial=initial, iterations=iterations, backend=self._backend)
         _synchronise()
-        return found, time.perf_counter() - started
+        return clusters, time.perf_counter() - started
 
 
 def _synchronise() -> None:
@@ -92,16 +93,20 @@ def main() -> None:
     options.add_argument("--data", type=Path, help="arrays with labels and split; scikit-learn's digits if left out")
     options.add_argument("--views", nargs="+", help="the arrays of --data to use as modalities")
     options.add_argument("--subsets", nargs="+", default=["Clu", "ConCluGen"], choices=SUBSETS)
-    options.add_argument("--iterations", nargs="+", type=int, help="of the warm start; default 1 2 5 10, quick 5")
+    options.add_argument(
+        "--iterations", nargs="+", type=int, help="iterations of the warm start; default 1 2 5 10, quick 5"
+    )
     options.add_argument("--train-with", nargs="+", default=["warm", "reference"], choices=["warm", "reference"])
-    options.add_argument("--backends", nargs="+", default=["faiss", "torch"], choices=["faiss", "torch"])
+    backends = ["faiss", "torch"] if find_spec("faiss") else ["torch"]
+    options.add_argument("--backends", nargs="+", default=backends, choices=["faiss", "torch"])
     options.add_argument("--clusters", type=int, default=16)
     options.add_argument("--epochs", type=int, help="default 30, quick 3")
     options.add_argument("--seeds", type=int, help="runs, at least 2; default 4, quick 2")
     arguments = options.parse_args()
     iterations = arguments.iterations or ([5] if arguments.quick else [1, 2, 5, 10])
-    epochs, seeds = arguments.epochs or (3 if arguments.quick else 30), arguments.seeds or (2 if arguments.quick else 4)
-    found: list[dict[str, Any]] = []
+    epochs = arguments.epochs or (3 if arguments.quick else 30)
+    seeds = arguments.seeds or (2 if arguments.quick else 4)
+    rows: list[dict[str, Any]] = []
     torch.set_num_threads(1)
     h = Hyperparameters(
         representation_dim=256,
@@ -134,9 +139,9 @@ def main() -> None:
                     while not run.finished:
                         run.run_epoch()
             result = _result(contests)
-            found.append({"subset": subset, "backend": backend, "with": train_with, "iterations": most, **result})
-            print(f"{subset:9} {backend:7} {train_with:12} {most:11} | {_told(result)}", flush=True)
-    write(arguments.json, {"contests": found})
+            rows.append({"subset": subset, "backend": backend, "with": train_with, "iterations": most, **result})
+            print(f"{subset:9} {backend:7} {train_with:12} {most:11} | {_text(result)}", flush=True)
+    write(arguments.json, {"contests": rows})
 
 
 def _result(contests: list[_Contest]) -> dict[str, Any]:
@@ -152,7 +157,7 @@ def _result(contests: list[_Contest]) -> dict[str, Any]:
     }
 
 
-def _told(result: Mapping[str, Any]) -> str:
+def _text(result: Mapping[str, Any]) -> str:
     (warm, reference), (warm_ms, reference_ms) = result["objectives"], result["ms"]
     return (
         f"{warm:.4f} {reference:9.4f} {result['difference']:+8.4f} ± {result['standard error']:.4f} | "

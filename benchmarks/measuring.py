@@ -1,4 +1,4 @@
-"""What the benchmarks share: their options, how numbers that scatter are told, and where they were measured."""
+"""What all benchmarks share: options, the text of numbers that scatter, and a description of the machine."""
 
 import argparse
 import json
@@ -16,29 +16,29 @@ from sweeps.jobs import Report
 from sweeps.ledger import Record
 from sweeps.trial.hardware import own_hardware
 
-__all__ = ["compare", "machine", "parser", "spread", "told", "write"]
+__all__ = ["check_same", "machine", "parser", "spread", "spread_text", "write"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the options that every benchmark has."""
+    """Return a parser with the options that every benchmark has."""
     options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--quick", action="store_true", help="less of everything: in under two minutes on a CPU")
     options.add_argument("--json", type=Path, metavar="FILE", help="where to write all numbers")
     return options
 
 
-def spread(values: npt.ArrayLike) -> list[float]:
-    """Median and quartiles."""
+def spread(values: Sequence[float] | npt.NDArray[np.floating]) -> list[float]:
+    """Return the median and the quartiles of ``values``."""
     return [round(float(value), 4) for value in np.percentile(values, [50, 25, 75])]
 
 
-def told(values: Sequence[float], decimals: int = 2) -> str:
-    """A spread as text."""
+def spread_text(values: Sequence[float], decimals: int = 2) -> str:
+    """Return a :func:`spread` as text, such as ``1.08 (1.07 to 1.09)``."""
     return "{0:.{3}f} ({1:.{3}f} to {2:.{3}f})".format(*values, decimals)
 
 
-def compare(record: Record, report: Report) -> None:
-    """See that a job that was run again has come to the objective on record.
+def check_same(record: Record, report: Report) -> None:
+    """Check that a job that ran again has come to the objective of its record.
 
     Raises:
         RuntimeError: it has not.
@@ -48,13 +48,13 @@ def compare(record: Record, report: Report) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What numbers were measured on."""
+    """Describe this machine: processor, CPUs that this process may use, versions of Python and torch."""
     processor = own_hardware(torch.device("cpu")).processor
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"processor": processor, "cpus": cpus, "python": platform.python_version(), "torch": torch.__version__}
 
 
 def write(file: Path | None, result: Mapping[str, Any]) -> None:
-    """Write a result, with where it was measured, where a file was asked for."""
+    """Write a result and the machine's description as JSON; without a file, write nothing."""
     if file is not None:
         file.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")

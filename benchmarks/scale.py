@@ -1,14 +1,17 @@
 """Does a sweep's thousandth trial cost what its first did, and how much does the driver's memory grow?
 
-A whole sweep of tiny heads on a few made-up samples runs through the product's engine. A trial's cost is the wall time
-from the end of one to the end of the next, its own short work included; the first trials, during which processes come
-up, are left out.
+A whole sweep of tiny heads on a few made-up samples runs by the product's command. A trial's cost is the wall time from
+the end of the trial before to its own end, its short work included. The first trials are left out, because processes
+come up during them.
 
     python -m benchmarks.scale [--quick] [--json FILE] [--trials 2000] [--window 200] [--slots 1]
 """
 
+import subprocess
+import sys
 import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,19 +20,12 @@ import yaml
 
 from benchmarks.measuring import parser, write
 from conclugen.features.importing import import_arrays
-from sweeps.config import load_config
-from sweeps.execution.capacity import Capacity, allocate
-from sweeps.execution.cluster import alive_nodes, connect, disconnect
-from sweeps.execution.executor import execute
-from sweeps.execution.tracking import tracked
+from conclugen.subsets import SUBSETS
 from sweeps.folder.layout import SweepFolder
-from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger
-from sweeps.search import Search
-from sweeps.terminal import output_to_log
 
-SUBSETS = 7
 WARM_UP = 20  # trials that are not counted
+LOOK_SECONDS = 0.5  # between two looks at the driver's memory
 
 SPACE = {
     "description": "tiny heads with something to search",
@@ -44,7 +40,7 @@ SPACE = {
 
 
 def write_sweep(folder: Path, trials: int, slots: int) -> Path:
-    """Write two modalities of 80 samples, and a sweep of as many trials; return its configuration."""
+    """Write a set of two modalities and 80 samples, and a sweep of at least ``trials``; return its configuration."""
     rng = np.random.default_rng(0)
     labels = np.arange(80) % 2
     features = {name: labels[:, None] + rng.normal(size=(80, 3)) for name in ("video", "text")}
@@ -64,7 +60,7 @@ def write_sweep(folder: Path, trials: int, slots: int) -> Path:
         "modalities": ["video", "text"],
         "space": "tiny.yaml",
         "baselines": [],
-        "budget": {"trials_per_subset": -(-trials // SUBSETS), "epochs": 2, "seeds": 1},
+        "budget": {"trials_per_subset": -(-trials // len(SUBSETS)), "epochs": 2, "seeds": 1},
         "probe": {"every": 1},
         "workers": {"concurrent_trials": slots},
     }
@@ -72,29 +68,33 @@ def write_sweep(folder: Path, trials: int, slots: int) -> Path:
     return folder / "sweep.yaml"
 
 
-def measure(root: Path, trials: int, slots: int) -> tuple[list[float], list[int]]:
-    """Run the sweep; return the time of each end of a trial, and the driver's resident bytes then."""
-    config = load_config(write_sweep(root, trials, slots))
-    folder = SweepFolder(root / "sweep")
-    folder.prepare(config)
-    driver, ends, memory = psutil.Process(), list[float](), list[int]()
-    with output_to_log(folder.log):
-        connect(None)
-        search = Search(config, folder)
+def measure(root: Path, trials: int, slots: int) -> tuple[list[float], list[tuple[float, int]]]:
+    """Run the sweep.
 
-        def note_ends() -> None:
-            done = sum(row.done for row in search.progress()[:SUBSETS])
-            if done > len(ends):
-                ends.extend([time.perf_counter()] * (done - len(ends)))
-                memory.extend([driver.memory_info().rss] * (done - len(memory)))
+    Returns:
+        The time of each trial's end, and (time, resident bytes of the driver) of each look.
 
-        capacity = Capacity(allocate(config.workers, alive_nodes()), config.workers, None, print)
-        with tracked(config, folder, print) as trackers:
-            execute(search, folder, capacity, note_ends, trackers, Interrupts("ended"))
-        disconnect()
-    own = {record.key: record.seconds.get("total", 0.0) for record in Ledger(folder.ledger) if record.stage == "search"}
-    print(f"{len(own)} trials, {sum(own.values()) / len(own):.3f} s of its own work each")
-    return ends, memory
+    Raises:
+        RuntimeError: the sweep has failed.
+    """
+    command = [sys.executable, "-m", "sweeps", "sweep", "run", str(write_sweep(root, trials, slots))]
+    memory = list[tuple[float, int]]()
+    driver = psutil.Popen([*command, "--out", str(root / "sweep")], stdout=subprocess.DEVNULL)
+    while driver.poll() is None:
+        memory.append((time.time(), driver.memory_info().rss))
+        time.sleep(LOOK_SECONDS)
+    if driver.returncode != 0:
+        raise RuntimeError(f"the sweep ended with exit code {driver.returncode}.")
+    records = [record for record in Ledger(SweepFolder(root / "sweep").ledger) if record.stage == "search"]
+    work = sum(record.seconds.get("total", 0.0) for record in records)
+    print(f"{len(records)} trials, {work / len(records):.3f} s of its own work each")
+    return sorted(datetime.fromisoformat(record.ended).timestamp() for record in records), memory
+
+
+def growth(ends: list[float], memory: list[tuple[float, int]], first: int) -> float:
+    """Return the bytes by which the driver grows per trial, from the end of trial ``first`` to that of the last one."""
+    looks = [rss for moment, rss in memory if ends[first] <= moment <= ends[-1]]
+    return (looks[-1] - looks[0]) / (len(ends) - 1 - first)
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def main() -> None:
         ends, memory = measure(Path(root), trials, arguments.slots)
     first = (ends[WARM_UP + window] - ends[WARM_UP]) / window
     last = (ends[-1] - ends[-1 - window]) / window
-    grown = (memory[-1] - memory[WARM_UP + window]) / (len(memory) - WARM_UP - window)
+    grown = growth(ends, memory, WARM_UP + window)
     print(f"first {window} trials {first:.3f} s each, last {window} {last:.3f} s: ratio {last / first:.2f}")
     print(f"the driver's memory grows by {grown / 1000:.1f} kB a trial")
     write(arguments.json, {"trials": trials, "seconds": [first, last], "ratio": last / first, "bytes a trial": grown})

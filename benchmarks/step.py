@@ -1,18 +1,20 @@
 """How fast is a training step, against plain torch, the released code's step and the arithmetic it cannot do without?
 
-Trains the same heads on the same made-up features in four ways, taking turns so that other load hits all alike:
+The benchmark trains the same heads on the same made-up features. Three ways take turns, so that other load hits all
+alike, and a fourth number is a bound:
 
 * ours: `conclugen.training.pretrain` as a worker runs it (`conclugen.training.execution` decides how);
 * plain: the same step in plain float32 torch, eager, features on the device, torch's default AdamW;
-* released: the same, but k-means starts from random points at every step and runs until it converges, 100 iterations at
-  most, as the released code does (METHOD section 3); its loader is left out, which would cost more than the step;
+* released: the plain step with the released code's k-means (docs/method.md, section 3), which starts from random points
+  at every step and runs until it converges, 100 iterations at most. The released loader is left out: it would cost more
+  than the step;
 * floor: the products of a step at the rate of one large matrix product, measured in the same run.
 
-Prints medians over rounds with their quartiles, and ratios taken within rounds: of time, and of the processor's, which
-other work on a CPU hits less, and which counts threads that spin while they wait. Also compares ours with float32 steps
-on the same batches: the losses of each epoch, and the representations at the end.
+Medians over rounds are printed with their quartiles, and ratios within rounds. Ratios are of wall time and of processor
+time: other work on a CPU hits the latter less, and it counts threads that spin while they wait. The benchmark also
+compares ours with float32 steps on the same batches: the losses of each epoch, and the representations at the end.
 
-Needs nothing but torch, numpy and pyarrow beside Ray, and what these need.
+It needs nothing but torch, numpy and pyarrow beside Ray, and what these need.
 
     python -m benchmarks.step [--quick] [--json FILE] [--device cpu|cuda] [--sizes ...] [--threads N]
 """
@@ -30,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.measuring import parser, spread, told, write
+from benchmarks.measuring import parser, spread, spread_text, write
 from conclugen.clustering import kmeans
 from conclugen.features.batches import StandardisedSplit
 from conclugen.features.manifest import Manifest, Modality
@@ -54,7 +56,13 @@ _HANDWRITTEN = replace(_PAPER, representation_dim=256, reconstruction_dim=512, n
 
 @dataclass(frozen=True)
 class Size:
-    """What is trained on how much."""
+    """A size of the problem.
+
+    Attributes:
+        widths: modality -> width of its features.
+        rows: of the training set.
+        hyperparameters: of the run.
+    """
 
     widths: Mapping[str, int]
     rows: int
@@ -71,18 +79,31 @@ SIZES = {
 _DEFAULT_SIZES = {"cpu": ["handwritten", "wide"], "cuda": ["r1024", "r2048", "paper"]}
 
 
-class PlainTraining:
-    """The step as one would write it down, in float32; see the module's docstring."""
+Cluster = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""Maps points (n, K) and K to centroids (K, K) and labels (n,)."""
 
-    def __init__(self, data: StandardisedSplit, size: Size, losses: Sequence[Loss], *, released: bool) -> None:
+
+class PlainTraining:
+    """Training by the plain step; see the module's docstring.
+
+    Args:
+        data: the training rows.
+        size: of the problem.
+        losses: of the run.
+        cluster: its k-means.
+    """
+
+    def __init__(self, data: StandardisedSplit, size: Size, losses: Sequence[Loss], cluster: Cluster) -> None:
         h = size.hyperparameters
         self._features = data.batch(torch.arange(len(data)))
-        self._h, self._losses, self._released, self._device = h, losses, released, data.device
+        self._h = h
+        self._losses = losses
+        self._cluster = cluster
+        self._device = data.device
         self._head = RepresentationHeads(size.widths, h.representation_dim, lift_audio=h.lift_audio)
         self._heads = PretrainingHeads(size.widths, losses, h)
         modules = nn.ModuleList([self._head, self._heads]).to(data.device)
         self._optimizer = torch.optim.AdamW(modules.parameters(), lr=h.lr, weight_decay=h.weight_decay)
-        self._centroids: Tensor | None = None
         self._queue: list[Tensor] = []
 
     def run_epoch(self) -> None:
@@ -99,7 +120,8 @@ class PlainTraining:
             raise ArithmeticError("the plain step diverged.")
 
     def _step(self, rows: Tensor) -> Tensor:
-        h, losses = self._h, self._losses
+        h = self._h
+        losses = self._losses
         x = {name: features[rows] for name, features in self._features.items()}
         z = self._head({name: functional.dropout(value, h.feature_dropout) for name, value in x.items()})
         values = []
@@ -113,7 +135,7 @@ class PlainTraining:
             full = len(self._queue) == h.kmeans_queue_size
             points = torch.cat([*self._queue, mean]) if full else mean
             self._queue = [*self._queue, mean][-h.kmeans_queue_size :]
-            centroids, labels = self._cluster(points)
+            centroids, labels = self._cluster(points, h.num_clusters)
             values.append(clustering_loss(logits, centroids, labels[-len(mean) :], h.kmeans_loss_mode, h.margin))
         if Loss.GEN in losses:
             values.append(reconstruction_loss(self._heads.reconstruct(z), x))
@@ -123,17 +145,27 @@ class PlainTraining:
         self._optimizer.step()
         return total.detach()
 
-    def _cluster(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        k = self._h.num_clusters
-        if self._released:
-            return converged_kmeans(points, k)
-        centroids, labels = kmeans(points, k, initial=self._centroids, iterations=self._h.kmeans_iterations)
+
+class WarmKMeans:
+    """The product's k-means, which starts from the last step's centroids.
+
+    Args:
+        iterations: of each step.
+    """
+
+    def __init__(self, iterations: int) -> None:
+        self._iterations = iterations
+        self._centroids: Tensor | None = None
+
+    def __call__(self, points: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Cluster the rows of ``points`` and remember the centroids."""
+        centroids, labels = kmeans(points, k, initial=self._centroids, iterations=self._iterations)
         self._centroids = centroids
         return centroids, labels
 
 
 def converged_kmeans(points: Tensor, k: int, iterations: int = 100) -> tuple[Tensor, Tensor]:
-    """Spherical k-means from random points until no label changes; the host asks after every iteration."""
+    """Run spherical k-means from random points until no label changes; the host asks after every iteration."""
     points = functional.normalize(points, dim=1)
     centroids = points[torch.randperm(len(points), device=points.device)[:k]]
     labels = points.new_full((len(points),), -1, dtype=torch.int64)
@@ -142,19 +174,20 @@ def converged_kmeans(points: Tensor, k: int, iterations: int = 100) -> tuple[Ten
         if torch.equal(before, labels):
             break
         sums = torch.zeros_like(centroids).index_add_(0, labels, points)
-        lost = sums.norm(dim=1) == 0
-        centroids = torch.where(lost[:, None], centroids, functional.normalize(sums, dim=1))
+        empty = sums.norm(dim=1) == 0
+        centroids = torch.where(empty[:, None], centroids, functional.normalize(sums, dim=1))
     return centroids, labels
 
 
 def products(size: Size, losses: Sequence[Loss]) -> int:
-    """Floating-point operations of a step's matrix products, forward and backward; k-means, which is small, left out.
+    """Return the floating-point operations of a step's matrix products, forward and backward.
 
-    A linear layer (i, o) on B rows takes 2 B i o operations for its output, as many for its weights' gradient, and, but
-    for the first layer, as many for its input's.
+    A linear layer (i, o) on B rows takes 2 B i o operations for its output and as many for its weights' gradient. Each
+    layer but the first takes as many again for its input's gradient. K-means is small and left out.
     """
-    h, b, k = size.hyperparameters, size.hyperparameters.batch_size, size.hyperparameters.num_clusters
-    r, p, d, m = h.representation_dim, h.projection_dim, h.reconstruction_dim, len(size.widths)
+    h = size.hyperparameters
+    b, k, m = h.batch_size, h.num_clusters, len(size.widths)
+    r, p, d = h.representation_dim, h.projection_dim, h.reconstruction_dim
     total = 0
     for name, width in size.widths.items():
         lifted = h.lift_audio and name == "audio"
@@ -172,7 +205,7 @@ def products(size: Size, losses: Sequence[Loss]) -> int:
 
 
 def matrix_rate(device: torch.device) -> float:
-    """Operations a second of a large product in the type that the heads compute in: the median of 9."""
+    """Return operations a second of a large product in the type that the heads compute in: the median of 9."""
     n, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (1024, torch.float32)
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     seconds = [_seconds(lambda: a @ b, device)[0] for _ in range(12)][3:]
@@ -180,18 +213,22 @@ def matrix_rate(device: torch.device) -> float:
 
 
 def _seconds(action: Callable[[], object], device: torch.device) -> tuple[float, float]:
-    """Wall seconds and, on a CPU, those that this process's threads computed."""
+    """Return wall seconds, and the seconds that this process's threads computed."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    wall, own = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    processor = time.process_time()
     action()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - wall, time.process_time() - own
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def write_features(size: Size, folder: Path, device: torch.device) -> StandardisedSplit:
-    """Groups with noise, as float16, taken as they are: a set's statistics would need safetensors."""
+    """Write a set of groups with noise in float16; return its rows, not standardised.
+
+    Reading a set's statistics would need safetensors.
+    """
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 16, size.rows)
     features: dict[str, npt.NDArray[np.floating]] = {}
@@ -212,15 +249,17 @@ def write_features(size: Size, folder: Path, device: torch.device) -> Standardis
 def measure(
     data: StandardisedSplit, size: Size, subset: str, rounds: int, rate: float, *, released: bool
 ) -> dict[str, Any]:
-    """Milliseconds a step of each way, and their ratios to ours."""
-    losses, h, device = SUBSETS[subset], size.hyperparameters, data.device
+    """Return milliseconds a step of each way, and their ratios to ours."""
+    losses = SUBSETS[subset]
+    h = size.hyperparameters
+    device = data.device
     ours = Pretraining(data, size.widths, losses, h, epochs=10**6, seed=0)
     ways: dict[str, Callable[[], object]] = {
         "ours": ours.run_epoch,
-        "plain": PlainTraining(data, size, losses, released=False).run_epoch,
+        "plain": PlainTraining(data, size, losses, WarmKMeans(h.kmeans_iterations)).run_epoch,
     }
     if released and Loss.CLU in losses:
-        ways["released"] = PlainTraining(data, size, losses, released=True).run_epoch
+        ways["released"] = PlainTraining(data, size, losses, converged_kmeans).run_epoch
     for _ in range(1 if device.type == "cpu" else 8):  # on a GPU until all that will be captured is
         for way in ways.values():
             way()
@@ -237,21 +276,23 @@ def measure(
     }  # fmt: skip
     arrays = {name: np.array(pairs) for name, pairs in times.items()}  # (rounds, 2)
     for name, seconds in arrays.items():
-        wall, own = 1e3 * seconds.T / steps
-        result[name] = {"ms": spread(wall), "cpu_ms": spread(own), "times_floor": spread(wall / floor)}
+        wall, processor = 1e3 * seconds.T / steps
+        result[name] = {"ms": spread(wall), "cpu_ms": spread(processor), "times_floor": spread(wall / floor)}
         if name != "ours":
-            by_wall, by_own = (seconds / arrays["ours"]).T
-            result[name] |= {"times_ours": spread(by_wall), "cpu_times_ours": spread(by_own)}
+            wall_ratio, processor_ratio = (seconds / arrays["ours"]).T
+            result[name] |= {"times_ours": spread(wall_ratio), "cpu_times_ours": spread(processor_ratio)}
     return result
 
 
 def equality(data: StandardisedSplit, size: Size, subset: str, epochs: int) -> dict[str, float]:
-    """How far ours is from float32 steps on the same batches, beside how far another seed is.
+    """Return how far ours is from float32 steps on the same batches, and how far another seed is.
 
-    Of the losses, the largest relative difference in any epoch; of the representations at the end, the relative norm of
-    the difference.
+    Losses are compared by the largest relative difference in any epoch, representations at the end by the relative norm
+    of the difference.
     """
-    h, losses, device = replace(size.hyperparameters, warmup_epochs=1), SUBSETS[subset], data.device
+    h = replace(size.hyperparameters, warmup_epochs=1)
+    losses = SUBSETS[subset]
+    device = data.device
     executions = {"ours": None, "float32": Execution(device), "seed": Execution(device)}
     runs = {
         name: Pretraining(data, size.widths, losses, h, epochs=epochs, seed=int(name == "seed"), execution=execution)
@@ -277,9 +318,10 @@ def _print(name: str, result: Mapping[str, Any]) -> None:
     for way in ("ours", "plain", "released"):
         if way not in result:
             continue
-        ratios = [] if way == "ours" else [told(result[way][ratio]) for ratio in ("times_ours", "cpu_times_ours")]
+        names = () if way == "ours" else ("times_ours", "cpu_times_ours")
+        ratios = [spread_text(result[way][ratio]) for ratio in names]
         print(
-            f"{name:12} {result['subset']:10} {way:9} {told(result[way]['ms']):>24} "
+            f"{name:12} {result['subset']:10} {way:9} {spread_text(result[way]['ms']):>24} "
             f"{result[way]['times_floor'][0]:8.2f}   {''.join(f'{ratio:24}' for ratio in ratios)}".rstrip(),
             flush=True,
         )
@@ -290,7 +332,7 @@ def main() -> None:
     options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options.add_argument("--sizes", nargs="+", choices=SIZES, help="default: those that suit the device")
     options.add_argument("--subsets", nargs="+", choices=SUBSETS, default=["Con", "ConCluGen"])
-    options.add_argument("--threads", type=int, default=1, help="of torch on a CPU")
+    options.add_argument("--threads", type=int, default=1, help="torch's threads on a CPU")
     options.add_argument("--rounds", type=int)
     arguments = options.parse_args()
     device = torch.device(arguments.device)
@@ -300,10 +342,10 @@ def main() -> None:
     rounds = arguments.rounds or (5 if arguments.quick else 15)
     rate = matrix_rate(device)
     hardware = own_hardware(device)
-    where = hardware.processor if device.type == "cpu" else hardware.device
-    print(f"{where}, torch {torch.__version__}, {arguments.threads} threads, products at {rate / 1e9:,.0f} GFLOP/s")
+    unit = hardware.processor if device.type == "cpu" else hardware.device
+    print(f"{unit}, torch {torch.__version__}, {arguments.threads} threads, products at {rate / 1e9:,.0f} GFLOP/s")
     print("size         subset     way        ms a step (quartiles)   / floor   / ours (quartiles)   / ours, processor")
-    report: dict[str, Any] = {"device": where, "threads": arguments.threads, "gflops": rate / 1e9, "sizes": {}}
+    report: dict[str, Any] = {"device": unit, "threads": arguments.threads, "gflops": rate / 1e9, "sizes": {}}
     for name in sizes:
         size = SIZES[name]
         with tempfile.TemporaryDirectory() as scratch:
@@ -311,15 +353,15 @@ def main() -> None:
             results = [measure(data, size, subset, rounds, rate, released=True) for subset in arguments.subsets]
             for result in results:
                 _print(name, result)
-            same = equality(data, size, arguments.subsets[-1], epochs=3)
+            difference = equality(data, size, arguments.subsets[-1], epochs=3)
         print(
-            f"{name:12} {arguments.subsets[-1]} against float32: losses differ by {same['loss']:.1e} at most "
-            f"(another seed's: {same['loss_of_another_seed']:.1e}), representations by {same['representation']:.1e} "
-            f"({same['representation_of_another_seed']:.1e})"
+            f"{name:12} {arguments.subsets[-1]} against float32: losses differ by {difference['loss']:.1e} at most "
+            f"(another seed's: {difference['loss_of_another_seed']:.1e}), representations by "
+            f"{difference['representation']:.1e} ({difference['representation_of_another_seed']:.1e})"
         )
         for decision, reason in results[-1]["decisions"].items():
             print(f"{name:12} {decision}: {reason}")
-        report["sizes"][name] = {"results": results, "equality": same}
+        report["sizes"][name] = {"results": results, "equality": difference}
     write(arguments.json, report)
 
 
