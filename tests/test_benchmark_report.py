@@ -1,4 +1,4 @@
-"""What the benchmarks measure on is what they say."""
+"""Tests of the sweep that the benchmark of reports measures."""
 
 from collections import Counter
 from pathlib import Path
@@ -9,7 +9,7 @@ from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import BASELINES, LOSSES, Ledger
 
 
-def test_the_made_up_sweep_is_a_whole_one(tmp_path: Path) -> None:
+def test_the_sweep_of_the_benchmark_has_every_planned_result(tmp_path: Path) -> None:
     write_sweep(tmp_path, 180, 1)
     records = list(Ledger(SweepFolder(tmp_path).ledger))
     counts = Counter((record.stage, record.method) for record in records)

@@ -1,4 +1,4 @@
-"""A wheel holds the whole program; the editable install, in which all other tests run, would not show a gap."""
+"""Tests of the wheel: all other tests run on an editable install, which would hide files that the wheel lacks."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("conclugen", "search_spaces", "sweeps", "reports")
 
 
-def test_a_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     source = tmp_path / "source"
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -20,11 +20,11 @@ def test_a_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        held = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES}
-    written = {
+        packaged = {name for name in archive.namelist() if name.split("/")[0] in PACKAGES}
+    files = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
         if path.is_file() and not {"__pycache__", "examples"} & set(path.parts)
     }
-    assert held == written
+    assert packaged == files

@@ -1,4 +1,4 @@
-"""The README's claims that can go stale unnoticed."""
+"""Tests of the README's statements that could become outdated unnoticed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ _README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The row of each setting in the README's table."""
+    """Yield the row of each setting in the README's table."""
     for name, field in model.model_fields.items():
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
@@ -31,10 +31,10 @@ def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 @pytest.mark.parametrize("row", list(_settings(SweepConfig)))
-def test_every_setting_is_listed_with_its_default(row: str) -> None:
+def test_the_readme_lists_every_setting_with_its_default(row: str) -> None:
     assert row in _README.splitlines()
 
 
 @pytest.mark.parametrize("name", HYPERPARAMETERS)
-def test_every_hyperparameter_is_explained(name: str) -> None:
+def test_the_readme_explains_every_hyperparameter(name: str) -> None:
     assert f"`{name}`" in _README

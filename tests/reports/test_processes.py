@@ -1,7 +1,7 @@
-"""Work that is divided among processes; the functions here run in helpers, too.
+"""Tests of work that is divided among processes; the functions of this module run in children, too.
 
-A helper's first item and this process's first, the last of the list, meet at a named pipe: so it is certain that both
-take part.
+A child starts with the first item of a list, this process with the last. The two items meet at a named pipe, so that
+certainly both processes take part.
 """
 
 import multiprocessing
@@ -20,25 +20,32 @@ from reports.processes import ALONE, Processes, processors
 LAST = 9
 
 
+def with_process(item: int) -> tuple[int, int]:
+    """Return the item and the process that handled it."""
+    return item, os.getpid()
+
+
 def meet(pipe: Path, item: int) -> tuple[int, int]:
-    """The item, and the process that did it."""
+    """Wait until the first and the last item are both at work; return the item and its process."""
     if item == 0:
         pipe.write_text(str(os.getpid()))
     elif item == LAST:
         pipe.read_text()
-    return item, os.getpid()
+    return with_process(item)
 
 
 def meet_and_die(pipe: Path, item: int) -> int:
-    helper = multiprocessing.parent_process() is not None
-    if helper or item == LAST:  # but not where another one is done again
+    """Kill the child that handles the item; this process, which repeats the child's items, returns them."""
+    in_child = multiprocessing.parent_process() is not None
+    if in_child or item == LAST:
         meet(pipe, item)
-    if helper:
+    if in_child:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
 
 
 def refuse(limit: int, item: int) -> int:
+    """Return an item below the limit; raise an error for others."""
     if item >= limit:
         raise ValueError(f"{item} is too much")
     return item
@@ -50,26 +57,26 @@ def pipe(tmp_path: Path) -> Path:
     return tmp_path / "pipe"
 
 
-def test_results_come_in_order_from_all_processes(pipe: Path) -> None:
+def test_results_from_all_processes_have_the_order_of_the_items(pipe: Path) -> None:
     with Processes(2) as processes:
-        found = processes.map(partial(meet, pipe), range(LAST + 1))
-    assert [item for item, _ in found] == list(range(LAST + 1))
-    assert found[0][1] != os.getpid()
-    assert found[LAST][1] == os.getpid()
+        results = processes.map(partial(meet, pipe), range(LAST + 1))
+    assert [item for item, _ in results] == list(range(LAST + 1))
+    assert results[0][1] != os.getpid()
+    assert results[LAST][1] == os.getpid()
 
 
-def test_alone_is_in_this_process() -> None:
-    assert ALONE.map(partial(refuse, 9), range(3)) == [0, 1, 2]
-    assert ALONE.map(partial(refuse, 0), []) == []
+def test_without_children_this_process_does_all_items() -> None:
+    assert ALONE.map(with_process, range(3)) == [(item, os.getpid()) for item in range(3)]
+    assert ALONE.map(with_process, []) == []
 
 
 @pytest.mark.parametrize("limit", [0, LAST])
-def test_errors_are_raised_here(limit: int) -> None:
+def test_errors_of_any_process_are_raised_in_this_one(limit: int) -> None:
     with Processes(2) as processes, pytest.raises(ValueError, match="is too much"):
         processes.map(partial(refuse, limit), range(LAST + 1))
 
 
-def test_a_killed_helper_costs_no_result(pipe: Path) -> None:
+def test_no_result_is_lost_if_a_child_is_killed(pipe: Path) -> None:
     with Processes(2) as processes:
         assert processes.map(partial(meet_and_die, pipe), range(LAST + 1)) == list(range(LAST + 1))
         assert processes.map(partial(refuse, LAST), range(LAST)) == list(range(LAST))
@@ -88,16 +95,17 @@ if __name__ == "__main__":
 """
 
 
-def test_helpers_end_with_a_process_that_is_killed(pipe: Path, tmp_path: Path) -> None:
-    file, root = tmp_path / "script.py", str(Path(__file__).parents[2])
+def test_children_end_if_their_parent_is_killed(pipe: Path, tmp_path: Path) -> None:
+    root = str(Path(__file__).parents[2])
+    file = tmp_path / "script.py"
     file.write_text(SCRIPT.format(pipe=pipe))
     environment = {**os.environ, "PYTHONPATH": root}
-    ended = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=root, env=environment)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    helper = int(ended.stdout)
-    if psutil.pid_exists(helper):
-        psutil.Process(helper).wait(timeout=30)
+    result = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=root, env=environment)
+    assert result.returncode == -signal.SIGKILL, result.stderr
+    child = int(result.stdout)
+    if psutil.pid_exists(child):
+        psutil.Process(child).wait(timeout=30)
 
 
-def test_there_is_a_processor() -> None:
+def test_a_report_uses_one_to_four_processors() -> None:
     assert 1 <= processors() <= 4

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from reports.figures import results as figures
 from reports.figures import search as search_figures
-from reports.figures import style as drawing
+from reports.figures.style import Labels, svg, write_figure
 from reports.statistics.ablation import COLUMNS as ABLATION
 from reports.statistics.confusion import COLUMNS as CONFUSION
 
@@ -115,9 +115,9 @@ def texts(panel: mpl.axes.Axes) -> list[str]:
     return [text.get_text() for text in panel.texts]
 
 
-def cells(panel: mpl.axes.Axes) -> drawing.Labels:
-    (found,) = (text for text in panel.texts if isinstance(text, drawing.Labels))
-    return found
+def cells(panel: mpl.axes.Axes) -> Labels:
+    (labels,) = (text for text in panel.texts if isinstance(text, Labels))
+    return labels
 
 
 def note(figure: Figure) -> str:
@@ -126,11 +126,11 @@ def note(figure: Figure) -> str:
 
 def test_ablation_bars_are_as_long_as_the_means() -> None:
     figure = figures.ablation_bars(ablation_frame(), "weighted_f1")
-    drawn = panels(figure)
-    assert list(drawn) == ["faces", "voices"]
-    assert [bar.get_width() for bar in drawn["faces"].patches] == [0.5, 0.75]
-    assert [bar.get_width() for bar in drawn["voices"].patches] == [0.25, 0.125]
-    (interval,) = (c for c in drawn["faces"].collections if isinstance(c, LineCollection))
+    by_title = panels(figure)
+    assert list(by_title) == ["faces", "voices"]
+    assert [bar.get_width() for bar in by_title["faces"].patches] == [0.5, 0.75]
+    assert [bar.get_width() for bar in by_title["voices"].patches] == [0.25, 0.125]
+    (interval,) = (c for c in by_title["faces"].collections if isinstance(c, LineCollection))
     assert interval.get_segments()[0][:, 0].tolist() == pytest.approx([0.4, 0.6])
 
 
@@ -147,47 +147,47 @@ def test_baselines_and_subsets_differ_without_colour() -> None:
     assert [bool(bar.get_hatch()) for bar in bars] == [True, False]
 
 
-def test_confusion_panels() -> None:
+def test_confusion_cells_show_shares_and_counts() -> None:
     figure = figures.confusion_matrices(confusion_frame(), "faces")
-    drawn = panels(figure)
-    assert list(drawn) == ["Con", "Gen"]
-    assert [text for _, text, _ in cells(drawn["Con"]).labels] == ["0.75\n(30)", "0.25\n(10)", "–", "–"]
-    assert drawn["Gen"].images[0].get_array()[0].tolist() == [1.0, 0.0]
+    by_title = panels(figure)
+    assert list(by_title) == ["Con", "Gen"]
+    assert [text for _, text, _ in cells(by_title["Con"]).labels] == ["0.75\n(30)", "0.25\n(10)", "–", "–"]
+    assert by_title["Gen"].images[0].get_array()[0].tolist() == [1.0, 0.0]
     assert "the class has no sample" in note(figure)
 
 
-def test_confusion_numbers_stand_out_from_their_cells() -> None:
+def test_numbers_in_dark_confusion_cells_are_white() -> None:
     panel = panels(figures.confusion_matrices(confusion_frame(), "faces"))["Gen"]
     assert [colour for _, _, colour in cells(panel).labels] == ["white", "#000000"]
 
 
-def test_only_outer_panels_of_a_matrix_have_names_of_classes() -> None:
-    of_one = confusion_frame().query("method == 'Con'")
-    frame = pd.concat([of_one.assign(method=f"m{number}") for number in range(6)])
-    drawn = panels(figures.confusion_matrices(frame, "faces"))
-    beside = {name for name, panel in drawn.items() if panel.get_yticklabels()}
-    below = {name for name, panel in drawn.items() if panel.get_xticklabels()}
-    assert (beside, below) == ({"m0", "m3"}, {"m3", "m4", "m5"})
+def test_only_outer_panels_have_names_of_classes() -> None:
+    con = confusion_frame().query("method == 'Con'")
+    frame = pd.concat([con.assign(method=f"m{number}") for number in range(6)])
+    by_method = panels(figures.confusion_matrices(frame, "faces"))
+    left = {name for name, panel in by_method.items() if panel.get_yticklabels()}
+    lowest = {name for name, panel in by_method.items() if panel.get_xticklabels()}
+    assert (left, lowest) == ({"m0", "m3"}, {"m3", "m4", "m5"})
 
 
-def test_labels_are_drawn_as_texts_of_their_own_would_be() -> None:
-    """The middle of the inked pixels is a pixel off at most; their digits also stand in the middle of the line."""
-    drawn = []
+def test_labels_look_like_single_texts() -> None:
+    """The centre of the ink may be off by one pixel. Digits of labels are also centred in the line."""
+    images = []
     for at_once in (True, False):
         figure = Figure(figsize=(1, 1), dpi=200)
         panel = figure.add_axes((0, 0, 1, 1))
         panel.axis("off")
         if at_once:
-            drawing.Labels(panel, [((0.25, 0.5), "100", "#000000"), ((0.75, 0.5), "7", "#000000")], size=10)
+            Labels(panel, [((0.25, 0.5), "100", "#000000"), ((0.75, 0.5), "7", "#000000")], size=10)
         else:
             for place, text in ((0.25, "100"), (0.75, "7")):
                 panel.text(place, 0.5, text, ha="center", va="center", fontsize=10, color="#000000")
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
-        drawn.append(np.asarray(canvas.buffer_rgba())[..., 0] < 128)
+        images.append(np.asarray(canvas.buffer_rgba())[..., 0] < 128)
     for half in (slice(0, 100), slice(100, 200)):
         (row, column), (_, expected) = (
-            [(axis.min() + axis.max()) / 2 for axis in np.nonzero(ink[:, half])] for ink in drawn
+            [(axis.min() + axis.max()) / 2 for axis in np.nonzero(ink[:, half])] for ink in images
         )
         assert column == pytest.approx(expected, abs=1)
         assert row == pytest.approx(99.5, abs=1)
@@ -208,41 +208,41 @@ def test_parallel_coordinates_scale_each_hyperparameter() -> None:
     figure = search_figures.parallel_coordinates(trials_frame(), "Con")
     (panel,) = panels(figure).values()
     assert [label.get_text() for label in panel.get_xticklabels()] == ["lr", "width", "mode", "queue"]
-    trials = [line[:, 1] for drawn in panel.collections for line in drawn.get_segments()]
-    # Trial 2 has no value and is drawn first; lr is logarithmic, and trial 0 has no queue.
+    trials = [line[:, 1] for collection in panel.collections for line in collection.get_segments()]
+    # Trial 2 has no value, so it comes first. lr is logarithmic, and trial 0 has no queue.
     assert [list(heights) for heights in trials] == [
         pytest.approx([0.5, 1.0, 0.0, 1.0]),
         pytest.approx([0.0, 0.0, 0.0, -0.1]),
         pytest.approx([1.0, 1 / 3, 1.0, 0.0]),
     ]
     assert texts(panel).count("log") == 1
-    assert "not shown: margin" in note(figure)
+    assert "not shown, since equal in all trials: margin" in note(figure)
     assert "trials without a value" in note(figure)
     assert "had no such hyperparameter" in note(figure)
 
 
-def test_thousands_of_trials_are_pixels_and_their_axes_text() -> None:
+def test_thousands_of_trials_are_pixels_and_axes_stay_text() -> None:
     generator = np.random.default_rng(0)
     trials = pd.DataFrame(generator.random((1500, 3)), columns=["value", "lr", "dropout"])
     history = trials.assign(sweep="s", method="Con", number=range(1500), state="complete")
-    drawn = drawing.svg(search_figures.search_history(history))
-    assert "<image" in drawn
-    assert ">Con<" in drawn
-    assert len(drawn) < 500_000
+    text = svg(search_figures.search_history(history))
+    assert "<image" in text
+    assert ">Con<" in text
+    assert len(text) < 500_000
 
 
-def test_of_many_trials_the_best_and_some_of_every_rank_have_lines() -> None:
+def test_the_best_and_some_of_every_rank_of_many_trials_have_lines() -> None:
     trials = pd.DataFrame({"value": np.arange(1000) / 1000, "lr": np.arange(1000), "dropout": 0.0})
     trials.loc[0, "dropout"] = 1.0
     figure = search_figures.parallel_coordinates(trials, "Con")
     (panel,) = panels(figure).values()
-    lines = [segment for drawn in panel.collections for segment in drawn.get_segments()]
+    lines = [segment for collection in panel.collections for segment in collection.get_segments()]
     ranks = np.round([line[0, 1] * 999 for line in lines]).astype(int).tolist()
     assert len(ranks) == len(set(ranks)) == 200
     assert ranks[-50:] == list(range(950, 1000))
     assert ranks[0] == 0
     assert max(np.diff(ranks)) <= 7
-    assert "the best 50 of 1000 trials, and 150 of the others" in note(figure)
+    assert "the best 50 of 1000 trials, and 150 others, equally spaced in rank" in note(figure)
 
 
 def test_numbers_on_an_axis_do_not_overlap() -> None:
@@ -254,7 +254,7 @@ def test_numbers_on_an_axis_do_not_overlap() -> None:
     assert texts(panel) == ["0", "0.5", "1", "0", "0.5", "1"]
 
 
-def test_numbers_on_an_axis_are_short_and_whole_ones_are_exact() -> None:
+def test_numbers_on_an_axis_are_short_and_integers_are_exact() -> None:
     trials = pd.DataFrame({"value": [0.1, 0.2, 0.3], "dim": [256, 512, 1024], "lr": [0.00012345, 0.0005, 0.001]})
     (panel,) = panels(search_figures.parallel_coordinates(trials, "Con")).values()
     assert texts(panel) == ["256", "512", "1024", "0.000123", "0.0005", "0.001"]
@@ -269,7 +269,7 @@ def test_label_efficiency_orders_budgets_and_marks_missing_ones() -> None:
     assert "without an interval" in note(figure)
 
 
-def test_shapley_bars() -> None:
+def test_shapley_bars_show_contributions_and_their_total() -> None:
     figure = figures.shapley_bars(shapley_frame(), "weighted_f1")
     (panel,) = figure.axes
     assert [label.get_text() for label in panel.get_yticklabels()] == ["Con", "Clu", "Gen", "ConCluGen"]
@@ -278,7 +278,7 @@ def test_shapley_bars() -> None:
     assert "a cell of the factorial is missing" in note(figure)
 
 
-def test_expected_best() -> None:
+def test_expected_best_has_a_panel_per_sweep_and_names_missing_methods() -> None:
     figure = search_figures.expected_best(expected_frame())
     assert list(panels(figure)) == ["s", "t"]
     assert list(panels(figure)["s"].lines[0].get_ydata()) == [0.5, 0.6]
@@ -286,32 +286,32 @@ def test_expected_best() -> None:
 
 
 def test_the_same_frame_gives_the_same_svg_and_text_stays_text() -> None:
-    before = dict(mpl.rcParams)
+    settings = dict(mpl.rcParams)
     first, second = every_figure(), every_figure()
     for name, figure in first.items():
-        drawn = drawing.svg(figure)
-        assert drawn == drawing.svg(second[name]), name
-        assert "<text" in drawn
-        assert not re.search(r"<dc:date>|<dc:creator>", drawn)
-    assert dict(mpl.rcParams) == before
+        text = svg(figure)
+        assert text == svg(second[name]), name
+        assert "<text" in text
+        assert not re.search(r"<dc:date>|<dc:creator>", text)
+    assert dict(mpl.rcParams) == settings
 
 
-def test_files(tmp_path: Path) -> None:
+def test_a_figure_is_written_as_svg_and_as_png_at_200_dots_per_inch(tmp_path: Path) -> None:
     figure = search_figures.expected_best(expected_frame())
-    svg, png = drawing.write_figure(figure, "expected", tmp_path / "new")
-    assert (svg.name, png.name) == ("expected.svg", "expected.png")
-    assert svg.read_text() == drawing.svg(search_figures.expected_best(expected_frame()))
-    width, height = struct.unpack(">II", png.read_bytes()[16:24])
+    svg_file, png_file = write_figure(figure, "expected", tmp_path / "new")
+    assert (svg_file.name, png_file.name) == ("expected.svg", "expected.png")
+    assert svg_file.read_text() == svg(search_figures.expected_best(expected_frame()))
+    width, height = struct.unpack(">II", png_file.read_bytes()[16:24])
     assert (width, height) == tuple(200 * figure.get_size_inches())
 
 
-def test_nothing_to_draw_is_said() -> None:
+def test_a_figure_without_rows_says_no_result() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = figures.ablation_bars(ablation_frame()[:0], "weighted_f1")
-        assert "no result" in drawing.svg(figure)
+        assert "no result" in svg(figure)
 
 
-def test_names_with_dollars_are_no_formulas() -> None:
+def test_names_with_dollar_signs_are_not_formulas() -> None:
     frame = ablation_frame().replace("faces", "$x_1$ & <b>")
-    assert "$x_1$ &amp; &lt;b&gt;" in drawing.svg(figures.ablation_bars(frame, "weighted_f1"))
+    assert "$x_1$ &amp; &lt;b&gt;" in svg(figures.ablation_bars(frame, "weighted_f1"))

@@ -28,10 +28,10 @@ L 0 3.5
 
 
 def parsed(svg: str) -> ET.Element:
-    return ET.fromstring(svg)  # noqa: S314 - our own
+    return ET.fromstring(svg)  # noqa: S314 - a text of this test
 
 
-def test_nothing_that_is_seen_is_lost() -> None:
+def test_everything_visible_stays() -> None:
     root = parsed(compact(SVG))
     tags = [element.tag.rpartition("}")[2] for element in root.iter()]
     assert tags == ["svg", "defs", "path", "use", "use", "g", "text", "text", "text", "clipPath", "rect", "image"]
@@ -43,17 +43,17 @@ def test_nothing_that_is_seen_is_lost() -> None:
     assert texts[2].get("x") == "1e-05"
 
 
-def test_ids_stay_where_something_refers_to_them() -> None:
-    made = compact(SVG)
-    assert [element.get("id") for element in parsed(made).iter() if element.get("id")] == ["mark", "clip"]
-    assert "url(#clip)" in made
+def test_only_ids_with_references_stay() -> None:
+    text = compact(SVG)
+    assert [element.get("id") for element in parsed(text).iter() if element.get("id")] == ["mark", "clip"]
+    assert "url(#clip)" in text
 
 
-def test_a_mark_says_its_style_itself_and_keeps_another() -> None:
+def test_a_mark_loses_the_style_of_its_definition_and_keeps_a_different_one() -> None:
     uses = [element for element in parsed(compact(SVG)).iter() if element.tag.endswith("use")]
     assert [use.get("style") for use in uses] == [None, "stroke:#ff0000"]
     assert uses[0].get("x") == "1.23"
 
 
-def test_pixels_are_left_alone() -> None:
+def test_pixels_stay_unchanged() -> None:
     assert "base64,1.23456AB" in compact(SVG)

@@ -1,4 +1,4 @@
-r"""Every LaTeX table of a report, compiled by pdfLaTeX with its default fonts: the engine that can print the least."""
+r"""Tests that compile every LaTeX table of a report by pdfLaTeX, the engine whose default fonts have fewest letters."""
 
 import re
 import shutil
@@ -36,18 +36,18 @@ CONFIG = config(
 def compiled(folder: Path, document: str) -> str:
     """Compile a document of the folder without an error; return its log."""
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", document]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    assert result.returncode == 0, result.stdout[-2000:]
     return (folder / document).with_suffix(".log").read_text(errors="replace").replace("\n", "")
 
 
 def overfull(log: str) -> list[float]:
-    """By how many points boxes stick out of their lines."""
+    """Return, for each box that is wider than its line, the excess in points."""
     return [float(points) for points in re.findall(r"Overfull \\hbox \(([\d.]+)pt too wide\)", log)]
 
 
 def confirmed(method: str, seed: int) -> Record:
-    """A confirmation run with answers about eight samples, some of them wrong."""
+    """Return a confirmation run with predictions for eight samples, some of them wrong."""
     truth = [0, 1, 2, 3] * 2
     predicted = [(label + (place < seed)) % 4 for place, label in enumerate(truth)]
     budgets = ("", "12.5%")
@@ -61,20 +61,20 @@ def confirmed(method: str, seed: int) -> Record:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The LaTeX tables of a sweep that went wrong in many ways, and is called what nobody should call it."""
+    """Write the LaTeX tables of a sweep with failures, missing results and hostile names."""
     fields = {"config": CONFIG, "sweep": NAMES[1]}
     ledger = [
         *(trial("Con", n, n / 10, hyperparameters={"lr": n, "kmeans_loss_mode": NAMES[3]}, **fields) for n in range(4)),
         failed("Gen", 0, f"{NAMES[2]}: not in the table", **fields),
         *(confirmed(method, seed) for method in ("Con", "random_head", "Con[video-audio]") for seed in range(2)),
     ]  # fmt: skip
-    made = report([ledger], [Path("/some_where/50%")], "conclugen report")
+    content = report([ledger], [Path("/some_where/50%")], "conclugen report")
     out = tmp_path_factory.mktemp("latex")
-    write_report(replace(made, parts=[replace(part, figures=()) for part in made.parts]), out)
+    write_report(replace(content, parts=[replace(part, figures=()) for part in content.parts]), out)
     return out
 
 
-def test_the_document_of_all_tables_compiles_and_fits_its_pages(out: Path) -> None:
+def test_the_latex_document_compiles_and_fits_its_pages(out: Path) -> None:
     inputs = re.findall(r"\\input\{(.*)\}", (out / "tables.tex").read_text())
     assert sorted(inputs) == sorted(path.stem for path in out.glob("*.tex") if path.stem != "tables")
     assert {"ablation", "modalities", "labels", "pairs", "configurations", "accounting"} < set(inputs)
@@ -84,8 +84,8 @@ def test_the_document_of_all_tables_compiles_and_fits_its_pages(out: Path) -> No
     assert "Missing character" not in log
 
 
-def test_any_letter_and_any_two_signs_can_be_printed(out: Path) -> None:
-    """All of Unicode up to its symbols, kana, some that need two UTF-16 units, and TeX's ligatures."""
+def test_latex_prints_any_letter_and_any_two_punctuation_marks(out: Path) -> None:
+    """The letters are all of Unicode up to its symbols, kana, some with two UTF-16 units, and TeX's ligatures."""
     letters = "".join(
         map(chr, [*range(0x2E80), *range(0x3000, 0x3100), *range(0xFB00, 0xFB10), *range(0x1F600, 0x1F610)])
     )
@@ -96,7 +96,7 @@ def test_any_letter_and_any_two_signs_can_be_printed(out: Path) -> None:
     table = Table("letters", "".join(NAMES), string.punctuation + NAMES[3], pd.DataFrame({"x": [0]}), shown)
     preamble = (out / "tables.tex").read_text().partition(r"\begin{document}")[0]
     floats = latex(table)
-    assert floats.count(r"\begin{table}") > 60  # more than LaTeX has room for without being told
+    assert floats.count(r"\begin{table}") > 60  # more floats than LaTeX holds by default
     (out / "letters.tex").write_text(rf"{preamble}\begin{{document}}\listoftables {floats}\end{{document}}")
-    for _ in range(2):  # the second time with the list of tables, for which the first has written their titles
+    for _ in range(2):  # the first run writes the titles for the list of tables of the second
         assert max(overfull(compiled(out, "letters.tex")), default=0) < 1

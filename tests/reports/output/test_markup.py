@@ -13,14 +13,15 @@ from reports.output.table import Cell, Table
 from tests.parsed import Parsed
 
 
-def made(shown: pd.DataFrame, **changes: object) -> Table:
+def table_of(shown: pd.DataFrame, **changes: object) -> Table:
+    """Return a table with these cells."""
     fields = {"name": "ablation", "title": "Ablation", "caption": "Test scores.", "numbers": pd.DataFrame({"a": [0.5]})}
     return Table(**{**fields, "shown": shown, **changes})
 
 
 @pytest.fixture
 def table() -> Table:
-    return made(
+    return table_of(
         pd.DataFrame(
             {
                 "method": ["raw_features", "Con[video-audio]", "Gen"],
@@ -59,38 +60,38 @@ def test_latex_of_a_small_table(table: Table) -> None:
     assert r"\caption[{Ablation}]{\textbf{Ablation.} Test scores.}" in text
 
 
-def test_a_row_that_begins_with_a_bracket_is_no_argument_of_the_line_before() -> None:
-    text = latex(made(pd.DataFrame({"[x]": ["[0, 1]", "*"]})))
+def test_latex_reads_no_row_as_an_argument_of_the_line_before() -> None:
+    text = latex(table_of(pd.DataFrame({"[x]": ["[0, 1]", "*"]})))
     assert re.findall(r"^    (\{.*) \\\\$", text, re.MULTILINE) == ["{[}x]", "{[}0, 1]", "{*}"]
 
 
-def test_a_long_latex_table_goes_on_in_another_float_of_the_same_number() -> None:
-    text = latex(made(pd.DataFrame({"row": [f"r{n}" for n in range(85)]})))
+def test_a_long_latex_table_continues_in_another_float_of_the_same_number() -> None:
+    text = latex(table_of(pd.DataFrame({"row": [f"r{n}" for n in range(85)]})))
     assert text.count(r"\begin{table}") == 3
     assert text.count(r"\label{") == 1
     assert text.count(r"\addtocounter{table}{-1}") == 2
     assert re.findall(r"^    (r\d+) ", text, re.MULTILINE) == [f"r{n}" for n in range(85)]
 
 
-def test_a_column_of_numbers_is_one_even_where_most_are_missing() -> None:
+def test_a_column_of_numbers_is_aligned_right_even_if_most_are_missing() -> None:
     shown = pd.DataFrame(
         {"method": ["Con", "Clu", "Gen"], "weight_con": ["0.5", "–", "–"], "mode": ["joint", "–", "–"]}
     )
-    assert r"\begin{tabular}{lrl}" in latex(made(shown))
+    assert r"\begin{tabular}{lrl}" in latex(table_of(shown))
 
 
-def test_a_wide_latex_table_goes_on_in_another_float_with_what_tells_its_rows_apart() -> None:
+def test_a_wide_latex_table_continues_in_another_float_with_the_columns_that_identify_rows() -> None:
     shown = pd.DataFrame(
         {"sweep": ["s"] * 2, "method": ["Con", "Gen"], **{f"class {n}": ["0.5 ± 0.1"] * 2 for n in range(14)}}
     )
-    floats = latex(made(shown)).split(r"\begin{table}")[1:]
+    floats = latex(table_of(shown)).split(r"\begin{table}")[1:]
     headings = [re.findall(r"class \d+|method|sweep", body) for body in floats]
     assert len(floats) == 2
     assert headings == [["sweep", "method", *(f"class {n}" for n in part)] for part in (range(7), range(7, 14))]
 
 
-def test_letters_that_not_every_latex_has() -> None:
-    text = latex(made(pd.DataFrame({"class": ["e\N{COMBINING ACUTE ACCENT}té", "Łódź", "ス怒り!", "ế"]})))
+def test_latex_has_a_fallback_for_letters_that_pdflatex_lacks() -> None:
+    text = latex(table_of(pd.DataFrame({"class": ["e\N{COMBINING ACUTE ACCENT}té", "Łódź", "ス怒り!", "ế"]})))
     cells = re.findall(r"^    (.*) \\\\$", text, re.MULTILINE)[1:]
     assert cells == [
         r"\'{e}t\'{e}",
@@ -100,7 +101,7 @@ def test_letters_that_not_every_latex_has() -> None:
     ]
 
 
-def test_html_is_a_table_to_a_screen_reader_and_sorts_by_value(table: Table) -> None:
+def test_html_has_headings_for_screen_readers_and_sorts_by_value(table: Table) -> None:
     parsed = Parsed(html_table(table))
     headings = [attributes["scope"] for tag, attributes in parsed.elements if tag == "th"]
     assert headings == ["col"] * 3 + ["row"] * 3
@@ -110,7 +111,7 @@ def test_html_is_a_table_to_a_screen_reader_and_sorts_by_value(table: Table) -> 
     assert parsed.texts["caption"] == ["Ablation Test scores."]
 
 
-def test_every_number_opens_its_records_without_a_script(table: Table) -> None:
+def test_every_number_opens_the_list_of_its_records_without_a_script(table: Table) -> None:
     parsed = Parsed(html_table(table))
     targets = [attributes["popovertarget"] for tag, attributes in parsed.elements if tag == "button"]
     lists = [attributes["id"] for _, attributes in parsed.elements if "popover" in attributes]
@@ -118,28 +119,28 @@ def test_every_number_opens_its_records_without_a_script(table: Table) -> None:
     assert parsed.texts["code"] == ["confirm-raw_features-00000", "confirm-raw_features-00001", "confirm-Con-00000"]
 
 
-def test_cells_from_the_same_records_share_their_list() -> None:
+def test_cells_with_the_same_records_share_a_list() -> None:
     text = html_table(
-        made(pd.DataFrame({"m": ["a"], "x": [Cell("1", records=("k",))], "y": [Cell("2", records=("k",))]}))
+        table_of(pd.DataFrame({"m": ["a"], "x": [Cell("1", records=("k",))], "y": [Cell("2", records=("k",))]}))
     )
     assert text.count("<li>") == 1
     assert text.count("popovertarget=") == 2
 
 
-def test_files(table: Table, tmp_path: Path) -> None:
+def test_files_hold_the_same_table(table: Table, tmp_path: Path) -> None:
     numbers = pd.DataFrame({"name": ["lr", "mode"], "value": [1e-9, "log"], "score": [0.1, float("nan")]})
-    paths = write_table(made(table.shown, numbers=numbers), tmp_path / "new")
+    paths = write_table(table_of(table.shown, numbers=numbers), tmp_path / "new")
     assert [path.name for path in paths] == [f"ablation.{suffix}" for suffix in ("csv", "parquet", "md", "tex")]
     assert paths[0].read_text() == "name,value,score\nlr,1e-09,0.1\nmode,log,\n"
     read = pd.read_parquet(paths[1])
     assert read["value"].tolist() == ["1e-09", "log"]
     assert read["score"].isna().tolist() == [False, True]
-    assert paths[2].read_text() == markdown(made(table.shown))
-    assert paths[3].read_text() == latex(made(table.shown))
+    assert paths[2].read_text() == markdown(table_of(table.shown))
+    assert paths[3].read_text() == latex(table_of(table.shown))
 
 
-def test_a_table_without_rows() -> None:
-    empty = made(pd.DataFrame({"method": [], "score": []}))
+def test_a_table_without_rows_keeps_its_headings() -> None:
+    empty = table_of(pd.DataFrame({"method": [], "score": []}))
     assert markdown(empty).splitlines()[-1] == "| ------ | ----- |"
     assert r"method & score \\" in latex(empty)
     Parsed(html_table(empty))
@@ -151,40 +152,40 @@ CELLS = st.builds(Cell, HOSTILE, st.sampled_from(["plain", "best", "tied"]), st.
 ROWS = st.lists(st.tuples(HOSTILE, CELLS), min_size=1, max_size=3)
 
 
-def tabled(rows: Sequence[tuple[str, Cell]], title: str, heading: str) -> Table:
+def two_columns(rows: Sequence[tuple[str, Cell]], title: str, heading: str) -> Table:
     shown = pd.DataFrame(rows, columns=["m", heading + " "]).astype(object)
-    return made(shown, title=title, caption=title)
+    return table_of(shown, title=title, caption=title)
 
 
-def seen(text: str) -> str:
-    """What is left of a text in one line."""
+def visible(text: str) -> str:
+    """Return a text as a table shows it: in one line, without control characters."""
     line = re.sub(r"[ \t\n\r\u2028\u2029]+", " ", text).strip(" ")
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)
 
 
 @given(ROWS, HOSTILE, HOSTILE)
 @settings(deadline=None, max_examples=60)
-def test_any_text_survives_in_html(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
-    parsed = Parsed(html_table(tabled(rows, title, heading)))
-    assert parsed.texts["caption"] == [f"{seen(title)} {seen(title)}"]
-    assert parsed.texts["th"] == ["m", seen(heading), *(seen(name) for name, _ in rows)]
-    assert parsed.texts["td"] == [seen(cell.text) for _, cell in rows]
+def test_html_shows_any_text_unchanged(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
+    parsed = Parsed(html_table(two_columns(rows, title, heading)))
+    assert parsed.texts["caption"] == [f"{visible(title)} {visible(title)}"]
+    assert parsed.texts["th"] == ["m", visible(heading), *(visible(name) for name, _ in rows)]
+    assert parsed.texts["td"] == [visible(cell.text) for _, cell in rows]
     lists = dict.fromkeys(cell.records for _, cell in rows if cell.records)
-    assert parsed.texts.get("code", []) == [seen(key) for records in lists for key in records]
-    known = {"div", "table", "caption", "span", "thead", "tbody", "tr", "th", "td", "button", "strong", "u"}
-    assert {tag for tag, _ in parsed.elements} <= known | {"p", "ul", "li", "code"}
+    assert parsed.texts.get("code", []) == [visible(key) for records in lists for key in records]
+    tags = {"div", "table", "caption", "span", "thead", "tbody", "tr", "th", "td", "button", "strong", "u"}
+    assert {tag for tag, _ in parsed.elements} <= tags | {"p", "ul", "li", "code"}
 
 
 @given(ROWS, HOSTILE, HOSTILE)
 @settings(deadline=None, max_examples=60)
-def test_any_text_survives_in_markdown(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
-    # The renderer strips other spaces than " ", too.
+def test_markdown_shows_any_text_unchanged(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
+    # The renderer strips all kinds of spaces, not only " ".
     renderer = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    parsed = Parsed(renderer.render(markdown(tabled(rows, title, heading))))
-    assert [text.strip() for text in parsed.texts["th"]] == ["m", seen(heading).strip()]
-    flat = [text for name, cell in rows for text in (seen(name).strip(), seen(cell.text).strip())]
-    assert [text.strip() for text in parsed.texts["td"]] == flat
-    assert [text.strip() for text in parsed.texts["h2"]] == [seen(title).strip()]
+    parsed = Parsed(renderer.render(markdown(two_columns(rows, title, heading))))
+    assert [text.strip() for text in parsed.texts["th"]] == ["m", visible(heading).strip()]
+    texts = [text for name, cell in rows for text in (visible(name).strip(), visible(cell.text).strip())]
+    assert [text.strip() for text in parsed.texts["td"]] == texts
+    assert [text.strip() for text in parsed.texts["h2"]] == [visible(title).strip()]
     assert {tag for tag, _ in parsed.elements} <= {
         "h2",
         "p",
@@ -202,9 +203,9 @@ def test_any_text_survives_in_markdown(rows: list[tuple[str, Cell]], title: str,
 @given(ROWS, HOSTILE, HOSTILE)
 @example([("", Cell("", "plain", ()))], "", "\u2028")
 @settings(deadline=None, max_examples=60)
-def test_any_text_leaves_latex_whole(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
-    text = latex(tabled(rows, title, heading))
-    text = text[text.index("\n") :]  # a comment
+def test_no_text_breaks_latex(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
+    text = latex(two_columns(rows, title, heading))
+    text = text[text.index("\n") :]  # without the comment in the first line
     bare = re.sub(r"\\[\\{}$&%#_^~'`=.\"]", "", text)
     assert bare.count("$") % 2 == 0
     bare = re.sub(r"\$[^$]*\$", "", bare)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.figures import search as search_figures
-from reports.figures import style as drawing
+from reports.figures.style import svg
 from reports.output.page import Provenance, Section, page
 from reports.output.table import Cell, Table
 from tests.parsed import Parsed
@@ -27,15 +27,16 @@ def table(name: str = "ablation", text: str = "0.5") -> Table:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> str:
+def figure() -> str:
     frame = pd.DataFrame({"sweep": ["s"] * 2, "method": ["Con"] * 2, "n_trials": [1, 2], "expected": [0.5, 0.6]})
-    return drawing.svg(search_figures.expected_best(frame))
+    return svg(search_figures.expected_best(frame))
 
 
-def test_the_page_is_one_file(drawn: str) -> None:
+def test_the_page_needs_no_other_file_and_its_ids_are_unique(figure: str) -> None:
+    figures = [("best", "Expected best", figure), ("again", "Again", figure)]
     text = page(
         "Report",
-        [Section("One", "First.\n\nSecond.", [table()], [("best", "Expected best", drawn), ("again", "Again", drawn)])],
+        [Section("One", "First.\n\nSecond.", [table()], figures)],
         Provenance([("command", "conclugen report s")], {"s": "name: s\n"}),
         {"ablation.csv": b"f1\n0.5\n", "confusion.csv": "tables/confusion.csv"},
     )
@@ -63,7 +64,7 @@ def test_the_page_is_one_file(drawn: str) -> None:
     assert [(a["role"], a["aria-label"]) for a in pictures] == [("img", "Expected best"), ("img", "Again")]
 
 
-def test_small_downloads_are_inside_and_others_beside() -> None:
+def test_the_page_contains_downloads_given_as_content_and_links_to_others() -> None:
     text = page("Report", [], Provenance(), {"a.csv": TABLE, "b.csv": "tables/b.csv"})
     links = {a["download"]: a["href"] for tag, a in Parsed(text).elements if tag == "a" and "download" in a}
     kind, _, content = (links["a.csv"] or "").partition(",")
@@ -72,7 +73,7 @@ def test_small_downloads_are_inside_and_others_beside() -> None:
     assert links["b.csv"] == "tables/b.csv"
 
 
-def test_ids_of_several_figures_do_not_clash_and_their_text_is_left_alone() -> None:
+def test_ids_of_several_figures_do_not_clash_and_their_text_stays() -> None:
     text = page("Report", [Section("One", figures=[("f 1", 'say "a" <b>', SVG), ("g", "", SVG)])], Provenance(), {})
     assert text.count('<g id="figure-f-1-a"/><use xlink:href="#figure-f-1-a"/>') == 1
     assert text.count('clip-path="url(#figure-g-a)"') == 1
@@ -82,27 +83,28 @@ def test_ids_of_several_figures_do_not_clash_and_their_text_is_left_alone() -> N
     assert 'style="min-width:248.4pt;max-width:347.8pt"' in text
 
 
-def test_two_tables_of_one_name_are_refused() -> None:
+def test_two_tables_of_the_same_name_are_refused() -> None:
     with pytest.raises(ValueError, match=r"used twice: ablation\."):
         page("Report", [Section("One", tables=[table()]), Section("Two", tables=[table()])], Provenance(), {})
 
 
-def channel(part: int) -> float:
-    share = part / 255
+def linear(channel: int) -> float:
+    """Return a channel of a colour (0 to 255) in linear light."""
+    share = channel / 255
     return share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4
 
 
-def contrast(one: str, other: str) -> float:
-    """Of WCAG 2.2."""
-    lights = sorted(
-        sum(weight * channel(int(colour[i : i + 2], 16)) for weight, i in ((0.2126, 1), (0.7152, 3), (0.0722, 5)))
-        for colour in (one, other)
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of WCAG 2.2."""
+    darker, lighter = sorted(
+        sum(weight * linear(int(colour[i : i + 2], 16)) for weight, i in ((0.2126, 1), (0.7152, 3), (0.0722, 5)))
+        for colour in (first, second)
     )
-    return (lights[1] + 0.05) / (lights[0] + 0.05)
+    return (lighter + 0.05) / (darker + 0.05)
 
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
-def test_contrast(theme: int) -> None:
+def test_text_has_a_contrast_of_at_least_4_5_in_both_themes(theme: int) -> None:
     text = page("Report", [], Provenance(), {})
     colours = {name: pair[theme] for name, *pair in re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", text)}
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
@@ -113,7 +115,7 @@ def test_contrast(theme: int) -> None:
 
 @given(st.text(max_size=20))
 @settings(deadline=None, max_examples=30)
-def test_any_text_survives(text: str) -> None:
+def test_the_page_shows_any_text_unchanged(text: str) -> None:
     html = page(
         text,
         [Section(text, text, [table(text=text)])],

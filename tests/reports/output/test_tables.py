@@ -6,20 +6,22 @@ import pytest
 from reports.output.probe_tables import class_tables
 from reports.output.tables import (
     ablation_tables,
+    cell_sources,
     file_name,
     label_table,
     modality_table,
     pair_table,
     published_table,
-    sources,
+    selection_sentence,
 )
-from reports.statistics.ablation import COLUMNS, Ablation
-from sweeps.ledger import SUMMARY_METRICS
+from reports.statistics.ablation import COLUMNS, Ablation, ablation
+from sweeps.ledger import SUMMARY_METRICS, Metric
+from tests.reports.records import record, sweep_by_instruments
 from tests.reports.statistics.test_ablation import CONFIG, confirm, search
 
 NAN = float("nan")
-SELECTION = "Chosen somehow."
-FOUND = {("digits", "Con"): ("s: confirm-Con-00000",)}
+SELECTION = "Which labels chose the settings."
+SOURCES = {("digits", "Con"): ("s: confirm-Con-00000",)}
 
 
 @pytest.fixture
@@ -38,14 +40,15 @@ def table() -> Ablation:
 
 
 def with_more(table: Ablation, **changes: str) -> Ablation:
-    more = table.frame[table.frame["method"] == "Con"].assign(**changes)
-    joined = pd.concat([table.frame, more], ignore_index=True)
-    return Ablation(joined, dict.fromkeys(joined["dataset"], 3))
+    """Return the table with a changed copy of the rows of Con."""
+    copies = table.frame[table.frame["method"] == "Con"].assign(**changes)
+    frame = pd.concat([table.frame, copies], ignore_index=True)
+    return Ablation(frame, dict.fromkeys(frame["dataset"], 3))
 
 
-def test_the_best_is_marked_and_missing_results_are_said(table: Ablation) -> None:
+def test_the_ablation_table_marks_the_best_and_ties_and_names_missing_results(table: Ablation) -> None:
     tied = {("digits", "weighted_f1", "Clu")}
-    shown, *others = ablation_tables(table, tied, FOUND, SELECTION)
+    shown, *further = ablation_tables(table, tied, SOURCES, SELECTION)
     cells = shown.shown.set_index("method")["digits"]
     assert (cells["Con"].text, cells["Con"].mark) == ("0.750 ± 0.020", "best")
     assert cells["Con"].records == ("s: confirm-Con-00000",)
@@ -53,12 +56,13 @@ def test_the_best_is_marked_and_missing_results_are_said(table: Ablation) -> Non
     assert cells["Gen"].text == "no result"
     assert (cells["Clu"].text, cells["Clu"].mark) == ("0.625 (1 of 3 seeds)", "tied")
     assert shown.shown.set_index("method").loc["Con", ["trials", "pruned", "failed"]].tolist() == ["8", "2", "1"]
-    assert [one.name for one in (shown, *others)] == ["ablation", "ablation-macro_f1", "ablation-accuracy"]
+    names = [each.name for each in (shown, *further)]
+    assert names == ["ablation", "ablation-macro_f1", "ablation-accuracy"]
     pd.testing.assert_frame_equal(shown.numbers, table.frame)
     assert tuple(shown.numbers.columns) == COLUMNS
 
 
-def test_what_one_sweep_did_not_plan_is_not_a_missing_result(table: Ablation) -> None:
+def test_an_unplanned_cell_is_not_a_missing_result(table: Ablation) -> None:
     shown, *_ = ablation_tables(with_more(table, dataset="faces"), set(), {}, SELECTION)
     gen = shown.shown.set_index("method").loc["Gen"]
     assert gen["digits"].text == "no result"
@@ -67,48 +71,57 @@ def test_what_one_sweep_did_not_plan_is_not_a_missing_result(table: Ablation) ->
 
 def test_fewer_modalities_have_a_table_of_their_own(table: Ablation) -> None:
     assert modality_table(table, "weighted_f1", set(), {}) is None
-    more = with_more(table, method="Con[video-audio]")
-    shown, *_ = ablation_tables(more, set(), {}, SELECTION)
-    assert "Con[video-audio]" not in shown.shown["method"].tolist()
-    found = modality_table(more, "weighted_f1", set(), {})
-    assert found is not None
-    row = found.shown.set_index("method").loc["Con"]
+    restricted = with_more(table, method="Con[video-audio]")
+    ablation, *_ = ablation_tables(restricted, set(), {}, SELECTION)
+    assert "Con[video-audio]" not in ablation.shown["method"].tolist()
+    modalities = modality_table(restricted, "weighted_f1", set(), {})
+    assert modalities is not None
+    row = modalities.shown.set_index("method").loc["Con"]
     assert [row["all modalities"].text, row["video-audio"].text] == ["0.750 ± 0.020"] * 2
-    assert found.shown.set_index("method").loc["Gen", "video-audio"] == "not planned"
+    assert modalities.shown.set_index("method").loc["Gen", "video-audio"] == "not planned"
 
 
-def test_label_budgets_stand_from_few_to_all(table: Ablation) -> None:
+def test_each_choice_of_modalities_has_its_best_method(table: Ablation) -> None:
+    frame = with_more(table, method="Con[video-audio]").frame
+    frame["mean"] = frame["mean"].mask(frame["method"] == "Con[video-audio]", 0.8)
+    modalities = modality_table(Ablation(frame, table.planned_seeds), "weighted_f1", set(), {})
+    assert modalities is not None
+    row = modalities.shown.set_index("method").loc["Con"]
+    assert [row["all modalities"].mark, row["video-audio"].mark] == ["best", "best"]
+
+
+def test_label_budgets_are_ordered_from_few_to_all_labels(table: Ablation) -> None:
     assert label_table(table, "weighted_f1", set(), {}) is None
-    more = with_more(with_more(table, dataset="digits@10%"), dataset="digits@20")
-    more = with_more(more, dataset="digits@5")
-    found = label_table(more, "weighted_f1", set(), {})
-    assert found is not None
-    assert found.shown.columns.tolist() == ["method", "digits@5", "digits@20", "digits@10%", "digits"]
-    assert set(found.numbers["labels"]) == {"5", "20", "10%", "all"}
-    assert set(found.numbers["dataset"]) == {"digits"}
+    budgets = with_more(with_more(table, dataset="digits@10%"), dataset="digits@20")
+    budgets = with_more(budgets, dataset="digits@5")
+    labels = label_table(budgets, "weighted_f1", set(), {})
+    assert labels is not None
+    assert labels.shown.columns.tolist() == ["method", "digits@5", "digits@20", "digits@10%", "digits"]
+    assert set(labels.numbers["labels"]) == {"5", "20", "10%", "all"}
+    assert set(labels.numbers["dataset"]) == {"digits"}
 
 
-def test_each_class_has_its_best(table: Ablation) -> None:
-    changed = table.frame.copy()
-    changed.loc[(changed["metric"] == "f1/two") & (changed["method"] == "Clu"), "mean"] = 0.9
-    (found,) = class_tables(replace(table, frame=changed), {})
-    cells = found.shown.set_index("method")
+def test_each_class_has_its_best_method(table: Ablation) -> None:
+    frame = table.frame.copy()
+    frame.loc[(frame["metric"] == "f1/two") & (frame["method"] == "Clu"), "mean"] = 0.9
+    (classes,) = class_tables(replace(table, frame=frame), {})
+    cells = classes.shown.set_index("method")
     assert cells.columns.tolist() == ["one", "two"]
     assert [cells.loc["Con", "one"].mark, cells.loc["Con", "two"].mark] == ["best", "plain"]
     assert cells.loc["Clu", "two"].mark == "best"
 
 
-def test_published_numbers_stand_beside_ours_where_we_have_them(table: Ablation) -> None:
+def test_published_numbers_are_compared_with_ours_if_we_have_them(table: Ablation) -> None:
     rows = [("digits", "Con", "weighted_f1", 0.7, "paper"), ("digits", "MulT", "weighted_f1", 0.6, "")]
-    given = pd.DataFrame(rows, columns=("dataset", "method", "metric", "value", "source"))
-    found = published_table(table, given, FOUND)
-    assert found.numbers["difference"].tolist() == pytest.approx([0.05, NAN], nan_ok=True)
-    assert found.shown["ours − published"].tolist() == ["+0.050", "–"]
-    assert [cell.text for cell in found.shown["ours"]] == ["0.750 ± 0.020", "–"]
-    assert found.shown["published"].tolist() == ["0.700", "0.600"]
+    published = pd.DataFrame(rows, columns=("dataset", "method", "metric", "value", "source"))
+    comparison = published_table(table, published, SOURCES)
+    assert comparison.numbers["difference"].tolist() == pytest.approx([0.05, NAN], nan_ok=True)
+    assert comparison.shown["ours − published"].tolist() == ["+0.050", "–"]
+    assert [cell.text for cell in comparison.shown["ours"]] == ["0.750 ± 0.020", "–"]
+    assert comparison.shown["published"].tolist() == ["0.700", "0.600"]
 
 
-def test_small_p_values_are_bold() -> None:
+def test_significant_p_values_are_bold() -> None:
     row = {
         "dataset": "digits", "metric": "weighted_f1", "first": "Con", "second": "Gen", "family": "subsets",
         "difference": -0.1, "low": -0.2, "high": -0.05, "p": 0.0005, "p_holm": 0.0105, "n_seeds": 3,
@@ -117,21 +130,62 @@ def test_small_p_values_are_bold() -> None:
     assert shown["first − second"] == "−0.100"
     assert shown["95 % interval"] == "−0.200 to −0.050"
     assert shown["p"] == "< 0.001"
-    assert (shown["p (Holm)"].text, shown["p (Holm)"].mark) == ("0.011", "best")  # 0.0105 rounds so in binary
+    assert (shown["p (Holm)"].text, shown["p (Holm)"].mark) == (
+        "0.011",
+        "best",
+    )  # 0.0105 has no exact binary form and rounds up
 
 
-def test_cells_name_the_records_that_they_come_from() -> None:
+def test_cells_name_the_records_behind_them() -> None:
     ledger = [search("Con", 0), confirm("Con", 0, 0.5), confirm("Con", 1, 0.5)]
-    found = sources([ledger])
-    assert found["digits", "Con"] == ("s: confirm-Con-00000", "s: confirm-Con-00001")
-    assert found["digits@5", "Con"] == found["digits", "Con"]
-    assert found["digits", "Gen"] == ()
-    assert {dataset for dataset, _ in found} == {"digits", "digits@5"}
-    assert CONFIG["baselines"][0] in {method for _, method in found}
+    records = cell_sources([ledger])
+    assert records["digits", "Con"] == ("s: confirm-Con-00000", "s: confirm-Con-00001")
+    assert records["digits@5", "Con"] == records["digits", "Con"]
+    assert records["digits", "Gen"] == ()
+    assert {dataset for dataset, _ in records} == {"digits", "digits@5"}
+    assert CONFIG["baselines"][0] in {method for _, method in records}
+
+
+def test_the_ablation_table_shows_all_instruments_and_a_dash_for_methods_that_classify_by_themselves() -> None:
+    records = sweep_by_instruments({"": 0.01, "knn": 0.02})
+    metrics = [Metric("digits", "test", "", metric, 0.6) for metric in SUMMARY_METRICS]
+    records.append(record("confirm", "label_spreading", 0, config=records[0].config, metrics=metrics))
+    table = ablation([records])
+    assert table.complete
+    shown, *_ = ablation_tables(table, set(), cell_sources([records]), selection_sentence([records]))
+    cells = shown.shown.set_index("method")
+    assert cells.loc["label_spreading", "digits (knn)"] == "–"
+    assert cells.loc["Clu", "digits (knn)"].text.startswith("0.52")
+    assert cells.loc["Clu", "digits"].text.startswith("0.51")
 
 
 @pytest.mark.parametrize(
-    ("name", "fit"), [("digits@5", "digits-5"), ("a b/c@10%", "a-b-c-10pct"), ("Con[video-audio]", "Con-video-audio")]
+    ("selection", "words"),
+    [("budget", "as many validation labels as the label budget has"), ("validation", "on all validation labels")],
 )
-def test_file_names(name: str, fit: str) -> None:
-    assert file_name(name) == fit
+def test_the_caption_says_which_validation_labels_chose_the_settings(selection: str, words: str) -> None:
+    sentence = selection_sentence([sweep_by_instruments({"": 0.0}, selection=selection)])
+    assert words in sentence
+    assert sentence.startswith("Scores are by the logistic probe")
+    assert "The search of hyperparameters saw all validation labels." in sentence
+
+
+def test_the_caption_names_the_downstream_sets_of_sweeps_that_chose_differently() -> None:
+    """Several sweeps may have the same name, so the names of sweeps would not do."""
+    faces = {"features": {"downstream": {"faces": "/elsewhere"}}}
+    first = sweep_by_instruments({"": 0.0})
+    second = [
+        replace(run, config={**run.config, **faces})
+        for run in sweep_by_instruments({"": 0.0}, kind="paper", selection="validation")
+    ]
+    sentence = selection_sentence([first, second])
+    assert "digits: Scores are by the logistic probe" in sentence
+    assert "faces: Scores are by the paper probe" in sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("digits@5", "digits-5"), ("a b/c@10%", "a-b-c-10pct"), ("Con[video-audio]", "Con-video-audio")],
+)
+def test_file_names_have_safe_characters_only(name: str, expected: str) -> None:
+    assert file_name(name) == expected

@@ -18,27 +18,28 @@ def table(*scores: Cell | str) -> Table:
     return Table("ablation", "Ablation", "Captions end here.", pd.DataFrame(), shown)
 
 
-def drawn(width: int, **options: bool) -> str:
+def printed(width: int, **options: bool) -> str:
+    """Return what a terminal of this width shows."""
     console = Console(file=io.StringIO(), width=width, **options)
     scores = (Cell("0.500 ± 0.010", "tied"), Cell("0.750 ± 0.020", "best", ("s: confirm-Con-00000",)), "no result")
     console.print(terminal_table(table(*scores)))
     return console.file.getvalue()
 
 
-def test_one_line_per_method_with_every_cell() -> None:
-    lines = [line for line in drawn(160).splitlines() if line.startswith("│")]
+def test_each_method_has_a_line_with_every_cell() -> None:
+    lines = [line for line in printed(160).splitlines() if line.startswith("│")]
     assert [line.split("│")[1].strip() for line in lines] == ["raw_features", "Con[video-audio]", "Gen"]
     assert [line.count("±") for line in lines] == [5, 5, 0]
     assert lines[2].count("no result") == 5
 
 
-def test_a_narrow_terminal_hides_nothing() -> None:
-    text = drawn(80)
+def test_a_narrow_terminal_cuts_no_cell() -> None:
+    text = printed(80)
     assert "…" not in text
     assert text.count("0.020") == 5
 
 
-def test_the_best_is_bold_and_the_tied_underlined() -> None:
-    text = drawn(160, force_terminal=True, no_color=True)
+def test_the_best_is_bold_and_ties_are_underlined() -> None:
+    text = printed(160, force_terminal=True, no_color=True)
     assert text.count("\x1b[1m0.750") == 5
     assert text.count("\x1b[4m0.500") == 5
