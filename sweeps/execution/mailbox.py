@@ -1,18 +1,18 @@
 """The mailbox between a slot (the Tune side) and its worker group (the Train side).
 
-A worker group outlives the trials that it runs, so trials cannot be handed over as arguments of a Train run: the slot
-puts a job into the mailbox, the group takes it, reports into it and waits for the verdict. The two sides move in lock
-step: a worker goes on only after the slot has been asked for the next result, which is how Tune says "continue". So a
-pruned trial stops at the very epoch it was judged at, and what runs next never depends on timing.
+A worker group outlives the jobs that it runs, so jobs cannot be arguments of a Train run. The slot puts a job into the
+mailbox. The group takes it, reports into the mailbox and waits for the verdict. Both sides move in lock step: a worker
+goes on only after Tune has asked the slot for the next result, which is how Tune says "continue". So a pruned trial
+stops at the very epoch at which it was judged, and what runs next never depends on timing.
 
-Each side may die and come back. A worker that restarts takes the same job again and repeats reports that were already
-delivered: they are answered from memory. A job that has lost its worker too often is reported as failed. A worker that
-was lost with its node does not count, and whether it was may be known long after: so attempts keep their nodes, and are
+Each side may die and come back. A worker that restarts takes the same job again and repeats earlier reports; the
+mailbox answers those from memory. A job that has lost its worker too often is reported as failed. A worker that was
+lost with its node does not count. The loss of a node may become known long after, so attempts keep their nodes and are
 counted anew each time.
 
-A worker may also hang. While the slot waits, the job must show progress; a group that shows none for too long is
-killed, which makes it one more lost worker. Signs come from the job's own steps: a thread beside them would live on.
-Only the time between the worker's start on the job and its end counts, less what it waits for verdicts.
+A worker may also hang. While the slot waits, the job must show progress. A group that shows none for too long is
+killed, which makes it one more lost worker. The signs of progress come from the job's own steps, because a thread
+beside them would live on. The clock runs from the worker's start on the job to its end, less its waits for verdicts.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ class GroupBrokenError(RuntimeError):
 
 
 class GroupDisplacedError(GroupBrokenError):
-    """The cluster has no room for the worker group any more; no job of its is to blame."""
+    """The cluster has no room for the worker group any more; its job is not to blame."""
 
 
 class Process(Protocol):
-    """A worker's process, seen from elsewhere."""
+    """A worker's process, seen from another process."""
 
     def kill(self) -> None:
-        """End it, whatever state it is in."""
+        """End the process, whatever state it is in."""
 
     def starved(self) -> bool:
-        """Whether it was ended because its node was short of memory."""
+        """Whether the process was ended because its node was short of memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +48,22 @@ class Group:
     """Workers that take jobs together."""
 
     nodes: frozenset[str] = frozenset()
-    """Those that they are on."""
+    """The nodes of the workers."""
     processes: tuple[Process, ...] = ()
     patience: float | None = None
-    """Seconds without a sign of life after which they count as hung; None for never."""
+    """Seconds without a sign of life after which the group counts as hung; None for never."""
 
 
 @dataclass
 class _Attempt:
     group: Group
-    heard: float  # when it last showed progress, in the loop's time
+    last_sign: float  # when the group last showed progress, in the event loop's time
     hung: bool = False
 
     @property
     def deadline(self) -> float | None:
-        """When it counts as hung."""
-        return None if self.hung or self.group.patience is None else self.heard + self.group.patience
+        """When the group counts as hung; None if it never will."""
+        return None if self.hung or self.group.patience is None else self.last_sign + self.group.patience
 
 
 class Mailbox:
@@ -72,39 +72,39 @@ class Mailbox:
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
         self._job: Job | None = None
-        self._attempts: list[_Attempt] = []  # at the job
+        self._attempts: list[_Attempt] = []  # at the current job
         self._undelivered: Report | None = None
-        self._delivered = -1  # epochs of the last report that the slot was given
+        self._delivered = -1  # epochs of the last report that the slot has received
         self._granted = -1  # epochs up to which the worker may go on
         self._closed = False
         self._broken: GroupBrokenError | None = None
-        self._takers = 0  # how often a job was asked for
+        self._callers = 0  # of take(), in all
 
     # -- the slot's side -----------------------------------------------------------------------------------------
 
     async def assign(self, job: Job) -> None:
-        """Give the group its next job; whatever it was doing is over."""
+        """Give the group its next job, which ends the one before."""
         async with self._changed:
             self._job, self._attempts = job, []
             self._undelivered, self._delivered, self._granted = None, -1, -1
             self._changed.notify_all()
 
     async def advance(self) -> Report:
-        """Let the worker go on and wait for its next report; end its group if it hangs.
+        """Let the worker go on and wait for its next report; kill its group if it hangs.
 
         Raises:
             GroupBrokenError: the group has ended.
         """
         async with self._changed:
             self._granted = self._delivered
-            self._hear()  # it was waiting until now
+            self._note_sign()  # the worker waited until now
             self._changed.notify_all()
             while self._undelivered is None and self._broken is None:
                 try:
                     async with asyncio.timeout_at(self._attempts[-1].deadline if self._attempts else None):
                         await self._changed.wait()
-                except TimeoutError:  # or the time that was up before it was heard again
-                    self._end_hung_group()
+                except TimeoutError:  # maybe of a deadline that a later sign has moved
+                    self._kill_hung_group()
             if self._undelivered is None:
                 raise cast(GroupBrokenError, self._broken)
             report, self._undelivered = self._undelivered, None
@@ -112,13 +112,13 @@ class Mailbox:
             return report
 
     async def close(self) -> None:
-        """No more jobs: the group ends once it asks."""
+        """Give out no more jobs: the group ends when it asks for the next one."""
         async with self._changed:
             self._closed, self._job = True, None
             self._changed.notify_all()
 
     async def break_off(self, reason: str, *, displaced: bool = False) -> None:
-        """The group has ended by itself, or because there was no room; the first reason is the cause of the others."""
+        """Note that the group has ended by itself or for want of room. The first reason counts; it caused the others."""
         async with self._changed:
             self._broken = self._broken or (GroupDisplacedError if displaced else GroupBrokenError)(reason)
             self._changed.notify_all()
@@ -126,31 +126,31 @@ class Mailbox:
     # -- the worker's side ---------------------------------------------------------------------------------------
 
     async def take(self, group: Group, alive: Collection[str] = ()) -> Job | None:
-        """Wait for a job to run; None when there will be no more, and where another has asked since.
+        """Wait for a job to run; None when there will be no more, or when a newer caller asks.
 
-        Who waits when another asks has died: a job that it was given would be nobody's.
+        If a newer caller asks, the older one has died; giving it a job would lose the job.
 
         Args:
-            group: who takes it.
-            alive: all of the cluster's nodes.
+            group: the caller's.
+            alive: the nodes of the cluster that are alive.
         """
         async with self._changed:
-            self._takers = own = self._takers + 1
+            self._callers = caller = self._callers + 1
             self._changed.notify_all()
             while True:
-                await self._changed.wait_for(lambda: self._closed or self._job is not None or self._takers > own)
-                if self._job is None or self._takers > own:
+                await self._changed.wait_for(lambda: self._closed or self._job is not None or self._callers > caller)
+                if self._job is None or self._callers > caller:
                     return None
-                counted = [attempt for attempt in self._attempts if attempt.group.nodes <= {*group.nodes, *alive}]
-                if len(counted) < MAX_ATTEMPTS:
+                attempts = [attempt for attempt in self._attempts if attempt.group.nodes <= {*group.nodes, *alive}]
+                if len(attempts) < MAX_ATTEMPTS:
                     self._attempts.append(_Attempt(group, asyncio.get_running_loop().time()))
-                    self._changed.notify_all()  # there is a deadline now
+                    self._changed.notify_all()  # advance() has a deadline now
                     return self._job
-                self._end(Report(epochs=max(self._delivered, 0), state="failed", reason=self._reason(counted)))
+                self._end(Report(epochs=max(self._delivered, 0), state="failed", reason=self._reason(attempts)))
 
     async def alive(self) -> None:
-        """The job makes progress."""
-        self._hear()
+        """Note that the job makes progress."""
+        self._note_sign()
 
     async def report(self, key: str, report: Report) -> bool:
         """Pass on a report of job ``key`` and wait for the verdict; False if the worker must not go on."""
@@ -160,7 +160,7 @@ class Mailbox:
             if report.state != "running":
                 self._end(report)
                 return False
-            self._hear()
+            self._note_sign()
             if report.epochs > self._delivered:
                 self._undelivered = report
                 self._changed.notify_all()
@@ -176,14 +176,14 @@ class Mailbox:
 
     # -- attempts ------------------------------------------------------------------------------------------------
 
-    def _hear(self) -> None:
+    def _note_sign(self) -> None:
         if self._attempts:
-            self._attempts[-1].heard = asyncio.get_running_loop().time()
+            self._attempts[-1].last_sign = asyncio.get_running_loop().time()
 
-    def _end_hung_group(self) -> None:
-        """Kill the group whose time is up, if it still is; Train starts it again, and it takes its job again.
+    def _kill_hung_group(self) -> None:
+        """Kill the group if it is past its deadline. Train starts it again, and it takes its job again.
 
-        All of it: whichever hangs, those that wait for it would keep Train from ending the group.
+        All of its processes are killed: those that wait for the hung one would keep Train from ending the group.
         """
         attempt = self._attempts[-1]
         if attempt.deadline is not None and asyncio.get_running_loop().time() >= attempt.deadline:
@@ -192,7 +192,7 @@ class Mailbox:
                 process.kill()
 
     def _reason(self, attempts: Sequence[_Attempt]) -> str:
-        """Why a job failed that was attempted too often: what happened the last time."""
+        """The reason of a job that was attempted too often: what ended its last attempt."""
         last = attempts[-1]
         if last.hung:
             times = f"{sum(attempt.hung for attempt in attempts)} times in {len(attempts)} starts"

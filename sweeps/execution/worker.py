@@ -1,8 +1,8 @@
 """Workers: the train loop of a persistent Ray Train worker group, which runs one job after another.
 
-A group of several workers trains one job together, data parallel. Its first worker speaks to the mailbox; what it is
-told, it shares with the others. A worker whose peer is gone says nothing of the job: it ends, the group starts again,
-and the job with it.
+A group of several workers trains one job together, data parallel. The first worker speaks to the mailbox and shares the
+answers with the others. A worker whose peer is gone reports nothing about the job: it ends, and Train starts the group
+again, which takes the same job again.
 """
 
 import gc
@@ -35,13 +35,13 @@ from sweeps.trial.hardware import computing
 __all__ = ["Team", "attempt", "serve"]
 
 _PULSE_SECONDS = 1.0  # between two signs of life
-_WITHOUT_LIMIT = timedelta(days=365)  # the others wait as long as the first worker waits for a job
+_WITHOUT_LIMIT = timedelta(days=365)  # the other workers wait as long as the first one waits for a job
 
 _T = TypeVar("_T")
 
 
 class Team:
-    """The workers of a group, as one of them sees them; alone without a process group."""
+    """The workers of a group, as one of them sees them. A worker without a process group is alone."""
 
     def __init__(self) -> None:
         alone = not distributed.is_initialized() or distributed.get_world_size() == 1
@@ -50,33 +50,33 @@ class Team:
 
     @property
     def alone(self) -> bool:
-        """True if there are no others."""
+        """True if the group has one worker."""
         return self._channel is None
 
     def ask(self, question: Callable[[], Any]) -> Any:
-        """Let the first worker ask; return its answer to every worker."""
+        """Call ``question`` in the first worker; return its answer in every worker."""
         answer = [question() if self.leads else None]
         if self._channel is not None:
             with collective():
                 distributed.broadcast_object_list(answer, src=0, group=self._channel)
         return answer[0]
 
-    def everyones(self, own: _T) -> list[_T]:
-        """Return what each worker calls its own."""
+    def gather(self, value: _T) -> list[_T]:
+        """Return the values of all workers, by rank."""
         if self._channel is None:
-            return [own]
-        every = [own] * distributed.get_world_size()
+            return [value]
+        values = [value] * distributed.get_world_size()
         with collective():
-            distributed.all_gather_object(every, own, group=self._channel)
-        return every
+            distributed.all_gather_object(values, value, group=self._channel)
+        return values
 
 
 def serve(settings: dict[str, Any]) -> None:
     """Take jobs from a mailbox and run them until there are no more.
 
     Args:
-        settings: ``mailbox`` (the actor that has it), ``folder`` (the sweep's) and ``cpus`` (granted by Ray; as many
-            threads).
+        settings: ``mailbox`` (the slot's actor), ``folder`` (the sweep's) and ``cpus`` (granted by Ray; as many threads
+            compute).
     """
     with computing(settings["cpus"]):
         _take_jobs(SweepFolder(Path(settings["folder"])), settings["mailbox"])
@@ -86,7 +86,7 @@ def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
     try:
         team = Team()
         node = ray.get_runtime_context().get_node_id()
-        nodes, processes = zip(*team.everyones((node, WorkerProcess.current())), strict=True)
+        nodes, processes = zip(*team.gather((node, WorkerProcess.current())), strict=True)
         config = load_config(folder.config, written=True)
         minutes = config.workers.hang_minutes
         patience = None if minutes is None else 60 * minutes
@@ -97,7 +97,7 @@ def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
         runner = TrialRunner(config, folder, device, _pulse(mailbox, team))
     except PeerLostError:
         raise  # the group starts again
-    except Exception as error:  # no job is to blame, and Train, were it told, would start the group again and again
+    except Exception as error:  # no job is to blame; if Train saw the error, it would start the group again and again
         traceback.print_exc()
         ray.get(mailbox.break_off.remote(f"a worker cannot start: {error}"))
         return
@@ -114,24 +114,25 @@ def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
 
 
 def _pulse(mailbox: Any, team: Team) -> Callable[[], None]:
-    """Return what a job calls to show that it makes progress, as often as it likes."""
-    told = -math.inf
+    """Return the function that a job calls, as often as it likes, to show that it makes progress."""
+    last_pulse = -math.inf
 
     def pulse() -> None:
-        nonlocal told
-        if team.leads and (now := time.monotonic()) - told >= _PULSE_SECONDS:
-            told = now
+        nonlocal last_pulse
+        if team.leads and (now := time.monotonic()) - last_pulse >= _PULSE_SECONDS:
+            last_pulse = now
             mailbox.alive.remote()
 
     return pulse
 
 
 def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report | None:
-    """Run ``job``; an exception of its own making becomes a failed report, and the process stays usable.
+    """Run ``job``. An exception that the job raises becomes a failed report, and the process stays usable.
 
     Raises:
-        Exception: whatever only a new group helps, once it is reported: what happened to one worker of several, since
-            the others wait for it in vain, and a broken context of the device, in which all that follows fails.
+        Exception: an error, already reported, after which only a new group helps. One is an error in one worker of
+            several, for which the others would wait in vain. The other is a broken device context, in which each later
+            job would fail.
         PeerLostError: another worker is gone; nothing is reported.
     """
     last = Report(epochs=0)
@@ -154,14 +155,14 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
     try:
         return runner.run(job, report)
     except (ray.exceptions.RayError, PeerLostError):
-        raise  # the slot or a peer is gone, and the group goes with it
-    except Exception as error:  # a trial must not take the group down: its reason goes into the ledger
+        raise  # the slot or a peer is gone, and the group ends with it
+    except Exception as error:  # a job must not take the group down: its reason goes into the ledger
         failure = failed(reason_of(error, job))
-        everywhere = isinstance(error, DivergedError)  # losses are the whole group's: all workers are here
+        everywhere = isinstance(error, DivergedError)  # all workers compute the same losses and raise this together
         if not (team.alone or everywhere) or isinstance(error, torch.AcceleratorError):
             ray.get(mailbox.report.remote(job.key, failure))
             raise
-    # Only here is the error gone, whose frames kept the trial's tensors; the next trial needs their memory.
+    # The error's frames kept the job's tensors until here; the next job needs their memory.
     gc.collect()
     torch.cuda.empty_cache()
     return failure
