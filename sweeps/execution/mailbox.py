@@ -118,7 +118,7 @@ class Mailbox:
             self._changed.notify_all()
 
     async def break_off(self, reason: str, *, displaced: bool = False) -> None:
-        """Note that the group has ended by itself or for want of room. The first reason counts; it caused the others."""
+        """Note that the group has ended, by itself or for want of room. The first reason is the cause of later ones."""
         async with self._changed:
             self._broken = self._broken or (GroupDisplacedError if displaced else GroupBrokenError)(reason)
             self._changed.notify_all()
