@@ -105,7 +105,7 @@ class Ledger:
         try:
             write_sealed(self._path(record.key), file.getvalue(), replace=False)
         except FileExistsError:
-            raise LedgerError(f"{self._path(record.key)} exists: an attempt is recorded once.") from None
+            raise LedgerError(f"{self._path(record.key)} exists: a job is recorded once.") from None
 
     def set_aside(self, key: str, why: str) -> None:
         """Move the record ``key`` out of the ledger, into its subfolder ``why``.

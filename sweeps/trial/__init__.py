@@ -1,4 +1,4 @@
-"""One job in this process, from its configuration to its scores; knows no Ray."""
+"""Runs one job in this process, from its hyperparameters to its scores, without Ray."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ __all__ = ["TrialRunner", "load_head"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is asked for when it is asked for: `sweeps.trial.hardware` needs no scikit-learn."""
+    """Import a name at its first use, so that `sweeps.trial.hardware` loads no scikit-learn."""
     if name == "TrialRunner":
         from sweeps.trial.runner import TrialRunner
 

@@ -1,9 +1,9 @@
-"""Checkpoints: how a running job's state is kept, so that a run goes on from its own latest sound state.
+"""Checkpoints: they keep a running job's state, so that the job continues from its own latest sound state.
 
-The latest two generations are kept, each in a sealed file, so that one which is damaged costs the epochs since the one
-before it and no more. A generation is named by its run and epoch. Its run is what the caller says the state follows
-from: a trial that comes back under its number with other hyperparameters finds nothing of its predecessor's, and the
-orphan of a killed driver, which may still be writing, writes what the run itself would.
+The latest two generations are kept, each in a sealed file. So a damaged file costs only the epochs since the generation
+before it. A file's name holds the run and the epoch. The run is a digest of everything that the state follows from. So
+a trial that returns under its number with other hyperparameters finds no file of its predecessor. And a worker that
+outlives a killed driver, and may still write, writes what the run itself would.
 """
 
 import errno
@@ -25,23 +25,23 @@ from sweeps.terminal import log
 __all__ = ["KEPT", "load", "save"]
 
 KEPT = 2
-"""Files of a running job; one more while one is written."""
+"""How many files a running job keeps; there is one more while one is written."""
 
 
 def save(
     folder: Path, epoch: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], identity: Mapping[str, Any]
 ) -> None:
-    """Keep a job's state; of several workers, the first does. A full disk costs the checkpoint, not the job.
+    """Write a job's state; of several workers, only the first writes. A full disk costs the checkpoint, not the job.
 
     Args:
-        folder: the job's own; made where there is none.
+        folder: the job's own folder; made if it is missing.
         epoch: pretraining epochs done.
         tensors: the state.
-        metadata: what else belongs to it.
-        identity: all that the state follows from, as plain JSON values.
+        metadata: texts that belong to the state.
+        identity: everything that the state follows from, as plain JSON values.
 
     Raises:
-        OSError: it cannot be written, and that for another reason.
+        OSError: the file cannot be written, for another reason than a full disk.
     """
     if rank_and_size()[0] > 0:
         return
@@ -53,8 +53,8 @@ def save(
             raise
         log(f"{folder}: no checkpoint after {epoch} epochs: {os.strerror(error.errno)}; the earlier one is kept.")
         return
-    for old in _epochs(folder, identity)[KEPT:]:
-        _path(folder, identity, old).unlink(missing_ok=True)
+    for old_epoch in _epochs(folder, identity)[KEPT:]:
+        _path(folder, identity, old_epoch).unlink(missing_ok=True)
 
 
 def load(
@@ -62,13 +62,13 @@ def load(
 ) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     """Return the latest sound state of the run and its metadata; None if there is none.
 
-    All workers of a group call this and get the same generation: the first proposes, and all must be able to read it.
-    Damaged files are renamed ``*.damaged``, and what killed writers left half is removed.
+    All workers of a group call this and get the same generation: the first proposes one, and all must be able to read
+    it. Damaged files are renamed ``*.damaged``, and the partial files of killed writers are removed.
 
     Args:
-        folder: the job's.
-        identity: as it was saved with.
-        device: where the workers' messages to each other lie; the state is on the CPU.
+        folder: the job's own folder.
+        identity: the identity that the state was saved with.
+        device: the device for messages between workers; the state is on the CPU.
     """
     leads = rank_and_size()[0] == 0
     proposals = iter(_epochs(folder, identity) if leads else [])
@@ -78,7 +78,7 @@ def load(
     while (epoch := int(broadcast(torch.tensor(next(proposals, -1), device=device)))) >= 0:
         state = _read(_path(folder, identity, epoch), rename=leads)
         if float(average(torch.tensor(float(state is not None), device=device))) == 1:
-            log(f"{folder}: goes on after epoch {epoch}.")
+            log(f"{folder}: continues after epoch {epoch}.")
             return state
     return None
 
@@ -96,7 +96,7 @@ def _read(path: Path, *, rename: bool) -> tuple[dict[str, Tensor], dict[str, str
 
 
 def _epochs(folder: Path, identity: Mapping[str, Any]) -> list[int]:
-    """The run's generations, the latest first."""
+    """Return the epochs of the run's files, the latest first."""
     stem = _stem(identity)
     return sorted((int(path.stem.removeprefix(stem)) for path in folder.glob(f"{stem}*.safetensors")), reverse=True)
 

@@ -1,7 +1,8 @@
-"""What a worker runs on, in the words of a paper: which GPU, or which CPU and how many of its threads; and using them.
+"""Names the hardware that a worker runs on, as a paper would, and sets how a worker computes.
 
-Hides where each system keeps these names. Ray's own resources were rejected: they tell what was asked for, not what it
-is called, and nothing of a trial that runs without Ray.
+The name is that of the GPU, or that of the CPU with the number of threads. The module hides where each system keeps
+these names. Ray's resources were rejected: they hold amounts, not names, and say nothing of a trial that runs without
+Ray.
 """
 
 import platform
@@ -15,16 +16,17 @@ from conclugen.distributed import rank_and_size
 from sweeps.config import SweepConfig
 from sweeps.ledger import Hardware
 
-__all__ = ["computing", "own_hardware"]
+__all__ = ["computing", "on_gpus", "own_hardware"]
 
-_CPUINFO = Path("/proc/cpuinfo")
+CPUINFO = Path("/proc/cpuinfo")
+"""The file in which Linux names the CPU."""
 
 
 def own_hardware(device: torch.device) -> Hardware:
-    """Return what this process, and the group of workers that it is in, runs on.
+    """Return the hardware of this process and of the worker group that it belongs to.
 
     Args:
-        device: where it trains; the others of the group train on one of the same kind each.
+        device: the device that this process trains on; each other worker of the group has one of the same kind.
     """
     workers = rank_and_size()[1]
     return Hardware(
@@ -39,26 +41,29 @@ def own_hardware(device: torch.device) -> Hardware:
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """Compute as every process that runs jobs does: with so many threads on the CPU, and denormal numbers taken for 0.
+    """Compute as every process that runs jobs does: with so many CPU threads, and with denormal numbers taken for 0.
 
-    When it is left, there are as many threads as before, and denormal numbers, which torch does not say whether there
-    were. The last bits of a sum follow from the number of threads, and training makes other results of them.
+    At the end of the block, the number of threads is restored and denormal numbers are allowed. Torch does not say
+    whether they were before. The number of threads changes the last bits of a sum, and so the results of a training.
+
+    Args:
+        threads: the number of CPU threads.
     """
-    before = torch.get_num_threads()
+    former_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # the optimisers' vanishing moments are 10 times slower as denormal numbers
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(former_threads)
         torch.set_flush_denormal(False)
 
 
 def _processor() -> str:
-    """The CPU's name; its architecture where the system has no name for it."""
+    """Return the CPU's name, or its architecture where the system has no name for it."""
     try:
-        lines = _CPUINFO.read_text(errors="replace").splitlines()
-    except OSError:  # only Linux has it
+        lines = CPUINFO.read_text(errors="replace").splitlines()
+    except OSError:  # only Linux has this file
         lines = []
     entries = (line.partition(":") for line in lines)
     names = (value.strip() for name, _, value in entries if name.strip() == "model name")

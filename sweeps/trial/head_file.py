@@ -1,4 +1,4 @@
-"""The file that a trained head is kept in."""
+"""The file of a trained head."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,13 @@ from conclugen.files.tensors import read_tensors, write_tensors
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 
-__all__ = ["load_head"]
+__all__ = ["load_head", "save_head"]
 
 
 def save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
-    """Keep a head with the standardisation that it was trained behind; features may change or go.
+    """Write a head and its standardisation to a file, so that it works without the features it was trained on.
 
-    Of several workers, the first does.
+    Of several workers, only the first writes.
     """
     if rank_and_size()[0] > 0:
         return
@@ -28,11 +28,11 @@ def save_head(path: Path, head: RepresentationHeads, standardisation: Standardis
 
 
 def load_head(path: Path, hyperparameters: Hyperparameters) -> tuple[RepresentationHeads, Standardisation]:
-    """Return the head that a confirmation run left, and the standardisation that goes before it.
+    """Return a confirmation run's head, and the standardisation that its inputs need.
 
     Raises:
         DamagedError: the file is not as it was written.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     tensors, metadata = read_tensors(path)
     modalities = json.loads(metadata["modalities"])

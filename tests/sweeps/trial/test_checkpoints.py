@@ -1,4 +1,4 @@
-"""Checkpoints under damage, full disks and other writers: the run's own latest sound state, or none."""
+"""A job continues from its own latest sound checkpoint, despite damage, full disks and other writers."""
 
 import errno
 import os
@@ -34,11 +34,11 @@ def save(folder: Path, epoch: int, identity: dict[str, Any] = IDENTITY) -> None:
 
 
 def loaded(folder: Path, identity: dict[str, Any] = IDENTITY) -> int | None:
-    """The epoch of the state that is loaded, which has to be whole."""
-    found = checkpoints.load(folder, identity, CPU)
-    if found is None:
+    """Load a state, check that it is whole, and return its epoch."""
+    result = checkpoints.load(folder, identity, CPU)
+    if result is None:
         return None
-    tensors, metadata = found
+    tensors, metadata = result
     epoch = int(tensors["steps"])
     assert metadata == {"seconds": f"{epoch}.0"}
     assert tensors.keys() == state(epoch).keys()
@@ -52,7 +52,7 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.safetensors"))
 
 
-def test_the_latest_two_are_kept_and_the_latest_is_loaded(tmp_path: Path) -> None:
+def test_the_latest_two_checkpoints_are_kept_and_the_latest_is_loaded(tmp_path: Path) -> None:
     assert loaded(tmp_path / "job") is None
     for epoch in (1, 2, 9, 10):
         save(tmp_path / "job", epoch)
@@ -60,7 +60,7 @@ def test_the_latest_two_are_kept_and_the_latest_is_loaded(tmp_path: Path) -> Non
     assert len(list((tmp_path / "job").iterdir())) == 2
 
 
-def test_the_one_before_a_damaged_one_is_loaded(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_checkpoint_before_a_damaged_one_is_loaded(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     save(tmp_path, 4)
     save(tmp_path, 8)
     last = files(tmp_path)[-1]
@@ -73,7 +73,7 @@ def test_the_one_before_a_damaged_one_is_loaded(tmp_path: Path, capfd: pytest.Ca
     assert loaded(tmp_path) == 8
 
 
-def test_none_is_loaded_where_all_are_damaged(tmp_path: Path) -> None:
+def test_no_checkpoint_is_loaded_where_all_are_damaged(tmp_path: Path) -> None:
     for epoch in (1, 2):
         save(tmp_path, epoch)
     for path in files(tmp_path):
@@ -90,7 +90,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 
 @settings(max_examples=200, deadline=None)
 @given(damage=damages)
-def test_damage_is_seen_and_never_loaded(sound: tuple[Path, bytes], damage: Damage) -> None:
+def test_a_damaged_checkpoint_is_never_loaded(sound: tuple[Path, bytes], damage: Damage) -> None:
     path, content = sound
     path.write_bytes(damage(content))
     assert loaded(path.parent) == (3 if damage(content) == content else None)
@@ -99,7 +99,7 @@ def test_damage_is_seen_and_never_loaded(sound: tuple[Path, bytes], damage: Dama
 @pytest.mark.parametrize(
     "other", [{"seed": 2}, {"hyperparameters": {"lr": 0.2}}, {"modalities": ()}, {"labels": {"per_class": 5}}]
 )
-def test_another_runs_state_is_neither_loaded_nor_pruned(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_another_runs_checkpoint_is_neither_loaded_nor_removed(tmp_path: Path, other: dict[str, Any]) -> None:
     save(tmp_path, 50)
     save(tmp_path, 60)
     assert loaded(tmp_path, IDENTITY | other) is None
@@ -131,38 +131,43 @@ def test_another_error_of_the_disk_is_raised(tmp_path: Path) -> None:
         save(tmp_path / "job", 1)
 
 
-def test_what_killed_writers_left_goes(tmp_path: Path) -> None:
+def test_partial_files_of_killed_writers_are_removed(tmp_path: Path) -> None:
     save(tmp_path, 1)
     (tmp_path / f".{files(tmp_path)[0].name}.123-ab.partial").write_bytes(b"half")
     assert loaded(tmp_path) == 1
     assert list(tmp_path.iterdir()) == files(tmp_path)
 
 
-def test_all_workers_load_what_each_of_them_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two workers as threads: the second cannot read the latest, and its folder's listing is not asked."""
+def test_all_workers_load_the_latest_checkpoint_that_each_can_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads act as workers: the second cannot read the latest file, and only the first lists the folder."""
     for epoch in (1, 2):
         save(tmp_path, epoch)
-    latest, read = files(tmp_path)[-1], checkpoints.read_tensors
-    here, meeting, told = threading.local(), threading.Barrier(2, timeout=20), [torch.tensor(0), torch.tensor(0)]
+    latest = files(tmp_path)[-1]
+    read = checkpoints.read_tensors
+    worker = threading.local()
+    barrier = threading.Barrier(2, timeout=20)
+    messages = [torch.tensor(0), torch.tensor(0)]
 
     def exchange(x: Tensor) -> list[Tensor]:
-        meeting.wait()
-        told[here.rank] = x
-        meeting.wait()
-        return list(told)
+        barrier.wait()
+        messages[worker.rank] = x
+        barrier.wait()
+        return list(messages)
 
-    def reads(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-        if here.rank == 1 and path == latest:
+    def read_as_worker(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+        if worker.rank == 1 and path == latest:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
         return read(path)
 
-    monkeypatch.setattr(checkpoints, "rank_and_size", lambda: (here.rank, 2))
+    monkeypatch.setattr(checkpoints, "rank_and_size", lambda: (worker.rank, 2))
     monkeypatch.setattr(checkpoints, "broadcast", lambda x: exchange(x)[0])
     monkeypatch.setattr(checkpoints, "average", lambda x: torch.stack(exchange(x)).mean())
-    monkeypatch.setattr(checkpoints, "read_tensors", reads)
+    monkeypatch.setattr(checkpoints, "read_tensors", read_as_worker)
 
     def work(rank: int) -> int | None:
-        here.rank = rank
+        worker.rank = rank
         return loaded(tmp_path)
 
     with ThreadPoolExecutor(2) as pool:

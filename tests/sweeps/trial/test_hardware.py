@@ -1,3 +1,5 @@
+"""A job's hardware is named as a paper would name it."""
+
 import platform
 from pathlib import Path
 
@@ -10,18 +12,18 @@ from sweeps.trial.hardware import own_hardware
 CPU = torch.device("cpu")
 
 
-def test_a_cpu_has_no_gpus_and_torchs_threads() -> None:
-    found = own_hardware(CPU)
-    assert (found.device, found.gpus, found.workers) == ("cpu", 0, 1)
-    assert found.threads == torch.get_num_threads()
-    assert found.host == platform.node()
+def test_hardware_of_a_cpu_has_torchs_threads_and_no_gpus() -> None:
+    result = own_hardware(CPU)
+    assert (result.device, result.gpus, result.workers) == ("cpu", 0, 1)
+    assert result.threads == torch.get_num_threads()
+    assert result.host == platform.node()
 
 
-def test_every_worker_of_a_group_on_gpus_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_worker_of_a_group_on_gpus_counts_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware, "rank_and_size", lambda: (2, 4))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Big GPU {device.index}")
-    found = own_hardware(torch.device("cuda", 3))
-    assert (found.device, found.gpus, found.workers) == ("Big GPU 3", 4, 4)
+    result = own_hardware(torch.device("cuda", 3))
+    assert (result.device, result.gpus, result.workers) == ("Big GPU 3", 4, 4)
 
 
 @pytest.mark.parametrize(
@@ -32,13 +34,13 @@ def test_every_worker_of_a_group_on_gpus_has_one(monkeypatch: pytest.MonkeyPatch
         (None, "arm"),  # another system
     ],
 )
-def test_the_processor_is_named_or_at_least_its_architecture(
+def test_the_processor_is_named_or_else_its_architecture(
     cpuinfo: str | None, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "cpuinfo"
     if cpuinfo is not None:
         file.write_text(cpuinfo)
-    monkeypatch.setattr(hardware, "_CPUINFO", file)
+    monkeypatch.setattr(hardware, "CPUINFO", file)
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "arm")
     assert own_hardware(CPU).processor == name
@@ -46,6 +48,6 @@ def test_the_processor_is_named_or_at_least_its_architecture(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_is_named() -> None:
-    found = own_hardware(torch.device("cuda", 0))
-    assert found.gpus == 1
-    assert found.device == torch.cuda.get_device_properties(0).name
+    result = own_hardware(torch.device("cuda", 0))
+    assert result.gpus == 1
+    assert result.device == torch.cuda.get_device_properties(0).name

@@ -1,4 +1,4 @@
-"""Which validation labels choose a classifier's setting."""
+"""The label budget also limits which validation labels choose a classifier's setting."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -33,7 +33,7 @@ SUPERVISED = Hyperparameters(representation_dim=8, warmup_epochs=1, batch_size=2
 
 @pytest.fixture
 def scoring_of(write_config: Callable[..., Path], tmp_path: Path) -> Callable[[Path, str], Scoring]:
-    """Open a set with one selection."""
+    """Return a function that opens a set with one selection."""
 
     def make(folder: Path, selection: str) -> Scoring:
         config = load_config(
@@ -63,7 +63,7 @@ def sound(tmp_path: Path) -> Path:
 
 
 def spoiled(folder: Path, choice: LabelChoice) -> Path:
-    """The same set with wrong labels for all validation samples that choose for no draw."""
+    """Write the same set with wrong labels for all validation samples that choose for no draw."""
     labels = CLASSES.copy()
     assert choice.selection is not None
     outside = np.setdiff1d(np.arange(len(VALIDATION)), choice.selection.numpy())
@@ -73,12 +73,14 @@ def spoiled(folder: Path, choice: LabelChoice) -> Path:
 
 
 def same(one: Fitted, other: Fitted) -> bool:
-    """Whether both chose the same and predict the same on test."""
-    answers, others = one.answer("test"), other.answer("test")
-    alike = torch.equal(answers.predicted, others.predicted) and torch.equal(
-        answers.probabilities, others.probabilities
+    """Whether both chose the same settings and predict the same on test."""
+    answers = one.answer("test")
+    other_answers = other.answer("test")
+    return (
+        torch.equal(answers.predicted, other_answers.predicted)
+        and torch.equal(answers.probabilities, other_answers.probabilities)
+        and list(one.chosen) == list(other.chosen)
     )
-    return alike and list(one.chosen) == list(other.chosen)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -94,20 +96,20 @@ def test_validation_labels_beyond_the_budget_choose_nothing(
     assert torch.equal(division.labels("train"), other_division.labels("train"))
 
     fits = METHODS[method](scoring)(division, choice, SEED)
-    others = METHODS[method](other_scoring)(other_division, choice, SEED)
+    other_fits = METHODS[method](other_scoring)(other_division, choice, SEED)
     assert list(fits) == (["", "knn", "paper"] if method == "probe" else [""])
     for name, fitted in fits.items():
-        assert same(fitted, others[name]), name
+        assert same(fitted, other_fits[name]), name
 
     every = LabelChoice(choice.draws, None)  # all validation labels choose, and these are mostly wrong
     fits = METHODS[method](scoring)(division, every, SEED)
-    others = METHODS[method](other_scoring)(other_division, every, SEED)
+    other_fits = METHODS[method](other_scoring)(other_division, every, SEED)
     for name, fitted in fits.items():
-        assert not same(fitted, others[name]), name
+        assert not same(fitted, other_fits[name]), name
 
 
 @pytest.mark.parametrize("budget", [BUDGET, LabelBudget(fraction=0.1)], ids=str)
-def test_as_many_validation_labels_choose_as_training_labels_teach(
+def test_as_many_validation_labels_choose_as_training_labels_are_learned_from(
     scoring_of: Callable[[Path, str], Scoring], sound: Path, budget: LabelBudget
 ) -> None:
     scoring = scoring_of(sound, "budget")
@@ -115,18 +117,18 @@ def test_as_many_validation_labels_choose_as_training_labels_teach(
     choice = scoring.label_choice(division, budget, SEED)
     assert choice.selection is not None
     assert len(choice.selection) == len(choice.draws) == DRAWS
-    for part, chosen in (("train", choice.draws), ("val", choice.selection)):
+    for part, draws in (("train", choice.draws), ("val", choice.selection)):
         labels = division.labels(part)
         allowed = budget.per_class or round(0.1 * len(labels) / 3)
-        assert [torch.bincount(labels[draw]).tolist() for draw in chosen] == [[allowed] * 3] * DRAWS
+        assert [torch.bincount(labels[draw]).tolist() for draw in draws] == [[allowed] * 3] * DRAWS
     assert len({tuple(sorted(draw)) for draw in choice.selection.tolist()}) == DRAWS
     assert torch.equal(choice.selection, scoring.label_choice(division, budget, SEED).selection)
-    other = scoring.label_choice(division, budget, SEED + 1).selection
-    assert not torch.equal(choice.selection, other)
+    other_selection = scoring.label_choice(division, budget, SEED + 1).selection
+    assert not torch.equal(choice.selection, other_selection)
 
 
 @pytest.mark.parametrize(("selection", "budget"), [("validation", BUDGET), ("budget", LabelBudget())], ids=str)
-def test_all_validation_labels_choose_where_they_may(
+def test_all_validation_labels_choose_without_a_limit(
     scoring_of: Callable[[Path, str], Scoring], sound: Path, selection: str, budget: LabelBudget
 ) -> None:
     scoring = scoring_of(sound, selection)

@@ -1,4 +1,4 @@
-"""Which labelled sets and labels the objective is made of."""
+"""The objective counts the labelled sets and labels that the configuration says."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ WIDTHS = {"video": 7, "audio": 5, "text": 4}
 
 @pytest.fixture
 def configure(write_config: Callable[..., Path], planted: Path, tmp_path: Path) -> Callable[..., SweepConfig]:
-    """A sweep with two labelled sets."""
+    """Return a sweep with two labelled sets."""
     other = write_planted(tmp_path / "other", seed=1)
     features = {"pretrain": str(planted), "downstream": {"first": str(planted), "second": str(other)}}
     return lambda **objective: load_config(write_config(features=features, objective=objective))
@@ -34,7 +34,9 @@ def runner(config: SweepConfig, tmp_path: Path) -> TrialRunner:
     return TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu"))
 
 
-def test_it_is_the_mean_over_the_sets_or_a_named_one(configure: Callable[..., SweepConfig], tmp_path: Path) -> None:
+def test_the_objective_is_the_mean_over_the_sets_or_that_of_a_named_set(
+    configure: Callable[..., SweepConfig], tmp_path: Path
+) -> None:
     head = build_head(WIDTHS, Hyperparameters(representation_dim=8), 0)
     values = {
         name: runner(configure(labels_per_class=2, dataset=name), tmp_path).objective(head)
@@ -44,15 +46,13 @@ def test_it_is_the_mean_over_the_sets_or_a_named_one(configure: Callable[..., Sw
     assert values[None] == pytest.approx((values["first"] + values["second"]) / 2)
 
 
-def test_a_named_set_is_the_only_one_that_the_search_opens(
-    configure: Callable[..., SweepConfig], tmp_path: Path
-) -> None:
+def test_the_search_opens_only_a_named_set(configure: Callable[..., SweepConfig], tmp_path: Path) -> None:
     scoring = runner(configure(dataset="second"), tmp_path).scoring
     assert list(scoring.search_sets) == ["second"]
     assert list(scoring.confirm_sets) == ["first", "second"]
 
 
-def test_a_confirmation_reports_it_beside_the_scores_of_all_sets(
+def test_a_confirmation_reports_the_objective_beside_the_scores_of_all_sets(
     configure: Callable[..., SweepConfig], tmp_path: Path
 ) -> None:
     config = configure(dataset="second", labels_per_class=2, metric="accuracy")
@@ -64,7 +64,7 @@ def test_a_confirmation_reports_it_beside_the_scores_of_all_sets(
     assert {dataset for dataset, *_ in scores} == {"first", "second"}
 
 
-def test_a_job_for_one_label_budget_is_scored_there_alone(
+def test_a_job_for_one_label_budget_is_scored_at_that_budget_alone(
     configure: Callable[..., SweepConfig], tmp_path: Path
 ) -> None:
     budget = LabelBudget(per_class=2)
@@ -76,7 +76,7 @@ def test_a_job_for_one_label_budget_is_scored_there_alone(
     assert final.value == pytest.approx(sum(values) / 2)
 
 
-def test_the_metrics_that_a_sweep_may_ask_for_are_those_that_a_probe_has() -> None:
+def test_the_metrics_that_a_configuration_may_name_are_those_that_a_probe_has() -> None:
     truth = np.array([0, 1, 1])
     assert set(metrics_of(["a", "b/c"])) == set(classification_metrics(truth, truth, ["a", "b/c"]))
 
@@ -86,7 +86,7 @@ def test_the_metrics_that_a_sweep_may_ask_for_are_those_that_a_probe_has() -> No
 def test_any_metric_of_the_probe_is_an_objective(
     write_config: Callable[..., Path], tmp_path: Path, metric: str, kind: str
 ) -> None:
-    """What a confirmation reports under the metric's name, on validation, is its objective."""
+    """A confirmation's objective is the value that it reports under the metric's name, on validation."""
     classes = np.arange(120) % 3
     changes: dict[str, Any] = {
         "splits": {},
@@ -105,10 +105,10 @@ def test_any_metric_of_the_probe_is_an_objective(
     assert 0 < runner(config, tmp_path).objective(head) <= 1
 
 
-def test_a_class_counts_where_every_set_that_counts_has_it(
+def test_the_objective_may_name_a_class_only_if_every_counted_set_has_it(
     write_config: Callable[..., Path], planted: Path, tmp_path: Path
 ) -> None:
-    """The mean over sets of which one lacks the class would be that of the others, under the name of all."""
+    """If a set lacked the class, the mean of the others would stand under the name of all."""
     other = write_planted(tmp_path / "other", class_names=("c", "d", "e"))
     features = {"pretrain": str(planted), "downstream": {"first": str(planted), "second": str(other)}}
     for allowed in ({"metric": "f1/c"}, {"metric": "f1/e", "dataset": "second"}):

@@ -1,3 +1,5 @@
+"""A job runs from its hyperparameters to its scores, and continues after a cut."""
+
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -51,7 +53,7 @@ def make_job(
 
 
 class Listener:
-    """Takes reports; says stop at ``stop_at`` epochs, or dies there like a killed process."""
+    """Receives reports; stops the trial at ``stop_at`` epochs, or dies at ``die_at`` like a killed process."""
 
     def __init__(self, *, stop_at: int | None = None, die_at: int | None = None) -> None:
         self.reports: list[Report] = []
@@ -80,7 +82,7 @@ def test_search_trials_report_at_every_rung_and_end_with_the_objective(
 
 
 @pytest.mark.parametrize(("stage", "method"), [("search", "Con"), ("confirm", "raw_features")])
-def test_every_report_says_what_it_ran_on(config: SweepConfig, folder: SweepFolder, stage: str, method: str) -> None:
+def test_every_report_names_its_hardware(config: SweepConfig, folder: SweepFolder, stage: str, method: str) -> None:
     listener, runner = Listener(), TrialRunner(config, folder, CPU)
     final = runner.run(make_job(config, stage, method), listener)
     assert {report.hardware for report in [*listener.reports, final]} == {own_hardware(CPU)}
@@ -108,23 +110,23 @@ def test_a_trial_is_judged_by_brief_probes_and_scored_by_a_whole_one(
     whole: object,
 ) -> None:
     config = load_config(write_config(probe={"kind": kind, "labels_per_class": [2], "label_draws": 2}))
-    effort = list[object]()
+    efforts = list[object]()
 
     def fit(instrument: str, *arguments: Any, **settings: Any) -> Classifiers:
         assert instrument == kind
-        effort.append(settings["paper"].epochs if kind == "paper" else settings["precision"])
+        efforts.append(settings["paper"].epochs if kind == "paper" else settings["precision"])
         return fit_probes(instrument, *arguments, **settings)
 
     monkeypatch.setattr("sweeps.trial.scoring.fit_probes", fit)
     runner = TrialRunner(config, folder, CPU)
     runner.run(make_job(config, "search", "Con"), Listener())
-    assert effort == [brief, brief, brief, whole]
-    effort.clear()
+    assert efforts == [brief, brief, brief, whole]
+    efforts.clear()
     runner.run(make_job(config, "confirm", "Con"), Listener())
-    assert effort == [whole] * len(config.probe.budgets)
+    assert efforts == [whole] * len(config.probe.budgets)
 
 
-def test_search_never_opens_a_test_split(
+def test_the_search_never_opens_a_test_split(
     config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: set[SplitName] = set()
@@ -144,7 +146,7 @@ def test_search_never_opens_a_test_split(
     assert opened == {"train", "val", "test"}
 
 
-def test_search_works_where_the_test_shards_do_not_even_exist(
+def test_the_search_works_without_test_shards(
     folder: SweepFolder, write_config: Callable[..., Path], planted: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "without-test"
@@ -159,7 +161,7 @@ def test_search_works_where_the_test_shards_do_not_even_exist(
 
 
 @pytest.mark.parametrize("method", ["Con", "Gen", *BASELINES])
-def test_confirmation_scores_every_budget_on_val_and_test(
+def test_a_confirmation_scores_every_budget_on_val_and_test(
     config: SweepConfig, folder: SweepFolder, method: str
 ) -> None:
     listener = Listener()
@@ -191,9 +193,7 @@ def test_a_stopped_trial_returns_nothing(config: SweepConfig, folder: SweepFolde
 
 
 @pytest.mark.parametrize("method", ["Con", "ConCluGen"])
-def test_a_trial_cut_anywhere_continues_to_the_same_result(
-    config: SweepConfig, folder: SweepFolder, method: str
-) -> None:
+def test_a_killed_trial_continues_to_the_same_result(config: SweepConfig, folder: SweepFolder, method: str) -> None:
     job = make_job(config, "search", method)
     whole = Listener()
     expected = TrialRunner(config, SweepFolder(folder.root / "whole"), CPU).run(job, whole)
@@ -209,7 +209,7 @@ def test_a_trial_cut_anywhere_continues_to_the_same_result(
     assert (final.value, final.losses) == (expected.value, expected.losses)
 
 
-def test_a_trial_whose_latest_checkpoint_is_damaged_comes_to_the_same_result(
+def test_a_trial_with_a_damaged_checkpoint_continues_to_the_same_result(
     config: SweepConfig, folder: SweepFolder
 ) -> None:
     job = make_job(config, "search", "Con")
@@ -232,7 +232,7 @@ def test_a_checkpoint_of_other_hyperparameters_is_not_used(config: SweepConfig, 
     assert [report.epochs for report in listener.reports] == [1, 2, 3]
 
 
-def test_a_trial_that_is_stopped_at_what_it_told_before_does_not_train_again(
+def test_a_trial_that_is_stopped_at_an_earlier_report_does_not_train_again(
     config: SweepConfig, folder: SweepFolder
 ) -> None:
     job, signs, rest = make_job(config, "search", "Con"), list[int](), Listener(stop_at=1)
@@ -255,7 +255,7 @@ def test_a_checkpoint_is_used_within_a_release(
     assert len(signs) == work
 
 
-def test_the_same_job_scores_the_same_in_another_process_order(config: SweepConfig, folder: SweepFolder) -> None:
+def test_a_job_scores_the_same_after_another_job(config: SweepConfig, folder: SweepFolder) -> None:
     """Nothing leaks from one job to the next within a runner."""
     job = make_job(config, "confirm", "ConClu")
     fresh = TrialRunner(config, folder, CPU).run(job, Listener())
@@ -267,36 +267,36 @@ def test_the_same_job_scores_the_same_in_another_process_order(config: SweepConf
     assert fresh.predictions == again.predictions
 
 
-def test_divergence_is_raised(config: SweepConfig, folder: SweepFolder) -> None:
+def test_a_diverged_trial_raises(config: SweepConfig, folder: SweepFolder) -> None:
     job = make_job(config, "search", "Gen", lr=1e30)
     with pytest.raises(DivergedError):
         TrialRunner(config, folder, CPU).run(job, Listener())
 
 
 @pytest.mark.parametrize("method", ["Con", "SimCLR"])
-def test_a_confirmation_leaves_its_head(config: SweepConfig, folder: SweepFolder, method: str) -> None:
+def test_a_confirmation_keeps_its_head(config: SweepConfig, folder: SweepFolder, method: str) -> None:
     job = make_job(config, "confirm", method)
     TrialRunner(config, folder, CPU).run(job, Listener())
     head, standardisation = load_head(folder.head(job.key), Hyperparameters(**job.hyperparameters))
     expected = ["video"] if method == "SimCLR" else ["video", "audio", "text"]
     assert list(head.heads) == list(standardisation.mean) == expected
-    own = FeatureSet(config.features.pretrain).standardisation
-    assert all(torch.equal(standardisation.scale[name], own.scale[name]) for name in expected)
+    fitted = FeatureSet(config.features.pretrain).standardisation
+    assert all(torch.equal(standardisation.scale[name], fitted.scale[name]) for name in expected)
 
 
-def test_a_search_trial_leaves_no_head(config: SweepConfig, folder: SweepFolder) -> None:
+def test_a_search_trial_keeps_no_head(config: SweepConfig, folder: SweepFolder) -> None:
     TrialRunner(config, folder, CPU).run(make_job(config, "search", "Con"), Listener())
     assert not folder.heads.exists()
 
 
-def test_fewer_modalities_are_all_that_a_job_sees(
+def test_a_job_reads_only_the_modalities_that_it_is_restricted_to(
     config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: set[str] = set()
+    modalities: set[str] = set()
     original = Split.gather
 
     def spy(self: Split, modality: str, rows: torch.Tensor) -> torch.Tensor:
-        seen.add(modality)
+        modalities.add(modality)
         return original(self, modality, rows)
 
     monkeypatch.setattr(Split, "gather", spy)
@@ -304,17 +304,17 @@ def test_fewer_modalities_are_all_that_a_job_sees(
         job = make_job(config, "confirm", method, modalities=("video", "text"))
         assert job.key == f"confirm-{method}[video-text]-00000"
         TrialRunner(config, folder, CPU).run(job, Listener())
-    assert seen == {"video", "text"}
+    assert modalities == {"video", "text"}
 
 
-def test_supervised_search_ends_with_the_objective(config: SweepConfig, folder: SweepFolder) -> None:
+def test_a_supervised_trial_ends_with_the_objective(config: SweepConfig, folder: SweepFolder) -> None:
     final = TrialRunner(config, folder, CPU).run(make_job(config, "search", "supervised_head"), Listener())
     assert 0 < final.value <= 1
 
 
 @pytest.fixture
 def write_arrays(tmp_path: Path) -> Callable[..., Path]:
-    """Write the planted features with other labels or divisions."""
+    """Return a function that writes a planted set with other labels or divisions."""
 
     def write(**changes: Any) -> Path:
         rng, n = np.random.default_rng(0), 180
@@ -328,11 +328,10 @@ def write_arrays(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_folds_are_each_test_once(
+def test_each_fold_is_test_once(
     write_config: Callable[..., Path], planted: Path, write_arrays: Callable[..., Path], folder: SweepFolder
 ) -> None:
-    features = np.arange(180) // 3 % 5
-    other = write_arrays(split=None, folds=features)
+    other = write_arrays(split=None, folds=np.arange(180) // 3 % 5)
     config = load_config(write_config(features={"pretrain": str(other), "downstream": {"folded": str(other)}}))
     final = TrialRunner(config, folder, CPU).run(make_job(config, "confirm", "Con"), Listener())
     whole = [p for p in final.predictions if p.labels == ""]
@@ -343,7 +342,7 @@ def test_folds_are_each_test_once(
     assert value == pytest.approx(expected)
 
 
-def test_several_labels_per_sample(
+def test_samples_with_several_labels_are_scored(
     write_config: Callable[..., Path], write_arrays: Callable[..., Path], folder: SweepFolder
 ) -> None:
     labels = np.stack([np.arange(180) % 3 == 0, np.arange(180) % 3 != 1], axis=1).astype(int)
@@ -363,18 +362,18 @@ def test_several_labels_per_sample(
         assert value > (0.8 if method == "raw_features" else 0)
 
 
-def test_a_probe_of_one_modality_compares_with_that_modality_raw(
+def test_a_probe_of_one_modality_makes_raw_baselines_read_that_modality_alone(
     write_config: Callable[..., Path], folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(write_config(probe={"fusion": "audio"}))
-    seen: set[str] = set()
+    modalities: set[str] = set()
     original = Split.gather
 
     def spy(self: Split, modality: str, rows: torch.Tensor) -> torch.Tensor:
-        seen.add(modality)
+        modalities.add(modality)
         return original(self, modality, rows)
 
     monkeypatch.setattr(Split, "gather", spy)
     for method in ("raw_features", "raw_pca", "label_spreading"):
         TrialRunner(config, folder, CPU).run(make_job(config, "confirm", method), Listener())
-    assert seen == {"audio"}
+    assert modalities == {"audio"}

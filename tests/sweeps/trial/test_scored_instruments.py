@@ -1,4 +1,4 @@
-"""What confirmed methods are read with, beside the sweep's own probe."""
+"""Confirmed methods are scored with the sweep's probe and with its other instruments."""
 
 import re
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from tests.conftest import write_planted
 
 WIDTHS = {"video": 7, "audio": 5, "text": 4}
 CHOSEN = {"": r"C=[\d.e-]+", "logistic": r"C=[\d.e-]+", "knn": r"k=\d+", "paper": r"epoch \d+"}
-"""What an instrument says that it chose."""
+"""Instrument -> the text of its chosen setting."""
 BUDGETS = {"": 1, "2": 2, "25%": 2}
 """Label budget -> draws."""
 PROBABILITY_METRICS = {"nll", "brier", "ece"}
@@ -36,7 +36,7 @@ Configure = Callable[..., SweepConfig]
 
 @pytest.fixture
 def configure(write_config: Callable[..., Path]) -> Configure:
-    """A sweep with settings of its probe, and others."""
+    """Return a sweep with given settings of its probe, and of other sections."""
 
     def load(settings: dict[str, Any] | None = None, **probe: Any) -> SweepConfig:
         budgets = {"labels_per_class": [2], "label_fraction": [0.25], "label_draws": 2}
@@ -46,7 +46,7 @@ def configure(write_config: Callable[..., Path]) -> Configure:
 
 
 def run(config: SweepConfig, folder: Path, method: str, stage: str = "confirm") -> tuple[Report, list[Report]]:
-    """Run a job; return its final report and those before."""
+    """Run a job; return its final report and its earlier ones."""
     hyperparameters = {}
     if method not in ("raw_features", "raw_pca", "label_spreading"):
         defaults = config.load_space().default_configuration(SUBSETS.get(method, ()))
@@ -111,7 +111,7 @@ def test_a_method_that_is_a_classifier_is_read_as_it_is(
     assert all(each.chosen.startswith(chosen) for each in final.predictions)
 
 
-def test_the_sweeps_own_scores_are_the_same_whatever_else_reads(configure: Configure, tmp_path: Path) -> None:
+def test_other_instruments_change_no_score_of_the_sweeps_probe(configure: Configure, tmp_path: Path) -> None:
     alone, beside = configure(), configure(also=["knn", "paper"])
     trial, judged = run(alone, tmp_path / "a", "Con", "search")
     again, judged_again = run(beside, tmp_path / "b", "Con", "search")
@@ -124,14 +124,16 @@ def test_the_sweeps_own_scores_are_the_same_whatever_else_reads(configure: Confi
     assert [each for each in more.predictions if not each.instrument] == list(confirmed.predictions)
 
 
-def test_an_instrument_reads_the_same_beside_another_or_as_the_sweeps_own(configure: Configure, tmp_path: Path) -> None:
+def test_an_instrument_scores_the_same_beside_another_or_as_the_sweeps_probe(
+    configure: Configure, tmp_path: Path
+) -> None:
     beside, _ = run(configure(also=["paper"]), tmp_path, "raw_features")
     own, _ = run(configure(kind="paper"), tmp_path, "raw_features")
     read = [replace(each, instrument="") for each in beside.predictions if each.instrument == "paper"]
     assert read == list(own.predictions)
 
 
-def test_only_confirmations_are_read_with_the_other_instruments(
+def test_only_confirmations_use_the_other_instruments(
     configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = list[str]()
@@ -157,7 +159,7 @@ def test_only_confirmations_are_read_with_the_other_instruments(
 
 class TestProbabilities:
     @pytest.mark.parametrize("method", ["Con", "label_spreading", "supervised_head"])
-    def test_they_are_kept_with_the_predictions_that_follow_from_them(
+    def test_probabilities_are_kept_with_the_predictions_that_follow_from_them(
         self, configure: Configure, tmp_path: Path, method: str
     ) -> None:
         final, _ = run(configure(also=["knn", "paper"]), tmp_path, method)
@@ -167,8 +169,8 @@ class TestProbabilities:
             assert kept.sum(axis=1) == pytest.approx(1, abs=2e-3)
             assert (kept[np.arange(len(kept)), each.predicted] == kept.max(axis=1)).all()  # of equals, either
 
-    def test_of_several_labels_each_has_its_own(self, configure: Configure, tmp_path: Path) -> None:
-        config = configure(several_labels(tmp_path / "made"), label_fraction=[0.5], also=["knn", "paper"])
+    def test_each_of_several_labels_has_a_probability(self, configure: Configure, tmp_path: Path) -> None:
+        config = configure(several_labels(tmp_path / "set"), label_fraction=[0.5], also=["knn", "paper"])
         final, _ = run(config, tmp_path, "raw_features")
         assert {each.instrument for each in final.predictions} == {"", "knn", "paper"}
         for each in final.predictions:
@@ -177,14 +179,16 @@ class TestProbabilities:
             assert (kept[predicted == 0] <= 0.5).all()
             assert 0 <= kept.min() < kept.max() <= 1
 
-    def test_they_are_left_out_where_they_are_not_asked_for(self, configure: Configure, tmp_path: Path) -> None:
+    def test_probabilities_are_left_out_where_the_configuration_says_so(
+        self, configure: Configure, tmp_path: Path
+    ) -> None:
         kept, _ = run(configure(also=["knn"]), tmp_path, "raw_features")
         config = configure({"checkpoint": {"probabilities": False}}, also=["knn"])
         final, _ = run(config, tmp_path, "raw_features")
         assert list(final.predictions) == [replace(each, probabilities=b"") for each in kept.predictions]
         assert list(final.metrics) == list(kept.metrics)
 
-    def test_confirmations_are_scored_by_them_and_searches_are_not(
+    def test_probabilities_are_scored_in_confirmations_and_not_in_the_search(
         self, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         config = configure(also=["knn"])
@@ -201,7 +205,7 @@ class TestProbabilities:
         monkeypatch.setattr("sweeps.trial.scoring.probability_metrics", forbidden)
         run(config, tmp_path, "Con", "search")
 
-    def test_the_scores_of_probabilities_follow_from_those_kept(self, configure: Configure, tmp_path: Path) -> None:
+    def test_scores_of_probabilities_follow_from_the_kept_ones(self, configure: Configure, tmp_path: Path) -> None:
         final, _ = run(configure(also=["knn", "paper"]), tmp_path, "raw_features")
         scores = {(m.instrument, m.labels): m.value for m in final.metrics if (m.split, m.metric) == ("test", "brier")}
         assert len(scores) == 3 * len(BUDGETS)
@@ -211,10 +215,10 @@ class TestProbabilities:
             assert value == pytest.approx(np.mean(errors), abs=2e-3)
 
     @pytest.mark.parametrize("method", ["raw_features", "supervised_head"])
-    def test_sets_of_several_labels_have_average_precision(
+    def test_a_set_of_several_labels_has_average_precision(
         self, configure: Configure, tmp_path: Path, method: str
     ) -> None:
-        final, _ = run(configure(several_labels(tmp_path / "made")), tmp_path, method)
+        final, _ = run(configure(several_labels(tmp_path / "set")), tmp_path, method)
         for split in ("val", "test"):
             names = {metric.metric for metric in final.metrics if metric.split == split}
             precision = {"average_precision", "average_precision/zero", "average_precision/not one"}
@@ -222,7 +226,7 @@ class TestProbabilities:
 
 
 def several_labels(folder: Path) -> dict[str, Any]:
-    """Settings with a set whose samples may have two labels."""
+    """Write a set whose samples may have two labels; return settings with it."""
     classes = np.arange(120) % 3
     labels = np.stack([classes == 0, classes != 1], axis=1).astype(int)
     write_planted(folder, labels=labels, class_names=("zero", "not one"))

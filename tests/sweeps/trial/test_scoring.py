@@ -1,4 +1,4 @@
-"""What a probe is fitted to."""
+"""A probe is fitted to the label draws alone."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ INSTRUMENTS: Mapping[str, Instrument] = {"": "logistic", "knn": "knn", "paper": 
 
 @pytest.fixture
 def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., None]:
-    """Compare the probes with ones on representations of the whole split, and see what was encoded for them."""
+    """Compare the probes with probes on representations of the whole split, and check which rows are encoded."""
 
     def compare(folder: Path, budget: LabelBudget, *, padded: bool = False) -> None:
         features = {"pretrain": str(folder), "downstream": {"set": str(folder)}}
@@ -66,10 +66,11 @@ def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., No
             selection=selection,
             classes=division.classes,
         )
-        for name, found in fitted.items():
+        for name, classifiers in fitted.items():
             expected = fit_probes(INSTRUMENTS[name], whole, seed=SEED)
-            answers, expected_answers = found.answer("val"), expected.answer(inputs)
-            assert list(found.chosen) == list(expected.chosen)
+            answers = classifiers.answer("val")
+            expected_answers = expected.answer(inputs)
+            assert list(classifiers.chosen) == list(expected.chosen)
             assert torch.equal(answers.predicted, expected_answers.predicted)
             near = TOLERANCE if INSTRUMENTS[name] == "logistic" else 1e-5
             torch.testing.assert_close(answers.probabilities, expected_answers.probabilities, rtol=0, atol=near)
@@ -79,21 +80,23 @@ def check(write_config: Callable[..., Path], tmp_path: Path) -> Callable[..., No
 
 @pytest.mark.parametrize("budget", [LabelBudget(per_class=2), LabelBudget(fraction=0.1), LabelBudget()], ids=str)
 @pytest.mark.parametrize("augmented", [0, 2])
-def test_what_no_draw_holds_is_not_encoded_and_the_probe_is_the_same(
+def test_only_samples_in_draws_are_encoded_and_the_probe_is_the_same(
     check: Callable[..., None], tmp_path: Path, augmented: int, budget: LabelBudget
 ) -> None:
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         samples=400, widths=WIDTHS, classes=3, labelled=True, signal=dict.fromkeys(WIDTHS, HARD), augmented=augmented
     )
-    write_synthetic(made, tmp_path / "made")
-    check(tmp_path / "made", budget)
+    write_synthetic(synthetic, tmp_path / "set")
+    check(tmp_path / "set", budget)
 
 
-def test_nor_where_draws_of_several_labels_differ_in_size(check: Callable[..., None], tmp_path: Path) -> None:
+def test_only_samples_in_draws_are_encoded_where_draws_differ_in_size(
+    check: Callable[..., None], tmp_path: Path
+) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (200, 3))
     features = {name: HARD * labels.sum(axis=1)[:, None] + rng.normal(size=(200, w)) for name, w in WIDTHS.items()}
     split = np.array(["train", "val", "test"])[np.arange(200) % 3]
     sources = dict.fromkeys(WIDTHS, "planted")
-    import_arrays(features, tmp_path / "made", labels=labels, class_names=["a", "b", "c"], split=split, sources=sources)
-    check(tmp_path / "made", LabelBudget(per_class=2), padded=True)
+    import_arrays(features, tmp_path / "set", labels=labels, class_names=["a", "b", "c"], split=split, sources=sources)
+    check(tmp_path / "set", LabelBudget(per_class=2), padded=True)

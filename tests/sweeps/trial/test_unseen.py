@@ -1,4 +1,4 @@
-"""What the search cannot see: a set whose test labels are poisoned gives the same search, trial for trial."""
+"""Test labels do not leak into the search: if they are poisoned, the search is the same, trial for trial."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.sweeps.simulation import run_here
 
 
 def write_set(folder: Path, *, poisoned: bool) -> Path:
-    """Two classes; poisoned, test labels are all wrong and test features are noise a million times as large."""
+    """Write a set of two classes; if poisoned, its test labels are wrong and its test features are huge noise."""
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
     split = np.array(["train", "train", "val", "test"])[np.arange(120) // 2 % 4]
@@ -28,8 +28,8 @@ def write_set(folder: Path, *, poisoned: bool) -> Path:
     return folder
 
 
-def said(records: Mapping[str, Record]) -> dict[str, tuple[Any, ...]]:
-    """What each record says, but for times."""
+def contents(records: Mapping[str, Record]) -> dict[str, tuple[Any, ...]]:
+    """Return the content of each record without its times."""
     return {
         key: (r.state, r.origin, r.hyperparameters, r.history, r.value, r.losses, list(r.metrics))
         for key, r in records.items()
@@ -50,7 +50,7 @@ def test_poisoned_test_labels_change_the_test_scores_and_nothing_else(
             budget={"trials_per_subset": 7, "epochs": 4, "seeds": 1},
             probe={"labels_per_class": [2], "label_draws": 2, "also": ["knn"]},
         )
-        outcomes.append(said(run_here(path, SweepFolder(tmp_path / f"sweep-{name}"))))
+        outcomes.append(contents(run_here(path, SweepFolder(tmp_path / f"sweep-{name}"))))
     sound, poisoned = outcomes
     assert sound.keys() == poisoned.keys()
     assert any(state == "pruned" for state, *_ in sound.values())
