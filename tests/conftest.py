@@ -12,15 +12,15 @@ import yaml
 
 from conclugen.features.importing import import_arrays
 
-# A shell's background job ignores Ctrl-C, and whatever the tests start would inherit that.
+# A shell's background job ignores Ctrl-C, and the processes that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-torch.set_num_threads(1)  # the tensors are tiny, and a machine that is busy with other tests makes threads wait
+torch.set_num_threads(1)  # the tensors are tiny, and on a busy machine threads wait for each other
 
 CLASSES = ("a", "b", "c")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that processes that share the tests end together; fast ones keep their order."""
+    """Run the longest tests first, so that parallel processes end together; fast tests keep their order."""
     items.sort(key=_seconds, reverse=True)
 
 
@@ -30,9 +30,9 @@ def _seconds(item: pytest.Item) -> float:
 
 
 def write_planted(folder: Path, *, rows: int = 120, seed: int = 0, **changes: Any) -> Path:
-    """A labelled set of three modalities whose class means differ: half train, a quarter val, a quarter test.
+    """Write a labelled set of three modalities whose class means differ; return its folder.
 
-    ``changes`` are other arguments of ``import_arrays``.
+    Half of the rows are train, a quarter val, a quarter test. ``changes`` are further arguments of ``import_arrays``.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(rows) % len(CLASSES)
@@ -50,7 +50,7 @@ def write_planted(folder: Path, *, rows: int = 120, seed: int = 0, **changes: An
 
 @pytest.fixture(scope="session")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small feature set with something to learn in it."""
+    """Return a small feature set whose classes can be learned."""
     return write_planted(tmp_path_factory.mktemp("features") / "planted")
 
 
@@ -80,7 +80,7 @@ def write_config(tmp_path: Path, planted: Path) -> Callable[..., Path]:
 
 
 def config_writer(folder: Path, planted: Path) -> Callable[..., Path]:
-    """Write a small sweep's configuration, with top-level settings replaced by keyword arguments."""
+    """Return a function that writes a small sweep's configuration; keyword arguments replace top-level settings."""
     space = folder / "tiny.yaml"
     space.write_text(yaml.safe_dump(TINY_SPACE))
 

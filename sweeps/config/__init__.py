@@ -1,4 +1,4 @@
-"""What the user asked for: one YAML file, one frozen model, all problems at once."""
+"""The configuration of a sweep: one YAML file, one frozen model, all problems at once."""
 
 from sweeps.config.errors import ConfigError
 from sweeps.config.loading import load_config

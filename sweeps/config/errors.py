@@ -1,4 +1,4 @@
-"""What is wrong with what the user asked for."""
+"""The error that lists every problem of a configuration."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ __all__ = ["ConfigError"]
 
 
 class ConfigError(ValueError):
-    """A configuration, or a part of it, is not valid; ``problems`` holds one message per problem."""
+    """A configuration, or a part of it, is invalid; ``problems`` holds one message per problem."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))

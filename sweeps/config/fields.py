@@ -1,6 +1,6 @@
-"""The fields of a sweep's configuration: what a name, an address or a metric may be, and how one is read.
+"""The types of a configuration's fields: which names, addresses and metrics are valid, and how they are read.
 
-A value that names something outside the file (a feature set, a space, an earlier sweep) is resolved and looked at here.
+Some values name things outside the file: a feature set, a space, an earlier sweep. They are resolved and checked here.
 """
 
 import os
@@ -20,38 +20,42 @@ from sweeps.ledger import BASELINES
 
 
 def with_environment(setting: str, text: str) -> str:
-    """Return ``text`` with each ``${VARIABLE}`` in it taken from the environment.
+    """Return ``text`` with each ``${VARIABLE}`` replaced by its value in the environment.
+
+    Args:
+        setting: the setting that holds the text, for messages.
+        text: the text.
 
     Raises:
-        ConfigError: the environment lacks one; the problems name ``setting``.
+        ConfigError: the environment lacks a variable.
     """
     missing = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
     if missing:
         raise ConfigError([f"{setting}: the environment has no variable {name}; set it." for name in missing])
-    return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], text)
+    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text)
 
 
 def _resolve(value: object, info: ValidationInfo) -> object:
-    """Relative paths count from the folder of the configuration file."""
+    """Return an absolute path; a relative one counts from the folder of the configuration file."""
     base = (info.context or {}).get("base")
     return str(Path(base, value).resolve()) if isinstance(value, str) and base is not None else value
 
 
-def looks_around(info: ValidationInfo) -> bool:
-    """Whether what the configuration names (feature sets, spaces, sweeps) is checked, or only the file itself."""
+def checks_references(info: ValidationInfo) -> bool:
+    """Whether the things that the configuration names (feature sets, spaces, sweeps) are checked as well."""
     return not (info.context or {}).get("alone", False)
 
 
 def _resolve_set(value: object, info: ValidationInfo) -> object:
-    """A path counts from the configuration's folder; the URI of a set elsewhere stays as it is."""
+    """Return a feature set's location; a path counts from the configuration's folder, a URI stays as it is."""
     if not isinstance(value, str):
         return value
     location = location_of(value)
     return location_of(str(_resolve(value, info))) if isinstance(location, Path) else location
 
 
-def _feature_set(location: Location, info: ValidationInfo) -> Location:
-    if looks_around(info):
+def _readable_set(location: Location, info: ValidationInfo) -> Location:
+    if checks_references(info):
         Manifest.read(location)
     return location
 
@@ -74,11 +78,11 @@ _SUMMARIES = (
     "balanced_accuracy",
     *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES),
 )
-"""Metrics of every labelled set; beside them, each class has each score (`conclugen.evaluation.metrics`)."""
+"""Metrics of every labelled set; each class also has each score (`conclugen.evaluation.metrics`)."""
 
 
 def metrics_of(classes: Sequence[str]) -> list[str]:
-    """Every metric that a probe has on a set with these classes."""
+    """Return every metric that a probe has on a set with these classes."""
     return [*_SUMMARIES, *(f"{score}/{label}" for score in _SCORES for label in classes)]
 
 
@@ -96,7 +100,7 @@ def _unique(values: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _loadable(name: str, info: ValidationInfo) -> str:
-    if looks_around(info):
+    if checks_references(info):
         load_space(name)
     return name
 
@@ -109,7 +113,7 @@ _SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
 
 
 def _safe_storage(url: str) -> str:
-    """Refuse what is no database URL, and passwords, which would be written into the sweep's folder."""
+    """Return a database URL; refuse other texts, and passwords, which the sweep's folder would show to everyone."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -121,16 +125,16 @@ def _safe_storage(url: str) -> str:
     # One option may hold several: odbc_connect=DRIVER=...;UID=...;PWD=...
     options += [(key, value) for _, text in options for key, _, value in [o.partition("=") for o in text.split(";")]]
     secrets = [("password", parsed.password or ""), *(option for option in options if _SECRET.search(option[0]))]
-    if shown := [key for key, value in secrets if value and not re.fullmatch(r"\$\{\w+\}", value)]:
-        # No ValueError: its message would repeat the URL.
-        raise ConfigError([f"holds a secret ({shown[0]}); put it into the environment, and ${{ITS_VARIABLE}} here."])
+    if visible := [key for key, value in secrets if value and not re.fullmatch(r"\$\{\w+\}", value)]:
+        # The message of a ValueError would repeat the URL.
+        raise ConfigError([f"holds a secret ({visible[0]}); put it into the environment, and ${{ITS_VARIABLE}} here."])
     if parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_absolute():
         raise ValueError("names a relative file; give its whole path, as in sqlite:////folder/studies.db.")
     return url
 
 
 def _safe_tracking(uri: str) -> str:
-    """Refuse what MLflow would take for a folder's name, and credentials."""
+    """Return an address for MLflow; refuse texts that it would take for a folder's name, and credentials."""
     address = urlsplit(uri)
     kind = address.scheme.partition("+")[0]
     if kind in ("http", "https"):
@@ -146,17 +150,17 @@ def _safe_tracking(uri: str) -> str:
 
 
 def as_list(value: object) -> object:
-    """Take one number or name for a list of it, and nothing for an empty list."""
+    """Return a list: one number or name becomes a list of it, and None an empty list."""
     return [] if value is None else [value] if isinstance(value, int | float | str) else value
 
 
-def _sweep(path: Path, info: ValidationInfo) -> Path:
-    if looks_around(info) and not (path / "config.yaml").is_file():
+def _sweep_folder(path: Path, info: ValidationInfo) -> Path:
+    if checks_references(info) and not (path / "config.yaml").is_file():
         raise ValueError("is no sweep's folder (config.yaml is missing); give the --out of a sweep run.")
     return path
 
 
-FeatureFolder = Annotated[Location, BeforeValidator(_resolve_set), AfterValidator(_feature_set)]
+FeatureFolder = Annotated[Location, BeforeValidator(_resolve_set), AfterValidator(_readable_set)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -166,7 +170,7 @@ SubsetName = Annotated[str, AfterValidator(_known_subset)]
 BaselineName = Annotated[str, AfterValidator(_known_baseline)]
 SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
 StorageUrl = Annotated[str, AfterValidator(_safe_storage)]
-SweepFolderPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_sweep)]
+SweepFolderPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_sweep_folder)]
 TrackingUri = Annotated[str, AfterValidator(_safe_tracking)]
 Text = Annotated[str, Field(min_length=1)]
 Unique = AfterValidator(_unique)

@@ -1,4 +1,4 @@
-"""Loading a configuration: one YAML file and overrides in, one model or all problems out."""
+"""Loads a configuration from a YAML file and overrides, or lists all problems."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    ValidationError,
-)
+from pydantic import ValidationError
 
 from conclugen.features.manifest import FeatureSetError
 from search_spaces import SpaceError
@@ -26,12 +24,13 @@ def load_config(
 
     Args:
         path: the YAML file.
-        overrides: ``dotted.key=value`` each, the value read as YAML.
-        alone: check nothing but the file itself; for looking at a sweep whose features may be gone.
-        written: a sweep has written the file, maybe of a former version: what was no setting then is as it was.
+        overrides: settings that replace those of the file, each ``dotted.key=value`` with the value as YAML.
+        alone: check only the file itself, to inspect a sweep whose features may be gone.
+        written: the file is from a sweep's folder, maybe of an earlier version; settings that the version lacked get
+            the values that it worked with.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: the configuration is invalid; the error holds every problem.
     """
     try:
         data = yaml.safe_load(path.read_text())
@@ -41,7 +40,7 @@ def load_config(
         raise ConfigError([f"{path} must hold a mapping of settings, but holds {type(data).__name__}."])
     if written and isinstance(data.get("probe"), dict):
         data = with_former_settings(data)
-    problems = [problem for override in overrides if (problem := _apply(data, override))]
+    problems = [problem for override in overrides if (problem := _apply(data, override)) is not None]
     try:
         config = SweepConfig.model_validate(data, context={"base": path.resolve().parent, "alone": alone})
     except ValidationError as error:
@@ -52,7 +51,7 @@ def load_config(
 
 
 def _apply(data: dict[str, Any], override: str) -> str | None:
-    """Set one ``dotted.key=value`` in ``data``; return what is wrong with it, if anything."""
+    """Set one ``dotted.key=value`` in ``data``; return its problem, if it has one."""
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         return f"--set {override}: expected key=value, such as budget.epochs=30."
@@ -69,8 +68,8 @@ def _apply(data: dict[str, Any], override: str) -> str | None:
 
 
 def _messages(details: Mapping[str, Any]) -> list[str]:
-    """One pydantic error as messages ``field: value: rule``."""
-    # pydantic puts the branch of a union into the location, such as literal['auto'] or constrained-int
+    """Return the messages of one pydantic error, each ``field: value: rule``."""
+    # The location also names the branch of a union, such as literal['auto'] or constrained-int.
     field = ".".join(
         part for part in map(str, details["loc"]) if not re.fullmatch(r"literal\[.*\]|(constrained-)?(int|str)", part)
     )

@@ -1,7 +1,7 @@
 """The sections of a sweep's configuration: every setting with its default, meaning and rule.
 
-pydantic checks each field by itself; what one section asks of another is checked in `sweeps.config`. The configuration
-is written into the sweep's folder for everyone to read, so secrets stay in the environment.
+pydantic checks each field by itself, and `sweeps.config.sweep` checks one section against another. The configuration is
+written into the sweep's folder for everyone to read, so secrets stay in the environment.
 """
 
 from importlib.util import find_spec
@@ -24,18 +24,18 @@ from sweeps.config.fields import (
     TrackingUri,
     Unique,
     as_list,
-    looks_around,
+    checks_references,
 )
 
 
 class Section(BaseModel):
-    """A part of the configuration: closed, so that a misspelt setting is noticed, and immutable."""
+    """A part of the configuration; it is immutable and refuses unknown settings, so misspelt ones are noticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Features(Section):
-    """Where the features are."""
+    """The feature sets."""
 
     pretrain: FeatureFolder = Field(description="feature set whose train rows the heads are pretrained on")
     downstream: Annotated[dict[Name, FeatureFolder], Field(min_length=1)] = Field(
@@ -46,10 +46,11 @@ class Features(Section):
     )
 
     @model_validator(mode="after")
-    def _fit_each_other(self, info: ValidationInfo) -> Self:
-        if not looks_around(info):
+    def _sets_fit_each_other(self, info: ValidationInfo) -> Self:
+        if not checks_references(info):
             return self
-        widths, problems = Manifest.read(self.pretrain).widths, []
+        widths = Manifest.read(self.pretrain).widths
+        problems = []
         if self.standardise and (problem := statistics_problem(self.pretrain)) is not None:  # every trial would fail
             problems.append(f"pretrain: {problem}")
         for name, folder in self.downstream.items():
@@ -68,7 +69,7 @@ class Features(Section):
 
 
 class Budget(Section):
-    """How much is run: a search of so many trials or so much time, then the confirmations."""
+    """The amount of work: trials or time for the search, and confirmation runs."""
 
     hours: Hours | None = Field(
         None, description="instead of trials: wall-clock hours of the search, shared equally by the subsets"
@@ -79,7 +80,7 @@ class Budget(Section):
     trials_per_subset: Positive | None = Field(
         None,
         validate_default=True,
-        description="search trials of each loss subset, pruned and failed ones counted; this, hours or gpu_hours",
+        description="search trials of each loss subset, with pruned and failed ones; give this, hours or gpu_hours",
     )
     epochs: Annotated[int, Field(ge=2, strict=True)] = Field(description="pretraining epochs of a full trial")
     seeds: Annotated[int, Field(ge=1, strict=True)] = Field(
@@ -90,15 +91,15 @@ class Budget(Section):
     @classmethod
     def _one_measure(cls, trials: int | None, info: ValidationInfo) -> int | None:
         measures = {"trials_per_subset": trials, **{name: info.data.get(name) for name in ("hours", "gpu_hours")}}
-        given = [name for name, value in measures.items() if value is not None]
-        if len(given) != 1 and {"hours", "gpu_hours"} <= info.data.keys():
-            got = " and ".join(given) or "none of them"
-            raise ConfigError([f"give one of trials_per_subset, hours and gpu_hours, but got {got}."])
+        names = [name for name, value in measures.items() if value is not None]
+        if len(names) != 1 and {"hours", "gpu_hours"} <= info.data.keys():
+            text = " and ".join(names) or "none of them"
+            raise ConfigError([f"give one of trials_per_subset, hours and gpu_hours, but got {text}."])
         return trials
 
 
 class Objective(Section):
-    """What the search maximises, on validation data."""
+    """The value that the search maximises, on validation data."""
 
     metric: MetricName = Field(
         "weighted_f1",
@@ -126,7 +127,7 @@ class Objective(Section):
 
 
 class Probe(Section):
-    """How representations are read off labelled data."""
+    """The probe that scores representations on labelled data."""
 
     kind: Literal["logistic", "paper"] = Field(
         "logistic",
@@ -135,13 +136,13 @@ class Probe(Section):
     )
     also: Annotated[tuple[Literal["logistic", "knn", "paper"], ...], BeforeValidator(as_list), Unique] = Field(
         (),
-        description="instruments that confirmed methods are read with as well, a column of the table each: knn "
-        "(nearest neighbours by cosine), paper, logistic",
+        description="further instruments that score confirmed methods, each a column of the table: knn (nearest "
+        "neighbours by cosine), paper, logistic",
     )
     selection: Literal["validation", "budget"] = Field(
         "budget",
         description="validation labels that choose a classifier's setting (the strength of the L2 penalty, a number of "
-        "neighbours, an epoch): as many as the label budget has for training, or all",
+        "neighbours, an epoch): budget for as many as the label budget has for training, validation for all",
     )
     labels_per_class: Annotated[tuple[Positive, ...], BeforeValidator(as_list), Unique] = Field(
         (), description="label budgets that are reported beside all labels: a number, a list of numbers, or null"
@@ -151,23 +152,23 @@ class Probe(Section):
     )
     label_draws: Positive = Field(5, description="random draws of labelled samples that a label budget averages over")
     fusion: str = Field(
-        "concat", description="what the probe sees of the modalities' representations: concat, mean, or one modality"
+        "concat", description="how the probe joins the modalities' representations: concat, mean, or one modality alone"
     )
     layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the paper's probe")
-    hidden_dim: Positive = Field(256, description="width of its hidden layers, where it has any")
+    hidden_dim: Positive = Field(256, description="width of the hidden layers of the paper's probe, if it has any")
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         9.67e-3, description="learning rate of the paper's probe"
     )
     patience: Positive = Field(
         40,
-        description="epochs without a better validation loss after which the paper's probe is done; the released code "
+        description="epochs without a better validation loss after which the paper's probe stops; the released code "
         "has 15",
     )
     every: Positive | None = Field(
         None, description="epochs between the brief validation probes of a search trial; null for a fifth of the budget"
     )
     class_weights: Literal["none", "balanced"] = Field(
-        "none", description="weighting of classes in what a classifier is fitted to"
+        "none", description="weights of the classes when a classifier is fitted"
     )
 
     @model_validator(mode="after")
@@ -195,7 +196,7 @@ class Probe(Section):
 
 
 class Workers(Section):
-    """Where trials run."""
+    """The workers that run jobs."""
 
     per_trial: Positive = Field(
         1, description="Ray Train workers that train one trial together, each on its share of every batch"
@@ -219,7 +220,7 @@ class Workers(Section):
 
 
 class Search(Section):
-    """How configurations are proposed and stopped."""
+    """How the search proposes configurations and stops trials."""
 
     sampler: Literal["tpe", "random", "grid", "cmaes"] = Field(
         "tpe", description="how configurations are proposed: tpe, random, grid (finite spaces), cmaes (ranges only)"
@@ -229,47 +230,49 @@ class Search(Section):
         description="how trials are stopped, each within its own study: median, successive_halving, hyperband, none",
     )
     reduction_factor: Annotated[int, Field(ge=2)] = Field(
-        3, description="of the trials at a rung of successive halving and hyperband, one in so many goes on"
+        3, description="at a rung of successive halving and hyperband, one trial in so many continues"
     )
     warm_start: SweepFolderPath | None = Field(
         None, description="folder of an earlier sweep; its best configurations are among each subset's first trials"
     )
     share_best: bool = Field(
-        False, description="one early trial of each subset takes what it shares with the other subsets' best so far"
+        False,
+        description="one early trial of each subset copies the hyperparameters that it shares with the other subsets' "
+        "best so far",
     )
     nested: Annotated[tuple[Literal["modalities", "labels"], ...], Unique] = Field(
         (),
-        description="search each of modality_subsets (modalities), each label budget of the probe (labels) by itself "
-        "with the whole budget, rather than confirm the one best configuration there",
+        description="search each of modality_subsets (modalities), or each label budget of the probe (labels), by "
+        "itself with the whole budget; without this, the one best configuration is confirmed there",
     )
 
 
 class Checkpoint(Section):
-    """What is kept: of a running trial, to go on from, and of a method's confirmations, to export."""
+    """The files that are kept: a running trial's state to continue from, and confirmed heads to export."""
 
     every: Positive = Field(10, description="epochs between a trial's checkpoints")
-    heads: Positive = Field(1, description="heads that are kept of each method, those of its best confirmation runs")
+    heads: Positive = Field(1, description="kept heads of each method, those of its best confirmation runs")
     probabilities: bool = Field(
         True, description="keep the class probabilities of confirmed test predictions in the ledger, in half precision"
     )
 
 
 class MLflow(Section):
-    """Where MLflow keeps the runs."""
+    """The MLflow server or database that keeps the runs."""
 
     tracking_uri: TrackingUri
     experiment: Text
 
 
 class WeightsAndBiases(Section):
-    """Where Weights & Biases keeps the runs."""
+    """The Weights & Biases project that keeps the runs."""
 
     project: Text
     entity: Text | None = None
 
 
 class Tracking(Section):
-    """Who is told of the runs, besides the ledger."""
+    """The services that receive the runs, besides the ledger."""
 
     tensorboard: bool = Field(True, description="write TensorBoard event files into the sweep's folder")
     mlflow: MLflow | None = Field(
@@ -282,15 +285,15 @@ class Tracking(Section):
     )
 
     def missing(self) -> list[str]:
-        """Return a problem for each package that is asked for and not installed; only who runs a sweep needs them."""
-        asked = {"mlflow": self.mlflow, "wandb": self.wandb}
+        """Return a problem for each package that is configured and not installed; only running a sweep needs them."""
+        services = {"mlflow": self.mlflow, "wandb": self.wandb}
         return [
             f"tracking.{name}: the package {name} is not installed; pip install 'conclugen-sweeps[tracking]'."
-            for name, settings in asked.items()
+            for name, settings in services.items()
             if settings is not None and not _installed(name)
         ]
 
 
 def _installed(package: str) -> bool:
     spec = find_spec(package)
-    return spec is not None and spec.origin is not None  # a folder named wandb, where wandb keeps its files, has none
+    return spec is not None and spec.origin is not None  # wandb's folder of files, wandb/, is a package without origin

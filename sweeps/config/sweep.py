@@ -1,27 +1,31 @@
-"""The sweep's configuration: one YAML file, one frozen model, all problems at once.
+"""The model of a whole configuration, and the checks of one section against another.
 
-pydantic checks each field by itself. Checks of one section against another (modalities against features, space
-against budget) are validators of the later section: they see only those earlier sections that are valid, so that one
-wrong field neither hides other problems nor causes false ones. The rest of the program takes a configuration as valid.
+pydantic checks each field by itself. Checks of one section against another (modalities against features, space against
+budget) are validators of the later section. They see only valid earlier sections, so one wrong field neither hides
+other problems nor causes false ones. The rest of the program relies on a valid configuration.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from conclugen.features.manifest import Manifest
 from conclugen.labels import LabelBudget
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Parameter, Space, load_space
 from sweeps.config.errors import ConfigError
-from sweeps.config.fields import BaselineName, Name, SpaceName, StorageUrl, SubsetName, Unique, looks_around, metrics_of
+from sweeps.config.fields import (
+    BaselineName,
+    Name,
+    SpaceName,
+    StorageUrl,
+    SubsetName,
+    Unique,
+    checks_references,
+    metrics_of,
+)
 from sweeps.config.sections import Budget, Checkpoint, Features, Objective, Probe, Search, Section, Tracking, Workers
 from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
 
@@ -30,31 +34,31 @@ __all__ = ["Arm", "ConfigError", "SweepConfig"]
 
 @dataclass(frozen=True)
 class Arm:
-    """What one study searches: a method, for one set of modalities and one label budget."""
+    """A method that is searched, for one set of modalities and one label budget."""
 
     method: str
     modalities: tuple[str, ...] = ()
-    """Those that it is restricted to; empty for the method's own."""
+    """The modalities that the arm is restricted to; empty for the method's own."""
     labels: LabelBudget | None = None
-    """The label budget that it is searched for; None for the sweep's objective."""
+    """The label budget that the arm is searched for; None for the objective's."""
 
     @property
     def name(self) -> str:
-        """Its name in studies and records."""
+        """The arm's name in studies and records."""
         return variant(self.method, self.modalities, self.labels)
 
     @property
     def losses(self) -> tuple[Loss, ...]:
-        """The losses whose hyperparameters it has."""
+        """The losses whose hyperparameters the arm has."""
         return LOSSES[self.method]
 
     def parameters(self, space: Space) -> dict[str, Parameter]:
-        """The part of ``space``, fixed parameters included, that it uses."""
+        """Return the parameters of ``space`` that the arm uses, fixed ones included."""
         return space.for_losses(self.losses)
 
 
 class SweepConfig(Section):
-    """A whole sweep."""
+    """The configuration of a whole sweep."""
 
     name: Name = Field(description="name of the sweep, in its studies and records")
     features: Features
@@ -74,12 +78,12 @@ class SweepConfig(Section):
     ] = Field(
         tuple(name for name in BASELINES if name != "SimCLR"),
         validate_default=True,
-        description="methods beside them: all, or a list",
+        description="methods beside the loss subsets: all, or a list",
     )
     modality_subsets: tuple[tuple[str, ...], ...] = Field(
         (),
         validate_default=True,
-        description="lists of modalities; every best configuration is confirmed on each of them, too",
+        description="lists of modalities; every best configuration is confirmed on each of them as well",
     )
     budget: Budget
     objective: Objective = Objective()
@@ -100,8 +104,8 @@ class SweepConfig(Section):
 
     @field_validator("modalities")
     @classmethod
-    def _in_features(cls, modalities: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if looks_around(info) and (features := info.data.get("features")) is not None:
+    def _modalities_in_features(cls, modalities: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if checks_references(info) and (features := info.data.get("features")) is not None:
             sets = {"pretrain": features.pretrain, **{f"downstream.{n}": f for n, f in features.downstream.items()}}
             problems = [
                 f"{name!r} is no modality of features.{where}, which has {', '.join(manifest.widths)}."
@@ -116,8 +120,8 @@ class SweepConfig(Section):
 
     @field_validator("baselines")
     @classmethod
-    def _possible(cls, baselines: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        downstream = info.data["features"].downstream if looks_around(info) and "features" in info.data else {}
+    def _baselines_suit_labels(cls, baselines: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        downstream = info.data["features"].downstream if checks_references(info) and "features" in info.data else {}
         several = [name for name, folder in downstream.items() if Manifest.read(folder).multi_label]
         if several and "label_spreading" in baselines:
             raise ConfigError(
@@ -127,7 +131,7 @@ class SweepConfig(Section):
 
     @field_validator("objective")
     @classmethod
-    def _of_known_sets(cls, objective: Objective, info: ValidationInfo) -> Objective:
+    def _objective_of_known_sets(cls, objective: Objective, info: ValidationInfo) -> Objective:
         if "features" not in info.data:
             return objective
         sets = info.data["features"].downstream
@@ -135,20 +139,20 @@ class SweepConfig(Section):
             raise ConfigError(
                 [f"dataset: {objective.dataset!r} is no set of features.downstream, which has {', '.join(sets)}."]
             )
-        if looks_around(info):
-            counting = list(sets) if objective.dataset is None else [objective.dataset]
-            labels = [Manifest.read(sets[name]).labels for name in counting]
-            classes = [found.classes if found is not None else () for found in labels]
-            shared = [label for label in classes[0] if all(label in others for others in classes)]
+        if checks_references(info):
+            names = list(sets) if objective.dataset is None else [objective.dataset]
+            labels = [Manifest.read(sets[name]).labels for name in names]
+            classes = [each.classes if each is not None else () for each in labels]
+            shared = [label for label in classes[0] if all(label in each for each in classes)]
             if objective.metric not in (allowed := metrics_of(shared)):
                 raise ConfigError(
-                    [f"metric: {objective.metric!r} must be one that {', '.join(counting)} has: {', '.join(allowed)}."]
+                    [f"metric: {objective.metric!r} must be one that {', '.join(names)} has: {', '.join(allowed)}."]
                 )
         return objective
 
     @field_validator("search")
     @classmethod
-    def _not_idle(cls, search: Search, info: ValidationInfo) -> Search:
+    def _search_not_idle(cls, search: Search, info: ValidationInfo) -> Search:
         problems = []
         if search.sampler == "grid" and (search.warm_start is not None or search.share_best):
             problems.append("sampler: a grid visits its own points only; drop warm_start and share_best.")
@@ -162,15 +166,15 @@ class SweepConfig(Section):
 
     @field_validator("workers")
     @classmethod
-    def _can_spend(cls, workers: Workers, info: ValidationInfo) -> Workers:
+    def _workers_can_spend(cls, workers: Workers, info: ValidationInfo) -> Workers:
         if workers.gpus == 0 and "budget" in info.data and info.data["budget"].gpu_hours is not None:
             raise ConfigError(["gpus: none, so no gpu_hours of the budget are ever used; give budget.hours."])
         return workers
 
     @field_validator("modality_subsets")
     @classmethod
-    def _proper(cls, subsets: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
-        """Each in the sweep's order of modalities, which the contrastive ring follows."""
+    def _proper_subsets(cls, subsets: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
+        """Return the subsets, each in the sweep's order of modalities, which the contrastive ring follows."""
         if (every := info.data.get("modalities")) is None:
             return subsets
         problems = [
@@ -188,7 +192,7 @@ class SweepConfig(Section):
 
     @field_validator("probe")
     @classmethod
-    def _fusible(cls, probe: Probe, info: ValidationInfo) -> Probe:
+    def _known_fusion(cls, probe: Probe, info: ValidationInfo) -> Probe:
         allowed = ("concat", "mean", *info.data.get("modalities", (probe.fusion,)))
         if probe.fusion not in allowed:
             raise ConfigError([f"fusion: {probe.fusion!r} must be one of {', '.join(allowed)}."])
@@ -198,8 +202,8 @@ class SweepConfig(Section):
 
     @field_validator("space")
     @classmethod
-    def _fits_budget(cls, name: str, info: ValidationInfo) -> str:
-        valid = info.data if looks_around(info) else {}
+    def _space_fits_budget(cls, name: str, info: ValidationInfo) -> str:
+        valid = info.data if checks_references(info) else {}
         if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
             pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
             searched = {method: LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
@@ -219,8 +223,9 @@ class SweepConfig(Section):
 
     @property
     def arms(self) -> dict[str, Arm]:
-        """Name -> what is searched: subsets and tuned baselines, several times where ``search.nested`` asks for it."""
-        every_budget, every_choice = ("labels" in self.search.nested, "modalities" in self.search.nested)
+        """Name -> arm: subsets and tuned baselines, for several modalities or budgets if ``search.nested`` says so."""
+        every_budget = "labels" in self.search.nested
+        every_choice = "modalities" in self.search.nested
         arms = [
             Arm(method, modalities, labels)
             for labels in (self.probe.budgets if every_budget else [None])
@@ -230,14 +235,14 @@ class SweepConfig(Section):
         return {arm.name: arm for arm in arms}
 
     def confirmed_on(self, arm: Arm) -> list[Arm]:
-        """What an arm's best configuration is confirmed on: the arm, then the same with other modalities."""
+        """Return the arms that an arm's best configuration is confirmed on: itself, then those of other modalities."""
         if "modalities" in self.search.nested:
             return [arm]
         return [Arm(arm.method, modalities, arm.labels) for modalities in self.modality_choices(arm.method)]
 
     @property
     def untuned(self) -> list[Arm]:
-        """Baselines that are not searched, on each choice of modalities."""
+        """The baselines that are not searched, for each choice of modalities."""
         methods = [name for name in self.baselines if name not in TUNED_BASELINES]
         return [Arm(method, modalities) for method in methods for modalities in self.modality_choices(method)]
 
@@ -257,21 +262,21 @@ class SweepConfig(Section):
         return {name: widths[name] for name in names}
 
     def modality_choices(self, method: str) -> list[tuple[str, ...]]:
-        """What ``method`` is confirmed on: its own modalities (empty), then each subset that it is restricted to."""
+        """Return the modalities that ``method`` is confirmed on: its own (empty), then each subset of them."""
         return [()] if method == "SimCLR" else [(), *self.modality_subsets]
 
     @property
     def probe_epochs(self) -> tuple[int, ...]:
-        """Numbers of finished epochs after which a search trial is probed; the last is the whole budget."""
+        """The numbers of finished epochs after which a search trial is probed; the last is the whole budget."""
         return _probe_epochs(self.budget, self.probe)
 
     def load_space(self) -> Space:
-        """The search space, which validation has already loaded once."""
+        """Return the search space, which validation has already loaded once."""
         return load_space(self.space)
 
 
 def _searched(subsets: Sequence[str], baselines: Sequence[str]) -> list[str]:
-    """The methods that are searched."""
+    """Return the methods that are searched."""
     return [*subsets, *(name for name in TUNED_BASELINES if name in baselines)]
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that several tests of the sweeper share."""
+"""Fixtures that several tests of `sweeps` share."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import typer
 
-from sweeps.cli import app
 from sweeps.config import load_config
 
 
 @pytest.fixture
 def parse_run(write_config: Callable[..., Path]) -> Callable[[Sequence[str]], dict[str, Any]]:
-    """Read the arguments of ``conclugen`` as the command line does, without running; refused arguments raise.
+    """Return a function that parses the arguments of ``conclugen sweep run`` as the command line does, without a run.
 
-    They have to be of ``sweep run``, and what they set has to fit a configuration.
+    Wrong arguments raise, and so do settings that fit no configuration.
     """
+    from sweeps.cli import app
 
     def parse(arguments: Sequence[str]) -> dict[str, Any]:
         sweep, run, *rest = arguments

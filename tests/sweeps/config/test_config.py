@@ -1,11 +1,14 @@
+"""A configuration is loaded whole, or all its problems are listed at once."""
+
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sweeps.config import ConfigError, load_config
@@ -20,7 +23,7 @@ def problems_of(path: Path, overrides: tuple[str, ...] = ()) -> list[str]:
     return caught.value.problems
 
 
-def test_defaults_and_derived_values(write_config: WriteConfig) -> None:
+def test_missing_settings_have_defaults(write_config: WriteConfig) -> None:
     config = load_config(write_config(budget={"trials_per_subset": 3, "epochs": 12}))
     assert config.subsets == ("Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen")
     assert config.budget.seeds == 5
@@ -28,7 +31,7 @@ def test_defaults_and_derived_values(write_config: WriteConfig) -> None:
     assert config.seed == 127
 
 
-def test_last_probe_is_the_whole_budget_even_where_steps_do_not_fit(write_config: WriteConfig) -> None:
+def test_the_last_probe_comes_after_the_whole_budget_even_if_steps_do_not_fit(write_config: WriteConfig) -> None:
     config = load_config(write_config(probe={"every": 3}), ["budget.epochs=8"])
     assert config.probe_epochs == (3, 6, 8)
 
@@ -42,7 +45,7 @@ def test_every_problem_is_listed_at_once(write_config: WriteConfig) -> None:
         objective={"metric": "f7"},
         workers={"gpus": 7},
     )
-    found = problems_of(path)
+    problems = problems_of(path)
     for field in (
         "name",
         "modalities",
@@ -52,8 +55,8 @@ def test_every_problem_is_listed_at_once(write_config: WriteConfig) -> None:
         "objective.metric",
         "workers.gpus",
     ):
-        assert any(problem.startswith(f"{field}:") for problem in found), (field, found)
-    assert len(found) == len(set(found))
+        assert any(problem.startswith(f"{field}:") for problem in problems), (field, problems)
+    assert len(problems) == len(set(problems))
 
 
 def test_missing_sections_are_named(tmp_path: Path) -> None:
@@ -67,13 +70,15 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just text", "a: [1\n", "", "\x00"])
-def test_files_that_hold_no_mapping_are_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_without_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     assert len(problems_of(path)) == 1
 
 
-def test_missing_feature_set_says_how_to_make_one(write_config: WriteConfig, planted: Path) -> None:
+def test_a_missing_feature_set_is_refused_with_the_command_that_makes_one(
+    write_config: WriteConfig, planted: Path
+) -> None:
     path = write_config(features={"pretrain": "nowhere", "downstream": {"planted": str(planted)}})
     (problem,) = problems_of(path)
     assert problem.startswith("features.pretrain:")
@@ -95,46 +100,41 @@ def test_overrides_replace_nested_values(write_config: WriteConfig) -> None:
 
 
 @pytest.mark.parametrize("override", ["budget.epochs", "=3", "budget..epochs=3", "name.first=3", "seed=[1"])
-def test_malformed_overrides_are_problems_among_the_others(write_config: WriteConfig, override: str) -> None:
-    found = problems_of(write_config(objective={"metric": "f7"}), (override,))
-    assert any(problem.startswith("--set") for problem in found)
-    assert any(problem.startswith("objective.metric:") for problem in found)
+def test_a_malformed_override_is_listed_with_the_other_problems(write_config: WriteConfig, override: str) -> None:
+    problems = problems_of(write_config(objective={"metric": "f7"}), (override,))
+    assert any(problem.startswith("--set") for problem in problems)
+    assert any(problem.startswith("objective.metric:") for problem in problems)
 
 
-@given(st.text(max_size=30))
-def test_no_override_causes_anything_but_a_list_of_problems(text: str) -> None:
-    path = Path(__file__).with_suffix(".does-not-exist")
-    with pytest.raises(ConfigError):
-        load_config(path, [text])
+SETTINGS = st.sampled_from(["name", "seed", "space", "storage", "subsets", "budget", "budget.epochs", "probe.also"])
+OVERRIDES = st.text(max_size=30) | st.text(alphabet="abns.=[]{}:, 0123", max_size=20)
 
 
-@given(st.text(alphabet="abns.=[]{}:, 0123", max_size=20))
-def test_overrides_never_crash(text: str) -> None:
-    from sweeps.config.loading import _apply
-
-    data = {"budget": {"epochs": 3}, "seed": 1}
-    problem = _apply(data, text)
-    assert problem is None or problem.startswith("--set")
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(override=OVERRIDES | st.builds("{}={}".format, SETTINGS, OVERRIDES))
+def test_an_override_raises_nothing_but_a_list_of_problems(write_config: WriteConfig, override: str) -> None:
+    with suppress(ConfigError):
+        load_config(write_config(), [override])
 
 
-def test_space_that_contradicts_the_budget_is_refused(write_config: WriteConfig) -> None:
-    found = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=100"))
-    assert all(problem.startswith("space: paper: ") for problem in found)
-    assert any("kmeans_queue_size: a queue of 128 batches never fills" in problem for problem in found)
-    assert any("num_clusters: 128 clusters of a batch of 60 samples" in problem for problem in found)
+def test_a_space_that_contradicts_the_budget_is_refused(write_config: WriteConfig) -> None:
+    problems = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=100"))
+    assert all(problem.startswith("space: paper: ") for problem in problems)
+    assert any("kmeans_queue_size: a queue of 128 batches never fills" in problem for problem in problems)
+    assert any("num_clusters: 128 clusters of a batch of 60 samples" in problem for problem in problems)
 
 
-def test_clustering_that_would_start_after_the_first_judgement_is_refused(write_config: WriteConfig) -> None:
-    found = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=20"))
-    assert any("kmeans_start_epoch" in problem and "first judged after epoch 4" in problem for problem in found)
+def test_clustering_that_would_start_after_the_first_probe_is_refused(write_config: WriteConfig) -> None:
+    problems = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=20"))
+    assert any("kmeans_start_epoch" in problem and "first judged after epoch 4" in problem for problem in problems)
 
 
-def test_resolved_configuration_loads_to_the_same_sweep(write_config: WriteConfig, tmp_path: Path) -> None:
+def test_the_written_configuration_loads_to_the_same_sweep(write_config: WriteConfig, tmp_path: Path) -> None:
     config = load_config(write_config())
     folder = SweepFolder(tmp_path / "elsewhere")
     folder.prepare(config)
-    own = str(folder.root / "space.yaml")
-    assert load_config(folder.config) == config.model_copy(update={"space": own})
+    space = str(folder.root / "space.yaml")
+    assert load_config(folder.config) == config.model_copy(update={"space": space})
     assert yaml.safe_load(folder.config.read_text())["search"]["pruner"] == "median"
 
 
@@ -158,7 +158,9 @@ def test_resolved_configuration_loads_to_the_same_sweep(write_config: WriteConfi
         ({"budget": {"trials_per_subset": True, "epochs": 4}}, "budget.trials_per_subset"),
     ],
 )
-def test_refused(write_config: WriteConfig, settings: dict[str, Any], expected: str) -> None:
+def test_an_invalid_setting_is_refused_with_its_rule(
+    write_config: WriteConfig, settings: dict[str, Any], expected: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(write_config(**settings))
     assert any(expected in problem for problem in caught.value.problems), caught.value.problems
@@ -171,11 +173,11 @@ def test_modality_subsets_take_the_sweeps_order_and_survive_being_written(
     assert config.modality_subsets == (("video", "text"), ("audio", "text"))
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(config)
-    own = str(folder.root / "space.yaml")
-    assert load_config(folder.config) == config.model_copy(update={"space": own})
+    space = str(folder.root / "space.yaml")
+    assert load_config(folder.config) == config.model_copy(update={"space": space})
 
 
-def test_the_password_stays_in_the_environment(write_config: WriteConfig, tmp_path: Path) -> None:
+def test_a_password_stays_in_the_environment(write_config: WriteConfig, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config(storage="postgresql://u:${SECRET}@h/db")))
     assert "${SECRET}" in folder.config.read_text()
@@ -194,19 +196,19 @@ def test_the_password_stays_in_the_environment(write_config: WriteConfig, tmp_pa
 )
 def test_a_secret_in_a_url_is_refused_and_not_repeated(write_config: WriteConfig, rest: str, named: str) -> None:
     url = f"postgresql://{rest}"
-    found = problems_of(write_config(storage=url, tracking={"mlflow": {"tracking_uri": url, "experiment": "e"}}))
+    problems = problems_of(write_config(storage=url, tracking={"mlflow": {"tracking_uri": url, "experiment": "e"}}))
     message = f"holds a secret ({named}); put it into the environment, and ${{ITS_VARIABLE}} here."
-    assert found == [f"storage: {message}", f"tracking.mlflow.tracking_uri: {message}"]
+    assert problems == [f"storage: {message}", f"tracking.mlflow.tracking_uri: {message}"]
 
 
 @pytest.mark.parametrize(
     "rest", ["u:${S}@h/db?sslpassword=${T}", "h/db?user=u&password=${S}", "u@h/db?passfile=/f&sslmode=require"]
 )
-def test_variables_and_options_that_are_no_secret_may_stand_in_a_url(write_config: WriteConfig, rest: str) -> None:
+def test_a_url_may_hold_variables_and_options_that_are_no_secret(write_config: WriteConfig, rest: str) -> None:
     assert load_config(write_config(storage=f"postgresql://{rest}")).storage == f"postgresql://{rest}"
 
 
-def test_a_sweep_keeps_the_space_of_its_user(write_config: WriteConfig, tmp_path: Path) -> None:
+def test_a_sweep_folder_keeps_a_copy_of_the_users_space(write_config: WriteConfig, tmp_path: Path) -> None:
     space = shutil.copy(load_config(write_config()).space, tmp_path / "mine.yaml")
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config(space=str(space))))
@@ -215,14 +217,14 @@ def test_a_sweep_keeps_the_space_of_its_user(write_config: WriteConfig, tmp_path
     assert load_config(tmp_path / "moved" / "config.yaml").space == str(tmp_path / "moved" / "space.yaml")
 
 
-def test_a_configuration_can_be_read_alone(write_config: WriteConfig, planted: Path) -> None:
+def test_a_configuration_can_be_loaded_without_its_feature_sets(write_config: WriteConfig, planted: Path) -> None:
     path = write_config(features={"pretrain": "gone", "downstream": {"planted": "gone, too"}}, modalities=["a", "b"])
     assert load_config(path, alone=True).modalities == ("a", "b")
     assert len(problems_of(path)) == 2
 
 
 @pytest.mark.parametrize("text", ["name: 2026-02-30", "[" * 3000, "\xff"])
-def test_files_that_yaml_chokes_on(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.yaml").write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match="cannot be read as YAML"):
         load_config(tmp_path / "bad.yaml")
@@ -294,15 +296,15 @@ def test_a_grid_needs_a_number_of_trials(write_config: WriteConfig, tmp_path: Pa
     space = tmp_path / "finite.yaml"
     space.write_text("description: x\nparameters: {batch_size: 20, warmup_epochs: 1, projection_dim: 8}\n")
     settings = {"space": str(space), "search": {"sampler": "grid"}, "subsets": ["Con"]}
-    found = problems_of(write_config(**settings, budget={"hours": 1, "epochs": 4}))
-    assert [p.partition(": ")[2].partition(": ")[2] for p in found] == [
+    problems = problems_of(write_config(**settings, budget={"hours": 1, "epochs": 4}))
+    assert [p.partition(": ")[2].partition(": ")[2] for p in problems] == [
         "a grid needs a number of trials, not a time; give budget.trials_per_subset."
     ]
 
 
 @pytest.fixture
 def late(tmp_path: Path) -> dict[str, Any]:
-    """Settings of four epochs whose clustering starts in the last, which is number 3."""
+    """Return settings of four epochs whose clustering starts in the last, which is number 3."""
     space = tmp_path / "late.yaml"
     space.write_text(
         "description: x\nparameters: {batch_size: 20, warmup_epochs: 1, kmeans_queue_size: 0, num_clusters: 4,"
@@ -311,7 +313,7 @@ def late(tmp_path: Path) -> dict[str, Any]:
     return {"space": str(space), "subsets": ["ConClu"]}
 
 
-def test_clustering_that_starts_late_has_remedies_that_help(write_config: WriteConfig, late: dict[str, Any]) -> None:
+def test_the_remedies_for_clustering_that_starts_late_help(write_config: WriteConfig, late: dict[str, Any]) -> None:
     (problem,) = problems_of(write_config(**late, probe={"every": 1}))
     assert problem.endswith("lower it below 1, set probe.every to 4, or search.pruner to none.")
     (problem,) = problems_of(write_config(**late))
@@ -330,7 +332,7 @@ def test_clustering_that_would_start_after_the_last_epoch_is_refused(
 
 
 IDLE = {"layers": 2, "hidden_dim": 64, "lr": 0.1, "patience": 15}
-"""Settings of the paper's probe, none as by default."""
+"""Settings of the paper's probe, none with its default."""
 
 
 class TestInstruments:
@@ -351,12 +353,12 @@ class TestInstruments:
         (problem,) = problems_of(write_config(probe={name: IDLE[name]}))
         assert problem.startswith(f"probe: {name}: ")
 
-    @pytest.mark.parametrize("asked", [{"kind": "paper"}, {"also": ["paper"]}, {"kind": "paper", "also": ["logistic"]}])
-    def test_the_papers_probe_has_its_settings_where_it_is_asked_for(
-        self, write_config: WriteConfig, asked: dict[str, Any]
+    @pytest.mark.parametrize("probe", [{"kind": "paper"}, {"also": ["paper"]}, {"kind": "paper", "also": ["logistic"]}])
+    def test_the_papers_probe_has_its_settings_where_it_is_used(
+        self, write_config: WriteConfig, probe: dict[str, Any]
     ) -> None:
-        probe = load_config(write_config(probe={**IDLE, **asked})).probe
-        assert {name: getattr(probe, name) for name in IDLE} == IDLE
+        loaded = load_config(write_config(probe={**IDLE, **probe})).probe
+        assert {name: getattr(loaded, name) for name in IDLE} == IDLE
 
     def test_the_remedies_of_an_idle_setting_help(self, write_config: WriteConfig) -> None:
         path = write_config(probe={"lr": 0.1})
@@ -365,7 +367,7 @@ class TestInstruments:
             load_config(path, [remedy])
 
     @pytest.mark.parametrize("kind", ["logistic", "paper"])
-    def test_the_probe_is_not_read_twice(self, write_config: WriteConfig, kind: str) -> None:
+    def test_an_instrument_that_is_the_probe_itself_is_refused(self, write_config: WriteConfig, kind: str) -> None:
         (problem,) = problems_of(write_config(probe={"kind": kind, "also": ["knn", kind]}))
         assert problem == f"probe: also: {kind} is the probe itself; drop it there, or choose another kind."
 
@@ -379,20 +381,18 @@ class TestInstruments:
             ({"selection": "test"}, "probe.selection: 'test': input should be 'validation' or 'budget'"),
         ],
     )
-    def test_what_is_no_instrument_is_refused(
+    def test_an_unknown_instrument_is_refused(
         self, write_config: WriteConfig, probe: dict[str, Any], expected: str
     ) -> None:
         (problem,) = problems_of(write_config(probe=probe))
         assert expected in problem
 
     @pytest.mark.parametrize("metric", ["nll", "brier", "ece", "average_precision"])
-    def test_no_metric_of_probabilities_is_an_objective(self, write_config: WriteConfig, metric: str) -> None:
+    def test_a_metric_of_probabilities_is_refused_as_objective(self, write_config: WriteConfig, metric: str) -> None:
         (problem,) = problems_of(write_config(objective={"metric": metric}))
         assert f"objective.metric: {metric!r}: is no metric" in problem
 
-    def test_a_configuration_that_a_former_version_wrote_is_of_the_papers_probe(
-        self, write_config: WriteConfig
-    ) -> None:
+    def test_a_configuration_of_an_earlier_version_uses_the_papers_probe(self, write_config: WriteConfig) -> None:
         path = write_config(probe={"lr": 0.1})
         probe = load_config(path, written=True).probe
         assert (probe.kind, probe.also, probe.selection, probe.lr) == ("paper", (), "validation", 0.1)
