@@ -1,6 +1,6 @@
-"""Clips to feature vectors: frozen backbones, applied block by block, averaged over time.
+"""Turn clips into feature vectors: frozen backbones are applied block by block and averaged over time.
 
-Decoding, face crops, augmented versions, the backbones themselves and the folder that an extraction grows in. How the
-work is spread over machines is decided elsewhere (sweeps/extraction/pipeline.py): nothing here knows of Ray. Importing
-this package loads no heavy library.
+The package has decoding, face crops, augmented versions, the backbones and the folder in which an extraction grows.
+Nothing here uses Ray: sweeps/extraction/pipeline.py spreads the work over machines. Importing the package loads no
+heavy library.
 """

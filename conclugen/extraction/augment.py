@@ -1,9 +1,9 @@
-"""Augmented versions of a clip: what its backbones are shown instead of the clip itself.
+"""Augment clips: change pictures, sound and text before the backbones read them.
 
-The released data hold, for each downstream training clip, the clean features and those of ten augmented versions
-(METHOD 1); how these were made is not documented in what we have, so the transformations here are the usual ones for
-faces, speech and text. One draw holds for a whole clip, so that time stays what it was. It follows from the clip's id
-and the version's number alone: not from the order of clips, the machine, or an earlier run.
+The released data hold clean features of each downstream training clip and those of ten augmented versions (METHOD 1).
+We have no documentation of these augmentations, so the transformations here are the usual ones for faces, speech and
+text. One draw holds for a whole clip, so that motion stays as it was. The draw depends only on the clip's id and the
+version's number, not on the order of clips, the machine, or an earlier run.
 """
 
 import hashlib
@@ -14,18 +14,18 @@ from PIL import Image, ImageEnhance
 
 __all__ = ["Augmentation"]
 
-_SMALLEST_SIDE = 0.85  # of the picture's sides, so 72 % of its area
-_LIGHT = 0.2  # brightness, contrast and saturation change by up to this share
-_GAIN = 6.0  # dB
-_NOISE = (15.0, 30.0)  # dB below the speech
-_DROPPED = 0.1  # of the words (Wei and Zou 2019, EDA, section 2: random deletion)
+_SMALLEST_SIDE = 0.85  # share of the picture's sides that a crop keeps, so 72 % of the area
+_LIGHT = 0.2  # largest relative change of brightness, contrast and saturation
+_GAIN = 6.0  # largest change of loudness in dB
+_NOISE = (15.0, 30.0)  # level of the noise in dB below the speech
+_DROPPED = 0.1  # probability that a word is dropped (Wei and Zou 2019, EDA, section 2: random deletion)
 
 
 class Augmentation:
-    """One version's changes.
+    """The changes of one augmented version of a clip.
 
     Args:
-        sample_id: the clip.
+        sample_id: the clip's id.
         version: the version's number, from 1 on.
     """
 
@@ -41,7 +41,7 @@ class Augmentation:
         self._sound, self._words = rng.spawn(2)
 
     def picture(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Return (height, width, 3) cropped, maybe mirrored, in another light; the same for each frame of the clip."""
+        """Crop, perhaps mirror and relight a picture (height, width, 3), each frame of the clip alike."""
         height, width = (max(1, round(side * self._side)) for side in picture.shape[:2])
         top = round(self._place[0] * (picture.shape[0] - height))
         left = round(self._place[1] * (picture.shape[1] - width))
@@ -50,18 +50,19 @@ class Augmentation:
             (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), self._light, strict=True
         ):
             image = enhance(image).enhance(factor)
-        changed = np.asarray(image)
-        return np.ascontiguousarray(changed[:, ::-1]) if self._mirrored else changed
+        augmented = np.asarray(image)
+        return np.ascontiguousarray(augmented[:, ::-1]) if self._mirrored else augmented
 
     def waveform(self, waveform: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return (samples,) louder or softer, with white noise; call it once."""
+        """Make a waveform (samples,) louder or softer and add white noise; call it once per version."""
         loudness = float(np.sqrt(np.mean(np.square(waveform, dtype=np.float64))))
         noise = self._sound.normal(size=len(waveform)) * loudness * 10 ** (-self._noise / 20)
-        changed: npt.NDArray[np.float32] = ((waveform + noise) * 10 ** (self._gain / 20)).astype(np.float32)
-        return changed.clip(-1, 1)
+        augmented: npt.NDArray[np.float32] = ((waveform + noise) * 10 ** (self._gain / 20)).astype(np.float32)
+        return augmented.clip(-1, 1)
 
     def text(self, text: str) -> str:
-        """Return ``text`` without some of its words, but with one at least; call it once."""
+        """Drop some words of ``text``, but keep at least one; call it once per version."""
         words = text.split()
-        kept = [word for word, chance in zip(words, self._words.random(len(words)), strict=True) if chance >= _DROPPED]
-        return " ".join(kept or words[:1])
+        draws = self._words.random(len(words))
+        remaining = [word for word, draw in zip(words, draws, strict=True) if draw >= _DROPPED]
+        return " ".join(remaining or words[:1])

@@ -1,18 +1,18 @@
-"""Frozen backbones: blocks in, one sum of vectors and its weight per block out; the device's half of an extraction.
+"""Run frozen backbones, the device's half of an extraction: blocks in, a sum of vectors and its weight per block out.
 
 A clip's feature is the sum of its blocks' vectors over the sum of their weights. A frame or a window weighs 1, as in
-the paper's mean over frames and windows; a stretch of sound or text weighs its positions, so that the mean is over
-time and tokens however the clip was cut. No padding is ever averaged in:
+the paper's mean over frames and windows. A stretch of sound or text weighs as much as it has positions. So the mean is
+over time and tokens, however the clip was cut. Padding is never averaged in:
 
 * Text is padded, and masked in the model and in the mean. Special tokens count, as in sentence encoders.
-* Waveforms: models whose extractor gives a mask (layer norm: HuBERT large, WavLM large) are padded and masked. The
-  others (group norm over time: Wav2Vec2 base) see padding whatever the mask says; only equally long blocks share a
-  forward pass.
-* Spectrogram models take one length, padded by their own extractor, as they were trained. The columns without sound
-  are left out of the mean.
+* Waveforms are padded and masked for models whose extractor gives a mask (layer norm: HuBERT large, WavLM large). The
+  other models (group norm over time: Wav2Vec2 base) read padding in spite of a mask, so only equally long blocks share
+  a forward pass.
+* Spectrograms have one length, padded by the model's own extractor, as in its training. The mean leaves out the
+  columns without sound.
 
-Weights come in float32; on a GPU the model runs under bf16 autocast, and sums are float32. A model that would start
-with a random weight is refused: it loads with a mere warning, and its features look like any other.
+Weights are loaded in float32. On a GPU the model runs under bf16 autocast; sums are float32. A model that lacks a
+weight is refused: transformers would make the weight random with a mere warning, and its features would look normal.
 """
 
 import hashlib
@@ -35,40 +35,42 @@ __all__ = ["Description", "Encoder", "describe"]
 
 Sums = npt.NDArray[np.float32]
 _UNUSED = r"pooler|masked_spec_embed|mask_token"
-"""Weights that no feature depends on: they may be missing."""
+"""Names of weights that no feature depends on, so that they may be missing."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a backbone turned out to be."""
+    """Facts about a backbone that only its files tell."""
 
     width: int
+    """Width of its vectors."""
     weights: str
-    """SHA-256 of names and values of all weights that features depend on."""
+    """SHA-256 of the names and values of all weights that features depend on."""
     model_type: str
+    """Type of the model, as transformers names it."""
 
 
 def describe(recipe: Recipe) -> list[Description]:
-    """Load every backbone, give it something, and say what it is.
+    """Load every backbone of a recipe, run it on a sample, and describe it.
 
     Raises:
-        RecipeError: with every backbone that cannot be used, and why.
+        RecipeError: with every backbone that cannot be used, and the reason.
     """
     problems: list[str] = []
-    found = []
+    descriptions = []
     for modality, backbones in recipe.modalities.items():
         for index, backbone in enumerate(backbones):
             try:
-                found.append(_describe(backbone))
+                descriptions.append(_describe(backbone))
             except (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError) as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
                 problems.append(
-                    f"modalities.{modality}.{index}: {backbone.model!r} does not do as a backbone of {backbone.kind}: "
+                    f"modalities.{modality}.{index}: {backbone.model!r} cannot be a backbone of {backbone.kind}: "
                     f"{reason[:400]}"
                 )
     if problems:
         raise RecipeError(problems)
-    return found
+    return descriptions
 
 
 def _describe(backbone: Backbone) -> Description:
@@ -78,14 +80,14 @@ def _describe(backbone: Backbone) -> Description:
     digest = hashlib.sha256()
     for name, weight in sorted(encoder.model.state_dict().items()):
         if backbone.pooling != "pooler" and re.search(_UNUSED, name):
-            continue  # maybe random
+            continue  # it may be random
         digest.update(name.encode())
         digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return Description(sums.shape[1], digest.hexdigest(), configuration(backbone).model_type)
 
 
 def _sample(reader: Pictures | Sound | Text) -> Iterator[Block]:
-    """Something to give a model that has not been tried yet."""
+    """Yield blocks of random pictures or sound, or of a sentence, to try a model with."""
     rng = np.random.default_rng(0)
     if isinstance(reader, Pictures):
         reader.begin()
@@ -98,43 +100,48 @@ def _sample(reader: Pictures | Sound | Text) -> Iterator[Block]:
 
 
 class Encoder:
-    """One backbone on one device.
+    """A backbone on a device.
+
+    Args:
+        backbone: the model, and how it is applied.
+        device: where it runs.
 
     Raises:
         OSError, ValueError: the model cannot be loaded, or lacks weights.
     """
 
     def __init__(self, backbone: Backbone, device: torch.device) -> None:
-        self._backbone, self._device = backbone, device
+        self._backbone = backbone
+        self._device = device
         self.model = _load(backbone).to(device).eval().requires_grad_(False)
         self._pad = configuration(backbone).pad_token_id if backbone.kind == "text" else 0
         if backbone.kind in ("frames", "clips"):
             process = image_processor(backbone)
             scale = process.rescale_factor if process.do_rescale else 1.0
             mean, std = (process.image_mean, process.image_std) if process.do_normalize else (0.0, 1.0)
-            # x * scale, less mean, over std: as one factor and one term per channel
-            self._factor = scale / torch.tensor(std, device=device).reshape(-1, 1, 1)
-            self._term = torch.tensor(mean, device=device).reshape(-1, 1, 1) / torch.tensor(std, device=device).reshape(
-                -1, 1, 1
-            )
+            # (x * scale - mean) / std becomes one factor and one term per channel
+            channel_std = torch.tensor(std, device=device).reshape(-1, 1, 1)
+            self._factor = scale / channel_std
+            self._term = torch.tensor(mean, device=device).reshape(-1, 1, 1) / channel_std
 
     @torch.inference_mode()
     def __call__(self, blocks: Sequence[Block]) -> tuple[Sums, Sums]:
-        """Return the blocks' sums (blocks, width) and weights (blocks,)."""
+        """Return the sums (blocks, width) and weights (blocks,) of the blocks."""
         sums: list[Tensor | None] = [None] * len(blocks)
         weights: list[Tensor | None] = [None] * len(blocks)
         for batch in self._batches(blocks):
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"):
                 total, weight = self._forward([blocks[index] for index in batch])
-            for index, t, w in zip(batch, total.cpu(), weight.cpu(), strict=True):
-                sums[index], weights[index] = t, w
+            for index, block_sum, block_weight in zip(batch, total.cpu(), weight.cpu(), strict=True):
+                sums[index] = block_sum
+                weights[index] = block_weight
         return (
             torch.stack([total for total in sums if total is not None]).numpy(),
             torch.stack([weight for weight in weights if weight is not None]).numpy(),
         )
 
     def _batches(self, blocks: Sequence[Block]) -> Iterator[list[int]]:
-        """Yield which blocks share a forward pass: of one shape, or alike in length where they are padded."""
+        """Yield the indices of blocks that share a forward pass: of one shape, or of similar length if padded."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, block in enumerate(blocks):
             groups.setdefault(() if self._pads else _array(block).shape, []).append(index)
@@ -145,13 +152,13 @@ class Encoder:
 
     @property
     def _pads(self) -> bool:
-        """Whether blocks of different lengths may share a forward pass: the model takes a mask, and keeps to it."""
+        """Whether blocks of different lengths may share a forward pass, as the model takes and heeds a mask."""
         if self._backbone.kind == "text":
             return True
         return getattr(self.model.config, "feat_extract_norm", None) == "layer"
 
     def _forward(self, blocks: Sequence[Block]) -> tuple[Tensor, Tensor]:
-        """Return sums (b, width) and weights (b,) of blocks that share a forward pass."""
+        """Return the sums (b, width) and weights (b,) of b blocks that share a forward pass."""
         if self._backbone.kind == "text":
             inputs = {name: self._padded([b[name] for b in blocks], name) for name in blocks[0]}
             inputs.setdefault("attention_mask", self._mask([len(_array(b)) for b in blocks]))
@@ -163,7 +170,7 @@ class Encoder:
         name = self.model.main_input_name
         if "seconds" in blocks[0]:
             spectrograms = torch.from_numpy(np.stack([b[name] for b in blocks])).to(self._device)
-            return self._pool(self.model(spectrograms), self._sounding([float(b["seconds"]) for b in blocks]))
+            return self._pool(self.model(spectrograms), self._sound_mask([float(b["seconds"]) for b in blocks]))
         lengths = [len(b[name]) for b in blocks]
         waveforms = self._padded([b[name] for b in blocks], name)
         if not self._pads:
@@ -173,37 +180,37 @@ class Encoder:
         return self._pool(out, self._mask(positions.tolist()))
 
     def _padded(self, arrays: Sequence[npt.NDArray[np.generic]], name: str) -> Tensor:
-        """Stack (n_i,) to (b, max n_i); the mask says what is padding, but some models read it off the padding."""
+        """Stack arrays (n_i,) to (b, max n_i); input ids get the model's padding token, which some models look for."""
         value = (self._pad or 0) if name == "input_ids" else 0
         rows = [torch.from_numpy(array) for array in arrays]
         return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value).to(self._device)
 
     def _mask(self, lengths: Sequence[int]) -> Tensor:
-        """(b, max length) of 1 where a row has a position."""
-        places = torch.arange(max(lengths))
-        return (places < torch.tensor(lengths)[:, None]).long().to(self._device)
+        """Return (b, max length) of 1 where a row has a position."""
+        positions = torch.arange(max(lengths))
+        return (positions < torch.tensor(lengths)[:, None]).long().to(self._device)
 
-    def _sounding(self, seconds: Sequence[float]) -> Tensor:
-        """(b, positions) of 1 where a position of a spectrogram model begins within the sound."""
+    def _sound_mask(self, seconds: Sequence[float]) -> Tensor:
+        """Return (b, positions) of 1 where a position of a spectrogram model begins within the sound."""
         config = self.model.config
         if config.model_type == "whisper":  # a position each 20 ms
-            heard = torch.tensor(seconds)[:, None] > 0.02 * torch.arange(config.max_source_positions)
-            return heard.long().to(self._device)
+            audible = torch.tensor(seconds)[:, None] > 0.02 * torch.arange(config.max_source_positions)
+            return audible.long().to(self._device)
         rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
         columns = (config.max_length - config.patch_size) // config.time_stride + 1
-        heard = torch.tensor(seconds)[:, None] > 0.01 * config.time_stride * torch.arange(columns)
-        summary = torch.ones(len(seconds), 2, dtype=torch.bool)  # class and distillation token
+        audible = torch.tensor(seconds)[:, None] > 0.01 * config.time_stride * torch.arange(columns)
+        special = torch.ones(len(seconds), 2, dtype=torch.bool)  # class and distillation token
         # patches lie row by row, each row a band of frequencies over time
-        return torch.cat([summary, heard.repeat(1, rows)], dim=1).long().to(self._device)
+        return torch.cat([special, audible.repeat(1, rows)], dim=1).long().to(self._device)
 
     def _pool(self, output: Any, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Reduce a model's output to sums (b, width) and weights (b,).
 
         Args:
-            output: with ``last_hidden_state`` (b, positions, width), or (b, width, rows, columns) of a convolutional
+            output: has ``last_hidden_state`` (b, positions, width), or (b, width, rows, columns) of a convolutional
                 model.
-            mask: (b, positions) of 1 for what counts; None if all does and the block weighs 1. One that is narrower
-                than the positions, (b, 1), lets all count.
+            mask: (b, positions) of 1 for positions that count. With a mask (b, 1) all positions count. With None all
+                positions count and the block weighs 1.
         """
         if self._backbone.pooling == "pooler":
             if getattr(output, "pooler_output", None) is None:
@@ -226,18 +233,19 @@ class Encoder:
 
 
 def _array(block: Block) -> npt.NDArray[np.generic]:
-    """The array that decides with which others a block is batched."""
+    """Return the array whose shape decides which blocks share a batch."""
     return next(array for array in block.values() if array.ndim)
 
 
 def _load(backbone: Backbone) -> Any:
-    """The part of the model that reads what the backbone is for.
+    """Load the part of the model that reads the backbone's kind of input.
 
     Raises:
-        OSError, ValueError: it cannot be loaded, or lacks weights.
+        OSError, ValueError: the model cannot be loaded, or lacks weights.
     """
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # what is missing is told below
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # missing weights are reported below
     logging.disable_progress_bar()
     try:
         model, info = AutoModel.from_pretrained(
@@ -255,8 +263,8 @@ def _load(backbone: Backbone) -> Any:
         name for name in info["missing_keys"] if backbone.pooling == "pooler" or not re.search(_UNUSED, name)
     )
     if missing:
-        shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        raise ValueError(f"its weights lack {shown}, which would be random")
+        names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        raise ValueError(f"its weights lack {names}, which would be random")
     if model.config.is_encoder_decoder:
         return model.get_encoder()
     tower = "text_model" if backbone.kind == "text" else "vision_model"

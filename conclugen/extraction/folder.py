@@ -1,12 +1,12 @@
-"""The folder that an extraction grows in, until it is a feature set.
+"""Collect the results of an extraction in a folder that becomes a feature set.
 
-The clip list is cut into parts of consecutive clips of one split. A part becomes one shard; when its file is in place,
-a sealed record in ``parts/`` says so, names the clips without features and why. Parts are written in their order,
-whatever order results come in: the same clips and recipe give the same feature set after any number of interruptions.
-A killed run loses the parts that it had not finished, and nothing else; the manifest comes last, as for every set.
+The clip list is cut into parts: consecutive clips of one split. A part becomes one shard. Once the shard's file is in
+place, a sealed file in ``parts/`` names the shard, and the clips without features with their reasons. Parts are written
+in their order, whatever order results come in. So the same clips and recipe give the same feature set after any number
+of interruptions. A killed run loses only its unfinished parts. The manifest is written last, as for every feature set.
 
-What an extraction is of (clips, recipe, weights, versions) stands in ``extraction.json`` from the start, so that
-another one cannot go on in its folder.
+``extraction.json`` names from the start what decides the features: clips, recipe, weights, versions. So no other
+extraction can go on in the folder.
 """
 
 import csv
@@ -35,44 +35,46 @@ __all__ = ["ExtractionFolder", "Failure", "Identity", "Part", "Result", "fingerp
 Features = npt.NDArray[np.floating]
 
 
-class _Record(BaseModel):
+class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Failure(_Record):
+class Failure(_Document):
     """A clip without features."""
 
     sample_id: str
     reason: str
+    """One of :data:`conclugen.extraction.decoding.Reason`."""
     details: str
 
 
-class Identity(_Record):
-    """What an extraction is of; two are the same if all of it is."""
+class Identity(_Document):
+    """Everything that decides the features of an extraction; equal identities give equal feature sets."""
 
     clips: str
     """SHA-256 of the clip list, wherever its videos are."""
     recipe: dict[str, Any]
     backbones: tuple[dict[str, Any], ...]
-    """Width, checksum of the weights and type of each, in the recipe's order."""
+    """Width, checksum of the weights and type of each backbone, in the recipe's order."""
     dtype: str
     clips_per_shard: int
     versions: dict[str, str]
-    """Software that features depend on."""
+    """Software that features depend on -> its version."""
 
     def sources(self) -> dict[str, str]:
-        """Modality -> what made it, in a line for the manifest."""
-        described = iter(self.backbones)
+        """Return modality -> a line for the manifest that names backbones and software."""
+        descriptions = iter(self.backbones)
         software = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return {
-            modality: " + ".join(_line(backbone, next(described)) for backbone in backbones) + f"; {software}"
+            modality: " + ".join(_line(backbone, next(descriptions)) for backbone in backbones) + f"; {software}"
             for modality, backbones in self.recipe["modalities"].items()
         }
 
     def differences(self, other: "Identity") -> Iterator[str]:
-        """Yield each thing that is another one in ``other``."""
-        mine, others = self.model_dump(mode="json"), other.model_dump(mode="json")
-        yield from (name for name in mine if mine[name] != others[name])
+        """Yield the name of each field that differs in ``other``."""
+        fields = self.model_dump(mode="json")
+        other_fields = other.model_dump(mode="json")
+        yield from (name for name in fields if fields[name] != other_fields[name])
 
 
 def _line(backbone: Mapping[str, Any], description: Mapping[str, Any]) -> str:
@@ -81,12 +83,12 @@ def _line(backbone: Mapping[str, Any], description: Mapping[str, Any]) -> str:
     return f"{backbone['model']} ({', '.join([backbone['kind'], *settings])}; weights {description['weights'][:12]})"
 
 
-class _Sealed(_Record):
-    """What is on record of a finished part."""
+class _FinishedPart(_Document):
+    """The content of a finished part's file in ``parts/``."""
 
     seal: str = SEAL
     shard: Shard | None
-    """None where no clip of the part has features."""
+    """None if no clip of the part has features."""
     failures: tuple[Failure, ...]
 
 
@@ -102,43 +104,46 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What became of one clip."""
+    """The features of one clip, or the reason why it has none."""
 
     clip: int
     """Row of the clip list."""
     features: Mapping[int, Features] | None = None
-    """Version -> (sum of all widths,), the backbones' vectors in the recipe's order; None if it has none."""
+    """Version -> (sum of all widths,), the backbones' vectors in the recipe's order; None with a failure."""
     failure: Failure | None = None
 
 
 class ExtractionFolder:
-    """Where results become shards; use as a context manager, which holds the folder against others.
+    """The folder of one extraction. Use as a context manager, which locks the folder.
 
     Args:
         root: the folder; new, empty, or of the same extraction.
         clips: the clips.
-        recipe: what is made of them.
-        identity: both, and what else decides what comes out.
-        retry_failed: take up parts again in which clips failed.
+        recipe: backbones, and how they are applied.
+        identity: everything that decides the features.
+        retry_failed: redo the parts in which clips failed.
 
     Raises:
-        RecipeError: the folder is of something else, or another process works in it.
+        RecipeError: the folder belongs to another extraction, or another process works in it.
     """
 
     def __init__(
         self, root: Path, clips: ClipList, recipe: Recipe, identity: Identity, *, retry_failed: bool = False
     ) -> None:
-        self.root, self._clips, self._recipe, self._identity = root, list(clips), recipe, identity
+        self.root = root
         self._list = clips
+        self._clips = list(clips)
+        self._recipe = recipe
+        self._identity = identity
         self._lock = FileLock(root / ".lock")
-        self._refuse_others()
+        self._refuse_another_extraction()
         self.parts = _plan(clips, identity.clips_per_shard)
         self._part_of = {clip: part for part in self.parts for clip in part.clips}
-        self._sealed = {part.number: record for part in self.parts if (record := self._read(part)) is not None}
+        self._finished = {part.number: content for part in self.parts if (content := self._read(part)) is not None}
         if retry_failed:
-            self._sealed = {number: record for number, record in self._sealed.items() if not record.failures}
-        self.failed = sum(len(record.failures) for record in self._sealed.values())
-        """How many clips are known to have no features."""
+            self._finished = {number: content for number, content in self._finished.items() if not content.failures}
+        self.failed = sum(len(content.failures) for content in self._finished.values())
+        """Number of clips known to have no features."""
         self._pending: dict[int, dict[int, Result]] = {}
         self._writer: FeatureWriter | None = None
         self._next = 0
@@ -153,7 +158,7 @@ class ExtractionFolder:
             write_sealed(self._file, json.dumps({"seal": SEAL, **self._identity.model_dump()}, indent=2).encode())
         (self.root / "parts").mkdir(exist_ok=True)
         if self.todo:
-            (self.root / MANIFEST_FILE).unlink(missing_ok=True)  # what failed is tried again: not a finished set now
+            (self.root / MANIFEST_FILE).unlink(missing_ok=True)  # a set with clips to retry is no longer finished
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -161,16 +166,16 @@ class ExtractionFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the folder is a feature set already."""
+        """Whether the folder is a complete feature set."""
         return (self.root / MANIFEST_FILE).exists() and not self.todo
 
     @property
     def todo(self) -> list[int]:
-        """Rows of the clips whose part is not sealed, in the order of parts."""
-        return [clip for part in self.parts if part.number not in self._sealed for clip in part.clips]
+        """Rows of the clips whose part is unfinished, in the order of parts."""
+        return [clip for part in self.parts if part.number not in self._finished for clip in part.clips]
 
     def versions(self, clip: int) -> range:
-        """Versions to be made of a clip, 0 the clean one; what is evaluated on has no other."""
+        """Return the versions of a clip to extract; 0 is the clean one, the only one of val and test clips."""
         clean_only = self._part_of[clip].split in ("val", "test")
         return range(1 if clean_only else 1 + self._recipe.augmented)
 
@@ -178,11 +183,11 @@ class ExtractionFolder:
     def failures(self) -> list[Failure]:
         """All clips known to have no features, in the order of the list."""
         pending = [r.failure for results in self._pending.values() for r in results.values() if r.failure is not None]
-        sealed = [failure for number in sorted(self._sealed) for failure in self._sealed[number].failures]
-        return [*sealed, *pending]
+        finished = [failure for number in sorted(self._finished) for failure in self._finished[number].failures]
+        return [*finished, *pending]
 
     def add(self, result: Result) -> None:
-        """Take what became of one clip of :attr:`todo`, in any order; seal the parts that are complete by it."""
+        """Add the result of one clip of :attr:`todo`, in any order, and finish the parts that it completes."""
         if result.features is not None and not self._storable(result.features.values()):
             name = self._clips[result.clip].sample_id
             details = f"a feature is NaN or infinite in {self._identity.dtype}"
@@ -196,7 +201,7 @@ class ExtractionFolder:
             return all(np.isfinite(row.astype(self._identity.dtype)).all() for row in rows)
 
     def finish(self) -> None:
-        """Turn the folder into a feature set, once nothing is left to do.
+        """Turn the folder into a feature set, once :attr:`todo` is empty.
 
         Raises:
             FeatureSetError: no training clip has features.
@@ -204,28 +209,28 @@ class ExtractionFolder:
         self._advance()
         with self._open():
             pass
-        listed = io.StringIO()
-        rows = csv.writer(listed)
+        text = io.StringIO()
+        rows = csv.writer(text)
         rows.writerow(["sample_id", "reason", "details"])
         rows.writerows([(f.sample_id, f.reason, f.details) for f in self.failures])
-        write_whole(self.root / "failures.csv", listed.getvalue().encode())
+        write_whole(self.root / "failures.csv", text.getvalue().encode())
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
-        """Adopt or write every part whose turn it is."""
+        """Adopt finished parts and write complete ones, in their order, up to the first incomplete part."""
         while self._next < len(self.parts):
             part = self.parts[self._next]
-            if (sealed := self._sealed.get(part.number)) is not None:
-                if sealed.shard is not None:
-                    self._open().adopt(sealed.shard)
+            if (finished := self._finished.get(part.number)) is not None:
+                if finished.shard is not None:
+                    self._open().adopt(finished.shard)
             elif len(self._pending.get(part.number, {})) == len(part.clips):
-                self._seal(part)
+                self._finish_part(part)
             else:
                 return
             self._next += 1
 
-    def _seal(self, part: Part) -> None:
+    def _finish_part(self, part: Part) -> None:
         results = self._pending.pop(part.number)
         failures, rows = [], []
         for clip in part.clips:
@@ -234,13 +239,14 @@ class ExtractionFolder:
             elif (features := results[clip].features) is not None:
                 rows += [(clip, version, features[version]) for version in sorted(features)]
         shard = self._write(part, rows) if rows else None
-        record = _Sealed(shard=shard, failures=tuple(failures))
-        write_sealed(self._record_of(part), record.model_dump_json().encode())
-        self._sealed[part.number] = record
+        content = _FinishedPart(shard=shard, failures=tuple(failures))
+        write_sealed(self._part_file(part), content.model_dump_json().encode())
+        self._finished[part.number] = content
 
     def _write(self, part: Part, rows: Sequence[tuple[int, int, Features]]) -> Shard:
         matrix = np.stack([features for _, _, features in rows])
-        features, start = {}, 0
+        features = {}
+        start = 0
         for modality in self._modalities():
             features[modality.name] = matrix[:, start : start + modality.width]
             start += modality.width
@@ -280,26 +286,27 @@ class ExtractionFolder:
     def _file(self) -> Path:
         return self.root / "extraction.json"
 
-    def _record_of(self, part: Part) -> Path:
+    def _part_file(self, part: Part) -> Path:
         return self.root / "parts" / f"{part.number:05d}.json"
 
-    def _read(self, part: Part) -> _Sealed | None:
-        """The part's record; None where it is to be done, maybe again because the record or the shard is damaged."""
+    def _read(self, part: Part) -> _FinishedPart | None:
+        """Return a finished part; None if it is unfinished, or if its file or its shard is damaged."""
         try:
-            record = _Sealed.model_validate_json(read_sealed(self._record_of(part)))
-            if record.shard is not None:
-                with (self.root / record.shard.file).open("rb") as shard:
-                    if hashlib.file_digest(shard, "sha256").hexdigest() != record.shard.sha256:
+            content = _FinishedPart.model_validate_json(read_sealed(self._part_file(part)))
+            if content.shard is not None:
+                with (self.root / content.shard.file).open("rb") as shard:
+                    if hashlib.file_digest(shard, "sha256").hexdigest() != content.shard.sha256:
                         return None
         except (OSError, DamagedError, ValidationError):
             return None
-        return record
+        return content
 
-    def _refuse_others(self) -> None:
+    def _refuse_another_extraction(self) -> None:
+        """Raise RecipeError if the folder holds another extraction, or anything else."""
         try:
             content = json.loads(read_sealed(self._file))
             content.pop("seal")
-            there = Identity.model_validate(content)
+            earlier = Identity.model_validate(content)
         except FileNotFoundError:
             if self.root.exists() and (not self.root.is_dir() or any(_visible(self.root))):
                 raise RecipeError(
@@ -308,11 +315,11 @@ class ExtractionFolder:
             return
         except (OSError, ValueError) as error:
             raise RecipeError([f"{self._file}: cannot be read: {error}; choose another folder."]) from None
-        if different := list(self._identity.differences(there)):
+        if fields := list(self._identity.differences(earlier)):
             raise RecipeError(
                 [
-                    f"--out {self.root}: holds an extraction with other {', '.join(different)}; see {self._file}, and "
-                    "choose another folder, or go on with what it was begun with."
+                    f"--out {self.root}: holds an extraction with other {', '.join(fields)}; see {self._file}. Choose "
+                    "another folder, or go on with the values in that file."
                 ]
             )
 
@@ -322,6 +329,7 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def _plan(clips: ClipList, clips_per_shard: int) -> list[Part]:
+    """Cut a clip list into parts."""
     rows: dict[SplitName, list[int]] = {name: [] for name in clips.parts}
     for row, clip in enumerate(clips):
         rows[clip.part].append(row)
@@ -334,7 +342,7 @@ def _plan(clips: ClipList, clips_per_shard: int) -> list[Part]:
 
 
 def fingerprint(clips: ClipList) -> str:
-    """Return the SHA-256 of a clip list, wherever its videos are."""
+    """Return the SHA-256 of a clip list, which does not depend on the folder of its videos."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, clips.table.schema) as writer:
         writer.write_table(clips.table)

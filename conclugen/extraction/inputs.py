@@ -1,13 +1,13 @@
-"""Clips to what backbones take: the CPU's half of an extraction.
+"""Prepare the inputs of backbones from clips, the CPU's half of an extraction.
 
 A clip is cut into blocks: a frame, a window of frames, a stretch of sound, or as many tokens as the model takes. Each
-block goes through its model by itself, so its vector cannot depend on the others. Pictures leave here resized and
-cropped but as bytes; the device scales and normalises them, which moves a quarter of the data. Long videos come in
-portions of bounded size, so that no clip is ever decoded as a whole.
+block goes through its model by itself, so its vector cannot depend on other blocks. Pictures are resized and cropped
+here, but stay bytes; the device scales and normalises them. So only a quarter of the data is moved. Long videos come in
+portions of bounded size, so no clip is ever decoded as a whole.
 
-Preprocessing is that of the model's own processor, always its PIL version: what torchvision makes of the same picture
-differs, and whether it is installed must not decide what the features are. Video processors need it, so windows are
-made here of single processed frames.
+The model's own processor preprocesses, always in its PIL version. torchvision's version gives other pictures, and the
+features must not depend on whether torchvision is installed. Video processors need torchvision, so windows are built
+here from single processed frames.
 
 Shapes: c, h, w channels, height and width of a processed picture; t frames of a window.
 """
@@ -32,7 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 Block = dict[str, npt.NDArray[np.generic]]
-"""One input of a model, by the name of the argument; see the readers for shapes."""
+"""One input of a model: argument name -> array; the readers state the shapes."""
 Portion = list[list[Block]]
 """Blocks of one clip for each backbone of the recipe, in its order."""
 Picture = npt.NDArray[np.uint8]
@@ -42,10 +42,10 @@ _SPECTROGRAMS = {"audio-spectrogram-transformer": "input_values", "whisper": "in
 
 
 def configuration(backbone: Backbone) -> Any:
-    """Return the model's configuration, of the part that reads pictures or text where it has several.
+    """Return the model's configuration; of a model with several parts, that of the part for pictures or text.
 
     Raises:
-        OSError, ValueError: it cannot be loaded.
+        OSError, ValueError: the configuration cannot be loaded.
     """
     config = AutoConfig.from_pretrained(backbone.model, revision=backbone.revision, trust_remote_code=False)
     part = "text_config" if backbone.kind == "text" else "vision_config"
@@ -56,7 +56,7 @@ def image_processor(backbone: Backbone) -> Any:
     """Return the model's own image processor.
 
     Raises:
-        OSError, ValueError, ImportError: it cannot be loaded, or has no PIL version.
+        OSError, ValueError, ImportError: the processor cannot be loaded, or has no PIL version.
     """
     return AutoImageProcessor.from_pretrained(
         backbone.model, revision=backbone.revision, trust_remote_code=False, backend="pil"
@@ -64,54 +64,57 @@ def image_processor(backbone: Backbone) -> Any:
 
 
 class Pictures:
-    """Frames, or windows of frames, to blocks ``pixels``: (c, h, w) or (t, c, h, w), bytes."""
+    """Reader that turns frames into blocks ``pixels`` of bytes: frames (c, h, w), or windows of frames (t, c, h, w)."""
 
     def __init__(self, backbone: Backbone) -> None:
         self._process = image_processor(backbone)
         self.length = 1
         if backbone.kind == "clips":
             config = configuration(backbone)
-            found = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-            if not isinstance(found, int):
+            frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
+            if not isinstance(frames, int):
                 raise ValueError(f"a {config.model_type} model does not read clips of frames")
-            self.length = found
+            self.length = frames
         self._stride = backbone.stride or self.length
         self._windows = backbone.kind == "clips"
         self._buffer: list[Picture] = []
-        self._taken = self._made = 0
+        self._pictures = 0  # of this clip so far
+        self._blocks = 0
 
     def begin(self) -> None:
         """Start another clip."""
-        self._buffer, self._taken, self._made = [], 0, 0
+        self._buffer = []
+        self._pictures = 0
+        self._blocks = 0
 
     def add(self, picture: Picture) -> Iterator[Block]:
-        """Take the next picture (height, width, 3); yield the block that it completes."""
-        first = self._made * self._stride
-        self._taken += 1
-        if self._taken <= first:  # between two windows
+        """Take the next picture (height, width, 3), and yield the block that it completes."""
+        first = self._blocks * self._stride
+        self._pictures += 1
+        if self._pictures <= first:  # the picture lies between two windows
             return
         pixels = self._process([picture], do_rescale=False, do_normalize=False, return_tensors="np")["pixel_values"]
         self._buffer.append(np.asarray(pixels).reshape(-1, *pixels.shape[-3:])[0])
         if len(self._buffer) == self.length:
-            self._made += 1
+            self._blocks += 1
             yield self._block(self._buffer)
             self._buffer = self._buffer[self._stride :]
 
     def end(self) -> Iterator[Block]:
-        """Yield what is left: of a clip that is shorter than a window, its pictures spread over one."""
-        if self._buffer and not self._made:
-            places = np.linspace(0, len(self._buffer) - 1, self.length).round().astype(int)
-            yield self._block([self._buffer[place] for place in places])
+        """End the clip; of a clip shorter than a window, yield one window over which its pictures are spread."""
+        if self._buffer and not self._blocks:
+            indices = np.linspace(0, len(self._buffer) - 1, self.length).round().astype(int)
+            yield self._block([self._buffer[index] for index in indices])
 
     def _block(self, pictures: Sequence[Picture]) -> Block:
         return {"pixels": np.stack(pictures) if self._windows else pictures[0]}
 
 
 class Sound:
-    """Sound to blocks of at most the backbone's seconds, all of a clip equally long.
+    """Reader that turns sound into blocks of at most the backbone's seconds, all of a clip equally long.
 
-    ``input_values`` (samples,) where the model reads waveforms; else a spectrogram as the model takes it, padded to
-    its one length, and ``seconds`` (), of which it holds sound.
+    A block for a model of waveforms is ``input_values`` (samples,). A block for a model of spectrograms is the
+    spectrogram, padded to the model's one length, and ``seconds`` (), the duration of the sound in it.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -131,52 +134,55 @@ class Sound:
                 )
             self._shortest = _receptive_field(config.conv_kernel, config.conv_stride)
         else:
-            takes = _seconds_taken(self._extract)
-            if backbone.seconds > takes:
-                raise ValueError(f"its window may have {takes:g} seconds, not {backbone.seconds:g}")
+            most = _spectrogram_seconds(self._extract)
+            if backbone.seconds > most:
+                raise ValueError(f"its window may have {most:g} seconds, not {backbone.seconds:g}")
 
     def blocks(self, waveform: Waveform) -> Iterator[Block]:
-        """Yield the blocks of (samples,), at :attr:`rate`.
+        """Yield the blocks of a waveform (samples,) at :attr:`rate`.
 
         Raises:
-            ClipError: it is too short.
+            ClipError: the waveform is too short.
         """
         if len(waveform) < self._shortest:
             raise ClipError("empty", f"{len(waveform)} samples of sound; the backbone needs {self._shortest}")
         count = ceil(len(waveform) / self._longest)
-        length = len(waveform) // count  # equal parts, as a short rest would weigh little and tell less
+        length = len(waveform) // count  # equal parts, as a short remainder would weigh little and say less
         for start in range(0, count * length, length):
             piece = waveform[start : start + length]
-            made = self._extract(piece, sampling_rate=self.rate, return_tensors="np")
+            extracted = self._extract(piece, sampling_rate=self.rate, return_tensors="np")
             if self._spectrogram is None:
-                yield {"input_values": np.asarray(made["input_values"][0], np.float32)}
+                yield {"input_values": np.asarray(extracted["input_values"][0], np.float32)}
             else:
                 seconds = np.array(length / self.rate, np.float32)
-                yield {self._spectrogram: np.asarray(made[self._spectrogram][0], np.float32), "seconds": seconds}
+                yield {self._spectrogram: np.asarray(extracted[self._spectrogram][0], np.float32), "seconds": seconds}
 
 
 class Text:
-    """Text to blocks ``input_ids`` and what else the tokenizer gives, (tokens,) each, special tokens in each block."""
+    """Reader that turns text into blocks of all that the tokenizer gives, such as ``input_ids``, (tokens,) each.
+
+    Every block has its own special tokens.
+    """
 
     def __init__(self, backbone: Backbone) -> None:
         self._tokenize = AutoTokenizer.from_pretrained(
             backbone.model, revision=backbone.revision, trust_remote_code=False
         )
-        if not self._tokenize.is_fast:  # others do not say where they cut a long text
-            raise ValueError("its tokenizer comes without a fast version")
+        if not self._tokenize.is_fast:  # slow tokenizers do not say where they cut a long text
+            raise ValueError("its tokenizer has no fast version")
         positions = getattr(configuration(backbone), "max_position_embeddings", None) or 2**30
         self._longest = min(int(self._tokenize.model_max_length), positions)
 
     def blocks(self, text: str) -> Iterator[Block]:
         """Yield the blocks of a text that holds more than white space."""
-        made = self._tokenize(text, truncation=True, max_length=self._longest, return_overflowing_tokens=True)
-        made.pop("overflow_to_sample_mapping")
-        for index in range(len(made["input_ids"])):
-            yield {name: np.asarray(values[index], np.int64) for name, values in made.items()}
+        tokens = self._tokenize(text, truncation=True, max_length=self._longest, return_overflowing_tokens=True)
+        tokens.pop("overflow_to_sample_mapping")
+        for index in range(len(tokens["input_ids"])):
+            yield {name: np.asarray(values[index], np.int64) for name, values in tokens.items()}
 
 
 def reader_of(backbone: Backbone) -> Pictures | Sound | Text:
-    """Return what makes the backbone's blocks.
+    """Return the reader that makes the backbone's blocks.
 
     Raises:
         OSError, ValueError, ImportError: the model's processor cannot be loaded, or the model is not of its kind.
@@ -187,7 +193,7 @@ def reader_of(backbone: Backbone) -> Pictures | Sound | Text:
 
 
 class Preparation:
-    """Makes the blocks of clips; one per process, used for one clip at a time.
+    """The preparation of a recipe's blocks from clips, one clip at a time.
 
     Raises:
         OSError, ValueError, ImportError: as for :func:`reader_of`.
@@ -198,48 +204,50 @@ class Preparation:
         self._readers = [reader_of(backbone) for backbone in recipe.backbones]
 
     def portions(self, clip: Clip, file: Path | None, version: int = 0) -> Iterator[Portion]:
-        """Yield the clip's blocks, portion by portion; one at least.
+        """Yield the clip's blocks in portions, at least one.
 
         Args:
             clip: the clip.
             file: its video; None for a clip that is text only.
-            version: 0 for the clip itself, else which augmented version of it.
+            version: 0 for the clip itself, else the number of the augmented version.
 
         Raises:
-            ClipError: it has not what the recipe's backbones read; maybe only after some portions.
+            ClipError: the clip lacks something that a backbone reads; perhaps raised only after some portions.
         """
-        changes = Augmentation(clip.sample_id, version) if version else None
+        augmentation = Augmentation(clip.sample_id, version) if version else None
         portion: Portion = [[] for _ in self._readers]
         if self._recipe.kinds - {"text"} and file is None:
             raise ClipError("missing", "the clip list names no video")
-        self._add_text(clip, changes, portion)
-        self._add_sound(clip, file, changes, portion)
+        self._add_text(clip, augmentation, portion)
+        self._add_sound(clip, file, augmentation, portion)
         if file is not None and self._recipe.kinds & {"frames", "clips"}:
-            yield from self._pictures(clip, file, changes, portion)
+            yield from self._portions_of_pictures(clip, file, augmentation, portion)
         else:
             yield portion
 
-    def _add_text(self, clip: Clip, changes: Augmentation | None, portion: Portion) -> None:
+    def _add_text(self, clip: Clip, augmentation: Augmentation | None, portion: Portion) -> None:
         if "text" not in self._recipe.kinds:
             return
         if clip.transcript is None or not clip.transcript.strip():
             raise ClipError("no transcript", "the clip list holds none")
-        text = clip.transcript if changes is None else changes.text(clip.transcript)
+        text = clip.transcript if augmentation is None else augmentation.text(clip.transcript)
         for blocks, reader in zip(portion, self._readers, strict=True):
             if isinstance(reader, Text):
                 blocks += reader.blocks(text)
 
-    def _add_sound(self, clip: Clip, file: Path | None, changes: Augmentation | None, portion: Portion) -> None:
-        heard: dict[int, Waveform] = {}
+    def _add_sound(self, clip: Clip, file: Path | None, augmentation: Augmentation | None, portion: Portion) -> None:
+        waveforms: dict[int, Waveform] = {}
         for blocks, reader in zip(portion, self._readers, strict=True):
             if isinstance(reader, Sound) and file is not None:
-                if reader.rate not in heard:
+                if reader.rate not in waveforms:
                     waveform = read_waveform(file, reader.rate, clip.start, clip.end)
-                    heard[reader.rate] = waveform if changes is None else changes.waveform(waveform)
-                blocks += reader.blocks(heard[reader.rate])
+                    waveforms[reader.rate] = waveform if augmentation is None else augmentation.waveform(waveform)
+                blocks += reader.blocks(waveforms[reader.rate])
 
-    def _pictures(self, clip: Clip, file: Path, changes: Augmentation | None, portion: Portion) -> Iterator[Portion]:
-        """Yield ``portion`` with the video's blocks, in several where they are many."""
+    def _portions_of_pictures(
+        self, clip: Clip, file: Path, augmentation: Augmentation | None, portion: Portion
+    ) -> Iterator[Portion]:
+        """Yield ``portion`` with the video's blocks, and further portions if the video has many."""
         track = None
         if self._recipe.faces is not None:
             from conclugen.extraction.faces import FaceTrack
@@ -253,22 +261,24 @@ class Preparation:
         for _, reader, _ in sources:
             reader.begin()
         rates = sorted({rate for _, _, rate in sources})
-        held, seen = 0, False
+        portion_bytes = 0
+        any_picture = False
         for sampled in read_frames(file, rates, clip.start, clip.end):
             picture = sampled.picture if track is None else track.crop(sampled.time, sampled.picture)
             if picture is None:
                 continue
-            seen = True
-            picture = picture if changes is None else changes.picture(picture)
+            any_picture = True
+            picture = picture if augmentation is None else augmentation.picture(picture)
             for index, reader, rate in sources:
                 if rate == rates[sampled.rate]:
                     for block in reader.add(picture):
                         portion[index].append(block)
-                        held += block["pixels"].nbytes
-            if held >= PORTION_BYTES:
+                        portion_bytes += block["pixels"].nbytes
+            if portion_bytes >= PORTION_BYTES:
                 yield portion
-                portion, held = [[] for _ in self._readers], 0
-        if not seen:
+                portion = [[] for _ in self._readers]
+                portion_bytes = 0
+        if not any_picture:
             raise ClipError("no face", f"{file}: none was found in any second")
         for index, reader, _ in sources:
             portion[index] += reader.end()
@@ -276,15 +286,15 @@ class Preparation:
 
 
 def _receptive_field(kernels: Sequence[int], strides: Sequence[int]) -> int:
-    """Samples that a stack of convolutions needs for one output."""
+    """Return the number of samples that a stack of convolutions needs for one output."""
     samples = 1
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
     return samples
 
 
-def _seconds_taken(extractor: Any) -> float:
-    """Seconds of sound in a model's one length of spectrogram; more would be cut off without a word."""
+def _spectrogram_seconds(extractor: Any) -> float:
+    """Return the seconds of sound in a model's spectrogram, whose extractor would silently cut off more."""
     if hasattr(extractor, "chunk_length"):  # Whisper
         return float(extractor.chunk_length)
-    return float(extractor.max_length) / 100  # a column each 10 ms
+    return float(extractor.max_length) / 100  # the spectrogram has a column each 10 ms

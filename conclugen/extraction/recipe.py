@@ -1,11 +1,10 @@
-"""The recipe of an extraction: which backbones make which modality, from one YAML file or a preset's name.
+"""Read recipes of extractions: the backbones of each modality, from a YAML file or a preset's name.
 
-Loads neither torch nor transformers, so that a recipe is checked at once. What only the weights can tell (does the
-model load, is it of the kind that the recipe says) is found by :mod:`conclugen.extraction.backbones`, still before
-anything is written.
+The module loads neither torch nor transformers, so a recipe is checked at once. Only the weights can tell whether a
+model loads and is of the recipe's kind. :mod:`conclugen.extraction.backbones` checks that, before anything is written.
 
-Backbones are named by what they read: single frames, windows of frames, sound, or text. Deriving that from the model's
-type was rejected: a CLIP model reads both images and text, and a wrong guess would not be seen.
+A recipe states what a backbone reads: single frames, windows of frames, sound, or text. Deriving this from the model's
+type was rejected: a CLIP model reads both images and text, and nobody would notice a wrong guess.
 """
 
 import re
@@ -30,7 +29,7 @@ _HUB_ID = r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$"
 
 
 class RecipeError(ValueError):
-    """A recipe, or a backbone that it names, cannot be used; ``problems`` holds one message per problem."""
+    """A recipe that cannot be used, or whose backbones cannot; ``problems`` holds one message per problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -42,26 +41,26 @@ class _Section(BaseModel):
 
 
 class Backbone(_Section):
-    """One frozen model, and how it is applied."""
+    """A frozen model, and how it is applied."""
 
     model: Annotated[str, Field(min_length=1)]
-    """A hub id, or a folder as `save_pretrained` writes it, relative to the recipe's own."""
+    """A hub id, or a folder as `save_pretrained` writes it, relative to the recipe's folder."""
     kind: Kind
-    """What it reads."""
+    """Input that the model reads: single frames, clips (windows of frames), audio or text."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     rate: Annotated[float, Field(gt=0, le=240)] | None = None
-    """Frames per second; without it, 1 for frames and 16 for clips."""
+    """Frames per second; None for 1 of frames and 16 of clips."""
     stride: Annotated[int, Field(gt=0)] | None = None
-    """Frames from one window's start to the next's; without it, windows follow on one another."""
+    """Frames from one window's start to the next one's; None for windows without overlap or gap."""
     window: Annotated[float, Field(gt=0)] | None = None
-    """Longest stretch of sound in seconds that is given at once; without it, 10."""
+    """Longest stretch of sound in seconds that is one block; None for 10."""
     pooling: Literal["mean", "cls", "pooler"] = "mean"
     """A block's vector: mean over all positions of the last hidden state, its first position, or the pooled output."""
     batch: Annotated[int, Field(gt=0)] = 32
     """Blocks per forward pass."""
     gpus: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of a GPU that one copy takes; without it, a GPU is shared equally by one copy of each backbone."""
+    """Share of a GPU that one copy takes; None if one copy of each backbone shares a GPU equally."""
 
     @model_validator(mode="after")
     def _of_the_kind(self) -> "Backbone":
@@ -77,19 +76,19 @@ class Backbone(_Section):
 
     @property
     def seconds(self) -> float:
-        """Longest stretch of sound of a backbone that reads audio."""
+        """Longest stretch of sound in seconds of a backbone that reads audio."""
         return self.window or 10.0
 
 
 class Faces(_Section):
-    """Crop every frame to its largest face."""
+    """Crops of every frame to its largest face."""
 
     margin: Annotated[float, Field(ge=0, le=2)] = 0.3
-    """Added on each side, as a share of the face's width."""
+    """Margin on each side, as a share of the face's width."""
 
 
 class Recipe(_Section):
-    """Everything that decides what an extraction makes of a clip."""
+    """The backbones of each modality, face crops and augmented versions of an extraction."""
 
     description: str = ""
     modalities: Annotated[
@@ -108,7 +107,7 @@ class Recipe(_Section):
 
     @property
     def kinds(self) -> frozenset[Kind]:
-        """What its backbones read."""
+        """Kinds of input that the backbones read."""
         return frozenset(backbone.kind for backbone in self.backbones)
 
 
@@ -143,28 +142,29 @@ def load_recipe(source: str) -> Recipe:
 
 def _messages(error: ValidationError) -> Iterator[str]:
     for details in error.errors():
-        place, given = [*map(str, details["loc"])], details["input"]
-        if details["type"] == "too_short" and given:
-            continue  # what is in it is wrong, and told by itself
+        place = [*map(str, details["loc"])]
+        value = details["input"]
+        if details["type"] == "too_short" and value:
+            continue  # its entries are wrong, and each has a message of its own
         if place and place[-1] == "[key]":
             yield (
-                f"{'.'.join(place[:-1])}: no modality may be called that; names start with a letter, hold only "
+                f"{'.'.join(place[:-1])}: is no name for a modality; names start with a letter, hold only "
                 "letters, digits and underscores, and are not sample_id, augmentation or label."
             )
             continue
-        shown = f", got {given!r}" if not isinstance(given, dict | list) else ""
-        yield f"{'.'.join(place) or 'the file'}: {details['msg'].removeprefix('Value error, ')}{shown}."
+        suffix = f", got {value!r}" if not isinstance(value, dict | list) else ""
+        yield f"{'.'.join(place) or 'the file'}: {details['msg'].removeprefix('Value error, ')}{suffix}."
 
 
 def _with_folders(recipe: Recipe, folder: Path | None, source: str) -> Recipe:
-    """The recipe with absolute folders of local models.
+    """Return the recipe with absolute paths of local models.
 
     Raises:
         RecipeError: a model is neither a folder nor looks like a hub id.
     """
     problems: list[str] = []
 
-    def located(place: str, backbone: Backbone) -> Backbone:
+    def resolve(place: str, backbone: Backbone) -> Backbone:
         local = None if folder is None else (folder / Path(backbone.model).expanduser()).absolute()
         if local is not None and local.is_dir():
             changes: dict[str, Any] = {"model": str(local)}
@@ -179,7 +179,7 @@ def _with_folders(recipe: Recipe, folder: Path | None, source: str) -> Recipe:
         return backbone
 
     modalities = {
-        name: tuple(located(f"modalities.{name}.{index}", backbone) for index, backbone in enumerate(backbones))
+        name: tuple(resolve(f"modalities.{name}.{index}", backbone) for index, backbone in enumerate(backbones))
         for name, backbones in recipe.modalities.items()
     }
     if problems:

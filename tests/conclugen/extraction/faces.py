@@ -1,4 +1,4 @@
-"""A drawn face that the detector takes for one: its proportions and greys were searched for until it did."""
+"""Draw a face that the detector finds; a search found its proportions and greys."""
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ _ELLIPSES = (
 
 
 def drawn_face(height: int, width: int, x: int, y: int, size: int) -> npt.NDArray[np.uint8]:
-    """A grey picture with a face about ``size`` wide, centred on (x, y)."""
+    """Draw a grey picture with a face about ``size`` wide, centred on (x, y)."""
     picture = np.full((height, width, 3), _BACKGROUND, np.uint8)
     for dx, dy, rx, ry, level in _ELLIPSES:
         centre = (round(x + dx * size), round(y + dy * size))

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, in the folders that `save_pretrained` and the hub have."""
+"""Make tiny models with random weights, in folders as `save_pretrained` and the hub have them."""
 
 import json
 from collections.abc import Callable
@@ -159,7 +159,7 @@ SOUNDS = (wav2vec2, hubert, wavlm, ast, whisper)
 
 
 def model_folder(make: Callable[[Path], Path], folder: Path) -> Path:
-    """The model's folder, the same at every call; weights large enough that inputs matter."""
+    """Return the model's folder, made at the first call, always with the same weights."""
     path = folder / make.__name__
     if not path.exists():
         torch.manual_seed(0)

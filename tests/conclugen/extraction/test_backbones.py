@@ -1,4 +1,4 @@
-"""Each kind of backbone against its model called directly; features that do not depend on the neighbours."""
+"""Backbones of each kind equal their model called directly, and features do not depend on neighbours."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,12 +36,12 @@ def backbone(make: MakeModel, store: Path, kind: Any, **settings: Any) -> Backbo
     return Backbone(model=str(models.model_folder(make, store)), kind=kind, **settings)
 
 
-def encoder(chosen: Backbone) -> Encoder:
-    return Encoder(chosen, torch.device("cpu"))
+def encoder(spec: Backbone) -> Encoder:
+    return Encoder(spec, torch.device("cpu"))
 
 
 def some_blocks(reader: Pictures | Sound | Text) -> list[Block]:
-    """Blocks of clips of different lengths."""
+    """Make blocks of clips of different lengths."""
     rng = np.random.default_rng(1)
     blocks: list[Block] = []
     if isinstance(reader, Text):
@@ -60,10 +60,10 @@ def some_blocks(reader: Pictures | Sound | Text) -> list[Block]:
 
 
 @pytest.mark.parametrize(("make", "kind"), ALL, ids=lambda value: getattr(value, "__name__", value))
-def test_features_do_not_depend_on_the_neighbours(make: MakeModel, kind: str, store: Path) -> None:
-    chosen = backbone(make, store, kind)
-    blocks = some_blocks(reader_of(chosen))
-    encode = encoder(chosen)
+def test_features_do_not_depend_on_other_blocks_of_the_batch(make: MakeModel, kind: str, store: Path) -> None:
+    spec = backbone(make, store, kind)
+    blocks = some_blocks(reader_of(spec))
+    encode = encoder(spec)
     sums, weights = encode(blocks)
     alone = [encode([block]) for block in blocks]
     assert len(blocks) > 3
@@ -73,7 +73,7 @@ def test_features_do_not_depend_on_the_neighbours(make: MakeModel, kind: str, st
         sums / weights[:, None], np.stack([total[0] / weight[0] for total, weight in alone]), rtol=0, atol=1e-4
     )
     spread = (sums / weights[:, None]).std(axis=0).max()
-    assert spread > 1e-3  # else any comparison would hold
+    assert spread > 1e-3  # without spread, any comparison would hold
 
 
 def direct(folder: str, **inputs: Any) -> Any:
@@ -84,60 +84,60 @@ def direct(folder: str, **inputs: Any) -> Any:
 
 @pytest.mark.parametrize("make", [models.wav2vec2, models.hubert, models.wavlm])
 def test_sound_is_the_mean_over_time_of_the_unpadded_waveform(make: MakeModel, store: Path) -> None:
-    chosen = backbone(make, store, "audio")
+    spec = backbone(make, store, "audio")
     rng = np.random.default_rng(2)
     waves = [rng.uniform(-0.5, 0.5, samples).astype(np.float32) for samples in (5_000, 12_345)]
-    reader = reader_of(chosen)
+    reader = reader_of(spec)
     assert isinstance(reader, Sound)
-    sums, weights = encoder(chosen)([block for wave in waves for block in reader.blocks(wave)])
+    sums, weights = encoder(spec)([block for wave in waves for block in reader.blocks(wave)])
     for wave, total, weight in zip(waves, sums, weights, strict=True):
         normalised = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
-        states = direct(chosen.model, input_values=torch.from_numpy(normalised)[None]).last_hidden_state[0]
+        states = direct(spec.model, input_values=torch.from_numpy(normalised)[None]).last_hidden_state[0]
         assert weight == len(states)
         np.testing.assert_allclose(total / weight, states.mean(0), atol=1e-4)
 
 
-def test_a_spectrogram_counts_where_there_is_sound(store: Path) -> None:
-    """0.5 s fill 50 of 104 columns. A patch each 10 columns: the 5 that begin in them count, in each of 2 bands."""
-    chosen = backbone(models.ast, store, "audio")
-    reader = reader_of(chosen)
+def test_only_the_columns_of_a_spectrogram_with_sound_count(store: Path) -> None:
+    """0.5 s fill 50 of 104 columns. A patch begins each 10 columns, so 5 patches count in each of 2 bands."""
+    spec = backbone(models.ast, store, "audio")
+    reader = reader_of(spec)
     assert isinstance(reader, Sound)
     wave = np.random.default_rng(3).uniform(-0.5, 0.5, 8_000).astype(np.float32)
     (block,) = reader.blocks(wave)
-    sums, weights = encoder(chosen)([block])
-    states = direct(chosen.model, input_values=torch.from_numpy(block["input_values"])[None]).last_hidden_state[0]
+    sums, weights = encoder(spec)([block])
+    states = direct(spec.model, input_values=torch.from_numpy(block["input_values"])[None]).last_hidden_state[0]
     columns = 9  # (104 - 16) // 10 + 1
-    heard = [0, 1, *(2 + band * columns + column for band in range(2) for column in range(5))]
+    audible = [0, 1, *(2 + band * columns + column for band in range(2) for column in range(5))]
     assert weights.tolist() == [12]
-    np.testing.assert_allclose(sums[0] / 12, states[heard].mean(0), atol=1e-5)
+    np.testing.assert_allclose(sums[0] / 12, states[audible].mean(0), atol=1e-5)
 
 
-def test_text_is_the_mean_over_its_tokens_and_blocks(store: Path) -> None:
-    """A model that takes 8 tokens reads 11 words as 6 and 5, each between its own special tokens."""
-    chosen = backbone(models.distilbert, store, "text")
-    reader = reader_of(chosen)
+def test_text_is_the_mean_over_the_tokens_of_all_blocks(store: Path) -> None:
+    """A model of 8 tokens reads 11 words as 6 and 5, and each block has its own special tokens."""
+    spec = backbone(models.distilbert, store, "text")
+    reader = reader_of(spec)
     assert isinstance(reader, Text)
     blocks = list(reader.blocks("dogs are sitting by the door and one two three dogs"))
     assert [len(block["input_ids"]) for block in blocks] == [8, 7]
-    sums, weights = encoder(chosen)(blocks)
+    sums, weights = encoder(spec)(blocks)
     states = [
-        direct(chosen.model, input_ids=torch.from_numpy(block["input_ids"])[None]).last_hidden_state[0]
+        direct(spec.model, input_ids=torch.from_numpy(block["input_ids"])[None]).last_hidden_state[0]
         for block in blocks
     ]
     np.testing.assert_allclose(sums.sum(0) / weights.sum(), torch.cat(states).mean(0), atol=1e-5)
 
 
-def test_pictures_are_scaled_as_the_processor_says(store: Path) -> None:
-    chosen = backbone(models.resnet, store, "frames")
-    reader = reader_of(chosen)
+def test_pictures_are_scaled_like_by_the_model_s_processor(store: Path) -> None:
+    spec = backbone(models.resnet, store, "frames")
+    reader = reader_of(spec)
     assert isinstance(reader, Pictures)
     reader.begin()
     picture = np.random.default_rng(4).integers(0, 256, (32, 32, 3), np.uint8)
     (block,) = reader.add(picture)
     assert block["pixels"].dtype == np.uint8
-    sums, weights = encoder(chosen)([block])
+    sums, weights = encoder(spec)([block])
     scaled = (picture / 255 - [0.4, 0.5, 0.6]) / [0.2, 0.25, 0.3]
-    out = direct(chosen.model, pixel_values=torch.from_numpy(scaled).permute(2, 0, 1)[None].float())
+    out = direct(spec.model, pixel_values=torch.from_numpy(scaled).permute(2, 0, 1)[None].float())
     assert weights.tolist() == [1]
     np.testing.assert_allclose(sums[0], out.pooler_output.flatten(), atol=1e-4)
 
@@ -153,7 +153,9 @@ def test_pictures_are_scaled_as_the_processor_says(store: Path) -> None:
         (1, None, [[0, 0, 0, 0]]),
     ],
 )
-def test_windows_are_cut_by_stride(store: Path, pictures: int, stride: int | None, expected: list[list[int]]) -> None:
+def test_windows_start_every_stride_frames(
+    store: Path, pictures: int, stride: int | None, expected: list[list[int]]
+) -> None:
     reader = reader_of(backbone(models.videomae, store, "clips", stride=stride))
     assert isinstance(reader, Pictures)
     reader.begin()
@@ -162,29 +164,28 @@ def test_windows_are_cut_by_stride(store: Path, pictures: int, stride: int | Non
     assert [(block["pixels"].mean(axis=(1, 2, 3)) / 10).tolist() for block in blocks] == expected
 
 
-def test_a_description_knows_width_and_weights(store: Path) -> None:
-    chosen = [backbone(models.vit, store, "frames"), backbone(models.resnet, store, "frames")]
-    found = describe(Recipe(modalities={"video": tuple(chosen)}))
-    assert [d.width for d in found] == [16, 12]
-    assert found[0].weights != found[1].weights
-    again = describe(Recipe(modalities={"video": tuple(chosen)}))
-    assert again == found
+def test_a_description_has_the_width_and_a_checksum_of_the_weights(store: Path) -> None:
+    backbones = [backbone(models.vit, store, "frames"), backbone(models.resnet, store, "frames")]
+    descriptions = describe(Recipe(modalities={"video": tuple(backbones)}))
+    assert [d.width for d in descriptions] == [16, 12]
+    assert descriptions[0].weights != descriptions[1].weights
+    assert describe(Recipe(modalities={"video": tuple(backbones)})) == descriptions
 
 
-def refusals(chosen: Sequence[Backbone]) -> list[str]:
+def refusals(backbones: Sequence[Backbone]) -> list[str]:
     with pytest.raises(RecipeError) as caught:
-        describe(Recipe(modalities={f"m{index}": (b,) for index, b in enumerate(chosen)}))
+        describe(Recipe(modalities={f"m{index}": (b,) for index, b in enumerate(backbones)}))
     return caught.value.problems
 
 
-def test_every_backbone_that_does_not_do_is_listed(store: Path, tmp_path: Path) -> None:
-    random = models.model_folder(models.distilbert, tmp_path)
-    weights = load_file(random / "model.safetensors")
-    lacking = {name: value for name, value in weights.items() if "layer.1.ffn.lin1" not in name}
-    save_file(lacking, random / "model.safetensors", metadata={"format": "pt"})
+def test_every_unusable_backbone_is_listed(store: Path, tmp_path: Path) -> None:
+    incomplete = models.model_folder(models.distilbert, tmp_path)
+    weights = load_file(incomplete / "model.safetensors")
+    remaining = {name: value for name, value in weights.items() if "layer.1.ffn.lin1" not in name}
+    save_file(remaining, incomplete / "model.safetensors", metadata={"format": "pt"})
     problems = refusals(
         [
-            Backbone(model=str(random), kind="text"),
+            Backbone(model=str(incomplete), kind="text"),
             backbone(models.vit, store, "frames", pooling="pooler"),
             backbone(models.resnet, store, "clips"),
             backbone(models.ast, store, "audio", window=5.0),
@@ -195,7 +196,7 @@ def test_every_backbone_that_does_not_do_is_listed(store: Path, tmp_path: Path) 
         assert part in problem
 
 
-def test_a_backbone_that_runs_code_of_its_own_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_brings_its_own_code_is_refused_and_runs_none(tmp_path: Path) -> None:
     folder = tmp_path / "custom"
     folder.mkdir()
     (folder / "config.json").write_text(
@@ -206,7 +207,7 @@ def test_a_backbone_that_runs_code_of_its_own_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_clip_without_transcript_has_no_text(store: Path) -> None:
+def test_a_clip_without_a_transcript_is_refused_by_text_backbones(store: Path) -> None:
     recipe = Recipe(modalities={"text": (backbone(models.distilbert, store, "text"),)})
     with pytest.raises(Exception, match="no transcript"):
         list(Preparation(recipe).portions(Clip(sample_id="a", video="a.mp4"), Path("a.mp4")))

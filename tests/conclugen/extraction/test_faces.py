@@ -1,4 +1,4 @@
-"""Face crops: found where one was drawn, held between detections, inside the picture."""
+"""Face crops: at the drawn face, held between detections, inside the picture."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.conclugen.extraction.faces import drawn_face
 
 
 @pytest.mark.parametrize("scale", [1, 3])
-def test_a_face_is_found_where_it_is(scale: int) -> None:
+def test_a_face_is_found_at_its_place(scale: int) -> None:
     box = largest_face(drawn_face(360 * scale, 480 * scale, 150 * scale, 200 * scale, 150 * scale))
     assert box is not None
     left, top, width, height = box
@@ -25,7 +25,7 @@ def test_the_largest_of_several_is_taken() -> None:
     assert box[0] + box[2] / 2 > 300
 
 
-def test_nothing_is_no_face() -> None:
+def test_noise_and_plain_grey_are_no_faces() -> None:
     assert largest_face(np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)) is None
     assert largest_face(np.full((240, 320, 3), 128, np.uint8)) is None
 
@@ -41,7 +41,7 @@ def test_a_detection_holds_for_a_second(monkeypatch: pytest.MonkeyPatch) -> None
         crop = track.crop(time, np.ascontiguousarray(picture))
         lefts.append(None if crop is None else int(crop[0, 0, 0]))
         assert crop is None or crop.shape == (40, 40, 3)
-    # looked at 0.0 (none), 0.1 (first), 1.1 (second) and 2.2 (none: the last one stays)
+    # detections at 0.0 (no face), 0.1 (first box), 1.1 (second box) and 2.2 (no face, so the last box stays)
     assert lefts == [None, 30, 30, 30, 50, 50, 50]
 
 

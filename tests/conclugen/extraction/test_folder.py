@@ -1,4 +1,4 @@
-"""The folder of an extraction: whatever dies when, the same results give the same feature set."""
+"""The folder of an extraction: the same results give the same feature set after any interruption."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ WIDTHS = (2, 1, 3)
 
 
 def clip_list(count: int = 11) -> ClipList:
-    """Most are train; every fourth is val, from the fourth on."""
+    """Make a list in which every fourth clip is val and the others are train."""
     clips = [
         Clip(sample_id=f"clip{i}", split="val" if i % 4 == 3 else "train", transcript="said", labels=(i % 2,))
         for i in range(count)
@@ -35,15 +35,15 @@ def clip_list(count: int = 11) -> ClipList:
 
 
 def identity(clips: ClipList, **changes: Any) -> Identity:
-    described = tuple({"width": width, "weights": "0" * 64, "model_type": "t"} for width in WIDTHS)
-    whole = {
-        "clips": fingerprint(clips), "recipe": RECIPE.model_dump(mode="json"), "backbones": described,
+    descriptions = tuple({"width": width, "weights": "0" * 64, "model_type": "t"} for width in WIDTHS)
+    fields = {
+        "clips": fingerprint(clips), "recipe": RECIPE.model_dump(mode="json"), "backbones": descriptions,
         "dtype": "float32", "clips_per_shard": 3, "versions": {"torch": "1"}, **changes,
     }  # fmt: skip
-    return Identity(**whole)
+    return Identity(**fields)
 
 
-def opened(root: Path, clips: ClipList, *, retry_failed: bool = False, **changes: Any) -> ExtractionFolder:
+def open_folder(root: Path, clips: ClipList, *, retry_failed: bool = False, **changes: Any) -> ExtractionFolder:
     return ExtractionFolder(root, clips, RECIPE, identity(clips, **changes), retry_failed=retry_failed)
 
 
@@ -57,15 +57,15 @@ def result(folder: ExtractionFolder, clip: int, failed: Sequence[int] = ()) -> R
 def run(
     root: Path, clips: ClipList, order: Sequence[int], *, stop: int | None = None, failed: Sequence[int] = ()
 ) -> int:
-    """Add results in ``order`` until ``stop`` of them are in; finish if none is left out. Returns how many were."""
-    with opened(root, clips) as folder:
+    """Add results in ``order`` until there are ``stop``, or finish without ``stop``; return the number added."""
+    with open_folder(root, clips) as folder:
         todo = set(folder.todo)
-        some = [clip for clip in order if clip in todo][:stop]
-        for clip in some:
+        chosen = [clip for clip in order if clip in todo][:stop]
+        for clip in chosen:
             folder.add(result(folder, clip, failed))
         if stop is None:
             folder.finish()
-        return len(some)
+        return len(chosen)
 
 
 def test_a_finished_folder_is_a_feature_set(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_finished_folder_is_a_feature_set(tmp_path: Path) -> None:
     assert "a/c (clips" in manifest.modalities[0].source
     assert "torch 1" in manifest.modalities[1].source
     assert damaged_shards(tmp_path / "out") == []
-    assert (manifest.samples("train"), manifest.rows("train")) == (8, 24)  # clip 4 is missing; two more versions each
+    assert (manifest.samples("train"), manifest.rows("train")) == (8, 24)  # all but clip 4, in three versions
     assert (manifest.samples("val"), manifest.rows("val")) == (2, 2)
     split = FeatureSet(tmp_path / "out").split("train")
     assert split.sample_ids[:4] == ["clip0"] * 3 + ["clip1"]
@@ -94,47 +94,48 @@ def test_a_finished_folder_is_a_feature_set(tmp_path: Path) -> None:
 def test_order_and_interruptions_leave_no_trace(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], stops: list[int], failed: set[int]
 ) -> None:
-    clips, base = clip_list(), tmp_path_factory.mktemp("runs")
-    failed -= {0}  # a set needs a training row
+    clips = clip_list()
+    base = tmp_path_factory.mktemp("runs")
+    failed -= {0}  # a feature set needs a training row
     run(base / "straight", clips, range(11), failed=sorted(failed))
     for stop in stops:
-        run(base / "broken", clips, order, stop=stop, failed=sorted(failed))
-    run(base / "broken", clips, order, failed=sorted(failed))
-    straight, broken = (Manifest.read(base / name) for name in ("straight", "broken"))
-    assert straight == broken
+        run(base / "interrupted", clips, order, stop=stop, failed=sorted(failed))
+    run(base / "interrupted", clips, order, failed=sorted(failed))
+    straight, interrupted = (Manifest.read(base / name) for name in ("straight", "interrupted"))
+    assert straight == interrupted
     for name in ("statistics.safetensors", "failures.csv"):
-        assert (base / "straight" / name).read_bytes() == (base / "broken" / name).read_bytes()
+        assert (base / "straight" / name).read_bytes() == (base / "interrupted" / name).read_bytes()
 
 
-def test_finished_shards_are_not_asked_for_again(tmp_path: Path) -> None:
+def test_finished_shards_are_not_extracted_again(tmp_path: Path) -> None:
     clips = clip_list()
-    run(tmp_path / "out", clips, range(11), stop=5)  # 0, 1, 2 are the first shard; 3 is val; 4 alone is no shard
-    with opened(tmp_path / "out", clips) as folder:
+    run(tmp_path / "out", clips, range(11), stop=5)  # clips 0, 1, 2 are a shard; 3 is val; 4 alone is no whole shard
+    with open_folder(tmp_path / "out", clips) as folder:
         assert folder.todo == [4, 5, 6, 8, 9, 10, 3, 7]
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "remove", "record"])
-def test_a_damaged_shard_is_made_again(tmp_path: Path, harm: str) -> None:
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "part"])
+def test_a_damaged_shard_is_extracted_again(tmp_path: Path, damage: str) -> None:
     clips = clip_list()
     run(tmp_path / "out", clips, range(11), stop=7)
-    path = tmp_path / "out" / ("parts/00000.json" if harm == "record" else "train-00000.arrow")
+    path = tmp_path / "out" / ("parts/00000.json" if damage == "part" else "train-00000.arrow")
     content = bytearray(path.read_bytes())
-    if harm in ("flip", "record"):
+    if damage in ("flip", "part"):
         content[len(content) // 2] ^= 1
-    path.unlink() if harm == "remove" else path.write_bytes(content[: 100 if harm == "cut" else None])
-    with opened(tmp_path / "out", clips) as folder:
+    path.unlink() if damage == "remove" else path.write_bytes(content[: 100 if damage == "cut" else None])
+    with open_folder(tmp_path / "out", clips) as folder:
         assert folder.todo[:3] == [0, 1, 2]
     run(tmp_path / "out", clips, range(11))
     run(tmp_path / "straight", clips, range(11))
     assert Manifest.read(tmp_path / "out").fingerprint == Manifest.read(tmp_path / "straight").fingerprint
 
 
-def test_what_failed_can_be_tried_again_even_when_all_is_finished(tmp_path: Path) -> None:
+def test_failed_clips_of_a_finished_set_can_be_retried(tmp_path: Path) -> None:
     clips = clip_list()
     run(tmp_path / "out", clips, range(11), failed=[0, 1, 2, 9])  # the whole first shard, and one more
     assert Manifest.read(tmp_path / "out").samples("train") == 5
-    with opened(tmp_path / "out", clips, retry_failed=True) as folder:
+    with open_folder(tmp_path / "out", clips, retry_failed=True) as folder:
         assert folder.todo == [0, 1, 2, 8, 9, 10]
         assert not (tmp_path / "out" / "manifest.json").exists()
         for clip in folder.todo:
@@ -144,38 +145,38 @@ def test_what_failed_can_be_tried_again_even_when_all_is_finished(tmp_path: Path
     assert Manifest.read(tmp_path / "out") == Manifest.read(tmp_path / "straight")
 
 
-def test_features_that_are_not_finite_are_failures(tmp_path: Path) -> None:
+def test_clips_with_features_that_are_not_finite_fail(tmp_path: Path) -> None:
     clips = clip_list()
-    with opened(tmp_path / "out", clips, dtype="float16") as folder:
+    with open_folder(tmp_path / "out", clips, dtype="float16") as folder:
         folder.add(Result(0, {v: np.full(6, 1e6) for v in range(3)}))
         (failure,) = folder.failures
         assert folder.failed == 1
     assert (failure.sample_id, failure.reason) == ("clip0", "not finite")
 
 
-def test_another_extraction_is_refused_and_nothing_changes(tmp_path: Path) -> None:
+def test_another_extraction_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     clips = clip_list()
     run(tmp_path / "out", clips, range(11), stop=4)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for changes, part in (({"dtype": "float16"}, "dtype"), ({"versions": {"torch": "2"}}, "versions")):
         with pytest.raises(RecipeError, match=part):
-            opened(tmp_path / "out", clips, **changes)
+            open_folder(tmp_path / "out", clips, **changes)
     with pytest.raises(RecipeError, match="clips"):
-        opened(tmp_path / "out", clip_list(10))
+        open_folder(tmp_path / "out", clip_list(10))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RecipeError, match="not empty"):
-        opened(tmp_path, clip_list())
+        open_folder(tmp_path, clip_list())
 
 
-def test_one_process_at_a_time(tmp_path: Path) -> None:
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
     clips = clip_list()
     with (
-        opened(tmp_path / "out", clips),
+        open_folder(tmp_path / "out", clips),
         pytest.raises(RecipeError, match="another process"),
-        opened(tmp_path / "out", clips),
+        open_folder(tmp_path / "out", clips),
     ):
         pass

@@ -1,4 +1,4 @@
-"""Recipes: what is read, every problem at once, and the two that come along."""
+"""Recipes: reading them, every problem at once, and the two presets."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from conclugen.extraction.recipe import PRESETS, Backbone, RecipeError, load_recipe
 
 
-def written(folder: Path, text: str) -> str:
+def write(folder: Path, text: str) -> str:
     file = folder / "recipe.yaml"
     file.write_text(text)
     return str(file)
@@ -16,7 +16,7 @@ def written(folder: Path, text: str) -> str:
 def test_a_recipe_names_modalities_in_order_and_folders_beside_it(tmp_path: Path) -> None:
     (tmp_path / "models" / "own").mkdir(parents=True)
     recipe = load_recipe(
-        written(
+        write(
             tmp_path,
             "modalities:\n"
             "  video:\n"
@@ -34,8 +34,8 @@ def test_a_recipe_names_modalities_in_order_and_folders_beside_it(tmp_path: Path
     assert (recipe.faces, recipe.augmented) == (None, 0)
 
 
-def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
-    recipe = written(
+def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
+    recipe = write(
         tmp_path,
         "modalities:\n"
         "  sample_id: [{model: a/b, kind: text}]\n"
@@ -64,9 +64,9 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         ("modalities: {}", "at least 1"),
     ],
 )
-def test_what_is_wrong_is_said(tmp_path: Path, text: str, part: str) -> None:
+def test_a_bad_recipe_is_refused_with_the_reason(tmp_path: Path, text: str, part: str) -> None:
     with pytest.raises(RecipeError, match=part):
-        load_recipe(written(tmp_path, text))
+        load_recipe(write(tmp_path, text))
 
 
 def test_a_missing_file_names_the_presets(tmp_path: Path) -> None:
@@ -74,26 +74,26 @@ def test_a_missing_file_names_the_presets(tmp_path: Path) -> None:
         load_recipe(str(tmp_path / "none.yaml"))
 
 
-def test_folders_have_no_revision(tmp_path: Path) -> None:
+def test_a_folder_with_a_revision_is_refused(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     with pytest.raises(RecipeError, match="revision"):
-        load_recipe(written(tmp_path, "modalities: {a: [{model: own, kind: text, revision: main}]}"))
+        load_recipe(write(tmp_path, "modalities: {a: [{model: own, kind: text, revision: main}]}"))
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_cover_the_three_modalities(name: str) -> None:
+def test_each_preset_has_the_three_modalities(name: str) -> None:
     recipe = load_recipe(name)
     assert list(recipe.modalities) == ["video", "audio", "text"]
     assert recipe.kinds == {"frames", "clips", "audio", "text"}
     assert len(recipe.description) > 100
 
 
-def test_the_paper_preset_has_the_papers_rates() -> None:
+def test_the_paper_preset_has_the_paper_s_rates() -> None:
     frames, clips = load_recipe("paper").modalities["video"]
     assert (frames.frame_rate, clips.frame_rate, clips.stride) == (1, 16, 16)
 
 
-def test_defaults_depend_on_the_kind() -> None:
+def test_default_rates_depend_on_the_kind() -> None:
     assert Backbone(model="a/b", kind="frames").frame_rate == 1
     assert Backbone(model="a/b", kind="clips").frame_rate == 16
     assert Backbone(model="a/b", kind="audio").seconds == 10
