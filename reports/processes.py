@@ -1,8 +1,8 @@
 """Divides the work of a report among processes: figures, resamples and forests are independent of each other.
 
-Threads were rejected because matplotlib and pandas hold the interpreter's lock. A fork of this process was rejected
-because the threads of BLAS and Arrow do not exist in the child, which may wait forever for a lock that one of them
-held. A new process takes seconds to load its modules. So the children start before they are needed, and load while this
+Threads were rejected because matplotlib and pandas hold the interpreter's lock. A fork of this process was rejected,
+too: the threads of BLAS and Arrow do not exist in the child. If one of them held a lock, the child may wait for it
+forever. A new process takes seconds to load its modules. So the children start before they are needed, and load while this
 process reads the ledger.
 
 This process works, too, from the other end of the list. If a child is killed (for memory, say), this process does the

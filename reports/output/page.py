@@ -75,7 +75,7 @@ def page(title: str, sections: Sequence[Section], provenance: Provenance, downlo
             {
                 "title": section.title,
                 "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
-                "tables": [Markup(html_table(table)) for table in section.tables],  # noqa: S704 - escaped there
+                "tables": [Markup(html_table(table)) for table in section.tables],  # noqa: S704 - html_table escapes
                 "figures": [
                     (caption, Markup(_inline(name, caption, svg)))  # noqa: S704 - from reports.figures.style
                     for name, caption, svg in section.figures

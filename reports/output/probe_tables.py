@@ -73,10 +73,10 @@ def calibration_table(table: Ablation, sources: Sources) -> Table | None:
         "the true class, in nats. The Brier score is the squared error of the probabilities, summed over classes. ECE "
         "is the expected calibration error with 15 bins of confidence. For these three, lower is better. Balanced "
         "accuracy is the mean recall of the classes; speech research calls it unweighted average recall (UAR). If "
-        "samples have several labels, all scores are means over labels. NLL is then the binary cross-entropy, the "
-        "Brier score the squared error of a label's probability, ECE the distance of this probability from the label's "
-        "frequency, and balanced accuracy the mean of both recalls. Average precision is the area under precision over "
-        "recall. The best method of each data set is bold. A dash marks records of a version without these scores.",
+        "samples have several labels, all scores are means over labels. NLL is then the binary cross-entropy, and the "
+        "Brier score the squared error of a label's probability. ECE is the distance of this probability from the "
+        "label's frequency. Balanced accuracy is the mean of both recalls. Average precision is the area under "
+        "precision over recall. The best method of each data set is bold. A dash marks records of a version without these scores.",
         rows,
         shown[["dataset", "method", *names]].fillna("–").replace("not planned", "–").rename(columns=heading),
     )

@@ -74,7 +74,10 @@ def cell_sources(ledgers: Sequence[Sequence[Record]]) -> Sources:
 
 
 def selection_sentence(ledgers: Sequence[Sequence[Record]]) -> str:
-    """Say which probe and which validation labels the scores depend on; scores at few labels need this to be read."""
+    """Return the part of a caption that names the probe and the validation labels that chose its settings.
+
+    Scores at few labels depend on both.
+    """
     sentences: list[tuple[str, str]] = []
     for records in ledgers:
         config = latest_config(records)

@@ -31,8 +31,8 @@ _SUBSETS = [subset for size in range(len(LOSSES) + 1) for subset in combinations
 def factorial(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per (dataset, summary metric) and quantity of :func:`effects`.
 
-    ``value`` is the mean, ``std`` the sample standard deviation and ``ci_low..ci_high`` the 95 % Student-t interval
-    over the ``n_seeds`` confirmation seeds that all eight cells have. With a single seed, ``std`` and the interval are
+    The statistics are over the ``n_seeds`` confirmation seeds that all eight cells have: ``value`` is the mean, ``std``
+    the sample standard deviation and ``ci_low..ci_high`` the 95 % Student-t interval. With a single seed, ``std`` and the interval are
     NaN. A column of the ablation table has no rows if it lacks a cell, or if no seed is common to all cells.
 
     Args:
@@ -47,8 +47,8 @@ def effects(cells: Mapping[tuple[str, ...], float]) -> dict[tuple[str, str], flo
     * ``main``: mean score with the loss minus mean score without it, over the four combinations of the other two.
     * ``interaction`` of two losses, such as ``Con x Clu``: half the difference between the effect of the first loss
       with the second and its effect without the second. ``interaction`` of all three: half the difference between the
-      interaction of two losses with the third and their interaction without it (Box, Hunter and Hunter, Statistics for
-      Experimenters, chapter 5).
+      interaction of two losses with the third and their interaction without it. Source: Box, Hunter and Hunter,
+      Statistics for Experimenters, chapter 5.
     * ``shapley``: the gain from adding the loss, averaged over the six orders of adding the losses one by one.
     * ``total``: the score with all three losses minus the score with none; the sum of the Shapley values.
 

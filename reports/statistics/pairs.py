@@ -175,8 +175,8 @@ def _index(runs: list[int]) -> slice | list[int]:
 class _Halves:
     """Counts of every run, separately for the samples that keep their outputs and those that exchange them.
 
-    Counts add up over samples. After an exchange, a method has its own counts for the first half of the samples and the
-    other method's counts for the second half. So every run is counted once, and each pair of methods needs sums only.
+    Counts add up over samples. After an exchange, a method has its own counts for the samples that keep their outputs,
+    and the other method's counts for the rest. So every run is counted once, and each pair of methods needs sums only.
     Accuracy is itself such a sum.
     """
 

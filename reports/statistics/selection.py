@@ -43,7 +43,7 @@ def selection(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     ``objective`` is the objective of the search's best trial. ``confirmed`` is the same quantity (same sets, same label
     budget) for the same configuration, averaged over ``n_seeds`` confirmation seeds. ``search_optimism`` is
     ``objective`` minus ``confirmed``. ``val`` and ``test`` are the mean scores of these seeds in this column, in the
-    objective's metric, and ``shift`` is ``val`` minus ``test``.
+    objective's metric. ``shift`` is ``val`` minus ``test``.
 
     ``confirmed`` equals ``val`` in the column of the objective itself. In other columns, such as another label budget,
     the two are not comparable. ``confirmed`` is NaN if the confirmations were not scored at the objective's label

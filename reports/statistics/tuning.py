@@ -4,7 +4,7 @@ A badly tuned subset must not pass for a bad loss. If the expected best still ri
 have helped. All numbers here are objectives on validation data. These are optimistic for the configuration that they
 chose; `reports.statistics.selection` measures by how much.
 
-The expected best of n trials is the best objective among n of the N trials, averaged over all ways to choose the n.
+The expected best of n trials is the best objective of n out of all N trials, averaged over all choices of the n.
 Dodge et al. (2019, Show Your Work, arXiv 1909.03004) introduced the curve. Tang et al. (2020, Showing Your Work Doesn't
 Always Work, arXiv 2004.13705) showed that its plug-in estimator, which draws with replacement, is biased downwards.
 They gave the unbiased U-statistic that is used here. With the objectives in ascending order, v_1 <= ... <= v_N,
@@ -34,8 +34,8 @@ CURVE_COLUMNS = ("sweep", "method", "n_trials", "expected", "default")
 def tuning(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per sweep and searched method.
 
-    ``default`` is the objective of the default configuration, ``best`` the objective of the best of ``n_complete`` full
-    trials, and ``gain`` is ``best`` minus ``default``. They are NaN if there is no such trial.
+    ``default`` is the objective of the default configuration. ``best`` is the objective of the best of ``n_complete``
+    full trials, and ``gain`` is ``best`` minus ``default``. They are NaN if there is no such trial.
 
     Args:
         ledgers: records of one or more sweeps.
