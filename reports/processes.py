@@ -2,8 +2,8 @@
 
 Threads were rejected because matplotlib and pandas hold the interpreter's lock. A fork of this process was rejected,
 too: the threads of BLAS and Arrow do not exist in the child. If one of them held a lock, the child may wait for it
-forever. A new process takes seconds to load its modules. So the children start before they are needed, and load while this
-process reads the ledger.
+forever. A new process takes seconds to load its modules. So the children start before they are needed, and load while
+this process reads the ledger.
 
 This process works, too, from the other end of the list. If a child is killed (for memory, say), this process does the
 child's work: that costs time, but never a report.

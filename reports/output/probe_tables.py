@@ -76,7 +76,8 @@ def calibration_table(table: Ablation, sources: Sources) -> Table | None:
         "samples have several labels, all scores are means over labels. NLL is then the binary cross-entropy, and the "
         "Brier score the squared error of a label's probability. ECE is the distance of this probability from the "
         "label's frequency. Balanced accuracy is the mean of both recalls. Average precision is the area under "
-        "precision over recall. The best method of each data set is bold. A dash marks records of a version without these scores.",
+        "precision over recall. The best method of each data set is bold. A dash marks records of a version without "
+        "these scores.",
         rows,
         shown[["dataset", "method", *names]].fillna("–").replace("not planned", "–").rename(columns=heading),
     )

@@ -5,8 +5,8 @@ variance over the whole space: it shows what changes the objective anywhere. PED
 where the best trials lie with where all trials lie: it shows what the best trials need.
 
 Both have limits. They see full trials only, so pruned and failed trials do not count. A sampler that learns has more
-trials in the good regions. PED-ANOVA depends on the few best trials. In one test with 80 random trials, only one of four
-hyperparameters changed the objective, but PED-ANOVA gave another one a share of 0.36.
+trials in the good regions. PED-ANOVA depends on the few best trials. In one test with 80 random trials, only one of
+four hyperparameters changed the objective, but PED-ANOVA gave another one a share of 0.36.
 
 A report reads only the ledger, so this module rebuilds the studies from it, over the space that was searched. Optuna's
 fANOVA weighs each region by its width. On a log range this would give nine tenths of the weight to the highest decade,
