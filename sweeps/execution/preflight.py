@@ -1,11 +1,11 @@
-"""What has to be the same on every node, checked before anything runs.
+"""The preflight check: every node has what the sweep needs, checked before anything runs.
 
-One short task on each node collects facts; a pure function compares them with what this process has and says what is
-wrong, everything at once. Workers would find each of these faults, too, but late, one after the other, and as a
-traceback of a process on another machine.
+One short task on each node collects facts. A pure function compares them with the facts of this process and lists every
+problem at once. Workers would find each of these faults too, but late, one after the other, and as a traceback of a
+process on another machine.
 
-A node that joins later is looked at in the same way. It counts as room only once nothing is wrong with it; else the
-sweep says why and goes on without it.
+A node that joins later is checked in the same way. It counts as room only once it has no problem. A node with a problem
+stays unused: the sweep says why and goes on without it.
 """
 
 import hashlib
@@ -32,65 +32,69 @@ from sweeps.estimate.room import Node
 from sweeps.execution.cluster import alive_nodes
 from sweeps.folder.layout import SweepFolder
 
-__all__ = ["Facts", "Preflight", "collect", "problems"]
+__all__ = ["PACKAGES", "Facts", "Preflight", "code_checksum", "collect", "problems"]
 
-_PACKAGES = ("conclugen", "search_spaces", "sweeps")  # what runs on nodes
+PACKAGES = ("conclugen", "search_spaces", "sweeps")
+"""The packages that run on nodes."""
+
 _ANSWER_SECONDS = 120.0  # for a node's first process to start and answer; a busy node takes a few
 _OBJECT_STORE = 75 * 2**20  # bytes: the smallest object store that Ray accepts, which lies in shared memory
-_NCCL = 2**30  # bytes: what NVIDIA has containers given for NCCL's buffers between the GPUs of a machine
+_NCCL = 2**30  # bytes: what NVIDIA recommends for a container, for NCCL's buffers between the GPUs of a machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What one process finds on its machine."""
+    """What one process observes on its machine."""
 
     versions: Mapping[str, str]
-    """Of Python and of the libraries that a trial's result depends on."""
+    """Versions of Python and of the libraries that a trial's result depends on."""
     code: str
     """Checksum of this project's files."""
     folder: str
-    """Identity of the sweep that lies where this sweep's folder should; empty where none does."""
+    """Identity of the sweep at the sweep folder's path; empty if there is none."""
     writable: bool
+    """Whether the sweep folder can be written."""
     configuration: tuple[str, ...] = ()
-    """What is wrong with the sweep's configuration on this machine, feature sets and search space included."""
+    """Problems of the sweep's configuration on this machine, feature sets and search space included."""
     features: Mapping[str, str]
     """Feature set -> fingerprint."""
     missing: tuple[str, ...] = ()
     """Files of feature sets that the manifests name and the machine lacks."""
     shared_memory: int | None
-    """Bytes of /dev/shm; None where the system has none."""
+    """Bytes of /dev/shm; None if the system has none."""
     gpu_memory: int | None = None
-    """Bytes of its smallest GPU; None where no driver tells."""
+    """Bytes of the machine's smallest GPU; None if there is no driver to ask."""
     loopback: bool
-    """Whether the machine's own name means itself alone, and nothing says which network to use instead."""
+    """Whether the machine's host name is a loopback address, and GLOO_SOCKET_IFNAME names no network to use instead."""
 
 
 def collect(root: str, features: Sequence[str]) -> Facts:
-    """Look at this machine.
+    """Collect the facts of this machine.
 
     Args:
-        root: the sweep's folder.
-        features: its feature sets.
+        root: path of the sweep folder.
+        features: paths of the sweep's feature sets.
     """
     folder = SweepFolder(Path(root))
     try:
         identity = folder.identity
     except OSError:
         identity = ""
-    fingerprints, missing = {}, []
+    fingerprints: dict[str, str] = {}
+    missing: list[str] = []
     for path in features:
         try:
             location = location_of(path)
             manifest = Manifest.read(location)
         except FeatureSetError:
-            continue  # the configuration's problem, below
+            continue  # `configuration` below reports this set
         fingerprints[path] = manifest.fingerprint
-        if isinstance(location, Path):  # the machine's copy of a set elsewhere is fetched by its first worker
+        if isinstance(location, Path):  # a remote set has no files to check: a worker downloads it when it starts
             missing += [str(file) for shard in manifest.shards if not (file := location / shard.file).is_file()]
     return Facts(
         versions={"Python": platform.python_version(), "conclugen-sweeps": __version__}
-        | {name: version(name).partition("+")[0] for name in ("ray", "torch")},  # a build for GPUs is no other version
-        code=_checksum(),
+        | {name: version(name).partition("+")[0] for name in ("ray", "torch")},  # builds for CPU and GPU count as equal
+        code=code_checksum(),
         folder=identity,
         writable=_writable(folder.running),
         configuration=_configuration(folder.config) if identity else (),
@@ -102,13 +106,13 @@ def collect(root: str, features: Sequence[str]) -> Facts:
     )
 
 
-def _checksum() -> str:
-    """Of every file of the project that runs on nodes, wherever it is installed."""
+def code_checksum(packages: Sequence[str] = PACKAGES) -> str:
+    """Return a checksum of the Python and YAML files of ``packages``, sub-folders included, wherever they lie."""
     checksum = hashlib.sha256()
-    for package in _PACKAGES:
+    for package in packages:
         spec = find_spec(package)
-        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
-            root = Path(place)
+        for location in (spec.submodule_search_locations or ()) if spec is not None else ():
+            root = Path(location)
             for file in sorted(file for file in root.rglob("*") if file.suffix in (".py", ".yaml")):
                 name = f"{package}/{file.relative_to(root).as_posix()}"
                 checksum.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -133,19 +137,19 @@ def _configuration(path: Path) -> tuple[str, ...]:
 
 def _shared_memory() -> int | None:
     try:
-        status = os.statvfs("/dev/shm")  # noqa: S108  # asked for its size
+        status = os.statvfs("/dev/shm")  # noqa: S108  # only its size is read
     except OSError:
         return None
     return status.f_frsize * status.f_blocks
 
 
 def _gpu_memory() -> int | None:
-    """Asked of the driver's own tool: loading torch on every node would take seconds of each."""
+    """Ask the driver's own tool, because loading torch takes seconds on each node."""
     if (tool := shutil.which("nvidia-smi")) is None:
         return None
     command = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no outside input
-    sizes = [int(line) * 2**20 for line in answer.stdout.split() if line.isdigit()]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no outside input
+    sizes = [int(line) * 2**20 for line in result.stdout.split() if line.isdigit()]
     return min(sizes, default=None)
 
 
@@ -159,94 +163,116 @@ def _loopback() -> bool:
 
 
 def problems(
-    here: Facts, nodes: Mapping[Node, Facts | str], *, root: Path, workers: int, gpus: int, spread: bool = False
+    expected: Facts, nodes: Mapping[Node, Facts | str], *, root: Path, workers: int, gpus: int, spread: bool = False
 ) -> list[str]:
-    """What keeps a sweep from running on ``nodes``: one line each, with what was expected and how to mend it.
+    """Return the problems that keep a sweep from running on ``nodes``: one line each, with the remedy.
 
     Args:
-        here: what this process has, which counts as right.
-        nodes: what each node has, or why it could not say.
-        root: the sweep's folder.
-        workers: of one trial.
-        gpus: of one worker.
-        spread: whether those workers may lie on several machines.
+        expected: the facts of this process, which count as right.
+        nodes: the facts of each node, or the reason why it sent none.
+        root: the sweep folder.
+        workers: the number of workers of a trial.
+        gpus: the number of GPUs of a worker.
+        spread: whether the workers of a trial may run on several machines.
     """
-    found = []
+    lines: list[str] = []
     for node, facts in nodes.items():
         if isinstance(facts, str):
-            remedy = f"install conclugen-sweeps {here.versions['conclugen-sweeps']} there, as it is here"
+            remedy = f"install conclugen-sweeps {expected.versions['conclugen-sweeps']} on the node"
             texts = [f"cannot run this project's code: {facts}; {remedy}."]
         else:
-            texts = [*_code(here, facts), *_folder(here, facts, root), *_features(here, facts)]
+            texts = [*_code(expected, facts), *_folder(expected, facts, root), *_features(expected, facts)]
             texts += _machine(facts, workers, gpus, spread=spread)
-        found += [f"node {node.address}: {text}" for text in texts]
-    return found
+        lines += [f"node {node.address}: {text}" for text in texts]
+    return lines
 
 
-def _code(here: Facts, there: Facts) -> list[str]:
-    found = [
-        f"{name} {there.versions[name]}, but {expected} here; install the same version on both."
-        for name, expected in here.versions.items()
-        if there.versions[name] != expected
+def _code(expected: Facts, facts: Facts) -> list[str]:
+    texts = [
+        f"has {name} {facts.versions[name]}, but this machine has {required}; install the same version on both."
+        for name, required in expected.versions.items()
+        if facts.versions[name] != required
     ]
-    if not found and there.code != here.code:
-        found = [f"the project's files are others than here ({there.code}, not {here.code}); update what is older."]
-    return found
+    if not texts and facts.code != expected.code:
+        checksums = f"checksum {facts.code}, not {expected.code}"
+        texts = [f"the project's files differ from those on this machine ({checksums}); update the older ones."]
+    return texts
 
 
-def _folder(here: Facts, there: Facts, root: Path) -> list[str]:
-    remedy = "keep sweeps on storage that every node mounts at the same place"
-    if not there.folder:
-        return [f"the results folder {root} is not visible there; {remedy}."]
-    if there.folder != here.folder:
-        return [f"what lies there at {root} is not this sweep's results folder; {remedy}."]
-    if not there.writable:
-        return [f"the results folder {root} cannot be written there; let the user that Ray runs as write to it."]
+def _folder(expected: Facts, facts: Facts, root: Path) -> list[str]:
+    remedy = "keep sweeps on storage that every node mounts at the same path"
+    if not facts.folder:
+        return [f"the sweep folder {root} is not visible on the node; {remedy}."]
+    if facts.folder != expected.folder:
+        return [f"the folder {root} on the node is not this sweep's folder; {remedy}."]
+    if not facts.writable:
+        return [f"the sweep folder {root} cannot be written on the node; give the user that runs Ray write access."]
     return []
 
 
-def _features(here: Facts, there: Facts) -> list[str]:
-    found = list(there.configuration)
-    found += [
-        f"the feature set {path} is another one there ({there.features[path]}, not {expected}); copy it anew."
-        for path, expected in here.features.items()
-        if there.features.get(path, expected) != expected
-    ]
-    if there.missing:
-        found.append(f"feature sets lack {len(there.missing)} files there, such as {there.missing[0]}; copy them anew.")
-    return found
+def _features(expected: Facts, facts: Facts) -> list[str]:
+    texts = list(facts.configuration)
+    for path, fingerprint in expected.features.items():
+        if (actual := facts.features.get(path, fingerprint)) != fingerprint:
+            fingerprints = f"fingerprint {actual}, not {fingerprint}"
+            texts.append(f"the feature set {path} differs from that on this machine ({fingerprints}); copy it again.")
+    if facts.missing:
+        count, example = len(facts.missing), facts.missing[0]
+        texts.append(f"feature sets on the node lack {count} files, such as {example}; copy the sets again.")
+    return texts
 
 
-def _machine(there: Facts, workers: int, gpus: int, *, spread: bool) -> list[str]:
-    found = []
-    need, reason = _OBJECT_STORE, "Ray's object store lies there"
+def _machine(facts: Facts, workers: int, gpus: int, *, spread: bool) -> list[str]:
+    texts: list[str] = []
+    need, user = _OBJECT_STORE, "Ray's object store needs"
     if gpus and workers > 1:
-        need, reason = _NCCL, "the workers of a trial exchange gradients through it"
-    if there.shared_memory is not None and there.shared_memory < need:
-        size = f"{there.shared_memory // 2**20} MiB, but {need // 2**20} MiB are needed"
-        found.append(f"its /dev/shm has {size}: {reason}; start its container with --shm-size=1g or more.")
-    if spread and there.loopback:
-        remedy = "give its name the address in /etc/hosts, or set GLOO_SOCKET_IFNAME before starting Ray there"
-        found.append(f"its own name means 127.0.0.1, so a trial's workers on other nodes cannot reach it; {remedy}.")
-    return found
+        need, user = _NCCL, "the workers of a trial, which exchange gradients through it, need"
+    if facts.shared_memory is not None and facts.shared_memory < need:
+        sizes = f"has {facts.shared_memory // 2**20} MiB, but {user} {need // 2**20} MiB"
+        texts.append(f"its /dev/shm {sizes}; start its container with --shm-size=1g or more.")
+    if spread and facts.loopback:
+        remedy = "map the name to the node's address in /etc/hosts, or set GLOO_SOCKET_IFNAME before `ray start`"
+        texts.append(f"its host name means 127.0.0.1, so workers on other nodes cannot reach its workers; {remedy}.")
+    return texts
+
+
+def _collect_on(node: Node, root: str, features: Sequence[str]) -> Any:
+    """Start :func:`collect` on ``node``; return the reference of its facts."""
+    # The process ends after one call: a worker that reused it would keep NumPy's thread count, set for no CPU.
+    task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(collect)
+    placement = NodeAffinitySchedulingStrategy(node.identity, soft=False)
+    return task.options(scheduling_strategy=placement).remote(root, features)
 
 
 class Preflight:
-    """Looks at nodes, each once.
+    """Checks nodes, each once.
 
     Args:
         config: the sweep.
-        folder: where it lies; prepared.
-        gpus: of one worker.
-        say: told in a sentence of each fault of a node that joins later.
+        folder: the sweep folder, already prepared.
+        gpus: the number of GPUs of a worker.
+        say: called with a sentence for each problem of a node that joins later.
+        ask: starts collecting the facts of a node, given the paths of the sweep folder and of the feature sets; returns
+            the Ray reference of the facts.
     """
 
-    def __init__(self, config: SweepConfig, folder: SweepFolder, gpus: int, say: Callable[[str], None]) -> None:
-        sets = {str(config.features.pretrain), *map(str, config.features.downstream.values())}
-        self._root, self._features = folder.root.resolve(), sorted(sets)
-        self._config, self._workers, self._gpus, self._say = config, config.workers.per_trial, gpus, say
-        self._here = collect(str(self._root), self._features)
-        self._asked: dict[Any, Node] = {}  # by the reference of its answer
+    def __init__(
+        self,
+        config: SweepConfig,
+        folder: SweepFolder,
+        gpus: int,
+        say: Callable[[str], None],
+        ask: Callable[[Node, str, Sequence[str]], Any] = _collect_on,
+    ) -> None:
+        self._root = folder.root.resolve()
+        self._features = sorted({str(config.features.pretrain), *map(str, config.features.downstream.values())})
+        self._config = config
+        self._workers = config.workers.per_trial
+        self._gpus = gpus
+        self._say = say
+        self._ask = ask
+        self._expected = collect(str(self._root), self._features)
+        self._pending: dict[Any, Node] = {}  # by the reference of the node's facts
         self._good: dict[str, Node] = {}
         self._bad: dict[str, Node] = {}
 
@@ -256,57 +282,62 @@ class Preflight:
         return tuple(self._bad)
 
     def check_here(self) -> None:
-        """Check this machine alone, on which all of the sweep runs.
+        """Check this machine alone, for a sweep that uses no other.
 
         Raises:
-            ConfigError: something is wrong.
+            ConfigError: the machine has a problem.
         """
-        self._raise(self._problems({Node("", "localhost", 0, 0): self._here}))
+        self._raise(self._problems({Node("", "localhost", 0, 0): self._expected}))
 
     def check(self, nodes: Sequence[Node]) -> None:
-        """Check ``nodes`` and wait for their answers.
+        """Check ``nodes`` and wait for their facts.
 
         Raises:
-            ConfigError: something is wrong with one.
+            ConfigError: a node has a problem.
         """
-        self._ask(nodes)
-        ray.wait(list(self._asked), num_returns=len(self._asked), timeout=_ANSWER_SECONDS)
+        self._start_asking(nodes)
+        ray.wait(list(self._pending), num_returns=len(self._pending), timeout=_ANSWER_SECONDS)
         alive = {node.identity for node in alive_nodes()}
-        answers = {node: _answer(ref) for ref, node in self._asked.items() if node.identity in alive}
+        answers = {node: _answer(reference) for reference, node in self._pending.items() if node.identity in alive}
         self._raise(self._problems(answers))
-        self._good |= {node.identity: node for node in self._asked.values()}
-        self._asked.clear()
+        self._good |= {node.identity: node for node in self._pending.values()}
+        self._pending.clear()
 
     def usable(self, nodes: Sequence[Node]) -> list[Node]:
-        """Those of ``nodes`` that were found good; looks at new ones meanwhile, and says what is wrong with them."""
-        known = {*self._good, *self._bad, *(node.identity for node in self._asked.values())}
-        self._ask([node for node in nodes if node.identity not in known])
-        ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0) if self._asked else ([], [])
+        """Return those of ``nodes`` that are known to be good.
+
+        Each call also starts to check new nodes, and says what is wrong with those whose facts have arrived.
+        """
+        known = {*self._good, *self._bad, *(node.identity for node in self._pending.values())}
+        self._start_asking([node for node in nodes if node.identity not in known])
         alive = {node.identity for node in nodes}
-        for reference in ready:
-            if (node := self._asked.pop(reference)).identity not in alive:
+        for reference in self._ready():
+            if (node := self._pending.pop(reference)).identity not in alive:
                 continue
-            found = self._problems({node: _answer(reference)})
-            (self._bad if found else self._good)[node.identity] = node
-            for problem in found:
-                self._say(f"Not used: {problem}")
+            lines = self._problems({node: _answer(reference)})
+            (self._bad if lines else self._good)[node.identity] = node
+            for line in lines:
+                self._say(f"Not used: {line}")
         return [node for node in nodes if node.identity in self._good]
 
-    def _ask(self, nodes: Sequence[Node]) -> None:
-        # In a process of its own: NumPy's threads, fixed when it was loaded for no CPU, would be a worker's.
-        task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(collect)
+    def _start_asking(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
-            there = NodeAffinitySchedulingStrategy(node.identity, soft=False)
-            reference = task.options(scheduling_strategy=there).remote(str(self._root), self._features)
-            self._asked[reference] = node
+            self._pending[self._ask(node, str(self._root), self._features)] = node
+
+    def _ready(self) -> list[Any]:
+        """The references whose facts have arrived."""
+        if not self._pending:
+            return []
+        ready, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
+        return list(ready)
 
     def _problems(self, nodes: Mapping[Node, Facts | str]) -> list[str]:
         spread = self._workers > 1 and len({node.address for node in (*nodes, *self._good.values())}) > 1
-        found = problems(self._here, nodes, root=self._root, workers=self._workers, gpus=self._gpus, spread=spread)
-        return [*found, *self._too_small(nodes)]
+        lines = problems(self._expected, nodes, root=self._root, workers=self._workers, gpus=self._gpus, spread=spread)
+        return [*lines, *self._gpu_problems(nodes)]
 
-    def _too_small(self, nodes: Mapping[Node, Facts | str]) -> list[str]:
-        """What of the search space does not fit the GPUs of ``nodes``, once for those of a size."""
+    def _gpu_problems(self, nodes: Mapping[Node, Facts | str]) -> list[str]:
+        """The parts of the search space that do not fit the GPUs of ``nodes``, named once for each GPU size."""
         sizes: dict[int, Node] = {}
         for node, facts in nodes.items():
             if self._gpus and isinstance(facts, Facts) and facts.gpu_memory is not None:
@@ -322,13 +353,13 @@ class Preflight:
         ]
 
     @staticmethod
-    def _raise(found: list[str]) -> None:
-        if found:
-            raise ConfigError(found)
+    def _raise(lines: list[str]) -> None:
+        if lines:
+            raise ConfigError(lines)
 
 
 def _answer(reference: Any) -> Facts | str:
-    """What a node says, or why it says nothing."""
+    """The facts of a node, or the reason why it sent none."""
     try:
         facts: Facts = ray.get(reference, timeout=0)
     except ray.exceptions.GetTimeoutError:

@@ -255,7 +255,7 @@ def test_two_machines_with_a_token_and_a_folder_that_one_cannot_see(
 
     code, error = run(tmp_path / "hidden" / "sweep", **token)
     assert (code, error.count("\n")) == (2, 2), error
-    assert f"node 10.99.0.2: the results folder {tmp_path / 'hidden' / 'sweep'} is not visible there" in error
+    assert f"node 10.99.0.2: the sweep folder {tmp_path / 'hidden' / 'sweep'} is not visible on the node" in error
     assert not (tmp_path / "hidden" / "sweep").exists()
 
     out = tmp_path / "sweep"
