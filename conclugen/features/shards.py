@@ -1,20 +1,19 @@
-"""Feature shards: the only place that knows how features lie on disk.
+"""Feature shards: the only module that knows how features lie on disk.
 
-A feature set is a folder of uncompressed Arrow IPC files, one record batch each, with a fixed-size-list column per
-modality. Files are memory-mapped and handed to torch without a copy, so all workers of a node share one copy in the
-page cache. Parquet was rejected because it must be decoded into private memory; one .npy per sample, as in the
-released code, because random reads of small files bound the training speed.
+A feature set is a folder of uncompressed Arrow IPC files. Each holds one record batch with a fixed-size-list column
+per modality. Files are memory-mapped, so all workers of a node share one copy in the page cache. Rejected formats:
+Parquet, because it is decoded into private memory; one .npy file per sample, as in the released code, because random
+reads of small files bound the training speed.
 
-Every shard belongs to one split. Code that must not see test labels opens a set with ``splits=("train", "val")`` and
-then holds no path to a file that contains one.
+Every shard belongs to one split. Code that must not see test labels opens a set with ``splits=("train", "val")``. It
+then holds no path to a file that contains test labels.
 
-Standardisation (per feature, with the mean and standard deviation of the set's training rows) is stored beside the
-shards and applied when rows are read: the stored features stay what the backbone gave.
+The mean and standard deviation of each feature over the training rows are stored beside the shards. They are applied
+when rows are read, so the stored features stay what the backbone gave.
 
 Shapes: n rows of a split, b rows of a batch, d_m width of modality m.
 """
 
-import ctypes
 import hashlib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -54,28 +53,28 @@ _ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
 
 
 def _schema(dtype: str, modalities: Sequence[Modality], labels: Labels | None, speakers: bool) -> pa.Schema:
-    """The columns of every shard of a set."""
+    """Return the columns of every shard of a set."""
     speaker = [(_SPEAKER, pa.string())] if speakers else []
     label = []
     if labels is not None:
-        several = labels.kind == "multilabel"
-        label = [(_LABEL, pa.list_(pa.int8(), len(labels.classes)) if several else pa.int64())]
+        multi_label = labels.kind == "multilabel"
+        label = [(_LABEL, pa.list_(pa.int8(), len(labels.classes)) if multi_label else pa.int64())]
     features = [(modality.name, pa.list_(_ARROW_TYPES[dtype], modality.width)) for modality in modalities]
     return pa.schema([(_SAMPLE_ID, pa.string()), (_AUGMENTATION, pa.int16()), *speaker, *label, *features])
 
 
 class FeatureWriter:
-    """Write a feature set shard by shard; use as a context manager, which writes the manifest on success.
+    """Writer of a feature set, shard by shard; a context manager that writes the manifest on success.
 
     Args:
-        folder: where the set goes; created, and refused if it already holds a set.
+        folder: folder of the set; created, and refused if it already holds a set.
         modalities: the feature columns in modality order.
-        dtype: how features are stored.
-        labels: classes where the set is labelled, else None.
-        speakers: whether it is known who speaks in each sample.
+        dtype: precision of the stored features.
+        labels: the classes of a labelled set, else None.
+        speakers: whether the speaker of each sample is known.
 
     Raises:
-        FeatureSetError: ``folder`` already holds a feature set; or, when the manifest is due, no row is train.
+        FeatureSetError: ``folder`` already holds a feature set; or, on exit, no row is a training row.
     """
 
     def __init__(
@@ -109,16 +108,16 @@ class FeatureWriter:
         speakers: Sequence[str] | None = None,
         number: int | None = None,
     ) -> Shard:
-        """Write one shard, and return what the manifest will say of it.
+        """Write one shard and return its entry of the manifest.
 
         Args:
-            split: the split or fold that all rows belong to; a set has either.
-            sample_ids: n identifiers; augmented versions of a sample share theirs.
+            split: the split or fold that all rows belong to; a set has splits or folds.
+            sample_ids: n identifiers; the augmented versions of a sample share one.
             features: modality -> (n, d_m).
-            labels: where the set is labelled: (n,) class indices, or (n, classes) of 0 and 1 for several labels.
-            augmentation: (n,) version index, 0 for the clean one (the default).
-            speakers: n names, where the set has speakers.
-            number: of the file, unique in the set; without it, shards are counted.
+            labels: of a labelled set: (n,) class indices, or (n, classes) of 0 and 1 for several labels.
+            augmentation: (n,) version index, 0 for the clean version (the default).
+            speakers: n names, if the set has speakers.
+            number: number in the file's name, unique in the set; None to count the shards.
 
         Raises:
             ValueError: there is no row, or the arrays do not fit the set; nothing is written.
@@ -134,11 +133,11 @@ class FeatureWriter:
             raise ValueError("a set with speakers needs them in every shard, one without takes none.")
         if self._labels is not None and labels is not None:
             classes = len(self._labels.classes)
-            several = self._labels.kind == "multilabel"
-            shape, allowed = ((n, classes), 2) if several else ((n,), classes)
+            multi_label = self._labels.kind == "multilabel"
+            shape, allowed = ((n, classes), 2) if multi_label else ((n,), classes)
             if labels.shape != shape or not np.isin(labels, range(allowed)).all():
                 raise ValueError(f"expected labels of shape {shape} in 0..{allowed - 1}, got {labels!r}.")
-            if several:
+            if multi_label:
                 labels = pa.FixedSizeListArray.from_arrays(labels.astype(np.int8).reshape(-1), classes)
         stored = {name: np.ascontiguousarray(array, dtype=self._dtype) for name, array in features.items()}
         columns = {
@@ -162,10 +161,10 @@ class FeatureWriter:
         return shard
 
     def adopt(self, shard: Shard) -> None:
-        """Take over the next shard from a writer that died before the manifest was due.
+        """Add a shard that an earlier writer wrote before it died.
 
         Raises:
-            FeatureSetError: the file is not what :meth:`write` returned.
+            FeatureSetError: the file does not match what :meth:`write` returned.
         """
         file = self._folder / shard.file
         try:
@@ -174,7 +173,7 @@ class FeatureWriter:
                     raise FeatureSetError(f"shard {file} is damaged: its checksum is another; remove it.")
         except OSError as error:
             raise FeatureSetError(f"shard {file} cannot be read: {error.strerror}.") from None
-        stored = _Shard(self._folder, shard, self._manifest((shard,))).features
+        stored = MappedShard(self._folder, shard, self._manifest((shard,))).features
         self._count(shard, {name: features.numpy() for name, features in stored.items()})
 
     def _count(self, shard: Shard, stored: Mapping[str, npt.NDArray[np.floating]]) -> None:
@@ -211,7 +210,9 @@ class FeatureWriter:
 
 
 class FeatureSet:
-    """A feature set on disk, of which only the splits in ``splits`` can be read; one elsewhere is fetched first.
+    """A feature set on disk, of which only the splits in ``splits`` can be read.
+
+    A remote set is fetched first.
 
     Raises:
         FeatureSetError: there is no feature set that this version can read, or it cannot be fetched.
@@ -223,11 +224,13 @@ class FeatureSet:
         self._splits = frozenset(splits)
 
     def split(self, *names: SplitName) -> "Split":
-        """Open one split, or some folds as one, memory-mapped.
+        """Open one split, or several folds as one, memory-mapped.
+
+        Checksums are not compared; :func:`conclugen.features.manifest.damaged_shards` does that.
 
         Raises:
-            FeatureSetError: a split was not asked for when the set was opened, has no rows, or has a shard that
-                cannot be read or is not as the manifest says. Checksums are not compared: see manifest.damaged_shards.
+            FeatureSetError: the set was not opened for a split; or a split has no rows; or a shard cannot be read or
+                contradicts the manifest.
         """
         for name in names:
             if name not in self._splits:
@@ -235,23 +238,23 @@ class FeatureSet:
             if self.manifest.rows(name) == 0:
                 raise FeatureSetError(f"{self.folder} has no rows in split {name!r}.")
         return Split(
-            [_Shard(self.folder, shard, self.manifest) for shard in self.manifest.shards if shard.split in names]
+            [MappedShard(self.folder, shard, self.manifest) for shard in self.manifest.shards if shard.split in names]
         )
 
-    def shard(self, shard: Shard) -> "_Shard":
-        """Open one of the manifest's shards; for looking at a set as it lies on disk.
+    def shard(self, shard: Shard) -> "MappedShard":
+        """Open one of the manifest's shards, to inspect a set as it lies on disk.
 
         Raises:
-            FeatureSetError: it cannot be read or is not as the manifest says.
+            FeatureSetError: the shard cannot be read or contradicts the manifest.
         """
-        return _Shard(self.folder, shard, self.manifest)
+        return MappedShard(self.folder, shard, self.manifest)
 
     @cached_property
     def standardisation(self) -> Standardisation:
-        """Statistics of the set's own training rows.
+        """The standardisation by the set's own training rows.
 
         Raises:
-            FeatureSetError: they are missing or cannot be read.
+            FeatureSetError: the statistics are missing or cannot be read.
         """
         if (problem := statistics_problem(self.folder)) is not None:
             raise FeatureSetError(problem)
@@ -260,8 +263,12 @@ class FeatureSet:
         return Standardisation.from_moments(mean, std)
 
 
-class _Shard:
-    """One memory-mapped Arrow file as zero-copy tensors."""
+class MappedShard:
+    """One memory-mapped Arrow file as zero-copy tensors.
+
+    Raises:
+        FeatureSetError: the file cannot be read or contradicts the manifest.
+    """
 
     def __init__(self, folder: Path, shard: Shard, manifest: Manifest) -> None:
         file = folder / shard.file
@@ -269,8 +276,8 @@ class _Shard:
         expected = _describe(shard.rows, schema)
         try:
             self._batch = pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
-            if (found := _describe(self._batch.num_rows, self._batch.schema)) != expected:
-                raise ValueError(f"it holds {found}; the manifest says {expected}")
+            if (content := _describe(self._batch.num_rows, self._batch.schema)) != expected:
+                raise ValueError(f"it holds {content}; the manifest says {expected}")
             self._batch.validate()
             self.features = {
                 modality.name: _as_tensor(self._batch.column(modality.name).values).view(-1, modality.width)
@@ -279,8 +286,8 @@ class _Shard:
             self.labels: Tensor | None = None
             if manifest.labels is not None:
                 column = self._batch.column(_LABEL)
-                several = manifest.labels.kind == "multilabel"
-                self.labels = _as_tensor(column.values).view(len(column), -1) if several else _as_tensor(column)
+                multi_label = manifest.labels.kind == "multilabel"
+                self.labels = _as_tensor(column.values).view(len(column), -1) if multi_label else _as_tensor(column)
             self.augmentation = _as_tensor(self._batch.column(_AUGMENTATION))
         except (OSError, ValueError, pa.ArrowException) as error:
             raise FeatureSetError(f"shard {file} cannot be read: {error}; make the set again.") from None
@@ -290,12 +297,13 @@ class _Shard:
 
     @property
     def sample_ids(self) -> list[str]:
+        """The sample identifier of each row."""
         ids: list[str] = self._batch.column(_SAMPLE_ID).to_pylist()
         return ids
 
     @property
     def speakers(self) -> list[str]:
-        """Who speaks in each sample, of a set that knows it."""
+        """The speaker of each row, if the set has speakers."""
         speakers: list[str] = self._batch.column(_SPEAKER).to_pylist()
         return speakers
 
@@ -311,55 +319,19 @@ def _as_tensor(array: pa.Array) -> Tensor:
         return torch.from_numpy(array.to_numpy(zero_copy_only=True))
 
 
-class _Column:
-    """The rows of one modality in all shards (n_i, d_m), gathered as if they were one tensor.
-
-    Torch sees all memory from the first mapped column to the last as one tensor in which a row begins at every element,
-    and reads nothing of it but the shards' rows. So a row is copied once, from its file to its place in the batch.
-    Gathering shard by shard was rejected: neither torch nor numpy puts what it takes into scattered rows without a
-    second copy, which halves the rate.
-    """
-
-    def __init__(self, stored: Sequence[Tensor]) -> None:
-        self._stored = stored  # else nothing would keep the files mapped
-        self._width, self._dtype = stored[0].shape[1], stored[0].numpy().dtype
-        first = min(part.data_ptr() for part in stored)
-        length = max(part.data_ptr() + part.nbytes for part in stored) - first
-        memory = (ctypes.c_char * length).from_address(first)
-        elements = torch.frombuffer(memory, dtype=stored[0].dtype)
-        self._rows = elements.as_strided((len(elements) - self._width + 1, self._width), (1, 1))
-        lengths = torch.tensor([len(part) for part in stored])
-        self._ends = lengths.cumsum(0)
-        begins = torch.tensor([(part.data_ptr() - first) // self._dtype.itemsize for part in stored])
-        # A row, times the width, lies so many elements before its place.
-        self._shifts = begins - (self._ends - lengths) * self._width
-
-    def __reduce__(self) -> tuple[type[Self], tuple[Sequence[Tensor]]]:
-        """Be copied and pickled by the rows alone: not all that lies between two shards can be read."""
-        return type(self), (self._stored,)
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """Return (b, d_m) of ``rows`` (b,), each in 0..n-1; others are not looked for, and may end the process."""
-        shifts = self._shifts[torch.searchsorted(self._ends, rows, right=True)]
-        starts = shifts.add(rows, alpha=self._width)  # in 64 bits, whatever those of the rows
-        # In huge pages, which torch.empty has not: without them, half of the time is the kernel's.
-        out = torch.from_numpy(np.empty((len(rows), self._width), self._dtype))
-        return torch.index_select(self._rows, 0, starts, out=out)
-
-
 class Split:
-    """The rows of one split; features stay in the mapped files until they are gathered."""
+    """The rows of one split, whose features stay in the mapped files until they are gathered."""
 
-    def __init__(self, shards: Sequence[_Shard]) -> None:
-        self._shards, self._length = shards, sum(map(len, shards))
-        self._columns = {name: _Column([shard.features[name] for shard in shards]) for name in shards[0].features}
+    def __init__(self, shards: Sequence[MappedShard]) -> None:
+        self._shards = shards
+        self._ends = np.cumsum([len(shard) for shard in shards])  # one past the last row of each shard
 
     def __len__(self) -> int:
-        return self._length
+        return int(self._ends[-1])
 
     @cached_property
     def labels(self) -> Tensor:
-        """(n,) int64 class indices, or (n, classes) int8 of 0 and 1 where samples have several labels.
+        """The (n,) int64 class indices, or (n, classes) int8 of 0 and 1 if samples have several labels.
 
         Raises:
             FeatureSetError: the set is not labelled.
@@ -376,12 +348,12 @@ class Split:
 
     @cached_property
     def clean_rows(self) -> Tensor:
-        """Indices (s,) of the rows that are no augmented version: one for each of s samples."""
+        """The indices (s,) of the clean rows: one for each of s samples."""
         return torch.cat([shard.augmentation for shard in self._shards]).eq(0).nonzero().squeeze(1)
 
     @cached_property
     def versions(self) -> Tensor:
-        """Rows (s, v) of each sample's versions, the clean one first; a sample with fewer than v repeats its own."""
+        """The rows (s, v) of each sample's versions, the clean one first; a sample with fewer than v repeats them."""
         if len(self.clean_rows) == len(self):
             return self.clean_rows[:, None]
         rows_of: dict[str, list[int]] = {self.sample_ids[row]: [row] for row in self.clean_rows.tolist()}
@@ -392,15 +364,31 @@ class Split:
         return torch.tensor([(rows * most)[:most] for rows in rows_of.values()])
 
     def size(self, modality: str) -> int:
-        """Bytes of a modality's stored features."""
+        """Return the bytes of a modality's stored features."""
         return sum(shard.features[modality].nbytes for shard in self._shards)
 
     def gather(self, modality: str, rows: Tensor) -> Tensor:
         """Return the features (b, d_m) of ``rows`` (b,), each in 0..n-1, in their stored dtype.
 
+        Each row is copied twice, because NumPy cannot copy rows to scattered places in one pass. A single copy needs
+        raw pointers across the mappings. It was rejected: a wrong row ends the process, and no trial is faster.
+
         Raises:
-            IndexError: a row is none of these.
+            IndexError: a row is outside 0..n-1.
         """
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(self):
-            raise IndexError(f"rows must be in 0..{len(self) - 1}.")
-        return self._columns[modality].gather(rows)
+        index = rows.numpy().astype(np.int64, copy=False)
+        outside = index[(index < 0) | (index >= len(self))]
+        if len(outside):
+            raise IndexError(f"row {outside[0]} does not exist: rows must be in 0..{len(self) - 1}.")
+        parts = [shard.features[modality].numpy() for shard in self._shards]
+        # NumPy allocates in huge pages; with torch.empty, half of the time goes to page faults.
+        batch = np.empty((len(index), parts[0].shape[1]), parts[0].dtype)
+        order = np.argsort(index, kind="stable")
+        lasts = np.searchsorted(index[order], self._ends)  # order[first:last] are the places that one shard fills
+        first = 0
+        for part, end, last in zip(parts, self._ends, lasts, strict=True):
+            if first < last:
+                places = order[first:last]
+                batch[places] = part.take(index[places] - (end - len(part)), axis=0)
+            first = last
+        return torch.from_numpy(batch)
