@@ -1,7 +1,7 @@
-"""Batches: rows of a feature set as heads get them, standardised and on the device that trains.
+"""Batches: rows of a feature set as the heads take them, standardised and on the device that trains.
 
-This module hides where the features of a split lie between two batches. On a GPU they stay there in the precision that
-they are stored in, if they fit; else, and on a CPU, each batch is gathered from the mapped files.
+This module hides where a split's features lie between two batches. On a GPU they stay in its memory, in their stored
+precision, if they fit. Otherwise each batch is gathered from the mapped files.
 
 Shapes: b rows of a batch, d_m width of modality m.
 """
@@ -22,16 +22,16 @@ __all__ = ["StandardisedSplit"]
 class StandardisedSplit:
     """The rows of a split as a head takes them: chosen modalities, standardised, float32, on one device.
 
-    On a GPU the stored features are copied to the device once and gathered there, in the type they are stored in; where
-    they are too many, batches are gathered on the host and streamed through pinned memory. On a CPU they stay
-    memory-mapped.
+    On a GPU the stored features are copied to the device once and gathered there. If they do not fit, batches are
+    gathered on the host and streamed through pinned memory. On a CPU the features stay memory-mapped.
 
     Args:
         split: the rows.
         standardisation: applied to each batch.
-        modalities: of those that the split has.
-        device: where batches lie.
-        resident: whether the stored features lie there, too; None to let :mod:`conclugen.training.execution` decide.
+        modalities: some of the split's modalities.
+        device: device of the batches.
+        resident: whether the stored features lie on the device, too; None to let
+            :func:`conclugen.features.placement.stays_on_device` decide.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class StandardisedSplit:
 
     @property
     def versions(self) -> Tensor:
-        """Rows (s, v) of each sample's versions, as of the split."""
+        """The rows (s, v) of each sample's versions; see :attr:`conclugen.features.shards.Split.versions`."""
         return self.split.versions
 
     def only(self, modalities: Sequence[str]) -> "StandardisedSplit":
-        """Return the same rows with fewer modalities; nothing is copied."""
+        """Return the same rows with fewer modalities, without copying features."""
         fewer = copy(self)
         fewer._modalities = tuple(modalities)
         return fewer
@@ -71,8 +71,8 @@ class StandardisedSplit:
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
         if self._resident:
-            there = to_device(rows, self.device)
-            features = {name: self._resident[name][there] for name in self._modalities}
+            index = to_device(rows, self.device)
+            features = {name: self._resident[name][index] for name in self._modalities}
         else:
             features = {name: to_device(self.split.gather(name, rows), self.device) for name in self._modalities}
         return {name: (x.float() - self._map.mean[name]).mul_(self._map.scale[name]) for name, x in features.items()}

@@ -1,8 +1,8 @@
-"""The demo's data: scikit-learn's bundled handwritten digits, seen three ways.
+"""The demo's data: scikit-learn's handwritten digits, seen three ways.
 
-1,797 real 8x8 images of ten digits, installed with scikit-learn, so nothing is downloaded. Three views of each image
-stand in for the three modalities: its pixels for video, the magnitudes of its 2D Fourier transform for audio, and a
-histogram of its gradient orientations for text. They are stand-ins: no claim about faces follows from them.
+The set has 1,797 real 8x8 images of ten digits. They come with scikit-learn, so nothing is downloaded. Three views of
+each image stand in for the three modalities. Video is its pixels, audio the magnitudes of its 2D Fourier transform,
+and text a histogram of its gradient orientations. They are stand-ins: no claim about faces follows from them.
 """
 
 from pathlib import Path
@@ -49,12 +49,12 @@ def write_digits(out: Path) -> Manifest:
 
 
 def _fourier_magnitudes(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(n, 8, 8) -> (n, 40): the half of the spectrum that a real image has to itself."""
+    """Map images (n, 8, 8) to (n, 40): half of the spectrum, as that of a real image is symmetric."""
     return np.abs(np.fft.rfft2(images)).reshape(len(images), -1)
 
 
 def _gradient_orientations(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(n, 8, 8) -> (n, 32): per 4x4 cell, gradient magnitude summed by orientation."""
+    """Map images (n, 8, 8) to (n, 32): per 4x4 cell, the gradient magnitude summed by orientation."""
     down, right = np.gradient(images, axis=(1, 2))
     magnitude = np.hypot(down, right)
     orientation = np.floor((np.arctan2(down, right) / (2 * np.pi) % 1) * _ORIENTATIONS).astype(int) % _ORIENTATIONS

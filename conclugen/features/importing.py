@@ -1,6 +1,6 @@
-"""Arrays to feature shards: what `conclugen features import` does.
+"""Import of arrays as a feature set: the work of `conclugen features import`.
 
-All problems of the input are found before anything is written, so that a user corrects them in one go.
+All problems of the input are reported before anything is written, so that a user can correct them in one go.
 """
 
 import re
@@ -26,9 +26,10 @@ from conclugen.features.manifest import (
 )
 from conclugen.features.shards import FeatureWriter
 
-__all__ = ["import_arrays", "import_npz"]
+__all__ = ["SHARD_BYTES", "import_arrays", "import_npz"]
 
-_SHARD_BYTES = 256 * 2**20
+SHARD_BYTES = 256 * 2**20
+"""Most bytes of features in a shard, unless a single row has more."""
 Array = npt.NDArray[np.generic]
 
 
@@ -43,23 +44,23 @@ def import_npz(
     speakers: str | None = None,
     dtype: str = "float32",
 ) -> Manifest:
-    """Turn arrays of one .npz file into a feature set.
+    """Turn the arrays of one .npz file into a feature set.
 
     Args:
         file: the .npz file; object arrays are refused, so nothing in it is executed.
         out: folder for the set; must not hold one yet.
         modalities: modality -> key of its (n, d_m) array, in modality order.
-        labels: key of the (n,) labels, integers or strings. Where the file has the key ``class_names``, it gives
-            the classes in their order, and labels are names among them or indices of them; a class may have no row.
-            Without it, the classes are the sorted labels, and integers must not be negative. An array (n, classes) of
-            0 and 1 says which of ``class_names`` each sample has.
+        labels: key of the (n,) labels, integers or strings. If the file has the key ``class_names``, it gives the
+            classes in their order, and labels are their names or indices; a class may have no row. Otherwise the
+            classes are the sorted labels, and integers must not be negative. An array (n, classes) of 0 and 1 says
+            which of ``class_names`` each sample has.
         split: key of the (n,) split names (train, val, test; dev and valid mean val); without it all rows are train.
-        folds: key of the (n,) fold numbers of a set that is cross-validated, instead of ``split``.
-        speakers: key of the (n,) names or numbers of who speaks, where that is known.
+        folds: key of the (n,) fold numbers of a cross-validated set, instead of ``split``.
+        speakers: key of the (n,) names or numbers of the speakers, if they are known.
         dtype: stored precision, float16 or float32.
 
     Raises:
-        FeatureSetError: with every problem of the file, one a line.
+        FeatureSetError: the file has problems; the message has one line for each.
     """
     try:
         archive = np.load(file, allow_pickle=False)
@@ -116,12 +117,12 @@ def import_arrays(
     """Write ``features``, modality -> (n, d_m), as a feature set; see :func:`import_npz` for the other arguments.
 
     Raises:
-        FeatureSetError: with every problem of the arrays, one a line.
+        FeatureSetError: the arrays have problems; the message has one line for each.
     """
     problems: list[str] = []
     if dtype not in ("float16", "float32"):
         problems.append(f"dtype: expected float16 or float32, got {dtype!r}.")
-        dtype = "float32"  # in which the other problems are looked for
+        dtype = "float32"  # the other checks need a valid precision
     if not features:
         problems.append("modalities: there is none; give one at least.")
     n = next((len(a) for a in (*features.values(), labels, split, folds) if a is not None and a.ndim and len(a)), 0)
@@ -151,7 +152,7 @@ def import_arrays(
 
     columns = [Modality(name=m, width=a.shape[1], source=sources[m]) for m, a in features.items()]
     row_bytes = np.dtype(dtype).itemsize * sum(column.width for column in columns)
-    rows_per_shard = max(1, _SHARD_BYTES // row_bytes)
+    rows_per_shard = max(1, SHARD_BYTES // row_bytes)
     meaning = None
     if codes is not None and classes is not None:
         meaning = Labels(kind="multiclass" if codes.ndim == 1 else "multilabel", classes=tuple(classes))
@@ -188,8 +189,8 @@ def _fold_names(folds: Array, n: int, problems: list[str]) -> npt.NDArray[np.str
     if folds.shape != (n,) or folds.dtype.kind not in "iu" or not np.isin(folds, range(FOLDS)).all():
         problems.append(f"folds: expected {n} integers in 0..{FOLDS - 1}, got {folds.dtype} {folds.shape}.")
         return np.full(n, "train")
-    if (found := len(np.unique(folds))) < LEAST_FOLDS:
-        problems.append(f"folds: {found} are too few; train, val and test take {LEAST_FOLDS} at least.")
+    if (count := len(np.unique(folds))) < LEAST_FOLDS:
+        problems.append(f"folds: {count} are too few; train, val and test take {LEAST_FOLDS} at least.")
     return np.array([fold_name(fold) for fold in folds.tolist()])
 
 

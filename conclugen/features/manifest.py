@@ -1,7 +1,8 @@
-"""The manifest of a feature set: what its folder holds, as one JSON file that is written last.
+"""The manifest of a feature set: one JSON file that lists what the folder holds.
 
-A folder without a manifest is not a feature set: a writer that died leaves no half set behind. The manifest names
-every shard with its rows and checksum, so that a set has one fingerprint, which goes into each ledger record.
+The manifest is written last. A folder without one is not a feature set, so a writer that died leaves no half set. The
+manifest names every shard with its rows and checksum. The set's fingerprint follows from them and goes into each
+record of the ledger.
 """
 
 import hashlib
@@ -36,35 +37,36 @@ __all__ = [
     "fold_name",
     "local_folder",
     "location_of",
+    "remote_file",
     "shard_damage",
     "statistics_problem",
 ]
 
 MANIFEST_FILE = "manifest.json"
 STATISTICS_FILE = "statistics.safetensors"
-"""Mean and standard deviation of the training rows of each modality, sealed."""
+"""File with the mean and standard deviation of each modality's training rows, sealed by a checksum."""
 MODALITY_NAME = r"^(?!(sample_id|augmentation|label|speaker)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
-"""What a modality may be called: it names a column beside the four that every shard may have."""
+"""Pattern of a modality's name; it names a column beside the four that every shard may have."""
 SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
 FOLDS = 1000
-"""Folds are numbered from 0 to one less."""
+"""Number of possible folds; they are numbered from 0."""
 LEAST_FOLDS = 3
-"""Train, val and test of a set that is cross-validated."""
+"""Fewest folds of a cross-validated set: one each for train, val and test."""
 
 
 def fold_name(fold: int) -> SplitName:
-    """Return what a feature set calls a fold."""
+    """Return the name of a fold in a feature set."""
     return f"fold-{fold:03d}"
 
 
 Location = Path | str
-"""A folder, or the URI of one elsewhere."""
+"""A local folder, or the URI of a remote one."""
 
 
 class FeatureSetError(ValueError):
-    """A feature set is missing, incomplete or not what it was asked to be; the message names folder and remedy."""
+    """A feature set is missing, damaged or unsuitable; the message names the folder and the remedy."""
 
 
 class _Strict(BaseModel):
@@ -77,37 +79,37 @@ class Modality(_Strict):
     name: Annotated[str, Field(pattern=MODALITY_NAME)]
     width: Annotated[int, Field(gt=0)]
     source: str
-    """What made the column: a backbone, or the array that it was imported from."""
+    """Origin of the column: a backbone, or the array that it was imported from."""
 
 
 class Labels(_Strict):
-    """The label column's meaning: the integer i, or a 1 at place i of several labels, stands for ``classes[i]``."""
+    """Meaning of the label column: the integer i, or a 1 at place i of several labels, stands for ``classes[i]``."""
 
     kind: Literal["multiclass", "multilabel"] = "multiclass"
     classes: tuple[str, ...]
 
 
 class Shard(_Strict):
-    """One Arrow IPC file; all its rows belong to one split, or to one fold of a set that is cross-validated."""
+    """One Arrow IPC file; all its rows belong to one split, or to one fold of a cross-validated set."""
 
     file: str
     split: SplitName
     rows: Annotated[int, Field(gt=0)]
     samples: Annotated[int, Field(ge=0)]
-    """Rows that are no augmented version."""
+    """Number of clean rows, which are not augmented versions."""
     sha256: str
 
 
 class Manifest(_Strict):
-    """Everything that is known about a feature set without reading a shard."""
+    """Everything known about a feature set without reading a shard."""
 
     schema_version: Literal[2] = 2
-    """Of the whole folder's format; 1 had statistics without a seal."""
+    """Version of the whole folder's format; in version 1 the statistics had no seal."""
     dtype: Literal["float16", "float32"]
     modalities: tuple[Modality, ...]
     labels: Labels | None
     speakers: Annotated[bool, Field(exclude_if=not_)] = False
-    """Whether shards say who speaks. A set without it is written, and has the fingerprint, as before there was this."""
+    """Whether shards name the speakers. False is not written, so older sets keep their fingerprints."""
     shards: tuple[Shard, ...]
     created_by: str
 
@@ -120,8 +122,8 @@ class Manifest(_Strict):
     def fingerprint(self) -> str:
         """Identity of what training sees: modalities, stored precision, classes, and the shards in their order.
 
-        Who wrote the set, from what, in which version of the format, and what its files are called do not count.
-        Another division of the same rows into shards does, as the checksums are those of whole shards.
+        The writer, the sources, the format's version and the names of the files do not count. The division of the rows
+        into shards does, because checksums are those of whole shards.
         """
         content = self.model_dump(
             mode="json",
@@ -132,55 +134,55 @@ class Manifest(_Strict):
                 "shards": {"__all__": {"file"}},
             },
         )
-        content["schema_version"] = 1  # in all versions: a set that is made again stays the one that records name
+        content["schema_version"] = 1  # in all versions, so that a set made again keeps the fingerprint in records
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def multi_label(self) -> bool:
-        """True if a sample may have several labels."""
+        """Whether a sample may have several labels."""
         return self.labels is not None and self.labels.kind == "multilabel"
 
     @property
     def folds(self) -> tuple[SplitName, ...]:
-        """Names of the set's folds, in order; empty for a set with splits."""
+        """The names of the set's folds, in order; empty for a set with splits."""
         return tuple(sorted({shard.split for shard in self.shards} - set(SPLITS)))
 
     @property
     def training(self) -> tuple[SplitName, ...]:
-        """What unsupervised training may use: the split ``train``, or all folds."""
+        """The parts that unsupervised training may use: the split ``train``, or all folds."""
         return self.folds or SPLITS[:1]
 
     def rows(self, split: SplitName) -> int:
-        """Number of rows in ``split``, augmented versions included."""
+        """Return the number of rows in ``split``, including augmented versions."""
         return sum(shard.rows for shard in self.shards if shard.split == split)
 
     def samples(self, split: SplitName) -> int:
-        """Number of samples in ``split``, each counted once whatever its versions."""
+        """Return the number of samples in ``split``; the versions of a sample count once."""
         return sum(shard.samples for shard in self.shards if shard.split == split)
 
     def write(self, folder: Path) -> None:
-        """Write the manifest into ``folder`` atomically; the set exists from this moment on."""
+        """Write the manifest into ``folder`` atomically; from then on the set exists."""
         temporary = folder / f".{MANIFEST_FILE}.partial"
         temporary.write_text(self.model_dump_json(indent=2) + "\n")
         temporary.replace(folder / MANIFEST_FILE)
 
     @classmethod
     def read(cls, folder: Location) -> "Manifest":
-        """Read the manifest of the set in ``folder``; one elsewhere is read once in a process.
+        """Read the manifest of the set in ``folder``; a process reads a remote manifest once.
 
         Raises:
-            FeatureSetError: no such folder, no manifest in it, or one that this version cannot read.
+            FeatureSetError: the folder does not exist, has no manifest, or has one that this version cannot read.
         """
         path = folder / MANIFEST_FILE if isinstance(folder, Path) else f"{folder}/{MANIFEST_FILE}"
-        reads = cls.model_fields["schema_version"].default
+        supported = cls.model_fields["schema_version"].default
         try:
-            content = path.read_bytes() if isinstance(path, Path) else _remote_file(str(folder), MANIFEST_FILE)
+            content = path.read_bytes() if isinstance(path, Path) else remote_file(str(folder), MANIFEST_FILE)
             document = json.loads(content.decode())
-            found = document.get("schema_version") if isinstance(document, dict) else None
-            if isinstance(found, int) and found != reads:
+            version = document.get("schema_version") if isinstance(document, dict) else None
+            if isinstance(version, int) and version != supported:
                 raise FeatureSetError(
-                    f"{path} was written by {'an older' if found < reads else 'a newer'} version of this program "
-                    f"(schema version {found}; this one reads {reads}); make the set again."
+                    f"{path} was written by {'an older' if version < supported else 'a newer'} version of this program "
+                    f"(schema version {version}; this one reads {supported}); make the set again."
                 )
             return cls.model_validate(document)
         except FileNotFoundError:
@@ -192,37 +194,37 @@ class Manifest(_Strict):
             raise FeatureSetError(str(error)) from None
         except (json.JSONDecodeError, ValidationError, UnicodeDecodeError, RecursionError, OSError) as error:
             raise FeatureSetError(
-                f"{path} cannot be read as a feature-set manifest of schema version {reads}: {error}"
+                f"{path} cannot be read as a feature-set manifest of schema version {supported}: {error}"
             ) from None
 
 
 def statistics_problem(location: Location) -> str | None:
-    """Return what is wrong with the statistics of a set, or None; loads no torch.
+    """Return what is wrong with the statistics of a set, or None, without loading torch.
 
     Raises:
         FeatureSetError: there is no feature set that this version can read.
     """
-    from safetensors import deserialize  # as in conclugen.tensors
+    from safetensors import deserialize  # as in conclugen.files.tensors
 
     widths = Manifest.read(location).widths
     expected = {f"{name}.{kind}": [width] for name, width in widths.items() for kind in ("mean", "std")}
     file = location / STATISTICS_FILE if isinstance(location, Path) else f"{location}/{STATISTICS_FILE}"
     try:
-        content = file.read_bytes() if isinstance(file, Path) else _remote_file(str(location), STATISTICS_FILE)
+        content = file.read_bytes() if isinstance(file, Path) else remote_file(str(location), STATISTICS_FILE)
         stored = deserialize(checked(content, file))  # type: ignore[no-untyped-call]  # compiled
-        found = {name: tensor["shape"] for name, tensor in stored}
+        shapes = {name: tensor["shape"] for name, tensor in stored}
     except (OSError, DamagedError, RemoteError) as error:
         return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}; make the set again."
-    if found != expected:
-        return f"{file} cannot be read: it is of another set ({found}, not {expected}); make the set again."
+    if shapes != expected:
+        return f"{file} cannot be read: it is of another set ({shapes}, not {expected}); make the set again."
     return None
 
 
 def location_of(text: str) -> Location:
-    """Return what ``text`` names: a path, or a URI as it is.
+    """Return the location that ``text`` names: a path, or the URI unchanged.
 
     Raises:
-        FeatureSetError: a URI that cannot be written down.
+        FeatureSetError: the URI holds a password, so it must not be written into records.
     """
     if not is_uri(text):
         return Path(text)
@@ -234,17 +236,20 @@ def location_of(text: str) -> Location:
 
 
 @cache
-def _remote_file(uri: str, name: str) -> bytes:
-    """Read once: a process, which asks for widths before every job, sees one version of a set."""
+def remote_file(uri: str, name: str) -> bytes:
+    """Read a small remote file once in a process.
+
+    A process asks for the widths before every job and must always see the same version of a set.
+    """
     return read_remote(uri, name)
 
 
 def local_folder(location: Location, *, distrust: bool = False) -> Path:
-    """Return the folder itself or, of a set elsewhere, this machine's checked copy, fetched if it is not there.
+    """Return the folder of a set; a remote set is fetched into this machine's checked copy.
 
     Args:
-        location: of the set.
-        distrust: read every byte of a copy again; what is damaged is fetched again.
+        location: location of the set.
+        distrust: read every byte of the copy again and fetch damaged files again.
 
     Raises:
         FeatureSetError: there is no set that this version can read, or it cannot be fetched.
@@ -253,7 +258,7 @@ def local_folder(location: Location, *, distrust: bool = False) -> Path:
         return location
     manifest = Manifest.read(location)
     try:
-        beside = {name: _remote_file(location, name) for name in (STATISTICS_FILE, MANIFEST_FILE)}
+        beside = {name: remote_file(location, name) for name in (STATISTICS_FILE, MANIFEST_FILE)}
         files = {shard.file: shard.sha256 for shard in manifest.shards}
         return node_cache().folder(location, manifest.fingerprint, files, beside, distrust=distrust)
     except FileNotFoundError:
@@ -264,24 +269,24 @@ def local_folder(location: Location, *, distrust: bool = False) -> Path:
 
 _Version = tuple[Path, int, int, int, str]
 _intact: set[_Version] = set()
-"""Shards that this process has read whole: path, size, modification time, inode and checksum."""
+"""Shards that this process has found intact: path, size, modification time, inode and checksum."""
 
 
 def damaged_shards(location: Location) -> list[str]:
-    """Read every byte of a set and return a message per shard that is not as the manifest says.
+    """Read every byte of a set and return a message for each damaged shard.
 
-    Of a set elsewhere, this machine's copy is read, and what is damaged of it is fetched again.
+    For a remote set, this machine's copy is read, and its damaged files are fetched again.
 
-    Opening a set does not do this: it would take longer than many a trial. A shard that was found intact is not read
-    again by this process unless its file has changed.
+    Opening a set does not check its bytes, because that can take longer than a trial. This process does not read an
+    intact shard again unless its file has changed.
 
     Raises:
         FeatureSetError: there is no feature set that this version can read, or it cannot be fetched.
     """
     folder = local_folder(location, distrust=True)
     with ThreadPoolExecutor() as pool:  # reading and hashing both release the interpreter's lock
-        found = pool.map(lambda shard: shard_damage(folder, shard), Manifest.read(folder).shards)
-        return [message for message in found if message is not None]
+        messages = pool.map(lambda shard: shard_damage(folder, shard), Manifest.read(folder).shards)
+        return [message for message in messages if message is not None]
 
 
 def shard_damage(folder: Path, shard: Shard) -> str | None:

@@ -1,4 +1,4 @@
-"""Where features lie while they are used: in the memory of the device, or of the host."""
+"""Where features lie while they are used: in the device's memory or in the host's."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ __all__ = ["RESIDENT_SHARE", "stays_on_device", "to_device"]
 
 
 RESIDENT_SHARE = 0.4
-"""Of a GPU's memory, what all splits' features together may take; the rest is the step's."""
+"""Share of a GPU's memory that the features of all splits may take; training steps need the rest."""
 
 
 def stays_on_device(size: int, device: torch.device) -> bool:
-    """Whether a split's features of ``size`` bytes are placed on ``device`` once; else batches are streamed to it.
+    """Return whether a split's features of ``size`` bytes are kept on ``device``; else batches are streamed to it.
 
-    What is there already, other splits included, counts: what has to stay free stays free.
+    Memory already in use counts, including that of other splits, so the share for training steps stays free.
     """
     if device.type != "cuda":
         return device.type != "cpu"  # a CPU maps the files
@@ -22,5 +22,5 @@ def stays_on_device(size: int, device: torch.device) -> bool:
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """Return ``x``, of the CPU, on ``device``, without waiting for what that does at the time."""
+    """Copy ``x`` from the CPU to ``device``, without waiting for the device's earlier work."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)

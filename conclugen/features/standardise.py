@@ -1,4 +1,4 @@
-"""Standardisation: features with zero mean and unit variance over the training rows.
+"""Standardisation of features to zero mean and unit variance over the training rows.
 
 Shapes: n rows, d_m width of modality m.
 """
@@ -16,7 +16,7 @@ __all__ = ["RunningMoments", "Standardisation"]
 
 
 class RunningMoments:
-    """Mean and variance of a stream of rows, in float64 (Chan, Golub & LeVeque 1983, pairwise update)."""
+    """Mean and variance of a stream of rows in float64, by the pairwise update of Chan, Golub & LeVeque (1983)."""
 
     def __init__(self, width: int) -> None:
         self.rows = 0
@@ -24,10 +24,11 @@ class RunningMoments:
         self.squares: npt.NDArray[np.float64] = np.zeros(width)
 
     def add(self, features: npt.NDArray[np.floating]) -> None:
-        """Take rows (n, width)."""
+        """Add rows (n, width)."""
         block = features.astype(np.float64)
         mean = block.mean(axis=0)
-        delta, total = mean - self.mean, self.rows + len(block)
+        delta = mean - self.mean
+        total = self.rows + len(block)
         self.squares += ((block - mean) ** 2).sum(axis=0) + delta**2 * self.rows * len(block) / total
         self.mean += delta * len(block) / total
         self.rows = total
@@ -35,8 +36,7 @@ class RunningMoments:
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return the mean and standard deviation, (width,) float32 each."""
         std = np.sqrt(self.squares / self.rows)
-        # Values that differ by about one float32 ulp differ by the rounding of what computed them, which must not be
-        # scaled up to unit variance.
+        # Values that differ by about one float32 ulp differ by rounding only; it must not be scaled to unit variance.
         std[std <= 1e-7 * np.abs(self.mean)] = 0
         return torch.from_numpy(self.mean).float(), torch.from_numpy(std).float()
 
@@ -45,8 +45,8 @@ class RunningMoments:
 class Standardisation:
     """Per-feature affine map to zero mean and unit variance: modality -> (d_m,) float32 each.
 
-    A feature that is constant over the training rows has scale 0 and becomes 0; so does one whose standard deviation
-    is no normal float32, as its reciprocal may be infinite.
+    A feature that is constant over the training rows has scale 0 and becomes 0. So does a feature whose standard
+    deviation is below the normal float32 numbers, because its reciprocal may be infinite.
     """
 
     mean: Mapping[str, Tensor]
@@ -60,7 +60,7 @@ class Standardisation:
 
     @classmethod
     def identity(cls, widths: Mapping[str, int]) -> Self:
-        """Return the map that changes nothing, for features as their backbones gave them."""
+        """Return the map that leaves features as their backbones gave them."""
         return cls(
             {name: torch.zeros(width) for name, width in widths.items()},
             {name: torch.ones(width) for name, width in widths.items()},

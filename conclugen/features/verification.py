@@ -1,12 +1,11 @@
-"""What is wrong with a feature set: every byte and every row of it is looked at.
+"""Verification of a feature set: a check of every byte and every row.
 
-One pass, shard by shard, block by block. What must be remembered of a row to find it again in another shard is 9 bytes,
-a hash of its identifier and its split, so that a million samples take megabytes; rows whose hashes collide are told
-apart in a second pass over the identifiers alone. A set of the identifiers themselves was rejected: it takes ten times
-as much, and VoxCeleb2 has a million.
+Shards are read in one pass, block by block. Each row is remembered by 10 bytes, a hash of its identifier and its
+split, so a million samples take megabytes. A second pass over the identifiers tells rows with colliding hashes apart.
+A set of the identifiers themselves was rejected: it takes ten times the memory, and VoxCeleb2 has a million.
 
-*Problems* make results false or fail later. *Notes* are facts that real sets have and that are harmless:
-standardisation turns a feature that is constant over the training rows into 0.
+*Problems* make results false or make a later step fail. *Notes* are harmless facts about real sets: standardisation
+turns a feature that is constant over the training rows into 0.
 """
 
 import hashlib
@@ -23,15 +22,15 @@ from torch import Tensor
 from conclugen.features.manifest import FeatureSetError, Manifest, Shard, shard_damage
 from conclugen.features.shards import FeatureSet
 
-__all__ = ["Findings", "verify"]
+__all__ = ["Findings", "identifier_hashes", "verify"]
 
 _BLOCK_ROWS = 4096
-_NAMED = 3  # of the samples or speakers with the same problem
+_EXAMPLES = 3  # samples or speakers that a message names
 
 
 @dataclass
 class Findings:
-    """What was found, one line each."""
+    """Problems and notes, one line each."""
 
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -40,57 +39,60 @@ class Findings:
 def verify(
     folder: Path, *, shared_speakers: bool = False, tick: Callable[[Shard], object] = lambda _: None
 ) -> Findings:
-    """Look at everything in the set in ``folder``.
+    """Check everything in the set in ``folder``.
 
     Args:
         folder: the set.
-        shared_speakers: whether speakers may be in several splits; they are noted then.
-        tick: called with each shard once it is done.
+        shared_speakers: whether speakers may be in several splits, which is then a note and not a problem.
+        tick: called with each shard after its check.
 
     Raises:
         FeatureSetError: ``folder`` holds no feature set that this version can read.
     """
-    features, found = FeatureSet(folder), Findings()
+    features = FeatureSet(folder)
+    findings = Findings()
     manifest = features.manifest
     try:
         _ = features.standardisation
     except FeatureSetError as error:
-        found.problems.append(str(error))
-    constants = {modality.name: _Constant() for modality in manifest.modalities}
-    keys, speakers = _Keys(), dict[str, set[str]]()
+        findings.problems.append(str(error))
+    constants = {modality.name: _ConstantFeatures() for modality in manifest.modalities}
+    keys = _RowKeys()
+    speakers: dict[str, set[str]] = {}
     for shard in manifest.shards:
         if (damage := shard_damage(folder, shard)) is not None:
-            found.problems.append(damage)
+            findings.problems.append(damage)
         else:
             try:
                 mapped = features.shard(shard)
             except FeatureSetError as error:
-                found.problems.append(str(error))
+                findings.problems.append(str(error))
             else:
                 training = shard.split not in ("val", "test")
-                found.problems += _values(folder, shard, mapped.features, constants if training else {})
-                found.problems += _labels(folder, shard, mapped.labels, manifest)
+                findings.problems += _values(folder, shard, mapped.features, constants if training else {})
+                findings.problems += _labels(folder, shard, mapped.labels, manifest)
                 keys.add(shard.split, mapped.sample_ids, mapped.augmentation)
                 if int((mapped.augmentation == 0).sum()) != shard.samples:
-                    found.problems.append(f"shard {folder / shard.file} has not the {shard.samples} clean rows that "
+                    findings.problems.append(f"shard {folder / shard.file} has not the {shard.samples} clean rows that "
                                           "the manifest names; make the set again.")  # fmt: skip
                 if manifest.speakers:
                     speakers.setdefault(shard.split, set()).update(mapped.speakers)
         tick(shard)
-    found.problems += _identities(features, keys)
-    leaked = _leaked(speakers)
-    (found.notes if shared_speakers else found.problems).extend(leaked)
+    findings.problems += _identities(features, keys)
+    speaker_leaks = _speaker_leaks(speakers)
+    (findings.notes if shared_speakers else findings.problems).extend(speaker_leaks)
     if not manifest.speakers:
-        found.notes.append("it is not known who speaks: leakage by speaker cannot be seen; import with --speakers.")
+        findings.notes.append("it is not known who speaks: leakage by speaker cannot be seen; import with --speakers.")
     for name, constant in constants.items():
-        found.problems += constant.problems(name)
-        found.notes += constant.notes(name)
-    return found
+        findings.problems += constant.problems(name)
+        findings.notes += constant.notes(name)
+    return findings
 
 
 def _values(
-    folder: Path, shard: Shard, features: dict[str, Tensor], constants: dict[str, "_Constant"]
+    folder: Path, shard: Shard, features: dict[str, Tensor], constants: dict[str, "_ConstantFeatures"]
 ) -> Iterator[str]:
+    """Yield the problems of a shard's features, and add its rows to ``constants``."""
     for name, stored in features.items():
         bad = 0
         for block in stored.split(_BLOCK_ROWS):
@@ -105,6 +107,7 @@ def _values(
 
 
 def _labels(folder: Path, shard: Shard, labels: Tensor | None, manifest: Manifest) -> Iterator[str]:
+    """Yield the problems of a shard's labels."""
     if labels is None or manifest.labels is None:
         return
     last = 1 if manifest.multi_label else len(manifest.labels.classes) - 1
@@ -112,38 +115,39 @@ def _labels(folder: Path, shard: Shard, labels: Tensor | None, manifest: Manifes
         yield f"shard {folder / shard.file}: {bad} labels are not in 0..{last}; make the set again."
 
 
-class _Constant:
-    """Which features of a modality have had one value only."""
+class _ConstantFeatures:
+    """The features of a modality that have had one value only."""
 
     def __init__(self) -> None:
         self._first: Tensor | None = None
         self._varies: Tensor | None = None
 
     def add(self, block: Tensor) -> None:
-        """Look at rows (n, d_m)."""
+        """Add rows (n, d_m)."""
         if self._first is None or self._varies is None:
             self._first, self._varies = block[0].clone(), torch.zeros(block.shape[1], dtype=torch.bool)
         if not self._varies.all():
             self._varies |= (block != self._first).any(dim=0)
 
     def _counts(self) -> tuple[int, int]:
+        """Return the number of constant features and of all features."""
         return (0, 0) if self._varies is None else (int((~self._varies).sum()), len(self._varies))
 
     def problems(self, name: str) -> list[str]:
-        """Whether nothing varies."""
+        """Return a problem if all features are constant."""
         constant, width = self._counts()
         text = f"{name}: all of its {width} features are constant over the training rows; leave the modality out."
         return [text] if 0 < constant == width else []
 
     def notes(self, name: str) -> list[str]:
-        """Whether something does not."""
+        """Return a note if some features are constant."""
         constant, width = self._counts()
         text = f"{name}: {constant} of its {width} features are constant over the training rows and become 0."
         return [text] if 0 < constant < width else []
 
 
-class _Keys:
-    """Hashes of the identifiers of all rows."""
+class _RowKeys:
+    """Hash, split and kind (clean or augmented) of every row."""
 
     def __init__(self) -> None:
         self._splits: dict[str, int] = {}
@@ -151,13 +155,13 @@ class _Keys:
         self._kinds: list[npt.NDArray[np.uint16]] = []
 
     def add(self, split: str, sample_ids: list[str], augmentation: Tensor) -> None:
-        """Take the rows of a shard."""
+        """Add the rows of a shard."""
         number = self._splits.setdefault(split, len(self._splits))
-        self._hashes.append(_hashed(sample_ids))
+        self._hashes.append(identifier_hashes(sample_ids))
         self._kinds.append(np.full(len(sample_ids), 2 * number, np.uint16) + (augmentation.numpy() == 0))
 
     def suspicious(self) -> npt.NDArray[np.uint64]:
-        """Hashes, sorted, of which there is more than one clean row, more than one split, or no clean row."""
+        """Return the hashes, sorted, that have several clean rows, several splits, or no clean row."""
         if not self._hashes:
             return np.zeros(0, np.uint64)
         hashes, kinds = np.concatenate(self._hashes), np.concatenate(self._kinds)
@@ -166,17 +170,18 @@ class _Keys:
         starts = np.flatnonzero(np.r_[True, hashes[1:] != hashes[:-1]])
         clean = np.add.reduceat((kinds % 2).astype(np.int64), starts)
         first, last = (reduce.reduceat(kinds // 2, starts) for reduce in (np.minimum, np.maximum))
-        found: npt.NDArray[np.uint64] = hashes[starts[(clean != 1) | (first != last)]]
-        return found
+        suspicious: npt.NDArray[np.uint64] = hashes[starts[(clean != 1) | (first != last)]]
+        return suspicious
 
 
-def _hashed(texts: list[str]) -> npt.NDArray[np.uint64]:
-    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+def identifier_hashes(identifiers: list[str]) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each identifier."""
+    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in identifiers)
     return np.frombuffer(digests, np.uint64)
 
 
-def _identities(features: FeatureSet, keys: _Keys) -> Iterator[str]:
-    """Duplicates, leaks and versions of nothing: the rows that may be, looked at again by their whole identifiers."""
+def _identities(features: FeatureSet, keys: _RowKeys) -> Iterator[str]:
+    """Yield leaks, duplicates and versions without a clean row, after a second look at the suspicious rows."""
     suspicious = keys.suspicious()
     if not len(suspicious):
         return
@@ -185,14 +190,14 @@ def _identities(features: FeatureSet, keys: _Keys) -> Iterator[str]:
         try:
             mapped = features.shard(shard)
         except FeatureSetError:
-            continue  # told before
-        for row in np.flatnonzero(np.isin(_hashed(ids := mapped.sample_ids), suspicious)):
+            continue  # already among the problems
+        for row in np.flatnonzero(np.isin(identifier_hashes(ids := mapped.sample_ids), suspicious)):
             rows[ids[row]].append((shard.split, int(mapped.augmentation[row])))
-    twice = sorted(sample for sample, found in rows.items() if sum(version == 0 for _, version in found) > 1)
-    orphans = sorted(sample for sample, found in rows.items() if all(version for _, version in found))
+    twice = sorted(sample for sample, places in rows.items() if sum(version == 0 for _, version in places) > 1)
+    orphans = sorted(sample for sample, places in rows.items() if all(version for _, version in places))
     leaks: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for sample, found in rows.items():
-        if len(splits := tuple(sorted({split for split, _ in found}))) > 1:
+    for sample, places in rows.items():
+        if len(splits := tuple(sorted({split for split, _ in places}))) > 1:
             leaks[splits].append(sample)
     for splits, samples in sorted(leaks.items()):
         yield (
@@ -205,23 +210,24 @@ def _identities(features: FeatureSet, keys: _Keys) -> Iterator[str]:
         yield f"augmented versions without a clean row: {_some(orphans, 'samples')} so; write the clean ones, too."
 
 
-def _leaked(speakers: dict[str, set[str]]) -> Iterator[str]:
-    places: dict[str, list[str]] = defaultdict(list)
-    for split, of_split in speakers.items():
-        for name in of_split:
-            places[name].append(split)
+def _speaker_leaks(speakers: dict[str, set[str]]) -> Iterator[str]:
+    """Yield the leakage of speakers, given by split."""
+    splits_of: dict[str, list[str]] = defaultdict(list)
+    for split, names in speakers.items():
+        for name in names:
+            splits_of[name].append(split)
     leaks: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name, found in places.items():
-        if len(found) > 1:
-            leaks[tuple(sorted(found))].append(name)
-    for splits, names in sorted(leaks.items()):
+    for name, splits_of_name in splits_of.items():
+        if len(splits_of_name) > 1:
+            leaks[tuple(sorted(splits_of_name))].append(name)
+    for splits, leaking in sorted(leaks.items()):
         yield (
-            f"leakage by speaker: {_some(names, 'speakers')} in {' and '.join(splits)} alike; divide by speaker, or "
+            f"leakage by speaker: {_some(leaking, 'speakers')} in {' and '.join(splits)} alike; divide by speaker, or "
             "say --shared-speakers where the data set's official splits are so."
         )
 
 
 def _some(names: list[str], what: str) -> str:
-    named = ", ".join(map(repr, sorted(names)[:_NAMED]))
-    more = ", ..." if len(names) > _NAMED else ""
-    return f"{len(names)} {what} ({named}{more}) are"
+    examples = ", ".join(map(repr, sorted(names)[:_EXAMPLES]))
+    more = ", ..." if len(names) > _EXAMPLES else ""
+    return f"{len(names)} {what} ({examples}{more}) are"

@@ -33,7 +33,7 @@ def _view(folder: Path, split: SplitName, modality: str) -> np.ndarray:
     return rows.gather(modality, torch.arange(len(rows))).numpy()
 
 
-def test_sizes(folder: Path) -> None:
+def test_the_digits_have_three_views_in_three_splits(folder: Path) -> None:
     manifest = FeatureSet(folder).manifest
     assert list(manifest.widths.items()) == [("video", 64), ("audio", 40), ("text", 32)]
     assert [manifest.rows(split) for split in SPLITS] == [1077, 360, 360]
@@ -47,9 +47,10 @@ def test_every_image_is_in_one_split(folder: Path) -> None:
 
 @pytest.mark.parametrize(("split", "share"), [("train", 0.6), ("val", 0.2), ("test", 0.2)])
 def test_splits_are_stratified(folder: Path, split: SplitName, share: float) -> None:
-    here, everywhere = Counter(FeatureSet(folder).split(split).labels.tolist()), Counter(_DIGITS.target.tolist())
+    counts = Counter(FeatureSet(folder).split(split).labels.tolist())
+    totals = Counter(_DIGITS.target.tolist())
     for digit in range(10):
-        assert here[digit] == pytest.approx(share * everywhere[digit], abs=1.5)
+        assert counts[digit] == pytest.approx(share * totals[digit], abs=1.5)
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -85,5 +86,5 @@ def test_text_is_histograms_of_gradient_orientations(folder: Path) -> None:
         assert stored == pytest.approx(histograms.flatten(), abs=1e-3)
 
 
-def test_same_fingerprint_wherever_it_is_written(folder: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_does_not_depend_on_the_folder(folder: Path, tmp_path: Path) -> None:
     assert write_digits(tmp_path / "again").fingerprint == FeatureSet(folder).manifest.fingerprint

@@ -27,18 +27,18 @@ def _import(out: Path, features: dict[str, np.ndarray] | None = None, **options:
 
 
 def _problems(out: Path, features: dict[str, np.ndarray] | None = None, **options: Any) -> list[str]:
-    """The messages of a refused import, which must have left no trace."""
+    """The messages of a refused import, which must leave no file."""
     with pytest.raises(FeatureSetError) as caught:
         _import(out, features, **options)
     assert not out.exists()
     return str(caught.value).splitlines()
 
 
-def _with(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+def _arrays_with(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
     return {**_arrays(), name: array}
 
 
-def _spoilt(value: float, rows: list[int]) -> np.ndarray:
+def _array_with(value: float, rows: list[int]) -> np.ndarray:
     array = np.ones((6, 3))
     array[rows, 1] = value
     return array
@@ -49,39 +49,39 @@ class TestRules:
         ("features", "expected"),
         [
             (
-                _with("text", np.ones(6)),
+                _arrays_with("text", np.ones(6)),
                 "modality 'text': expected numbers of shape (samples, width), neither of them 0, got float64 (6,)",
             ),
-            (_with("video", np.ones((6, 2, 2))), "modality 'video': expected numbers of shape"),
-            (_with("text", np.full((6, 3), "a")), "modality 'text': expected numbers of shape"),
-            (_with("text", np.ones((6, 3), bool)), "got bool (6, 3)"),
-            (_with("text", np.ones((6, 3), complex)), "got complex128 (6, 3)"),
-            (_with("text", np.ones((5, 3))), "modality 'text': has 5 rows, another array has 6"),
-            (_with("video", np.array(1.0)), "modality 'video': expected numbers of shape"),
-            (_with("video", np.ones((0, 4))), "modality 'video': expected numbers of shape"),
-            (_with("text", np.ones((6, 0))), "modality 'text': expected numbers of shape"),
-            (_with("2d-frames", np.ones((6, 2))), "modality '2d-frames': rename it; names start with a letter"),
-            (_with("text\n", np.ones((6, 2))), "modality 'text\\n': rename it"),
-            (_with("label", np.ones((6, 2))), "modality 'label': rename it"),
+            (_arrays_with("video", np.ones((6, 2, 2))), "modality 'video': expected numbers of shape"),
+            (_arrays_with("text", np.full((6, 3), "a")), "modality 'text': expected numbers of shape"),
+            (_arrays_with("text", np.ones((6, 3), bool)), "got bool (6, 3)"),
+            (_arrays_with("text", np.ones((6, 3), complex)), "got complex128 (6, 3)"),
+            (_arrays_with("text", np.ones((5, 3))), "modality 'text': has 5 rows, another array has 6"),
+            (_arrays_with("video", np.array(1.0)), "modality 'video': expected numbers of shape"),
+            (_arrays_with("video", np.ones((0, 4))), "modality 'video': expected numbers of shape"),
+            (_arrays_with("text", np.ones((6, 0))), "modality 'text': expected numbers of shape"),
+            (_arrays_with("2d-frames", np.ones((6, 2))), "modality '2d-frames': rename it; names start with a letter"),
+            (_arrays_with("text\n", np.ones((6, 2))), "modality 'text\\n': rename it"),
+            (_arrays_with("label", np.ones((6, 2))), "modality 'label': rename it"),
             ({}, "modalities: there is none"),
             (
-                _with("text", _spoilt(np.nan, [1])),
+                _arrays_with("text", _array_with(np.nan, [1])),
                 "modality 'text': 1 of 6 rows hold NaN or infinite values in float32",
             ),
-            (_with("text", _spoilt(-np.inf, [0, 5])), "modality 'text': 2 of 6 rows hold NaN or infinite"),
-            (_with("text", _spoilt(1e39, [0, 2, 5])), "modality 'text': 3 of 6 rows hold NaN or infinite"),
+            (_arrays_with("text", _array_with(-np.inf, [0, 5])), "modality 'text': 2 of 6 rows hold NaN or infinite"),
+            (_arrays_with("text", _array_with(1e39, [0, 2, 5])), "modality 'text': 3 of 6 rows hold NaN or infinite"),
         ],
     )
     @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
-    def test_features(self, tmp_path: Path, features: dict[str, np.ndarray], expected: str) -> None:
+    def test_bad_features_are_refused(self, tmp_path: Path, features: dict[str, np.ndarray], expected: str) -> None:
         (problem,) = _problems(tmp_path / "set", features)
         assert expected in problem
 
     @pytest.mark.filterwarnings("ignore:overflow encountered in cast:RuntimeWarning")
     def test_a_value_must_fit_the_stored_precision(self, tmp_path: Path) -> None:
-        """float16 ends at 65504."""
+        """The largest float16 is 65504."""
         for value, fits in ((65504.0, True), (70000.0, False)):
-            out, features = tmp_path / str(value), _with("text", _spoilt(value, [3]))
+            out, features = tmp_path / str(value), _arrays_with("text", _array_with(value, [3]))
             if fits:
                 assert _import(out, features, dtype="float16").dtype == "float16"
             else:
@@ -135,20 +135,20 @@ class TestRules:
             ({"dtype": "no such"}, "dtype: expected float16 or float32, got 'no such'"),
         ],
     )
-    def test_splits_and_labels(self, tmp_path: Path, options: dict[str, Any], expected: str) -> None:
+    def test_bad_splits_and_labels_are_refused(self, tmp_path: Path, options: dict[str, Any], expected: str) -> None:
         (problem,) = _problems(tmp_path / "set", **options)
         assert expected in problem
 
-    def test_all_problems_at_once(self, tmp_path: Path) -> None:
+    def test_all_problems_are_reported_at_once(self, tmp_path: Path) -> None:
         features = {
             "video": np.ones(6),
             "audio": np.ones((4, 2)),
-            "text": _spoilt(np.nan, [2]),
+            "text": _array_with(np.nan, [2]),
             "good": np.ones((6, 1)),
             "2d-frames": np.ones((6, 1)),
             "none": np.array(1.0),
         }
-        found = _problems(
+        problems = _problems(
             tmp_path / "set",
             features,
             labels=np.array([0, 1, 2, 3, 4, 5]),
@@ -156,7 +156,7 @@ class TestRules:
             split=np.array(["val", "trian"] * 3),
             dtype="float8",
         )
-        assert [problem.partition(":")[0] for problem in found] == [
+        assert [problem.partition(":")[0] for problem in problems] == [
             "dtype",
             "modality 'video'",
             "modality 'audio'",
@@ -169,10 +169,10 @@ class TestRules:
             "labels",
         ]
 
-    def test_arrays_without_rows(self, tmp_path: Path) -> None:
-        nothing = {"split": np.array([], str), "labels": np.array([], int)}
-        found = _problems(tmp_path / "set", {"video": np.ones((0, 4))}, **nothing)
-        assert [problem.partition(":")[0] for problem in found] == ["modality 'video'", "split"]
+    def test_arrays_without_rows_are_refused(self, tmp_path: Path) -> None:
+        empty = {"split": np.array([], str), "labels": np.array([], int)}
+        problems = _problems(tmp_path / "set", {"video": np.ones((0, 4))}, **empty)
+        assert [problem.partition(":")[0] for problem in problems] == ["modality 'video'", "split"]
 
     def test_an_existing_set_is_left_alone(self, tmp_path: Path) -> None:
         manifest = _import(tmp_path / "set")
@@ -188,20 +188,20 @@ class TestSplits:
         manifest = _import(tmp_path / "set")
         assert [manifest.rows(split) for split in SPLITS] == [6, 0, 0]
 
-    def test_aliases(self, tmp_path: Path) -> None:
+    def test_aliases_of_val_are_understood(self, tmp_path: Path) -> None:
         names = np.array(["train", "dev", "valid", "validation", "val", "test"])
         _import(tmp_path / "set", split=names)
         features = FeatureSet(tmp_path / "set")
         assert [features.split(split).sample_ids for split in SPLITS] == [["0"], ["1", "2", "3", "4"], ["5"]]
 
-    def test_same_arrays_same_fingerprint(self, tmp_path: Path) -> None:
+    def test_the_fingerprint_follows_from_the_arrays(self, tmp_path: Path) -> None:
         names, labels = np.array(["train", "val", "test"] * 2), np.array([0, 1] * 3)
         first, again = (_import(tmp_path / name, split=names, labels=labels) for name in ("first", "again"))
         assert first.fingerprint == again.fingerprint
         others = [
             _import(tmp_path / "a", split=names[::-1], labels=labels),
             _import(tmp_path / "b", split=names, labels=1 - labels),
-            _import(tmp_path / "c", _with("text", np.ones((6, 3))), split=names, labels=labels),
+            _import(tmp_path / "c", _arrays_with("text", np.ones((6, 3))), split=names, labels=labels),
             _import(tmp_path / "d", split=names, labels=labels, dtype="float16"),
         ]
         assert len({manifest.fingerprint for manifest in (first, *others)}) == 5
@@ -219,17 +219,17 @@ class TestLabels:
         ],
         ids=["strings", "strings with names", "integers", "integers with names", "one class"],
     )
-    def test_codes_and_classes(
+    def test_labels_become_codes_of_their_classes(
         self, tmp_path: Path, labels: list[Any], class_names: list[str] | None, codes: list[int], classes: list[str]
     ) -> None:
-        """Names in their given order where there are names, else the sorted values."""
+        """The classes are the given names in their order, or else the sorted values."""
         manifest = _import(tmp_path / "set", _arrays(4), labels=np.array(labels), class_names=class_names)
         assert manifest.labels is not None
         assert list(manifest.labels.classes) == classes
         assert FeatureSet(tmp_path / "set").split("train").labels.tolist() == codes
 
     @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint64])
-    def test_any_integers(self, tmp_path: Path, dtype: type[np.integer]) -> None:
+    def test_labels_may_be_any_integers(self, tmp_path: Path, dtype: type[np.integer]) -> None:
         _import(tmp_path / "set", labels=np.array([2, 0, 1, 1, 2, 0], dtype), class_names=["a", "b", "c"])
         assert FeatureSet(tmp_path / "set").split("train").labels.tolist() == [2, 0, 1, 1, 2, 0]
 
@@ -246,7 +246,7 @@ class TestLabels:
     rows_per_shard=st.integers(1, 40),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_what_was_imported_is_read(
+def test_an_imported_set_reads_back_unchanged(
     tmp_path_factory: pytest.TempPathFactory,
     splits: list[str],
     kind: str | None,
@@ -255,7 +255,7 @@ def test_what_was_imported_is_read(
     rows_per_shard: int,
     seed: int,
 ) -> None:
-    """Each split in input order, sample ids being input rows, however many shards it takes."""
+    """Each split keeps the input's order over any number of shards; sample ids are input rows."""
     rng = np.random.default_rng(seed)
     names, classes = np.array([*splits, "train"]), ["y", "z", "x"]
     rng.shuffle(names)
@@ -264,7 +264,7 @@ def test_what_was_imported_is_read(
     codes = rng.integers(0, 3, n)
     labels = None if kind is None else codes if kind == "integers" else np.array(classes)[codes]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(importing, "_SHARD_BYTES", rows_per_shard * 5 * np.dtype(dtype).itemsize)
+        patch.setattr(importing, "SHARD_BYTES", rows_per_shard * 5 * np.dtype(dtype).itemsize)
         manifest = _import(
             out,
             features,
@@ -277,20 +277,20 @@ def test_what_was_imported_is_read(
     assert list(manifest.widths.items()) == [("b", 3), ("a", 2)]
     assert all(shard.rows <= rows_per_shard for shard in manifest.shards)
     for split in SPLITS:
-        mine = np.flatnonzero(names == split)
-        assert sum(shard.split == split for shard in manifest.shards) == -(-len(mine) // rows_per_shard)
-        assert manifest.rows(split) == len(mine)
-        if not len(mine):
+        rows = np.flatnonzero(names == split)
+        assert sum(shard.split == split for shard in manifest.shards) == -(-len(rows) // rows_per_shard)
+        assert manifest.rows(split) == len(rows)
+        if not len(rows):
             continue
         read = FeatureSet(out).split(split)
-        assert read.sample_ids == [str(row) for row in mine]
-        assert len(read.clean_rows) == len(mine)
+        assert read.sample_ids == [str(row) for row in rows]
+        assert len(read.clean_rows) == len(rows)
         for name, x in features.items():
-            assert np.array_equal(read.gather(name, torch.arange(len(mine))).numpy(), x[mine].astype(dtype))
+            assert np.array_equal(read.gather(name, torch.arange(len(rows))).numpy(), x[rows].astype(dtype))
         if labels is not None:
             assert manifest.labels is not None
             assert list(manifest.labels.classes) == classes
-            assert read.labels.tolist() == codes[mine].tolist()
+            assert read.labels.tolist() == codes[rows].tolist()
 
 
 class TestNpz:
@@ -307,7 +307,7 @@ class TestNpz:
         )
         return path
 
-    def test_keys(self, tmp_path: Path, file: Path) -> None:
+    def test_arrays_are_found_by_their_keys(self, tmp_path: Path, file: Path) -> None:
         out = tmp_path / "set"
         manifest = import_npz(file, out, {"video": "frames", "text": "words"}, labels="y", split="part")
         assert [(m.name, m.width, m.source) for m in manifest.modalities] == [
@@ -321,7 +321,7 @@ class TestNpz:
         assert val.gather("video", torch.arange(2)).tolist() == [[4, 5], [10, 11]]
         assert val.labels.tolist() == [1, 0]
 
-    def test_unlabelled_and_unsplit(self, tmp_path: Path, file: Path) -> None:
+    def test_labels_and_splits_are_optional(self, tmp_path: Path, file: Path) -> None:
         manifest = import_npz(file, tmp_path / "set", {"text": "words"}, dtype="float16")
         assert (manifest.labels, manifest.rows("train"), manifest.dtype) == (None, 6, "float16")
 
@@ -357,8 +357,9 @@ class TestNpz:
 
     @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
     @pytest.mark.parametrize("damage", ["truncated", "overwritten"])
-    def test_a_damaged_archive(self, tmp_path: Path, save: Callable[..., None], damage: str) -> None:
-        """Wherever it is damaged, it is refused or read as it was."""
+    def test_a_damaged_archive_is_refused_or_read_whole(
+        self, tmp_path: Path, save: Callable[..., None], damage: str
+    ) -> None:
         file = tmp_path / "arrays.npz"
         save(file, frames=np.arange(12.0).reshape(6, 2))
         whole = file.read_bytes()
@@ -376,14 +377,14 @@ class TestNpz:
                     *range(12)
                 ]
 
-    def test_a_single_array(self, tmp_path: Path) -> None:
+    def test_a_single_array_is_refused(self, tmp_path: Path) -> None:
         np.save(tmp_path / "frames.npy", np.ones((6, 2)))
         with pytest.raises(
             FeatureSetError, match=r"frames\.npy cannot be read .* it holds a single array, without a key"
         ):
             import_npz(tmp_path / "frames.npy", tmp_path / "set", {"video": "frames"})
 
-    def test_members_that_are_no_arrays(self, tmp_path: Path, file: Path) -> None:
+    def test_members_that_are_not_arrays_are_ignored(self, tmp_path: Path, file: Path) -> None:
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr("notes", "read me")
         with pytest.raises(FeatureSetError, match="has no array 'notes'; it has class_names, frames, part, words, y"):
@@ -391,7 +392,7 @@ class TestNpz:
         assert import_npz(file, tmp_path / "set", {"video": "frames"}).widths == {"video": 2}
 
     @pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x03\x04"])
-    def test_no_archive(self, tmp_path: Path, content: bytes | None) -> None:
+    def test_a_file_that_is_no_archive_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
         file = tmp_path / "arrays.npz"
         if content is not None:
             file.write_bytes(content)
@@ -413,7 +414,7 @@ class TestNpz:
         assert not (tmp_path / "set" / MANIFEST_FILE).exists()
 
 
-def test_several_labels_and_folds(tmp_path: Path) -> None:
+def test_several_labels_and_folds_are_imported(tmp_path: Path) -> None:
     labels = np.array([[1, 0], [0, 0], [1, 1], [0, 1]])
     manifest = import_arrays(
         {"video": np.arange(4.0)[:, None]},

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from conclugen.features import synthesis
 from conclugen.features.manifest import FeatureSetError
 from conclugen.features.shards import FeatureSet
-from conclugen.features.synthesis import SyntheticSet, best_accuracy, write_synthetic
+from conclugen.features.synthesis import SyntheticSet, best_accuracy, class_means, write_synthetic
 from conclugen.features.verification import verify
 
 SMALL = SyntheticSet(samples=60, widths={"video": 9, "text": 5}, classes=4, labelled=True, seed=3)
@@ -20,8 +20,8 @@ SMALL = SyntheticSet(samples=60, widths={"video": 9, "text": 5}, classes=4, labe
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks of 10 rows, so that few samples make several."""
-    monkeypatch.setattr(synthesis, "_BLOCK_ROWS", 10)
+    """Use blocks of 10 rows, so that few samples make several blocks."""
+    monkeypatch.setattr(synthesis, "BLOCK_ROWS", 10)
 
 
 def _rows(folder: Path, split: str = "train") -> dict[str, torch.Tensor]:
@@ -30,7 +30,7 @@ def _rows(folder: Path, split: str = "train") -> dict[str, torch.Tensor]:
 
 
 def _probe(folder: Path, modalities: list[str]) -> float:
-    """Weighted F1 on test of logistic regression on the modalities side by side."""
+    """Return the weighted F1 on test of logistic regression on the concatenated modalities."""
     features = FeatureSet(folder)
     parts = {name: features.split(name) for name in ("train", "test")}
     x = {n: torch.cat([p.gather(m, torch.arange(len(p))) for m in modalities], 1).numpy() for n, p in parts.items()}
@@ -38,24 +38,24 @@ def _probe(folder: Path, modalities: list[str]) -> float:
     return float(f1_score(parts["test"].labels, classifier.predict(x["test"]), average="weighted"))
 
 
-def test_a_probe_reaches_what_the_signals_say(tmp_path: Path) -> None:
-    """Chance without a signal, more with more, most with all modalities; each as computed from the signals alone."""
+def test_a_probe_reaches_the_best_accuracy(tmp_path: Path) -> None:
+    """The accuracy is chance without a signal, grows with the signal, and is highest with all modalities."""
     signals = {"none": 0.0, "weak": 1.0, "strong": 2.5}
     wanted = SyntheticSet(
         samples=12_000, widths=dict.fromkeys(signals, 16), classes=4, labelled=True, signal=signals, dtype="float16"
     )
     write_synthetic(wanted, tmp_path / "set")
-    reached = {name: _probe(tmp_path / "set", [name]) for name in signals}
-    reached["together"] = _probe(tmp_path / "set", list(signals))
+    scores = {name: _probe(tmp_path / "set", [name]) for name in signals}
+    scores["together"] = _probe(tmp_path / "set", list(signals))
     best = {name: best_accuracy([signal], 4) for name, signal in signals.items()}
     best["together"] = best_accuracy(list(signals.values()), 4)
     assert best["none"] == pytest.approx(0.25, abs=1e-6)
-    assert reached == pytest.approx(best, abs=0.035)  # 1,800 test samples: a standard error of 0.012 at most
-    assert sorted(reached, key=lambda name: reached[name]) == ["none", "weak", "strong", "together"]
+    assert scores == pytest.approx(best, abs=0.035)  # 1,800 test samples: a standard error of 0.012 at most
+    assert sorted(scores, key=lambda name: scores[name]) == ["none", "weak", "strong", "together"]
 
 
 def test_the_best_accuracy_of_two_classes_is_a_normal_tail() -> None:
-    """Means s apart in each of two orthogonal directions are sqrt(2) s apart: Phi(s / sqrt(2))."""
+    """Two means of length s in orthogonal directions are sqrt(2) s apart: Phi(s / sqrt(2))."""
     assert best_accuracy([1.0], 2) == pytest.approx(0.7602499, abs=1e-6)
     assert best_accuracy([3.0, 4.0], 2) == pytest.approx(best_accuracy([5.0], 2))
 
@@ -79,7 +79,7 @@ class TestStreams:
             if labelled:
                 assert torch.equal(small.labels, large.labels[: len(small)])
 
-    def test_versions_are_their_clean_row_and_noise(self, tmp_path: Path) -> None:
+    def test_versions_are_the_clean_row_plus_noise(self, tmp_path: Path) -> None:
         write_synthetic(SMALL, tmp_path / "clean")
         write_synthetic(replace(SMALL, augmented=3), tmp_path / "versions")
         clean, rows = _rows(tmp_path / "clean"), _rows(tmp_path / "versions")
@@ -97,7 +97,7 @@ class TestStreams:
         assert sum(shard.samples for shard in manifest.shards) == 60
 
     def test_sets_of_one_seed_share_classes_and_no_row(self, tmp_path: Path) -> None:
-        """The class means of one show in the other; another seed plants others."""
+        """The class means of one set show in the other; another seed has other means."""
         wanted = replace(SMALL, samples=4000, signal={"video": 5.0})
         labelled = write_synthetic(wanted, tmp_path / "labelled")
         write_synthetic(replace(wanted, labelled=False), tmp_path / "unlabelled")
@@ -111,7 +111,7 @@ class TestStreams:
         write_synthetic(replace(wanted, seed=4, labelled=False), tmp_path / "seed")
         assert (_rows(tmp_path / "seed")["video"] @ means.T).max(1).values.mean().item() < 20
 
-    def test_the_same_again(self, tmp_path: Path) -> None:
+    def test_the_same_description_gives_the_same_set(self, tmp_path: Path) -> None:
         once, again = (write_synthetic(replace(SMALL, dtype="float16"), tmp_path / name) for name in ("a", "b"))
         assert once.fingerprint == again.fingerprint
         assert verify(tmp_path / "a").problems == []
@@ -132,10 +132,10 @@ class TestStreams:
         ({"widths": {"label": 9}}, "--dims label=9: is no name of a modality"),
     ],
 )
-def test_what_cannot_be_written(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
+def test_an_impossible_set_is_refused(tmp_path: Path, changes: dict[str, object], problem: str) -> None:
     wanted = replace(SMALL, **changes)  # type: ignore[arg-type]
-    (found,) = wanted.problems
-    assert found.startswith(problem)
+    (message,) = wanted.problems
+    assert message.startswith(problem)
     with pytest.raises(ValueError, match="--"):
         write_synthetic(wanted, tmp_path / "set")
     assert not (tmp_path / "set").exists()
@@ -149,6 +149,6 @@ def test_an_existing_set_is_left_alone(tmp_path: Path) -> None:
     assert FeatureSet(tmp_path).manifest == before
 
 
-def test_each_class_has_features_of_its_own() -> None:
-    means = synthesis._means(replace(SMALL, widths={"video": 50}, signal={"video": 2.0}), "video")
+def test_each_class_has_its_own_features() -> None:
+    means = class_means(replace(SMALL, widths={"video": 50}, signal={"video": 2.0}), "video")
     assert means @ means.T == pytest.approx(4.0 * np.eye(4), abs=1e-5)

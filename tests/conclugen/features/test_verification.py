@@ -14,24 +14,25 @@ X = np.random.default_rng(0).normal(size=(6, 3))
 
 
 def _set(folder: Path, *shards: tuple[str, list[str]], speakers: bool = False, **columns: Any) -> Path:
-    """One modality ``x``; the speakers, where there are some, are the first letters of the identifiers."""
+    """A set with one modality ``x``; the first letter of an identifier is the speaker."""
     with FeatureWriter(folder, [Modality(name="x", width=3, source="planted")], speakers=speakers) as writer:
         for split, ids in shards:
-            given = {name: column[: len(ids)] for name, column in columns.items()}
-            features = {"x": given.pop("x", X[: len(ids)] + len(split))}
-            writer.write(split, ids, features, speakers=[name[0] for name in ids] if speakers else None, **given)
+            columns_of_shard = {name: column[: len(ids)] for name, column in columns.items()}
+            features = {"x": columns_of_shard.pop("x", X[: len(ids)] + len(split))}
+            speaker_names = [name[0] for name in ids] if speakers else None
+            writer.write(split, ids, features, speakers=speaker_names, **columns_of_shard)
     return folder
 
 
-def test_a_good_set(planted: Path) -> None:
-    found = verify(planted)
-    assert found.problems == []
-    assert found.notes == ["it is not known who speaks: leakage by speaker cannot be seen; import with --speakers."]
+def test_a_good_set_has_no_problem(planted: Path) -> None:
+    findings = verify(planted)
+    assert findings.problems == []
+    assert findings.notes == ["it is not known who speaks: leakage by speaker cannot be seen; import with --speakers."]
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # statistics of infinite values
 @pytest.mark.parametrize(("value", "bad"), [(np.nan, 2), (np.inf, 2), (-np.inf, 2), (1e4, 0)])
-def test_values(tmp_path: Path, value: float, bad: int) -> None:
+def test_values_that_are_not_finite_are_problems(tmp_path: Path, value: float, bad: int) -> None:
     x = X.copy()
     x[1, 2] = x[4, 0] = x[4, 1] = value
     problems = verify(_set(tmp_path, ("train", list("abcdef")), x=x)).problems
@@ -42,11 +43,13 @@ def test_values(tmp_path: Path, value: float, bad: int) -> None:
 def test_constants_are_noted_and_a_modality_of_constants_is_a_problem(tmp_path: Path) -> None:
     x = X.copy()
     x[:, 1] = 7
-    found = verify(_set(tmp_path / "one", ("train", list("abc")), ("train", list("def")), ("val", ["g"]), x=x))
-    assert found.problems == []
-    assert "x: 1 of its 3 features are constant over the training rows and become 0." in found.notes
-    found = verify(_set(tmp_path / "all", ("train", list("abcdef")), ("val", ["g"]), x=np.ones((6, 3))))
-    assert found.problems == ["x: all of its 3 features are constant over the training rows; leave the modality out."]
+    findings = verify(_set(tmp_path / "one", ("train", list("abc")), ("train", list("def")), ("val", ["g"]), x=x))
+    assert findings.problems == []
+    assert "x: 1 of its 3 features are constant over the training rows and become 0." in findings.notes
+    findings = verify(_set(tmp_path / "all", ("train", list("abcdef")), ("val", ["g"]), x=np.ones((6, 3))))
+    assert findings.problems == [
+        "x: all of its 3 features are constant over the training rows; leave the modality out."
+    ]
 
 
 class TestIdentities:
@@ -73,12 +76,14 @@ class TestIdentities:
         shards = ("train", ["a", "a", "b"]), ("train", ["c", "c", "d"])
         assert verify(_set(tmp_path, *shards, augmentation=np.array([0, 1, 0]))).problems == []
 
-    def test_few_are_named(self, tmp_path: Path) -> None:
+    def test_a_message_names_a_few_samples(self, tmp_path: Path) -> None:
         (problem,) = verify(_set(tmp_path, ("train", list("abcde")), ("train", list("abcde")))).problems
         assert "5 samples ('a', 'b', 'c', ...) are" in problem
 
     def test_samples_with_the_same_hash_are_told_apart(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("conclugen.features.verification._hashed", lambda texts: np.zeros(len(texts), np.uint64))
+        monkeypatch.setattr(
+            "conclugen.features.verification.identifier_hashes", lambda texts: np.zeros(len(texts), np.uint64)
+        )
         assert verify(_set(tmp_path / "good", ("train", ["a", "b"]), ("val", ["c"]))).problems == []
         (problem, _) = verify(_set(tmp_path / "bad", ("train", ["a", "b"]), ("val", ["b"]))).problems
         assert "('b') are in train and val alike" in problem
@@ -89,14 +94,14 @@ class TestSpeakers:
         folder = _set(tmp_path, ("train", ["a1", "b1"]), ("val", ["c1"]), ("test", ["b2", "a2"]), speakers=True)
         (problem,) = verify(folder).problems
         assert problem.startswith("leakage by speaker: 2 speakers ('a', 'b') are in test and train alike")
-        found = verify(folder, shared_speakers=True)
-        assert (found.problems, found.notes) == ([], [problem])
+        findings = verify(folder, shared_speakers=True)
+        assert (findings.problems, findings.notes) == ([], [problem])
 
-    def test_speakers_of_their_own_split(self, tmp_path: Path) -> None:
-        found = verify(_set(tmp_path, ("train", ["a1", "a2"]), ("val", ["c1"]), ("train", ["a3"]), speakers=True))
-        assert (found.problems, found.notes) == ([], [])
+    def test_speakers_within_one_split_are_no_leakage(self, tmp_path: Path) -> None:
+        findings = verify(_set(tmp_path, ("train", ["a1", "a2"]), ("val", ["c1"]), ("train", ["a3"]), speakers=True))
+        assert (findings.problems, findings.notes) == ([], [])
 
-    def test_folds(self, tmp_path: Path) -> None:
+    def test_a_speaker_in_two_folds_is_leakage(self, tmp_path: Path) -> None:
         shards = [(f"fold-00{fold}", [f"{fold}-{row}" for row in range(2)]) for fold in range(3)]
         assert verify(_set(tmp_path / "good", *shards, speakers=True)).problems == []
         (problem,) = verify(_set(tmp_path / "bad", *shards, ("fold-001", ["0-9"]), speakers=True)).problems
@@ -126,7 +131,7 @@ def _claim(folder: Path, **changes: Any) -> None:
         (lambda folder: _claim(folder, samples=5), "train-00000.arrow has not the 5 clean rows"),
     ],
 )
-def test_damage(tmp_path: Path, spoil: Callable[[Path], None], expected: str) -> None:
+def test_damage_is_a_problem(tmp_path: Path, spoil: Callable[[Path], None], expected: str) -> None:
     folder = _set(tmp_path, ("train", list("abcdef")))
     assert verify(folder).problems == []
     spoil(folder)
@@ -134,8 +139,8 @@ def test_damage(tmp_path: Path, spoil: Callable[[Path], None], expected: str) ->
     assert expected in problem
 
 
-def test_labels_out_of_range(tmp_path: Path) -> None:
-    """The writer refuses them; another program may not."""
+def test_labels_out_of_range_are_problems(tmp_path: Path) -> None:
+    """Our writer refuses them, but another program may write them."""
     folder = tmp_path / "set"
     with FeatureWriter(
         folder, [Modality(name="x", width=3, source="planted")], labels=Labels(classes=("a", "b", "c"))
@@ -149,7 +154,7 @@ def test_labels_out_of_range(tmp_path: Path) -> None:
     ]
 
 
-def test_every_problem_at_once(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     folder = write_planted(tmp_path / "set", speakers=np.arange(120) % 7)
     (folder / "val-00001.arrow").write_bytes(b"")
     problems = verify(folder).problems

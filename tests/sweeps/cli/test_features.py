@@ -100,14 +100,14 @@ def test_the_manifest_of_a_set_without_speakers_does_not_mention_them(planted: P
 @pytest.fixture
 def remote_set(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("CONCLUGEN_CACHE", str(tmp_path / "cache"))
-    for known in (remote.node_cache, manifest._remote_file):
+    for known in (remote.node_cache, manifest.remote_file):
         known.cache_clear()
     system = fsspec.filesystem("memory")
     system.put(f"{planted}/", "/sets/planted", recursive=True)
     yield "memory://sets/planted"
     system.rm("/sets", recursive=True)
     remote.node_cache().close()
-    for known in (remote.node_cache, manifest._remote_file):
+    for known in (remote.node_cache, manifest.remote_file):
         known.cache_clear()
 
 
