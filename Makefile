@@ -2,13 +2,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+OLDEST := $(abspath $(VENV))/oldest
 DEMO ?= build/demo
 INSTALLED := $(VENV)/installed
 
 # Containers often forbid Python to keep what it compiles: each of the many processes of a sweep would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check lint faults clean
+.PHONY: demo test test-oldest check lint faults clean
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
@@ -17,6 +18,13 @@ demo: $(INSTALLED)
 test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
 	$(BIN)/python -m pytest --numprocesses auto
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0
+
+# What depends on Ray and Optuna, with the oldest of both. They shadow the installed ones, also in Ray's processes.
+test-oldest: export PYTHONPATH := $(OLDEST)
+test-oldest: $(OLDEST)/installed  ## the sweeper's tests, kills and resumes included, with the oldest Ray and Optuna
+	$(BIN)/python -m pytest --numprocesses auto tests/sweeps tests/end_to_end tests/reports/statistics/test_importance.py
+	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0 tests/sweeps/execution \
+		tests/end_to_end/test_end_to_end.py tests/end_to_end/test_faults.py
 
 check: lint  ## what to run before a commit
 	$(BIN)/python -m pytest --numprocesses auto
@@ -35,4 +43,9 @@ clean:
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cpu,dev]'
+	touch $@
+
+$(OLDEST)/installed: constraints-oldest.txt $(INSTALLED)
+	rm -rf $(OLDEST)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(OLDEST) --requirement $<
 	touch $@

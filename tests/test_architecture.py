@@ -125,6 +125,12 @@ def test_every_folder_and_module_stands_on_a_floor() -> None:
         assert code == set(floors), package
 
 
+def test_the_page_on_the_architecture_names_every_folder_and_module() -> None:
+    tree = (ROOT / "docs" / "architecture.md").read_text().partition("## The words")[0]
+    names = {floor for floors in FLOORS.values() for floor in floors} - {"__main__"}
+    assert {name for name in names if not re.search(rf"\b{name}(/|\.py)", tree)} == set()
+
+
 def test_search_and_trial_never_import_each_other() -> None:
     for room, other in (("search", "sweeps.trial"), ("trial", "sweeps.search")):
         users = [path for path in modules(f"sweeps/{room}") if any(within(name, {other}) for name in imports_of(path))]
