@@ -1,6 +1,6 @@
 """Event files for TensorBoard, written by TensorBoard's own package.
 
-Rejected: tensorboardX and torch.utils.tensorboard. Both load torch, which takes a driver a second and 250 MB.
+Rejected: tensorboardX and torch.utils.tensorboard. Both load torch, which costs the driver a second and 250 MB.
 """
 
 import time
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from ray.air.constants import TRAINING_ITERATION
 from ray.tune.logger import LoggerCallback
-from ray.tune.result import TRAINING_ITERATION
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
@@ -18,14 +18,14 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 __all__ = ["TensorBoard"]
 
-_FILE_VERSION = "brain.Event:2"  # the first event of each file says so
+_FILE_VERSION = "brain.Event:2"  # stated by the first event of each file
 
 
 class TensorBoard(LoggerCallback):
-    """Writes an event file per run; each report is in the file at once.
+    """Writes one event file for each run, and each report at once.
 
     Args:
-        folder: gets a folder for each run.
+        folder: the folder that gets a folder for each job.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,10 +33,10 @@ class TensorBoard(LoggerCallback):
         self._files: dict[Any, IO[bytes]] = {}
 
     def log_trial_start(self, trial: Any) -> None:
-        """Begin the file of a run with its hyperparameters."""
+        """Start a run's file with its hyperparameters."""
         folder = self._folder / str(trial)
         folder.mkdir(parents=True, exist_ok=True)
-        # The run's id tells its file from that of an earlier attempt; TensorBoard's names, to the second, may clash.
+        # The run's id keeps its file apart from that of an earlier attempt: TensorBoard's names clash within a second.
         name = f"events.out.tfevents.{int(time.time())}.{trial.trial_id}"
         self._files[trial] = (folder / name).open("wb")
         self._write(trial, Event(wall_time=time.time(), file_version=_FILE_VERSION))
@@ -47,18 +47,18 @@ class TensorBoard(LoggerCallback):
         self._write_summary(trial, hparams_pb(hyperparameters, trial_id=trial.trial_id))
 
     def log_trial_result(self, iteration: int, trial: Any, result: Mapping[str, float]) -> None:
-        """Add a report's numbers."""
+        """Add the numbers of a report to the run's file."""
         scalars = [(name, value) for name, value in result.items() if name != TRAINING_ITERATION]
         values = [Summary.Value(tag=name, simple_value=value) for name, value in scalars]
         self._write_summary(trial, Summary(value=values), step=int(result[TRAINING_ITERATION]))
 
     def log_trial_end(self, trial: Any, failed: bool = False) -> None:
-        """End the file of a run."""
+        """Close a run's file, marked as a success unless the run failed."""
         if not failed:
-            end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
+            info = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
             value = Summary.Value(
                 tag=metadata.SESSION_END_INFO_TAG,
-                metadata=metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end)),
+                metadata=metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=info)),
             )
             self._write_summary(trial, Summary(value=[value]))
         self._files.pop(trial).close()
