@@ -1,4 +1,4 @@
-"""Where output goes: everything that a sweep prints into its log, what the user reads onto the terminal."""
+"""Sends a sweep's output to its log, and messages for the user to the terminal."""
 
 import os
 import sys

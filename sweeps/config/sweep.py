@@ -205,9 +205,12 @@ class SweepConfig(Section):
     def _space_fits_budget(cls, name: str, info: ValidationInfo) -> str:
         valid = info.data if checks_references(info) else {}
         if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
-            pretrain, space = Manifest.read(valid["features"].pretrain), load_space(name)
+            pretrain = Manifest.read(valid["features"].pretrain)
+            space = load_space(name)
             searched = {method: LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
-            budget, probe, pruned = valid["budget"], valid["probe"], valid["search"].pruner != "none"
+            budget = valid["budget"]
+            probe = valid["probe"]
+            pruned = valid["search"].pruner != "none"
             problems = space.problems(
                 searched,
                 epochs=budget.epochs,
@@ -252,8 +255,8 @@ class SweepConfig(Section):
         SimCLR compares views of one modality: video where the sweep has it, else the first.
 
         Args:
-            method: its own name.
-            modalities: those that it is restricted to; empty for the method's own.
+            method: the method's own name.
+            modalities: the modalities that it is restricted to; empty for its own.
         """
         names = modalities or self.modalities
         if method == "SimCLR":

@@ -1,4 +1,4 @@
-"""Checkpoints: they keep a running job's state, so that the job continues from its own latest sound state.
+"""Checkpoints keep a running job's state, so that the job continues from its own latest sound state.
 
 The latest two generations are kept, each in a sealed file. So a damaged file costs only the epochs since the generation
 before it. A file's name holds the run and the epoch. The run is a digest of everything that the state follows from. So

@@ -45,7 +45,7 @@ _PRETRAINED: Mapping[str, Callable[..., Pretraining]] = {
 """Method -> its pretraining, which takes data, widths, hyperparameters, epochs and a seed."""
 
 _Progress = tuple[int, float, dict[str, float]]
-"""What a report of a running trial says: epochs, objective, losses."""
+"""A report of a running trial: epochs, objective, losses."""
 
 
 class _Clock:

@@ -9,7 +9,7 @@ import pytest
 PLAIN = """
 import signal
 from sweeps.interrupts import Interrupts
-Interrupts("go on with: this")
+Interrupts("continue with: this")
 try:
     print("ready", flush=True)
     signal.pause()
@@ -20,7 +20,7 @@ except KeyboardInterrupt:
 DEFERRED = """
 import signal
 from sweeps.interrupts import Interrupts
-interrupts = Interrupts("go on with: this")
+interrupts = Interrupts("continue with: this")
 try:
     with interrupts.deferred() as interrupted:
         print("ready", flush=True)
@@ -53,7 +53,7 @@ def test_the_first_interrupt_raises_and_the_second_ends_the_process(
         assert process.stdout.readline() == "interrupted\n"
         process.send_signal(second)
         assert process.stderr is not None
-        assert process.stderr.read() == "\ngo on with: this\n"
+        assert process.stderr.read() == "\ncontinue with: this\n"
     assert process.returncode == 130
 
 

@@ -1,4 +1,4 @@
-"""Where the output of a sweep goes."""
+"""A sweep's output goes to its log, and messages for the user to the terminal."""
 
 import os
 import subprocess

@@ -39,7 +39,8 @@ def test_a_setting_of_the_probe_changes_the_basis_of_the_results_that_follow_fro
     configure: Callable[..., Mapping[str, Any]], probe: Mapping[str, Any], confirmations: bool, reports: bool
 ) -> None:
     """The two flags say which basis stays the same as by default."""
-    before, after = configure(), configure(**probe)
+    before = configure()
+    after = configure(**probe)
     assert (confirmation_basis({}, after, FEATURES) == confirmation_basis({}, before, FEATURES)) == confirmations
     assert (reports_basis(JOB, after, FEATURES) == reports_basis(JOB, before, FEATURES)) == reports
 
@@ -49,7 +50,8 @@ def test_settings_of_the_papers_probe_change_the_basis_of_reports_only_if_it_is_
     configure: Callable[..., Mapping[str, Any]], setting: Mapping[str, Any]
 ) -> None:
     for probe, same in (({"also": ["paper"]}, True), ({"kind": "paper"}, False)):
-        before, after = configure(**probe), configure(**probe, **setting)
+        before = configure(**probe)
+        after = configure(**probe, **setting)
         assert confirmation_basis({}, after, FEATURES) != confirmation_basis({}, before, FEATURES)
         assert (reports_basis(JOB, after, FEATURES) == reports_basis(JOB, before, FEATURES)) == same
 

@@ -25,7 +25,8 @@ from tests.conftest import TINY_SPACE, write_planted
 @pytest.fixture
 def folder(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
     """A sweep that has begun."""
-    folder, config = SweepFolder(tmp_path / "sweep"), load_config(write_config(subsets=["Con", "Gen"]))
+    folder = SweepFolder(tmp_path / "sweep")
+    config = load_config(write_config(subsets=["Con", "Gen"]))
     folder.prepare(config)
     Sessions(folder).begin(config)
     return folder
@@ -228,7 +229,8 @@ def flipped(after: bytes) -> Callable[[bytes], bytes]:
 def test_changes_are_found_from_the_ledger_where_the_sessions_are_damaged_or_gone(
     folder: SweepFolder, tmp_path: Path, damage: Callable[[bytes], bytes | None]
 ) -> None:
-    ledger, other = Ledger(folder.ledger), write_planted(tmp_path / "other", seed=5)
+    ledger = Ledger(folder.ledger)
+    other = write_planted(tmp_path / "other", seed=5)
     ledger.add(record(folder, 0, "2026-01-03T00:00:00+00:00"))
     ledger.add(record(folder, 1, "2026-01-02T00:00:00+00:00", "budget.epochs=9"))
     ledger.add(record(folder, 2, "2026-01-04T00:00:00+00:00", "budget.epochs=9"))

@@ -1,4 +1,4 @@
-"""A job runs from its hyperparameters to its scores, and continues after a cut."""
+"""A job runs from its hyperparameters to its scores, and continues after a kill."""
 
 import shutil
 from collections.abc import Callable
@@ -57,7 +57,8 @@ class Listener:
 
     def __init__(self, *, stop_at: int | None = None, die_at: int | None = None) -> None:
         self.reports: list[Report] = []
-        self._stop_at, self._die_at = stop_at, die_at
+        self._stop_at = stop_at
+        self._die_at = die_at
 
     def __call__(self, report: Report) -> bool:
         self.reports.append(report)
@@ -83,7 +84,8 @@ def test_search_trials_report_at_every_rung_and_end_with_the_objective(
 
 @pytest.mark.parametrize(("stage", "method"), [("search", "Con"), ("confirm", "raw_features")])
 def test_every_report_names_its_hardware(config: SweepConfig, folder: SweepFolder, stage: str, method: str) -> None:
-    listener, runner = Listener(), TrialRunner(config, folder, CPU)
+    listener = Listener()
+    runner = TrialRunner(config, folder, CPU)
     final = runner.run(make_job(config, stage, method), listener)
     assert {report.hardware for report in [*listener.reports, final]} == {own_hardware(CPU)}
 
@@ -235,7 +237,9 @@ def test_a_checkpoint_of_other_hyperparameters_is_not_used(config: SweepConfig, 
 def test_a_trial_that_is_stopped_at_an_earlier_report_does_not_train_again(
     config: SweepConfig, folder: SweepFolder
 ) -> None:
-    job, signs, rest = make_job(config, "search", "Con"), list[int](), Listener(stop_at=1)
+    job = make_job(config, "search", "Con")
+    signs: list[int] = []
+    rest = Listener(stop_at=1)
     with pytest.raises(KeyboardInterrupt):
         TrialRunner(config, folder, CPU).run(job, Listener(die_at=3))
     assert TrialRunner(config, folder, CPU, lambda: signs.append(1)).run(job, rest) is None
@@ -247,7 +251,8 @@ def test_a_trial_that_is_stopped_at_an_earlier_report_does_not_train_again(
 def test_a_checkpoint_is_used_within_a_release(
     config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch, code: str, work: int
 ) -> None:
-    job, signs = make_job(config, "search", "Con"), list[int]()
+    job = make_job(config, "search", "Con")
+    signs: list[int] = []
     with pytest.raises(KeyboardInterrupt):
         TrialRunner(config, folder, CPU).run(job, Listener(die_at=2))
     monkeypatch.setattr("sweeps.trial.runner.release", lambda: release(code))
@@ -317,7 +322,8 @@ def write_arrays(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a planted set with other labels or divisions."""
 
     def write(**changes: Any) -> Path:
-        rng, n = np.random.default_rng(0), 180
+        rng = np.random.default_rng(0)
+        n = 180
         classes = np.arange(n) % 3
         arrays = {name: rng.normal(size=(n, 4)) + 3 * np.eye(3, 4)[classes] for name in ("video", "audio", "text")}
         split = np.array(["train", "val", "test"])[np.arange(n) // 3 % 3]

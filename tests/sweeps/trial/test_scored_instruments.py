@@ -64,26 +64,26 @@ def run(config: SweepConfig, folder: Path, method: str, stage: str = "confirm") 
 
 
 def probabilities_of(predictions: Predictions) -> npt.NDArray[np.float64]:
-    """(samples, classes)."""
-    kept = np.frombuffer(predictions.probabilities, dtype="<f2").astype(np.float64)
-    return kept.reshape(-1, len(predictions.classes))
+    """Return the kept probabilities (samples, classes)."""
+    values = np.frombuffer(predictions.probabilities, dtype="<f2").astype(np.float64)
+    return values.reshape(-1, len(predictions.classes))
 
 
 @pytest.mark.parametrize("method", ["Con", "raw_features", "raw_pca", "random_head", "SimCLR"])
-def test_a_representation_is_read_with_every_instrument_at_every_label_budget(
+def test_a_representation_is_scored_with_every_instrument_at_every_label_budget(
     configure: Configure, tmp_path: Path, method: str
 ) -> None:
     final, _ = run(configure(also=["knn", "paper"]), tmp_path, method)
     instruments = ("", "knn", "paper")
-    named = {(m.instrument, m.split, m.labels): set[str]() for m in final.metrics}
+    names = {(m.instrument, m.split, m.labels): set[str]() for m in final.metrics}
     for metric in final.metrics:
-        named[metric.instrument, metric.split, metric.labels].add(metric.metric)
-    assert set(named) == {(i, split, labels) for i in instruments for split in ("val", "test") for labels in BUDGETS}
-    assert len(set(map(frozenset, named.values()))) == 1
-    assert len(final.metrics) == sum(map(len, named.values()))  # each once
+        names[metric.instrument, metric.split, metric.labels].add(metric.metric)
+    assert set(names) == {(i, split, labels) for i in instruments for split in ("val", "test") for labels in BUDGETS}
+    assert len(set(map(frozenset, names.values()))) == 1
+    assert len(final.metrics) == sum(map(len, names.values()))  # each once
 
-    told = [(each.instrument, each.labels, each.draw) for each in final.predictions]
-    assert sorted(told) == sorted(
+    draws = [(each.instrument, each.labels, each.draw) for each in final.predictions]
+    assert sorted(draws) == sorted(
         (i, labels, d) for i in instruments for labels, n in BUDGETS.items() for d in range(n)
     )
     for each in final.predictions:
@@ -92,13 +92,13 @@ def test_a_representation_is_read_with_every_instrument_at_every_label_budget(
         (m.instrument, m.labels): m.value for m in final.metrics if (m.split, m.metric) == ("test", "weighted_f1")
     }
     for (instrument, labels), value in values.items():
-        own = [each for each in final.predictions if (each.instrument, each.labels) == (instrument, labels)]
-        scores = [f1_score(each.truth, each.predicted, average="weighted") for each in own]
+        draws = [each for each in final.predictions if (each.instrument, each.labels) == (instrument, labels)]
+        scores = [f1_score(each.truth, each.predicted, average="weighted") for each in draws]
         assert value == pytest.approx(np.mean(scores))
 
 
 @pytest.mark.parametrize(("method", "chosen"), [("label_spreading", "neighbours="), ("supervised_head", "epoch ")])
-def test_a_method_that_is_a_classifier_is_read_as_it_is(
+def test_a_method_that_is_a_classifier_is_scored_without_instruments(
     configure: Configure, tmp_path: Path, method: str, chosen: str
 ) -> None:
     final, _ = run(configure(also=["knn", "paper"]), tmp_path, method)
@@ -112,25 +112,27 @@ def test_a_method_that_is_a_classifier_is_read_as_it_is(
 
 
 def test_other_instruments_change_no_score_of_the_sweeps_probe(configure: Configure, tmp_path: Path) -> None:
-    alone, beside = configure(), configure(also=["knn", "paper"])
-    trial, judged = run(alone, tmp_path / "a", "Con", "search")
-    again, judged_again = run(beside, tmp_path / "b", "Con", "search")
-    assert [(r.epochs, r.value) for r in (*judged, trial)] == [(r.epochs, r.value) for r in (*judged_again, again)]
+    one = configure()
+    three = configure(also=["knn", "paper"])
+    final, reports = run(one, tmp_path / "one", "Con", "search")
+    final_of_three, reports_of_three = run(three, tmp_path / "three", "Con", "search")
+    values = [(report.epochs, report.value) for report in (*reports, final)]
+    assert values == [(report.epochs, report.value) for report in (*reports_of_three, final_of_three)]
 
-    confirmed, _ = run(alone, tmp_path / "a", "Con")
-    more, _ = run(beside, tmp_path / "b", "Con")
-    assert more.value == confirmed.value
-    assert [metric for metric in more.metrics if not metric.instrument] == list(confirmed.metrics)
-    assert [each for each in more.predictions if not each.instrument] == list(confirmed.predictions)
+    final, _ = run(one, tmp_path / "one", "Con")
+    final_of_three, _ = run(three, tmp_path / "three", "Con")
+    assert final_of_three.value == final.value
+    assert [metric for metric in final_of_three.metrics if not metric.instrument] == list(final.metrics)
+    assert [each for each in final_of_three.predictions if not each.instrument] == list(final.predictions)
 
 
 def test_an_instrument_scores_the_same_beside_another_or_as_the_sweeps_probe(
     configure: Configure, tmp_path: Path
 ) -> None:
     beside, _ = run(configure(also=["paper"]), tmp_path, "raw_features")
-    own, _ = run(configure(kind="paper"), tmp_path, "raw_features")
-    read = [replace(each, instrument="") for each in beside.predictions if each.instrument == "paper"]
-    assert read == list(own.predictions)
+    alone, _ = run(configure(kind="paper"), tmp_path, "raw_features")
+    predictions = [replace(each, instrument="") for each in beside.predictions if each.instrument == "paper"]
+    assert predictions == list(alone.predictions)
 
 
 def test_only_confirmations_use_the_other_instruments(
@@ -174,7 +176,8 @@ class TestProbabilities:
         final, _ = run(config, tmp_path, "raw_features")
         assert {each.instrument for each in final.predictions} == {"", "knn", "paper"}
         for each in final.predictions:
-            kept, predicted = probabilities_of(each), np.reshape(each.predicted, (-1, 2))
+            kept = probabilities_of(each)
+            predicted = np.reshape(each.predicted, (-1, 2))
             assert (kept[predicted == 1] >= 0.5).all()
             assert (kept[predicted == 0] <= 0.5).all()
             assert 0 <= kept.min() < kept.max() <= 1
@@ -210,8 +213,8 @@ class TestProbabilities:
         scores = {(m.instrument, m.labels): m.value for m in final.metrics if (m.split, m.metric) == ("test", "brier")}
         assert len(scores) == 3 * len(BUDGETS)
         for (instrument, labels), value in scores.items():
-            own = [each for each in final.predictions if (each.instrument, each.labels) == (instrument, labels)]
-            errors = [np.square(probabilities_of(each) - np.eye(3)[list(each.truth)]).sum(axis=1) for each in own]
+            draws = [each for each in final.predictions if (each.instrument, each.labels) == (instrument, labels)]
+            errors = [np.square(probabilities_of(each) - np.eye(3)[list(each.truth)]).sum(axis=1) for each in draws]
             assert value == pytest.approx(np.mean(errors), abs=2e-3)
 
     @pytest.mark.parametrize("method", ["raw_features", "supervised_head"])

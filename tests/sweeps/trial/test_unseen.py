@@ -1,6 +1,6 @@
 """Test labels do not leak into the search: if they are poisoned, the search is the same, trial for trial."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from conclugen.features.importing import import_arrays
 from sweeps.folder.layout import SweepFolder
-from sweeps.ledger import Record
+from sweeps.ledger import Metric, Record
 from tests.sweeps.simulation import run_here
 
 
@@ -36,6 +36,10 @@ def contents(records: Mapping[str, Record]) -> dict[str, tuple[Any, ...]]:
     }
 
 
+def scores_on_test(metrics: Sequence[Metric]) -> dict[tuple[str, str, str], float]:
+    return {(m.instrument, m.labels, m.metric): m.value for m in metrics if m.split == "test"}
+
+
 def test_poisoned_test_labels_change_the_test_scores_and_nothing_else(
     write_config: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -54,14 +58,12 @@ def test_poisoned_test_labels_change_the_test_scores_and_nothing_else(
     sound, poisoned = outcomes
     assert sound.keys() == poisoned.keys()
     assert any(state == "pruned" for state, *_ in sound.values())
-    for key, (*rest, metrics) in sound.items():
-        *other, other_metrics = poisoned[key]
-        assert other == rest, key
-        assert [m for m in other_metrics if m.split == "val"] == [m for m in metrics if m.split == "val"]
+    for key, (*fields, metrics) in sound.items():
+        *poisoned_fields, poisoned_metrics = poisoned[key]
+        assert poisoned_fields == fields, key
+        assert [m for m in poisoned_metrics if m.split == "val"] == [m for m in metrics if m.split == "val"]
         if key.startswith("confirm-"):
-            scores, others = (
-                {(m.instrument, m.labels, m.metric): m.value for m in both if m.split == "test"}
-                for both in (metrics, other_metrics)
-            )
+            scores = scores_on_test(metrics)
+            poisoned_scores = scores_on_test(poisoned_metrics)
             for instrument in {instrument for instrument, _, _ in scores}:
-                assert others[instrument, "", "accuracy"] < scores[instrument, "", "accuracy"]
+                assert poisoned_scores[instrument, "", "accuracy"] < scores[instrument, "", "accuracy"]
