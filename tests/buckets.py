@@ -1,4 +1,4 @@
-"""A server of buckets, as S3 is one, for those who read."""
+"""Serve folders as the buckets of an S3 server, for reading only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from threading import Thread
 
 
 class _Bucket(BaseHTTPRequestHandler):
-    """What S3 answers to those who read: objects, whole or in part, of a folder per bucket."""
+    """The answers of S3 to requests for objects, whole or in part; each bucket is a folder."""
 
     root: Path
     protocol_version = "HTTP/1.1"
@@ -42,7 +42,7 @@ class _Bucket(BaseHTTPRequestHandler):
 
 @contextmanager
 def served(root: Path) -> Iterator[dict[str, str]]:
-    """Serve the folders in ``root`` as buckets; gives the environment in which ``s3://`` addresses mean them."""
+    """Serve the folders in ``root`` as buckets, and give the environment in which ``s3://`` addresses lead to them."""
     handler = type("Handler", (_Bucket,), {"root": root})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What disks, crashes and full file systems do to a file."""
+"""Damage files as disks, crashes and full file systems do."""
 
 from hypothesis import strategies as st
 
@@ -6,24 +6,33 @@ __all__ = ["Damage", "damages"]
 
 
 class Damage:
-    """One way of damaging a file of any length; ``where`` is a share of its length."""
+    """A way to damage a file of any length.
 
-    def __init__(self, kind: str, where: float, more: bytes) -> None:
-        self.kind, self._where, self._more = kind, where, more
+    Args:
+        kind: flip (a bit), truncate, append or zero (a block).
+        where: place of the damage, as a share of the file's length.
+        extra: bytes to append; the first also chooses the bit or the length of the block.
+    """
+
+    def __init__(self, kind: str, where: float, extra: bytes) -> None:
+        self.kind = kind
+        self._where = where
+        self._extra = extra
 
     def __repr__(self) -> str:
-        return f"Damage({self.kind!r}, {self._where!r}, {self._more!r})"
+        return f"Damage({self.kind!r}, {self._where!r}, {self._extra!r})"
 
     def __call__(self, content: bytes) -> bytes:
-        at = min(int(self._where * len(content)), len(content) - 1)
+        place = min(int(self._where * len(content)), len(content) - 1)
         if self.kind == "flip":
-            return content[:at] + bytes([content[at] ^ (1 << self._more[0] % 8)]) + content[at + 1 :]
+            return content[:place] + bytes([content[place] ^ (1 << self._extra[0] % 8)]) + content[place + 1 :]
         if self.kind == "truncate":
-            return content[:at]
+            return content[:place]
         if self.kind == "append":
-            return content + self._more
-        size = 16 * (1 + self._more[0])
-        return content[:at] + bytes(len(content[at : at + size])) + content[at + size :]  # a block of zeros
+            return content + self._extra
+        size = 16 * (1 + self._extra[0])
+        block = content[place : place + size]
+        return content[:place] + bytes(len(block)) + content[place + size :]
 
 
 damages = st.builds(

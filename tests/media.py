@@ -1,7 +1,7 @@
-"""Clips for tests: pictures that tell their time, tones, and speech synthesised by espeak-ng.
+"""Make clips for tests: pictures, tones, and speech synthesised by espeak-ng.
 
-What a file is like in detail (times of frames, tags, codecs) is set through the FFmpeg inside PyAV, which also reads it
-in the product. `film` has FFmpeg's own program make the file, another build of another version, as users' clips are.
+`write_clip` sets the details of a file (times of frames, tags, codecs) through the FFmpeg inside PyAV, which is also
+the product's reader. `film` lets FFmpeg's own program make the file, another build of another version, as users do.
 """
 
 import ctypes
@@ -22,11 +22,12 @@ Sound = npt.NDArray[np.float32]
 
 
 def grey(level: int, height: int = 48, width: int = 64) -> npt.NDArray[np.uint8]:
+    """Make a picture (height, width, 3) of one grey."""
     return np.full((height, width, 3), level, np.uint8)
 
 
 def tone(seconds: float, rate: int, channels: int = 1, frequency: float = 440.0) -> Sound:
-    """(channels, samples) of a sine at half of full scale."""
+    """Make a sine (channels, samples) at half of full scale."""
     wave = 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(seconds * rate)) / rate)
     return np.tile(wave.astype(np.float32), (channels, 1))
 
@@ -43,19 +44,20 @@ def write_clip(
     codec: str | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """Write pictures (at ``rate``, or shown from ``times`` on) and sound (channels, samples); either may be absent.
+    """Write a clip of pictures, of sound (channels, samples), or of both.
 
-    Pictures are coded as the container usually has them, or by ``codec`` with the encoder's own ``options``.
+    Pictures are shown at ``rate``, or from ``times`` on. They are encoded by the container's usual codec, or by
+    ``codec`` with the encoder's own ``options``.
     """
     with av.open(str(path), "w") as container:
         if len(pictures):
-            old = path.suffix == ".avi"  # times in steps of the rate
-            base = Fraction(1, rate) if old else Fraction(1, 1000)
-            codec = codec or ("mpeg4" if old else "libx264")
-            usual = {"qscale": "1"} if codec == "mpeg4" else {"crf": "1", "preset": "ultrafast"}
-            video = container.add_stream(codec, rate=rate, options=options or usual)
+            avi = path.suffix == ".avi"  # its times are multiples of the frame's duration
+            base = Fraction(1, rate) if avi else Fraction(1, 1000)
+            codec = codec or ("mpeg4" if avi else "libx264")
+            default_options = {"qscale": "1"} if codec == "mpeg4" else {"crf": "1", "preset": "ultrafast"}
+            video = container.add_stream(codec, rate=rate, options=options or default_options)
             video.height, video.width, _ = pictures[0].shape
-            video.pix_fmt = "yuv420p" if old else "yuv444p"
+            video.pix_fmt = "yuv420p" if avi else "yuv444p"
             video.time_base = video.codec_context.time_base = base
             if rotation:
                 video.set_display_rotation(rotation)
@@ -63,8 +65,8 @@ def write_clip(
             layout = "mono" if len(sound) == 1 else "stereo"
             audio = container.add_stream("pcm_s16le" if path.suffix in (".wav", ".mkv", ".mov") else "aac", sound_rate)
             audio.layout = layout
-        shown = [index / rate for index in range(len(pictures))] if times is None else list(times)
-        for picture, time in zip(pictures, shown, strict=True):
+        instants = [index / rate for index in range(len(pictures))] if times is None else list(times)
+        for picture, time in zip(pictures, instants, strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = round(time / base), base
             container.mux(video.encode(frame))
@@ -88,41 +90,50 @@ def film(
     *options: str,
     rate: int = 10,
 ) -> Path:
-    """Have FFmpeg's program write pictures, at ``rate``, and sound (channels, samples), with its own ``options``."""
+    """Let FFmpeg's program write pictures at ``rate`` and sound (channels, samples), with its own ``options``."""
     height, width, _ = pictures[0].shape
-    heard = write_clip(path.with_suffix(".wav"), sound=sound, sound_rate=sound_rate)
-    shown = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate}", "-i", "-"]
+    sound_file = write_clip(path.with_suffix(".wav"), sound=sound, sound_rate=sound_rate)
+    video_input = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate}", "-i", "-"]
     ffmpeg(
-        *shown, "-i", heard, "-crf", "4", "-preset", "ultrafast", *options, path, given=b"".join(map(bytes, pictures))
+        *video_input,
+        "-i",
+        sound_file,
+        "-crf",
+        "4",
+        "-preset",
+        "ultrafast",
+        *options,
+        path,
+        content=b"".join(map(bytes, pictures)),
     )
-    heard.unlink()
+    sound_file.unlink()
     return path
 
 
-def ffmpeg(*arguments: object, given: bytes = b"") -> None:
-    """Run FFmpeg's program with ``given`` as its input."""
+def ffmpeg(*arguments: object, content: bytes = b"") -> None:
+    """Run FFmpeg's program with ``content`` on its standard input."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    done = subprocess.run(command, input=given, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    process = subprocess.run(command, input=content, capture_output=True, check=False)
+    assert process.returncode == 0, process.stderr.decode()
 
 
 @cache
 def speech(text: str) -> tuple[Sound, int]:
-    """What espeak-ng says: (1, samples) and their rate."""
+    """Let espeak-ng speak a text; return the sound (1, samples) and its rate."""
     library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
     pieces: list[npt.NDArray[np.int16]] = []
 
-    def take(wave: Any, count: int, _events: int) -> int:
+    def collect(wave: Any, count: int, _events: int) -> int:
         if count:
             pieces.append(np.ctypeslib.as_array(wave, (count,)).copy())
         return 0
 
-    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)(take)
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)(collect)
     synchronous = 2
     rate = library.espeak_Initialize(synchronous, 0, str(espeakng_loader.get_data_path()).encode(), 0)
     assert rate > 0
     library.espeak_SetSynthCallback(callback)
-    said = text.encode() + b"\0"
-    library.espeak_Synth(said, ctypes.c_size_t(len(said)), 0, 0, 0, 1, None, None)
+    content = text.encode() + b"\0"
+    library.espeak_Synth(content, ctypes.c_size_t(len(content)), 0, 0, 0, 1, None, None)
     library.espeak_Synchronize()
     return np.concatenate(pieces).astype(np.float32)[None] / 32768, rate

@@ -127,7 +127,7 @@ def test_text_is_the_mean_over_the_tokens_of_all_blocks(store: Path) -> None:
     np.testing.assert_allclose(sums.sum(0) / weights.sum(), torch.cat(states).mean(0), atol=1e-5)
 
 
-def test_pictures_are_scaled_like_by_the_model_s_processor(store: Path) -> None:
+def test_pictures_are_scaled_as_by_the_model_s_processor(store: Path) -> None:
     spec = backbone(models.resnet, store, "frames")
     reader = reader_of(spec)
     assert isinstance(reader, Pictures)
