@@ -1,3 +1,5 @@
+"""Workers without a cluster: attempts at a job, and the loop that takes jobs."""
+
 import errno
 import gc
 import weakref
@@ -17,7 +19,7 @@ from conclugen.subsets import Loss
 from conclugen.training import pretrain
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import load_config
-from sweeps.execution import worker as workers
+from sweeps.execution import worker
 from sweeps.execution.worker import Team, attempt, serve
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
@@ -28,7 +30,7 @@ JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
 
 
 class FakeRunner:
-    """Reports once, then does what the test says."""
+    """Reports once, then calls ``then``."""
 
     hardware = own_hardware(torch.device("cpu"))
 
@@ -41,18 +43,19 @@ class FakeRunner:
         return self._then()
 
 
-HERE = SimpleNamespace(get_node_id=lambda: "n", get_actor_id=lambda: "a", current_actor="handle")
+# Stands for the runtime context of a worker's process.
+CONTEXT = SimpleNamespace(get_node_id=lambda: "n", get_actor_id=lambda: "a", current_actor="handle")
 
 
 @pytest.fixture
 def mailbox(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An actor handle whose ``report`` is answered at once by ``go_on``."""
+    """An actor handle that notes each report in ``reports`` and answers it with ``verdict``."""
     monkeypatch.setattr(ray, "get", lambda reference: reference)
-    fake = SimpleNamespace(go_on=True, seen=[])
+    fake = SimpleNamespace(verdict=True, reports=[])
 
     def remote(key: str, report: Report) -> bool:
-        fake.seen.append((key, report.epochs))
-        return fake.go_on
+        fake.reports.append((key, report.epochs))
+        return fake.verdict
 
     fake.report = SimpleNamespace(remote=remote)
     return fake
@@ -65,15 +68,15 @@ def raising(error: BaseException) -> Callable[[], Report | None]:
     return then
 
 
-def test_results_and_reports_pass_through(mailbox: Any) -> None:
+def test_an_attempt_passes_reports_on_and_returns_the_last(mailbox: Any) -> None:
     final = Report(epochs=9, state="complete")
     assert attempt(FakeRunner(lambda: final), JOB, mailbox, Team()) is final
-    assert mailbox.seen == [("search-Con-00003", 5)]
+    assert mailbox.reports == [("search-Con-00003", 5)]
 
 
-def test_a_stop_ends_the_attempt_without_a_result(mailbox: Any) -> None:
-    mailbox.go_on = False
-    assert attempt(FakeRunner(raising(AssertionError("went on"))), JOB, mailbox, Team()) is None
+def test_a_verdict_to_stop_ends_the_attempt_without_a_report(mailbox: Any) -> None:
+    mailbox.verdict = False
+    assert attempt(FakeRunner(raising(AssertionError("not stopped"))), JOB, mailbox, Team()) is None
 
 
 @pytest.mark.parametrize(
@@ -88,23 +91,23 @@ def test_a_stop_ends_the_attempt_without_a_result(mailbox: Any) -> None:
         (ValueError("odd"), "exception: ValueError: odd"),
     ],
 )
-def test_failures_of_the_job_become_its_reason(mailbox: Any, error: Exception, reason: str) -> None:
+def test_an_exception_of_the_job_becomes_its_failure_reason(mailbox: Any, error: Exception, reason: str) -> None:
     report = attempt(FakeRunner(raising(error)), JOB, mailbox, Team())
     assert (report.state, report.reason, report.epochs, report.value) == ("failed", reason, 5, 0.4)
     assert report.hardware == FakeRunner.hardware
 
 
-def test_what_did_not_fit_is_named_with_what_to_do(mailbox: Any) -> None:
+def test_an_out_of_memory_reason_names_the_sizes_and_the_remedy(mailbox: Any) -> None:
     text = "CUDA out of memory. Tried to allocate 80.00 GiB. If reserved but unallocated memory is large try x"
-    big = replace(JOB, hyperparameters={"batch_size": 4096, "representation_dim": 8192, "lr": 0.1})
-    reason = attempt(FakeRunner(raising(torch.OutOfMemoryError(text))), big, mailbox, Team()).reason
+    job = replace(JOB, hyperparameters={"batch_size": 4096, "representation_dim": 8192, "lr": 0.1})
+    reason = attempt(FakeRunner(raising(torch.OutOfMemoryError(text))), job, mailbox, Team()).reason
     assert reason == (
         "out_of_memory: batch_size 4096 and representation_dim 8192 did not fit: CUDA out of memory. "
         "Tried to allocate 80.00 GiB.; narrow them, `sweep check --gpu-memory` says how far"
     )
 
 
-def test_host_memory_that_torch_cannot_have_is_memory_too(mailbox: Any) -> None:
+def test_a_failed_allocation_of_host_memory_is_out_of_memory(mailbox: Any) -> None:
     def then() -> Report | None:
         torch.empty(2**60, dtype=torch.uint8)
         return None
@@ -113,7 +116,7 @@ def test_host_memory_that_torch_cannot_have_is_memory_too(mailbox: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("x"), DivergedError("x"), ValueError("x")])
-def test_a_failed_jobs_tensors_are_gone_when_the_next_may_start(mailbox: Any, error: Exception) -> None:
+def test_a_failed_job_leaves_no_tensor_to_the_next(mailbox: Any, error: Exception) -> None:
     tensors: list[weakref.ref[torch.Tensor]] = []
 
     def then() -> Report | None:
@@ -122,11 +125,11 @@ def test_a_failed_jobs_tensors_are_gone_when_the_next_may_start(mailbox: Any, er
         cycle["self"] = cycle
         tensors.extend(map(weakref.ref, (batch, cycle["tensor"])))
         try:
-            raise KeyError("what it came from")
+            raise KeyError("the cause")
         except KeyError as cause:
             raise type(error)("x") from cause
 
-    gc.disable()  # else it might come by of its own
+    gc.disable()  # an automatic collection could hide a missing one
     try:
         attempt(FakeRunner(then), JOB, mailbox, Team())
     finally:
@@ -135,100 +138,126 @@ def test_a_failed_jobs_tensors_are_gone_when_the_next_may_start(mailbox: Any, er
 
 
 def tensors() -> dict[int, torch.Tensor]:
-    """All that live in this process."""
-    return {id(found): found for found in gc.get_objects() if issubclass(type(found), torch.Tensor)}
+    """Identity -> tensor, for all tensors that live in this process."""
+    return {id(item): item for item in gc.get_objects() if issubclass(type(item), torch.Tensor)}
 
 
-def test_after_a_step_that_ran_out_of_memory_nothing_of_its_trial_lives_and_the_next_one_runs_as_ever(
+def test_a_step_out_of_memory_leaves_no_tensor_and_does_not_change_the_next_trial(
     mailbox: Any, write_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = load_config(write_config())
-    runner, steps = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu")), 0
+    runner = TrialRunner(config, SweepFolder(tmp_path / "sweep"), torch.device("cpu"))
     job = replace(JOB, method="ConCluGen", hyperparameters=config.load_space().default_configuration(tuple(Loss)))
-    failing, of_the_trial = replace(job, number=4), list[weakref.ref[torch.Tensor]]()
+    failing = replace(job, number=4)
     expected = attempt(runner, job, mailbox, Team())
-    kept = tensors()  # data, which every trial uses
+    data = tensors()  # every trial uses them
+    trial_tensors: list[weakref.ref[torch.Tensor]] = []
+    steps = 0
 
-    def run_out(parameters: Iterable[torch.Tensor]) -> None:
+    def run_out_of_memory(parameters: Iterable[torch.Tensor]) -> None:
         nonlocal steps
         steps += 1
-        if steps == 2 * 3:  # of the second epoch's last step there are gradients, of those before moments
+        if steps == 2 * 3:  # the second epoch's last step: its gradients exist, and the moments of earlier steps
             alive = tensors()
-            of_the_trial.extend(weakref.ref(alive[found]) for found in alive.keys() - kept.keys())
+            trial_tensors.extend(weakref.ref(alive[identity]) for identity in alive.keys() - data.keys())
             assert all(parameter.grad is not None for parameter in parameters)
             raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    gc.disable()  # else it might come by of its own
+    gc.disable()  # an automatic collection could hide a missing one
     try:
-        with monkeypatch.context() as small:
-            small.setattr(pretrain, "average_gradients", run_out)
-            failed = attempt(runner, failing, mailbox, Team())
+        with monkeypatch.context() as patch:
+            patch.setattr(pretrain, "average_gradients", run_out_of_memory)
+            failure = attempt(runner, failing, mailbox, Team())
     finally:
         gc.enable()
-    assert failed.reason.startswith("out_of_memory:")
-    assert len(of_the_trial) > 3 * 20  # weights, gradients, moments
-    assert [found() for found in of_the_trial if found() is not None] == []
-    assert tensors().keys() <= kept.keys()
-    again = attempt(runner, job, mailbox, Team())
-    assert (again.state, again.value, again.losses) == ("complete", expected.value, expected.losses)
+    assert failure.reason.startswith("out_of_memory:")
+    assert len(trial_tensors) > 3 * 20  # weights, gradients, moments
+    assert [tensor() for tensor in trial_tensors if tensor() is not None] == []
+    assert tensors().keys() <= data.keys()
+    repeated = attempt(runner, job, mailbox, Team())
+    assert (repeated.state, repeated.value, repeated.losses) == ("complete", expected.value, expected.losses)
 
 
 def test_a_broken_device_context_ends_the_group_after_its_report(mailbox: Any) -> None:
     with pytest.raises(torch.AcceleratorError):
         attempt(FakeRunner(raising(torch.AcceleratorError("device-side assert"))), JOB, mailbox, Team())
-    assert mailbox.seen == [("search-Con-00003", 5)] * 2
+    assert mailbox.reports == [("search-Con-00003", 5)] * 2
 
 
-def test_signs_of_life_come_from_the_first_worker_and_not_too_often(
-    mailbox: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("leads", "expected"), [(True, [100.0, 101.0, 102.5]), (False, [])])
+def test_only_the_first_worker_shows_progress_and_at_most_once_a_second(
+    mailbox: Any,
+    write_config: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    leads: bool,
+    expected: list[float],
 ) -> None:
-    told: list[float] = []
-    clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    mailbox.alive = SimpleNamespace(remote=lambda: told.append(clock.now))
-    leader, other = (workers._pulse(mailbox, SimpleNamespace(leads=leads)) for leads in (True, False))
-    for clock.now in (100.0, 100.5, 101.0, 101.5, 102.5):
-        leader()
-        other()
-    assert told == [100.0, 101.0, 102.5]
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(load_config(write_config()))
+    clock = SimpleNamespace(now=0.0)
+    signs: list[float] = []
+    jobs = iter([JOB, None])
+    mailbox.take = SimpleNamespace(remote=lambda group, alive: next(jobs))
+    mailbox.alive = SimpleNamespace(remote=lambda: signs.append(clock.now))
+
+    class SteppingRunner(FakeRunner):
+        def __init__(self, config: object, folder: object, device: object, pulse: Callable[[], None]) -> None:
+            super().__init__(lambda: Report(epochs=9, state="complete"))
+            self._pulse = pulse
+
+        def run(self, job: Job, report: Callable[[Report], bool]) -> Report | None:
+            for clock.now in (100.0, 100.5, 101.0, 101.5, 102.5):
+                self._pulse()
+            return super().run(job, report)
+
+    team = SimpleNamespace(alone=True, leads=leads, ask=lambda question: question(), gather=lambda value: [value])
+    monkeypatch.setattr(worker, "Team", lambda: team)
+    monkeypatch.setattr(worker, "TrialRunner", SteppingRunner)
+    monkeypatch.setattr(worker, "get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: CONTEXT)
+    monkeypatch.setattr(ray, "nodes", list)
+    serve({"mailbox": mailbox, "folder": str(folder.root), "cpus": 1})
+    assert signs == expected
 
 
 @pytest.mark.parametrize("error", [ray.exceptions.RayActorError(), PeerLostError("Connection closed by peer")])
-def test_loss_of_the_slot_or_of_a_peer_is_not_the_jobs_failure(mailbox: Any, error: Exception) -> None:
+def test_losing_the_slot_or_a_peer_is_no_failure_of_the_job(mailbox: Any, error: Exception) -> None:
     team: Any = SimpleNamespace(alone=False, leads=False, ask=lambda question: True)
     with pytest.raises(type(error)):
         attempt(FakeRunner(raising(error)), JOB, mailbox, team)
-    assert mailbox.seen == []
+    assert mailbox.reports == []
 
 
-def test_a_worker_that_fails_among_several_reports_and_ends_the_group(mailbox: Any) -> None:
-    """The others wait for it in a collective operation: a failed report alone would leave them there."""
+def test_an_error_in_one_of_several_workers_is_reported_and_ends_the_group(mailbox: Any) -> None:
+    """The other workers wait in a collective operation; a report of the failure alone would leave them there."""
     team: Any = SimpleNamespace(alone=False, leads=False, ask=lambda question: True)
     with pytest.raises(ValueError, match="odd"):
         attempt(FakeRunner(raising(ValueError("odd"))), JOB, mailbox, team)
-    assert mailbox.seen == [("search-Con-00003", 5)]
+    assert mailbox.reports == [("search-Con-00003", 5)]
 
 
-def test_divergence_is_every_workers_and_leaves_the_group_alive(mailbox: Any) -> None:
+def test_divergence_in_all_workers_leaves_the_group_alive(mailbox: Any) -> None:
     team: Any = SimpleNamespace(alone=False, leads=True, ask=lambda question: question())
     report = attempt(FakeRunner(raising(DivergedError("x"))), JOB, mailbox, team)
     assert report.state == "failed"
 
 
-def test_a_worker_that_cannot_start_says_why_and_ends_in_order(
+def test_a_worker_that_cannot_start_reports_why_and_raises_nothing(
     mailbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Train starts a group again whose worker raises; nothing would be another time round."""
+    """If the worker raised, Train would start its group again, with the same result."""
     reasons: list[str] = []
     mailbox.break_off = SimpleNamespace(remote=reasons.append)
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: HERE)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: CONTEXT)
     serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
     (reason,) = reasons
     assert reason.startswith("a worker cannot start: ")
     assert "config.yaml cannot be read" in reason
 
 
-def test_a_worker_whose_peer_is_lost_at_the_start_leaves_it_to_train(
+def test_a_worker_that_loses_a_peer_at_its_start_raises_so_that_train_restarts_the_group(
     mailbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost() -> None:
@@ -239,11 +268,11 @@ def test_a_worker_whose_peer_is_lost_at_the_start_leaves_it_to_train(
         serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
 
 
-def test_a_worker_computes_with_as_many_threads_as_it_was_granted_cpus(
+def test_a_worker_computes_with_one_thread_for_each_of_its_cpus(
     mailbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
     mailbox.break_off = SimpleNamespace(remote=lambda _: threads.append(torch.get_num_threads()))
-    monkeypatch.setattr(ray, "get_runtime_context", lambda: HERE)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: CONTEXT)
     serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 3})
     assert threads == [3]

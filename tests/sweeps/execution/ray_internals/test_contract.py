@@ -1,7 +1,8 @@
-"""Each private name of Ray that the sweeper uses exists on the installed version, and does what it is used for."""
+"""Each private name of Ray that the sweeper uses exists in the installed version and does what the sweeper expects."""
 
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import ray
@@ -19,13 +20,13 @@ from sweeps.execution.ray_internals.train import Trainer, found_no_room
 _MESSAGE = f"Ray {ray.__version__} has changed; see sweeps/execution/ray_internals/__init__.py for what depends on it"
 
 
-def test_the_state_accessor_is_there() -> None:
+def test_ray_has_the_state_accessor() -> None:
     assert isinstance(state, GlobalState), _MESSAGE
     assert callable(state._connect_and_get_accessor), _MESSAGE
     assert next(iter(inspect.signature(state.actor_table).parameters)) == "actor_id", _MESSAGE
 
 
-def test_the_protobufs_have_the_fields() -> None:
+def test_the_protobufs_have_the_fields_that_the_sweeper_reads() -> None:
     actor = gcs_pb2.ActorTableData()
     context = actor.death_cause.actor_died_error_context
     assert context.reason is not None, _MESSAGE
@@ -36,7 +37,7 @@ def test_the_protobufs_have_the_fields() -> None:
     assert group.state != group.REMOVED, _MESSAGE
 
 
-def test_the_trainer_makes_callbacks_and_ours_leaves_the_cleaner_out() -> None:
+def test_the_sweepers_trainer_leaves_the_placement_group_cleaner_out() -> None:
     settings = {"scaling_config": ScalingConfig(num_workers=1), "run_config": RunConfig(name="x")}
     theirs = DataParallelTrainer(print, **settings)._create_default_callbacks()
     ours = Trainer(print, **settings)._create_default_callbacks()
@@ -45,7 +46,7 @@ def test_the_trainer_makes_callbacks_and_ours_leaves_the_cleaner_out() -> None:
     assert FailureConfig(controller_failure_limit=3).controller_failure_limit == 3, _MESSAGE
 
 
-def test_a_group_without_room_is_told_from_one_that_failed() -> None:
+def test_a_group_without_room_is_distinguished_from_one_that_failed() -> None:
     assert found_no_room(ControllerError(WorkerGroupStartupTimeoutError(num_workers=2))), _MESSAGE
     assert not found_no_room(ControllerError(ValueError("x"))), _MESSAGE
     assert not found_no_room(ValueError("x")), _MESSAGE
@@ -53,14 +54,14 @@ def test_a_group_without_room_is_told_from_one_that_failed() -> None:
 
 @ray.remote(num_cpus=0)
 class Maker:
-    """Makes a placement group, and dies when it is told to."""
+    """An actor that makes a placement group, for a test to kill."""
 
     def make(self) -> tuple[str, str]:
         """Return the ids of the group and of this actor."""
         return placement_group([{"CPU": 1}]).id.hex(), ray.get_runtime_context().get_actor_id()
 
     def alive(self) -> None:
-        """Answers only while the process lives."""
+        """Return if the process lives."""
 
 
 @pytest.fixture
@@ -71,10 +72,16 @@ def local_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ray.shutdown()
 
 
+def call_forever(maker: Any) -> None:
+    """Call an actor until a call raises: the signal that kills it may arrive after some calls."""
+    while True:
+        ray.get(maker.alive.remote())
+
+
 @pytest.mark.slow(seconds=15)
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("local_ray")
-def test_a_killed_actor_is_seen_and_its_placement_group_removed() -> None:
+def test_the_death_of_an_actor_is_recognised_and_its_placement_group_removed() -> None:
     maker = Maker.remote()
     group, actor = ray.get(maker.make.remote())
     assert not process_died(actor)
@@ -82,8 +89,7 @@ def test_a_killed_actor_is_seen_and_its_placement_group_removed() -> None:
     assert placement_group_table()[group]["state"] in ("PENDING", "CREATED")
     ray.kill(maker)
     with pytest.raises(ray.exceptions.RayActorError):
-        while True:  # the signal may arrive after a call
-            ray.get(maker.alive.remote())
+        call_forever(maker)
     assert not out_of_memory(actor)
     while placement_group_table()[group]["state"] != "REMOVED":  # the control store learns of deaths in its own time
         remove_orphaned_groups()
