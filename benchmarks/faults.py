@@ -127,7 +127,7 @@ SURVIVED: dict[str, Strike] = {
 }
 """Faults after which the sweep goes on by itself."""
 HANGS = {"Train worker: stopped, found by the watchdog": hit("TrainWorker", signal.SIGSTOP)}
-"""The same, but each takes a minute."""
+"""Faults after which the sweep goes on by itself, but only a minute later."""
 ENDING: dict[str, Strike] = {
     "driver: kill -9": hit_driver(signal.SIGKILL),
     "driver: SIGTERM": hit_driver(signal.SIGTERM),

@@ -51,8 +51,8 @@ FIRST_START = datetime(2026, 1, 1, tzinfo=UTC)
 PHASES = {  # phase -> its files; the first phase with a file on the stack counts
     "loading modules": ("<frozen importlib._bootstrap>",),
     "page": ("reports/output/page.py",),
-    "figures": ("reports/figures/style.py", "reports/figures/results.py", "reports/figures/search.py"),
-    "tables": ("reports/output/markup.py", "reports/output/tables.py", "reports/output/terminal.py"),
+    "figures": ("reports/figures/",),
+    "tables": ("reports/output/",),
     "reading": ("sweeps/ledger/",),
     "statistics": ("reports/",),
 }
