@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, and what keeps a process out of it."""
+"""Joining a Ray cluster, and the refusals when a process cannot."""
 
 import socket
 from typing import Any
@@ -15,7 +15,7 @@ from sweeps.execution.cluster import connect, local_only, untested_version
     ("address", "environment", "local"),
     [(None, None, True), ("local", "10.0.0.1:6379", True), (None, "10.0.0.1:6379", False), ("auto", None, False)],
 )
-def test_a_cluster_of_its_own_is_started_only_where_none_is_named(
+def test_a_sweep_starts_its_own_cluster_only_if_none_is_named(
     monkeypatch: pytest.MonkeyPatch, address: str | None, environment: str | None, local: bool
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -25,11 +25,16 @@ def test_a_cluster_of_its_own_is_started_only_where_none_is_named(
 
 
 @pytest.mark.parametrize(
-    ("address", "error", "said"),
+    ("address", "error", "message"),
     [
         (
             "h:1",
             ray.exceptions.AuthenticationError("token"),
+            "--address h:1: the cluster there lets nobody in without its token; set RAY_AUTH_MODE=token",
+        ),
+        (
+            "h:1",
+            RuntimeError("Failed to connect to GCS; see https://docs.ray.io/en/latest/ray-security/token-auth.html"),
             "--address h:1: the cluster there lets nobody in without its token; set RAY_AUTH_MODE=token",
         ),
         ("h:1", ConnectionError("refused"), "--address h:1: no Ray cluster there .* refused; run this command on"),
@@ -37,31 +42,31 @@ def test_a_cluster_of_its_own_is_started_only_where_none_is_named(
         ("local", OSError("no space"), "Ray cannot start on this machine: no space"),
     ],
 )
-def test_whatever_keeps_a_process_out_of_a_cluster_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, address: str, error: Exception, said: str
+def test_every_refusal_to_join_a_cluster_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, address: str, error: Exception, message: str
 ) -> None:
     def init(**settings: Any) -> None:
         raise error
 
     monkeypatch.setattr(ray, "init", init)
     monkeypatch.setattr(socket, "create_connection", lambda address, timeout: MagicMock())
-    with pytest.raises(ConfigError, match=said) as refusal:
+    with pytest.raises(ConfigError, match=message) as refusal:
         connect(address)
     assert "\n" not in str(refusal.value)
 
 
-def test_an_address_where_nobody_answers_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_cluster_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with pytest.raises(ConfigError, match="--address foo: no Ray cluster there"):
         connect("foo")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # and does not listen
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # but does not listen
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"--address {address}: no Ray cluster there .* refused"):
             connect(address)
 
 
-def test_ray_client_is_refused_with_what_to_do_instead() -> None:
+def test_a_ray_client_address_is_refused_with_the_remedy() -> None:
     with pytest.raises(ConfigError, match="ray job submit"):
         connect("ray://head:10001")
 
@@ -75,9 +80,13 @@ def test_ray_client_is_refused_with_what_to_do_instead() -> None:
         ("3.0.0.dev0", "Ray 3.0.0.dev0 is"),
     ],
 )
-def test_a_ray_newer_than_tested_is_named_in_one_line(
+def test_a_ray_version_newer_than_tested_gives_a_warning(
     monkeypatch: pytest.MonkeyPatch, version: str, warning: str | None
 ) -> None:
     monkeypatch.setattr(ray, "__version__", version)
-    assert (untested_version() or "").startswith(warning or "")
-    assert (untested_version() is None) == (warning is None)
+    message = untested_version()
+    if warning is None:
+        assert message is None
+    else:
+        assert message is not None
+        assert message.startswith(warning)

@@ -1,4 +1,4 @@
-"""The adapters to Ray Tune, without a cluster; whole sweeps are in test_end_to_end.py and test_faults.py."""
+"""The adapters to Ray Tune, without a cluster; tests/end_to_end has whole sweeps."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_the_searcher_never_fills_more_than_its_slots(search: tuple[Search, Swee
     assert searcher.suggest("t3")["job"].key == "confirm-raw_features-00000"
 
 
-def test_the_searcher_is_finished_with_the_search(search: tuple[Search, SweepFolder]) -> None:
+def test_the_searcher_finishes_with_the_search(search: tuple[Search, SweepFolder]) -> None:
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     for number in range(5):
         job = searcher.suggest(f"t{number}")["job"]
@@ -61,7 +61,7 @@ def test_the_searcher_is_finished_with_the_search(search: tuple[Search, SweepFol
     assert searcher.suggest("t9") == Searcher.FINISHED
 
 
-def test_the_scheduler_passes_reports_on_and_verdicts_back(search: tuple[Search, SweepFolder]) -> None:
+def test_the_scheduler_passes_reports_on_and_returns_verdicts(search: tuple[Search, SweepFolder]) -> None:
     changes: list[int] = []
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     scheduler = JobScheduler(search[0], searcher, lambda: changes.append(1))
@@ -74,7 +74,7 @@ def test_the_scheduler_passes_reports_on_and_verdicts_back(search: tuple[Search,
     assert len(changes) == 2
 
 
-def test_the_job_of_a_slot_that_died_goes_back_to_the_search(search: tuple[Search, SweepFolder]) -> None:
+def test_the_search_hands_the_job_of_a_dead_slot_out_again(search: tuple[Search, SweepFolder]) -> None:
     scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
     assert job is not None
@@ -83,8 +83,8 @@ def test_the_job_of_a_slot_that_died_goes_back_to_the_search(search: tuple[Searc
     assert search[0].next_job() == job
 
 
-def test_slots_that_are_lost_one_after_the_other_end_the_sweep(search: tuple[Search, SweepFolder]) -> None:
-    """Were each loss its job's, every job would fail in turn for what is no fault of its own."""
+def test_six_lost_slots_in_a_row_end_the_sweep(search: tuple[Search, SweepFolder]) -> None:
+    """No single job is to blame; counted as its job's fault, each loss would fail one job after the other."""
     scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
     assert job is not None
@@ -98,7 +98,7 @@ def test_slots_that_are_lost_one_after_the_other_end_the_sweep(search: tuple[Sea
 
 
 class LostTrial:
-    """A Tune trial that ended with ``error``."""
+    """Stands for a Tune trial that ended with ``error``."""
 
     def __init__(self, job: Job, error: Exception | None) -> None:
         self.config, self._error = {"job": job}, error
@@ -111,7 +111,7 @@ def task_error(cause: Exception) -> ray.exceptions.RayTaskError:
     return ray.exceptions.RayTaskError("step", "traceback", cause)
 
 
-def test_a_job_whose_workers_found_no_room_starts_again_and_counts_for_nothing(
+def test_a_job_whose_workers_found_no_room_starts_again_and_counts_no_loss(
     search: tuple[Search, SweepFolder],
 ) -> None:
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
@@ -126,20 +126,21 @@ def test_a_job_whose_workers_found_no_room_starts_again_and_counts_for_nothing(
 
 
 @pytest.mark.parametrize(("process_died", "counts"), [(True, True), (False, False)])
-def test_a_slot_that_went_with_its_node_counts_for_nothing(
+def test_a_slot_lost_with_its_node_counts_no_loss_of_its_job(
     search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch, process_died: bool, counts: bool
 ) -> None:
-    """The slot is out of reach; the cluster knows whether its node is."""
+    """The error says only that the slot cannot be reached. The cluster knows whether the slot's process has died."""
+    losses: list[str] = []
     monkeypatch.setattr(executor, "process_died", lambda actor_id: process_died)
-    monkeypatch.setattr(search[0], "lose", (lost := []).append)
+    monkeypatch.setattr(search[0], "lose", losses.append)
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     job = searcher.suggest("t0")["job"]
     trial: Any = LostTrial(job, ray.exceptions.RayActorError(actor_id="ab"))
     JobScheduler(search[0], searcher, lambda: None).on_trial_error(None, trial)  # type: ignore[arg-type]
-    assert lost == ([job.key] if counts else [])
+    assert losses == ([job.key] if counts else [])
 
 
-def test_a_job_that_had_ended_is_not_started_again(search: tuple[Search, SweepFolder]) -> None:
+def test_a_job_that_ended_before_its_slot_was_lost_is_not_started_again(search: tuple[Search, SweepFolder]) -> None:
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     scheduler = JobScheduler(search[0], searcher, lambda: None)
     controller: Any = None
@@ -151,7 +152,9 @@ def test_a_job_that_had_ended_is_not_started_again(search: tuple[Search, SweepFo
     assert searcher.suggest("t1")["job"] != trial.config["job"]
 
 
-def test_the_searcher_follows_the_nodes(search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_searcher_hands_out_jobs_as_nodes_come_and_go(
+    search: tuple[Search, SweepFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(capacity_module, "LOOK_SECONDS", 0.0)
     nodes = [node(1)]
     gate = SimpleNamespace(refused=(), usable=lambda nodes: nodes)
@@ -165,7 +168,7 @@ def test_the_searcher_follows_the_nodes(search: tuple[Search, SweepFolder], monk
     assert searcher.suggest("t2") is None
 
 
-def test_slots_keep_off_the_nodes_that_were_found_wanting(search: tuple[Search, SweepFolder]) -> None:
+def test_slots_avoid_the_nodes_that_the_preflight_check_refused(search: tuple[Search, SweepFolder]) -> None:
     gate = SimpleNamespace(refused=("abc", "def"), usable=lambda nodes: nodes)
     config = JobSearcher(*search, capacity([node(1)], gate=gate), lambda: None).suggest("t0")
     assert config["avoid"] == ("abc", "def")

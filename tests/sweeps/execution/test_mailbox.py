@@ -1,4 +1,4 @@
-"""The lock-step protocol between slot and worker group, with both sides as coroutines of one process."""
+"""The mailbox's lock step between slot and worker group, with both sides as coroutines of one process."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -21,24 +21,24 @@ def run(test: Coroutine[Any, Any, None]) -> None:
 
 @dataclass
 class FakeProcess:
-    """Of a worker; killing it only counts."""
+    """Stands for a worker's process, and counts how often it is killed."""
 
-    of_hunger: bool = False
-    killed: int = 0
+    out_of_memory: bool = False
+    kills: int = 0
 
     def kill(self) -> None:
-        self.killed += 1
+        self.kills += 1
 
     def starved(self) -> bool:
-        return self.of_hunger
+        return self.out_of_memory
 
 
-def on(*nodes: str) -> Group:
+def group_on(*nodes: str) -> Group:
     return Group(nodes=frozenset(nodes))
 
 
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """Its time is simulated: once every task waits, it is the next timer's."""
+class SimulatedTimeLoop(asyncio.SelectorEventLoop):
+    """An event loop of simulated time, which jumps to the next timer once every task waits."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,26 +54,25 @@ class SkippingLoop(asyncio.SelectorEventLoop):
 
 
 def run_simulated(test: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=SkippingLoop) as runner:
+    with asyncio.Runner(loop_factory=SimulatedTimeLoop) as runner:
         runner.run(asyncio.wait_for(test, timeout=1e6))
 
 
 async def settle() -> None:
-    """Let every task run until it waits."""
+    """Let every other task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-def test_a_worker_waits_until_the_slot_asks_for_more() -> None:
+def test_a_worker_goes_on_only_when_the_slot_asks_for_the_next_report() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
-        taken = await mailbox.take(Group())
-        assert taken == job()
+        assert await mailbox.take(Group()) == job()
         reporting = asyncio.create_task(mailbox.report(job().key, Report(epochs=1, value=0.5)))
         assert (await mailbox.advance()).value == 0.5
         await settle()
-        assert not reporting.done()  # the slot has the report, but has not said "continue"
+        assert not reporting.done()  # the slot has the report, but has not asked for the next one
         advancing = asyncio.create_task(mailbox.advance())
         assert await reporting is True
         await mailbox.report(job().key, Report(epochs=2, state="complete"))
@@ -96,22 +95,22 @@ def test_a_new_job_stops_the_current_one_at_its_report() -> None:
     run(scenario())
 
 
-def test_a_restarted_worker_gets_its_job_again_and_repeats_reports_unheard() -> None:
+def test_a_restarted_worker_gets_its_job_again_and_the_slot_sees_no_repeated_report() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
         await mailbox.take(Group())
-        lost = asyncio.create_task(mailbox.report(job().key, Report(epochs=1, value=0.5)))
+        reporting = asyncio.create_task(mailbox.report(job().key, Report(epochs=1, value=0.5)))
         await mailbox.advance()
         advancing = asyncio.create_task(mailbox.advance())
-        await lost
-        # The worker dies here, and comes back without a checkpoint.
+        await reporting
+        # The worker dies now, and restarts without a checkpoint.
         assert await mailbox.take(Group()) == job()
         assert await mailbox.report(job().key, Report(epochs=1, value=0.5)) is True
         assert not advancing.done()
-        again = asyncio.create_task(mailbox.report(job().key, Report(epochs=2, value=0.6)))
+        reporting = asyncio.create_task(mailbox.report(job().key, Report(epochs=2, value=0.6)))
         assert (await advancing).epochs == 2
-        again.cancel()
+        reporting.cancel()
 
     run(scenario())
 
@@ -134,7 +133,7 @@ def test_a_job_that_loses_its_worker_too_often_fails_and_the_group_goes_on() -> 
     run(scenario())
 
 
-def test_workers_that_died_while_they_waited_for_a_job_have_not_attempted_it() -> None:
+def test_workers_that_died_before_they_got_a_job_count_no_attempt_at_it() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         dead = [asyncio.create_task(mailbox.take(Group())) for _ in range(MAX_ATTEMPTS)]
@@ -148,24 +147,24 @@ def test_workers_that_died_while_they_waited_for_a_job_have_not_attempted_it() -
     run(scenario())
 
 
-def test_attempts_on_nodes_that_are_lost_do_not_count_however_late_that_is_known() -> None:
+def test_attempts_on_lost_nodes_do_not_count_even_if_the_loss_is_known_late() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
-        # Each pair of nodes loses one, which the cluster notices only after the next attempt has begun.
+        # Each pair of nodes loses one node. The cluster notices the loss only after the next attempt has begun.
         for i in range(3 * MAX_ATTEMPTS):
             alive = ["shared", f"lost{i}", f"lost{i - 1}"]
-            assert await mailbox.take(on("shared", f"lost{i}"), alive) == job()
+            assert await mailbox.take(group_on("shared", f"lost{i}"), alive) == job()
         for _ in range(MAX_ATTEMPTS):
-            assert await mailbox.take(on("shared"), ["shared"]) == job()
-        taking = asyncio.create_task(mailbox.take(on("shared"), ["shared"]))
+            assert await mailbox.take(group_on("shared"), ["shared"]) == job()
+        taking = asyncio.create_task(mailbox.take(group_on("shared"), ["shared"]))
         assert (await mailbox.advance()).reason.startswith("worker_lost:")
         taking.cancel()
 
     run(scenario())
 
 
-def test_reports_of_a_job_that_is_over_are_answered_with_stop() -> None:
+def test_a_worker_that_reports_an_ended_job_must_stop() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job(1))
@@ -179,22 +178,22 @@ def test_reports_of_a_job_that_is_over_are_answered_with_stop() -> None:
     run(scenario())
 
 
-def test_a_broken_group_reaches_the_waiting_slot_but_not_before_its_last_report() -> None:
+def test_the_slot_learns_of_a_broken_group_after_the_groups_last_report() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
         await mailbox.take(Group())
         await mailbox.report(job().key, Report(epochs=3, state="complete"))
-        await mailbox.break_off("it ended")
-        await mailbox.break_off("and so did all else")
+        await mailbox.break_off("first reason")
+        await mailbox.break_off("second reason")
         assert (await mailbox.advance()).epochs == 3
-        with pytest.raises(GroupBrokenError, match="it ended"):
+        with pytest.raises(GroupBrokenError, match="first reason"):
             await mailbox.advance()
 
     run(scenario())
 
 
-def test_a_group_without_room_is_told_from_one_that_broke() -> None:
+def test_a_group_without_room_has_an_error_of_its_own() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
@@ -205,7 +204,7 @@ def test_a_group_without_room_is_told_from_one_that_broke() -> None:
     run(scenario())
 
 
-def test_closing_ends_the_group_now_or_at_its_next_question() -> None:
+def test_a_closed_mailbox_has_no_job_for_waiting_and_later_callers() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         taking = asyncio.create_task(mailbox.take(Group()))
@@ -220,20 +219,21 @@ def test_closing_ends_the_group_now_or_at_its_next_question() -> None:
 PATIENCE = 100.0
 
 
-def test_a_group_that_hangs_is_killed_whole_and_its_job_taken_again() -> None:
+def test_all_processes_of_a_hung_group_are_killed_and_its_job_is_taken_again() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
-        group = Group(processes=(processes := (FakeProcess(), FakeProcess())), patience=PATIENCE)
+        processes = (FakeProcess(), FakeProcess())
+        group = Group(processes=processes, patience=PATIENCE)
         await mailbox.assign(job())
         advancing = asyncio.create_task(mailbox.advance())
-        await asyncio.sleep(10 * PATIENCE)  # it starts slowly
+        await asyncio.sleep(10 * PATIENCE)  # the group starts slowly
         assert await mailbox.take(group) == job()
         await asyncio.sleep(PATIENCE - 1)
-        assert [process.killed for process in processes] == [0, 0]
+        assert [process.kills for process in processes] == [0, 0]
         await asyncio.sleep(2)
-        assert [process.killed for process in processes] == [1, 1]
-        await asyncio.sleep(10 * PATIENCE)  # as slow again
-        assert [process.killed for process in processes] == [1, 1]
+        assert [process.kills for process in processes] == [1, 1]
+        await asyncio.sleep(10 * PATIENCE)  # the group restarts slowly
+        assert [process.kills for process in processes] == [1, 1]
         assert await mailbox.take(group) == job()
         await mailbox.report(job().key, Report(epochs=4, state="complete"))
         assert (await advancing).state == "complete"
@@ -241,11 +241,12 @@ def test_a_group_that_hangs_is_killed_whole_and_its_job_taken_again() -> None:
     run_simulated(scenario())
 
 
-def test_progress_reports_and_waiting_for_the_verdict_are_no_hang() -> None:
+def test_a_worker_that_shows_progress_or_waits_for_a_verdict_does_not_hang() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
-        await mailbox.take(Group(processes=(process := FakeProcess(),), patience=PATIENCE))
+        process = FakeProcess()
+        await mailbox.take(Group(processes=(process,), patience=PATIENCE))
         advancing = asyncio.create_task(mailbox.advance())
         for _ in range(5):
             await asyncio.sleep(0.9 * PATIENCE)
@@ -257,30 +258,32 @@ def test_progress_reports_and_waiting_for_the_verdict_are_no_hang() -> None:
         advancing = asyncio.create_task(mailbox.advance())
         assert await reporting
         await asyncio.sleep(0.9 * PATIENCE)
-        assert process.killed == 0
+        assert process.kills == 0
         await asyncio.sleep(0.2 * PATIENCE)
-        assert process.killed == 1
+        assert process.kills == 1
         advancing.cancel()
 
     run_simulated(scenario())
 
 
-def test_without_a_limit_a_silent_job_is_left_alone() -> None:
+def test_a_silent_job_without_a_time_limit_is_not_killed() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
-        await mailbox.take(Group(processes=(process := FakeProcess(),)))
+        process = FakeProcess()
+        await mailbox.take(Group(processes=(process,)))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(mailbox.advance(), timeout=1e5)
-        assert process.killed == 0
+        assert process.kills == 0
 
     run_simulated(scenario())
 
 
-def test_a_job_that_hangs_every_time_has_failed_for_that_reason() -> None:
+def test_a_job_that_hangs_in_every_attempt_fails_as_hung() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
-        group = Group(processes=(process := FakeProcess(),), patience=PATIENCE)
+        process = FakeProcess()
+        group = Group(processes=(process,), patience=PATIENCE)
         await mailbox.assign(job(0))
         advancing = asyncio.create_task(mailbox.advance())
         for _ in range(MAX_ATTEMPTS):
@@ -290,17 +293,17 @@ def test_a_job_that_hangs_every_time_has_failed_for_that_reason() -> None:
         report = await advancing
         assert (report.state, report.reason.partition(":")[0]) == ("failed", "hung")
         assert "3 times in 3 starts" in report.reason
-        assert process.killed == MAX_ATTEMPTS
+        assert process.kills == MAX_ATTEMPTS
         await mailbox.assign(job(1))
         assert await taking == job(1)
 
     run_simulated(scenario())
 
 
-def test_a_worker_killed_for_the_nodes_memory_is_told_from_one_that_just_died() -> None:
+def test_a_job_whose_workers_the_node_killed_for_memory_fails_as_out_of_memory() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
-        group = Group(processes=(FakeProcess(of_hunger=True),))
+        group = Group(processes=(FakeProcess(out_of_memory=True),))
         await mailbox.assign(job())
         for _ in range(MAX_ATTEMPTS):
             await mailbox.take(group)
