@@ -1,8 +1,8 @@
-"""Spherical k-means: which implementation clusters is decided here and nowhere else.
+"""Spherical k-means, and the choice of its implementation.
 
-faiss where it is installed and the data is on the CPU; otherwise torch, whose version needs no host synchronisation,
-so that it can sit inside a GPU step. Both return unit centroids, never a zero one: a cluster that loses all its
-points is given a new centroid.
+faiss clusters CPU data if it is installed; otherwise torch does. The torch version needs no host synchronisation, so a
+GPU step can contain it. Both return unit centroids and never a zero one. A cluster that loses all its points gets a
+new centroid.
 """
 
 import importlib.util
@@ -29,12 +29,12 @@ def kmeans(
     """Cluster the rows of ``x`` by cosine similarity.
 
     Args:
-        x: (n, d); rows need not be normalised. A value that is not finite makes the centroids NaN.
+        x: (n, d); rows need not be normalised. An infinite value or NaN makes the centroids NaN.
         k: number of clusters, at most n.
-        seed: chooses the initial centroids among the rows.
-        initial: (k, d) centroids to start from instead; rows need not be normalised.
+        seed: seed of the choice of initial centroids among the rows.
+        initial: (k, d) initial centroids; rows need not be normalised. None to choose them among the rows of ``x``.
         iterations: Lloyd iterations.
-        backend: ``auto`` picks faiss for CPU tensors where it is installed, else torch.
+        backend: ``auto`` is faiss for CPU tensors if it is installed, else torch.
 
     Returns:
         Unit centroids (k, d) and the label (n,) of each row's nearest centroid.
@@ -61,9 +61,9 @@ def _faiss(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
     import faiss
 
     n, d = points.shape
-    if not points.isfinite().all():  # faiss refuses them; a diverged run is to be seen in its loss
+    if not points.isfinite().all():  # faiss would raise, but a diverged run has to show in its loss
         return points.new_full((k, d), torch.nan)
-    faiss.omp_set_num_threads(torch.get_num_threads())  # it would take every core, whatever a worker was granted
+    faiss.omp_set_num_threads(torch.get_num_threads())  # faiss would use every core, also those of other workers
     clustering = faiss.Kmeans(
         d,
         k,
@@ -79,7 +79,8 @@ def _faiss(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
 
 
 def _torch(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations: int) -> Tensor:
-    n, clusters = len(points), torch.arange(k, device=points.device)
+    n = len(points)
+    clusters = torch.arange(k, device=points.device)
     if initial is None:
         generator = torch.Generator(points.device).manual_seed(seed)
         centroids = points[torch.randperm(n, generator=generator, device=points.device)[:k]]
@@ -87,47 +88,48 @@ def _torch(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
         centroids = initial
     for _ in range(iterations):
         similarity, labels = (points @ centroids.T).max(dim=1)
-        # A product with the indicator (n, k), not index_add_, whose order of summation on a GPU is anyone's guess.
+        # A product with the indicator (n, k); index_add_ sums in an undefined order on a GPU.
         member = (labels[:, None] == clusters).float()
         sums, counts = member.T @ points, member.sum(dim=0)
-        # Empty clusters take the points that fit their own cluster worst: at most k of them, without asking how many.
+        # Empty clusters get the points that fit their cluster worst: at most k, so the host needs no count.
         outliers = points[similarity.topk(k, largest=False).indices]
-        lost = (counts == 0) | (sums.norm(dim=1) < 1e-6)
-        centroids = functional.normalize(torch.where(lost[:, None], outliers, sums), dim=1)
+        empty = (counts == 0) | (sums.norm(dim=1) < 1e-6)
+        centroids = functional.normalize(torch.where(empty[:, None], outliers, sums), dim=1)
     return centroids
 
 
 class ClusterQueue:
-    """The last ``size`` batches of mean cluster logits (b, K) that k-means sees beside the current batch.
+    """Queue of the last ``size`` batches of mean cluster logits (b, K), which k-means sees beside the current batch.
 
-    Used only once an epoch has filled it (METHOD section 3), so that nothing has to empty it. Lies in one place, the
-    oldest batch first, and changes in place: a recorded step finds it where it was.
+    The queue is used only after an epoch has filled it (docs/method.md, section 3), so it never needs to be emptied.
+    It changes in place, with the oldest batch first, because a recorded step needs it at one address.
 
     Args:
-        size: past batches; 0 for none.
-        thinning: of a past batch every n-th row is kept; the current one is seen whole.
+        size: number of past batches; 0 for none.
+        thinning: every n-th row of a past batch is kept; k-means sees the whole current batch.
     """
 
     def __init__(self, size: int, thinning: int = 1) -> None:
-        self._size, self._thinning = size, thinning
+        self._size = size
+        self._thinning = thinning
         self._past: Tensor | None = None  # (size x kept rows, K)
 
     def full(self, step: int) -> bool:
-        """Whether the epoch's steps before its ``step``-th (0-based) have filled it."""
+        """Return whether the epoch's steps before ``step`` (0-based) have filled the queue."""
         return 0 < self._size <= step
 
     def extend(self, batch: Tensor, step: int) -> Tensor:
-        """Return [queue ; batch] if the queue is full, else ``batch``; then remember its kept rows.
+        """Return [queue ; batch] if the queue is full, else ``batch``; then add the batch to the queue.
 
         Args:
             batch: (b, K), the same b at every step.
-            step: number of the step in its epoch; each one before was given, too.
+            step: number of the step in its epoch (0-based); all steps before it must have been added.
         """
         if self._size == 0:
             return batch
-        kept = batch[:: self._thinning]
+        rows = batch[:: self._thinning]
         if self._past is None:
-            self._past = kept.new_zeros(self._size * len(kept), kept.shape[1])
-        seen = torch.cat([self._past, batch]) if self.full(step) else batch
-        self._past.copy_(torch.cat([self._past[len(kept) :], kept]))
-        return seen
+            self._past = rows.new_zeros(self._size * len(rows), rows.shape[1])
+        points = torch.cat([self._past, batch]) if self.full(step) else batch
+        self._past.copy_(torch.cat([self._past[len(rows) :], rows]))
+        return points

@@ -1,19 +1,20 @@
-"""Several workers, one result: N workers with B/N rows each compute what one worker computes with all B.
+"""Training with several workers: N workers with B/N rows each compute what one worker computes with B rows.
 
-The only module that knows torch.distributed. Without a process group, or with one process in it, every function is the
-identity, so that the rest of the package is written for one worker and nothing asks which case it is.
+This is the only module that uses torch.distributed. Without a process group, or with one process in it, every function
+is the identity. So the rest of the package is written for one worker and never asks how many there are.
 
-Why the gradients are exact. Let θ_r be rank r's copy of the parameters and L_r its loss, which through the collectives
-depends on all copies. Every backward collective here is the adjoint of its forward one, so backward on all ranks gives
-rank r the derivative of sum_s L_s with respect to θ_r. All copies being θ, the sum of these over r is the total
-derivative d/dθ sum_s L_s(θ, ..., θ), and their mean is d/dθ of the mean loss (1/N) sum_s L_s. So all that a training
-step has to keep is: the mean over ranks of the losses is the loss of the whole batch. A loss computed on every rank
-from all B rows (Con, Clu) keeps it, since all L_s are equal; so does a mean over a rank's own rows (Gen), since all
-ranks have equally many.
+Why the gradients are exact. Let θ_r be rank r's copy of the parameters and L_r its loss. Through the collectives, L_r
+depends on all copies. Every backward collective here is the adjoint of its forward one. So a backward pass on all ranks
+gives rank r the derivative of sum_s L_s with respect to θ_r. All copies equal θ. The sum of these derivatives over r is
+therefore the total derivative d/dθ sum_s L_s(θ, ..., θ), and their mean is d/dθ of the mean loss (1/N) sum_s L_s.
 
-Rejected: DistributedDataParallel, which renames the parameters and wants one forward per backward; SyncBatchNorm, which
-refuses CPUs; a B/N x B share of the contrastive loss per rank, which saves little beside the heads and makes the ranks'
-losses differ.
+A training step therefore needs one invariant: the mean of the losses over ranks is the loss of the whole batch. A loss
+that every rank computes from all B rows (Con, Clu) satisfies it, because all L_s are equal. A mean over a rank's own
+rows (Gen) satisfies it, because all ranks have equally many rows.
+
+Rejected: DistributedDataParallel, which renames the parameters and expects one forward pass per backward pass;
+SyncBatchNorm, which refuses CPUs; a B/N x B share of the contrastive loss per rank, which saves little compared with
+the heads and makes the ranks' losses differ.
 
 Legend: N ranks, b = B/N rows of a rank, C features.
 """
@@ -47,12 +48,12 @@ def rank_and_size() -> tuple[int, int]:
 
 
 class PeerLostError(RuntimeError):
-    """A collective operation failed: another rank is gone, and this one is not to blame."""
+    """A collective operation failed because another rank is gone."""
 
 
 @contextmanager
 def collective() -> Iterator[None]:
-    """Name the failure of a collective operation, which torch.distributed raises as a bare RuntimeError.
+    """Turn the RuntimeError of a failed collective operation into a :class:`PeerLostError`.
 
     Raises:
         PeerLostError: the operation failed.
@@ -64,13 +65,13 @@ def collective() -> Iterator[None]:
 
 
 def gather(x: Tensor) -> Tensor:
-    """Return the rows of all ranks in rank order, differentiably: (b, ...) -> (N b, ...), the same b on every rank."""
+    """Return the rows of all ranks in rank order: (b, ...) -> (N b, ...), the same b on every rank; differentiable."""
     gathered: Tensor = x if rank_and_size()[1] == 1 else _Gather.apply(x)  # type: ignore[no-untyped-call]
     return gathered
 
 
 class _Gather(torch.autograd.Function):
-    """All-gather along rows; its adjoint sums the gradient over ranks and keeps the own rows."""
+    """All-gather along rows; its adjoint sums the gradient over ranks and keeps this rank's rows."""
 
     @staticmethod
     def forward(ctx: object, x: Tensor) -> Tensor:
@@ -82,14 +83,14 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:
         rank, size = rank_and_size()
-        total = gradient.clone(memory_format=torch.contiguous_format)  # the gradient may be shared with other nodes
+        total = gradient.clone(memory_format=torch.contiguous_format)  # other nodes may share the gradient
         with collective():
             dist.all_reduce(total)
         return total.chunk(size)[rank]
 
 
 def average(x: Tensor) -> Tensor:
-    """Return the mean of ``x`` over ranks, the same bits on each; not differentiable."""
+    """Return the mean of ``x`` over ranks, equal to the last bit on each rank; not differentiable."""
     size = rank_and_size()[1]
     if size == 1:
         return x
@@ -100,11 +101,14 @@ def average(x: Tensor) -> Tensor:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over ranks; a parameter without one must have none on any rank."""
+    """Replace each gradient by its mean over ranks.
+
+    A parameter without a gradient on one rank must have none on any rank.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if rank_and_size()[1] == 1 or not gradients:
         return
-    flat = average(torch.cat([gradient.flatten() for gradient in gradients]))  # one collective for all
+    flat = average(torch.cat([gradient.flatten() for gradient in gradients]))  # one collective for all gradients
     for gradient, mean in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 
@@ -120,7 +124,7 @@ def broadcast(x: Tensor) -> Tensor:
 
 
 class GlobalBatchNorm1d(nn.BatchNorm1d):
-    """nn.BatchNorm1d whose statistics in training are those of all ranks' rows; on one worker it is that module.
+    """Batch normalisation over the rows of all ranks; on one worker it equals nn.BatchNorm1d.
 
     Args:
         num_features: C.
@@ -134,11 +138,11 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
         size = rank_and_size()[1]
         if size == 1 or not self.training:
             return super().forward(input)
-        x = input.to(self.weight.dtype)  # statistics of what autocast made bfloat16 are float32, as torch's own are
-        own_variance, own_mean = torch.var_mean(x, dim=0, correction=0)
-        means, variances = gather(torch.stack([own_mean, own_variance])[None]).unbind(dim=1)  # [N, C] each
+        x = input.to(self.weight.dtype)  # autocast makes the input bfloat16; as in torch, the statistics are float32
+        rank_variance, rank_mean = torch.var_mean(x, dim=0, correction=0)
+        means, variances = gather(torch.stack([rank_mean, rank_variance])[None]).unbind(dim=1)  # [N, C] each
         mean = means.mean(dim=0)
-        # Law of total variance: stable where E[x^2] - E[x]^2 is not, and one collective.
+        # Law of total variance: it needs one collective and is stable, unlike E[x^2] - E[x]^2.
         variance = variances.mean(dim=0) + means.var(dim=0, correction=0)
         with torch.no_grad():
             rows = size * len(x)

@@ -1,6 +1,6 @@
-"""The heads: the only parts that are trained (METHOD section 2).
+"""The heads: the only parts that are trained (docs/method.md, section 2).
 
-Plain modules, so that a worker loads nothing but torch; :mod:`conclugen.model` wraps the ones worth sharing.
+They are plain modules, so a worker loads nothing but torch. :mod:`conclugen.model` wraps the ones worth sharing.
 
 Legend: b batch, d_m feature width of modality m, R representation, P projection, K clusters, D reconstruction width.
 """
@@ -18,7 +18,7 @@ __all__ = ["GatedEmbeddingUnit", "PretrainingHeads", "RepresentationHeads", "fus
 
 
 class GatedEmbeddingUnit(nn.Module):
-    """Gated embedding unit: three linear layers, the middle one gating the first (Miech et al. 2018, eq. 3-5)."""
+    """Gated embedding unit: three linear layers, of which the second gates the first (Miech et al. 2018, eq. 3-5)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -39,8 +39,8 @@ class RepresentationHeads(nn.Module):
     Args:
         widths: modality -> d_m, in modality order.
         representation_dim: R.
-        lift_audio: the released code's exception for the modality ``audio``: its gated unit works at width d_audio
-            and a linear layer without activation lifts it to R.
+        lift_audio: whether the modality ``audio`` is an exception, as in the released code: its gated unit works at
+            width d_audio, and a linear layer without activation lifts it to R.
     """
 
     def __init__(self, widths: Mapping[str, int], representation_dim: int, *, lift_audio: bool = False) -> None:
@@ -62,7 +62,7 @@ class RepresentationHeads(nn.Module):
 
 
 class PretrainingHeads(nn.Module):
-    """The heads that only pretraining needs; builds those that the given losses use and no others."""
+    """The heads that only pretraining needs; only those that the given losses use are built."""
 
     def __init__(self, widths: Mapping[str, int], losses: Collection[Loss], hyperparameters: Hyperparameters) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class PretrainingHeads(nn.Module):
             )
 
     def project(self, representations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map modality -> (b, R) to unnormalised projections (b, P), batch statistics taken per modality."""
+        """Map modality -> (b, R) to unnormalised projections (b, P), with batch statistics per modality."""
         if self.projection is None:
             raise ValueError("these losses have no projection head.")
         return {name: self.projection(z) for name, z in representations.items()}
@@ -114,17 +114,17 @@ class PretrainingHeads(nn.Module):
 
 
 def fuse(representations: Mapping[str, Tensor], fusion: str) -> Tensor:
-    """Make one representation of the modalities' own.
+    """Combine the representations of the modalities into one.
 
     Args:
         representations: modality -> (n, R).
-        fusion: ``concat``, ``mean``, or the name of the one modality to take.
+        fusion: ``concat``, ``mean``, or the name of one modality.
 
     Returns:
-        (n, modalities x R), or (n, R) for the other two.
+        (n, modalities x R) for ``concat``, else (n, R).
 
     Raises:
-        ValueError: ``fusion`` is neither, or the mean is asked of different widths.
+        ValueError: ``fusion`` is none of these, or the modalities of a mean have different widths.
     """
     if fusion == "concat":
         return torch.cat(list(representations.values()), dim=1)

@@ -1,7 +1,8 @@
-"""How many labels a probe may use: so many per class, a share of the training samples, or all of them.
+"""Label budgets: how many labels a probe may use.
 
-Papers use either: "5 labels per class" and "10 % of the labels". A budget has one name, which records are stored
-under and seeds are derived from. Loads no torch, so that configurations can be checked without it.
+A budget is a number of labels per class, a fraction of the training samples, or all labels. Papers report both "5
+labels per class" and "10 % of the labels". Records are stored under a budget's name, and seeds are derived from it.
+This module loads no torch, so configurations can be checked without it.
 """
 
 from dataclasses import dataclass
@@ -16,10 +17,10 @@ class LabelBudget:
 
     Attributes:
         per_class: labelled samples per class, at least 1.
-        fraction: share of the training samples that are labelled, between 0 and 1.
+        fraction: fraction of the training samples that are labelled, between 0 and 1.
 
     Raises:
-        ValueError: both are given, or one is out of its range.
+        ValueError: both are given, or a value is out of range.
     """
 
     per_class: int | None = None
@@ -34,7 +35,7 @@ class LabelBudget:
             raise ValueError(f"a label budget is a fraction between 0 and 1, got {self.fraction}.")
 
     def __str__(self) -> str:
-        """Return the budget's name: ``"5"``, ``"10%"``, or ``""`` for all."""
+        """Return the budget's name: ``"5"``, ``"10%"``, or ``""`` for all labels."""
         if self.fraction is not None:
             percent = Decimal(repr(self.fraction)).scaleb(2)  # decimal digits, so that 0.07 is 7%
             return f"{percent.normalize():f}%"

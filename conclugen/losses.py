@@ -1,7 +1,9 @@
-"""The three pretraining losses as functions of tensors (METHOD section 3).
+"""The pretraining losses as functions of tensors (docs/method.md, section 3).
 
-Legend: m modality, b batch, P projection width, K clusters, d_m feature width, δ margin. Each function takes mappings
-from modality name to a (b, width) tensor in modality order and returns a scalar.
+Each function returns a scalar. Losses of several modalities take mappings from modality name to a (b, width) tensor,
+in modality order.
+
+Legend: m modality, b batch, P projection width, K clusters, d_m feature width, δ margin.
 """
 
 from collections.abc import Mapping
@@ -16,10 +18,11 @@ __all__ = ["clustering_loss", "contrastive_loss", "nt_xent_loss", "reconstructio
 
 
 def contrastive_loss(projections: Mapping[str, Tensor], margin: float = 0.001, temperature: float = 1.0) -> Tensor:
-    """Masked-margin softmax over the ring of modality pairs 0-1, 1-2, 2-0 (two modalities: the one pair 0-1).
+    """Return the masked-margin softmax loss over the ring of modality pairs 0-1, 1-2, 2-0 (two modalities: only 0-1).
 
-    For each pair, similarities of the row-normalised projections are divided by ``temperature``, δ is subtracted on the
-    diagonal, and the cross-entropies of rows and of columns against the diagonal are added; pairs are summed.
+    For each pair, similarities of the row-normalised projections are divided by ``temperature``, and δ is subtracted
+    on the diagonal. The pair's loss is the cross-entropy of rows plus that of columns against the diagonal. The result
+    is the sum over pairs.
 
     Args:
         projections: modality -> (b, P); rows need not be normalised.
@@ -39,7 +42,7 @@ def contrastive_loss(projections: Mapping[str, Tensor], margin: float = 0.001, t
     total = units[0].new_zeros(())
     for p, q in pairs:
         logits = p @ q.T / temperature  # [b, b]
-        with torch.no_grad():  # a constant: in place, it costs b writes and no pass over b x b of either direction
+        with torch.no_grad():  # δ is constant: in place, it costs b writes and no forward or backward pass over b x b
             logits.diagonal().sub_(margin)
         total = total + functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)
     return total
@@ -52,14 +55,14 @@ def clustering_loss(
     mode: Literal["individual", "joint"] = "individual",
     margin: float = 0.001,
 ) -> Tensor:
-    """Cross-entropy of the cluster logits' similarity to the centroids against the k-means labels.
+    """Return the cross-entropy of the cluster logits' similarity to the centroids against the k-means labels.
 
     Args:
         logits: modality -> c_m (b, K).
         centroids: μ (K, K), one row per cluster.
         labels: (b,) cluster of each sample.
-        mode: ``individual`` sums one term per modality; ``joint`` takes one term on the modalities' mean.
-        margin: δ, subtracted from the similarity to the sample's own centroid.
+        mode: ``individual`` sums one term per modality; ``joint`` is one term on the modalities' mean.
+        margin: δ, subtracted from the similarity to the centroid of the sample's cluster.
 
     Raises:
         ValueError: ``mode`` is neither of the two.
@@ -69,25 +72,26 @@ def clustering_loss(
     terms = list(logits.values())
     if mode == "joint":
         terms = [torch.stack(terms).mean(dim=0)]
-    # Not one_hot, which asks the host whether the labels are in range.
-    own = margin * (labels[:, None] == torch.arange(len(centroids), device=labels.device)).to(centroids.dtype)  # [b, K]
-    return torch.stack([functional.cross_entropy(c @ centroids.T - own, labels) for c in terms]).sum()
+    # Not one_hot, which synchronises with the host to check the labels.
+    clusters = torch.arange(len(centroids), device=labels.device)
+    margins = margin * (labels[:, None] == clusters).to(centroids.dtype)  # [b, K]
+    return torch.stack([functional.cross_entropy(c @ centroids.T - margins, labels) for c in terms]).sum()
 
 
 def reconstruction_loss(reconstructions: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> Tensor:
-    """Sum over modalities of the mean squared error (over all entries) between (b, d_m) tensors."""
+    """Return the sum over modalities of the mean squared error (over all entries) between (b, d_m) tensors."""
     return torch.stack([functional.mse_loss(r, features[name]) for name, r in reconstructions.items()]).sum()
 
 
 def nt_xent_loss(first: Tensor, second: Tensor, temperature: float = 1.0) -> Tensor:
-    """SimCLR's normalised temperature-scaled cross-entropy over two views (Chen et al. 2020, eq. 1).
+    """Return SimCLR's normalised temperature-scaled cross-entropy over two views (Chen et al. 2020, eq. 1).
 
-    Each view's positive is the sample's other view; the other 2b - 2 views are its negatives, of either kind.
+    The positive of a view is the sample's other view. Its negatives are the 2b - 2 views of the other samples.
 
     Args:
-        first: (b, P) projections of one view; rows need not be normalised.
-        second: (b, P) of the other.
-        temperature: similarities are divided by it.
+        first: (b, P) projections of the first views; rows need not be normalised.
+        second: (b, P) projections of the second views.
+        temperature: divisor of the similarities.
     """
     views = functional.normalize(torch.cat([first, second]), dim=1)  # [2b, P]
     b = len(first)

@@ -1,11 +1,11 @@
 # mypy: untyped-calls-exclude=transformers
-"""The trained heads as a Hugging Face model: raw features in, representations out.
+"""The trained heads as a Hugging Face model, from raw features to representations.
 
-What pretraining trains works on standardised features; whoever loads a shared model has raw ones. So the model carries
-the standardisation of its training rows as buffers, and nobody can forget it or take another set's. The alternative, a
-preprocessor beside the model, would be a second thing to load and to mix up.
+Heads are trained on standardised features, but users of a shared model have raw ones. So the model carries the
+standardisation of its training rows as buffers, and a user can neither forget it nor apply that of another set. A
+preprocessor beside the model was rejected: it is a second thing to load, and the two can be mixed up.
 
-Loads transformers, which is slow; what trains imports :mod:`conclugen.heads` instead.
+This module loads transformers, which is slow; training code imports :mod:`conclugen.heads` instead.
 
 Legend: b batch, d_m feature width of modality m, R representation.
 """
@@ -29,18 +29,18 @@ class ConCluGenConfig(PretrainedConfig):
     """Shape and provenance of a :class:`ConCluGenHead`; every argument is a keyword.
 
     Args:
-        modalities: names, in modality order. Two lists rather than a mapping, because transformers sorts the keys of
-            the file that it writes.
-        widths: d_m of each.
+        modalities: names, in modality order. They are not the keys of a mapping, because transformers sorts the keys
+            of the file that it writes.
+        widths: d_m of each modality.
         representation_dim: R.
         lift_audio: see :class:`conclugen.heads.RepresentationHeads`.
-        subset: the losses that the head was trained with, where known.
-        hyperparameters: of the pretraining run, where known; plain values under their names.
-        seed: of the pretraining run, where known.
-        features_fingerprint: identity of the feature set that it was trained on, where known.
+        subset: the loss subset of the pretraining run, if known.
+        hyperparameters: name -> plain value of the pretraining run, if known.
+        seed: seed of the pretraining run, if known.
+        features_fingerprint: identity of the feature set of the pretraining run, if known.
 
     Raises:
-        ValueError: modalities and widths do not fit together.
+        ValueError: modalities, widths and representation_dim do not fit together.
     """
 
     model_type = "conclugen"
@@ -67,8 +67,8 @@ class ConCluGenConfig(PretrainedConfig):
 class _Standardise(nn.Module):
     """Per-feature affine map; the identity until a state is loaded.
 
-    Computes in float32 and in the order of :class:`conclugen.features.shards.StandardisedSplit`, so that both agree to
-    the last bit.
+    It computes in float32 and in the same order as :class:`conclugen.features.batches.StandardisedSplit`, so both
+    agree to the last bit.
     """
 
     mean: Tensor
@@ -85,14 +85,14 @@ class _Standardise(nn.Module):
 
 
 class ConCluGenHead(PreTrainedModel):
-    """One representation head per modality, behind the standardisation of its features.
+    """One representation head per modality, preceded by the standardisation of its features.
 
-    ``from_pretrained`` and ``save_pretrained`` are those of transformers; weights lie in safetensors files.
+    ``from_pretrained`` and ``save_pretrained`` are those of transformers; weights are stored in safetensors files.
     """
 
     config_class = ConCluGenConfig
     main_input_name = "features"
-    _keep_in_fp32_modules_strict = ["standardisation"]  # noqa: RUF012  # as transformers declares it; also where weights are loaded in half precision
+    _keep_in_fp32_modules_strict = ["standardisation"]  # noqa: RUF012  # declared as in transformers; it holds for weights loaded in half precision, too
 
     def __init__(self, config: ConCluGenConfig) -> None:
         super().__init__(config)
@@ -102,7 +102,7 @@ class ConCluGenHead(PreTrainedModel):
         self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Initialise as :mod:`conclugen.heads` does; transformers guards what it has loaded."""
+        """Initialise as :mod:`conclugen.heads` does; transformers protects loaded weights from it."""
         if isinstance(module, nn.Linear):
             module.reset_parameters()
         elif isinstance(module, _Standardise):
@@ -113,13 +113,13 @@ class ConCluGenHead(PreTrainedModel):
         """Map raw features to representations.
 
         Args:
-            features: modality -> (b, d_m), as the backbone gave them, of all modalities or of some.
+            features: modality -> (b, d_m), as the backbone gave them, for all modalities or some of them.
 
         Returns:
-            modality -> (b, R) for the modalities given, in modality order.
+            modality -> (b, R) for the same modalities, in modality order.
 
         Raises:
-            ValueError: a modality is unknown or does not have its width; the message lists every such modality.
+            ValueError: a modality is unknown or has the wrong width; the message lists every such modality.
         """
         problems = [
             f"modality {name!r}: expected shape (batch, {self._widths[name]}), got {tuple(x.shape)}."

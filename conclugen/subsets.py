@@ -1,7 +1,7 @@
-"""The seven loss subsets of the ablation, and what each of them needs.
+"""The seven loss subsets of the ablation.
 
-A subset is named by its losses in the order contrastive (Con), clustering (Clu), generative (Gen), as in the paper's
-tables. The eighth cell of the factorial, no loss at all, is the randomly initialised head: a baseline, not a subset.
+A subset's name lists its losses in the order contrastive (Con), clustering (Clu), generative (Gen), as in the paper's
+tables. The eighth cell of the factorial has no loss. It is the randomly initialised head: a baseline, not a subset.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ __all__ = ["SUBSETS", "Loss"]
 
 
 class Loss(StrEnum):
-    """One pretraining loss; the value is its name in subset names and tables."""
+    """A pretraining loss; the value is its name in subset names and tables."""
 
     CON = "Con"
     CLU = "Clu"

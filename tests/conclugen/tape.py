@@ -1,8 +1,9 @@
-"""A recorder with the semantics of a CUDA graph, on the CPU.
+"""A recorder on the CPU with the semantics of a CUDA graph.
 
-It notes every operation of a step with the very tensors it read and wrote, undoes what recording did to memory that was
-there before, and replays the operations on the same memory. So a replay sees new values in old places and nothing else:
-what Python computed, counted, drew or allocated while recording is frozen, and what a graph cannot hold is refused.
+It records every operation of a step with the tensors that it read and wrote. Then it restores the memory that existed
+before, and it replays the operations on the same memory. So a replay sees new values in the old places and nothing
+else. Whatever Python computed, counted, drew or allocated while recording is frozen. Operations that a graph cannot
+hold are refused.
 """
 
 from collections.abc import Callable
@@ -18,17 +19,18 @@ class Tape:
     """A :class:`conclugen.training.execution.Recorder`.
 
     Attributes:
-        warmed: how many steps were run to warm up.
-        replays: how many recordings were replayed, in order, by their number.
+        warm_ups: number of steps run to warm up.
+        recordings: number of recordings.
+        replays: the number of the recording of each replay, in order.
     """
 
     def __init__(self) -> None:
-        self.warmed = 0
+        self.warm_ups = 0
         self.recordings = 0
         self.replays: list[int] = []
 
     def warm_up(self, step: Callable[[], None]) -> None:
-        self.warmed += 1
+        self.warm_ups += 1
         step()
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
@@ -50,9 +52,9 @@ class Tape:
 class _Recording(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
-        # Each operation with its arguments and, of its results, those that are memory of their own, by position.
+        # Each operation with its arguments and, by position, its results that have memory of their own.
         self._operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], dict[int, Tensor]]] = []
-        self._born: set[int] = set()  # storages that the step allocates; none is freed while its operation is kept
+        self._allocated: set[int] = set()  # storages that the step allocates; the kept operations keep them alive
         self._before: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_dispatch__(
@@ -61,15 +63,15 @@ class _Recording(TorchDispatchMode):
         kwargs = kwargs or {}
         if reason := _refusal(func, args):
             raise RuntimeError(f"{func}: {reason}")
-        given = {_storage(tensor) for tensor in _tensors((args, kwargs))}
-        for tensor in _tensors((args, kwargs)):  # whichever it writes: not every schema tells
-            if _storage(tensor) not in self._born and _storage(tensor) not in self._before:
+        inputs = {_storage(tensor) for tensor in _tensors((args, kwargs))}
+        for tensor in _tensors((args, kwargs)):  # all of them, because not every schema says which it writes
+            if _storage(tensor) not in self._allocated and _storage(tensor) not in self._before:
                 whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
                 self._before[_storage(tensor)] = whole, whole.clone()
         result = func(*args, **kwargs)
-        made = {index: x for index, x in enumerate(_tensors(result)) if _storage(x) not in given}
-        self._born |= set(map(_storage, made.values()))
-        self._operations.append((func, args, kwargs, made))
+        outputs = {index: x for index, x in enumerate(_tensors(result)) if _storage(x) not in inputs}
+        self._allocated |= set(map(_storage, outputs.values()))
+        self._operations.append((func, args, kwargs, outputs))
         return result
 
     def undo(self) -> None:
@@ -79,9 +81,9 @@ class _Recording(TorchDispatchMode):
 
     @torch.no_grad()
     def replay(self) -> None:
-        for func, args, kwargs, made in self._operations:
+        for func, args, kwargs, outputs in self._operations:
             results = _tensors(func(*args, **kwargs))
-            for index, place in made.items():
+            for index, place in outputs.items():
                 place.copy_(results[index])
 
 

@@ -44,7 +44,7 @@ def _lloyd(x: Tensor, initial: Tensor, iterations: int) -> np.ndarray:
 
 
 def _planted(clusters: int = 4, each: int = 25, noise: float = 0.05) -> tuple[Tensor, Tensor]:
-    """Points near orthogonal axes, at lengths 0.1 to 10, shuffled; and the axis of each."""
+    """Shuffled points near orthogonal axes, of lengths 0.1 to 10, and the axis of each."""
     generator = torch.Generator().manual_seed(0)
     truth = torch.arange(clusters).repeat(each)[torch.randperm(clusters * each, generator=generator)]
     x = torch.eye(clusters, 8)[truth] + noise * torch.randn(len(truth), 8, generator=generator)
@@ -53,17 +53,17 @@ def _planted(clusters: int = 4, each: int = 25, noise: float = 0.05) -> tuple[Te
 
 @pytest.mark.parametrize("backend", _BACKENDS)
 class TestKMeans:
-    """What every implementation keeps."""
+    """Contract of every implementation."""
 
     @pytest.mark.parametrize(("n", "d", "k"), [(40, 6, 5), (40, 6, 1), (7, 3, 7), (200, 16, 32)])
-    def test_shapes_and_types(self, backend: str, n: int, d: int, k: int) -> None:
+    def test_kmeans_returns_float32_centroids_and_integer_labels(self, backend: str, n: int, d: int, k: int) -> None:
         x = torch.randn(n, d, generator=torch.Generator().manual_seed(1))
         centroids, labels = kmeans(x, k, seed=3, backend=backend)
         assert (centroids.shape, labels.shape) == ((k, d), (n,))
         assert (centroids.dtype, labels.dtype) == (torch.float32, torch.int64)
 
     @pytest.mark.parametrize("k", [1, 3, 16, 40])
-    def test_unit_centroids_and_nearest_labels(self, backend: str, k: int) -> None:
+    def test_centroids_are_unit_vectors_and_labels_are_the_nearest(self, backend: str, k: int) -> None:
         x = torch.randn(40, 6, generator=torch.Generator().manual_seed(k))
         centroids, labels = kmeans(x, k, backend=backend)
         _check_centroids_and_labels(x, centroids, labels)
@@ -74,7 +74,9 @@ class TestKMeans:
         seed=st.integers(0, 2**31 - 1),
         data=st.data(),
     )
-    def test_duplicated_points(self, backend: str, rows: list[tuple[int, ...]], seed: int, data: st.DataObject) -> None:
+    def test_duplicated_points_give_valid_centroids(
+        self, backend: str, rows: list[tuple[int, ...]], seed: int, data: st.DataObject
+    ) -> None:
         """Few distinct points, often fewer than clusters: no centroid may be zero or NaN."""
         x = torch.tensor(rows, dtype=torch.float32)
         k = data.draw(st.integers(1, len(rows)))
@@ -82,26 +84,26 @@ class TestKMeans:
         _check_centroids_and_labels(x, centroids, labels)
 
     @pytest.mark.parametrize("k", [2, 5, 12])
-    def test_all_points_equal(self, backend: str, k: int) -> None:
+    def test_equal_points_give_equal_centroids(self, backend: str, k: int) -> None:
         x = torch.tensor([[3.0, -4.0]]).expand(12, 2)
         centroids, _ = kmeans(x, k, backend=backend)
         assert _unit(centroids) == pytest.approx(np.tile([0.6, -0.8], (k, 1)), abs=0.01)
         assert centroids.norm(dim=1).numpy() == pytest.approx(np.ones(k), abs=1e-5)
 
-    def test_same_seed_same_result(self, backend: str) -> None:
+    def test_the_same_seed_gives_the_same_result(self, backend: str) -> None:
         x = torch.randn(100, 8, generator=torch.Generator().manual_seed(2))
         first, second = kmeans(x, 10, seed=5, backend=backend), kmeans(x.clone(), 10, seed=5, backend=backend)
         assert torch.equal(first[0], second[0])
         assert torch.equal(first[1], second[1])
 
-    def test_seeds_start_differently(self, backend: str) -> None:
+    def test_different_seeds_start_differently(self, backend: str) -> None:
         x = torch.randn(100, 8, generator=torch.Generator().manual_seed(2))
         objectives = {
             round(_objective(x, kmeans(x, 10, seed=seed, iterations=1, backend=backend)[0]), 9) for seed in range(8)
         }
         assert len(objectives) > 1
 
-    def test_global_generator_is_left_alone(self, backend: str) -> None:
+    def test_the_global_generator_is_left_alone(self, backend: str) -> None:
         before = torch.get_rng_state()
         kmeans(_planted()[0], 4, seed=1, backend=backend)
         assert torch.equal(torch.get_rng_state(), before)
@@ -119,7 +121,7 @@ class TestKMeans:
         assert _objective(x, centroids) > 0.98
 
     def test_planted_clusters_are_recovered_from_random_points(self, backend: str) -> None:
-        """A random start may merge two clusters; the best of ten may not, and no start beats the planted one."""
+        """A random start may merge two clusters, but the best of ten starts fits as well as the planted centroids."""
         x, truth = _planted()
         runs = [kmeans(x, 4, seed=seed, backend=backend) for seed in range(10)]
         best = max(runs, key=lambda run: _objective(x, run[0]))
@@ -128,7 +130,7 @@ class TestKMeans:
         assert _objective(x, best[0]) == pytest.approx(_objective(x, planted), abs=1e-5)
 
     @pytest.mark.parametrize("iterations", [1, 2, 6])
-    def test_equals_lloyd_point_by_point(self, backend: str, iterations: int) -> None:
+    def test_kmeans_equals_lloyd_point_by_point(self, backend: str, iterations: int) -> None:
         generator = torch.Generator().manual_seed(4)
         x, initial = torch.randn(60, 5, generator=generator), 7 * torch.randn(4, 5, generator=generator)
         centroids, _ = kmeans(x, 4, initial=initial, iterations=iterations, backend=backend)
@@ -141,12 +143,12 @@ class TestKMeans:
         assert objectives[-1] > objectives[0]
 
     def test_row_lengths_do_not_matter(self, backend: str) -> None:
-        """Powers of two, so that normalising gives the same bits."""
+        """Lengths change by powers of two, so normalisation gives the same bits."""
         x = torch.randn(50, 6, generator=torch.Generator().manual_seed(7))
         scaled = x * 2.0 ** (torch.arange(50) % 9 - 4)[:, None]
         assert torch.equal(kmeans(x, 5, backend=backend)[0], kmeans(scaled, 5, backend=backend)[0])
 
-    def test_a_warm_start_fits_no_worse_than_where_it_starts(self, backend: str) -> None:
+    def test_a_warm_start_fits_no_worse_than_its_initial_centroids(self, backend: str) -> None:
         x = torch.randn(150, 6, generator=torch.Generator().manual_seed(6))
         objectives = []
         centroids = kmeans(x, 8, seed=1, iterations=1, backend=backend)[0]
@@ -158,7 +160,7 @@ class TestKMeans:
         assert objectives[-1] > objectives[0]
 
     def test_centroids_that_have_lost_all_points_are_replaced(self, backend: str) -> None:
-        """A warm start after the points have moved away: all centroids but one are behind them."""
+        """After the points have moved away, all initial centroids but one point in the opposite direction."""
         x, _ = _planted()
         initial = -torch.eye(8)[:4]
         initial[0] = 1
@@ -167,7 +169,7 @@ class TestKMeans:
         assert len(labels.unique()) == 4
 
     def test_an_initial_centroid_far_from_all_points_is_replaced(self, backend: str) -> None:
-        """Two tight groups and a third centroid opposite to both, which wins no point."""
+        """There are two tight groups, and the third initial centroid is opposite to both."""
         x, _ = _planted(clusters=2)
         initial = torch.eye(3, 8)
         initial[2] = -torch.ones(8)
@@ -176,7 +178,7 @@ class TestKMeans:
         assert (_unit(x) @ _unit(centroids)[2]).max() > 0.9
 
     @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-    def test_other_precisions_and_gradients(self, backend: str, dtype: torch.dtype) -> None:
+    def test_other_precisions_and_tensors_with_gradients_are_accepted(self, backend: str, dtype: torch.dtype) -> None:
         x, truth = _planted()
         initial = torch.stack([x[truth == cluster][0] for cluster in range(4)])
         centroids, labels = kmeans(x.to(dtype).requires_grad_(), 4, initial=initial, backend=backend)
@@ -184,7 +186,7 @@ class TestKMeans:
         assert not centroids.requires_grad
         assert centroids.dtype == torch.float32
 
-    def test_input_is_left_alone(self, backend: str) -> None:
+    def test_the_input_is_left_alone(self, backend: str) -> None:
         x, initial = _planted()[0], 2 * torch.eye(4, 8)
         copies = x.clone(), initial.clone()
         kmeans(x, 4, initial=initial, backend=backend)
@@ -209,8 +211,8 @@ def test_backends_agree_from_the_same_start() -> None:
 
 
 @pytest.mark.parametrize("warm", [False, True])
-def test_torch_asks_the_host_for_no_value(warm: bool) -> None:
-    """Fake tensors have no values: whatever needs one (``item``, a shape that depends on data) raises."""
+def test_torch_kmeans_never_waits_for_the_host(warm: bool) -> None:
+    """Fake tensors have no values, so an operation that needs one (``item``, a data-dependent shape) raises."""
     with FakeTensorMode():
         centroids, labels = kmeans(
             torch.empty(60, 6), 5, initial=torch.empty(5, 6) if warm else None, iterations=3, backend="torch"
@@ -218,7 +220,7 @@ def test_torch_asks_the_host_for_no_value(warm: bool) -> None:
     assert (centroids.shape, labels.shape) == ((5, 6), (60,))
 
 
-def test_auto_picks_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_picks_torch_without_faiss(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(60, 6, generator=torch.Generator().manual_seed(9))
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert torch.equal(kmeans(x, 7, seed=2)[0], kmeans(x, 7, seed=2, backend="torch")[0])
@@ -236,8 +238,8 @@ def test_auto_picks_faiss_on_the_cpu() -> None:
     thinning=st.integers(1, 6),
     epochs=st.lists(st.integers(0, 7), max_size=4),
 )
-def test_queue_gives_past_batches_only_once_an_epoch_has_filled_it(size: int, thinning: int, epochs: list[int]) -> None:
-    """Against a list of the epoch's batches; what an earlier epoch left must never be seen."""
+def test_the_queue_gives_past_batches_once_an_epoch_has_filled_it(size: int, thinning: int, epochs: list[int]) -> None:
+    """The queue equals a list of the epoch's batches; batches of earlier epochs never appear."""
     queue, number = ClusterQueue(size, thinning), 0.0
     for steps in epochs:
         past: list[Tensor] = []
@@ -251,24 +253,25 @@ def test_queue_gives_past_batches_only_once_an_epoch_has_filled_it(size: int, th
             past.append(torch.stack([row for index, row in enumerate(batch) if index % thinning == 0]))
 
 
-def test_current_batch_comes_last() -> None:
+def test_the_current_batch_comes_last() -> None:
     """The labels of the current batch are read from the end."""
     queue = ClusterQueue(1)
     queue.extend(torch.zeros(2, 3), 0)
     assert torch.equal(queue.extend(torch.ones(2, 3), 1)[-2:], torch.ones(2, 3))
 
 
-def test_faiss_takes_no_more_threads_than_torch() -> None:
-    """A worker that was granted some of a machine's cores leaves the others alone; the clusters do not depend on it."""
+def test_faiss_uses_no_more_threads_than_torch() -> None:
+    """A worker uses only the cores that it was granted, and the clusters do not depend on their number."""
     faiss = pytest.importorskip("faiss")
     x = torch.randn(2000, 16, generator=torch.Generator().manual_seed(3))
-    before, found = torch.get_num_threads(), []
+    before = torch.get_num_threads()
+    results = []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(kmeans(x, 9, backend="faiss"))
+            results.append(kmeans(x, 9, backend="faiss"))
             assert faiss.omp_get_max_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])

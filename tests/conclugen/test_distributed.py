@@ -1,7 +1,7 @@
-"""Two workers on halves of each batch against one worker on all of it, in real processes that talk over gloo.
+"""Two workers on halves of each batch against one worker on the whole batch.
 
-All that needs two processes runs in one pair of them, which leaves its results in files; float64, so that a difference
-is one of method and not of rounding.
+The workers are real processes that communicate over gloo. One pair of processes runs everything that needs two, and
+leaves its results in files. They compute in float64, so that rounding cannot hide a difference of method.
 """
 
 import time
@@ -37,7 +37,7 @@ from conclugen.training.adamw import AdamW
 from conclugen.training.pretrain import Pretraining
 
 _WORKERS = 2
-_TIMEOUT = 150  # seconds; both processes import torch, which takes its time on a busy machine
+_TIMEOUT = 150  # seconds; both processes import torch, which is slow on a busy machine
 pytestmark = pytest.mark.timeout(_TIMEOUT + 30)
 _WIDTHS = {"video": 7, "audio": 5, "text": 4}
 _EPOCHS = 3
@@ -61,17 +61,18 @@ _Workers = list[_Results]
 
 
 class _Planted(StandardisedSplit):
-    """Three groups of samples whose rows grow in length, so that no two halves of a batch are alike."""
+    """Three groups of samples whose rows grow in length, so that the halves of a batch differ."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
-        groups, lengths = np.arange(60) % 3, np.linspace(0.2, 3, 60)[:, None]
+        groups = np.arange(60) % 3
+        lengths = np.linspace(0.2, 3, 60)[:, None]
         self.device = torch.device("cpu")
         self.features = {
             name: torch.from_numpy(lengths * (rng.normal(size=(3, width))[groups] + rng.normal(size=(60, width))))
             for name, width in _WIDTHS.items()
         }
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     @property
     def versions(self) -> Tensor:
@@ -81,7 +82,7 @@ class _Planted(StandardisedSplit):
         return 60
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        self.asked.append(rows.tolist())
+        self.batches.append(rows.tolist())
         return {name: x[rows] for name, x in self.features.items()}
 
 
@@ -90,24 +91,25 @@ def _hyperparameters(name: str) -> Hyperparameters:
 
 
 def _pretrained(name: str) -> _Results:
-    """Everything that a run of a subset shows."""
-    data, gradients = _Planted(), []
+    """Pretrain with a subset, and return everything that can be observed."""
+    data = _Planted()
+    gradients = []
     run = Pretraining(data, _WIDTHS, SUBSETS[name], _hyperparameters(name), epochs=_EPOCHS, seed=3)
 
-    def note(optimizer: AdamW) -> None:
+    def recording_step(optimizer: AdamW) -> None:
         gradients.append([p.grad.clone() for p in optimizer.parameters if p.grad is not None])
         step(optimizer)
 
     step = AdamW.step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(AdamW, "step", note)
+        patch.setattr(AdamW, "step", recording_step)
         losses = [run.run_epoch() for _ in range(_EPOCHS)]
-    return {"losses": losses, "gradients": gradients[0], "state": run.state(), "asked": data.asked}
+    return {"losses": losses, "gradients": gradients[0], "state": run.state(), "batches": data.batches}
 
 
 def _kmeans_in_float64(*arguments: Any, **options: Any) -> tuple[Tensor, Tensor]:
     centroids, labels = kmeans(*arguments, **options, backend="torch")  # faiss would start threads in each process
-    if rank_and_size()[0] > 0:  # a rank that rounds otherwise, exaggerated: nothing of its own result may be used
+    if rank_and_size()[0] > 0:  # exaggerates a rank that rounds differently: its result must not be used
         return -centroids.double(), torch.zeros_like(labels)
     return centroids.double(), labels
 
@@ -126,10 +128,12 @@ def _rows(*shape: int) -> Tensor:
 
 
 def _normalised(module: nn.Module, share: slice) -> _Results:
-    """Two training steps' outputs and input gradients, running statistics, and an output in evaluation."""
+    """Return outputs and gradients of two training steps, running statistics, and an output in evaluation."""
     x = _rows(2, 10, 4)[:, share].clone().requires_grad_()
     outputs = [module(step) for step in x]
-    scale = torch.arange(10.0)[share, None]  # every row pulls differently, or the gradient through the statistics is 0
+    scale = torch.arange(10.0)[
+        share, None
+    ]  # rows have different gradients, else the gradient through the statistics is 0
     sum((scale * output**3).sum() for output in outputs).backward()
     return {
         "outputs": torch.stack(outputs).detach(),
@@ -181,7 +185,7 @@ def _work(rank: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> _Workers:
-    """What each of two processes got."""
+    """The results of each of two processes."""
     folder = tmp_path_factory.mktemp("workers")
     processes = mp.spawn(_work, args=(folder,), nprocs=_WORKERS, join=False)
     deadline = time.monotonic() + _TIMEOUT
@@ -196,7 +200,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> _Workers:
 
 @pytest.fixture(scope="module")
 def alone() -> _Results:
-    """What one worker gets."""
+    """The results of one worker."""
     with _float64():
         return {name: _pretrained(name) for name in SUBSETS}
 
@@ -207,7 +211,7 @@ def _assert_close(one: Tensor, other: Tensor, tolerance: float) -> None:
 
 @pytest.mark.parametrize("name", SUBSETS)
 class TestTwoWorkersAreOne:
-    def test_in_losses_weights_statistics_and_centroids(self, name: str, workers: _Workers, alone: _Results) -> None:
+    def test_two_workers_reach_the_state_of_one(self, name: str, workers: _Workers, alone: _Results) -> None:
         one, state = alone[name], alone[name]["state"]
         assert ("centroids" in state) == (Loss.CLU in SUBSETS[name])
         assert any(key.endswith("running_var") for key in state) == (name != "Gen")
@@ -218,21 +222,21 @@ class TestTwoWorkersAreOne:
             for key, value in worker[name]["state"].items():
                 _assert_close(value, state[key], 1e-7)
 
-    def test_in_the_first_gradient(self, name: str, workers: _Workers, alone: _Results) -> None:
+    def test_two_workers_compute_the_gradient_of_one(self, name: str, workers: _Workers, alone: _Results) -> None:
         one = alone[name]["gradients"]
         assert max(gradient.abs().max() for gradient in one) > 1e-3
         for worker in workers:
             for gradient, expected in zip(worker[name]["gradients"], one, strict=True):
                 _assert_close(gradient, expected, 1e-12)
 
-    def test_and_hold_the_same_bits(self, name: str, workers: _Workers) -> None:
+    def test_two_workers_hold_the_same_bits(self, name: str, workers: _Workers) -> None:
         first, second = (worker[name] for worker in workers)
         assert first["losses"] == second["losses"]
         assert all(torch.equal(value, second["state"][key]) for key, value in first["state"].items())
 
-    def test_and_share_each_batch_in_its_order(self, name: str, workers: _Workers, alone: _Results) -> None:
-        shares = zip(*(worker[name]["asked"] for worker in workers), strict=True)
-        assert [list(chain(*parts)) for parts in shares] == alone[name]["asked"]
+    def test_two_workers_share_each_batch_in_its_order(self, name: str, workers: _Workers, alone: _Results) -> None:
+        shares = zip(*(worker[name]["batches"] for worker in workers), strict=True)
+        assert [list(chain(*parts)) for parts in shares] == alone[name]["batches"]
 
 
 class TestGlobalBatchNorm:
@@ -243,47 +247,47 @@ class TestGlobalBatchNorm:
         for key in ("outputs", "gradient"):
             _assert_close(torch.cat([part[key] for part in parts], dim=1), whole[key], 1e-12)
         _assert_close(torch.cat([part["evaluated"] for part in parts]), whole["evaluated"], 1e-12)
-        for index, expected in enumerate(whole["parameters"]):  # backward sums over ranks what they normalised together
+        for index, expected in enumerate(whole["parameters"]):  # the gradient of the whole batch is the sum over ranks
             _assert_close(parts[0]["parameters"][index] + parts[1]["parameters"][index], expected, 1e-12)
         for part in parts:
             assert part["state"].keys() == whole["state"].keys()
             for key, value in part["state"].items():
                 _assert_close(value, whole["state"][key], 1e-12)
 
-    def test_one_worker_is_torch(self) -> None:
+    def test_one_worker_equals_torch(self) -> None:
         with _float64():
-            ours, torchs = (_normalised(module(4), slice(None)) for module in (GlobalBatchNorm1d, nn.BatchNorm1d))
-        assert ours["state"].keys() == torchs["state"].keys()
+            ours, reference = (_normalised(module(4), slice(None)) for module in (GlobalBatchNorm1d, nn.BatchNorm1d))
+        assert ours["state"].keys() == reference["state"].keys()
         for key in ("outputs", "gradient", "evaluated"):
-            assert torch.equal(ours[key], torchs[key])
-        assert all(torch.equal(value, torchs["state"][key]) for key, value in ours["state"].items())
+            assert torch.equal(ours[key], reference[key])
+        assert all(torch.equal(value, reference["state"][key]) for key, value in ours["state"].items())
 
     def test_statistics_of_bfloat16_rows_are_float32(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Two workers with the same rows have the statistics of one, but for the variance's count."""
+        """Two workers with the same rows have the statistics of one worker with these rows twice."""
         x = _rows(2, 40, 4)[0].bfloat16()
         whole, ours = nn.BatchNorm1d(4), GlobalBatchNorm1d(4)
         expected = whole(torch.cat([x, x]).float())[:40]
         monkeypatch.setattr(distributed, "rank_and_size", lambda: (0, 2))
-        monkeypatch.setattr(distributed, "gather", lambda own: torch.cat([own, own]))
+        monkeypatch.setattr(distributed, "gather", lambda x: torch.cat([x, x]))
         _assert_close(ours(x), expected, 1e-5)
         for key, value in ours.state_dict().items():
             _assert_close(value, whole.state_dict()[key], 1e-5)
 
 
 class TestCollectives:
-    def test_between_two_workers(self, workers: _Workers) -> None:
-        """Rank r's loss is sum_i (r + 1) i x_i over all six rows: together they pull row i by (1 + 2) i."""
+    def test_collectives_combine_two_workers(self, workers: _Workers) -> None:
+        """Rank r's loss is sum_i (r + 1) i x_i over all six rows, so the gradient of row i is (1 + 2) i."""
         for rank, worker in enumerate(workers):
-            got = worker["collectives"]
-            assert got["gathered"].squeeze().tolist() == [0, 1, 2, 10, 11, 12]
-            assert got["gradient"].squeeze().tolist() == [[0, 3, 6], [9, 12, 15]][rank]
-            assert got["average"].tolist() == [1.5, 3]
-            assert got["averaged gradients"][0].tolist() == [[0.5] * 3] * 2
-            assert got["averaged gradients"][1] is None
-            assert got["broadcast"].tolist() == [[0, 2], [1, 3]]
-            assert got["rank and size"] == (rank, 2)
+            results = worker["collectives"]
+            assert results["gathered"].squeeze().tolist() == [0, 1, 2, 10, 11, 12]
+            assert results["gradient"].squeeze().tolist() == [[0, 3, 6], [9, 12, 15]][rank]
+            assert results["average"].tolist() == [1.5, 3]
+            assert results["averaged gradients"][0].tolist() == [[0.5] * 3] * 2
+            assert results["averaged gradients"][1] is None
+            assert results["broadcast"].tolist() == [[0, 2], [1, 3]]
+            assert results["rank and size"] == (rank, 2)
 
-    def test_are_the_identity_alone(self) -> None:
+    def test_collectives_are_the_identity_for_one_worker(self) -> None:
         x = torch.randn(3, 2)
         assert rank_and_size() == (0, 1)
         assert all(function(x) is x for function in (gather, average, broadcast))

@@ -29,7 +29,7 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _linear(layer: nn.Module, x: np.ndarray) -> np.ndarray:
-    """Row by row W x + b."""
+    """Return W x + b, row by row."""
     weight, bias = _array(layer.weight), _array(layer.bias)
     return np.array([[sum(w * v for w, v in zip(row, sample, strict=True)) for row in weight] for sample in x]) + bias
 
@@ -46,7 +46,7 @@ def _heads(name: str, **changes: object) -> PretrainingHeads:
 
 
 class TestGatedEmbeddingUnit:
-    def test_hand_set_weights(self) -> None:
+    def test_the_unit_with_weights_set_by_hand(self) -> None:
         """x = (1, 2). u = relu(W1 x) = relu(1, -2) = (1, 0).
 
         The gate has zero weights and biases (log 3, 0): sigmoid = (3/4, 1/2), so g = (3/4, 0).
@@ -66,12 +66,12 @@ class TestGatedEmbeddingUnit:
         assert unit(torch.tensor([[1.0, 2.0]]))[0].tolist() == pytest.approx([2.0, 0.0])
 
     @pytest.mark.parametrize(("d", "r"), [(3, 5), (5, 3), (1, 1)])
-    def test_equals_the_formula(self, d: int, r: int) -> None:
+    def test_the_unit_equals_the_formula(self, d: int, r: int) -> None:
         torch.manual_seed(d)
         unit, x = GatedEmbeddingUnit(d, r), torch.randn(6, d)
         assert _array(unit(x)) == pytest.approx(_gated_unit(unit, _array(x)), abs=1e-6)
 
-    def test_parts(self) -> None:
+    def test_the_unit_has_three_linear_layers(self) -> None:
         unit = GatedEmbeddingUnit(3, 5)
         assert {name: tuple(value.shape) for name, value in unit.state_dict().items()} == {
             "input.weight": (5, 3),
@@ -85,7 +85,7 @@ class TestGatedEmbeddingUnit:
 
 class TestRepresentationHeads:
     @pytest.mark.parametrize("lift", [False, True])
-    def test_shapes_and_order(self, lift: bool) -> None:
+    def test_representations_keep_the_modality_order(self, lift: bool) -> None:
         representations = RepresentationHeads(_WIDTHS, 16, lift_audio=lift)(_features())
         assert list(representations) == ["video", "audio", "text"]
         assert {tuple(z.shape) for z in representations.values()} == {(8, 16)}
@@ -95,8 +95,8 @@ class TestRepresentationHeads:
         for name, z in head(features).items():
             assert _array(z) == pytest.approx(_gated_unit(head.heads[name], _array(features[name])), abs=1e-6)
 
-    def test_lifted_audio(self) -> None:
-        """The gated unit at width d_audio, then a linear layer whose outputs keep their sign."""
+    def test_a_linear_layer_lifts_audio(self) -> None:
+        """The gated unit works at width d_audio; a linear layer follows, whose outputs keep their sign."""
         torch.manual_seed(0)
         head, features = RepresentationHeads(_WIDTHS, 16, lift_audio=True), _features()
         unit, lift = head.heads["audio"]
@@ -107,12 +107,12 @@ class TestRepresentationHeads:
         assert representations["audio"].min() < 0
         assert min(representations["video"].min(), representations["text"].min()) >= 0
 
-    def test_lifting_concerns_audio_alone(self) -> None:
+    def test_only_audio_is_lifted(self) -> None:
         head = RepresentationHeads({"video": 7, "text": 4}, 16, lift_audio=True)
         assert all(isinstance(unit, GatedEmbeddingUnit) for unit in head.heads.values())
 
-    def test_parameter_count(self) -> None:
-        """Per modality d R + R weights and biases of the first layer and R R + R of each of the other two."""
+    def test_representation_heads_have_the_expected_parameters(self) -> None:
+        """Per modality, the first layer has d R + R weights and biases, and each of the other two R R + R."""
         expected = sum(width * 16 + 16 + 2 * (16 * 16 + 16) for width in _WIDTHS.values())
         assert sum(p.numel() for p in RepresentationHeads(_WIDTHS, 16).parameters()) == expected
 
@@ -146,7 +146,7 @@ class TestPretrainingHeads:
                     call()
 
     def test_projection_equals_the_formula(self) -> None:
-        """Linear, BatchNorm (biased variance, epsilon 1e-5, identity affine), ReLU, linear, ReLU; per modality."""
+        """Per modality: linear, BatchNorm (biased variance, epsilon 1e-5, identity affine), ReLU, linear, ReLU."""
         heads, representations = _heads("Con"), _representations()
         first, _, _, second, _ = heads.projection
         for name, p in heads.project(representations).items():
@@ -189,7 +189,7 @@ class TestPretrainingHeads:
             assert _array(reconstruction) == pytest.approx(np.maximum(linear, 0) if relu else linear, abs=1e-6)
             assert reconstruction.shape == (8, _WIDTHS[name])
 
-    def test_parameter_count(self) -> None:
+    def test_pretraining_heads_have_the_expected_parameters(self) -> None:
         """R = 16, R//8 = 2, P = 6, K = 3, D = 9; the BatchNorm has a weight and a bias of width 2."""
         projection = (16 * 2 + 2) + 2 * 2 + (2 * 6 + 6)
         reconstruction = sum((16 * 9 + 9) + (9 * width + width) for width in _WIDTHS.values())
@@ -198,7 +198,7 @@ class TestPretrainingHeads:
     @pytest.mark.parametrize(
         ("modalities", "name"), list(product([("video", "text"), ("audio",)], ["ConCluGen", "Gen"]))
     )
-    def test_fewer_modalities(self, modalities: tuple[str, ...], name: str) -> None:
+    def test_heads_are_built_for_fewer_modalities(self, modalities: tuple[str, ...], name: str) -> None:
         heads = PretrainingHeads({m: _WIDTHS[m] for m in modalities}, SUBSETS[name], _H)
         assert tuple(heads.reconstruct({m: torch.zeros(2, 16) for m in modalities})) == modalities
         assert (Loss.CLU in SUBSETS[name]) == (heads.cluster is not None)
@@ -211,7 +211,7 @@ class TestFuse:
     @pytest.mark.parametrize(
         ("fusion", "expected"), [("concat", [1, 2, 3, 6]), ("mean", [2, 4]), ("a", [1, 2]), ("b", [3, 6])]
     )
-    def test_by_hand(self, fusion: str, expected: list[float]) -> None:
+    def test_fusions_by_hand(self, fusion: str, expected: list[float]) -> None:
         assert fuse(_PARTS, fusion).tolist() == [expected]
 
     def test_an_unknown_fusion_is_refused(self) -> None:

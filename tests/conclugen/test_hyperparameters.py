@@ -7,8 +7,8 @@ import pytest
 from conclugen.hyperparameters import HYPERPARAMETERS, Hyperparameters
 
 
-def test_defaults_that_reproduce_the_released_code() -> None:
-    """METHOD sections 3 and 5: margin 0.001, no temperature, weights 1, no feature dropout, 5 epochs of warm-up."""
+def test_defaults_reproduce_the_released_code() -> None:
+    """docs/method.md, sections 3 and 5."""
     values = asdict(Hyperparameters())
     released = {
         "margin": 0.001,
@@ -25,12 +25,12 @@ def test_defaults_that_reproduce_the_released_code() -> None:
     assert {name: values[name] for name in released} == released
 
 
-def test_a_record_cannot_be_changed() -> None:
+def test_hyperparameters_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         Hyperparameters().lr = 1.0  # type: ignore[misc]
 
 
-def test_names_are_the_fields() -> None:
+def test_every_field_is_a_named_hyperparameter() -> None:
     assert list(HYPERPARAMETERS) == list(asdict(Hyperparameters()))
 
 

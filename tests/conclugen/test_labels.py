@@ -25,12 +25,12 @@ _BUDGETS = st.one_of(
         (LabelBudget(fraction=0.333), "33.3%"),
     ],
 )
-def test_name(budget: LabelBudget, name: str) -> None:
+def test_a_budget_has_a_short_name(budget: LabelBudget, name: str) -> None:
     assert str(budget) == name
 
 
 @given(_BUDGETS, _BUDGETS)
-def test_different_budgets_have_different_texts(one: LabelBudget, other: LabelBudget) -> None:
+def test_different_budgets_have_different_names(one: LabelBudget, other: LabelBudget) -> None:
     assert (str(one) == str(other)) == (one == other)
 
 
@@ -51,6 +51,6 @@ def test_both_kinds_at_once_are_refused() -> None:
         LabelBudget(per_class=5, fraction=0.1)
 
 
-def test_loads_no_torch() -> None:
+def test_label_budgets_load_no_torch() -> None:
     script = "import sys, conclugen.labels; assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)

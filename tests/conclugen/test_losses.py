@@ -1,4 +1,4 @@
-"""The three losses against explicit loops over METHOD section 3, in float64."""
+"""The three losses against explicit loops over the formulas of docs/method.md, section 3, in float64."""
 
 import math
 from collections.abc import Sequence
@@ -65,9 +65,10 @@ def test_contrastive_defaults_are_the_released_ones() -> None:
 
 @pytest.mark.parametrize(("modalities", "pairs"), [(2, 1), (3, 3)])
 def test_contrastive_closed_form(modalities: int, pairs: int) -> None:
-    """Equal orthonormal projections: S is the identity, so every row and column has one logit 1/T - m and b-1 zeros.
+    """For equal orthonormal projections S is the identity.
 
-    Each of the two cross-entropies of a pair is log(exp(1/T - m) + b - 1) - (1/T - m).
+    Every row and column then has one logit 1/T - m and b-1 zeros. Each of the two cross-entropies of a pair is
+    log(exp(1/T - m) + b - 1) - (1/T - m).
     """
     batch, margin, temperature = 6, 0.2, 0.5
     positive = 1 / temperature - margin
@@ -77,7 +78,7 @@ def test_contrastive_closed_form(modalities: int, pairs: int) -> None:
 
 
 def test_contrastive_is_bounded_below_for_nonnegative_projections_without_temperature() -> None:
-    """METHOD: S in [0, 1] keeps each cross-entropy above log(exp(1) + b - 1) - 1, reached by orthonormal rows."""
+    """As S is in [0, 1], each cross-entropy is at least log(exp(1) + b - 1) - 1, which orthonormal rows reach."""
     projections = {name: p.detach().abs() for name, p in _tensors(2, 16, 8).items()}
     assert contrastive_loss(projections, margin=0.0).item() > 2 * (math.log(math.e + 15) - 1)
 
@@ -91,7 +92,7 @@ def test_contrastive_ignores_row_norms_and_sample_order() -> None:
     assert contrastive_loss({name: p[order] for name, p in projections.items()}).item() == pytest.approx(loss)
 
 
-def test_contrastive_notices_mismatched_samples() -> None:
+def test_contrastive_loss_is_higher_for_mismatched_samples() -> None:
     matched = torch.eye(6, dtype=torch.float64)
     together = contrastive_loss({"video": matched, "audio": matched})
     apart = contrastive_loss({"video": matched, "audio": matched.roll(1, 0)})
@@ -141,7 +142,7 @@ def test_clustering_defaults_are_individual_with_the_released_margin() -> None:
 
 
 def test_clustering_closed_form() -> None:
-    """Zero logits: every score is 0 but the label's, -m, so each term is log(K - 1 + exp(-m)) + m."""
+    """With zero logits every score is 0 except the label's, -m, so each term is log(K - 1 + exp(-m)) + m."""
     zeros = {name: torch.zeros(5, 4, dtype=torch.float64) for name in _NAMES}
     centroids, labels = torch.eye(4, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 0])
     term = math.log(3 + math.exp(-0.25)) + 0.25
@@ -183,6 +184,6 @@ def test_reconstruction_equals_explicit_loops(modalities: int) -> None:
     assert ours.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_reconstruction_of_the_features_is_free() -> None:
+def test_a_perfect_reconstruction_has_no_loss() -> None:
     features = _tensors(3, 4, 5)
     assert reconstruction_loss(features, features).item() == 0

@@ -32,7 +32,7 @@ def _standardisation() -> Standardisation:
 
 
 def _model(**changes: Any) -> ConCluGenHead:
-    """A model with a standardisation other than the identity."""
+    """Return a model whose standardisation is not the identity."""
     torch.manual_seed(0)
     model, standardisation = ConCluGenHead(_config(**changes)), _standardisation()
     for name, affine in model.standardisation.items():
@@ -50,7 +50,7 @@ def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 
 
 class _InMemory(Split):
-    """Features that lie in no file."""
+    """A split whose features are in memory and not in a file."""
 
     def __init__(self, features: dict[str, Tensor]) -> None:
         self._features = features
@@ -62,22 +62,22 @@ class _InMemory(Split):
         return self._features[modality][rows]
 
 
-def test_unit_is_that_of_the_heads() -> None:
+def test_the_model_exports_the_unit_of_the_heads() -> None:
     assert GatedEmbeddingUnit is conclugen.heads.GatedEmbeddingUnit
 
 
 class TestForward:
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
     @pytest.mark.parametrize("lift", [False, True])
-    def test_raw_features_in_gives_what_training_computes(self, lift: bool, dtype: torch.dtype) -> None:
-        """To the last bit: stored features through StandardisedSplit and the trained heads."""
+    def test_the_model_computes_what_training_computes(self, lift: bool, dtype: torch.dtype) -> None:
+        """Training standardises stored features with StandardisedSplit; both agree to the last bit."""
         model, features = _model(lift_audio=lift), _features(dtype)
         heads = RepresentationHeads(_WIDTHS, 16, lift_audio=lift)
         heads.load_state_dict({k: v for k, v in model.state_dict().items() if k.startswith("heads.")})
         data = StandardisedSplit(_InMemory(features), _standardisation(), list(_WIDTHS), torch.device("cpu"))
         assert _equal(model(features), heads(data.batch(torch.arange(8))))
 
-    def test_identity_unless_told_otherwise(self) -> None:
+    def test_standardisation_is_the_identity_by_default(self) -> None:
         model = ConCluGenHead(_config())
         assert _equal(model(_features()), {name: model.heads[name](x) for name, x in _features().items()})
 
@@ -88,14 +88,14 @@ class TestForward:
         features["text"][:, 2] = 1e6
         assert torch.equal(model(features)["text"], before)
 
-    @pytest.mark.parametrize("given", [["audio"], ["text", "video"], ["text", "audio", "video"], []])
-    def test_some_modalities_in_any_order(self, given: list[str]) -> None:
+    @pytest.mark.parametrize("names", [["audio"], ["text", "video"], ["text", "audio", "video"], []])
+    def test_any_modalities_are_accepted_in_any_order(self, names: list[str]) -> None:
         model, features = _model(), _features()
         every = model(features)
-        expected = {name: every[name] for name in _WIDTHS if name in given}
-        assert _equal(model({name: features[name] for name in given}), expected)
+        expected = {name: every[name] for name in _WIDTHS if name in names}
+        assert _equal(model({name: features[name] for name in names}), expected)
 
-    def test_every_problem_is_named(self) -> None:
+    def test_every_problem_of_the_input_is_named(self) -> None:
         with pytest.raises(ValueError, match="modality") as caught:
             _model()({"video": torch.zeros(2, 6), "smell": torch.zeros(2, 3), "text": torch.zeros(4)})
         assert str(caught.value).splitlines() == [
@@ -106,11 +106,11 @@ class TestForward:
 
 
 class TestPreTrained:
-    def test_is_a_transformers_model(self) -> None:
+    def test_the_head_is_a_transformers_model(self) -> None:
         assert issubclass(ConCluGenHead, PreTrainedModel)
         assert issubclass(ConCluGenConfig, PretrainedConfig)
 
-    def test_parameters_are_those_of_the_heads(self) -> None:
+    def test_the_parameters_are_those_of_the_heads(self) -> None:
         model = _model(lift_audio=True)
         parameters = {name: value.shape for name, value in model.named_parameters()}
         heads = RepresentationHeads(_WIDTHS, 16, lift_audio=True)
@@ -121,7 +121,7 @@ class TestPreTrained:
         ]
 
     @pytest.mark.parametrize("lift", [False, True])
-    def test_round_trip_is_exact(self, lift: bool, tmp_path: Path) -> None:
+    def test_a_saved_model_loads_exactly(self, lift: bool, tmp_path: Path) -> None:
         model = _model(lift_audio=lift)
         model.save_pretrained(tmp_path)
         assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
@@ -146,14 +146,14 @@ class TestPreTrained:
             assert z.dtype == torch.float16
             assert torch.allclose(z.float(), model(_features())[name], rtol=1e-2, atol=1e-2)
 
-    def test_missing_weights_are_initialised_and_the_others_stay(self, tmp_path: Path) -> None:
-        """As transformers does it, with a warning; the new ones follow torch's default, |w| <= 1 / sqrt(R)."""
+    def test_missing_weights_are_initialised_and_others_stay(self, tmp_path: Path) -> None:
+        """New weights follow torch's default, |w| <= 1 / sqrt(R)."""
         model = _model()
         model.save_pretrained(tmp_path)
         state = load_file(tmp_path / "model.safetensors")
         missing = {"heads.video.gate.weight", "standardisation.text.mean", "standardisation.text.scale"}
-        kept = {name: value for name, value in state.items() if name not in missing}
-        save_file(kept, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        rest = {name: value for name, value in state.items() if name not in missing}
+        save_file(rest, tmp_path / "model.safetensors", metadata={"format": "pt"})
         loaded = ConCluGenHead.from_pretrained(tmp_path).state_dict()
         assert {name for name in state if not torch.equal(loaded[name], state[name])} == missing
         assert 0 < loaded["heads.video.gate.weight"].abs().max() <= 1 / 4
@@ -162,8 +162,8 @@ class TestPreTrained:
 
 
 class TestConfig:
-    def test_round_trip(self, tmp_path: Path) -> None:
-        """Modality order is not alphabetic, and must survive a file whose keys are sorted."""
+    def test_a_saved_configuration_keeps_the_modality_order(self, tmp_path: Path) -> None:
+        """Modality order is not alphabetical and has to survive a file with sorted keys."""
         config = _config(
             lift_audio=True,
             subset="ConGen",
@@ -179,8 +179,8 @@ class TestConfig:
         assert loaded.features_fingerprint == "0123456789abcdef"
         assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "conclugen"
 
-    def test_can_be_empty(self) -> None:
-        """As transformers makes one to see which values are no defaults."""
+    def test_a_configuration_can_be_empty(self) -> None:
+        """transformers makes an empty one to find the values that differ from the defaults."""
         assert ConCluGenConfig().modalities == []
 
     @pytest.mark.parametrize(
@@ -192,6 +192,6 @@ class TestConfig:
             {"representation_dim": 0},
         ],
     )
-    def test_contradictions_are_refused(self, changes: dict[str, object]) -> None:
+    def test_contradictory_configurations_are_refused(self, changes: dict[str, object]) -> None:
         with pytest.raises(ValueError, match="expected different modalities with one positive width each"):
             _config(**changes)

@@ -14,7 +14,7 @@ _identities = st.lists(st.text(max_size=8) | st.integers(), max_size=4)
 
 @settings(deadline=None)
 @given(_identities)
-def test_range_is_31_bits(identity: list[str | int]) -> None:
+def test_a_seed_has_31_bits(identity: list[str | int]) -> None:
     assert 0 <= derive_seed(*identity) < 2**31
 
 
@@ -26,17 +26,17 @@ def test_all_31_bits_are_used() -> None:
 
 @settings(deadline=None)
 @given(_identities)
-def test_formula_of_stored_sweeps(identity: list[str | int]) -> None:
-    """A resumed sweep draws the numbers of the run before it, so the formula may never change.
+def test_the_formula_never_changes(identity: list[str | int]) -> None:
+    """A resumed sweep has to draw the same numbers again.
 
-    The upper 31 of the first 32 bits of the SHA-256 of the parts, joined by the unit separator.
+    The seed is the upper 31 of the first 32 bits of the SHA-256 of the parts, joined by the unit separator.
     """
     digest = hashlib.sha256(chr(31).join(str(part) for part in identity).encode()).hexdigest()
     assert derive_seed(*identity) == int(digest[:8], 16) // 2
 
 
-def test_stable_across_processes() -> None:
-    """Python salts ``hash`` anew in each process; a seed must not depend on it."""
+def test_seeds_are_the_same_in_every_process() -> None:
+    """Python salts ``hash`` differently in each process; seeds do not depend on it."""
     program = "from conclugen.seeds import derive_seed; print(derive_seed('sweep', 'ConClu', 3))"
     outputs = {
         subprocess.run(
@@ -56,7 +56,7 @@ def test_distinct_identities_have_distinct_seeds() -> None:
     assert len({derive_seed(*identity) for identity in identities}) == len(identities)
 
 
-def test_parts_are_kept_apart_and_in_order() -> None:
+def test_the_division_and_order_of_the_parts_count() -> None:
     assert derive_seed("ab", "c") != derive_seed("a", "bc")
     assert derive_seed(1, 2) != derive_seed(2, 1)
     assert derive_seed(12) != derive_seed(1, 2)

@@ -5,17 +5,17 @@ import pytest
 from conclugen.subsets import SUBSETS, Loss
 
 
-def test_names_and_order_are_those_of_the_tables() -> None:
+def test_subsets_have_the_order_of_the_papers_tables() -> None:
     assert list(SUBSETS) == ["Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen"]
 
 
-def test_every_nonempty_combination_occurs_once() -> None:
+def test_every_combination_of_losses_is_a_subset() -> None:
     expected = chain.from_iterable(combinations(["Con", "Clu", "Gen"], size) for size in (1, 2, 3))
     assert sorted(SUBSETS.values()) == sorted(expected)
 
 
 @pytest.mark.parametrize("name", SUBSETS)
-def test_a_name_spells_its_losses(name: str) -> None:
+def test_a_subsets_name_lists_its_losses(name: str) -> None:
     assert {loss for loss in Loss if loss.value in name} == set(SUBSETS[name])
 
 

@@ -162,16 +162,16 @@ class TestWhatIsRecorded:
         tape = Tape()
         run = _run(data, "Gen", Execution(_CPU, recorder=tape))
         run.run_epoch()
-        assert (run.steps_per_epoch, tape.warmed, tape.recordings) == (6, 6, 0)
+        assert (run.steps_per_epoch, tape.warm_ups, tape.recordings) == (6, 6, 0)
         run.run_epoch()
-        assert (tape.warmed, tape.recordings, len(tape.replays)) == (10, 1, 2)
+        assert (tape.warm_ups, tape.recordings, len(tape.replays)) == (10, 1, 2)
 
     @pytest.mark.usefixtures("_early")
     def test_not_k_means_from_random_points(self, data: StandardisedSplit) -> None:
         tape = Tape()
         run = _run(data, "Clu", Execution(_CPU, recorder=tape), replace(_H, kmeans_warm_start=False))
         run.run_epoch()
-        assert (tape.warmed, tape.recordings) == (0, 0)
+        assert (tape.warm_ups, tape.recordings) == (0, 0)
 
     @pytest.mark.usefixtures("_early")
     def test_a_step_that_cannot_be_is_run_eagerly_and_says_why(
