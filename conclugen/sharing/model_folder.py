@@ -223,7 +223,7 @@ Versions:
 """
 
 
-_SCORES_HEADER = """Of classifiers on the frozen representations, averaged.
+_SCORES_HEADER = """Mean scores of classifiers on the frozen representations.
 
 | dataset | labels | metric | mean |
 |---|---|---|---|

@@ -30,7 +30,8 @@ from conclugen.extraction.folder import ExtractionFolder, Failure, Result
 from conclugen.extraction.inputs import Block, Preparation
 from conclugen.extraction.recipe import Recipe
 from sweeps.config import ConfigError
-from sweeps.execution.cluster import Node, alive_nodes
+from sweeps.estimate.room import Node
+from sweeps.execution.cluster import alive_nodes
 from sweeps.extraction.assembly import ClipResult, assembled_clips
 
 __all__ = [

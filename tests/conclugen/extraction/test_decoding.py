@@ -83,9 +83,13 @@ def test_avi_files_show_frames_in_order_and_on_time(tmp_path: Path, codec: str, 
     path = write_clip(tmp_path / "steps.avi", [grey(20 * i) for i in range(12)], codec=codec, options=options)
     assert levels(path, 10.0) == [20 * i for i in range(12)]
     assert levels(path, 10.0, start=0.7, end=1.0) == [140, 160, 180]
-    shown = [0, 1, 2, 3, 4, 5, 9, 10, 11]
+    kept_frames = [0, 1, 2, 3, 4, 5, 9, 10, 11]
     path = write_clip(
-        tmp_path / "gap.avi", [grey(20 * i) for i in shown], times=[i / 10 for i in shown], codec=codec, options=options
+        tmp_path / "gap.avi",
+        [grey(20 * i) for i in kept_frames],
+        times=[i / 10 for i in kept_frames],
+        codec=codec,
+        options=options,
     )
     greys = levels(path, 10.0)
     assert greys[:3] + greys[-2:] == [0, 20, 40, 200, 220]  # next to the gap, only the order is certain

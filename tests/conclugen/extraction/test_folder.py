@@ -60,12 +60,12 @@ def run(
     """Add results in ``order`` until there are ``stop``, or finish without ``stop``; return the number added."""
     with open_folder(root, clips) as folder:
         todo = set(folder.todo)
-        chosen = [clip for clip in order if clip in todo][:stop]
-        for clip in chosen:
+        added = [clip for clip in order if clip in todo][:stop]
+        for clip in added:
             folder.add(result(folder, clip, failed))
         if stop is None:
             folder.finish()
-        return len(chosen)
+        return len(added)
 
 
 def test_a_finished_folder_is_a_feature_set(tmp_path: Path) -> None:

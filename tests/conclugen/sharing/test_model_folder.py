@@ -317,8 +317,8 @@ class TestImport:
 
 class TestProblems:
     def test_every_missing_key_is_listed(self, tmp_path: Path) -> None:
-        gone = [f"{_HEADS}.texts.fc1.weight", f"{_HEADS}.audio_spectrograms.1.bias"]
-        assert _refusal(tmp_path, _checkpoint(_without(*gone))).splitlines() == [
+        missing = [f"{_HEADS}.texts.fc1.weight", f"{_HEADS}.audio_spectrograms.1.bias"]
+        assert _refusal(tmp_path, _checkpoint(_without(*missing))).splitlines() == [
             "/released.ckpt does not hold the released heads:",
             f"{_HEADS}.audio_spectrograms.1.bias: missing.",
             f"{_HEADS}.texts.fc1.weight: missing.",

@@ -118,9 +118,9 @@ class TestRemoteSets:
         path = write_config(features={"pretrain": remote_set, "downstream": {"planted": remote_set}})
         config = load_config(path)
         assert config.features.pretrain == remote_set
-        again = tmp_path / "again.yaml"
-        again.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-        assert load_config(again) == config
+        copy = tmp_path / "copy.yaml"
+        copy.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        assert load_config(copy) == config
         assert type(config).model_validate(config.model_dump(mode="json")) == config  # as a replay reads a record
 
     def test_check_reads_the_manifest_only(

@@ -23,7 +23,7 @@ from conclugen.features.shards import FeatureSet
 from sweeps.cli import app
 from sweeps.cli.extract import allowed_failures
 from sweeps.config import ConfigError
-from sweeps.execution.cluster import Node
+from sweeps.estimate.room import Node
 from sweeps.extraction import extract as extraction
 from sweeps.extraction.assembly import assembled_clips
 from sweeps.extraction.pipeline import BackboneActor, decode, pack_blocks, share_cluster, to_result, unpack_blocks
@@ -342,8 +342,8 @@ def test_a_killed_extraction_ends_with_the_set_of_an_undisturbed_one(
     assert not list(out.glob(".*.partial"))
 
     without_ray(monkeypatch.setattr)
-    again = CliRunner().invoke(app, [*command, str(out)])
-    assert (again.exit_code, "all there before" in again.stdout) == (0, True)
+    repeated = CliRunner().invoke(app, [*command, str(out)])
+    assert (repeated.exit_code, "all there before" in repeated.stdout) == (0, True)
     undisturbed = tmp_path / "undisturbed"
     assert CliRunner().invoke(app, [*command, str(undisturbed)]).exit_code == 0
     assert Manifest.read(out) == Manifest.read(undisturbed)  # checksums of all shards included
