@@ -80,7 +80,8 @@ def _refusal(address: str, error: Exception) -> str:
     reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
     if address == "local":
         return f"Ray cannot start on this machine: {reason}."
-    if isinstance(error, ray.exceptions.AuthenticationError):
+    # The class of the error depends on which of Ray's parts met the refusal; its text names the token.
+    if isinstance(error, ray.exceptions.AuthenticationError) or "token-auth" in reason:
         remedy = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the token of the cluster"
         return f"--address {address}: the cluster there lets nobody in without its token; {remedy}."
     remedy = "run this command on a machine of the cluster, with the same versions of Ray and Python"
