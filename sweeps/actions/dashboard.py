@@ -1,8 +1,8 @@
-"""The dashboard: optuna-dashboard on a sweep's studies, to look at and not to touch.
+"""The dashboard: serves optuna-dashboard on a sweep's studies, to read them only.
 
-Its pages can rename and delete studies and end trials, which a running sweep would not survive: every request but
-those to read is refused before it gets there. Reading needs no lock, so sweeps may run meanwhile. optuna-dashboard's
-own command was rejected: it cannot be kept from writing.
+Its pages can rename and delete studies and end trials, which a running sweep would not survive. Therefore every request
+that could write is refused before optuna-dashboard sees it. Reading needs no lock, so the sweep may run meanwhile.
+Rejected: optuna-dashboard's own command, which has no way to forbid writing.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,13 +27,13 @@ def serve(config: SweepConfig, folder: SweepFolder, host: str, port: int, ready:
 
     Args:
         config: the sweep.
-        folder: where its studies lie, unless the configuration says where.
+        folder: the sweep folder, which holds the studies unless the configuration names another storage.
         host: name or address to listen on.
-        port: TCP port to listen on; 0 for any that is free.
-        ready: told the address for a browser, once requests are answered.
+        port: TCP port to listen on; 0 for any free one.
+        ready: called with the address for a browser once the server answers requests.
 
     Raises:
-        ConfigError: the studies cannot be read, or nobody can listen there.
+        ConfigError: the studies cannot be read, or the server cannot listen on that host and port.
     """
     application = _read_only(wsgi(existing_storage(config, folder)))
     try:
@@ -46,12 +46,12 @@ def serve(config: SweepConfig, folder: SweepFolder, host: str, port: int, ready:
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True  # a browser that keeps its connection open does not keep the process
+    daemon_threads = True  # a browser's open connection must not keep the process alive
 
 
 class _Handler(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Not a line per request: the page asks every few seconds."""
+        """Print nothing: the page sends a request every few seconds."""
 
 
 def _read_only(application: "WSGIApplication") -> "WSGIApplication":

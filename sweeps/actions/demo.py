@@ -1,4 +1,4 @@
-"""The demo: built-in data and a configuration that a user can copy from."""
+"""The demo: a built-in feature set, and a configuration for users to copy from."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from conclugen.features.digits import write_digits
 __all__ = ["write_demo"]
 
 _CONFIG = """\
-# Handwritten digits, seen three ways: stand-ins for a video, an audio and a text backbone's features.
+# Handwritten digits as three modalities, which stand in for the features of a video, an audio and a text backbone.
 name: demo
 features:
   pretrain: digits

@@ -1,7 +1,7 @@
-"""What the user sees while a sweep runs: one live table on a terminal, one line per finished job elsewhere.
+"""The display of a running sweep: a live table on a terminal, or else one line for each finished job.
 
-Ray and its processes print through the driver's file descriptors. Those are turned to a log file for the sweep's
-duration, C++ libraries included; only this module writes to where the user looks.
+Ray and its processes print through the driver's file descriptors. During a sweep these descriptors lead to a log file,
+for C++ libraries too. Only this module writes to the user's terminal.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ __all__ = ["Display", "progress_table"]
 
 
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
-    """The sweep's state: a row per subset, then confirmations and baselines."""
+    """Return the sweep's state as a table: a row for each subset, then confirmations and baselines."""
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     for column in ("planned", "running", "done", "pruned", "failed", "best val", "time left"):
@@ -36,21 +36,19 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
             _duration(_seconds_left(row, overall, slots)),
             end_section=row is rows[-2],
         )
-    left = [_seconds_left(row, overall, slots) for row in rows]
-    total = None if None in left else sum(seconds for seconds in left if seconds is not None)
     counts = [sum(getattr(row, name) for row in rows) for name in ("running", "complete", "pruned", "failed")]
-    table.add_row("all", _planned_in_all(rows), *map(str, counts), "", _duration(total))
+    table.add_row("all", _total_planned(rows), *map(str, counts), "", _duration(_total_seconds_left(rows, slots)))
     return table
 
 
 def _planned(row: Progress) -> str:
-    """The row's number of jobs; under a budget of time, how much of it is used."""
+    """The row's number of jobs; the used share of the budget if the budget is a time."""
     if row.planned is not None:
         return str(row.planned)
     return "" if row.share is None else f"{min(row.share, 1):.0%} used"
 
 
-def _planned_in_all(rows: Sequence[Progress]) -> str:
+def _total_planned(rows: Sequence[Progress]) -> str:
     planned = [row.planned for row in rows if row.planned is not None]
     return str(sum(planned)) if len(planned) == len(rows) else ""
 
@@ -60,8 +58,22 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+def _total_seconds_left(rows: Sequence[Progress], slots: int) -> float | None:
+    """The time that all open jobs take; None if it is unknown for any row."""
+    overall = _mean([row.seconds_per_job for row in rows])
+    total = 0.0
+    for row in rows:
+        if (seconds := _seconds_left(row, overall, slots)) is None:
+            return None
+        total += seconds
+    return total
+
+
 def _seconds_left(row: Progress, overall: float | None, slots: int) -> float | None:
-    """Time that the row's open jobs take if they share all slots and cost what finished ones did."""
+    """The time that the row's open jobs take if they use all slots and cost as much as its finished jobs.
+
+    A row without a finished job is taken to cost ``overall`` seconds a job.
+    """
     if row.finished:
         return 0.0
     per_job = row.seconds_per_job or overall
@@ -71,18 +83,18 @@ def _seconds_left(row: Progress, overall: float | None, slots: int) -> float | N
 def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "?"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remainder = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    return f"{hours}:{minutes:02d}:{remainder:02d}"
 
 
 class Display:
-    """Shows progress as it comes; use as a context manager."""
+    """Shows a sweep's progress; use it as a context manager."""
 
     def __init__(self, console: Console, title: str) -> None:
-        self._console, self._title = console, title
+        self._console = console
+        self._title = title
         self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
-        self._slots = 1
         self._last: Sequence[Progress] = ()
 
     def __enter__(self) -> Self:
@@ -97,11 +109,11 @@ class Display:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print one line, above the table where there is one."""
+        """Print one line, above the table if there is one."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def show(self, rows: Sequence[Progress], slots: int) -> None:
-        """Show the state: redraw the table, or print a line for each row in which a job has ended."""
+        """Show the sweep's state: redraw the table, or print a line for each row in which a job has ended."""
         if self._live is not None:
             self._live.update(progress_table(rows, slots, self._title))
         else:
@@ -109,18 +121,17 @@ class Display:
         self._last = rows
 
     def _print_changes(self, rows: Sequence[Progress], slots: int) -> None:
-        before = {row.name: row.done for row in self._last}
-        done, planned = sum(row.done for row in rows), _planned_in_all(rows) or "?"
-        overall = _mean([row.seconds_per_job for row in rows])
-        left = [_seconds_left(row, overall, slots) for row in rows]
-        total = None if None in left else sum(seconds for seconds in left if seconds is not None)
+        earlier = {row.name: row.done for row in self._last}
+        done = sum(row.done for row in rows)
+        planned = _total_planned(rows) or "?"
+        time_left = _duration(_total_seconds_left(rows, slots))
         for row in rows:
-            if row.done == before.get(row.name, 0):
+            if row.done == earlier.get(row.name, 0):
                 continue
             best = "" if row.best is None else f", best validation {row.best:.4f}"
             self._console.print(
                 f"[{done}/{planned}] {row.name}: {row.complete} done, {row.pruned} pruned, {row.failed} failed"
-                f" of {_planned(row)}{best}; time left {_duration(total)}",
+                f" of {_planned(row)}{best}; time left {time_left}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

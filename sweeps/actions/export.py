@@ -1,4 +1,4 @@
-"""Model folders that others load: from a finished method of a sweep, or from the authors' released weights."""
+"""Export: writes model folders, from a confirmed method of a sweep or from the authors' released weights."""
 
 from pathlib import Path
 
@@ -16,26 +16,26 @@ __all__ = ["export_best", "import_released"]
 
 
 def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
-    """Write the head of the best confirmation run of ``method``, best on validation data, as a model folder.
+    """Write the head of the confirmation run of ``method`` that is best on validation data as a model folder.
 
     Args:
-        folder: the sweep's.
-        method: a loss subset or SimCLR, as it is called in tables.
-        out: the folder to write; must not exist, or be empty.
+        folder: the sweep folder.
+        method: a loss subset or SimCLR, as named in the report's tables.
+        out: the folder to write; must not exist or must be empty.
 
     Returns:
         The record of the run.
 
     Raises:
-        ConfigError: the sweep has no head of ``method``, the head is damaged, or ``out`` is not free.
+        ConfigError: the sweep has no head of ``method``, the head is damaged, or ``out`` is not empty.
     """
-    confirmed = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
-    heads = best_heads(folder, confirmed)
+    confirmations = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
+    heads = best_heads(folder, confirmations)
     if (best := heads.get(method)) is None:
-        have = ", ".join(heads) or "none yet"
-        lost = any(record.method == method for record, _ in lost_heads(folder, confirmed, most=1))
+        available = f"it has heads of {', '.join(heads)}" if heads else "it has no heads yet"
+        lost = any(record.method == method for record, _ in lost_heads(folder, confirmations, most=1))
         remedy = f" {_remedy(folder)}" if lost else ""
-        raise ConfigError([f"--subset {method}: {folder.root} has no head of it; it has {have}.{remedy}"])
+        raise ConfigError([f"--subset {method}: {folder.root} has no head of it; {available}.{remedy}"])
     try:
         head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
     except DamagedError as error:
@@ -52,8 +52,8 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
             if metric.split == "test" and metric.metric in SUMMARY_METRICS and not metric.instrument
         ],
         versions=best.versions,
-        origin=f"The best on validation data of {len(_seeds(confirmed, method))} confirmation runs of the sweep "
-        f"{best.sweep}; scores are its own, on test data.",
+        origin=f"The best on validation data of {len(_seeds(confirmations, method))} confirmation runs of the sweep "
+        f"{best.sweep}; the scores are those of this run on test data.",
     )
     try:
         export_head(out, head, standardisation, widths, card)
@@ -66,7 +66,7 @@ def import_released(file: Path, out: Path) -> ConCluGenConfig:
     """Write the heads of a released checkpoint as a model folder; return its configuration.
 
     Raises:
-        ConfigError: the file is no such checkpoint, or would have to be executed, or ``out`` is not free.
+        ConfigError: the file is no such checkpoint, reading it would execute code, or ``out`` is not empty.
     """
     try:
         return import_checkpoint(file, out)
@@ -75,7 +75,7 @@ def import_released(file: Path, out: Path) -> ConCluGenConfig:
 
 
 def _remedy(folder: SweepFolder) -> str:
-    return f"`conclugen sweep resume {folder.root}` runs the confirmation again that leaves it."
+    return f"`conclugen sweep resume {folder.root}` repeats the confirmation run that writes it."
 
 
 def _seeds(records: list[Record], method: str) -> set[int]:

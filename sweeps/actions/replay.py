@@ -1,6 +1,6 @@
-"""Replaying: one finished attempt once more, from nothing but its record, to see that it comes to the same.
+"""Replay: runs a finished job again from its record alone, to check that it gives the same numbers.
 
-In this process, without Ray: what a record says must not depend on which slot of which machine ran it.
+A replay runs in this process, without Ray: a record must not depend on the slot or machine that ran the job.
 """
 
 import math
@@ -29,65 +29,69 @@ _TOLERANCE = 1e-6  # of scores and losses
 
 @dataclass(frozen=True)
 class Difference:
-    """What the record has and the replay should have: a number, or the reason of a failure."""
+    """One recorded value beside the replayed one: a number, or the reason of a failure."""
 
     what: str
+    """The name of the value."""
     recorded: float | str | None
     replayed: float | str | None
 
     @property
     def equal(self) -> bool:
-        """Whether the two are the same, up to rounding."""
+        """Whether both values are the same, up to rounding."""
         if not (isinstance(self.recorded, int | float) and isinstance(self.replayed, int | float)):
             return self.recorded == self.replayed
         return math.isclose(self.recorded, self.replayed, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
 
 
 def replay(folder: SweepFolder, key: str) -> list[Difference]:
-    """Run an attempt again and return all its numbers beside the recorded ones; the sweep's folder is only read.
+    """Run a job again and return all its numbers beside the recorded ones; the sweep folder is only read.
 
-    On a CPU, with as many threads as it had. What several workers did together, or another kind of processor, adds in
-    another order, and may come to other numbers.
+    The replay computes in one process, with as many threads as the record names, and on a GPU if the sweep would use
+    one here. Several workers, or another kind of processor, add in another order and may give other numbers.
 
     Args:
-        folder: the sweep's.
-        key: of the attempt, such as ``search-Con-00003``.
+        folder: the sweep folder.
+        key: the job's key, such as ``search-Con-00003``.
 
     Raises:
-        ConfigError: there is no such record, or its features are not what they were, or damaged.
+        ConfigError: there is no such record, or the sweep's features have changed or are damaged.
         LedgerError: the record cannot be read.
     """
     record = next((record for record in Ledger(folder.ledger) if record.key == key), None)
     if record is None:
-        raise ConfigError([f"--trial {key}: is no record of {folder.root}; the files in {folder.ledger} are."])
+        raise ConfigError([f"--trial {key}: {folder.root} has no such record; {folder.ledger} has one file for each."])
     config = _config(folder, record)
     threads = torch.get_num_threads() if record.hardware is None else record.hardware.threads
-    with tempfile.TemporaryDirectory() as scratch, computing(threads):
-        own = SweepFolder(Path(scratch))
-        own.prepare(config)
+    with tempfile.TemporaryDirectory() as path, computing(threads):
+        scratch = SweepFolder(Path(path))
+        scratch.prepare(config)
         device = torch.device("cuda" if on_gpus(config) else "cpu")
-        values, final = run_again(TrialRunner(config, own, device), job_of(config, record), record)
+        values, final = run_again(TrialRunner(config, scratch, device), job_of(config, record), record)
     return list(_differences(record, values, final))
 
 
 def _config(folder: SweepFolder, record: Record) -> SweepConfig:
-    """The sweep as it was when the attempt ran, with its features and space where they are now."""
-    now = load_config(folder.config, written=True).model_dump(mode="json")
-    places: dict[str, Any] = {name: now[name] for name in ("features", "space")}
-    known = set(record.config["features"]["downstream"])
-    places["features"]["downstream"] = {n: f for n, f in places["features"]["downstream"].items() if n in known}
-    config = SweepConfig.model_validate({**record.config, **places})
+    """The configuration with which the job ran, with the paths that its features and search space have today."""
+    today = load_config(folder.config, written=True).model_dump(mode="json")
+    paths: dict[str, Any] = {name: today[name] for name in ("features", "space")}
+    downstream = set(record.config["features"]["downstream"])
+    paths["features"]["downstream"] = {
+        name: path for name, path in paths["features"]["downstream"].items() if name in downstream
+    }
+    config = SweepConfig.model_validate({**record.config, **paths})
     if (features := provenance(config)["features"]) != record.features:
-        raise ConfigError([f"features: {record.key} was run on {dict(record.features)}, and these are {features}."])
+        fingerprints = f"{dict(record.features)}, but now they are {features}"
+        raise ConfigError([f"features: {record.key} was run on features with the fingerprints {fingerprints}."])
     sets = dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
-    if damaged := [message for folder in sets for message in damaged_shards(folder)]:
+    if damaged := [message for path in sets for message in damaged_shards(path)]:
         raise ConfigError(damaged)
     return config
 
 
 def job_of(config: SweepConfig, record: Record) -> Job:
-    """Return the job that ``record`` is the end of."""
-    arms = [arm for own in config.arms.values() for arm in (own, *config.confirmed_on(own))]
+    """Return the job that ``record`` records."""
+    arms = [arm for searched in config.arms.values() for arm in (searched, *config.confirmed_on(searched))]
     arms += config.untuned
     arm = next(arm for arm in arms if arm.name == record.method)
     return Job(
@@ -102,7 +106,7 @@ def job_of(config: SweepConfig, record: Record) -> Job:
 
 
 def run_again(runner: TrialRunner, job: Job, record: Record) -> tuple[dict[int, float | None], Report]:
-    """Run ``job`` as far as its record goes; return the objective at each probe (by epoch), and the last report."""
+    """Run ``job`` as far as its record goes; return the objective at each probe by epoch, and the last report."""
     reports: list[Report] = []
 
     def report(progress: Report) -> bool:
@@ -111,11 +115,11 @@ def run_again(runner: TrialRunner, job: Job, record: Record) -> tuple[dict[int, 
 
     try:
         final = runner.run(job, report)
-    except Exception as error:  # what failed is expected to fail again, and is compared as well
+    except Exception as error:  # a failed job is expected to fail again, and its reason is compared too
         last = reports[-1] if reports else Report(epochs=0)
         final = replace(last, state="failed", reason=reason_of(error, job))
     last = reports[-1] if final is None else final
-    return {past.epochs: past.value for past in [*reports, last]}, last
+    return {probe.epochs: probe.value for probe in [*reports, last]}, last
 
 
 def _differences(record: Record, values: dict[int, float | None], final: Report) -> Iterator[Difference]:

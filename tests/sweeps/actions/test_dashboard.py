@@ -1,4 +1,4 @@
-"""The dashboard as a browser sees it: real requests to a process of its own."""
+"""The dashboard as a browser sees it: real requests to a server in another process."""
 
 import json
 import signal
@@ -25,7 +25,7 @@ SUBSETS = ("Con", "Gen")
 
 @pytest.fixture(params=["journal", "database"])
 def sweep(request: pytest.FixtureRequest, write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
-    """A sweep that has not opened its studies yet."""
+    """The folder of a sweep that has no studies yet."""
     storage = f"sqlite:///{tmp_path / 'studies.db'}" if request.param == "database" else None
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config(subsets=list(SUBSETS), storage=storage)))
@@ -42,7 +42,7 @@ def command(folder: Path, *options: object) -> list[str]:
 
 @contextmanager
 def served(folder: SweepFolder) -> Iterator[str]:
-    """The address of a dashboard on a free port; Ctrl-C ends it."""
+    """Serve a dashboard on a free port, yield its address, and end it with Ctrl-C."""
     with subprocess.Popen(command(folder.root, "--port", 0), stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline()
@@ -60,7 +60,7 @@ def ask(address: str, method: str = "GET", body: dict[str, Any] | None = None) -
         return json.load(response)
 
 
-def test_it_shows_the_studies_of_a_sweep_that_runs(sweep: SweepFolder) -> None:
+def test_the_dashboard_shows_the_studies_of_a_running_sweep(sweep: SweepFolder) -> None:
     search = open_search(sweep)
     with served(sweep) as address:
         search.next_job()
@@ -68,20 +68,19 @@ def test_it_shows_the_studies_of_a_sweep_that_runs(sweep: SweepFolder) -> None:
         studies = {study["study_name"]: study for study in ask(f"{address}api/studies")["study_summaries"]}
         assert set(studies) == {f"tiny/{subset}@{sweep.identity}" for subset in SUBSETS}
         con = studies[f"tiny/Con@{sweep.identity}"]["study_id"]
-        (trial,) = (t for t in ask(f"{address}api/studies/{con}")["trials"] if t["state"] == "Complete")
+        (trial,) = (row for row in ask(f"{address}api/studies/{con}")["trials"] if row["state"] == "Complete")
         assert trial["values"] == [0.625]
         with urllib.request.urlopen(f"{address}dashboard") as page:  # noqa: S310
             assert b"<html" in page.read()
 
 
-def test_it_changes_nothing(sweep: SweepFolder) -> None:
+def test_the_dashboard_refuses_every_request_that_writes(sweep: SweepFolder) -> None:
     search = open_search(sweep)
     job = search.next_job()
     before = {path: path.read_bytes() for path in sweep.root.parent.rglob("*") if path.is_file()}
     with served(sweep) as address:
-        study = next(s for s in ask(f"{address}api/studies")["study_summaries"] if "/Con@" in s["study_name"])[
-            "study_id"
-        ]
+        summaries = ask(f"{address}api/studies")["study_summaries"]
+        study = next(summary["study_id"] for summary in summaries if "/Con@" in summary["study_name"])
         trial = ask(f"{address}api/studies/{study}")["trials"][0]["trial_id"]
         for method, path, body in (
             ("POST", "api/studies", {"study_name": "new", "directions": ["maximize"]}),
@@ -90,15 +89,16 @@ def test_it_changes_nothing(sweep: SweepFolder) -> None:
             ("PUT", f"api/studies/{study}/note", {"body": "x", "version": 1}),
             ("DELETE", f"api/studies/{study}", None),
         ):
-            with pytest.raises(urllib.error.HTTPError) as refused:
+            with pytest.raises(urllib.error.HTTPError) as refusal:
                 ask(f"{address}{path}", method, body)
-            assert refused.value.code == 403
-            assert "changes nothing" in json.load(refused.value)["reason"]
+            assert refusal.value.code == 403
+            assert "changes nothing" in json.load(refusal.value)["reason"]
     assert {path: path.read_bytes() for path in sweep.root.parent.rglob("*") if path.is_file()} == before
     assert search.report(job.key, Report(epochs=4, value=0.5, state="complete"))
 
 
-def refusal(folder: Path, *options: object) -> str:
+def refusal_of(folder: Path, *options: object) -> str:
+    """Run the command, which must refuse its input; return its message."""
     result = subprocess.run(command(folder, *options), capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
@@ -106,19 +106,19 @@ def refusal(folder: Path, *options: object) -> str:
 
 
 @pytest.mark.parametrize("sweep", ["journal"], indirect=True)
-def test_a_taken_port_is_bad_input(sweep: SweepFolder) -> None:
+def test_a_port_in_use_is_bad_input(sweep: SweepFolder) -> None:
     open_search(sweep)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert f"--host 127.0.0.1 --port {port}: Address already in use" in refusal(sweep.root, "--port", port)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"--host 127.0.0.1 --port {port}: Address already in use" in refusal_of(sweep.root, "--port", port)
 
 
-def test_no_sweep_is_bad_input(tmp_path: Path) -> None:
-    assert "holds no sweep" in refusal(tmp_path)
+def test_a_folder_without_a_sweep_is_bad_input(tmp_path: Path) -> None:
+    assert "holds no sweep" in refusal_of(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_studies_are_bad_input_and_not_made(sweep: SweepFolder) -> None:
+def test_missing_studies_are_bad_input_and_are_not_created(sweep: SweepFolder) -> None:
     before = sorted(path for path in sweep.root.parent.rglob("*"))
     with pytest.raises(ConfigError, match=r"holds no studies|does not exist"):
         existing_storage(load_config(sweep.config), sweep)
@@ -128,5 +128,5 @@ def test_missing_studies_are_bad_input_and_not_made(sweep: SweepFolder) -> None:
 @pytest.mark.parametrize("sweep", ["database"], indirect=True)
 def test_a_database_without_studies_is_bad_input(sweep: SweepFolder, tmp_path: Path) -> None:
     (tmp_path / "studies.db").touch()
-    assert "holds no studies" in refusal(sweep.root)
+    assert "holds no studies" in refusal_of(sweep.root)
     assert (tmp_path / "studies.db").read_bytes() == b""

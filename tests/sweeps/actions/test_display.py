@@ -1,3 +1,5 @@
+"""The table and the lines that a user sees while a sweep runs."""
+
 import io
 
 from rich.console import Console
@@ -30,21 +32,21 @@ def cells(text: str, name: str) -> list[str]:
     return [cell.strip() for cell in line.strip("│ ").split("│")]
 
 
-def test_rows_show_counts_best_and_time_left() -> None:
-    """Con: 2 of 4 jobs open at 10 s each on one slot; Gen never finished one, so it is taken to cost as Con does."""
+def test_each_row_shows_counts_best_value_and_time_left() -> None:
+    """Con has 2 of 4 jobs open, 10 s each on one slot. Gen has finished none, so its jobs count as long as Con's."""
     text = text_of([row(), row("Gen", complete=0, pruned=0, best=None, seconds_per_job=None)])
     assert cells(text, "Con") == ["Con", "4", "1", "1", "1", "0", "0.5123", "0:00:20"]
     assert cells(text, "Gen") == ["Gen", "4", "1", "0", "0", "0", "", "0:00:40"]
     assert cells(text, "all") == ["all", "8", "2", "1", "1", "0", "", "0:01:00"]
 
 
-def test_time_left_is_shared_by_the_slots_and_unknown_at_first() -> None:
+def test_time_left_is_divided_among_slots_and_unknown_before_the_first_job_ends() -> None:
     assert cells(text_of([row(), row("Gen")], slots=4), "Con")[-1] == "0:00:05"
     unknown = text_of([row(complete=0, pruned=0, seconds_per_job=None), row("Gen", seconds_per_job=None)])
     assert cells(unknown, "all")[-1] == "?"
 
 
-def test_without_a_terminal_each_finished_job_is_a_line() -> None:
+def test_without_a_terminal_each_finished_job_prints_a_line() -> None:
     out = io.StringIO()
     with Display(Console(file=out, width=40), "sweep x") as display:
         display.show([row(complete=0, pruned=0), row("Gen", complete=0, pruned=0)], slots=1)

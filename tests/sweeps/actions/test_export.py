@@ -1,3 +1,5 @@
+"""Exports: model folders from the heads that a sweep keeps, and from files that are none."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +25,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
 
 @pytest.fixture
 def finished(sweep: SweepFolder, write_config: Callable[..., Path]) -> SweepFolder:
-    """A sweep of two methods, run once for all tests of this module without Ray."""
+    """A finished sweep of two methods; it runs once for all tests of this module, without Ray."""
     if not sweep.root.exists():
         probe = {"also": ["knn"], "labels_per_class": [2], "label_draws": 2}
         config = load_config(write_config(subsets=["ConGen"], baselines=["raw_features", "SimCLR"], probe=probe))
@@ -34,7 +36,7 @@ def finished(sweep: SweepFolder, write_config: Callable[..., Path]) -> SweepFold
     return sweep
 
 
-def test_only_the_best_head_of_each_method_is_kept(finished: SweepFolder) -> None:
+def test_a_sweep_keeps_only_the_best_head_of_each_method(finished: SweepFolder) -> None:
     assert sorted(file.name.rpartition("-")[0] for file in finished.heads.iterdir()) == [
         "confirm-ConGen",
         "confirm-SimCLR",
@@ -42,7 +44,7 @@ def test_only_the_best_head_of_each_method_is_kept(finished: SweepFolder) -> Non
 
 
 @pytest.mark.parametrize("method", ["ConGen", "SimCLR"])
-def test_raw_features_give_the_representations_that_were_scored(
+def test_an_exported_model_maps_raw_features_to_the_scored_representations(
     finished: SweepFolder, tmp_path: Path, method: str
 ) -> None:
     record = export_best(finished, method, tmp_path / "model")
@@ -52,9 +54,9 @@ def test_raw_features_give_the_representations_that_were_scored(
     rows = torch.arange(len(validation))
     raw = {name: validation.gather(name, rows) for name in model.config.modalities}
     with torch.no_grad():
-        ours = torch.cat(list(model(raw).values()), dim=1)
+        representations = torch.cat(list(model(raw).values()), dim=1)
 
-    runner = TrialRunner(config, SweepFolder(tmp_path / "again"), torch.device("cpu"))
+    runner = TrialRunner(config, SweepFolder(tmp_path / "repeated"), torch.device("cpu"))
     run = runner.pretraining(
         Job(
             stage="confirm",
@@ -67,13 +69,13 @@ def test_raw_features_give_the_representations_that_were_scored(
     while not run.finished:
         run.run_epoch()
     data = next(iter(runner.scoring.search_sets.values()))[0].parts["val"].only(model.config.modalities)
-    assert torch.equal(ours, represent(run.head, data, rows))
+    assert torch.equal(representations, represent(run.head, data, rows))
     card = (tmp_path / "model" / "README.md").read_text()
     assert str(record.seed) in card
     assert record.features["pretrain"] in card
 
 
-def test_the_model_card_has_the_scores_of_the_sweeps_own_probe_only(finished: SweepFolder, tmp_path: Path) -> None:
+def test_the_model_card_has_only_the_scores_of_the_sweeps_own_probe(finished: SweepFolder, tmp_path: Path) -> None:
     record = export_best(finished, "ConGen", tmp_path / "model")
     scores = {
         (metric.labels, metric.metric, metric.instrument): f"{metric.value:.4f}"
@@ -91,13 +93,17 @@ def test_the_model_card_has_the_scores_of_the_sweeps_own_probe_only(finished: Sw
     )
 
 
-def test_a_method_without_a_head_is_refused_with_those_that_have_one(finished: SweepFolder, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no head of it; it has ConGen, SimCLR\."):
+def test_a_method_without_a_head_is_refused_with_the_methods_that_have_one(
+    finished: SweepFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"no head of it; it has heads of ConGen, SimCLR\."):
         export_best(finished, "raw_features", tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
 
-def test_a_head_that_is_lost_is_refused_with_what_brings_it_back(finished: SweepFolder, tmp_path: Path) -> None:
+def test_a_damaged_or_missing_head_is_refused_with_the_command_that_restores_it(
+    finished: SweepFolder, tmp_path: Path
+) -> None:
     head = next(finished.heads.glob("confirm-ConGen-*"))
     content = head.read_bytes()
     head.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -112,14 +118,14 @@ def test_a_head_that_is_lost_is_refused_with_what_brings_it_back(finished: Sweep
     assert not (tmp_path / "model").exists()
 
 
-def test_a_folder_that_is_taken_is_refused(finished: SweepFolder, tmp_path: Path) -> None:
+def test_an_output_folder_that_is_not_empty_is_refused(finished: SweepFolder, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine").touch()
     with pytest.raises(ConfigError, match="model"):
         export_best(finished, "ConGen", tmp_path / "model")
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+def test_importing_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.ckpt").write_bytes(b"no pickle")
     with pytest.raises(ConfigError, match=r"x\.ckpt"):
         import_released(tmp_path / "x.ckpt", tmp_path / "model")
