@@ -1,4 +1,4 @@
-"""Sweeps that are refused or interrupted before they begin, without Ray: nothing of them stays behind."""
+"""Sweeps that are refused or interrupted before their session begins, without Ray: they leave nothing behind."""
 
 import errno
 import json
@@ -20,39 +20,41 @@ from sweeps.actions.run import launch, resume
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
 from sweeps.execution import cluster
-from sweeps.folder import layout as plan
+from sweeps.folder import layout
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError
 from sweeps.search import Search
 from tests.conftest import write_planted
-from tests.end_to_end.rayless import without_ray as replace_ray
+from tests.end_to_end.rayless import without_ray
 from tests.sweeps.simulation import Simulation, constant
 
 
 @pytest.fixture(autouse=True)
-def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every sweep ends at once."""
-    replace_ray(monkeypatch.setattr, train=False)
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace Ray; every sweep ends as soon as it has begun."""
+    without_ray(monkeypatch.setattr, train=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
 @pytest.fixture
 def interrupts() -> Iterator[Interrupts]:
-    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield Interrupts("farewell")
-    for number, handler in former.items():
+    for number, handler in handlers.items():
         signal.signal(number, handler)
 
 
 @pytest.fixture
 def folder(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
     """A finished sweep with one failed trial."""
-    return finished(SweepFolder(tmp_path / "sweep"), write_config(subsets=["Con", "Gen"], baselines=["raw_features"]))
+    path = write_config(subsets=["Con", "Gen"], baselines=["raw_features"])
+    return finish_sweep(SweepFolder(tmp_path / "sweep"), path)
 
 
-def finished(folder: SweepFolder, path: Path) -> SweepFolder:
+def finish_sweep(folder: SweepFolder, path: Path) -> SweepFolder:
+    """Simulate the sweep ``path`` in ``folder`` to its end, with one failed trial."""
     config = load_config(path)
     folder.prepare(config)
     Sessions(folder).begin(config)
@@ -65,7 +67,7 @@ def finished(folder: SweepFolder, path: Path) -> SweepFolder:
 
 
 def contents(folder: SweepFolder) -> dict[Path, bytes]:
-    """Every file of the sweep but the log, and the name of who held it last."""
+    """The files of the sweep, without its log, its lock and the name of the lock's last owner."""
     files = (path for path in folder.root.rglob("*") if path.is_file())
     return {path: path.read_bytes() for path in files if path not in (folder.log, folder.owner, folder.lock)}
 
@@ -75,8 +77,8 @@ def last_session(folder: SweepFolder) -> dict[str, Any]:
     return session
 
 
-def other_space(folder: SweepFolder, to: Path) -> Path:
-    """The sweep's space with another range, in a file of its own."""
+def write_other_space(folder: SweepFolder, to: Path) -> Path:
+    """Write the sweep's space with another range into the file ``to``."""
     space = yaml.safe_load(folder.space.read_text())
     space["parameters"]["lr"] = {"low": 1e-3, "high": 2e-3, "default": 1e-3}
     to.write_text(yaml.safe_dump(space))
@@ -86,30 +88,32 @@ def other_space(folder: SweepFolder, to: Path) -> Path:
 CHANGES = ["budget.epochs=8", "seed=5"]
 
 
-@pytest.mark.parametrize("ends", [KeyboardInterrupt, OSError, ConfigError(["x"]), SystemExit])
-def test_a_sweep_that_ends_before_it_has_begun_keeps_its_configuration_and_space(
-    folder: SweepFolder, tmp_path: Path, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch, ends: Any
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError, ConfigError(["x"]), SystemExit])
+def test_a_resume_that_ends_before_its_session_begins_keeps_configuration_and_space(
+    folder: SweepFolder, tmp_path: Path, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
     def fail(address: str | None) -> None:
-        assert load_config(folder.config).seed == 5  # what the nodes of a cluster check
-        raise ends
+        assert load_config(folder.config).seed == 5  # the nodes of a cluster check this file
+        raise error
 
-    before, space = contents(folder), other_space(folder, tmp_path / "other.yaml")
+    before = contents(folder)
+    space = write_other_space(folder, tmp_path / "other.yaml")
     monkeypatch.setattr(cluster, "connect", fail)
     with pytest.raises((ConfigError, KeyboardInterrupt, RuntimeError, SystemExit)):
         resume(folder.root, interrupts, [*CHANGES, f"space={space}"], accept_changes=True)
     assert contents(folder) == before
 
 
-def test_a_space_that_there_was_not_goes_again(
+def test_a_refused_resume_removes_the_space_file_that_it_has_added(
     write_config: Callable[..., Path],
     tmp_path: Path,
     interrupts: Interrupts,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, own = SweepFolder(tmp_path / "sweep"), load_config(write_config()).space
-    more = write_planted(tmp_path / "more", rows=1200)
-    features = {"pretrain": str(more), "downstream": {"planted": str(more)}}
+    folder = SweepFolder(tmp_path / "sweep")
+    space_file = load_config(write_config()).space
+    larger = write_planted(tmp_path / "larger", rows=1200)
+    features = {"pretrain": str(larger), "downstream": {"planted": str(larger)}}
     budget = {"trials_per_subset": 2, "epochs": 12, "seeds": 1}
     config = load_config(write_config(features=features, space="small", subsets=["Con"], budget=budget))
     folder.prepare(config)
@@ -121,14 +125,15 @@ def test_a_space_that_there_was_not_goes_again(
 
     monkeypatch.setattr(cluster, "connect", fail)
     with pytest.raises(KeyboardInterrupt):
-        resume(folder.root, interrupts, [f"space={own}"], accept_changes=True)
+        resume(folder.root, interrupts, [f"space={space_file}"], accept_changes=True)
     assert contents(folder) == before
 
 
-def test_a_database_that_cannot_be_opened_refuses_before_anything_is_on_record(
+def test_a_database_that_cannot_be_opened_refuses_the_resume_before_anything_is_written(
     folder: SweepFolder, tmp_path: Path, interrupts: Interrupts
 ) -> None:
-    before, other = contents(folder), write_planted(tmp_path / "other", seed=5)
+    before = contents(folder)
+    other = write_planted(tmp_path / "other", seed=5)
     overrides = [f"features.pretrain={other}", f"storage=sqlite:///{tmp_path}/nowhere/x.db"]
     with pytest.raises(ConfigError) as refusal:
         resume(folder.root, interrupts, overrides, failed=True, accept_changes=True)
@@ -138,7 +143,7 @@ def test_a_database_that_cannot_be_opened_refuses_before_anything_is_on_record(
     assert contents(folder) == before
 
 
-def test_a_ledger_that_cannot_be_read_refuses_before_anything_is_on_record(
+def test_a_ledger_that_cannot_be_read_refuses_the_resume_before_anything_is_written(
     folder: SweepFolder, interrupts: Interrupts
 ) -> None:
     (folder.ledger / "search-Con-00000.arrow").rename(folder.ledger / "search-Con-00009.arrow")
@@ -148,16 +153,16 @@ def test_a_ledger_that_cannot_be_read_refuses_before_anything_is_on_record(
     assert contents(folder) == before
 
 
-def test_a_sweep_that_has_begun_has_its_session_and_configuration_together(
+def test_an_interrupt_cannot_part_the_session_on_record_from_its_configuration(
     folder: SweepFolder, interrupts: Interrupts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = Sessions.begin
+    begin = Sessions.begin
 
-    def begin(sessions: Sessions, *arguments: Any) -> list[str]:
+    def begin_with_interrupt(sessions: Sessions, *arguments: Any) -> list[str]:
         signal.raise_signal(signal.SIGINT)
-        return add(sessions, *arguments)
+        return begin(sessions, *arguments)
 
-    monkeypatch.setattr(Sessions, "begin", begin)
+    monkeypatch.setattr(Sessions, "begin", begin_with_interrupt)
     with pytest.raises(KeyboardInterrupt):
         resume(folder.root, interrupts, CHANGES, failed=True, accept_changes=True)
     session = last_session(folder)
@@ -165,7 +170,7 @@ def test_a_sweep_that_has_begun_has_its_session_and_configuration_together(
     assert (session["config"]["seed"], load_config(folder.config).seed) == (5, 5)
 
 
-def test_what_was_edited_by_hand_is_refused_with_what_to_do(folder: SweepFolder, interrupts: Interrupts) -> None:
+def test_a_setting_changed_by_hand_is_refused_with_the_remedy(folder: SweepFolder, interrupts: Interrupts) -> None:
     folder.config.write_text(folder.config.read_text().replace("epochs: 4", "epochs: 8"))
     before = contents(folder)
     with pytest.raises(ConfigError) as refusal:
@@ -178,25 +183,25 @@ def test_what_was_edited_by_hand_is_refused_with_what_to_do(folder: SweepFolder,
     assert load_config(folder.config).budget.epochs == 4
 
 
-@pytest.mark.parametrize("what", ["gone", "empty", "damaged"])
-def test_a_warm_start_that_is_gone_is_refused_with_how_to_go_on(
-    folder: SweepFolder, write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, what: str
+@pytest.mark.parametrize("loss", ["gone", "empty", "damaged"])
+def test_a_lost_warm_start_is_refused_with_the_way_to_go_on_without_it(
+    folder: SweepFolder, write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, loss: str
 ) -> None:
     path = write_config(subsets=["Con"], search={"warm_start": str(folder.root)}, baselines=["raw_features"])
-    late = finished(SweepFolder(tmp_path / "late"), path)
-    if what == "gone":
+    later = finish_sweep(SweepFolder(tmp_path / "later"), path)
+    if loss == "gone":
         folder.root.rename(tmp_path / "away")
-    for record in folder.ledger.glob("*.arrow") if what != "gone" else ():
-        record.unlink() if what == "empty" else record.write_bytes(record.read_bytes()[:-1])
+    for record in folder.ledger.glob("*.arrow") if loss != "gone" else ():
+        record.unlink() if loss == "empty" else record.write_bytes(record.read_bytes()[:-1])
     with pytest.raises(ConfigError) as refusal:
-        resume(late.root, interrupts)
+        resume(later.root, interrupts)
     (problem,) = refusal.value.problems
     assert problem.startswith("search.warm_start: ")
     assert problem.endswith(" The sweep can go on without: --set search.warm_start=null.")
-    resume(late.root, interrupts, ["search.warm_start=null"])
+    resume(later.root, interrupts, ["search.warm_start=null"])
 
 
-def test_a_damaged_record_of_sessions_is_told(
+def test_a_resume_reports_a_damaged_file_of_sessions(
     folder: SweepFolder, interrupts: Interrupts, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder.sessions.write_bytes(folder.sessions.read_bytes()[:-3])
@@ -206,7 +211,7 @@ def test_a_damaged_record_of_sessions_is_told(
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_who_interrupts_is_told_to_resume_only_what_is_there(
+def test_an_interrupted_run_advises_to_resume_only_if_its_folder_exists(
     write_config: Callable[..., Path],
     tmp_path: Path,
     interrupts: Interrupts,
@@ -214,24 +219,27 @@ def test_who_interrupts_is_told_to_resume_only_what_is_there(
     capfd: pytest.CaptureFixture[str],
     begun: bool,
 ) -> None:
-    def interrupted(*arguments: object) -> None:
+    def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    if begun:
-        monkeypatch.setattr(cluster, "connect", interrupted)
-    else:
-        monkeypatch.setattr("sweeps.actions.run.damaged_shards", interrupted)
     out = tmp_path / "sweep"
-    with pytest.raises(SystemExit) as ended:
+    if begun:
+        monkeypatch.setattr(cluster, "connect", interrupt)
+        advice = f"go on with: conclugen sweep resume {out}"
+    else:
+        monkeypatch.setattr("sweeps.actions.run.damaged_shards", interrupt)
+        advice = f"{out} holds no sweep yet, run the command again."
+    with pytest.raises(SystemExit) as end:
         app(["sweep", "run", str(write_config()), "--out", str(out)])
-    assert ended.value.code == 130
-    told = f"go on with: conclugen sweep resume {out}" if begun else f"{out} holds no sweep yet, run the command again."
-    assert capfd.readouterr().err.endswith(f"interrupted; {told}\n")
+    assert end.value.code == 130
+    assert capfd.readouterr().err.endswith(f"interrupted; {advice}\n")
     assert out.exists() == begun
 
 
 @pytest.mark.parametrize("command", [["sweep", "status"], ["report", "--out", "report"]])
-def test_a_damaged_record_is_shown_with_what_sets_it_aside(folder: SweepFolder, command: list[str]) -> None:
+def test_status_and_report_name_a_damaged_record_and_the_command_that_sets_it_aside(
+    folder: SweepFolder, command: list[str]
+) -> None:
     record = folder.ledger / "search-Con-00000.arrow"
     record.write_bytes(record.read_bytes()[:-1])
     result = CliRunner().invoke(app, [*command, str(folder.root)])
@@ -240,7 +248,7 @@ def test_a_damaged_record_is_shown_with_what_sets_it_aside(folder: SweepFolder, 
     assert f"`conclugen sweep resume {folder.root}` sets damaged records aside and runs those jobs" in result.stderr
 
 
-def test_status_in_a_folder_that_cannot_be_looked_at_is_bad_input(
+def test_the_status_of_a_folder_that_cannot_be_read_is_bad_input(
     folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def denied(folder: SweepFolder) -> bool:
@@ -252,7 +260,7 @@ def test_status_in_a_folder_that_cannot_be_looked_at_is_bad_input(
     assert f"{folder.lock}: Permission denied" in result.stderr
 
 
-def test_a_new_sweep_that_is_refused_leaves_nothing(
+def test_a_refused_launch_leaves_no_folder(
     write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts
 ) -> None:
     path = write_config(storage=f"sqlite:///{tmp_path}/nowhere/x.db")
@@ -263,13 +271,14 @@ def test_a_new_sweep_that_is_refused_leaves_nothing(
 
 @pytest.mark.parametrize("damage", ["flipped", "missing", "of an older format"])
 @pytest.mark.parametrize("command", ["check", "run", "resume"])
-def test_statistics_that_no_trial_could_read_are_refused_at_once(
+def test_unreadable_statistics_are_refused_before_the_first_trial(
     write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, command: str, damage: str
 ) -> None:
     features = write_planted(tmp_path / "features")
     sets = {"pretrain": str(features), "downstream": {"planted": str(features)}}
     path = write_config(subsets=["Con", "Gen"], baselines=["raw_features"], features=sets)
-    folder, statistics = finished(SweepFolder(tmp_path / "sweep"), path), features / STATISTICS_FILE
+    folder = finish_sweep(SweepFolder(tmp_path / "sweep"), path)
+    statistics = features / STATISTICS_FILE
     tensors, _ = read_tensors(statistics)
     statistics.unlink()
     if damage == "flipped":
@@ -279,7 +288,8 @@ def test_statistics_that_no_trial_could_read_are_refused_at_once(
         statistics.write_bytes(content)
     elif damage == "of an older format":
         save_file(tensors, statistics)
-    before, out = contents(folder), tmp_path / "new"
+    before = contents(folder)
+    out = tmp_path / "new"
     if command == "resume":
         with pytest.raises(ConfigError) as refusal:
             resume(folder.root, interrupts, accept_changes=True)
@@ -294,34 +304,36 @@ def test_statistics_that_no_trial_could_read_are_refused_at_once(
     assert problem.endswith("make the set again.")
     assert contents(folder) == before
     assert not out.exists()
-    unused = load_config(path, ["features.standardise=false"])  # what is not read may be anything
-    assert unused.features.pretrain == features
+    config = load_config(path, ["features.standardise=false"])  # a sweep that does not read them accepts any
+    assert config.features.pretrain == features
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """Stands for the sudden death of the process."""
 
 
 @pytest.mark.parametrize("deadline", [1, 2, 3])  # identity, space, configuration
-def test_a_start_that_was_killed_before_there_was_a_configuration_may_be_repeated(
+def test_a_launch_that_was_killed_before_it_wrote_its_configuration_can_be_repeated(
     write_config: Callable[..., Path],
     tmp_path: Path,
     interrupts: Interrupts,
     monkeypatch: pytest.MonkeyPatch,
     deadline: int,
 ) -> None:
-    config, folder = load_config(write_config()), SweepFolder(tmp_path / "sweep")
-    write, left = plan.write_whole, deadline
+    config = load_config(write_config())
+    folder = SweepFolder(tmp_path / "sweep")
+    write = layout.write_whole
+    writes = 0
 
-    def mortal(*arguments: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
+    def write_until_deadline(*arguments: Any) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == deadline:
             raise Killed
         write(*arguments)
 
-    with monkeypatch.context() as killer:
-        killer.setattr(plan, "write_whole", mortal)
+    with monkeypatch.context() as patch:
+        patch.setattr(layout, "write_whole", write_until_deadline)
         with pytest.raises(Killed):
             launch(config, folder.root, interrupts)
     assert folder.lock.exists()
@@ -332,7 +344,7 @@ def test_a_start_that_was_killed_before_there_was_a_configuration_may_be_repeate
 
 
 @pytest.mark.parametrize("names", [["space.yaml"], ["lock", "space.yaml"], ["lock", "notes"], ["ledger/x", "lock"]])
-def test_what_is_somebody_elses_is_no_start_that_was_killed(
+def test_a_folder_with_other_files_is_not_taken_for_a_killed_launch(
     write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, names: list[str]
 ) -> None:
     folder = SweepFolder(tmp_path / "sweep")
