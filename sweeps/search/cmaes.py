@@ -6,34 +6,44 @@ from typing import Any, cast
 
 import numpy as np
 from cmaes import CMA
-from optuna._transform import _SearchSpaceTransform
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import intersection_search_space
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.search.study_view import ORIGIN, STARTUP_TRIALS
+from sweeps.search.optuna_internals import given_values, note
+from sweeps.search.study_view import ORIGIN, STARTUP_TRIALS, StudyView
+from sweeps.search.unit_cube import NumericDistribution, UnitCube
+
+__all__ = ["CmaEsSampler"]
 
 _GENERATION = "generation"  # attribute of a trial that CMA-ES has drawn
-_GIVEN = "fixed_params"  # Optuna's attribute of each trial from its queue, as all are here: the values it came with
 
 
 class CmaEsSampler(BaseSampler):
-    """CMA-ES as in Optuna, but for its memory: the evolution is told again from the finished trials at each proposal.
+    """CMA-ES as in Optuna, but for its memory: each proposal tells the evolution again from the finished trials.
 
     A generation is the trials that were drawn from the same normal distribution; once enough of them have ended, they
     make the next. Each trial keeps the number of its generation, and nothing else is kept. Optuna's own sampler keeps
-    the optimiser, pickled, in the storage, and so runs whatever somebody puts there; all of that to save milliseconds.
+    the optimiser, pickled, in the storage. Whoever reads it runs whatever somebody has put there, and all of that saves
+    milliseconds.
+
+    Args:
+        seed: of the proposal.
+        storage: of the study.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, storage: BaseStorage) -> None:
         self._seed = seed
+        self._storage = storage
+        self._view = StudyView(storage)
         self._independent = RandomSampler(seed=seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the numeric hyperparameters that all trials of the study share."""
-        shared = intersection_search_space(study.get_trials(deepcopy=False))
+        shared = intersection_search_space(self._view.study(study, trial).get_trials(deepcopy=False))
         return {
             name: distribution
             for name, distribution in shared.items()
@@ -44,22 +54,21 @@ class CmaEsSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Draw from the distribution that the finished trials lead to; nothing while there are too few."""
-        completed = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        completed = self._view.study(study, trial).get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if not search_space or len(completed) < STARTUP_TRIALS:
             return {}
-        cube = _SearchSpaceTransform(search_space, transform_0_1=True)
-        dimensions = len(cube.bounds)
+        cube = UnitCube(cast(dict[str, NumericDistribution], search_space))
         evolution = CMA(
-            mean=np.full(dimensions, 0.5),
+            mean=np.full(cube.dimensions, 0.5),
             sigma=1 / 6,
-            bounds=cube.bounds,
-            n_max_resampling=10 * dimensions,
+            bounds=np.array([[0.0, 1.0]] * cube.dimensions),
+            n_max_resampling=10 * cube.dimensions,
             seed=self._seed % 2**32,
         )
-        for told in _generations(completed, evolution.population_size):
-            evolution.tell([(cube.transform(ended.params), -cast(float, ended.value)) for ended in told])
-        study._storage.set_trial_system_attr(trial._trial_id, _GENERATION, evolution.generation)
-        return cube.untransform(evolution.ask())
+        for generation in _generations(completed, evolution.population_size):
+            evolution.tell([(cube.point(ended.params), -cast(float, ended.value)) for ended in generation])
+        note(self._storage, study, trial, _GENERATION, evolution.generation)
+        return cube.values(evolution.ask())
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -71,16 +80,16 @@ class CmaEsSampler(BaseSampler):
 def _generations(completed: Sequence[FrozenTrial], size: int) -> list[list[FrozenTrial]]:
     """The first ``size`` trials of each generation that has so many, out of the completed ones by their numbers.
 
-    A trial that its study was told anew has lost the number of its generation. It counts for the one that was not full
-    when those before it had ended; with one slot, that is its own. One without a number that was not told anew was
-    begun by another slot before there was anything to learn from, and belongs to none.
+    A trial that its study was told anew has lost the number of its generation. It counts for the generation that was
+    not full when the trials before it had ended; with one slot, that is its own. A trial without a number that was not
+    told anew belongs to none: another slot began it before there was anything to learn from.
     """
     generations = defaultdict[int, list[FrozenTrial]](list)
     current = 0
     for index, trial in enumerate(completed):
         if _GENERATION in trial.system_attrs:
             generations[trial.system_attrs[_GENERATION]].append(trial)
-        elif index >= STARTUP_TRIALS and trial.user_attrs[ORIGIN] == "cmaes" and trial.system_attrs[_GIVEN]:
+        elif index >= STARTUP_TRIALS and trial.user_attrs[ORIGIN] == "cmaes" and given_values(trial):
             generations[current].append(trial)
         while len(generations[current]) >= size:
             current += 1

@@ -1,34 +1,42 @@
-"""How a study proposes configurations and stops trials: Optuna's samplers and pruners, made for a sweep's settings.
+"""Samplers: how a study proposes configurations.
 
-Every proposal gets a sampler of its own, seeded by the trial's identity: what is proposed follows from the study's
-finished trials and the seed, not from what one process happened to have drawn before. For the same reason samplers and
-pruners see trials in the order and with the numbers that they have within the search, and one that was begun late sees
-only those before it: so a trial of which a crash or damage left nothing becomes what it was.
+Every proposal gets a sampler of its own, seeded by the trial's identity. So a proposal follows from the study's
+finished trials and the seed, not from what one process happened to have drawn before. For the same reason samplers see
+trials through a view (`sweeps.search.study_view`). A trial of which a crash or damage left nothing then becomes what it
+was.
 """
 
-import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
 from sweeps.search.cmaes import CmaEsSampler
-from sweeps.search.study_view import NUMBER, STARTUP_TRIALS, as_seen_by
+from sweeps.search.study_view import STARTUP_TRIALS, StudyView
 
 __all__ = ["distributions", "sampler"]
 
 
-def sampler(config: SweepConfig, seed: int) -> BaseSampler:
-    """Return the sampler of one proposal; a grid's points are enqueued, and nothing is left to sample."""
+def sampler(config: SweepConfig, storage: BaseStorage, seed: int) -> BaseSampler:
+    """Return the sampler of one proposal; a grid's points are enqueued, and nothing is left to sample.
+
+    Args:
+        config: the sweep.
+        storage: of the study.
+        seed: of the proposal.
+    """
     if config.search.sampler == "tpe":
-        return _RenumberingSampler(TPESampler(n_startup_trials=STARTUP_TRIALS, seed=seed))
+        return _RenumberingSampler(_tpe(seed), StudyView(storage))
     if config.search.sampler == "cmaes":
-        return _RenumberingSampler(CmaEsSampler(seed))
+        return CmaEsSampler(seed, storage)
     return RandomSampler(seed=seed)
 
 
@@ -37,16 +45,20 @@ def distributions(parameters: Mapping[str, Parameter]) -> dict[str, BaseDistribu
     return {name: _distribution(parameter) for name, parameter in parameters.items() if parameter.fixed is None}
 
 
+def _tpe(seed: int) -> TPESampler:
+    """TPE with the defaults of Optuna 5, which are other than those of Optuna 4 and experimental there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True, seed=seed)
+
+
 class _RenumberingSampler(BaseSampler):
-    """A sampler that sees a study as the trial that it samples for, and trials with their numbers within the search.
+    """A sampler that sees study and trial through a view; for one proposal."""
 
-    Optuna's own numbers say when a trial was begun, however often that was. For one proposal: the copies that have the
-    other numbers are made once, as there may be thousands.
-    """
-
-    def __init__(self, inner: BaseSampler) -> None:
+    def __init__(self, inner: BaseSampler, view: StudyView) -> None:
         self._inner = inner
-        self._copies: dict[int, FrozenTrial] = {}  # of trials that have ended
+        self._view = view
+        self._study: Study | None = None
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return self._inner.infer_relative_search_space(*self._seen(study, trial))
@@ -62,18 +74,9 @@ class _RenumberingSampler(BaseSampler):
         return self._inner.sample_independent(*self._seen(study, trial), param_name, param_distribution)
 
     def _seen(self, study: Study, trial: FrozenTrial) -> tuple[Study, FrozenTrial]:
-        return as_seen_by(trial, study, self._renumbered), self._renumbered(trial)
-
-    def _renumbered(self, trial: FrozenTrial) -> FrozenTrial:
-        if trial.number == trial.user_attrs[NUMBER]:
-            return trial
-        known = self._copies.get(trial._trial_id)
-        if known is None:
-            known = copy.copy(trial)
-            known.number = trial.user_attrs[NUMBER]
-            if trial.state.is_finished():
-                self._copies[trial._trial_id] = known
-        return known
+        if self._study is None:  # one for the whole proposal, so that its trials are read once
+            self._study = self._view.study(study, trial)
+        return self._study, self._view.trial(trial)
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:

@@ -236,9 +236,7 @@ class Search:
         job = live.job
         if job.stage == "confirm" and self._confirmations.basis(job.name, job.key) is not None:
             # The search has found a better configuration since, or the labelled sets or the probe are others.
-            self._supersede(
-                self._confirmations.outdated(job.name, self._plan.confirmation_basis(job.hyperparameters))
-            )
+            self._supersede(self._confirmations.outdated(job.name, self._plan.confirmation_basis(job.hyperparameters)))
         self._unfinished.start(UnfinishedJob(job, live.values, self._plan.reports_basis(job)))
         live.started = self._clock()
         if job.stage == "search":

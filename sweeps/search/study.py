@@ -1,10 +1,10 @@
 """Studies: one arm's study in Optuna, with its running totals.
 
-A study is the single truth of its arm's search while it runs. Its totals are counted along here, since reading all
-trials back at every decision would make each decision dearer than the one before.
+A study is the single truth of its arm's search while it runs. Its totals are counted along here: reading all trials
+back at every decision would make each decision dearer than the one before.
 
-Trials have numbers of their own, kept as an attribute: Optuna's count what was ever begun, and a sweep that was killed
-or damaged begins some trials again. Of several with the same number, the latest is meant.
+Trials have numbers of their own, kept as an attribute. Optuna's count what was ever begun, and a sweep that was killed
+or damaged begins some trials again. Of several trials with the same number, the latest counts.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -22,9 +22,10 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.folder.unfinished import UnfinishedJob
 from sweeps.ledger import Record, State
 from sweeps.search.grid import grid_point
+from sweeps.search.optuna_internals import take_out
 from sweeps.search.pruners import pruner
 from sweeps.search.samplers import distributions, sampler
-from sweeps.search.study_view import DROPPED, LATE, NUMBER, ORIGIN, STARTUP_TRIALS
+from sweeps.search.study_view import DROPPED, IDENTITY_MARK, LATE, NUMBER, ORIGIN, STARTUP_TRIALS
 
 __all__ = ["Best", "StartedTrial", "Study", "Trial"]
 
@@ -54,7 +55,7 @@ class StartedTrial:
     hyperparameters: Mapping[str, Any]
     """All of them."""
     origin: str
-    """Where they come from."""
+    """Where the hyperparameters come from."""
     trial: Trial
     reported: Mapping[int, float] = field(default_factory=dict)
     """Epochs -> objective, for each report of an earlier session."""
@@ -73,7 +74,7 @@ class Study:
     """One arm's study.
 
     Args:
-        arm: what it searches.
+        arm: what the study searches.
         config: the sweep.
         storage: where studies are kept.
         identity: of the sweep, which tells its studies from another sweep's in the same storage.
@@ -92,11 +93,12 @@ class Study:
         self._parameters = arm.parameters(config.load_space())
         self._distributions = distributions(self._parameters)
         self._proposals = list(proposals)
+        self._storage = storage
         self._study = optuna.create_study(
-            study_name=f"{config.name}/{arm.name}@{identity}",
+            study_name=f"{config.name}/{arm.name}{IDENTITY_MARK}{identity}",
             storage=storage,
             direction="maximize",
-            pruner=pruner(config),
+            pruner=pruner(config, storage),
             load_if_exists=True,
         )
         self._numbers: set[int] = set()
@@ -105,49 +107,52 @@ class Study:
         self.best: Best | None = None
 
     def restore(
-        self, records: Mapping[int, Record], cut: Mapping[int, UnfinishedJob], begun: Container[int] = ()
+        self, records: Mapping[int, Record], unfinished: Mapping[int, UnfinishedJob], begun: Container[int] = ()
     ) -> list[StartedTrial]:
         """Bring the study in line with what an earlier session left, and return the trials that are to go on.
 
-        The ledger is right about what has ended. A trial that had started and not ended goes on; one whose record is
-        gone (damaged, or set aside to be tried again) runs again. What the study itself has lost is told it anew.
+        The ledger is right about what has ended. An unfinished trial goes on. A trial whose record is gone (damaged, or
+        set aside to be tried again) runs again. What the study itself has lost, it is told anew.
 
         Args:
             records: of the arm's search, by trial number.
-            cut: trials that had started and not ended, by number.
-            begun: numbers of others of which nothing else is left than what the study knows.
+            unfinished: trials that had started and not ended, by number.
+            begun: numbers of the other trials that had started; only the study may still know them.
         """
         trials: dict[int, FrozenTrial] = {}
-        for frozen in self._study.get_trials(deepcopy=False):
-            dropped = DROPPED in frozen.user_attrs
-            if frozen.state == TrialState.WAITING or (dropped and not frozen.state.is_finished()):
-                self._drop(frozen)
+        for trial in self._study.get_trials(deepcopy=False):
+            dropped = DROPPED in trial.user_attrs
+            if trial.state == TrialState.WAITING or (dropped and not trial.state.is_finished()):
+                self._drop(trial)
             elif not dropped:
-                trials[frozen.user_attrs[NUMBER]] = frozen
-        unended, numbers = [], sorted({*trials, *records, *cut})
+                trials[trial.user_attrs[NUMBER]] = trial
+        numbers = sorted({*trials, *records, *unfinished})
         self._last = max(numbers, default=-1)
+        resumed = list[StartedTrial]()
         for number in numbers:
-            known = trials.get(number)
+            optuna_trial = trials.get(number)
             if (record := records.get(number)) is not None:
-                self._settle(record, known)
-            elif (asked := self._unended(number, known, cut.get(number), number in begun)) is not None:
-                unended.append(asked)
-        return unended
+                self._settle(record, optuna_trial)
+                continue
+            started = self._resume(number, optuna_trial, unfinished.get(number), number in begun)
+            if started is not None:
+                resumed.append(started)
+        return resumed
 
     @property
     def next_number(self) -> int:
-        """That of the next trial: the lowest that nothing is known of."""
+        """The number of the next trial: the lowest of which nothing is known."""
         while self._next in self._numbers:
             self._next += 1
         return self._next
 
-    def ask(self, others: Mapping[Arm, Best]) -> StartedTrial:
+    def ask(self, best_of_others: Mapping[Arm, Best]) -> StartedTrial:
         """Start the next trial.
 
         Args:
-            others: the other arms' best so far, for ``search.share_best``.
+            best_of_others: the best trials of the other arms so far, for ``search.share_best``.
         """
-        return self._start(self.next_number, *self._chosen(self.next_number, others))
+        return self._start(self.next_number, *self._choose(self.next_number, best_of_others))
 
     def tell(self, number: int, trial: Trial, state: State, value: float | None, reason: str) -> None:
         """End trial ``number``."""
@@ -160,25 +165,26 @@ class Study:
                 self._study.tell(trial, state=_STATES[state])
 
     def _start(self, number: int, origin: str, values: Mapping[str, Any]) -> StartedTrial:
-        """Start trial ``number`` with ``values``, and with a sampled one for whatever is neither there nor fixed."""
+        """Start trial ``number`` with ``values``; what is neither there nor fixed is sampled."""
         late = {LATE: True} if number < self._last else {}
         self._last = max(self._last, number)
         # Through the queue, where a trial gets its attributes in the same line of the journal.
         self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, ORIGIN: origin, **late})
-        self._study.sampler = sampler(self._config, derive_seed(self._config.seed, "sampler", self.arm.name, number))
+        seed = derive_seed(self._config.seed, "sampler", self.arm.name, number)
+        self._study.sampler = sampler(self._config, self._storage, seed)
         trial = self._study.ask(self._distributions)
         self._numbers.add(number)
-        return StartedTrial(number, self._resolved(trial.params), origin, trial)
+        return StartedTrial(number, self._all_hyperparameters(trial.params), origin, trial)
 
-    def _settle(self, record: Record, frozen: FrozenTrial | None) -> None:
-        """Have the study know of a trial what the ledger does."""
+    def _settle(self, record: Record, optuna_trial: FrozenTrial | None) -> None:
+        """Make the study know of a trial what the ledger knows."""
         number = record.number
-        if frozen is not None and frozen.state == _STATES[record.state]:
+        if optuna_trial is not None and optuna_trial.state == _STATES[record.state]:
             self._numbers.add(number)
-            self._count(number, frozen)
+            self._count(number, optuna_trial)
             return
-        if frozen is not None and frozen.state == TrialState.RUNNING:
-            self._drop(frozen)  # of its values and reports, some may be missing
+        if optuna_trial is not None and optuna_trial.state == TrialState.RUNNING:
+            self._drop(optuna_trial)  # of its values and reports, some may be missing
         trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
         # The end of a complete trial is told, never reported: its score does not compare with those on the way.
         reports = record.history[:-1] if record.state == "complete" else record.history
@@ -187,44 +193,46 @@ class Study:
             trial.should_prune()
         self.tell(number, trial, record.state, record.value, record.reason)
 
-    def _unended(
-        self, number: int, frozen: FrozenTrial | None, cut: UnfinishedJob | None, begun: bool
+    def _resume(
+        self, number: int, optuna_trial: FrozenTrial | None, unfinished: UnfinishedJob | None, begun: bool
     ) -> StartedTrial | None:
-        """The trial ``number``, which has no record; None if it is as if it had never been asked for."""
-        if frozen is not None and frozen.state == TrialState.RUNNING:
+        """Return trial ``number``, which has no record; None if it is as if it had never been asked for."""
+        if optuna_trial is not None and optuna_trial.state == TrialState.RUNNING:
             # Begun again even where it goes on: pruners, asked twice about the same report, do not say the same.
-            self._drop(frozen)
-            if cut is None:
+            self._drop(optuna_trial)
+            if unfinished is None:
                 # Else nobody ran it, or the journal has lost some of its values: it is searched anew, as at first.
-                whole = frozen.params.keys() >= self._distributions.keys()
-                known = frozen.user_attrs[ORIGIN], frozen.params, frozen.intermediate_values
-                return self._again(number, *known) if begun and whole else None
-        elif frozen is not None and frozen.state != TrialState.FAIL:
+                whole = optuna_trial.params.keys() >= self._distributions.keys()
+                known = optuna_trial.user_attrs[ORIGIN], optuna_trial.params, optuna_trial.intermediate_values
+                return self._start_again(number, *known) if begun and whole else None
+        elif optuna_trial is not None and optuna_trial.state != TrialState.FAIL:
             self._numbers.add(number)
-            self._count(number, frozen)
-            return StartedTrial(number, self._resolved(frozen.params), frozen.user_attrs[ORIGIN], _Ended(frozen))
-        if cut is not None:
-            values = self._searched(cut.job.hyperparameters)
-            same = self._resolved(values) == _complete(cut.job.hyperparameters)  # else the space has changed
-            return self._again(number, cut.job.origin, values, cut.reported if same else {})
-        return None if frozen is None else self._start(number, frozen.user_attrs[ORIGIN], frozen.params)
+            self._count(number, optuna_trial)
+            hyperparameters = self._all_hyperparameters(optuna_trial.params)
+            return StartedTrial(number, hyperparameters, optuna_trial.user_attrs[ORIGIN], _EndedTrial(optuna_trial))
+        if unfinished is not None:
+            values = self._searched(unfinished.job.hyperparameters)
+            same = self._all_hyperparameters(values) == _complete(unfinished.job.hyperparameters)
+            reported = unfinished.reported if same else {}  # else the space has changed
+            return self._start_again(number, unfinished.job.origin, values, reported)
+        if optuna_trial is not None:
+            return self._start(number, optuna_trial.user_attrs[ORIGIN], optuna_trial.params)
+        return None
 
-    def _again(
+    def _start_again(
         self, number: int, origin: str, values: Mapping[str, Any], reported: Mapping[int, float]
     ) -> StartedTrial:
         """Start a trial that had started and reported."""
-        asked = self._start(number, origin, values)
-        _report(asked.trial, sorted(reported.items()))
-        return replace(asked, reported=reported)
+        started = self._start(number, origin, values)
+        _report(started.trial, sorted(reported.items()))
+        return replace(started, reported=reported)
 
-    def _drop(self, frozen: FrozenTrial) -> None:
-        """Take a trial out of the study; samplers do not look at failed ones, nor do our pruners at those so marked."""
-        storage: BaseStorage = self._study._storage
-        storage.set_trial_user_attr(frozen._trial_id, DROPPED, True)
-        storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL)
+    def _drop(self, optuna_trial: FrozenTrial) -> None:
+        """End a trial and hide it; samplers do not look at failed trials, and views hide those so marked."""
+        take_out(self._storage, self._study, optuna_trial, DROPPED)
 
-    def _chosen(self, number: int, others: Mapping[Arm, Best]) -> tuple[str, dict[str, Any]]:
-        """Where trial ``number`` comes from, and its values of what is not fixed; none if they are to be sampled."""
+    def _choose(self, number: int, best_of_others: Mapping[Arm, Best]) -> tuple[str, dict[str, Any]]:
+        """Return the origin of trial ``number`` and its values of what is not fixed; no values if it samples them."""
         free = {name: parameter for name, parameter in self._parameters.items() if parameter.fixed is None}
         search = self._config.search
         if number == 0:
@@ -235,8 +243,8 @@ class Study:
         if number <= len(self._proposals):
             origin, values = self._proposals[number - 1]
             return origin, _transferred(values, free)
-        if search.share_best and others and number == max(STARTUP_TRIALS, len(self._proposals) + 1):
-            donor, best = max(others.items(), key=lambda entry: entry[1].value)
+        if search.share_best and best_of_others and number == max(STARTUP_TRIALS, len(self._proposals) + 1):
+            donor, best = max(best_of_others.items(), key=lambda entry: entry[1].value)
             shared = donor.parameters(self._config.load_space())
             values = {name: value for name, value in best.hyperparameters.items() if name in shared}
             return f"share_best: {donor.name}-{best.number:05d}", _transferred(values, free)
@@ -247,14 +255,14 @@ class Study:
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             better = self.best is None or (trial.value, -number) > (self.best.value, -self.best.number)
             if better:
-                self.best = Best(trial.value, number, self._resolved(trial.params))
+                self.best = Best(trial.value, number, self._all_hyperparameters(trial.params))
 
     def _searched(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
         """Those that are not fixed."""
         complete = _complete(hyperparameters)
         return {name: complete[name] for name in self._distributions}
 
-    def _resolved(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
+    def _all_hyperparameters(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
         """Every hyperparameter: what was sampled, what the space fixes, and the defaults of the rest."""
         fixed: dict[str, Any] = {name: p.fixed for name, p in self._parameters.items() if p.fixed is not None}
         return asdict(replace(Hyperparameters(), **fixed, **sampled))
@@ -266,24 +274,24 @@ def _complete(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _transferred(values: Mapping[str, Any], free: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Another search's ``values`` as this space allows them, with its own defaults where it has nothing like them."""
-    known = {name: parameter.nearest(values[name]) for name, parameter in free.items() if name in values}
-    return {name: p.start if known.get(name) is None else known[name] for name, p in free.items()}
+    """Another search's ``values`` as this space allows them; its own defaults where there is nothing like them."""
+    nearest = {name: parameter.nearest(values[name]) for name, parameter in free.items() if name in values}
+    return {name: p.start if nearest.get(name) is None else nearest[name] for name, p in free.items()}
 
 
 def _report(trial: Trial, history: Sequence[tuple[int, float]]) -> None:
     """Repeat a trial's reports, up to the point where its last one waits for the pruner's verdict."""
     for index, (epochs, value) in enumerate(history):
         if index > 0:
-            trial.should_prune()  # pruners keep notes of whom they let pass
+            trial.should_prune()  # pruners keep notes of the trials that they let pass
         trial.report(value, epochs)
 
 
-class _Ended:
+class _EndedTrial:
     """A trial that has ended and lost its record: it runs again, from its beginning to where it ended before."""
 
-    def __init__(self, frozen: FrozenTrial) -> None:
-        self._last = frozen.last_step if frozen.state == TrialState.PRUNED else None
+    def __init__(self, optuna_trial: FrozenTrial) -> None:
+        self._last = optuna_trial.last_step if optuna_trial.state == TrialState.PRUNED else None
         self._step = -1
 
     def report(self, value: float, step: int) -> None:

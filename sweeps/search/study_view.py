@@ -1,13 +1,19 @@
-"""How a sampler or pruner sees a study: the trials that count, in the order of their own numbers."""
+"""A study as samplers and pruners see it: the trials that count, with their own numbers, in the order of these.
 
+Optuna's numbers say when a trial was begun, however often that was, and its names tell sweeps apart. What follows from
+them differs when the same sweep runs again, or goes on after a crash.
+"""
+
+import copy
 import math
-from collections.abc import Callable, Container
-from typing import Any, cast
 
+from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
-__all__ = ["DROPPED", "LATE", "NUMBER", "ORIGIN", "STARTUP_TRIALS", "StudyView", "as_seen_by"]
+from sweeps.search.optuna_internals import study_with_other_trials
+
+__all__ = ["DROPPED", "IDENTITY_MARK", "LATE", "NUMBER", "ORIGIN", "STARTUP_TRIALS", "StudyView"]
 
 
 NUMBER = "number"  # attribute of each trial: its number within the search
@@ -15,40 +21,42 @@ ORIGIN = "origin"  # attribute of each trial: where its values come from, as in 
 LATE = "late"  # attribute of trials that were begun when there were others with higher numbers
 DROPPED = "dropped"  # attribute of trials that stay in a study and do not count: each was begun again
 STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
+IDENTITY_MARK = "@"  # in the name of a study, before the identity of the sweep
 
 
 class StudyView:
-    """A study with other trials than it has; all else is the study's.
+    """Shows a study and its trials to the sampler or pruner of one of them.
+
+    Copies of trials that have ended are kept, as there may be thousands: one view serves one study.
 
     Args:
-        study: the whole one.
-        choose: takes all trials and returns those that are to be there.
+        storage: of the study.
     """
 
-    def __init__(self, study: Study, choose: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> None:
-        self._study, self._choose = study, choose
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+        self._copies: dict[int, FrozenTrial] = {}  # Optuna's number -> copy with the own number
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._study, name)
+    def study(self, study: Study, trial: FrozenTrial) -> Study:
+        """Return the study as ``trial`` is to see it: a trial that was begun late sees only those before it."""
+        last = trial.user_attrs[NUMBER] if LATE in trial.user_attrs else math.inf
 
-    def get_trials(self, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
-        """Return the chosen trials in the given states."""
-        return self._get_trials(deepcopy, states)
+        def choose(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+            visible = [
+                other for other in trials if DROPPED not in other.user_attrs and other.user_attrs[NUMBER] <= last
+            ]
+            return sorted(map(self.trial, visible), key=lambda other: other.number)
 
-    def _get_trials(
-        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
-    ) -> list[FrozenTrial]:
-        return self._choose(self._study._get_trials(deepcopy, states, use_cache))
+        return study_with_other_trials(study, self._storage, study.study_name.partition(IDENTITY_MARK)[0], choose)
 
-
-def as_seen_by(
-    trial: FrozenTrial, study: Study, known_as: Callable[[FrozenTrial], FrozenTrial] = lambda other: other
-) -> Study:
-    """The study as a trial's sampler and pruner are to see it, with its trials as ``known_as`` gives them."""
-    last = trial.user_attrs[NUMBER] if LATE in trial.user_attrs else math.inf
-
-    def choose(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        seen = [t for t in trials if DROPPED not in t.user_attrs and t.user_attrs[NUMBER] <= last]
-        return list(map(known_as, sorted(seen, key=lambda t: t.user_attrs[NUMBER])))
-
-    return cast(Study, StudyView(study, choose))
+    def trial(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial with its number within the search."""
+        if trial.number == trial.user_attrs[NUMBER]:
+            return trial
+        renumbered = self._copies.get(trial.number)
+        if renumbered is None:
+            renumbered = copy.copy(trial)
+            renumbered.number = trial.user_attrs[NUMBER]
+            if trial.state.is_finished():
+                self._copies[trial.number] = renumbered
+        return renumbered

@@ -143,11 +143,12 @@ def test_learning_samplers_come_closer_than_random_ones(
 def test_the_evolution_is_the_one_that_was_told_generation_by_generation() -> None:
     """Oracle: one optimiser of the same library that lives from the first generation to the last."""
     space = {name: FloatDistribution(0.0, 1.0) for name in ("x", "y")}
-    study = optuna.create_study(direction="maximize")
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(direction="maximize", storage=storage)
     oracle = CMA(mean=np.full(2, 0.5), sigma=1 / 6, bounds=np.array([[0.0, 1.0]] * 2), n_max_resampling=20)
     told: list[tuple[np.ndarray, float]] = []
     for number in range(40):
-        study.sampler = CmaEsSampler(number)
+        study.sampler = CmaEsSampler(number, storage)
         study.enqueue_trial({}, user_attrs={NUMBER: number})
         trial = study.ask(space)
         point = np.array([trial.params["x"], trial.params["y"]])
