@@ -1,11 +1,11 @@
 #!/bin/bash
-# A sweep on the nodes of one Slurm job: a Ray node on each of them, the sweep itself on the first.
+# A sweep on the nodes of one Slurm job: each node runs a Ray node, and the first one also runs the sweep.
 #
 #     sbatch slurm.sh CONFIG DIR [OPTION ...]      # OPTIONs go to `conclugen sweep run`, such as --set budget.seeds=5
 #
-# CONFIG, the features that it names and DIR lie on a file system that all nodes share, and so does the Python
-# environment, which is activated before sbatch. Change the lines below; sbatch's own options win over them.
-# To stop a sweep early and keep what has finished: scancel --batch --signal=TERM JOBID
+# CONFIG, its features, DIR and the Python environment must lie on a file system that all nodes share. Activate the
+# environment before sbatch. Change the lines below as needed; sbatch's own options take precedence over them.
+# To stop a sweep early and keep its finished jobs: scancel --batch --signal=TERM JOBID
 
 #SBATCH --job-name=conclugen
 #SBATCH --output=conclugen-%j.log
@@ -15,34 +15,35 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --mem=128G
 #SBATCH --time=24:00:00
-# Two minutes before the time is up, tell this script (B:), not the Ray nodes: the sweep has to end before they do.
+# Two minutes before the time is up, Slurm signals this script (B:), not the Ray nodes: the sweep must end before them.
 #SBATCH --signal=B:TERM@120
 
 set -euo pipefail
-set -m  # without job control, bash has background processes ignore the interrupt that the sweep has to heed
+set -m  # without job control, bash makes background processes ignore interrupts, but the sweep must see them
 : "${2:?usage: sbatch slurm.sh CONFIG DIR [OPTION ...]}"
 
-# A token for this job alone: other users of these machines cannot run code in its cluster. It lives in the environment,
-# which srun hands on, and neither on a disc nor in a command line.
+# The job has a token of its own, so other users of these machines cannot run code in its cluster. Only the environment
+# holds the token, and srun passes it on: it is neither on a disc nor in a command line.
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
-export RAY_gcs_server_port_wait_time_s=300      # nodes that start before the head does wait for it
-export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0  # nodes end after the sweep: nothing has to be moved elsewhere
+export RAY_gcs_server_port_wait_time_s=300      # nodes that start before the head wait for it
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0  # nodes end after the sweep, so they have no work to hand over
 
-# This script runs on the job's first node, where the head will be. A free port, because the node may run other jobs.
+# This script runs on the job's first node, where the head will run. The port is a free one, because the node may also
+# run other jobs.
 SWEEP_ADDRESS=$(python -c '
 import socket, ray
 with socket.socket() as free:
     free.bind(("", 0))
     print(f"{ray.util.get_node_ip_address()}:{free.getsockname()[1]}")')
-SWEEP_SCRATCH=/tmp/ray-$SLURM_JOB_ID  # /tmp/ray may be another user's; a long path is too long for Ray's sockets
+SWEEP_SCRATCH=/tmp/ray-$SLURM_JOB_ID  # /tmp/ray may belong to another user; Ray's sockets need a short path
 export SWEEP_ADDRESS SWEEP_SCRATCH
 
 on_every_node=(srun "--nodes=$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "--cpus-per-task=$SLURM_CPUS_PER_TASK")
 
-# Worker ports are the system's choice and the object store is small (features are files, not Ray objects): so the node
-# can be shared with other jobs. Ray would otherwise claim fixed ports and a third of the machine's memory.
-# shellcheck disable=SC2016  # the variables are the nodes' own
+# The system chooses the workers' ports, and the object store is small, because features are files and not Ray objects.
+# Thus other jobs can share the node. By default, Ray would claim fixed ports and a third of the machine's memory.
+# shellcheck disable=SC2016  # each node expands the variables itself
 "${on_every_node[@]}" bash -c '
     if ((SLURM_NODEID == 0)); then
         role=(--head "--port=${SWEEP_ADDRESS##*:}" --include-dashboard=false)
@@ -55,13 +56,13 @@ on_every_node=(srun "--nodes=$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 "--cpus-p
 nodes=$!
 
 stop_nodes() {
-    kill "$nodes" || true  # srun hands it on; they may have ended by themselves
+    kill "$nodes" || true  # srun passes the signal on; the nodes may have ended already
     wait "$nodes" || true
     "${on_every_node[@]}" rm -rf "$SWEEP_SCRATCH" || true
 }
 trap stop_nodes EXIT
 
-# One CPU on each of so many nodes is there when all of them have joined: Ray tells, nobody has to look.
+# A placement group with one CPU on each node is ready when all nodes have joined; no polling is needed.
 (
     python - <<'PYTHON'
 import os
@@ -78,13 +79,13 @@ PYTHON
 ) &
 sweep=$!
 
-# What Ctrl-C does. The sweep writes down what has finished and answers 130, and so does this script.
+# Interrupt the sweep as Ctrl-C does. The sweep saves its finished jobs and exits with 130, and so does this script.
 interrupt() {
     trap '' TERM INT USR1
-    local answer=0
-    kill -INT -- "-$sweep" || true  # it may just have ended
-    wait "$sweep" || answer=$?
-    exit "$answer"
+    local status=0
+    kill -INT -- "-$sweep" || true  # the sweep may just have ended
+    wait "$sweep" || status=$?
+    exit "$status"
 }
 trap interrupt TERM INT USR1
 

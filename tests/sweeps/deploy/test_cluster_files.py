@@ -1,4 +1,4 @@
-"""The files in sweeps/cluster, each against the schema of what reads it, its command lines against the real parsers."""
+"""The files in sweeps/deploy: each fits the schema of its reader, and the real parsers accept its commands."""
 
 import copy
 import re
@@ -29,16 +29,16 @@ from sweeps.execution.capacity import grow
 
 FOLDER = Path(sweeps.__file__).parent / "deploy"
 README = Path(__file__).parents[3] / "README.md"
-KUBERNETES = "1.30"  # the oldest that should do
+KUBERNETES = "1.30"  # the oldest version that should accept the files
 
 
 def parse_ray_start(arguments: list[str]) -> dict[str, Any]:
-    """What Ray makes of ``ray start ...``; raises where it refuses it."""
+    """Parse the arguments of ``ray start`` as Ray does; raise if Ray refuses them."""
     return dict(start.make_context("ray start", arguments).params)
 
 
 def ray_exec(path: Path) -> list[str]:
-    """The words of the command that the text in ``path`` has ``ray exec`` run."""
+    """The words of the command that ``ray exec`` runs according to the text in ``path``."""
     (command,) = re.findall(r"ray exec autoscaler.yaml '(.+?)'", re.sub(r"\\\n#?", " ", path.read_text()))
     return shlex.split(command)
 
@@ -49,7 +49,7 @@ def kuberay_entrypoint(path: Path) -> list[str]:
     return shlex.split(job["spec"]["entrypoint"])
 
 
-# -- clusters without a worker at the start --------------------------------------------------------------------------
+# -- clusters that start without a node for trials ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -60,27 +60,28 @@ def kuberay_entrypoint(path: Path) -> list[str]:
         pytest.param(kuberay_entrypoint(FOLDER / "rayjob.yaml"), id="rayjob.yaml"),
     ],
 )
-def test_a_sweep_that_finds_a_head_only_waits_for_workers(
+def test_a_sweep_that_finds_only_a_head_waits_for_another_node(
     command: list[str],
     parse_run: Callable[[list[str]], dict[str, Any]],
     write_config: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The head of all of them has nothing for trials; a worker comes while the sweep waits, half an hour at most."""
+    """No head has CPUs or GPUs for trials. A node joins while the sweep waits, for half an hour at most."""
     workers = load_config(write_config(), parse_run(command[1:])["overrides"]).workers
-    there, waited = [Node("head", "10.0.0.1", cpus=0, gpus=0)], list[float]()
+    nodes = [Node("head", "10.0.0.1", cpus=0, gpus=0)]
+    timeouts: list[float] = []
 
     def wait(references: object, timeout: float) -> None:
-        waited.append(timeout)
-        there.append(Node("worker", "10.0.0.2", cpus=8, gpus=1))
+        timeouts.append(timeout)
+        nodes.append(Node("gpu", "10.0.0.2", cpus=8, gpus=1))
 
-    monkeypatch.setattr(capacity, "alive_nodes", lambda: there)
+    monkeypatch.setattr(capacity, "alive_nodes", lambda: nodes)
     for name in ("request_resources", "placement_group", "remove_placement_group"):
         monkeypatch.setattr(capacity, name, MagicMock())
     monkeypatch.setattr(ray, "wait", wait)
     grow(workers, lambda text: None)
-    assert allocate(workers, there, may_grow=True) == Allocation(slots=1, workers=1, cpus=8, gpus=1)
-    assert waited == [30 * 60]
+    assert allocate(workers, nodes, may_grow=True) == Allocation(slots=1, workers=1, cpus=8, gpus=1)
+    assert timeouts == [30 * 60]
 
 
 # -- ray up ----------------------------------------------------------------------------------------------------------
@@ -96,7 +97,7 @@ def test_the_autoscaler_accepts_its_file(autoscaler: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    "break_config",
     [
         lambda config: config.update(max_wrokers=8),
         lambda config: config["available_node_types"]["gpu"].update(resources={"GPU": "one"}),
@@ -105,14 +106,14 @@ def test_the_autoscaler_accepts_its_file(autoscaler: dict[str, Any]) -> None:
     ],
 )
 def test_the_autoscaler_refuses_a_broken_file(
-    autoscaler: dict[str, Any], break_it: Callable[[dict[str, Any]], None]
+    autoscaler: dict[str, Any], break_config: Callable[[dict[str, Any]], None]
 ) -> None:
-    break_it(autoscaler)
+    break_config(autoscaler)
     with pytest.raises((ValueError, jsonschema.ValidationError)):
         validate_config(prepare_config(autoscaler))
 
 
-def test_trials_bring_as_many_machines_and_no_more_than_are_allowed(autoscaler: dict[str, Any]) -> None:
+def test_the_autoscaler_adds_a_machine_for_each_trial_up_to_the_maximum(autoscaler: dict[str, Any]) -> None:
     config = prepare_config(autoscaler)
     for trials, machines in ((3, 3), (20, config["max_workers"])):
         added, _ = get_nodes_for(
@@ -126,7 +127,7 @@ def test_trials_bring_as_many_machines_and_no_more_than_are_allowed(autoscaler: 
         assert added == {"gpu": machines}
 
 
-def test_the_commands_in_the_autoscaler_file_are_understood(
+def test_ray_and_conclugen_accept_the_commands_in_the_autoscaler_file(
     autoscaler: dict[str, Any], parse_run: Callable[[list[str]], dict[str, Any]]
 ) -> None:
     text = (FOLDER / "autoscaler.yaml").read_text()
@@ -144,7 +145,7 @@ def test_the_commands_in_the_autoscaler_file_are_understood(
 
 
 class Closed(BaseModel):
-    """Fields as in KubeRay's ray.io/v1 resources, those that the file uses; nothing is converted, as in Kubernetes."""
+    """The fields of KubeRay's ray.io/v1 resources that the file uses. As in Kubernetes, no value is converted."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
 
@@ -201,7 +202,7 @@ def documents() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def check_pods(spec: RayClusterSpec) -> list[dict[str, Any]]:
-    """The cluster's pods, each as Kubernetes accepts it."""
+    """Validate the cluster's pods as Kubernetes does; return them."""
     groups = [spec.head_group_spec, *spec.worker_group_specs]
     pods = [{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, **group.template} for group in groups]
     for pod in pods:
@@ -238,13 +239,13 @@ def test_kubernetes_and_kuberay_accept_the_job(
 
 def test_kubernetes_refuses_broken_pods(documents: tuple[dict[str, Any], dict[str, Any]]) -> None:
     cluster = RayJob.model_validate(documents[1]).spec.ray_cluster_spec
-    for break_it in (
+    for break_pod in (
         lambda spec: spec["containers"][0].update(iamge="x"),
         lambda spec: spec.update(restartPolicy=1),
         lambda spec: spec["volumes"][1].update(emptyDir={"medum": "Memory"}),
     ):
         broken = cluster.model_copy(deep=True)
-        break_it(broken.worker_group_specs[0].template["spec"])
+        break_pod(broken.worker_group_specs[0].template["spec"])
         with pytest.raises(kubernetes_validate.ValidationError):
             check_pods(broken)
 
@@ -252,10 +253,10 @@ def test_kubernetes_refuses_broken_pods(documents: tuple[dict[str, Any], dict[st
 def test_kuberay_refuses_a_broken_job(documents: tuple[dict[str, Any], dict[str, Any]]) -> None:
     for path, value in (("entryPoint", "x"), ("backoffLimit", "0"), ("rayClusterSpec.authOptions.mode", "tokn")):
         broken = copy.deepcopy(documents[1])
-        *parents, last = path.split(".")
-        place = broken["spec"]
+        *parents, field = path.split(".")
+        section = broken["spec"]
         for parent in parents:
-            place = place[parent]
-        place[last] = value
-        with pytest.raises(ValidationError, match=last):
+            section = section[parent]
+        section[field] = value
+        with pytest.raises(ValidationError, match=field):
             RayJob.model_validate(broken)
