@@ -1,6 +1,7 @@
-"""Whole sessions without Ray: launching and resuming as they are, with the jobs in this process; and their sudden end.
+"""Whole sessions without Ray: they launch and resume as usual, but run jobs in this process, and can be killed.
 
-Loads what a session loads while it runs, so that a process that is forked from one that has loaded this starts at once.
+This module loads every module that a session loads while it runs. A process that is forked after the import therefore
+starts at once.
 """
 
 import os
@@ -16,7 +17,7 @@ import torch
 from sweeps.actions.run import launch, resume
 from sweeps.config import load_config
 from sweeps.estimate.room import Node
-from sweeps.execution import cluster, executor, preflight, tracking  # noqa: F401  # the last two: see above
+from sweeps.execution import cluster, executor, preflight, tracking  # noqa: F401  # two are imported only to load them
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.search import Search
@@ -24,11 +25,11 @@ from tests.sweeps.simulation import run_jobs
 
 
 def without_ray(replace: Callable[[Any, str, Any], None], *, train: bool) -> None:
-    """Have launching and resuming do all they do, but for Ray: in this process, on a cluster that is this machine.
+    """Replace Ray for launching and resuming: this process runs the jobs, and this machine is the cluster.
 
     Args:
         replace: sets an attribute, such as ``monkeypatch.setattr``.
-        train: run the jobs, in one slot; else every sweep ends at once.
+        train: whether to run the jobs, in one slot; otherwise every sweep ends at once.
     """
 
     def execute(search: Search, folder: SweepFolder, *rest: object) -> None:
@@ -42,18 +43,19 @@ def without_ray(replace: Callable[[Any, str, Any], None], *, train: bool) -> Non
 
 
 WRITES = ("os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir", "fsync", "open")
-"""What counts as an event of the file system; the last where it opens for writing."""
+"""The audit events that count as events of the file system; `open` counts only if it opens for writing."""
 
 
 def mortal_session(path: Path, root: Path, deadline: int, measured: Path) -> None:
-    """Launch the sweep ``path`` in ``root``, or resume it where it has begun; for a process of its own.
+    """Launch the sweep ``path`` in ``root``, or resume it if it has begun; to be called in a process of its own.
 
-    The process kills itself when the file system is about to see the event number ``deadline``, from 1; one that
-    survives writes how many there were, and how many seconds it took, into ``measured``.
+    The process kills itself just before event number ``deadline`` of the file system, counted from 1. A process that
+    survives writes the number of events and the seconds that it took into ``measured``.
     """
-    events, started = 0, time.monotonic()
+    events = 0
+    start = time.monotonic()
 
-    def note(event: str, arguments: tuple[Any, ...]) -> None:
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal events
         if event not in WRITES:
             return
@@ -66,15 +68,15 @@ def mortal_session(path: Path, root: Path, deadline: int, measured: Path) -> Non
     synchronise = os.fsync
 
     def fsync(descriptor: int) -> None:
-        note("fsync", ())
+        count("fsync", ())
         synchronise(descriptor)
 
     os.fsync = fsync
-    sys.addaudithook(note)
+    sys.addaudithook(count)
     torch.set_num_threads(1)
     without_ray(setattr, train=True)
     if (root / "config.yaml").is_file():
         resume(root, Interrupts(""))
     else:
         launch(load_config(path), root, Interrupts(""))
-    measured.write_text(f"{events} {time.monotonic() - started}")
+    measured.write_text(f"{events} {time.monotonic() - start}")

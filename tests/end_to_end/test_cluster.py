@@ -1,4 +1,4 @@
-"""Whole sweeps on real clusters of several nodes on this machine."""
+"""Whole sweeps on real Ray clusters, whose nodes all run on this machine."""
 
 import os
 import secrets
@@ -21,13 +21,13 @@ from sweeps.ledger import Ledger
 class RayNode:
     """A node of a real cluster: `ray start` with all its processes.
 
-    Not ray.cluster_utils.Cluster: that one tells every ray.init() on the machine of itself.
+    Rejected: ray.cluster_utils.Cluster, because every ray.init() on the machine would join it.
     """
 
     def __init__(
         self, *arguments: str, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
     ) -> None:
-        ports = ("--min-worker-port=0", "--max-worker-port=0")  # the default range serves one node of a machine
+        ports = ("--min-worker-port=0", "--max-worker-port=0")  # the default range serves only one node on a machine
         store = f"--object-store-memory={100 * 2**20}"
         command = [*prefix, sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *ports, store, *arguments]
         self._process = subprocess.Popen(
@@ -37,15 +37,15 @@ class RayNode:
             text=True,
             env={**os.environ, **(environment or {})},
         )
-        said = []
+        output = []
         for line in self._process.stdout:
-            said.append(line)
+            output.append(line)
             if "Ray runtime started" in line:
                 return
-        raise RuntimeError("".join(said))
+        raise RuntimeError("".join(output))
 
     def kill(self) -> None:
-        """Lose the node with everything on it, as if its power went; nothing happens to one that is lost."""
+        """Kill all processes of the node, as a power failure would; do nothing if it has ended."""
         if self._process.poll() is None:
             node = psutil.Process(self._process.pid)
             for process in [node, *node.children(recursive=True)]:
@@ -55,7 +55,7 @@ class RayNode:
 
 
 class RunningSweep:
-    """`conclugen sweep run` in a process of its own, followed line by line."""
+    """`conclugen sweep run` in a process of its own, whose output is read line by line."""
 
     def __init__(
         self, config: Path, out: Path, *, address: str, prefix: Sequence[str] = (), **environment: str
@@ -69,31 +69,31 @@ class RunningSweep:
             env={**os.environ, **environment},
         )
 
-    def wait_for(self, told: Callable[[str], bool]) -> str:
-        """Return the next line that ``told`` is true of."""
+    def wait_for(self, condition: Callable[[str], bool]) -> str:
+        """Return the next line for which ``condition`` holds."""
         for line in self.process.stdout:
-            if told(line):
+            if condition(line):
                 return line
         raise AssertionError(f"the sweep ended: {self.process.stderr.read()}")
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit code and what was written to stderr."""
+        """Wait for the end; return the exit code and the text on stderr."""
         _, error = self.process.communicate()
         return self.process.returncode, error
 
 
 @pytest.fixture
-def started() -> Iterator[ExitStack]:
-    """What ends when the test does, in reverse order."""
+def cleanup() -> Iterator[ExitStack]:
+    """The callbacks that run when the test ends, the last one first."""
     with ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
-def session(started: ExitStack) -> str:
-    """A folder for Ray's session: short, as the names of sockets in it are limited, and no other Ray's."""
+def session(cleanup: ExitStack) -> str:
+    """A folder for the files of one Ray cluster; its path is short, because Ray limits the paths of its sockets."""
     folder = tempfile.mkdtemp(prefix="ray-")
-    started.callback(shutil.rmtree, folder, ignore_errors=True)
+    cleanup.callback(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
@@ -102,26 +102,29 @@ def session(started: ExitStack) -> str:
 def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
     write_config: Callable[..., Path],
     tmp_path: Path,
-    started: ExitStack,
+    cleanup: ExitStack,
     session: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No node has CPUs for both workers of a trial, and one alone has memory for a slot.
+    """No node has CPUs for both workers of a trial, and only one node has memory for a slot.
 
-    So every trial spans two nodes. A worker's node is lost, which leaves its slot and its peer behind; and nothing can
-    go on without the node that joins. (A slot that dies is in test_faults.py.)
+    So every trial spans two nodes. The test kills the node of one worker, but not that of the slot and the other
+    worker. The sweep cannot go on before another node joins. (benchmarks/faults.py kills slots.)
     """
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else a head goes by the token that other tests leave at home
-    for name in ("period", "timeout", "initial_delay"):  # how soon the head knows: in a second instead of 20
+    monkeypatch.setenv(
+        "RAY_AUTH_MODE", "disabled"
+    )  # else the head would read a token that other tests have left in the home folder
+    for name in ("period", "timeout", "initial_delay"):  # the head notices the loss in a second instead of 20
         monkeypatch.setenv(f"RAY_health_check_{name}_ms", "500")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    little, enough = f"--memory={100 * 2**20}", f"--memory={600 * 2**20}"
+    little = f"--memory={100 * 2**20}"
+    enough = f"--memory={600 * 2**20}"
 
     def start(*arguments: str) -> RayNode:
         node = RayNode(*arguments)
-        started.callback(node.kill)
+        cleanup.callback(node.kill)
         return node
 
     def add(memory: str) -> RayNode:
@@ -129,7 +132,8 @@ def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
 
     place = ("--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={session}")
     start("--head", "--include-dashboard=false", *place, "--num-cpus=0", little)
-    lost, _ = add(little), add(enough)
+    lost = add(little)
+    add(enough)
     config = write_config(
         subsets=["Con", "Gen"],
         baselines=[],
@@ -140,7 +144,7 @@ def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
         workers={"per_trial": 2},
     )
     sweep = RunningSweep(config, tmp_path / "sweep", address=f"127.0.0.1:{port}")
-    started.callback(sweep.process.kill)
+    cleanup.callback(sweep.process.kill)
     assert "1 trials at a time, each on 2 workers with 1 CPU" in sweep.wait_for(lambda line: "at a time" in line)
     sweep.wait_for(lambda line: line.startswith("["))  # a job has ended
     lost.kill()
@@ -157,14 +161,14 @@ def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
 
 @pytest.mark.slow(seconds=35)
 @pytest.mark.timeout(900)  # on a machine that is busy with other tests
-def test_a_cluster_with_a_token_lets_in_who_has_it_and_nobody_else(
+def test_a_cluster_with_a_token_refuses_sweeps_without_the_right_one(
     write_config: Callable[..., Path],
     tmp_path: Path,
-    started: ExitStack,
+    cleanup: ExitStack,
     session: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Needs no rights and runs no sweep: the head has no CPUs, so that who is let in learns that there is no room."""
+    """No sweep runs: the head has no CPUs, so a sweep with the right token is refused for want of room."""
     monkeypatch.setenv("HOME", str(tmp_path))  # where Ray would look for a token
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
@@ -174,35 +178,39 @@ def test_a_cluster_with_a_token_lets_in_who_has_it_and_nobody_else(
     place = ("--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={session}")
     right, wrong = ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} for _ in range(2))
     head = RayNode("--head", "--include-dashboard=false", *place, "--num-cpus=0", environment=right)
-    started.callback(head.kill)
+    cleanup.callback(head.kill)
     config, out = write_config(), tmp_path / "sweep"
-    for environment, said in (
+    for environment, message in (
         ({}, "lets nobody in without its token; set RAY_AUTH_MODE=token"),
         (wrong, "lets nobody in without its token; set RAY_AUTH_MODE=token"),
         (right, "room for 0 trials"),
     ):
         code, error = RunningSweep(config, out, address=f"127.0.0.1:{port}", **environment).end()
         assert (code, error.count("\n")) == (2, 2), error
-        assert said in error
+        assert message in error
         assert not out.exists()
 
 
 @pytest.fixture
-def two_machines(started: ExitStack, tmp_path: Path) -> list[list[str]]:
-    """Prefixes of commands that run on either of two machines: a network, a name and mounts of its own each.
+def two_machines(cleanup: ExitStack, tmp_path: Path) -> list[list[str]]:
+    """Two command prefixes, each of which runs a command on another machine.
 
-    What is in ``hidden`` on the first is not there on the second.
+    A machine is a namespace with its own network, host name and mounts. The files in ``hidden`` on the first machine
+    are not visible on the second.
     """
     names = [f"conclugen{os.getpid()}{letter}" for letter in "ab"]
     try:
         for name in names:
             subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True, text=True)
-            started.callback(subprocess.run, ["ip", "netns", "delete", name], check=True)
+            cleanup.callback(subprocess.run, ["ip", "netns", "delete", name], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"network namespaces cannot be made here: {getattr(error, 'stderr', error)}")
-    hosts, hidden, empty = tmp_path / "hosts", tmp_path / "hidden", tmp_path / "empty"
+        pytest.skip(f"this machine cannot create network namespaces: {getattr(error, 'stderr', error)}")
+    hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n10.99.0.1 machine-0\n10.99.0.2 machine-1\n")
-    hidden.mkdir(), empty.mkdir()
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    empty = tmp_path / "empty"
+    empty.mkdir()
     links = [
         ["ip", "link", "add", "eth0", "netns", names[0], "type", "veth", "peer", "name", "eth0", "netns", names[1]]
     ]
@@ -221,10 +229,10 @@ def two_machines(started: ExitStack, tmp_path: Path) -> list[list[str]]:
 
 @pytest.mark.slow(seconds=70)
 @pytest.mark.timeout(900)  # on a machine that is busy with other tests
-def test_two_machines_with_a_token_and_a_folder_that_one_cannot_see(
+def test_a_sweep_on_two_machines_needs_the_token_and_a_folder_that_both_see(
     write_config: Callable[..., Path],
     tmp_path: Path,
-    started: ExitStack,
+    cleanup: ExitStack,
     session: str,
     two_machines: list[list[str]],
     monkeypatch: pytest.MonkeyPatch,
@@ -232,12 +240,13 @@ def test_two_machines_with_a_token_and_a_folder_that_one_cannot_see(
     monkeypatch.setenv("HOME", str(tmp_path))  # where Ray would look for a token
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
-    address, token = "10.99.0.1:6379", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    heads = ("--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={session}"), (f"--address={address}",)
-    for i, (head, prefix) in enumerate(zip(heads, two_machines, strict=True)):
+    address = "10.99.0.1:6379"
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    roles = ("--head", "--port=6379", "--include-dashboard=false", f"--temp-dir={session}"), (f"--address={address}",)
+    for i, (role, prefix) in enumerate(zip(roles, two_machines, strict=True)):
         place = f"--node-ip-address=10.99.0.{i + 1}"
-        node = RayNode(*head, place, "--num-cpus=1", prefix=prefix, environment=token)
-        started.callback(node.kill)
+        node = RayNode(*role, place, "--num-cpus=1", prefix=prefix, environment=token)
+        cleanup.callback(node.kill)
     config = write_config(
         subsets=["Con"],
         baselines=[],
@@ -259,6 +268,6 @@ def test_two_machines_with_a_token_and_a_folder_that_one_cannot_see(
     assert not (tmp_path / "hidden" / "sweep").exists()
 
     out = tmp_path / "sweep"
-    assert run(out, **token) == (0, "")  # two workers, and a CPU for one at each address
+    assert run(out, **token) == (0, "")  # two workers, and one CPU on each machine
     assert {record.state for record in Ledger(out / "ledger")} == {"complete"}
     assert len(list(Ledger(out / "ledger"))) == 2

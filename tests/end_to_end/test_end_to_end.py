@@ -1,4 +1,4 @@
-"""A whole sweep on a local Ray cluster, through the command line."""
+"""Whole sweeps on a local Ray cluster, through the command line."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(900)  # on a machine that is busy with other te
 
 
 @pytest.mark.slow(seconds=115)
-def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_sweep_of_all_subsets_and_its_report_are_complete(write_config: Callable[..., Path], tmp_path: Path) -> None:
     out, report = tmp_path / "sweep", tmp_path / "report"
     config = write_config(baselines="all", modality_subsets=[["text", "video"]])
 
@@ -33,7 +33,8 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
     lines = run.stdout.splitlines()
-    searched, confirmed = (*SUBSETS, *TUNED_BASELINES), [*SUBSETS, *BASELINES]
+    searched = (*SUBSETS, *TUNED_BASELINES)
+    confirmed = [*SUBSETS, *BASELINES]
     confirmed += [f"{method}[video-text]" for method in confirmed if method != "SimCLR"]
     planned = 2 * len(searched) + 2 * len(confirmed)
     assert sum(line.startswith("[") for line in lines) == planned
@@ -65,7 +66,7 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
         ]
         assert len(values) == row.n_seeds == 2
         assert row.mean == pytest.approx(sum(values) / 2, abs=1e-6)
-    metrics = 8 + 3 + 3 * 3  # of all classes together, of probabilities, and three of each class
+    metrics = 8 + 3 + 3 * 3  # those of all classes together, those of probabilities, and three for each of 3 classes
     assert len(table) == 2 * len(confirmed) * metrics
 
 
@@ -73,14 +74,14 @@ def test_a_sweep_of_all_subsets_ends_in_a_full_table(write_config: Callable[...,
 def test_two_workers_per_trial_give_the_scores_of_one(
     write_config: Callable[..., Path], planted: Path, tmp_path: Path
 ) -> None:
-    """Two through Ray, with the features in a bucket; one in this process without it, on the same features here."""
+    """The two workers run on Ray, with the features in a bucket. The one runs in this process, with a local copy."""
     budget = {"trials_per_subset": 2, "epochs": 6, "seeds": 2}
     one = run_here(write_config(subsets=["ConCluGen"], budget=budget), SweepFolder(tmp_path / "one"))
     out = tmp_path / "two"
     shutil.copytree(planted, tmp_path / "bucket" / "sets" / "planted")
-    there = "s3://bucket/sets/planted"
+    remote = "s3://bucket/sets/planted"
     config = write_config(
-        features={"pretrain": there, "downstream": {"planted": there}},
+        features={"pretrain": remote, "downstream": {"planted": remote}},
         subsets=["ConCluGen"],
         budget=budget,
         workers={"per_trial": 2, "concurrent_trials": 1},
@@ -97,4 +98,6 @@ def test_two_workers_per_trial_give_the_scores_of_one(
         assert record.state == two[key].state == "complete"
         assert two[key].losses == pytest.approx(record.losses, rel=1e-3)
         assert two[key].hyperparameters == record.hyperparameters
-        assert two[key].value == pytest.approx(record.value, abs=0.05)  # a sample or two at the boundary
+        assert two[key].value == pytest.approx(
+            record.value, abs=0.05
+        )  # rounding may move a sample or two over a class boundary

@@ -1,6 +1,6 @@
-"""Real kills in mid-sweep. Whatever dies, every planned attempt ends in the ledger, once.
+"""Real signals to processes of a running sweep: every planned job ends in the ledger, once.
 
-Workers and slots that are killed, and files that are damaged: `benchmarks/faults.py`, which test_benchmarks runs.
+`benchmarks/faults.py`, which test_benchmarks runs, kills workers and slots and damages files.
 """
 
 import signal
@@ -24,29 +24,29 @@ pytestmark = pytest.mark.timeout(900)  # on a machine that is busy with other te
 
 SUBSETS = ("Con", "Gen")
 TRIALS, SEEDS = 2, 1
-ONE_SLOT = {"concurrent_trials": 1}  # the next job has begun when the line of a finished one appears
+ONE_SLOT = {"concurrent_trials": 1}  # so the next job has begun when the line of a finished job appears
 
 
 def processes(driver: psutil.Process, title: str) -> list[psutil.Process]:
-    """Ray's processes of this sweep by the title that Ray gives them."""
-    found = []
+    """Ray's processes of this sweep whose title begins with ``title``."""
+    matches = []
     for process in driver.children(recursive=True):
         try:
             if process.cmdline()[:1] and process.cmdline()[0].startswith(title):
-                found.append(process)
+                matches.append(process)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return matches
 
 
 def finished_jobs(line: str) -> int:
-    """What a line of progress says; 0 for other lines."""
+    """The number of finished jobs according to a line of progress; 0 for other lines."""
     return int(line[1:].partition("/")[0]) if line.startswith("[") else 0
 
 
 @pytest.mark.slow(seconds=115)
 def test_a_worker_that_hangs_costs_no_trial(write_config: Callable[..., Path], tmp_path: Path) -> None:
-    """A stopped process lives, and answers nobody; its peer waits with it."""
+    """A stopped process lives but does nothing, and its peer waits for it."""
     out = tmp_path / "sweep"
     config = write_config(
         subsets=["Con"],
@@ -75,18 +75,19 @@ def test_a_worker_that_hangs_costs_no_trial(write_config: Callable[..., Path], t
 
 
 def weights_and_biases(file: Path) -> list[Record]:
-    """The records of an offline run: LevelDB's log format, without its split into blocks for files below 32 KiB."""
-    data, found = file.read_bytes()[7:], []  # after the file's own header
+    """The records of an offline run, in LevelDB's log format; files below 32 KiB have no split into blocks."""
+    data = file.read_bytes()[7:]  # after the file's header
+    records: list[Record] = []
     while data:
         length, kind = struct.unpack_from("<HB", data, 4)  # after the checksum
-        assert kind == 1, "a record that is in one piece"
-        found.append(Record.FromString(data[7 : 7 + length]))
+        assert kind == 1, "the record is split"
+        records.append(Record.FromString(data[7 : 7 + length]))
         data = data[7 + length :]
-    return found
+    return records
 
 
 @pytest.mark.slow(seconds=190)
-def test_what_is_interrupted_or_killed_is_resumed(
+def test_a_sweep_that_was_interrupted_and_then_killed_resumes_to_its_end(
     write_config: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -108,8 +109,8 @@ def test_what_is_interrupted_or_killed_is_resumed(
 
     code, _ = session("resume", out, strike=(len(finished) + 1, signal.SIGKILL))
     assert code == -signal.SIGKILL
-    more = {record.key for record in Ledger(out / "ledger")}
-    assert len(more) > len(finished)
+    finished_by_kill = {record.key for record in Ledger(out / "ledger")}
+    assert len(finished_by_kill) > len(finished)
     assert session("resume", out) == (0, "")
     keys = Counter(record.key for record in Ledger(out / "ledger"))
     planned = {f"search-{subset}-{n:05d}" for subset in SUBSETS for n in range(TRIALS)}
@@ -119,9 +120,13 @@ def test_what_is_interrupted_or_killed_is_resumed(
 
 
 def session(*arguments: object, strike: tuple[int, signal.Signals] | None = None) -> tuple[int, str]:
-    """Run ``conclugen sweep``, with a signal once so many jobs have ended in all; its exit code and errors.
+    """Run ``conclugen sweep``; return its exit code and its errors. It must leave no process behind.
 
-    No process of it is left, unless it is killed: Ray's agents take their time to notice.
+    A sweep that is killed may leave processes, because Ray's agents notice it only after a while.
+
+    Args:
+        arguments: those of the command.
+        strike: a number of finished jobs in the sweep, and the signal to send once there are as many.
     """
     command = [sys.executable, "-m", "sweeps", "sweep", *map(str, arguments)]
     children: list[psutil.Process] = []
@@ -138,7 +143,7 @@ def session(*arguments: object, strike: tuple[int, signal.Signals] | None = None
 
 
 def check_trackers(out: Path, runs: str, finished: set[str]) -> None:
-    """What ended is in TensorBoard's files, in MLflow and in the files of Weights & Biases."""
+    """Assert that TensorBoard's files, MLflow and the files of Weights & Biases have the finished jobs."""
     assert finished <= {file.parent.name for file in (out / "tensorboard").glob("*/events.*")}
     client = MlflowClient(runs)
     tracked = client.search_runs([client.get_experiment_by_name("e").experiment_id])
@@ -147,9 +152,9 @@ def check_trackers(out: Path, runs: str, finished: set[str]) -> None:
     ended = {run.info.run_name for run in tracked if run.info.status == "FINISHED"}
     assert ended
     assert ended <= finished
-    sent = [weights_and_biases(file) for file in (out / "wandb").glob("offline-run-*/*.wandb")]
-    named = {record.run.display_name: records for records in sent for record in records if record.HasField("run")}
-    assert finished <= set(named)
+    files = [weights_and_biases(file) for file in (out / "wandb").glob("offline-run-*/*.wandb")]
+    by_name = {record.run.display_name: records for records in files for record in records if record.HasField("run")}
+    assert finished <= set(by_name)
     for key in ended:
-        history = [item for record in named[key] for item in record.history.item]
+        history = [item for record in by_name[key] for item in record.history.item]
         assert "objective" in {item.key or "/".join(item.nested_key) for item in history}
