@@ -111,9 +111,8 @@ def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
     So every trial spans two nodes. The test kills the node of one worker, but not that of the slot and the other
     worker. The sweep cannot go on before another node joins. (benchmarks/faults.py kills slots.)
     """
-    monkeypatch.setenv(
-        "RAY_AUTH_MODE", "disabled"
-    )  # else the head would read a token that other tests have left in the home folder
+    # Otherwise the head would read a token that other tests have left in the home folder.
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     for name in ("period", "timeout", "initial_delay"):  # the head notices the loss in a second instead of 20
         monkeypatch.setenv(f"RAY_health_check_{name}_ms", "500")
     with socket.socket() as free:

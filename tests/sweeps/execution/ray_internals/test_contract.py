@@ -91,5 +91,5 @@ def test_the_death_of_an_actor_is_recognised_and_its_placement_group_removed() -
     with pytest.raises(ray.exceptions.RayActorError):
         call_forever(maker)
     assert not out_of_memory(actor)
-    while placement_group_table()[group]["state"] != "REMOVED":  # the control store learns of deaths in its own time
+    while placement_group_table()[group]["state"] != "REMOVED":  # the control store notices a death after a while
         remove_orphaned_groups()
