@@ -9,7 +9,7 @@ __all__ = ["Search"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load :class:`Search`, and Optuna with it, when it is asked for: `sweeps.search.progress` needs neither."""
+    """Load :class:`Search`, and Optuna with it, on first use: `sweeps.search.progress` needs neither."""
     if name == "Search":
         from sweeps.search.search import Search
 

@@ -1,4 +1,4 @@
-"""Points of a grid, in random order."""
+"""The points of a grid, in random order."""
 
 import math
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ _FEISTEL_ROUNDS = 4
 def grid_point(parameters: Mapping[str, Parameter], number: int, seed: int) -> dict[str, Any]:
     """Return the values of trial ``number``: the default configuration first, then the grid's others in random order.
 
-    Points are numbers of mixed radix, a digit for each parameter, so that none but the one asked for is made.
+    A point is a number of mixed radix, with a digit for each parameter. So one point is made without the others.
 
     Args:
-        parameters: of a subset, each with finitely many values.
-        number: below the number of points.
-        seed: of the order.
+        parameters: of an arm, each with finitely many values.
+        number: of the trial, below the number of points.
+        seed: decides the order.
     """
     free = {name: parameter for name, parameter in parameters.items() if parameter.fixed is None}
     sizes = {name: parameter.count or 0 for name, parameter in free.items()}
@@ -40,10 +40,10 @@ def grid_point(parameters: Mapping[str, Parameter], number: int, seed: int) -> d
 
 
 def _shuffled(index: int, size: int, seed: int) -> int:
-    """Where a random permutation of 0..size-1, which ``seed`` decides, takes ``index``; takes no time to set up.
+    """Return where a random permutation of 0..size-1 takes ``index``; ``seed`` decides the permutation.
 
-    A Feistel network permutes a power of 4 that is at least ``size``. What falls outside is permuted again until it
-    falls inside (cycle walking: Black & Rogaway 2002), 4 times on average at most.
+    A Feistel network permutes 0..p-1, where p is a power of 4 not below ``size``; it needs no set-up. A result outside
+    0..size-1 is permuted again until it falls inside (cycle walking: Black & Rogaway 2002), at most 4 times on average.
     """
     half = (max(1, size - 1).bit_length() + 1) // 2
     while True:

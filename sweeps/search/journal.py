@@ -1,4 +1,4 @@
-"""The journal: a file of studies, in which every line carries its checksum."""
+"""The journal: a file of studies in which every line carries its checksum."""
 
 import io
 import json
@@ -27,8 +27,8 @@ class JournalError(ValueError):
 def mend_journal(folder: SweepFolder) -> list[str]:
     """Cut a sweep's journal at its first damaged line; the whole file is kept beside it as ``*.damaged-N``.
 
-    The lines that follow a damaged one go too, as Optuna numbers trials by their place in the file. For the sweep that
-    owns the journal, before it opens it.
+    The lines after a damaged one go too, as Optuna numbers trials by their place in the file. Only the process that
+    holds the sweep's lock may call this, before it opens the journal.
 
     Returns:
         A message per damaged line; none where there is no damage or no journal.
@@ -53,7 +53,7 @@ def mend_journal(folder: SweepFolder) -> list[str]:
 
 
 class CheckedJournal(BaseJournalBackend):
-    """A journal file whose lines are verified; one process writes it, others may read meanwhile."""
+    """A journal file whose lines are verified on reading; one process writes it, others may read meanwhile."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,7 +62,7 @@ class CheckedJournal(BaseJournalBackend):
         self._position = 0, 0  # lines read, and their bytes
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Read all logs but the first ``log_number_from``; a last line without its end is still being written.
+        """Yield all logs but the first ``log_number_from``; a last line without its end is still being written.
 
         Raises:
             JournalError: a line is damaged.

@@ -1,7 +1,7 @@
-"""How far a sweep is, from its configuration, its ledger and the names of its running jobs.
+"""How far a sweep is, from its configuration, its ledger and the keys of its running jobs.
 
-The live table and `sweep status` show the same thing from here; neither loads an Optuna study. Counts are kept along
-rather than taken anew from all records: the table is redrawn at every report of every trial.
+The live table and `sweep status` both show this; neither loads an Optuna study. Each new record is added to the counts,
+as the table is redrawn at every report of every trial.
 """
 
 from collections import Counter
@@ -19,42 +19,43 @@ _CONFIRM = "confirm"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one row of the table stands: the search of a subset or tuned baseline, or all confirmation runs."""
+    """One row of the table: the search of an arm, or all confirmation runs."""
 
     name: str
     planned: int | None
-    """Jobs; None for a search whose budget is time."""
+    """Number of jobs; None for a search whose budget is time."""
     running: int
     complete: int
     pruned: int
     failed: int
     best: float | None
-    """Best objective of a full-budget trial so far."""
+    """Best objective so far of a trial that ran its full budget."""
     seconds_per_job: float | None
-    """Mean wall seconds of the finished ones."""
+    """Mean wall seconds of a finished job; None before the first."""
     share: float | None = None
-    """How much of its search's budget is used, where that is known: 1 is all."""
+    """The used part of the search's budget, from 0 to about 1; None where that is not known."""
 
     @property
     def done(self) -> int:
-        """Finished jobs, however they ended."""
+        """Number of finished jobs, however they ended."""
         return self.complete + self.pruned + self.failed
 
     @property
     def finished(self) -> bool:
-        """True if no further job of the row is to start, as far as is known."""
+        """Whether no further job of the row is to start, as far as is known."""
         if self.planned is not None:
             return self.done >= self.planned
         return self.share is not None and self.share >= 1
 
 
 class _Count:
-    """What one row needs of its records."""
+    """The counts of one row."""
 
     def __init__(self) -> None:
         self.states = {"complete": 0, "pruned": 0, "failed": 0}
         self.best: float | None = None
-        self.seconds, self.timed = 0.0, 0
+        self.seconds = 0.0
+        self.timed = 0  # records that say how long they took
 
     def add(self, record: Record) -> None:
         self.states[record.state] += 1
@@ -66,7 +67,7 @@ class _Count:
 
 
 class Tally:
-    """Counts a sweep's finished attempts as they come.
+    """Counts a sweep's finished jobs as they come.
 
     Args:
         config: the sweep.
@@ -75,21 +76,22 @@ class Tally:
     def __init__(self, config: SweepConfig) -> None:
         self._arms = list(config.arms)
         confirmed = sum(len(config.confirmed_on(arm)) for arm in config.arms.values()) + len(config.untuned)
-        self._trials, self._confirmations = config.budget.trials_per_subset, config.budget.seeds * confirmed
+        self._trials = config.budget.trials_per_subset
+        self._confirmations = config.budget.seeds * confirmed
         self._counts = {name: _Count() for name in (*self._arms, _CONFIRM)}
 
     def add(self, record: Record) -> None:
-        """Count a record; one of an arm that the configuration has no more is left out."""
+        """Count a record; records of arms that the configuration no longer has are left out."""
         name = _CONFIRM if record.stage == "confirm" else record.method
         if name in self._counts:
             self._counts[name].add(record)
 
     def rows(self, running: Collection[str], shares: Mapping[str, float] | None = None) -> list[Progress]:
-        """One row per arm, then one for confirmations and baselines together.
+        """Return one row per arm, then one for confirmations and baselines together.
 
         Args:
             running: keys of the jobs that have started and not ended.
-            shares: arm -> how much of its budget is used, where it is known.
+            shares: arm -> used part of its budget, where it is known.
         """
         keys = map(JobKey.parse, running)
         started = Counter(_CONFIRM if key.stage == "confirm" else key.method for key in keys)
@@ -108,15 +110,16 @@ class Tally:
 
 
 def from_records(config: SweepConfig, records: Sequence[Record], running: Collection[str]) -> list[Progress]:
-    """The rows of a sweep that another process runs, or none.
+    """Return the rows of a sweep that another process runs, or that no process runs.
 
     Args:
         config: the sweep.
         records: its ledger's.
         running: keys of the jobs that have started and not ended.
     """
-    tally, turns = Tally(config), FairShare(config.budget, list(config.arms), config.workers.per_trial)
+    tally = Tally(config)
+    fair_share = FairShare(config.budget, list(config.arms), config.workers.per_trial)
     for record in records:
         tally.add(record)
-    turns.restore(records)
-    return tally.rows(running, {name: turns.share(name) for name in config.arms})
+    fair_share.restore(records)
+    return tally.rows(running, {name: fair_share.share(name) for name in config.arms})

@@ -1,7 +1,7 @@
-"""What an earlier session of the sweep has left: failed jobs to run again, trials to go on with, heads that are lost.
+"""What an earlier session left: failed jobs to run again, unfinished trials to go on with, lost heads to make again.
 
-The ledger is right about what has ended, the folders of running jobs about what had started. A study is brought in line
-with both (:meth:`sweeps.search.study.Study.restore`).
+The ledger is right about what has ended; the folders of running jobs are right about what had started. Each study is
+brought in line with both (:meth:`sweeps.search.study.Study.restore`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ __all__ = ["ResumedTrial", "resume_trials", "runs_with_lost_head", "set_failed_a
 
 @dataclass(frozen=True)
 class ResumedTrial:
-    """A trial that had started in an earlier session and not ended, or whose record is gone."""
+    """A trial of an earlier session that has not ended, or whose record is gone."""
 
     job: Job
     trial: Trial
@@ -55,13 +55,13 @@ def resume_trials(
     unfinished: UnfinishedJobs,
     say: Callable[[str], None],
 ) -> list[ResumedTrial]:
-    """Make studies, ledger and running jobs agree; return the trials to go on with, by their numbers.
+    """Make studies, ledger and running jobs agree; return the trials to go on with, sorted by their numbers.
 
     Args:
         studies: arm -> its study.
-        records: of the ledger, without what is not needed here: metrics, predictions.
+        records: of the ledger; metrics and predictions are not needed.
         plan: of the sweep as it is configured now.
-        unfinished: jobs of the sweep; those that have a record are removed.
+        unfinished: jobs of the sweep; jobs that have a record are removed.
         say: told of what is damaged.
 
     Raises:
@@ -89,7 +89,7 @@ def resume_trials(
 
 
 def runs_with_lost_head(folder: SweepFolder, records: Sequence[Record], plan: JobPlan, most: int) -> dict[str, str]:
-    """Return the confirmation runs whose kept head is lost, and which run again for it: key -> what is wrong.
+    """Return the confirmation runs that have to run again because their kept head is lost: key -> what is wrong.
 
     Args:
         folder: of the sweep.

@@ -1,11 +1,11 @@
-"""Where a sweep's Optuna studies are kept: a journal file in its folder, or a database that the configuration names.
+"""The storage of a sweep's Optuna studies: a journal file in its folder, or a database that the configuration names.
 
-Hides which of the two it is. A journal is the default because it is a plain file that several processes may read while
-one writes, also on NFS, where SQLite's locks cannot be trusted.
+Hides which of the two it is. A journal is the default. It is a plain file that several processes may read while one
+writes, also on NFS, where SQLite's locks cannot be trusted.
 
 Each line of the journal carries its checksum. Optuna's own file format was rejected: it applies whatever a damaged line
-still parses to, and ignores a damaged last one. Its lock goes with it, which a killed process leaves behind for the
-next to wait for: a journal has one writer, the sweep, which holds a lock of its own.
+still parses to, and ignores a damaged last line. Its lock was rejected too, as a killed process leaves it behind, and
+the next process waits for it. A journal has one writer, the sweep, which holds a lock of its own.
 """
 
 from pathlib import Path
@@ -26,23 +26,23 @@ __all__ = ["existing_storage", "open_storage"]
 
 
 def open_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
-    """Open the storage of a sweep's studies, making it where there is none.
+    """Open the storage of a sweep's studies; create it where there is none.
 
     Raises:
         ConfigError: the database cannot be opened, or the environment lacks a variable of its URL.
         JournalError: the journal is damaged; see :func:`mend_journal`.
     """
-    return _journal(folder) if config.storage is None else _database(config.storage, make=True)
+    return _journal(folder) if config.storage is None else _database(config.storage, create=True)
 
 
 def existing_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
-    """Open the storage of a sweep's studies to read them; what is missing is not made.
+    """Open the storage of a sweep's studies for reading; create nothing.
 
     Raises:
         ConfigError: the database cannot be opened, the journal is damaged, or there is no storage.
     """
     if config.storage is not None:
-        return _database(config.storage, make=False)
+        return _database(config.storage, create=False)
     if not folder.journal.is_file():
         raise ConfigError([f"{folder.root}: holds no studies ({folder.journal.name} is missing)."])
     try:
@@ -56,14 +56,14 @@ def _journal(folder: SweepFolder) -> BaseStorage:
     return JournalStorage(CheckedJournal(folder.journal))
 
 
-def _database(setting: str, *, make: bool) -> BaseStorage:
+def _database(setting: str, *, create: bool) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     url = make_url(with_environment("storage", setting))
-    if not make and url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
-        raise ConfigError([f"storage: {setting} does not exist."])  # connecting would make an empty file
+    if not create and url.drivername.startswith("sqlite") and not Path(url.database or "").is_file():
+        raise ConfigError([f"storage: {setting} does not exist."])  # connecting would create an empty file
     try:
-        return RDBStorage(url.render_as_string(hide_password=False), skip_table_creation=not make)
+        return RDBStorage(url.render_as_string(hide_password=False), skip_table_creation=not create)
     except StorageInternalError:
         raise ConfigError([f"storage: {setting} holds no studies."]) from None
-    except (SQLAlchemyError, ImportError, RuntimeError) as error:  # the last: made by another version of Optuna
+    except (SQLAlchemyError, ImportError, RuntimeError) as error:  # RuntimeError: another version of Optuna made it
         raise ConfigError([f"storage: {setting} cannot be opened: {error}"]) from None
