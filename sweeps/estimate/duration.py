@@ -1,8 +1,8 @@
-"""What a sweep will cost, from a few measured steps: for `sweep check`, before anything is launched.
+"""How long a sweep will take, from a few measured steps: for `sweep check`, before anything is launched.
 
-Each arm's default configuration is trained for a few steps on the sweep's own features in this process. Other
-configurations cost more or less, pruned trials cost less, and another machine is another machine: the answer is an
-order of magnitude, and says which jobs dominate it.
+This process trains each arm's default configuration for a few steps on the sweep's own features. Other configurations
+cost more or less, pruned trials cost less, and another machine is faster or slower. So the answer is an order of
+magnitude; it also shows which jobs dominate the cost.
 """
 
 import os
@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
+from conclugen.labels import LabelBudget
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate.room import Node, trials_that_fit
 from sweeps.folder.layout import SweepFolder
@@ -22,34 +24,53 @@ from sweeps.jobs import Job
 from sweeps.trial import TrialRunner
 from sweeps.trial.hardware import computing, on_gpus
 
-__all__ = ["Cost", "estimate", "lack_of_room", "slots", "total_seconds", "trials_in_time"]
+__all__ = ["Cost", "Measure", "estimate", "lack_of_room", "seconds_of", "slots", "total_seconds", "trials_in_time"]
 
-_STEPS, _EPOCHS = 3, 2
-_NOWHERE = SweepFolder(Path(os.devnull))  # no job that is measured saves anything
+Measure = Callable[..., float]
+"""Calls a function with the arguments that follow it; returns the seconds that the call took."""
+
+_STEPS = 3  # of an epoch of pretraining
+_EPOCHS = 2  # of the supervised head
+_NOWHERE = SweepFolder(Path(os.devnull))  # no measured job saves anything
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an arm's default configuration, or a baseline, costs on one worker."""
+    """The cost of an arm's default configuration, or of a baseline, in one slot."""
 
     name: str
     trial: float
-    """Seconds of a search trial that runs its full budget; 0 for what is not searched."""
+    """Seconds of a search trial that runs its full budget; 0 for a baseline that is not searched."""
     confirmation: float
     """Seconds of a confirmation run."""
     confirmations: int
-    """How many of those there are."""
+    """Number of confirmation runs."""
 
 
-def estimate(config: SweepConfig) -> list[Cost]:
-    """Measure every arm and extrapolate to its jobs; the baselines that are not searched come last."""
-    device = torch.device("cuda" if on_gpus(config) else "cpu")
+def seconds_of(action: Callable[..., object], *arguments: object, **options: object) -> float:
+    """Call ``action`` and return the seconds that it took."""
+    started = time.perf_counter()
+    action(*arguments, **options)
+    return time.perf_counter() - started
+
+
+def estimate(config: SweepConfig, measure: Measure = seconds_of) -> list[Cost]:
+    """Measure every arm and extrapolate to its jobs; the baselines that are not searched come last.
+
+    Args:
+        config: the sweep.
+        measure: times a step or a probe.
+    """
     with computing(max(1, (os.cpu_count() or 1) // (slots(config) * config.workers.per_trial))):
-        return _estimate(config, device)
+        arm_costs = _ArmCosts(config, measure)
+        costs = [arm_costs.of(arm) for arm in config.arms.values()]
+        searched = {arm.method for arm in config.arms.values()}
+        baselines = [name for name in config.baselines if name not in searched]
+        return [*costs, *map(arm_costs.of_baseline, baselines)]
 
 
 def total_seconds(config: SweepConfig, costs: Sequence[Cost]) -> float:
-    """Wall seconds of the whole sweep on this machine; a budget of time takes what it is given."""
+    """Return the wall seconds of the whole sweep on this machine; a search with a budget of time uses all of it."""
     confirmations = sum(cost.confirmation * cost.confirmations for cost in costs) / slots(config)
     budget = config.budget
     if budget.trials_per_subset is not None:
@@ -61,11 +82,11 @@ def total_seconds(config: SweepConfig, costs: Sequence[Cost]) -> float:
 
 
 def trials_in_time(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, int]:
-    """Arm -> about how many full trials its share of a budget of time allows; empty for a budget of trials."""
-    budget, at_a_time = config.budget, slots(config)
+    """Return arm -> number of full trials in its share of a budget of time; empty for a budget of trials."""
+    budget = config.budget
     searched = [cost for cost in costs if cost.name in config.arms]
     if budget.hours is not None:
-        share = budget.hours * 3600 * at_a_time / len(searched)
+        share = budget.hours * 3600 * slots(config) / len(searched)
     elif budget.gpu_hours is not None:
         share = budget.gpu_hours * 3600 / config.workers.per_trial / len(searched)
     else:
@@ -74,15 +95,16 @@ def trials_in_time(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, int]
 
 
 def slots(config: SweepConfig) -> int:
-    """How many trials run at a time: what the configuration asks for, or else what this machine has room for."""
-    asked = config.workers.concurrent_trials
-    return max(1, _room(config)) if asked == "auto" else asked
+    """Return how many trials run at a time: as many as configured, or else as this machine has room for."""
+    configured = config.workers.concurrent_trials
+    return max(1, _room(config)) if configured == "auto" else configured
 
 
 def lack_of_room(config: SweepConfig) -> str | None:
-    """Why the sweep would not run on this machine alone; None if it would."""
-    asked, workers = config.workers.concurrent_trials, config.workers.per_trial
-    trials = 1 if asked == "auto" else asked
+    """Return why the sweep would not run on this machine alone; None if it would."""
+    configured = config.workers.concurrent_trials
+    workers = config.workers.per_trial
+    trials = 1 if configured == "auto" else configured
     if trials <= _room(config):
         return None
     unit = "GPU" if config.workers.gpus == 1 or on_gpus(config) else "CPU"
@@ -99,12 +121,23 @@ def _room(config: SweepConfig) -> int:
     return trials_that_fit([this_machine], config.workers.per_trial, cpus=1, gpus=gpus)
 
 
-def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
-    runner = TrialRunner(config, _NOWHERE, device)
-    space, costs = config.load_space(), []
-    scoring: dict[Any, tuple[float, float]] = {}  # what is probed -> seconds in a whole search trial, in confirmation
-    for arm in config.arms.values():
-        values: dict[str, Any] = space.default_configuration(arm.losses)
+class _ArmCosts:
+    """Measures the arms of a sweep, and each kind of probe once."""
+
+    def __init__(self, config: SweepConfig, measure: Measure) -> None:
+        self._config = config
+        self._measure = measure
+        self._space = config.load_space()
+        self._device = torch.device("cuda" if on_gpus(config) else "cpu")
+        self._runner = TrialRunner(config, _NOWHERE, self._device)
+        # (modalities, labels) -> seconds of all probes of a search trial, and of a confirmation run. They depend on the
+        # width of the representation only.
+        self._probes: dict[tuple[tuple[str, ...], LabelBudget | None], tuple[float, float]] = {}
+
+    def of(self, arm: Arm) -> Cost:
+        """Measure an arm."""
+        config = self._config
+        values: dict[str, Any] = self._space.default_configuration(arm.losses)
         hyperparameters = replace(Hyperparameters(), **values)
         job = Job(
             stage="search",
@@ -116,54 +149,43 @@ def _estimate(config: SweepConfig, device: torch.device) -> list[Cost]:
             labels=arm.labels,
         )
         if arm.method == "supervised_head":
-            costs.append(_cost_of_supervised(config, arm, job, device))
-            continue
-        run = runner.pretraining(job)
+            return self._of_supervised(arm, job)
+        run = self._runner.pretraining(job)
         run.epoch = hyperparameters.kmeans_start_epoch  # where every loss is active
         run.run_epoch(max_steps=1)  # the first step allocates
         steps = min(_STEPS, run.steps_per_epoch)
-        epoch = _seconds(run.run_epoch, steps) / steps * run.steps_per_epoch / config.workers.per_trial
-        probed = (arm.modalities, arm.labels)
-        if probed not in scoring:  # it depends on the representation's width only
-            runner.objective(run.head, arm.labels)
-            budgets = config.probe.budgets if arm.labels is None else (arm.labels,)
-            brief = _seconds(runner.objective, run.head, arm.labels, brief=True)
-            scoring[probed] = (
-                brief * (len(config.probe_epochs) - 1) + _seconds(runner.objective, run.head, arm.labels),
-                sum(_seconds(runner.objective, run.head, budget, stage="confirm") for budget in budgets),
-            )
-        search, confirmation = scoring[probed]
+        epoch = self._measure(run.run_epoch, steps) / steps * run.steps_per_epoch / config.workers.per_trial
         training = config.budget.epochs * epoch
-        costs.append(
-            Cost(
-                arm.name,
-                training + search,
-                training + confirmation,
-                config.budget.seeds * len(config.confirmed_on(arm)),
-            )
-        )
-    searched = {arm.method for arm in config.arms.values()}
-    probing = next(iter(scoring.values()), (0.0, 0.0))[1]
-    return [
-        *costs,
-        *(
-            Cost(name, 0.0, probing, config.budget.seeds * len(config.modality_choices(name)))
-            for name in config.baselines
-            if name not in searched
-        ),
-    ]
+        search, confirmation = self._seconds_of_probes(arm, run.head)
+        runs = config.budget.seeds * len(config.confirmed_on(arm))
+        return Cost(arm.name, training + search, training + confirmation, runs)
 
+    def of_baseline(self, name: str) -> Cost:
+        """Return the cost of a baseline that is not searched: that of an arm's probes."""
+        confirmation = next(iter(self._probes.values()), (0.0, 0.0))[1]
+        runs = self._config.budget.seeds * len(self._config.modality_choices(name))
+        return Cost(name, 0.0, confirmation, runs)
 
-def _cost_of_supervised(config: SweepConfig, arm: Arm, job: Job, device: torch.device) -> Cost:
-    """Trained anew for every draw and label budget; a confirmation's small budgets are the search's over again."""
-    few = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": _EPOCHS})})
-    runner = TrialRunner(few, _NOWHERE, device)
-    trial = _seconds(runner.run, job, lambda _: True) * config.budget.epochs / _EPOCHS
-    budgets = len(config.probe.budgets) if arm.labels is None else 1
-    return Cost(arm.name, trial, trial * budgets, config.budget.seeds * len(config.confirmed_on(arm)))
+    def _of_supervised(self, arm: Arm, job: Job) -> Cost:
+        """Measure the supervised head, which is trained anew for every draw and label budget.
 
+        A confirmation run trains it for each label budget of the probe. Each budget costs what it costs in the search.
+        """
+        config = self._config
+        short = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": _EPOCHS})})
+        runner = TrialRunner(short, _NOWHERE, self._device)
+        trial = self._measure(runner.run, job, lambda _: True) * config.budget.epochs / _EPOCHS
+        budgets = len(config.probe.budgets) if arm.labels is None else 1
+        return Cost(arm.name, trial, trial * budgets, config.budget.seeds * len(config.confirmed_on(arm)))
 
-def _seconds(action: Callable[..., object], *arguments: object, **options: object) -> float:
-    started = time.perf_counter()
-    action(*arguments, **options)
-    return time.perf_counter() - started
+    def _seconds_of_probes(self, arm: Arm, head: RepresentationHeads) -> tuple[float, float]:
+        kind = (arm.modalities, arm.labels)
+        if kind not in self._probes:
+            objective = self._runner.objective
+            objective(head, arm.labels)  # the first probe allocates
+            brief = self._measure(objective, head, arm.labels, brief=True)
+            whole = self._measure(objective, head, arm.labels)
+            budgets = self._config.probe.budgets if arm.labels is None else (arm.labels,)
+            confirmation = sum(self._measure(objective, head, budget, stage="confirm") for budget in budgets)
+            self._probes[kind] = brief * (len(self._config.probe_epochs) - 1) + whole, confirmation
+        return self._probes[kind]

@@ -105,7 +105,7 @@ def test_time_is_shared_equally_by_the_arms(configure: Configure, machine: Calla
 
 
 def test_a_trial_costs_its_epochs_its_brief_probes_and_a_whole_one(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
+    configure: Configure,
 ) -> None:
     """A confirmation's probes may cost more: all its instruments, at each label budget."""
     seconds = {"run_epoch": 0.0, "search": 100.0, "confirm": 250.0, "brief": 1.0}
@@ -114,7 +114,6 @@ def test_a_trial_costs_its_epochs_its_brief_probes_and_a_whole_one(
         assert action.__name__ in ("run_epoch", "objective")
         return seconds["run_epoch" if action.__name__ == "run_epoch" else "brief" if brief else stage]
 
-    monkeypatch.setattr("sweeps.estimate.duration._seconds", measured)
     probe = {"every": 5, "labels_per_class": [2]}
     config = configure(budget={"epochs": 20, "trials_per_subset": 1}, probe=probe)
-    assert [(cost.trial, cost.confirmation) for cost in estimate(config)] == [(103.0, 500.0), (103.0, 500.0)]
+    assert [(cost.trial, cost.confirmation) for cost in estimate(config, measured)] == [(103.0, 500.0), (103.0, 500.0)]
