@@ -1,1 +1,1 @@
-"""What the loss subsets are compared with."""
+"""Baselines that the loss subsets are compared with."""

@@ -1,8 +1,8 @@
 """SimCLR on one modality: the single-modality comparison of the paper's tables (Chen et al. 2020).
 
-The same gated unit and projection head as ConCluGen's, trained to recognise two views of one clip among all views of
-the batch. Views are two augmented versions of the clip where the feature set has some; features of a frozen backbone
-cannot be cropped or recoloured, so each view also gets feature dropout and Gaussian noise of its own.
+ConCluGen's gated unit and projection head are trained to recognise two views of one clip among all views of the batch.
+If the feature set has augmented versions, the views are two versions of the clip. Features of a frozen backbone cannot
+be cropped or recoloured, so each view also gets feature dropout and Gaussian noise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ __all__ = ["SimCLR"]
 class SimCLR(Pretraining):
     """One SimCLR run.
 
-    Takes the arguments of :class:`conclugen.training.pretrain.Pretraining`, with one modality in ``widths``.
+    The arguments are those of :class:`conclugen.training.pretrain.Pretraining`, with one modality in ``widths``.
     """
 
     def __init__(
@@ -42,29 +42,30 @@ class SimCLR(Pretraining):
         super().__init__(data, widths, [Loss.CON], hyperparameters, epochs=epochs, seed=seed, execution=execution)
 
     def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
-        """Two versions (b, d) of each clip (b,), ``first`` and ``second``; different ones where each has as many."""
+        """Return two versions (b, d) of each clip (b,), ``first`` and ``second``; different ones if there are two."""
         generator = torch.Generator().manual_seed(derive_seed(seed, "versions"))
         count = self._versions.shape[1]
-        first = torch.randint(count, (self._batch_size,), generator=generator)  # for all workers' rows
+        first = torch.randint(count, (self._batch_size,), generator=generator)  # for the rows of all workers
         second = (first + torch.randint(1, max(2, count), (self._batch_size,), generator=generator)) % count
-        views = {"first": first[self._own], "second": second[self._own]}
+        views = {"first": first[self._share], "second": second[self._share]}
         return {
             view: self._data.batch(self._versions[rows, version])[self._modality] for view, version in views.items()
         }
 
     def _inputs(self, features: dict[str, Tensor], seed: int) -> list[dict[str, Tensor]]:
-        """The two views with dropout and noise of their own."""
+        """Return the two views, each with its own dropout and noise."""
         views = self._drop(features, seed) if self._h.feature_dropout else features
         device = self._data.device
         generator = torch.Generator(device).manual_seed(derive_seed(seed, "view noise"))
         noisy = {}
         for view, x in views.items():
-            noise = torch.randn(self._batch_size, x.shape[1], generator=generator, device=device)[self._own]
+            noise = torch.randn(self._batch_size, x.shape[1], generator=generator, device=device)[self._share]
             noisy[view] = x + self._h.view_noise * noise
         return [noisy]
 
     def _values(self, inputs: Sequence[Mapping[str, Tensor]], number: int, seed: int) -> dict[Loss, Tensor]:
-        with self.execution.heads():  # view by view: batch statistics are a view's own
+        """Return the loss, from projections with separate batch statistics for each view."""
+        with self.execution.heads():
             projected = {
                 view: self._heads.project(self.head({self._modality: x}))[self._modality]
                 for view, x in inputs[0].items()

@@ -1,8 +1,8 @@
 """The supervised baseline: representation heads and a linear classifier trained end to end on the labels alone.
 
-Same architecture, same inputs and, for a seed, same initial heads as pretraining (and as the random head), same loss
-and dropout as the paper's probe: what differs from a pretrained head is that no unlabelled sample was seen. A run is
-short and cheap, so it has no checkpoint.
+Architecture, inputs and initial heads of a seed are those of pretraining and of the random head. Loss and dropout are
+those of the paper's probe. A pretrained head differs in one point: it has seen unlabelled samples. A run is short and
+cheap, so it has no checkpoint.
 
 Legend: s labelled samples, V versions of a sample, n rows, C classes, R representation, b batch.
 """
@@ -21,20 +21,18 @@ from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.seeds import derive_seed
 from conclugen.training.execution import Execution
-from conclugen.training.pretrain import DivergedError, build_head
+from conclugen.training.pretrain import CHUNK_ROWS, DivergedError, build_head
 from conclugen.training.schedule import learning_rate_factor
 
 __all__ = ["FeatureRows", "LabelledRows", "SupervisedTraining"]
 
-_CHUNK = 8192  # rows per forward pass outside training
-
 
 class FeatureRows(Protocol):
-    """What the heads read: :class:`conclugen.features.shards.StandardisedSplit`, or anything like it."""
+    """Source of features, such as :class:`conclugen.features.batches.StandardisedSplit`."""
 
     @property
     def device(self) -> torch.device:
-        """Where batches lie."""
+        """The device of the batches."""
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
@@ -45,10 +43,10 @@ class LabelledRows:
     """Samples with their labels.
 
     Attributes:
-        data: where the features come from.
-        rows: (s,) row of each sample on the CPU, or (s, V) rows that show it (the clean one, augmented ones), of which
-            every epoch of training takes one at random. Validation samples have one row.
-        labels: (s,) classes, or (s, C) of 0 and 1 where classes do not exclude each other.
+        data: source of the features.
+        rows: (s,) row of each sample, or (s, V) rows of its versions, on the CPU. Every training epoch uses one random
+            version. Validation samples have one row.
+        labels: (s,) classes, or (s, C) of 0 and 1 for multi-label sets.
     """
 
     data: FeatureRows
@@ -59,23 +57,27 @@ class LabelledRows:
 class SupervisedTraining:
     """One supervised run on the labelled samples of one draw.
 
-    Cross-entropy (multi-label: binary cross-entropy) as in the probe; AdamW, warm-up, cosine decay to 0 over the run
-    and input feature dropout as in pretraining, with the hyperparameters that pretraining has for them; the losses' own
-    hyperparameters are ignored. The classifier starts at zero, as the paper's probe does. The epoch with the lowest
-    loss on the validation samples is kept: those that may choose a probe's strength. Every random choice follows from
-    the seed.
+    The loss is cross-entropy (multi-label: binary cross-entropy), as in the probe. AdamW, warm-up, cosine decay to 0
+    over the run and input feature dropout are those of pretraining, with the same hyperparameters. The hyperparameters
+    of the pretraining losses are ignored. The classifier starts at zero, as the paper's probe does. The epoch with the
+    lowest loss on the validation samples is kept. Every random choice follows from the seed.
 
     Args:
-        train: the drawn samples.
-        validation: samples that choose the epoch.
+        train: the samples of the draw.
+        validation: samples that choose the epoch, the same that choose a probe's strength.
         widths: modality -> d_m, in modality order.
         classes: the C class names.
         hyperparameters: see above.
         epochs: length of the run.
         seed: identity of the run; the heads start as the random heads of this seed.
         dropout: rate on the representation before the classifier.
-        class_weights: as in :func:`conclugen.evaluation.classification.class_weights_of`.
-        fusion: as in :func:`conclugen.heads.fuse`.
+        class_weights: see :func:`conclugen.evaluation.classification.class_weights_of`.
+        fusion: see :func:`conclugen.heads.fuse`.
+
+    Attributes:
+        epoch: number of finished epochs.
+        modules: ``head`` and ``classifier`` in training.
+        best: copies of them after the epoch with the lowest validation loss.
 
     Raises:
         ValueError: labels (s, C) have another number of classes than ``classes``.
@@ -100,21 +102,28 @@ class SupervisedTraining:
             raise ValueError(f"expected labels (s, {len(classes)}), got {tuple(train.labels.shape)}.")
         device = train.data.device
         self.epoch = 0
-        self._train, self._validation, self._h = train, validation, hyperparameters
-        self._epochs, self._seed, self._dropout, self._fusion = epochs, seed, dropout, fusion
+        self._train = train
+        self._validation = validation
+        self._h = hyperparameters
+        self._epochs = epochs
+        self._seed = seed
+        self._dropout = dropout
+        self._fusion = fusion
         self._labels = train.labels.to(device)
         self._class_weights = class_weights_of(self._labels[None], len(classes), class_weights)  # [1, C]
         r = hyperparameters.representation_dim
         classifier = nn.utils.skip_init(nn.Linear, r * len(widths) if fusion == "concat" else r, len(classes))
         nn.init.zeros_(classifier.weight)
         nn.init.zeros_(classifier.bias)
-        self._modules = nn.ModuleDict({"head": build_head(widths, hyperparameters, seed), "classifier": classifier})
-        self._modules.to(device)
+        self.modules = nn.ModuleDict({"head": build_head(widths, hyperparameters, seed), "classifier": classifier})
+        self.modules.to(device)
         self._execution = Execution.on(device, recorded=False)
         self._optimizer = self._execution.optimizer(
-            self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay
+            self.modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay
         )
-        self._best, self._best_loss, self._best_epoch = copy.deepcopy(self._modules), math.inf, 0
+        self.best = copy.deepcopy(self.modules)
+        self._best_loss = math.inf
+        self._best_epoch = 0
 
     def run(self) -> None:
         """Train to the last epoch.
@@ -126,7 +135,7 @@ class SupervisedTraining:
             self.run_epoch()
 
     def run_epoch(self) -> dict[str, float]:
-        """Train for one epoch and return the losses: ``train`` (mean over its samples) and ``validation`` after it.
+        """Train for one epoch, and return its mean loss ``train`` and the ``validation`` loss after it.
 
         Raises:
             DivergedError: the training loss became NaN or infinite.
@@ -138,7 +147,7 @@ class SupervisedTraining:
         generator = torch.Generator().manual_seed(derive_seed(self._seed, "supervised epoch", self.epoch))
         order = torch.randperm(len(self._labels), generator=generator)
         rows = self._choose_versions(generator)
-        self._modules.train()
+        self.modules.train()
         total = torch.zeros((), device=self._labels.device)
         for step, samples in enumerate(order.split(self._h.batch_size)):
             seed = derive_seed(self._seed, "supervised step", self.epoch, step)
@@ -153,20 +162,22 @@ class SupervisedTraining:
         self.epoch += 1
         validation = self._validation_loss()
         if validation < self._best_loss:
-            self._best, self._best_loss, self._best_epoch = copy.deepcopy(self._modules), validation, self.epoch
+            self.best = copy.deepcopy(self.modules)
+            self._best_loss = validation
+            self._best_epoch = self.epoch
         return {"train": train, "validation": validation}
 
     def answer(self, data: FeatureRows, rows: Tensor) -> Answers:
-        """Answer about ``rows`` (n,) by the best epoch, as the only draw: (1, n) and (1, n, C)."""
-        return Answers.of(self._logits(self._best, data, rows).T[None], multi_label=self._multi_label)
+        """Return the answers of the best epoch for ``rows`` (n,), as those of one draw: (1, n) and (1, n, C)."""
+        return Answers.of(self._logits(self.best, data, rows).T[None], multi_label=self._multi_label)
 
     @property
     def chosen(self) -> str:
-        """Which epoch was kept, in words."""
+        """The epoch that was kept, in words."""
         return f"epoch {self._best_epoch}"
 
     def _choose_versions(self, generator: torch.Generator) -> Tensor:
-        """(s,): the row of each sample for one epoch."""
+        """Return the row of each sample for one epoch, (s,)."""
         rows = self._train.rows
         if rows.dim() == 1:
             return rows
@@ -177,22 +188,22 @@ class SupervisedTraining:
         generator = torch.Generator(device).manual_seed(seed)
         dropped = {name: _drop(x, self._h.feature_dropout, generator) for name, x in features.items()}
         with self._execution.heads():
-            representation = fuse(self._modules["head"](dropped), self._fusion)
-            logits = self._modules["classifier"](_drop(representation, self._dropout, generator))
+            representation = fuse(self.modules["head"](dropped), self._fusion)
+            logits = self.modules["classifier"](_drop(representation, self._dropout, generator))
         return self._execution.full(logits)  # [b, C]
 
     @torch.no_grad()
     def _logits(self, modules: nn.ModuleDict, data: FeatureRows, rows: Tensor) -> Tensor:
-        """(n,) -> (n, C), without dropout."""
+        """Map rows (n,) to logits (n, C), without dropout."""
         modules.eval()
         parts = [
             modules["classifier"](fuse(modules["head"](data.batch(chunk)), self._fusion))
-            for chunk in rows.split(_CHUNK)
+            for chunk in rows.split(CHUNK_ROWS)
         ]
         return torch.cat(parts)
 
     def _validation_loss(self) -> float:
-        logits = self._logits(self._modules, self._validation.data, self._validation.rows)
+        logits = self._logits(self.modules, self._validation.data, self._validation.rows)
         labels = self._validation.labels.to(logits.device)
         return float(label_loss(logits.T[None], labels[None], self._class_weights))
 

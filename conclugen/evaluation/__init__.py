@@ -1,1 +1,4 @@
-"""What representations are worth on labelled data: probes, the choice of their settings, metrics (METHOD section 4)."""
+"""Evaluation of representations on labelled data: probes, the choice of their settings, metrics.
+
+See docs/method.md, section 4.
+"""

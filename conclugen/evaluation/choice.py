@@ -1,9 +1,9 @@
-"""How a classifier's setting is chosen: a probe's strength, a number of neighbours.
+"""Choice of a classifier's setting, such as a probe's strength or a number of neighbours.
 
-The setting with the highest weighted F1 on the validation samples that may choose. The log loss was rejected: where
-validation samples come from other speakers than training samples, it chose penalties so strong that F1 fell by 0.08
-(LOG.md). Of settings that tie, the first is taken, and settings stand from the least to the most smoothing: with the
-few samples of a small label budget most ties are chance, and then less smoothing did better by 0.001 to 0.004.
+The chosen setting has the highest weighted F1 on the draw's validation samples. The log loss was rejected: if
+validation and training samples have different speakers, it chose penalties so strong that F1 fell by 0.08 (LOG.md).
+Settings are ordered from the least to the most smoothing, and the first of tied settings is chosen. With the few
+samples of a small label budget most ties are chance. Less smoothing then did better by 0.001 to 0.004.
 
 Legend: K settings, D label draws, v validation samples, C classes.
 """
@@ -19,11 +19,11 @@ __all__ = ["choose", "weighted_f1"]
 
 
 def choose(predicted: Tensor, data: LabelledDraws) -> Tensor:
-    """Return the place of the best setting of each draw, (D,).
+    """Return the index of the best setting of each draw, (D,).
 
     Args:
-        predicted: (K, D, v) classes, or (K, D, v, C) of 0 and 1, that each setting gives the validation samples.
-        data: the validation samples' labels, and which of them may choose.
+        predicted: each setting's predictions for the validation samples, (K, D, v) classes or (K, D, v, C) of 0 and 1.
+        data: the labels of the validation samples, and the selection of each draw.
     """
     truth, answers = data.validation_labels.cpu().numpy(), predicted.cpu().numpy()
     best = []
@@ -39,9 +39,9 @@ def choose(predicted: Tensor, data: LabelledDraws) -> Tensor:
 def weighted_f1(
     truth: npt.NDArray[np.integer], predicted: npt.NDArray[np.integer], classes: int
 ) -> npt.NDArray[np.float64]:
-    """Return the weighted F1 of each setting, (K,), as :func:`conclugen.evaluation.metrics.classification_metrics`.
+    """Return the weighted F1 of each setting, (K,), equal to that of :mod:`conclugen.evaluation.metrics`.
 
-    Counted here, since scikit-learn, the oracle of the tests, takes longer for the 30 scores of a probe than the probe.
+    scikit-learn is only the oracle of the tests: for the 30 scores of a probe it takes longer than the probe itself.
 
     Args:
         truth: (v,) classes, or (v, C) of 0 and 1.

@@ -1,6 +1,6 @@
-"""What labels ask of a classifier: its loss, its class weights, and what its outputs decide.
+"""Loss, class weights and decisions that all classifiers share.
 
-Shared by all classifiers. Legend: D draws, n samples, s samples of a draw, b of a batch, C classes.
+Legend: D draws, n samples, s samples of a draw, b of a batch, C classes.
 """
 
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ ClassWeights = Literal["none", "balanced"]
 
 @dataclass(frozen=True)
 class Answers:
-    """What D classifiers say of n samples.
+    """Predictions of D classifiers for n samples.
 
     Attributes:
-        predicted: classes (D, n), or 0 and 1 (D, n, C) where samples may have several labels.
-        probabilities: (D, n, C); they sum to 1 over the classes unless samples may have several labels.
+        predicted: classes (D, n), or 0 and 1 (D, n, C) if multi-label.
+        probabilities: (D, n, C); they sum to 1 over the classes unless multi-label.
     """
 
     predicted: Tensor
@@ -40,7 +40,7 @@ class Answers:
 
     @classmethod
     def of(cls, logits: Tensor, *, multi_label: bool) -> "Answers":
-        """Answer by logits (D, C, n)."""
+        """Return the answers that logits (D, C, n) give."""
         probabilities = logits.sigmoid() if multi_label else logits.softmax(dim=1)
         return cls(decide(logits, multi_label=multi_label), probabilities.mT)
 
@@ -50,10 +50,10 @@ class Classifiers(Protocol):
 
     @property
     def chosen(self) -> Sequence[str]:
-        """What was chosen for each of them on validation samples, in words such as ``C=0.01``."""
+        """The setting of each classifier that validation samples chose, in words such as ``C=0.01``."""
 
     def answer(self, x: Tensor) -> Answers:
-        """Answer about representations (n, F)."""
+        """Return the answers for representations (n, F)."""
 
 
 def decide(logits: Tensor, *, multi_label: bool) -> Tensor:
@@ -66,14 +66,14 @@ def decide(logits: Tensor, *, multi_label: bool) -> Tensor:
 def class_weights_of(targets: Tensor, classes: int, kind: ClassWeights, counted: Tensor | None = None) -> Tensor:
     """Return the weight of each class for each draw, (D, C).
 
-    ``none`` gives ones. ``balanced`` gives s / (C x the class's samples), which has mean 1 over the draw if every class
-    has samples; multi-label, the ratio of negatives to positives, as the weight of a positive against a negative. A
-    class with no sample counts as having one, so that its weight stays finite.
+    ``none`` gives ones. ``balanced`` gives s / (C x the class's samples), whose mean over the draw is 1 if every class
+    has samples. If multi-label, it gives the ratio of negatives to positives, as the weight of a positive. A class
+    without samples counts as having one, so that its weight stays finite.
 
     Args:
         targets: (D, s) classes, or (D, s, C) of 0 and 1.
         classes: C.
-        kind: see above.
+        kind: ``none`` or ``balanced``.
         counted: (D, s) 1 for samples and 0 for padding; None for no padding.
     """
     if kind == "none":
@@ -91,15 +91,15 @@ def class_weights_of(targets: Tensor, classes: int, kind: ClassWeights, counted:
 
 
 def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Return the loss of each draw, (D,): the mean over its samples.
+    """Return the loss of each draw, (D,), a mean over its samples.
 
-    Multi-class: cross-entropy, where the mean is weighted by the samples' class weights. Multi-label: binary
-    cross-entropy per class, mean over classes, positives weighted.
+    Multi-class: cross-entropy, with a mean weighted by the samples' class weights. Multi-label: binary cross-entropy,
+    with weighted positives and the mean over classes.
 
     Args:
         logits: (D, C, b).
         targets: (D, b) classes, or (D, b, C) of 0 and 1.
-        class_weights: (D, C), of :func:`class_weights_of`.
+        class_weights: (D, C), from :func:`class_weights_of`.
         counted: (D, b) 1 for samples and 0 for padding; None for no padding.
     """
     if targets.dim() == 3:
@@ -114,5 +114,5 @@ def label_loss(logits: Tensor, targets: Tensor, class_weights: Tensor, counted: 
     if counted is not None:
         weights = weights * counted
         total = weights.sum(dim=1)
-        total = torch.where(total > 0, total, 1)  # a batch may hold nothing but a short draw's padding
+        total = torch.where(total > 0, total, 1)  # a batch may hold only the padding of a short draw
     return (losses * weights).sum(dim=1) / total

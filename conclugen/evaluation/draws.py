@@ -1,6 +1,6 @@
-"""Label draws: which samples a classifier may learn from, and which may choose its settings.
+"""Label draws: the samples that a classifier may learn from, and those that may choose its settings.
 
-A label budget is probed on several random draws of labelled samples, the same ones for every method.
+A label budget is probed on several random draws of labelled samples, the same draws for every method.
 
 Legend: n training samples, C classes, F width, D label draws, s labelled samples per draw, V versions of a sample,
 v validation samples, m of them per draw.
@@ -20,25 +20,25 @@ from conclugen.seeds import derive_seed
 __all__ = ["LabelledDraws", "Selection", "draw_labels", "draw_selection"]
 
 Selection = Literal["validation", "budget"]
-"""Which validation labels choose a classifier's settings: all, or no more than the label budget has for training."""
+"""Validation labels that choose a classifier's settings: all, or as many as the label budget allows for training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledDraws:
-    """Everything that D classifiers are fitted to, one for each label draw.
+    """The data of D classifiers, one for each label draw.
 
     Attributes:
-        x: (rows, F) training representations. Row i shows sample i, or see ``versions``.
-        labels: (n,) class of each training sample, or (n, C) of 0 and 1 where classes do not exclude each other.
-        draws: (D, s) samples that each draw may learn from; -1 at the end of a draw that has fewer.
+        x: (rows, F) training representations. Row i is that of sample i, unless there are ``versions``.
+        labels: (n,) class of each training sample, or (n, C) of 0 and 1 for multi-label sets.
+        draws: (D, s) samples that each draw may learn from; a draw with fewer ends in -1.
         validation_x: (v, F) representations of the validation samples.
         validation_labels: (v,) or (v, C).
         classes: the C class names.
-        selection: (D, m) validation samples that may choose a draw's settings, -1 at the end of a draw that has fewer;
-            None for all of them.
-        versions: (n, V) rows of ``x`` that show each sample: the clean one first, then augmented ones, repeated to fill
-            V. None: one row per sample.
-        class_weights: as in :func:`conclugen.evaluation.classification.class_weights_of`.
+        selection: (D, m) validation samples that may choose a draw's settings; a draw with fewer ends in -1. None for
+            all of them.
+        versions: (n, V) rows of ``x`` with the versions of each sample, the clean one first, repeated to fill V. None
+            for one row per sample.
+        class_weights: see :func:`conclugen.evaluation.classification.class_weights_of`.
 
     Raises:
         ValueError: labels (n, C) have another number of classes than ``classes``.
@@ -68,31 +68,33 @@ class LabelledDraws:
 
     @property
     def present(self) -> Tensor:
-        """(D, s): False at the padding of short draws."""
+        """A mask (D, s), False at the padding of short draws."""
         return self.draws >= 0
 
     @property
     def samples(self) -> Tensor:
-        """(D, s): the draws, with the padding replaced by a sample of the same draw."""
+        """The draws (D, s), with padding replaced by a sample of the same draw."""
         return torch.where(self.present, self.draws, self.draws[:, :1])
 
     @property
     def rows(self) -> Tensor:
-        """(D, s, V): the rows of ``x`` that show each sample of each draw."""
+        """The rows (D, s, V) of ``x`` with the versions of each sample of each draw."""
         return self.samples[..., None] if self.versions is None else self.versions[self.samples]
 
 
 def draw_labels(labels: Tensor, budget: LabelBudget, draws: int, seed: int) -> Tensor:
     """Choose the labelled samples of each draw.
 
-    So many per class: each class gives that number of samples, or all it has; of a multi-label set, that number of
-    samples that have the label, where one sample may serve several classes. A multi-label sample without any label is
-    then never drawn. A fraction: that share of each class, rounded, and at least one sample; of a multi-label set, that
+    A budget per class draws that number of samples of each class, or all that the class has. In a multi-label set, it
+    draws that number of samples with the label, and one sample may serve several classes. A multi-label sample without
+    any label is then never drawn.
+
+    A fraction draws that share of each class, rounded, and at least one sample. In a multi-label set, it draws that
     share of all samples.
 
     Args:
         labels: (n,) class of every training sample, or (n, C) of 0 and 1.
-        budget: all labels make one draw, whatever ``draws`` says.
+        budget: the label budget; all labels make a single draw, whatever ``draws`` says.
         draws: D.
         seed: identity of the draws.
 
@@ -116,9 +118,9 @@ def draw_selection(labels: Tensor, budget: LabelBudget, draws: int, seed: int, s
 
     Args:
         labels: (v,) class of every validation sample, or (v, C) of 0 and 1.
-        budget: of the training labels.
+        budget: the label budget of the training labels.
         draws: D.
-        seed: identity of the draws; the training draws may have the same.
+        seed: identity of the draws; the training draws may have the same seed.
         selection: ``budget`` draws as many validation labels as training labels, by the same rule.
 
     Returns:
@@ -139,17 +141,17 @@ def draw_selection(labels: Tensor, budget: LabelBudget, draws: int, seed: int, s
 
 
 def _draw(labels: Tensor, order: Tensor, budget: LabelBudget) -> Tensor:
-    """The samples of one draw: the first in ``order`` (n,) that the budget allows, class by class."""
+    """Return the samples of one draw: the first in ``order`` (n,) that the budget allows, class by class."""
     multi_label = labels.dim() == 2
     if multi_label and budget.fraction is not None:
         return order[: max(1, round(budget.fraction * len(order)))]
     ordered = labels[order]
     if multi_label:
-        rank = (ordered > 0).cumsum(dim=0)  # [n, C]: of a positive, which of its class it is
-        taken = ((ordered > 0) & (rank <= (budget.per_class or 0))).any(dim=1)
-        if not taken.any():
+        rank = (ordered > 0).cumsum(dim=0)  # [n, C]: the number of each positive within its class
+        chosen = ((ordered > 0) & (rank <= (budget.per_class or 0))).any(dim=1)
+        if not chosen.any():
             raise ValueError("labels per class cannot be drawn: no sample has any label.")
-        return order[taken]
+        return order[chosen]
     parts = []
     for c in labels.unique():
         members = order[ordered == c]

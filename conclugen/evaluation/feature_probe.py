@@ -1,8 +1,8 @@
-"""How good a linear probe is on a feature set as it is, before any head: what pretraining has to beat.
+"""Probe of a feature set without a head: the score that pretraining has to beat.
 
-The probe is that of a sweep (METHOD section 4), and so are its inputs: features standardised by the training rows, side
-by side. With all labels a sweep gives the same number as its baseline ``raw_features``, but takes two modalities at
-least, and Ray; with fewer labels it draws others.
+The probe is that of a sweep (docs/method.md, section 4). Its inputs are, too: the modalities' features, standardised by
+the training rows and concatenated. With all labels, the baseline ``raw_features`` of a sweep gives the same score, but
+a sweep needs at least two modalities, and Ray. With fewer labels, a sweep draws other samples.
 """
 
 import statistics
@@ -28,11 +28,11 @@ __all__ = ["FeatureProbe", "Probed", "Spread", "probe_features"]
 
 @dataclass(frozen=True)
 class Spread:
-    """A score over label draws."""
+    """Mean and standard deviation of a score over label draws."""
 
     mean: float
     std: float | None
-    """Standard deviation of the sample; None where there is one draw."""
+    """Sample standard deviation; None for a single draw."""
 
     @classmethod
     def of(cls, scores: Sequence[float]) -> "Spread":
@@ -45,33 +45,33 @@ class Spread:
 
 @dataclass(frozen=True)
 class Probed:
-    """What the probe reached at one label budget."""
+    """Result of the probe at one label budget."""
 
     labels: str
     """The label budget; empty for all labels."""
     chosen: Sequence[str]
-    """What validation labels chose for each draw, such as ``C=0.01``."""
+    """The setting that validation labels chose for each draw, such as ``C=0.01``."""
     validation: Mapping[str, Spread]
-    """Metric, as in :mod:`conclugen.evaluation.metrics` -> score on the validation split."""
+    """Metric of :mod:`conclugen.evaluation.metrics` -> score on the validation split."""
     test: Mapping[str, Spread]
-    """The same on the test split."""
+    """Metric -> score on the test split."""
 
     def document(self) -> dict[str, Any]:
-        """All of it as JSON has it."""
+        """Return the result as plain values for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureProbe:
-    """How features are probed.
+    """Settings of a feature probe.
 
     Attributes:
-        instrument: which probe.
-        budgets: label budgets.
-        draws: of labelled samples, for each budget but all labels.
-        selection: which validation labels choose the probe's setting.
-        class_weights: in what the probe is fitted to.
-        seed: of the draws.
+        instrument: the probe.
+        budgets: the label budgets.
+        draws: number of label draws for each budget, except for all labels.
+        selection: the validation labels that choose the probe's setting.
+        class_weights: class weights of the probe's loss.
+        seed: seed of the draws and of the paper's probe.
     """
 
     instrument: Instrument = "logistic"
@@ -93,22 +93,22 @@ def probe_features(
 
     Args:
         location: a labelled feature set with the splits train, val and test.
-        modalities: those that the probe sees; empty for all.
-        how: see there.
-        device: where probes are fitted.
+        modalities: the modalities that the probe sees; empty for all.
+        how: see :class:`FeatureProbe`.
+        device: device on which probes are fitted.
         done: called after each budget.
 
     Raises:
-        FeatureSetError: the set cannot be read, has no such modality, labels or split, or has folds.
+        FeatureSetError: the set cannot be read, lacks a modality, labels or a split, or has folds.
     """
     features = FeatureSet(location)
     classes = _classes(features, modalities)
     names = list(modalities) or list(features.manifest.widths)
     parts = {name: StandardisedSplit(features.split(name), features.standardisation, names, device) for name in SPLITS}
-    clean = {name: _side_by_side(part, part.split.clean_rows) for name, part in parts.items() if name != "train"}
+    clean = {name: _representations(part, part.split.clean_rows) for name, part in parts.items() if name != "train"}
     labels = {name: part.split.labels[part.split.clean_rows] for name, part in parts.items()}
-    train = _side_by_side(parts["train"], torch.arange(len(parts["train"])))
-    found = []
+    train = _representations(parts["train"], torch.arange(len(parts["train"])))
+    results = []
     for budget in how.budgets:
         draws = draw_labels(labels["train"], budget, how.draws, how.seed)
         data = LabelledDraws(
@@ -124,16 +124,16 @@ def probe_features(
         )
         probes = fit_probes(how.instrument, data, seed=how.seed)
         validation, test = (_scores(probes, clean[part], labels[part], classes) for part in ("val", "test"))
-        found.append(Probed(str(budget), list(probes.chosen), validation, test))
+        results.append(Probed(str(budget), list(probes.chosen), validation, test))
         done()
-    return found
+    return results
 
 
 def _classes(features: FeatureSet, modalities: Sequence[str]) -> tuple[str, ...]:
-    """The class names of a set that can be probed.
+    """Return the class names of a set that can be probed.
 
     Raises:
-        FeatureSetError: it cannot; with every reason.
+        FeatureSetError: the set cannot be probed; the message lists every reason.
     """
     manifest = features.manifest
     problems = [
@@ -153,7 +153,9 @@ def _classes(features: FeatureSet, modalities: Sequence[str]) -> tuple[str, ...]
 
 
 def _scores(probes: Classifiers, x: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Spread]:
-    answers, truth = probes.answer(x), labels.numpy()
+    """Return metric -> score over the draws."""
+    answers = probes.answer(x)
+    truth = labels.numpy()
     by_draw = [
         classification_metrics(truth, predicted, classes) | probability_metrics(truth, probabilities, classes)
         for predicted, probabilities in zip(
@@ -163,5 +165,5 @@ def _scores(probes: Classifiers, x: Tensor, labels: Tensor, classes: Sequence[st
     return {metric: Spread.of([scores[metric] for scores in by_draw]) for metric in by_draw[0]}
 
 
-def _side_by_side(part: StandardisedSplit, rows: Tensor) -> Tensor:
+def _representations(part: StandardisedSplit, rows: Tensor) -> Tensor:
     return fuse(part.batch(rows), "concat")

@@ -1,20 +1,20 @@
-"""The linear probe: logistic regression with L2, solved to its optimum for a path of strengths (METHOD section 4).
+"""The linear probe: L2 logistic regression, solved to its optimum at several strengths (docs/method.md, section 4).
 
-Multinomial, or one-vs-rest where a sample may have several labels, on representations that are standardised by the
-probe's own training rows. For weights W (F, C) and biases b (C,), with C_k the k-th strength, it minimises
+The regression is multinomial, or one-vs-rest if a sample may have several labels. Representations are standardised by
+the draw's training rows. For weights W (F, C), biases b (C,) and the k-th strength C_k, the probe minimises
 
-    C_k * sum over samples of the cross-entropy of (W^T x + b)  +  1/2 * ||W||^2,
+    C_k * sum over samples of the cross-entropy of (W^T x + b)  +  1/2 * ||W||^2.
 
-which is scikit-learn's ``LogisticRegression``, the oracle of the tests; for two classes it is the binary problem, as
-there. The problem is convex, so nothing is left to a seed, a learning rate or a number of epochs.
+This is scikit-learn's ``LogisticRegression``, the oracle of the tests; two classes are the binary problem, as there.
+The problem is convex, so the result depends on no seed, learning rate or number of epochs.
 
-Three things make it cheap. All draws are solved together. Each strength starts from the solution of the one before,
-which is more strongly regularised. And weights are looked for where it costs least. With many samples that is in the
-coordinates of their principal components, where the curvature is nearly diagonal. With few, it is among the sums of the
-samples themselves, to which the solution belongs (the representer theorem: Schölkopf, Herbrich and Smola 2001): then
-only the samples' products with each other are needed, once a step, and features are not looked at again.
+Three things make it cheap. All draws are solved together. Each strength starts from the solution of the strength
+before, which regularises more. And the weights have the cheaper one of two parametrisations. With many samples, these
+are the coordinates of the principal components, where the curvature is nearly diagonal. With few samples, the weights
+are sums of the samples, as the solution is (the representer theorem: Schölkopf, Herbrich and Smola 2001). A step then
+needs only the samples' products with each other, and never the features.
 
-A sample with several versions counts once, its versions equally: what training on one at random does on average.
+A sample counts once, with equal shares for its versions. That is the average of training on a random version.
 
 Legend: n samples, F width, C classes, D label draws, s labelled samples per draw, V versions of a sample, r rows of a
 draw (s times V), p unknowns of a class beside its bias, K strengths, v validation samples.
@@ -35,18 +35,18 @@ from conclugen.evaluation.minimise import inner, minimise
 __all__ = ["BRIEF", "STRENGTHS", "WHOLE", "LogisticProbes", "Precision", "fit_logistic_probes"]
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-"""The grid: C = strength / F. The mean squared norm of standardised rows is F, so that the grid suits any width."""
-_ROUNDING = 4  # a gradient is nothing but rounding error below so many units in the last place of a row
-_LEAST_CURVATURE = 1e-6  # of a logit; keeps the scale finite where a fit is certain of every sample
+"""The grid: C = strength / F. The mean squared norm of standardised rows is F, so the grid suits any width."""
+_ROUNDING = 4  # units in the last place of a row; a smaller gradient is only rounding error
+_LEAST_CURVATURE = 1e-6  # of a logit; keeps the scale finite if a fit is certain of every sample
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How much of the path is solved, and how well.
+    """Strengths to solve, and the precision of the solutions.
 
     Attributes:
-        strengths: ascending, in units of 1 / F.
-        excess: over the optimum that is left, as a share of all that fitting gains over the best constant answer.
+        strengths: strengths of the path, ascending, in units of 1 / F.
+        excess: allowed excess over the optimum, as a share of the gain of fitting over the best constant answer.
     """
 
     strengths: Sequence[float]
@@ -54,61 +54,64 @@ class Precision:
 
 
 WHOLE = Precision(STRENGTHS, 1e-7)
-"""Predictions are those of the optimum (LOG.md)."""
+"""Precision at which predictions are those of the optimum (LOG.md)."""
 BRIEF = Precision(STRENGTHS[:4], 1e-4)
-"""Enough to tell representations apart: the weakest penalties, and the last digits, cost most of the path."""
+"""Precision that suffices to compare representations; it saves the weakest penalties and the last digits, which cost
+most."""
 
 
 class LogisticProbes:
-    """D linear classifiers, with one strength chosen for each.
+    """D linear classifiers, each with its chosen strength.
 
     Args:
-        weight: (D, F, C), of representations as they are: standardisation is part of it.
+        weight: (D, F, C), for raw representations; it includes the standardisation.
         bias: (D, 1, C).
-        strengths: that were chosen, in units of the grid, (D,).
-        multi_label: classes do not exclude each other.
+        strengths: (D,) chosen strengths, in units of the grid.
+        multi_label: whether samples may have several labels.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, strengths: Sequence[float], *, multi_label: bool) -> None:
-        self._weight, self._bias, self._multi_label = weight, bias, multi_label
+        self._weight = weight
+        self._bias = bias
+        self._multi_label = multi_label
         self.chosen = [f"C={strength / weight.shape[1]:.3g}" for strength in strengths]
 
     def answer(self, x: Tensor) -> Answers:
-        """Answer about representations (n, F)."""
+        """Return the answers for representations (n, F)."""
         logits = x @ self._weight + self._bias  # [D, n, C]
         return Answers.of(logits.mT, multi_label=self._multi_label)
 
 
 def fit_logistic_probes(data: LabelledDraws, precision: Precision = WHOLE) -> LogisticProbes:
-    """Fit every draw at every strength, and keep of each draw the strength that is best on its validation samples.
+    """Fit every draw at every strength, and choose for each draw the strength that is best on its validation samples.
 
     Args:
-        data: what to learn from, and what chooses.
-        precision: see there.
+        data: the draws.
+        precision: see :class:`Precision`.
 
     Raises:
         ValueError: a representation is not finite.
     """
     weight, bias = fit_path(data, precision)  # [K, D, F, C], [K, D, 1, C]
     k, d, width, classes = weight.shape
-    flat = weight.permute(2, 0, 1, 3).reshape(width, -1)  # one product for all, without copies of the rows
+    flat = weight.permute(2, 0, 1, 3).reshape(width, -1)  # one product for all classifiers, without copies of the rows
     logits = (data.validation_x @ flat).view(-1, k, d, classes).permute(1, 2, 3, 0) + bias.mT  # [K, D, C, v]
     predicted = torch.stack([Answers.of(one, multi_label=data.multi_label).predicted for one in logits])
-    best = k - 1 - choose(predicted.flip(0), data)  # the weakest penalty, the least smoothing, first
-    chosen = [precision.strengths[place] for place in best.tolist()]
-    at = best.to(weight.device), torch.arange(d, device=weight.device)
-    return LogisticProbes(weight[at], bias[at], chosen, multi_label=data.multi_label)
+    best = k - 1 - choose(predicted.flip(0), data)  # the weakest penalty, which smooths least, first
+    strengths = [precision.strengths[place] for place in best.tolist()]
+    places = best.to(weight.device), torch.arange(d, device=weight.device)
+    return LogisticProbes(weight[places], bias[places], strengths, multi_label=data.multi_label)
 
 
 def fit_path(data: LabelledDraws, precision: Precision = WHOLE) -> tuple[Tensor, Tensor]:
     """Return weights (K, D, F, C) and biases (K, D, 1, C) at every strength.
 
-    What is left of the excess over the optimum is bounded, not guessed: the penalty makes the objective strongly convex
-    in the weights. The biases, which are not penalised, are judged by the curvature of the loss.
+    The excess over the optimum is bounded, because the penalty makes the objective strongly convex in the weights. The
+    biases are not penalised; the curvature of the loss estimates their part.
 
     Args:
-        data: what to learn from.
-        precision: see there.
+        data: the draws.
+        precision: see :class:`Precision`.
 
     Raises:
         ValueError: a representation is not finite.
@@ -127,24 +130,25 @@ def fit_path(data: LabelledDraws, precision: Precision = WHOLE) -> tuple[Tensor,
 
 
 def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant: Tensor, allowed: float) -> Tensor:
-    """Return the minimum, looked for from ``near`` on; ``constant`` is what its gain is measured from."""
+    """Return the minimum, from a start at ``near``; its gain is measured from the point ``constant``."""
     before, _ = space.objective(constant, penalty)
-    scale, classes = space.scale(near, penalty), space.problem.targets.shape[1]
-    of_bias = scale.view(len(scale), classes, -1)[:, 0, -1]  # [D] about the inverse curvature
+    scale = space.scale(near, penalty)
+    classes = space.problem.targets.shape[1]
+    bias_scale = scale.view(len(scale), classes, -1)[:, 0, -1]  # [D] about the inverse curvature
     rounding = (_ROUNDING * torch.finfo(near.dtype).eps) ** 2 * (1 + space.size)  # of a squared gradient
 
     def done(value: Tensor, gradient: Tensor) -> Tensor:
-        # A strongly convex function is above its minimum by ||gradient||^2 / (2 * convexity) at most.
+        # A strongly convex function exceeds its minimum by at most ||gradient||^2 / (2 * convexity).
         whole = inner(gradient, gradient)
         bias = gradient[:, 0].view(len(gradient), classes, -1)[..., -1].square().sum(dim=1)
-        excess = (whole - bias) / (2 * penalty[:, 0]) + bias * torch.maximum(of_bias, 1 / penalty[:, 0]) / 2
+        excess = (whole - bias) / (2 * penalty[:, 0]) + bias * torch.maximum(bias_scale, 1 / penalty[:, 0]) / 2
         return (excess <= allowed * (before - value)) | (whole <= rounding)
 
     return minimise(lambda point: space.objective(point, penalty), near, scale, done).point
 
 
 def _standardised(data: LabelledDraws) -> tuple[Tensor, Tensor, Tensor]:
-    """Each draw's rows (D, r, F), standardised and 0 at padding; mean and standard deviation (D, 1, F) of each draw."""
+    """Return each draw's standardised rows (D, r, F), 0 at padding, and its mean and standard deviation (D, 1, F)."""
     x = data.x
     rows = x[data.rows.flatten(1).to(x.device)]
     counted = _repeated(data.present, data).to(x.device, x.dtype)[..., None]  # [D, r, 1]
@@ -159,20 +163,20 @@ def _standardised(data: LabelledDraws) -> tuple[Tensor, Tensor, Tensor]:
     return torch.where(constant, 0, rows) / deviation, mean, deviation
 
 
-def _repeated(of_samples: Tensor, data: LabelledDraws) -> Tensor:
-    """(D, s, ...) -> (D, r, ...): what holds of a sample holds of each of its versions."""
-    return of_samples.repeat_interleave(data.rows.shape[2], dim=1)
+def _repeated(values: Tensor, data: LabelledDraws) -> Tensor:
+    """Repeat values of samples (D, s, ...) for their versions, (D, r, ...)."""
+    return values.repeat_interleave(data.rows.shape[2], dim=1)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is learned, whatever the weights are written in.
+    """The learning problem, independent of the parametrisation of the weights.
 
     Attributes:
         targets: (D, C, r) of 0 and 1.
-        shares: (D, C, r) of each row's loss: means over the samples of a draw are sums with these.
-        samples: (D, 1) of each draw.
-        multi_label: classes do not exclude each other.
+        shares: (D, C, r) weights of each row's loss, with which sums over rows are means over a draw's samples.
+        samples: (D, 1) number of samples of each draw.
+        multi_label: whether samples may have several labels.
     """
 
     targets: Tensor
@@ -182,7 +186,7 @@ class _Problem:
 
     @classmethod
     def of(cls, data: LabelledDraws) -> "_Problem":
-        """Pose the problem of ``data``, on the device of its representations."""
+        """Return the problem of ``data``, on the device of its representations."""
         device, dtype, classes = data.x.device, data.x.dtype, len(data.classes)
         labels = data.labels[data.samples]  # [D, s] or [D, s, C]
         present = data.present.to(dtype)
@@ -198,22 +202,22 @@ class _Problem:
         return cls(targets, shares, samples.to(device), data.multi_label)
 
     def penalty(self, strength: float) -> Tensor:
-        """(D, 1): what the mean loss is weighed against, for scikit-learn's C.
+        """Return the penalty (D, 1) of the mean loss that corresponds to scikit-learn's C.
 
-        With two exclusive classes, scikit-learn has one vector of weights w, and here are two, w / 2 and -w / 2: half
-        the squares, so the penalty doubles.
+        With two exclusive classes, scikit-learn has one vector of weights w, and this problem has two, w / 2 and
+        -w / 2. Their squares sum to half of that of w, so the penalty doubles.
         """
         twice = 2 if not self.multi_label and self.targets.shape[1] == 2 else 1
         return twice / (strength * self.samples)
 
     def best_constant(self) -> Tensor:
-        """(D, C): the biases that fit best without weights."""
+        """Return the biases (D, C) that fit best without weights."""
         shares = (self.shares * self.targets).sum(dim=2) / self.shares.sum(dim=2)
         shares = shares.clamp(torch.finfo(shares.dtype).tiny, 1 - torch.finfo(shares.dtype).eps)
         return shares.logit() if self.multi_label else shares.log()
 
     def loss(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean losses (D,) of logits (D, C, r), and their derivatives by the logits."""
+        """Return the mean losses (D,) of logits (D, C, r), and their derivatives by the logits."""
         if self.multi_label:
             losses = functional.softplus(logits * (1 - 2 * self.targets))
             errors = logits.sigmoid() - self.targets
@@ -224,9 +228,9 @@ class _Problem:
         return (losses * self.shares).sum(dim=(1, 2)), errors * self.shares
 
     def curvature(self, logits: Tensor) -> Tensor:
-        """(D, 1): mean second derivative of the loss by a logit (D, C, r)."""
-        likely = logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
-        mean = (likely * (1 - likely) * self.shares).sum(dim=(1, 2)) / self.shares.sum(dim=(1, 2))
+        """Return the mean second derivative (D, 1) of the loss by a logit (D, C, r)."""
+        p = logits.sigmoid() if self.multi_label else logits.softmax(dim=1)
+        mean = (p * (1 - p) * self.shares).sum(dim=(1, 2)) / self.shares.sum(dim=(1, 2))
         return mean.clamp(min=_LEAST_CURVATURE)[:, None]
 
 
@@ -234,13 +238,13 @@ class _Problem:
 class _Components:
     """Weights in the coordinates of the principal components of each draw's rows.
 
-    A vector (D, 1, C * (p + 1)) holds for each class the weights, then the bias.
+    A vector (D, 1, C * (p + 1)) holds the weights of each class, followed by its bias.
 
     Attributes:
-        rows: (D, r, p + 1) in these coordinates, and a 1 for the bias.
+        rows: (D, r, p + 1) rows in these coordinates, and a 1 for the bias.
         squares: (D, p) mean square of each coordinate.
-        basis: (D, F, p) the components.
-        problem: what is learned.
+        basis: (D, F, p) components.
+        problem: the learning problem.
     """
 
     rows: Tensor
@@ -250,22 +254,22 @@ class _Components:
 
     @classmethod
     def of(cls, rows: Tensor, problem: _Problem) -> "_Components":
-        """Find the components of ``rows`` (D, r, F)."""
+        """Compute the components of ``rows`` (D, r, F)."""
         squares, basis = torch.linalg.eigh(rows.mT @ rows)  # [D, F], [D, F, F]
-        turned = torch.cat([rows @ basis, rows.new_ones(*rows.shape[:2], 1)], dim=2)
-        return cls(turned, squares.clamp(min=0) / rows.shape[1], basis, problem)
+        coordinates = torch.cat([rows @ basis, rows.new_ones(*rows.shape[:2], 1)], dim=2)
+        return cls(coordinates, squares.clamp(min=0) / rows.shape[1], basis, problem)
 
     @property
     def size(self) -> Tensor:
-        """(D,): mean square norm of a row."""
+        """The mean square norm of a row, (D,)."""
         return self.squares.sum(dim=1)
 
     def vector(self, bias: Tensor) -> Tensor:
-        """The vector of these biases (D, C), and no weights."""
+        """Return the vector with these biases (D, C) and zero weights."""
         return _with_bias(bias.new_zeros(*bias.shape, self.basis.shape[2]), bias)[:, None]
 
     def objective(self, point: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (D,) and gradients: the mean loss and half the penalty times the squares of the weights."""
+        """Return values (D,) and gradients of the mean loss plus half the penalty times the squared weights."""
         solution = self._of_class(point)
         loss, errors = self.problem.loss(solution @ self.rows.mT)
         penalised = penalty[..., None] * solution
@@ -274,7 +278,7 @@ class _Components:
         return loss + (penalised * solution).sum(dim=(1, 2)) / 2, gradient.flatten(1)[:, None]
 
     def scale(self, point: Tensor, penalty: Tensor) -> Tensor:
-        """About the inverse curvature (D, 1, C * (p + 1)) near a point."""
+        """Return an estimate of the inverse curvature (D, 1, C * (p + 1)) near a point."""
         curvature = self.problem.curvature(self._of_class(point) @ self.rows.mT)
         inverse = 1 / torch.cat([curvature * self.squares + penalty, curvature], dim=1)  # [D, p + 1]
         return inverse.repeat(1, self.problem.targets.shape[1])[:, None]
@@ -289,15 +293,15 @@ class _Components:
 
 @dataclass(frozen=True)
 class _Sums:
-    """Weights as sums of each draw's rows: W = rows^T A, for which only the rows' products with each other count.
+    """Weights as sums of each draw's rows, W = rows^T A, which need only the rows' products with each other.
 
-    A vector (D, 2, C * (r + 1)) holds for each class the shares A, then the bias; and the same with the shares' image
-    under the products, which is what the rows' logits are without the bias.
+    A vector (D, 2, C * (r + 1)) has two copies. The first holds the shares A of each class, followed by its bias. The
+    second holds the shares' image under the products instead, which equals the rows' logits without the bias.
 
     Attributes:
         rows: (D, r, F).
-        products: (D, r, r) of the rows with each other.
-        problem: what is learned.
+        products: (D, r, r) products of the rows with each other.
+        problem: the learning problem.
     """
 
     rows: Tensor
@@ -311,16 +315,16 @@ class _Sums:
 
     @property
     def size(self) -> Tensor:
-        """(D,): mean square norm of a row."""
+        """The mean square norm of a row, (D,)."""
         return self.products.diagonal(dim1=1, dim2=2).mean(dim=1)
 
     def vector(self, bias: Tensor) -> Tensor:
-        """The vector of these biases (D, C), and no weights."""
+        """Return the vector with these biases (D, C) and zero weights."""
         vector = _with_bias(bias.new_zeros(*bias.shape, self.rows.shape[1]), bias)
         return torch.stack([vector, vector], dim=1)
 
     def objective(self, point: Tensor, penalty: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (D,) and gradients: the mean loss and half the penalty times the squares of the weights."""
+        """Return values (D,) and gradients of the mean loss plus half the penalty times the squared weights."""
         shares, image, bias = self._parts(point)
         loss, errors = self.problem.loss(image + bias)
         value = loss + penalty[:, 0] * (shares * image).sum(dim=(1, 2)) / 2
@@ -330,11 +334,11 @@ class _Sums:
         return value, torch.stack([gradient, gradient_image], dim=1)
 
     def scale(self, point: Tensor, penalty: Tensor) -> Tensor:
-        """About the inverse curvature (D, 1, C * (r + 1)) near a point, the same for all shares."""
+        """Return an estimate of the inverse curvature (D, 1, C * (r + 1)) near a point, equal for all shares."""
         _, image, bias = self._parts(point)
         curvature = self.problem.curvature(image + bias)
-        of_shares = (1 / (curvature * self.size[:, None] + penalty)).expand(-1, self.rows.shape[1])
-        inverse = torch.cat([of_shares, 1 / curvature], dim=1)
+        shares_scale = (1 / (curvature * self.size[:, None] + penalty)).expand(-1, self.rows.shape[1])
+        inverse = torch.cat([shares_scale, 1 / curvature], dim=1)
         return inverse.repeat(1, self.problem.targets.shape[1])[:, None]
 
     def weights(self, solutions: Tensor) -> Tensor:
@@ -342,11 +346,11 @@ class _Sums:
         return self.rows.mT @ solutions
 
     def _parts(self, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Shares and image (D, C, r), and bias (D, C, 1)."""
-        both = point.view(len(point), 2, self.problem.targets.shape[1], -1)
-        return both[:, 0, :, :-1], both[:, 1, :, :-1], both[:, 0, :, -1:]
+        """Return shares and image (D, C, r), and bias (D, C, 1)."""
+        copies = point.view(len(point), 2, self.problem.targets.shape[1], -1)
+        return copies[:, 0, :, :-1], copies[:, 1, :, :-1], copies[:, 0, :, -1:]
 
 
-def _with_bias(of_class: Tensor, bias: Tensor) -> Tensor:
-    """(D, C, p) and (D, C) -> (D, C * (p + 1))."""
-    return torch.cat([of_class, bias[..., None]], dim=2).flatten(1)
+def _with_bias(values: Tensor, bias: Tensor) -> Tensor:
+    """Join values (D, C, p) and biases (D, C) to vectors (D, C * (p + 1))."""
+    return torch.cat([values, bias[..., None]], dim=2).flatten(1)

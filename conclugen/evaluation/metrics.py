@@ -1,11 +1,10 @@
 """Downstream metrics, by scikit-learn, under the names that tables use.
 
-Multi-class labels are class indices (n,); multi-label ones are (n, C) of 0 and 1. The order of the classes is that of
-``classes``, always all of them: a class that neither occurs nor is predicted has precision, recall and F1 of 0 and
-counts in the macro averages. Averages "weighted" weigh classes by their number of true samples, and are 0 where there
-is none.
+Multi-class labels are class indices (n,); multi-label ones are (n, C) of 0 and 1. All classes count, in the order of
+``classes``. A class that neither occurs nor is predicted has precision, recall and F1 of 0, and it counts in the macro
+averages. Weighted averages weigh classes by their number of true samples, and are 0 without true samples.
 
-Metrics of predictions are better when higher. Those of probabilities are errors, but for the average precision.
+Metrics of predictions are better when higher. Metrics of probabilities are errors, except for the average precision.
 """
 
 from collections.abc import Sequence
@@ -19,30 +18,30 @@ __all__ = ["classification_metrics", "probability_metrics"]
 Integers = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.floating]
 _UNDEFINED = 0.0  # precision without predictions, recall without samples, F1 without either
-_LEAST = (
-    2.0**-24
-)  # probability that the log loss takes any class to have: the least that half precision can tell from 0
+_LEAST_PROBABILITY = 2.0**-24  # lower bound in the log loss: the least that half precision can tell from 0
 _BINS = 15  # of confidence (Guo et al. 2017)
 
 
 def classification_metrics(truth: Integers, predicted: Integers, classes: Sequence[str]) -> dict[str, float]:
     """Return weighted_, macro_ and per-class (/<class>) f1, precision and recall, accuracy, and balanced_accuracy.
 
-    Accuracy of multi-label predictions is the mean over labels of each label's accuracy (not the share of samples with
-    every label right). Balanced accuracy is the mean recall of the classes that occur, which speech research calls
-    unweighted average recall (UAR); of multi-label predictions, the mean over labels of the mean recall of those that
-    have the label and those that do not, which the literature on MOSEI calls weighted accuracy.
+    Multi-label accuracy is the mean over labels of each label's accuracy, and not the share of samples with every label
+    right.
+
+    Balanced accuracy is the mean recall of the classes that occur. Speech research calls it unweighted average recall
+    (UAR). For a label of a multi-label set, it is the mean of two recalls, of samples with and without the label; the
+    result is the mean over labels. The literature on MOSEI calls that weighted accuracy.
 
     Args:
         truth: (n,) or (n, C).
-        predicted: like ``truth``.
+        predicted: the same shape.
         classes: the C class names.
 
     Raises:
         ValueError: the shapes do not fit each other or ``classes``.
     """
     _check(truth, predicted, classes)
-    if truth.ndim == 2:  # label by label, as scikit-learn takes one column for something else
+    if truth.ndim == 2:  # label by label, because scikit-learn does not take a single column as multi-label
         columns = [_per_class(truth[:, c], predicted[:, c], [1]) for c in range(len(classes))]
         per_class = np.concatenate(columns, axis=1)
     else:
@@ -64,16 +63,16 @@ def classification_metrics(truth: Integers, predicted: Integers, classes: Sequen
 
 
 def probability_metrics(truth: Integers, probabilities: Floats, classes: Sequence[str]) -> dict[str, float]:
-    """Return how good probabilities are: nll, brier and ece; of multi-label sets average_precision, and for each label.
+    """Return the scores of probabilities: nll, brier and ece, and for multi-label sets average_precision.
 
-    * ``nll``: mean negative log probability of the true class, in nats; multi-label: binary cross-entropy, mean over
-      labels. Probabilities below 2^-24 count as that.
-    * ``brier``: mean over samples of the squared error, summed over classes (Brier 1950: from 0 to 2); multi-label:
-      from 0 to 1, the mean over labels of the squared error of a label's probability.
-    * ``ece``: expected calibration error (Guo et al. 2017, equation 3): the difference between confidence and accuracy
-      of predictions in 15 bins of equal width, mean over samples; multi-label: between the probability of a label and
-      its frequency, mean over labels.
-    * ``average_precision/<label>`` and its mean over labels; 0 for a label that no sample has.
+    * ``nll``: mean negative log probability of the true class, in nats. Multi-label: binary cross-entropy, mean over
+      labels. Probabilities below 2^-24 count as 2^-24.
+    * ``brier``: mean over samples of the squared error, summed over classes (Brier 1950: from 0 to 2). Multi-label:
+      mean over samples and labels of the squared error of a label's probability, from 0 to 1.
+    * ``ece``: expected calibration error (Guo et al. 2017, equation 3). It is the difference between confidence and
+      accuracy of predictions in 15 bins of equal width, mean over samples. Multi-label: the difference between a
+      label's probability and its frequency, mean over labels.
+    * ``average_precision/<label>`` and their mean ``average_precision``; 0 for a label that no sample has.
 
     Args:
         truth: (n,) or (n, C).
@@ -93,7 +92,7 @@ def probability_metrics(truth: Integers, probabilities: Floats, classes: Sequenc
     if truth.ndim == 1:
         targets = truth[:, None] == np.arange(len(classes))
         return {
-            "nll": float(-np.log(np.maximum(p[targets], _LEAST)).mean()),
+            "nll": float(-np.log(np.maximum(p[targets], _LEAST_PROBABILITY)).mean()),
             "brier": float(np.square(p - targets).sum(axis=1).mean()),
             "ece": _calibration_error(p.max(axis=1), p.argmax(axis=1) == truth),
         }
@@ -104,7 +103,7 @@ def probability_metrics(truth: Integers, probabilities: Floats, classes: Sequenc
         for c in labels
     ]
     return {
-        "nll": float(-np.log(np.maximum(likelihood, _LEAST)).mean()),
+        "nll": float(-np.log(np.maximum(likelihood, _LEAST_PROBABILITY)).mean()),
         "brier": float(np.square(p - truth).mean()),
         "ece": float(np.mean([_calibration_error(p[:, c], truth[:, c] == 1) for c in labels])),
         "average_precision": float(np.mean(precision)),
@@ -113,9 +112,9 @@ def probability_metrics(truth: Integers, probabilities: Floats, classes: Sequenc
 
 
 def _calibration_error(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:
-    """Mean over samples (n,) of how far the mean confidence of their bin is from the share that is right."""
+    """Return the mean over samples (n,) of the gap between their bin's mean confidence and its share of right ones."""
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, confidence - right, _BINS)  # of a bin, its samples' sum
+    gaps = np.bincount(bins, confidence - right, _BINS)  # sum over the samples of each bin
     return float(np.abs(gaps).sum() / len(confidence))
 
 
@@ -129,7 +128,7 @@ def _check(truth: Integers, predicted: Integers, classes: Sequence[str]) -> None
 
 
 def _per_class(truth: Integers, predicted: Integers, labels: Sequence[int]) -> npt.NDArray[np.float64]:
-    """(4, labels): precision, recall, F1 and support."""
+    """Return precision, recall, F1 and support of each label, (4, labels)."""
     return np.stack(
         sklearn.metrics.precision_recall_fscore_support(
             truth, predicted, labels=labels, average=None, zero_division=_UNDEFINED

@@ -1,15 +1,15 @@
-"""Many small convex problems minimised at once, by limited-memory BFGS (Nocedal and Wright, algorithms 7.4 and 7.5).
+"""Minimisation of many small convex problems at once by limited-memory BFGS (Nocedal and Wright, algorithms 7.4, 7.5).
 
-Every step is a handful of operations on all problems together. A problem of 50 samples costs the overhead of each
-operation and no arithmetic, so ten problems cost little more than one. SciPy's and torch's L-BFGS take one problem at a
-time: SciPy's takes 2.4 times as long for the demo's five draws at six strengths (LOG.md). Newton's method with Cholesky
-factors was rejected, because a factor grows with the cube of width times classes.
+Every step is a few operations on all problems together. For 50 samples, the overhead of operations dominates the
+arithmetic, so ten problems cost little more than one. SciPy's and torch's L-BFGS solve one problem at a time: SciPy
+takes 2.4 times as long for the demo's five draws at six strengths (LOG.md). Newton's method with Cholesky factors was
+rejected, because their cost grows with the cube of width times classes.
 
-Vectors come with their image under the metric M of the space they live in, so that inner products u^T M v, which are
-all that the method needs, are sums. Sums of vectors have sums of images: only the objective ever multiplies by M. In
-the plain space, where a vector is its own image, there is nothing to add.
+A vector is stored with its image under the metric M of its space. So the inner products u^T M v, which are all that
+the method needs, are plain sums. The image of a sum is the sum of the images, so only the objective multiplies by M.
+In the plain space a vector is its own image and is stored once.
 
-Legend: D problems, N unknowns of each, I the copies of a vector: 1, or 2 where the second is its image.
+Legend: D problems, N unknowns of each, I copies of a vector: 1, or 2 if the second is its image.
 """
 
 from collections import deque
@@ -21,11 +21,11 @@ from torch import Tensor
 
 __all__ = ["Minimum", "inner", "minimise"]
 
-_REMEMBERED = 10  # steps
+_REMEMBERED_STEPS = 10
 _MOST_STEPS = 1000
 _MOST_HALVINGS = 20
-_SUFFICIENT = 1e-4  # share of the decrease that the slope promises (Armijo)
-_ROUNDING = 4  # a value may rise by so many units in its last place
+_SUFFICIENT_DECREASE = 1e-4  # share of the decrease that the slope predicts (Armijo)
+_ROUNDING = 4  # units in the last place by which a value may rise
 
 Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps points (D, I, N) to values (D,) and gradients (D, I, N)."""
@@ -35,13 +35,13 @@ Done = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Minimum:
-    """Where the minimisation ended.
+    """Result of a minimisation.
 
     Attributes:
         point: (D, I, N).
         value: (D,).
         gradient: (D, I, N).
-        steps: that were taken.
+        steps: number of steps.
     """
 
     point: Tensor
@@ -53,14 +53,14 @@ class Minimum:
 def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> Minimum:
     """Minimise D smooth convex functions.
 
-    A problem that is solved stays where it is, and so does one that no step makes better in the precision of ``start``.
-    The search ends when all do.
+    A solved problem keeps its point. So does a problem that no step improves in the precision of ``start``. The search
+    ends when no problem moves.
 
     Args:
         objective: the functions.
-        start: (D, I, N) points to start from.
-        scale: (D, 1, N) about the inverse of each function's second derivatives; the better, the fewer steps.
-        done: when a problem is solved.
+        start: (D, I, N) initial points.
+        scale: (D, 1, N) estimates of the inverse second derivatives; better estimates need fewer steps.
+        done: tells which problems are solved.
     """
     point = start
     value, gradient = objective(point)
@@ -73,21 +73,21 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
         slope = inner(direction, gradient)  # [D]
         length = searching.to(point.dtype)
         for _ in range(_MOST_HALVINGS):
-            there = point + length[:, None, None] * direction
-            new_value, new_gradient = objective(there)
-            allowed = value + _SUFFICIENT * length * slope + _ROUNDING * torch.finfo(value.dtype).eps * value.abs()
-            too_far = searching & ~(new_value <= allowed)  # a value that is not finite is too far as well
+            new_point = point + length[:, None, None] * direction
+            new_value, new_gradient = objective(new_point)
+            rounding = _ROUNDING * torch.finfo(value.dtype).eps * value.abs()
+            allowed = value + _SUFFICIENT_DECREASE * length * slope + rounding
+            too_far = searching & ~(new_value <= allowed)  # NaN and infinity are too far, too
             if not bool(too_far.any()):
                 break
             length = torch.where(too_far, length / 2, length)
         else:
             stuck = stuck | too_far
-            there, new_gradient = (
-                torch.where(too_far[:, None, None], old, new) for old, new in ((point, there), (gradient, new_gradient))
-            )
+            new_point = torch.where(too_far[:, None, None], point, new_point)
+            new_gradient = torch.where(too_far[:, None, None], gradient, new_gradient)
             new_value = torch.where(too_far, value, new_value)
-        memory.remember(there - point, new_gradient - gradient)
-        point, value, gradient = there, new_value, new_gradient
+        memory.remember(new_point - point, new_gradient - gradient)
+        point, value, gradient = new_point, new_value, new_gradient
     return Minimum(point, value, gradient, _MOST_STEPS)
 
 
@@ -98,34 +98,34 @@ def inner(first: Tensor, second: Tensor) -> Tensor:
 
 
 class _Memory:
-    """What the latest steps tell of the curvature."""
+    """Curvature that the latest steps have shown."""
 
     def __init__(self, scale: Tensor) -> None:
         self._scale = scale
         self._factor: Tensor | float = 1.0
-        self._pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=_REMEMBERED)
+        self._pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=_REMEMBERED_STEPS)
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """Return where to go from a point with this gradient (D, I, N): the two-loop recursion."""
+        """Return the direction from a point with this gradient (D, I, N), by the two-loop recursion."""
         rest, shares = gradient, []
-        for moved, change, inverse in reversed(self._pairs):
-            share = _factors(inverse * inner(moved, rest))
+        for step, change, inverse in reversed(self._pairs):
+            share = _factors(inverse * inner(step, rest))
             rest = torch.addcmul(rest, share, change, value=-1)
             shares.append(share)
         result = rest * (self._scale * self._factor)
-        for (moved, change, inverse), share in zip(self._pairs, reversed(shares), strict=True):
-            result = torch.addcmul(result, moved, share - _factors(inverse * inner(change, result)))
+        for (step, change, inverse), share in zip(self._pairs, reversed(shares), strict=True):
+            result = torch.addcmul(result, step, share - _factors(inverse * inner(change, result)))
         return -result
 
-    def remember(self, moved: Tensor, change: Tensor) -> None:
-        """Add a step (D, I, N) and the change of the gradient along it; where it shows no curvature, nothing."""
-        curvature = inner(moved, change)
+    def remember(self, step: Tensor, change: Tensor) -> None:
+        """Add a step (D, I, N) and the change of the gradient along it; a step without curvature has no effect."""
+        curvature = inner(step, change)
         real = curvature > torch.finfo(change.dtype).tiny
         scaled = inner(change * self._scale, change)
         self._factor = torch.where(_factors(real), _factors(curvature / scaled), self._factor)
-        self._pairs.append((moved, change, torch.where(real, 1 / curvature, 0.0)))
+        self._pairs.append((step, change, torch.where(real, 1 / curvature, 0.0)))
 
 
-def _factors(of_problems: Tensor) -> Tensor:
-    """(D,) -> (D, 1, 1), to multiply vectors."""
-    return of_problems[:, None, None]
+def _factors(values: Tensor) -> Tensor:
+    """Reshape values (D,) to (D, 1, 1), to multiply vectors."""
+    return values[:, None, None]

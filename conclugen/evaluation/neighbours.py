@@ -1,10 +1,9 @@
-"""Nearest neighbours by cosine similarity: a second view on a representation, which fits nothing.
+"""Nearest neighbours by cosine similarity: a second instrument, which fits nothing.
 
-Neighbours vote for their labels with the weight exp(similarity / 0.07), as in Wu, Xiong, Yu and Lin 2018 (section 3.4),
-which the evaluations of self-supervised image models have followed since. A sample of several versions is represented
-by the clean one.
+Neighbours vote for their labels with the weight exp(similarity / 0.07), as in Wu, Xiong, Yu and Lin 2018 (section 3.4).
+Evaluations of self-supervised image models have followed them since. The clean version represents a sample.
 
-Legend: n rows to answer about, F width, C classes, D label draws, s labelled samples per draw, K numbers of neighbours,
+Legend: n rows to classify, F width, C classes, D label draws, s labelled samples per draw, K numbers of neighbours,
 k the largest of them.
 """
 
@@ -21,25 +20,26 @@ from conclugen.evaluation.draws import LabelledDraws
 __all__ = ["NEIGHBOURS", "NearestNeighbours", "fit_nearest_neighbours"]
 
 NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
-"""The grid; as many as a draw has samples, where those are fewer."""
+"""Grid of numbers of neighbours; numbers above the size of the smallest draw are left out."""
 _TEMPERATURE = 0.07
-_CHUNK = 1024  # rows whose neighbours are looked up at a time
+_CHUNK = 1024  # rows whose neighbours are found at a time
 
 
 class NearestNeighbours:
-    """D classifiers by neighbours among a draw's samples, with one number of neighbours for each.
+    """D classifiers by neighbours among a draw's samples, each with its number of neighbours.
 
     Args:
         data: the labelled samples.
-        numbers: of neighbours, (D,).
+        numbers: (D,) numbers of neighbours.
     """
 
     def __init__(self, data: LabelledDraws, numbers: Sequence[int]) -> None:
-        self._data, self._numbers = data, numbers
+        self._data = data
+        self._numbers = numbers
         self.chosen = [f"k={number}" for number in numbers]
 
     def answer(self, x: Tensor) -> Answers:
-        """Answer about representations (n, F)."""
+        """Return the answers for representations (n, F)."""
         draws = [
             _probabilities(x, self._data, draw, [number])[0] for draw, number in enumerate(self._numbers)
         ]  # [n, C] each
@@ -47,21 +47,21 @@ class NearestNeighbours:
 
 
 def fit_nearest_neighbours(data: LabelledDraws, numbers: Sequence[int] = NEIGHBOURS) -> NearestNeighbours:
-    """Keep of each draw the number of neighbours that is best on its validation samples.
+    """Choose for each draw the number of neighbours that is best on its validation samples.
 
     Args:
-        data: what to learn from, and what chooses.
-        numbers: ascending.
+        data: the draws.
+        numbers: numbers of neighbours to choose from, ascending.
     """
     fewest = int(data.present.sum(dim=1).min())
     allowed = [number for number in numbers if number <= fewest] or [fewest]
-    voted = [_probabilities(data.validation_x, data, draw, allowed) for draw in range(len(data.draws))]
-    predicted = _answers(torch.stack(voted, dim=1), data).predicted  # [K, D, n] or [K, D, n, C]
+    probabilities = [_probabilities(data.validation_x, data, draw, allowed) for draw in range(len(data.draws))]
+    predicted = _answers(torch.stack(probabilities, dim=1), data).predicted  # [K, D, n] or [K, D, n, C]
     return NearestNeighbours(data, [allowed[place] for place in choose(predicted, data).tolist()])
 
 
 def _probabilities(x: Tensor, data: LabelledDraws, draw: int, numbers: Sequence[int]) -> Tensor:
-    """(K, n, C): the neighbours' votes for each class, over all their votes."""
+    """Return the share of the neighbours' votes for each class, (K, n, C)."""
     samples = data.draws[draw][data.draws[draw] >= 0]
     rows = samples if data.versions is None else data.versions[samples, 0]
     known = functional.normalize(data.x[rows.to(data.x.device)], dim=1)
@@ -69,15 +69,16 @@ def _probabilities(x: Tensor, data: LabelledDraws, draw: int, numbers: Sequence[
     weights = class_weights_of(labels[None], classes, data.class_weights)  # [1, C]
     ballots = labels if data.multi_label else functional.one_hot(labels, classes)
     ballots = (ballots * weights).to(x.device, x.dtype)  # [s, C]
-    others = (1 - labels if data.multi_label else torch.zeros_like(ballots)).to(x.device, x.dtype)
+    against = (1 - labels if data.multi_label else torch.zeros_like(ballots)).to(x.device, x.dtype)
     parts = []
     for part in functional.normalize(x, dim=1).split(_CHUNK):
         near = (part @ known.T).topk(numbers[-1], dim=1)  # [b, k]
         strength = ((near.values - near.values[:, :1]) / _TEMPERATURE).exp()[..., None]
-        for_it, against = ((each[near.indices] * strength).cumsum(dim=1) for each in (ballots, others))
-        at = torch.tensor(numbers, device=x.device) - 1
-        votes, rest = for_it[:, at], against[:, at]  # [b, K, C]
-        total = votes + rest if data.multi_label else votes.sum(dim=2, keepdim=True)
+        places = torch.tensor(numbers, device=x.device) - 1
+        votes, votes_against = (
+            (each[near.indices] * strength).cumsum(dim=1)[:, places] for each in (ballots, against)
+        )  # [b, K, C]
+        total = votes + votes_against if data.multi_label else votes.sum(dim=2, keepdim=True)
         parts.append(votes / total)
     return torch.cat(parts).transpose(0, 1)
 

@@ -1,12 +1,12 @@
-"""The paper's probe: a small classifier, trained for so many epochs of AdamW (METHOD section 4).
+"""The paper's probe: a small classifier, trained by AdamW for a fixed number of epochs (docs/method.md, section 4).
 
-It is here to compare with published numbers. On sets of less than 4,096 samples its 140 epochs are 140 steps, the first
-5 of them warm-up, and it does not converge: what it gives says as much about the optimiser as about a representation.
+It serves to compare with published numbers. On sets of less than 4,096 samples its 140 epochs are 140 steps, of which 5
+are warm-up, and it does not converge. Its score then says as much about the optimiser as about the representation.
 
-Small label budgets are probed on several random draws of labelled samples. All draws are trained at once, as one
-batched problem with a weight matrix per draw: a probe of 50 samples is bound by the overhead of each operation, not by
-arithmetic, so five cost little more than one. Where draws differ in size, which only multi-label ones do, the short
-ones are padded with -1 and the padding counts for nothing; one fit after the other was rejected for its cost.
+Small label budgets are probed on several random draws of labelled samples. All draws are trained at once, as a batched
+problem with a weight matrix per draw. For 50 samples, the overhead of operations dominates the arithmetic, so five
+probes cost little more than one. Only multi-label draws differ in size. Short draws are padded with -1, and padding
+does not count. Fitting one draw after the other was rejected for its cost.
 
 Legend: n samples, F width of the representation, H hidden width, C classes, D label draws, s labelled samples per draw,
 b samples of a batch, V versions of a sample, v validation samples.
@@ -25,26 +25,31 @@ from conclugen.seeds import derive_seed
 from conclugen.training.adamw import AdamW
 from conclugen.training.schedule import learning_rate_factor
 
-__all__ = ["PaperProbes", "PaperSettings", "fit_paper_probes"]
+__all__ = ["Batches", "DropoutMasks", "Layer", "PaperProbes", "PaperSettings", "fit_paper_probes"]
 
 _WARMUP, _RESTART_PERIOD, _RESTART_GROWTH, _LR_FLOOR = 5, 20, 2, 1e-6
-_CHUNK = 8192  # samples per forward pass outside training, where there are hidden layers
+_CHUNK = 8192  # samples per forward pass outside training, if there are hidden layers
 _MOST_LAYERS = 3
-_Layer = tuple[Tensor, Tensor]
+Layer = tuple[Tensor, Tensor]
 """Weight (D, out, in) and bias (D, out, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaperSettings:
-    """How the paper's probe is trained.
+    """Settings of the training of the paper's probe.
 
-    Defaults are the released code's, but for the class weights (its frequency weights favour the majority) and the
-    patience (its 15 epochs are shorter than a restart's setback and stop raw features too early: LOG.md).
+    Defaults are the released code's, with two exceptions. Its class weights by frequency favour the majority, so they
+    are not used. Its patience of 15 epochs is shorter than a restart's setback and stops raw features too early
+    (LOG.md).
 
     Attributes:
+        epochs: most epochs of training.
+        lr: learning rate after warm-up.
+        weight_decay: weight decay of AdamW.
         dropout: rate before each layer; on the representation in steps of 1/256.
-        patience: epochs without a better validation loss after which a draw is done.
-        layers: 1 is a linear probe; 2 and 3 have hidden layers with ReLU before it.
+        batch_size: samples per step.
+        patience: epochs without a better validation loss after which a draw stops.
+        layers: 1 is a linear probe; 2 and 3 have hidden layers with ReLU before the linear layer.
         hidden_dim: H.
 
     Raises:
@@ -71,35 +76,35 @@ class PaperProbes:
     """D trained classifiers.
 
     Args:
-        layers: weight (D, out, in) and bias (D, out, 1) of each; a ReLU stands between two.
-        epochs: how many of each classifier's epochs were kept, (D,).
-        multi_label: classes do not exclude each other.
+        layers: weight (D, out, in) and bias (D, out, 1) of each layer; a ReLU stands between two.
+        epochs: (D,) epoch of each classifier that was kept.
+        multi_label: whether samples may have several labels.
     """
 
-    def __init__(self, layers: Sequence[_Layer], epochs: Sequence[int], *, multi_label: bool) -> None:
-        self._layers, self._multi_label = tuple(layers), multi_label
+    def __init__(self, layers: Sequence[Layer], epochs: Sequence[int], *, multi_label: bool) -> None:
+        self.layers = tuple(layers)
+        self._multi_label = multi_label
         self.chosen = [f"epoch {epoch}" for epoch in epochs]
 
     def answer(self, x: Tensor) -> Answers:
-        """Answer about representations (n, F)."""
-        return Answers.of(_outputs(x, self._layers), multi_label=self._multi_label)
+        """Return the answers for representations (n, F)."""
+        return Answers.of(_outputs(x, self.layers), multi_label=self._multi_label)
 
 
 def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) -> PaperProbes:
-    """Train one classifier per label draw, each stopped where its validation loss is lowest.
+    """Train one classifier per label draw, and keep the epoch with its lowest validation loss.
 
-    The last layer starts at zero rather than at random: with fewer samples than features, training never touches the
-    random start's component outside the samples' span, which stays as noise (measured in LOG.md). Hidden layers start
-    at random, the same in every draw.
+    The last layer starts at zero and not at random. With fewer samples than features, training never changes the
+    component of the start outside the samples' span, and a random one stays as noise (LOG.md). Hidden layers start at
+    random, equally in every draw.
 
-    Dropout before each layer, cross-entropy (multi-label: binary cross-entropy, mean over classes), AdamW with warm-up
-    and cosine restarts; a draw whose validation loss has not improved for ``patience`` epochs is done.
-
-    A sample with several versions is trained on one of them in every epoch, chosen at random.
+    The loss is cross-entropy (multi-label: binary cross-entropy, mean over classes), with dropout before each layer.
+    AdamW trains with warm-up and cosine restarts. A draw stops when its validation loss has not improved for
+    ``patience`` epochs. Every epoch uses one random version of each sample.
 
     Args:
-        data: what to learn from, and which validation samples stop a draw.
-        settings: see there.
+        data: the draws.
+        settings: see :class:`PaperSettings`.
         seed: identity of the fit (order, dropout, versions, hidden layers).
     """
     x, classes, d = data.x, len(data.classes), len(data.draws)
@@ -107,10 +112,11 @@ def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) ->
     layers = _initial_layers(d, x.shape[1], classes, settings, seed, x.device)
     parameters = [parameter for layer in layers for parameter in layer]
     optimizer = AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-    batches = _Batches(data, settings, generator)
+    batches = Batches(data, settings, generator)
     class_weights = class_weights_of(batches.targets, classes, data.class_weights, batches.counted)  # [D, C]
     truth = data.validation_labels.to(x.device)
-    validation_y, judging = truth.expand(d, *truth.shape), _judging(data)
+    validation_y = truth.expand(d, *truth.shape)
+    selected = _selected(data)
 
     best_loss = torch.full((d,), torch.inf, device=x.device)
     best_epoch = torch.zeros(d, dtype=torch.long, device=x.device)
@@ -125,10 +131,10 @@ def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) ->
             logits = _training_outputs(inputs, layers, settings.dropout, generator)
             losses = label_loss(logits, targets, class_weights, counted)
             optimizer.zero_grad()
-            losses.sum().backward()  # draws are independent: a sum trains each alone
+            losses.sum().backward()  # draws are independent, so the sum trains each of them
             optimizer.step()
         with torch.no_grad():
-            loss = label_loss(_outputs(data.validation_x, layers), validation_y, class_weights, judging)  # [D]
+            loss = label_loss(_outputs(data.validation_x, layers), validation_y, class_weights, selected)  # [D]
             better = (loss < best_loss) & (waited < settings.patience)
             best_loss = torch.where(better, loss, best_loss)
             best_epoch = torch.where(better, epoch + 1, best_epoch)
@@ -143,20 +149,20 @@ def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) ->
     return PaperProbes(best, best_epoch.tolist(), multi_label=data.multi_label)
 
 
-def _judging(data: LabelledDraws) -> Tensor | None:
-    """(D, v): 1 at the validation samples that may stop a draw, 0 at the others; None where all may."""
+def _selected(data: LabelledDraws) -> Tensor | None:
+    """Return (D, v), 1 for the validation samples that may stop a draw, else 0; None if all samples may."""
     if data.selection is None:
         return None
-    judging = torch.zeros(len(data.draws), len(data.validation_labels))
+    selected = torch.zeros(len(data.draws), len(data.validation_labels))
     for draw, samples in enumerate(data.selection):
-        judging[draw, samples[samples >= 0]] = 1
-    return judging.to(data.x.device)
+        selected[draw, samples[samples >= 0]] = 1
+    return selected.to(data.x.device)
 
 
 def _initial_layers(
     draws: int, width: int, classes: int, settings: PaperSettings, seed: int, device: torch.device
-) -> list[_Layer]:
-    """Hidden layers as torch's Linear starts them, equal in all draws and on all devices; the last one zero."""
+) -> list[Layer]:
+    """Return hidden layers initialised like torch's Linear, equal in all draws and on all devices, and a zero one."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "probe", "hidden layers"))
     layers = []
     for _ in range(settings.layers - 1):
@@ -169,29 +175,32 @@ def _initial_layers(
     return [(weight.requires_grad_(), bias.requires_grad_()) for weight, bias in layers]
 
 
-class _Batches:
-    """Training batches of all draws, dropout applied: inputs (D, b, F), targets (D, b) or (D, b, C), counted (D, b).
+class Batches:
+    """Training batches of all draws with dropout: inputs (D, b, F), targets (D, b) or (D, b, C), counted (D, b).
 
-    ``counted`` is 0 at the padding of short draws and 1 elsewhere, or None where no draw is short.
+    ``counted`` is 0 at the padding of short draws and 1 elsewhere, or None if no draw is short.
 
-    Memory traffic is what a probe costs on a CPU: a batch that holds every sample is gathered once, and its dropped
-    copy is written into the same buffer each epoch.
+    Memory traffic dominates the cost of a probe on a CPU. So a batch that holds every sample is gathered once, and each
+    epoch writes its copy with dropout into the same buffer.
     """
 
     def __init__(self, data: LabelledDraws, settings: PaperSettings, generator: torch.Generator) -> None:
         x = data.x
-        self._x, self._batch_size, self._generator = x, settings.batch_size, generator
+        self._x = x
+        self._batch_size = settings.batch_size
+        self._generator = generator
         self.counted = None if data.present.all() else data.present.to(x.device, x.dtype)
         self.targets = data.labels[data.samples].to(x.device)
         self._rows = data.rows.to(x.device)  # [D, s, V]
         draws, samples = data.draws.shape
         size = min(samples, settings.batch_size)
-        self._dropped = x.new_empty(draws, size, x.shape[1])
-        self._masks = _Masks(self._dropped.numel(), settings.dropout, generator)
+        self._buffer = x.new_empty(draws, size, x.shape[1])
+        self._masks = DropoutMasks(self._buffer.numel(), settings.dropout, generator)
         same_each_epoch = samples == size and self._rows.shape[2] == 1
         self._whole = x[self._rows[..., 0]] * self._masks.scale if same_each_epoch else None
 
     def epoch(self) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield the batches of one epoch; inputs are overwritten by the next batch."""
         if self._whole is not None:
             yield self._drop(self._whole), self.targets, self.counted
             return
@@ -202,57 +211,58 @@ class _Batches:
             yield inputs, self.targets[:, part], None if self.counted is None else self.counted[:, part]
 
     def _choose_versions(self) -> Tensor:
-        """(D, s): the row of each sample of each draw for one epoch."""
+        """Return the row of each sample of each draw for one epoch, (D, s)."""
         versions = self._rows.shape[2]
         if versions == 1:
             return self._rows[..., 0]
         shape = (*self._rows.shape[:2], 1)
-        chosen = torch.randint(versions, shape, generator=self._generator, device=self._rows.device)
-        return self._rows.gather(2, chosen)[..., 0]
+        choices = torch.randint(versions, shape, generator=self._generator, device=self._rows.device)
+        return self._rows.gather(2, choices)[..., 0]
 
     def _drop(self, inputs: Tensor) -> Tensor:
         keep = self._masks.next(inputs.numel()).view_as(inputs)
-        return torch.mul(inputs, keep, out=self._dropped[:, : inputs.shape[1]])
+        return torch.mul(inputs, keep, out=self._buffer[:, : inputs.shape[1]])
 
 
-class _Masks:
-    """Dropout's masks, one after the other.
+class DropoutMasks:
+    """Sequence of dropout masks.
 
-    Random numbers are dear on a CPU: a mask takes no more bits of a random byte than its rate needs, so that at a rate
-    of a half each byte serves eight masks.
+    Random numbers are expensive on a CPU, so a mask uses only as many bits of a random byte as its rate needs. At a
+    rate of a half, each byte serves eight masks.
 
     Args:
         size: elements of the largest mask.
-        rate: of elements that are dropped, in steps of 1/256.
-        generator: of random numbers, on the masks' device.
+        rate: share of dropped elements, in steps of 1/256.
+        generator: generator of random numbers on the masks' device.
 
     Attributes:
-        scale: what makes up for what is dropped.
+        scale: factor of the kept elements that preserves the expected input.
     """
 
     def __init__(self, size: int, rate: float, generator: torch.Generator) -> None:
         dropped = round(rate * 256)
         self.scale = 256 / (256 - dropped)
-        bits = max(1, 9 - math.gcd(dropped, 256).bit_length())  # that decide over one element
-        mask, least = 2**bits - 1, dropped >> (8 - bits)
+        bits = max(1, 9 - math.gcd(dropped, 256).bit_length())  # per element
+        mask = 2**bits - 1
+        least = dropped >> (8 - bits)
         self._fields = [(mask << at, least << at) for at in range(0, 9 - bits, bits)]  # of a byte
-        self._left: list[tuple[int, int]] = []  # those that no mask was taken from yet
+        self._unused_fields: list[tuple[int, int]] = []
         self._generator = generator
         self._words = torch.empty(-(-size // 8), dtype=torch.int64, device=generator.device)
         self._keep = torch.empty(size, dtype=torch.uint8, device=generator.device)
 
     def next(self, n: int) -> Tensor:
-        """Return a mask (n,) of 0, dropped, and 1, as bytes, which are there until the next one is asked for."""
-        if not self._left:
+        """Return a mask (n,) of bytes, 0 for dropped elements and 1 for others; the next mask overwrites it."""
+        if not self._unused_fields:
             self._words.random_(-(2**63), None, generator=self._generator)
-            self._left = list(self._fields)
-        mask, least = self._left.pop()
-        # In place and without bool, a comparison is 30 times faster, and a product with what comes of it 3 times.
+            self._unused_fields = list(self._fields)
+        mask, least = self._unused_fields.pop()
+        # In place and without bool, the comparison is 30 times faster, and the product with its result 3 times.
         return torch.bitwise_and(self._words.view(torch.uint8)[:n], mask, out=self._keep[:n]).ge_(least)
 
 
-def _training_outputs(inputs: Tensor, layers: Sequence[_Layer], dropout: float, generator: torch.Generator) -> Tensor:
-    """(D, b, F), dropped already -> logits (D, C, b), with dropout on each hidden layer."""
+def _training_outputs(inputs: Tensor, layers: Sequence[Layer], dropout: float, generator: torch.Generator) -> Tensor:
+    """Map inputs (D, b, F) with dropout to logits (D, C, b), with dropout before each further layer."""
     (weight, bias), *rest = layers
     outputs = weight @ inputs.mT + bias
     for weight, bias in rest:
@@ -262,8 +272,8 @@ def _training_outputs(inputs: Tensor, layers: Sequence[_Layer], dropout: float, 
 
 
 @torch.no_grad()
-def _outputs(x: Tensor, layers: Sequence[_Layer]) -> Tensor:
-    """(n, F) -> logits (D, C, n), without the D copies of x that broadcasting would make."""
+def _outputs(x: Tensor, layers: Sequence[Layer]) -> Tensor:
+    """Map (n, F) to logits (D, C, n), without the D copies of x that broadcasting would make."""
     (weight, bias), *rest = layers
     d, width, features = weight.shape
     flat = weight.reshape(d * width, features)

@@ -1,8 +1,8 @@
-"""The instruments that read what a representation is worth off labelled data.
+"""The instruments that measure a representation on labelled data.
 
-``logistic`` is the probe: a convex problem, solved to its optimum. ``knn`` fits nothing at all. ``paper`` is what the
-released code trains, which stops far from its optimum on small sets. A conclusion that holds by one of them only is
-about the instrument.
+``logistic`` is the probe: a convex problem, solved to its optimum. ``knn`` fits nothing. ``paper`` is the probe of the
+released code, which stops far from its optimum on small sets. A conclusion that holds for one instrument only is a
+conclusion about the instrument.
 """
 
 from typing import Literal
@@ -29,11 +29,11 @@ def fit_probes(
     """Fit a classifier to each label draw.
 
     Args:
-        instrument: which kind.
-        data: what to learn from, and which validation samples choose.
+        instrument: kind of the classifiers.
+        data: the draws.
         paper: settings of the paper's probe; None for the defaults.
-        seed: of the paper's probe; the others leave nothing to chance.
-        precision: of the logistic probe.
+        seed: seed of the paper's probe; the other instruments are deterministic.
+        precision: precision of the logistic probe.
 
     Raises:
         ValueError: a representation is not finite.

@@ -32,6 +32,9 @@ class StandardisedSplit:
         device: device of the batches.
         resident: whether the stored features lie on the device, too; None to let
             :func:`conclugen.features.placement.stays_on_device` decide.
+
+    Attributes:
+        resident: modality -> stored features (n, d_m) on the device; empty if batches are gathered on the host.
     """
 
     def __init__(
@@ -45,14 +48,14 @@ class StandardisedSplit:
     ) -> None:
         self.split = split
         self.device = device
-        self._map = standardisation.to(device)
+        self.standardisation = standardisation.to(device)
+        self.resident: dict[str, Tensor] = {}
         self._modalities = tuple(modalities)
-        self._resident: dict[str, Tensor] = {}
         if resident is None:
             resident = stays_on_device(sum(map(split.size, self._modalities)), device)
         if resident:
             every_row = torch.arange(len(split))
-            self._resident = {name: split.gather(name, every_row).to(device) for name in self._modalities}
+            self.resident = {name: split.gather(name, every_row).to(device) for name in self._modalities}
 
     def __len__(self) -> int:
         return len(self.split)
@@ -70,9 +73,10 @@ class StandardisedSplit:
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
-        if self._resident:
+        if self.resident:
             index = to_device(rows, self.device)
-            features = {name: self._resident[name][index] for name in self._modalities}
+            features = {name: self.resident[name][index] for name in self._modalities}
         else:
             features = {name: to_device(self.split.gather(name, rows), self.device) for name in self._modalities}
-        return {name: (x.float() - self._map.mean[name]).mul_(self._map.scale[name]) for name, x in features.items()}
+        mean, scale = self.standardisation.mean, self.standardisation.scale
+        return {name: (x.float() - mean[name]).mul_(scale[name]) for name, x in features.items()}

@@ -1,1 +1,1 @@
-"""Pretraining of a head, and how its steps are executed."""
+"""Pretraining of a head, and the execution of its steps."""

@@ -1,7 +1,8 @@
 """AdamW (Loshchilov and Hutter 2019, algorithm 2), computed by torch's fused kernels.
 
-Only the state is kept here. `torch.optim.AdamW` keeps the same, but the first use of any optimiser class loads torch's
-compiler, which costs each process over 3 s of processor time and 80 MB, and nothing here is compiled (LOG.md).
+This module keeps only the optimiser's state. `torch.optim.AdamW` keeps the same state, but the first use of any
+optimiser class loads torch's compiler. That costs each process over 3 s of processor time and 80 MB, and nothing here
+is compiled (LOG.md).
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,26 +14,26 @@ from torch.optim.adamw import adamw
 __all__ = ["AdamW"]
 
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # torch's defaults
-_SLOTS = ("exp_avg", "exp_avg_sq", "step")  # as torch calls them
+_SLOTS = ("exp_avg", "exp_avg_sq", "step")  # torch's names
 
 
 class AdamW:
-    """Updates parameters in place by their gradients.
+    """Optimiser that updates parameters in place by their gradients.
 
     Args:
-        parameters: those without a gradient stay as they are, as long as they have none.
+        parameters: the parameters; a step does not change those without a gradient.
         lr: learning rate; a tensor on the parameters' device can be changed between replays of a CUDA graph.
-        weight_decay: decoupled from the gradient.
+        weight_decay: weight decay, decoupled from the gradient.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter | Tensor], *, lr: float | Tensor, weight_decay: float) -> None:
         self.parameters = tuple(parameters)
         self._lr, self._weight_decay = lr, weight_decay
-        self._state: dict[int, dict[str, Tensor]] = {}  # of each parameter that had a gradient
+        self._state: dict[int, dict[str, Tensor]] = {}  # by parameter, for those that had a gradient
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step; reading it waits for a device that has it."""
+        """The learning rate of the next step; reading a tensor waits for its device."""
         return float(self._lr)
 
     @lr.setter
@@ -50,19 +51,20 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        moving, gradients = [], []
+        parameters: list[Tensor] = []
+        gradients: list[Tensor] = []
         slots: dict[str, list[Tensor]] = {slot: [] for slot in _SLOTS}
         for index, parameter in enumerate(self.parameters):
             if parameter.grad is None:
                 continue
             if index not in self._state:
                 self._state[index] = _initial(parameter)
-            moving.append(parameter)
+            parameters.append(parameter)
             gradients.append(parameter.grad)
             for slot, tensors in slots.items():
                 tensors.append(self._state[index][slot])
         adamw(
-            moving,
+            parameters,
             gradients,
             slots["exp_avg"],
             slots["exp_avg_sq"],
@@ -79,11 +81,11 @@ class AdamW:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Return ``INDEX.SLOT`` -> tensor: both moments and the number of steps of each parameter that has moved.
+        """Return ``INDEX.SLOT`` -> tensor: both moments and the step count of each parameter that was updated.
 
-        They are the optimiser's own, which its next step changes.
+        The tensors are not copied, so the next step changes them.
         """
-        return {f"{index}.{slot}": tensor for index, own in self._state.items() for slot, tensor in own.items()}
+        return {f"{index}.{slot}": tensor for index, slots in self._state.items() for slot, tensor in slots.items()}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what :meth:`state` returned for the same parameters."""

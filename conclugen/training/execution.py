@@ -1,19 +1,19 @@
-"""How a training step is executed: precision, optimiser, where the features lie, whether a device replays the step.
+"""Execution of training steps: their precision, their optimiser, and whether a device replays them.
 
-A run says what a step computes, once and in plain torch; how it is computed fast is decided here and nowhere else.
+A run defines in plain torch what a step computes. This module alone decides how to compute it fast.
 
-On a CPU a step is float32 and eager: that is the reference, the same bits on every run. On a GPU of compute capability
-8 or more the heads compute in bfloat16 (autocast) with float32 weights, gradients and AdamW moments, and losses and
-k-means in float32, whose products use TensorFloat-32: a similarity rounded to bfloat16 (spacing 1/256 below 1) would
-swallow the margin of 0.001. One worker's step is then captured as a CUDA graph, since small heads are bound by their
-hundreds of kernel launches.
+On a CPU a step is float32 and eager. That is the reference, with the same bits on every run. On a GPU of compute
+capability 8 or more, the heads compute in bfloat16 (autocast) with float32 weights, gradients and AdamW moments.
+Losses and k-means compute in float32, with TensorFloat-32 products. In bfloat16 (spacing 1/256 below 1) a similarity
+would swallow the margin of 0.001. The step of a single worker is then captured as a CUDA graph, because the hundreds
+of kernel launches dominate the time of small heads.
 
-What makes a step fit for capture is kept by the runs: it is a function of tensors alone, all that is random is drawn
-before and is one of its inputs, and what lives across steps changes in place. That can be tested on a CPU: see
-`tests/conclugen/tape.py`, a recorder with the semantics of a CUDA graph.
+Runs keep their steps fit for capture. A step is a function of tensors alone. Random numbers are drawn before it and
+are among its inputs. State that lives across steps changes in place. A CPU can test all this: `tests/conclugen/tape.py`
+is a recorder with the semantics of a CUDA graph.
 
-Rejected: torch.compile, which takes tens of seconds for each new shape, and a search is full of new shapes; float16,
-which would need a loss scale; random numbers drawn inside the graph, which save a few launches and hide the seeds.
+Rejected: torch.compile, which takes tens of seconds for each new shape, because a search has many shapes; float16,
+which needs a loss scale; random numbers drawn inside the graph, which save a few launches and hide the seeds.
 """
 
 import logging
@@ -28,37 +28,36 @@ from torch import Tensor, nn
 from conclugen.distributed import rank_and_size
 from conclugen.training.adamw import AdamW
 
-__all__ = ["Execution", "GraphCapture", "Recorder", "Step"]
+__all__ = ["EAGER_STEPS", "Execution", "GraphCapture", "Recorder", "Step"]
 
 _LOG = logging.getLogger(__name__)
 
-_TRIES = 10
-"""Eager steps of a kind before it is captured. They warm up what a capture must find ready (handles, the optimiser's
-moments), and cost about what a capture costs: however short a run is, it pays at most twice what it had to."""
-
+EAGER_STEPS = 10
+"""Eager steps of a kind before its capture. They prepare what a capture needs (handles, the optimiser's moments). They
+cost about as much as a capture, so even a short run pays at most twice the necessary cost."""
 
 Step = Callable[[Sequence[Mapping[str, Tensor]]], None]
-"""One step on its inputs, of which it may keep nothing."""
+"""One step on its inputs, which it must not keep."""
 
 
 class Recorder(Protocol):
-    """Records what a step does to memory, so that it can be done again without Python."""
+    """Recorder of what a step does to memory, so that it can be repeated without Python."""
 
     def warm_up(self, step: Callable[[], None]) -> None:
-        """Run ``step`` as it will be recorded."""
+        """Run ``step`` under the conditions of a recording."""
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Return what does to the same memory what ``step`` would do; nothing is done to it yet.
+        """Return a replay of ``step``, which repeats its effect on the same memory; recording has no effect.
 
         Raises:
-            RuntimeError: the step does what cannot be recorded.
+            RuntimeError: the step cannot be recorded.
         """
 
 
 class GraphCapture:
     """Recorder of CUDA graphs.
 
-    Graphs share their memory: nothing that one step leaves in it is read by the next.
+    Graphs share one memory pool, because no step reads what another has left in it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -66,7 +65,7 @@ class GraphCapture:
         self._pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, step: Callable[[], None]) -> None:
-        """Run ``step`` on the stream that it is captured on."""
+        """Run ``step`` on the stream of the capture."""
         current = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -76,10 +75,10 @@ class GraphCapture:
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
         """Return the replay of ``step``; see :class:`Recorder`."""
         graph = torch.cuda.CUDAGraph()
-        # The outer context brings the current stream back where torch's own does not: after a failed capture.
+        # The outer context restores the current stream after a failed capture, which torch's context does not.
         with (
             torch.cuda.stream(torch.cuda.current_stream(self._stream.device)),
-            # Other threads of a worker may allocate meanwhile; what they do is no part of the graph.
+            # Other threads of a worker may allocate at the same time; that is not part of the graph.
             torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
         ):
             step()
@@ -88,21 +87,21 @@ class GraphCapture:
 
 @dataclass
 class _Kind:
-    """What is known about steps of one kind."""
+    """State of the steps of one kind."""
 
     steps: int = 0
     replay: Callable[[], None] | None = None
-    inputs: Sequence[Mapping[str, Tensor]] = ()  # where a replay reads
+    inputs: Sequence[Mapping[str, Tensor]] = ()  # the tensors that a replay reads
 
 
 class Execution:
-    """How one run executes its steps.
+    """The way one run executes its steps.
 
     Args:
-        device: where.
-        precision: of the heads' products; float32 or bfloat16.
-        recorder: what records steps; None to run each one from Python.
-        decisions: what was decided and why, for the log.
+        device: device of the steps.
+        precision: precision of the heads' products; float32 or bfloat16.
+        recorder: recorder of steps; None to run each step from Python.
+        decisions: decisions with their reasons, for the log.
     """
 
     def __init__(
@@ -113,17 +112,19 @@ class Execution:
         recorder: Recorder | None = None,
         decisions: Mapping[str, str] | None = None,
     ) -> None:
-        self.device, self._precision, self._recorder = device, precision, recorder
+        self.device = device
+        self.precision = precision
+        self.recorder = recorder
         self.decisions = dict(decisions or {})
         self._kinds: dict[Hashable, _Kind] = {}
 
     @classmethod
     def on(cls, device: torch.device, *, recorded: bool = True) -> "Execution":
-        """Return the fastest execution that ``device`` allows, in the process group as it is now.
+        """Return the fastest execution that ``device`` and the present process group allow.
 
         Args:
-            device: where.
-            recorded: False for steps that are not run through :meth:`run`.
+            device: device of the steps.
+            recorded: False for steps that are not run by :meth:`run`.
         """
         if device.type != "cuda":
             return cls(
@@ -134,89 +135,90 @@ class Execution:
                 },
             )
         major, minor = torch.cuda.get_device_capability(device)
-        able, workers = major >= 8, rank_and_size()[1]
+        has_bfloat16 = major >= 8
+        workers = rank_and_size()[1]
         if workers > 1:
             steps = f"eager: {workers} workers talk to each other within a step"
         else:
-            steps = f"CUDA graphs after {_TRIES} steps of a kind" if recorded else "eager: few"
+            steps = f"CUDA graphs after {EAGER_STEPS} steps of a kind" if recorded else "eager: few"
         return cls(
             device,
-            precision=torch.bfloat16 if able else torch.float32,
+            precision=torch.bfloat16 if has_bfloat16 else torch.float32,
             recorder=GraphCapture(device) if recorded and workers == 1 else None,
             decisions={
-                "precision": f"{'bfloat16 heads' if able else 'float32'}: compute capability {major}.{minor}",
+                "precision": f"{'bfloat16 heads' if has_bfloat16 else 'float32'}: compute capability {major}.{minor}",
                 "steps": steps,
             },
         )
 
     def optimizer(self, parameters: Iterable[nn.Parameter], *, lr: float, weight_decay: float) -> AdamW:
-        """Return AdamW, whose learning rate reaches recorded steps, too."""
-        if self._recorder is None:
+        """Return AdamW; recorded steps follow changes of its learning rate."""
+        if self.recorder is None:
             return AdamW(parameters, lr=lr, weight_decay=weight_decay)
         return AdamW(
             parameters, lr=torch.tensor(lr, dtype=torch.float32, device=self.device), weight_decay=weight_decay
         )
 
     def heads(self) -> AbstractContextManager[object]:
-        """Return the context for the heads' forward pass; what leaves it goes through :meth:`full`."""
-        if self._precision == torch.float32:
+        """Return the context for the heads' forward pass, whose outputs go through :meth:`full`."""
+        if self.precision == torch.float32:
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=self._precision)
+        return torch.autocast(self.device.type, dtype=self.precision)
 
     @staticmethod
     def full(x: Tensor) -> Tensor:
-        """Return what the heads gave in the precision of the losses."""
+        """Return an output of the heads in the precision of the losses."""
         return x.float() if x.dtype == torch.bfloat16 else x
 
     def run(self, kind: Hashable, step: Step, inputs: Sequence[Mapping[str, Tensor]]) -> None:
-        """Do one step.
+        """Run one step.
 
         Args:
-            kind: steps of one kind do the same to tensors of the same shapes, and nothing but their inputs tells them
-                apart; None for a step that is like no other, which is never recorded.
-            step: the step; forward, backward and update.
-            inputs: modality -> tensor, of one kind or several, on the device.
+            kind: identifies steps that differ in their inputs only and have the same shapes; None for a unique step,
+                which is never recorded.
+            step: the forward pass, backward pass and update.
+            inputs: the inputs on the device, each modality -> tensor.
         """
-        if self._recorder is None or kind is None:
+        if self.recorder is None or kind is None:
             with self._matrix_precision():
                 step(inputs)
             return
-        known = self._kinds.setdefault(kind, _Kind())
-        if known.replay is None and known.steps >= _TRIES:
-            self._record(self._recorder, known, step, inputs)
-        known.steps += 1
-        if known.replay is not None:
-            for ours, given in zip(known.inputs, inputs, strict=True):
-                for name, buffer in ours.items():
-                    buffer.copy_(given[name])
-            known.replay()
-        elif self._recorder is None:  # the recording just failed
+        state = self._kinds.setdefault(kind, _Kind())
+        if state.replay is None and state.steps >= EAGER_STEPS:
+            self._record(self.recorder, state, step, inputs)
+        state.steps += 1
+        if state.replay is not None:
+            for buffers, features in zip(state.inputs, inputs, strict=True):
+                for name, buffer in buffers.items():
+                    buffer.copy_(features[name])
+            state.replay()
+        elif self.recorder is None:  # the recording just failed
             self.run(kind, step, inputs)
         else:
             with self._matrix_precision():
-                self._recorder.warm_up(lambda: step(inputs))
+                self.recorder.warm_up(lambda: step(inputs))
 
-    def _record(self, recorder: Recorder, known: _Kind, step: Step, inputs: Sequence[Mapping[str, Tensor]]) -> None:
-        buffers = [{name: x.clone() for name, x in given.items()} for given in inputs]
+    def _record(self, recorder: Recorder, state: _Kind, step: Step, inputs: Sequence[Mapping[str, Tensor]]) -> None:
+        buffers = [{name: x.clone() for name, x in features.items()} for features in inputs]
         try:
             with self._matrix_precision():
-                known.replay = recorder.record(lambda: step(buffers))
-            known.inputs = buffers
+                state.replay = recorder.record(lambda: step(buffers))
+            state.inputs = buffers
         except RuntimeError as error:
-            self._recorder = None
+            self.recorder = None
             self._kinds.clear()
             first_line = str(error).strip().partition("\n")[0]
             self.decisions["steps"] = f"eager: the capture failed: {first_line}"
             _LOG.warning("steps are no longer captured: %s", first_line)
 
     def forget(self) -> None:
-        """Drop what is recorded: tensors that live across steps were replaced."""
+        """Drop all recordings, because tensors that live across steps were replaced."""
         self._kinds.clear()
 
     @contextmanager
     def _matrix_precision(self) -> Iterator[None]:
-        """TensorFloat-32 for what float32 products a GPU's step has, wherever its bfloat16 is good enough."""
-        if self.device.type != "cuda" or self._precision == torch.float32:
+        """Use TensorFloat-32 for the float32 products of a step whose heads compute in bfloat16 on a GPU."""
+        if self.device.type != "cuda" or self.precision == torch.float32:
             yield
             return
         before = torch.get_float32_matmul_precision()

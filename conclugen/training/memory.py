@@ -1,7 +1,7 @@
-"""What a pretraining step takes of a device's memory, and a run of a disk, without either.
+"""Estimates of the memory of a pretraining step and of the disk space of a run, made without using either.
 
-The step's own modules and losses run on torch's meta device, which computes shapes only, and autograd is watched for
-what it keeps. So nothing here repeats what a head is made of, and a new layer is counted without being mentioned.
+The step's modules and losses run on torch's meta device, which computes only shapes, and hooks observe what autograd
+keeps. So this module does not repeat the architecture of the heads, and it counts new layers without a change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from conclugen.subsets import Loss
 
 __all__ = ["probe_bytes", "step_bytes", "stored_bytes"]
 
-_COPIES = 4  # of every parameter: itself, its gradient, AdamW's two moments
+_COPIES = 4  # of every parameter: the parameter, its gradient, AdamW's two moments
 
 
 def step_bytes(
@@ -25,14 +25,14 @@ def step_bytes(
 ) -> int:
     """Return the bytes that one worker's step needs at least.
 
-    Counts parameters, gradients, AdamW's moments, the batch, and what autograd keeps for the backward pass; not what
-    kernels need for a moment, nor k-means, whose points (n, K) are small.
+    The result counts parameters, gradients, AdamW's moments, the batch, and what autograd keeps for the backward pass.
+    It does not count temporary memory of kernels, nor k-means, whose points (n, K) are small.
 
     Args:
         widths: modality -> d_m.
-        losses: the active ones; Con of a single modality compares two views of it, as SimCLR does.
-        hyperparameters: of the run.
-        workers: how many share a batch.
+        losses: the active losses; Con of a single modality compares two views of it, as SimCLR does.
+        hyperparameters: hyperparameters of the run.
+        workers: number of workers that share a batch.
     """
     h, batch = hyperparameters, hyperparameters.batch_size
     kept: dict[int, int] = {}
@@ -61,12 +61,13 @@ def step_bytes(
 def probe_bytes(samples: int, width: int) -> int:
     """Return the bytes that the logistic probe needs at least (:mod:`conclugen.evaluation.logistic`).
 
-    Counts the representations, their standardised copy, and what weights are looked for in: the samples' products with
-    each other, or where there are many samples the principal components and the samples in their coordinates.
+    The result counts the representations, their standardised copy, and the space of the weights. For few samples that
+    is the samples' products with each other. For many it is the principal components and the samples in their
+    coordinates.
 
     Args:
         samples: labelled rows of one draw.
-        width: F of a representation.
+        width: F, the width of a representation.
     """
     copies = 2 * samples * width
     space = samples**2 if samples < 2 * width else samples * width + 2 * width**2
@@ -76,12 +77,12 @@ def probe_bytes(samples: int, width: int) -> int:
 def stored_bytes(
     widths: Mapping[str, int], losses: Sequence[Loss], hyperparameters: Hyperparameters
 ) -> tuple[int, int]:
-    """Return the bytes of a head's file and of a checkpoint, at most.
+    """Return the most bytes of a head's file and of a checkpoint.
 
     Args:
         widths: modality -> d_m.
-        losses: the active ones.
-        hyperparameters: of the run.
+        losses: the active losses.
+        hyperparameters: hyperparameters of the run.
     """
     h = hyperparameters
     with torch.device("meta"):
@@ -91,7 +92,7 @@ def stored_bytes(
         centroids, scalar = torch.empty(h.num_clusters, h.num_clusters), torch.empty((), dtype=torch.float64)
     state = [*head.state_dict().values(), *heads.state_dict().values(), centroids, scalar, scalar, scalar]
     for parameter in (*head.parameters(), *heads.parameters()):
-        state += [parameter, parameter, scalar]  # AdamW's two moments and its count of steps
+        state += [parameter, parameter, scalar]  # AdamW's two moments and its step count
     return file_bytes([*head.state_dict().values(), *standardisation]), file_bytes(state)
 
 
@@ -103,22 +104,22 @@ def _losses(
     h: Hyperparameters,
     workers: int,
 ) -> list[Tensor]:
-    """The step's losses of modality -> features (b, d_m), once for each view."""
+    """Return the step's losses for views, each modality -> features (b, d_m)."""
     representations = [head(features) for features in views]
     # Every worker computes Con and Clu on the whole batch (`conclugen.distributed`).
-    compared = [
+    projections = [
         {name: p.repeat(workers, 1) for name, p in heads.project(z).items()}
         for z in representations
         if Loss.CON in losses or Loss.CLU in losses
     ]
     values = []
     if Loss.CON in losses and len(views) == 2:
-        first, second = (p for projections in compared for p in projections.values())
+        first, second = (p for of_view in projections for p in of_view.values())
         values.append(nt_xent_loss(first, second, h.temperature))
     elif Loss.CON in losses:
-        values.append(contrastive_loss(compared[0], h.margin, h.temperature))
+        values.append(contrastive_loss(projections[0], h.margin, h.temperature))
     if Loss.CLU in losses:
-        logits = heads.cluster_logits(compared[0])
+        logits = heads.cluster_logits(projections[0])
         labels = torch.empty(len(next(iter(logits.values()))), dtype=torch.int64)
         centroids = torch.empty(h.num_clusters, h.num_clusters)
         values.append(clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin))

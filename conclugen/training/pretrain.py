@@ -1,15 +1,15 @@
-"""Pretraining: frozen features in, a trained representation head out (METHOD sections 1 to 3, 5).
+"""Pretraining: frozen features in, a trained representation head out (docs/method.md, sections 1 to 3 and 5).
 
-One object holds one run. It advances epoch by epoch, and its whole state goes out and in as plain tensors, so a run
-cut anywhere continues exactly: data order, dropout and k-means seeds are functions of (seed, epoch, step), and what
-else lives across steps is in the state.
+One object holds one run. It advances epoch by epoch, and its state is saved and loaded as plain tensors. So a run that
+was interrupted anywhere continues exactly. Data order, dropout and k-means seeds are functions of (seed, epoch, step),
+and everything else that lives across epochs is in the state.
 
-How a step is executed (precision, optimiser, graphs) is :mod:`conclugen.training.execution`'s decision. For its sake a
-step is a function of tensors alone: what is random or of the host is drawn before and is its input, and what lives
-across steps (weights, moments, centroids, the queue, the sums of losses) changes in place.
+:mod:`conclugen.training.execution` decides how a step is executed (precision, optimiser, graphs). For that, a step is a
+function of tensors alone. Random numbers and host values are computed before it and are its inputs. What lives across
+steps (weights, moments, centroids, the queue, the sums of losses) changes in place.
 
-In a process group of N workers, joined before the object is made, each runs the same object on its share of every
-batch, and all hold the same state.
+A process group of N workers has to be joined before the object is made. Each worker then runs the same object on its
+share of every batch, and all hold the same state.
 
 Legend: B batch, b = B/N rows of this worker, d_m width of modality m, P projection width, K clusters.
 """
@@ -32,10 +32,10 @@ from conclugen.subsets import Loss
 from conclugen.training.execution import Execution
 from conclugen.training.schedule import learning_rate_factor
 
-__all__ = ["DivergedError", "Pretraining", "build_head", "represent"]
+__all__ = ["CHUNK_ROWS", "DivergedError", "Pretraining", "build_head", "represent"]
 
-
-_CHUNK = 8192  # rows per forward pass outside training
+CHUNK_ROWS = 8192
+"""Rows per forward pass outside training."""
 
 
 class DivergedError(ArithmeticError):
@@ -43,7 +43,7 @@ class DivergedError(ArithmeticError):
 
 
 def build_head(widths: Mapping[str, int], hyperparameters: Hyperparameters, seed: int) -> RepresentationHeads:
-    """Return the randomly initialised head that a run with this seed starts from."""
+    """Return the randomly initialised head from which a run with this seed starts."""
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "head"))
         return RepresentationHeads(widths, hyperparameters.representation_dim, lift_audio=hyperparameters.lift_audio)
@@ -56,10 +56,10 @@ class Pretraining:
         data: standardised training rows; an epoch takes each sample once, in one of its versions.
         widths: modality -> d_m, in modality order.
         losses: the subset's losses, at least one.
-        hyperparameters: see there.
+        hyperparameters: see :class:`conclugen.hyperparameters.Hyperparameters`.
         epochs: full length of the run; the learning-rate schedule ends with it.
         seed: identity of the run; every random choice follows from it.
-        execution: how steps are executed; None for the fastest way that the data's device allows.
+        execution: execution of the steps; None for the fastest that the data's device allows.
 
     Raises:
         ValueError: the workers cannot share a batch equally.
@@ -82,9 +82,12 @@ class Pretraining:
         with torch.random.fork_rng():
             torch.manual_seed(derive_seed(seed, "pretraining heads"))
             self._heads = PretrainingHeads(widths, losses, hyperparameters).to(data.device)
-        self._data, self._losses, self._h = data, tuple(losses), hyperparameters
+        self._data = data
+        self._losses = tuple(losses)
+        self._h = hyperparameters
         self._versions = data.versions  # (s, v)
-        self._epochs, self._seed = epochs, seed
+        self._epochs = epochs
+        self._seed = seed
         self._batch_size = min(hyperparameters.batch_size, self.samples)
         rank, workers = rank_and_size()
         if self._batch_size % workers:
@@ -93,14 +96,16 @@ class Pretraining:
                 f"batch_size that is a multiple of {workers} and at most the {self.samples} training samples."
             )
         share = self._batch_size // workers
-        self._own = slice(rank * share, (rank + 1) * share)  # this worker's rows of a batch
+        self._share = slice(rank * share, (rank + 1) * share)  # this worker's rows of a batch
         self._modules = nn.ModuleDict({"head": self.head, "heads": self._heads})
         self._optimizer = self.execution.optimizer(
             self._modules.parameters(), lr=hyperparameters.lr, weight_decay=hyperparameters.weight_decay
         )
         self._queue = ClusterQueue(hyperparameters.kmeans_queue_size, hyperparameters.kmeans_queue_thinning)
-        self._centroids: Tensor | None = None  # (K, K), where the next k-means starts
-        self._sums = torch.zeros(len(self._losses) + 1, device=data.device)  # of an epoch's losses and totals
+        self._centroids: Tensor | None = None  # (K, K), the start of the next k-means
+        self._sums = torch.zeros(
+            len(self._losses) + 1, device=data.device
+        )  # of the losses and totals of an epoch's steps
         self._best_total, self._epochs_since_best = math.inf, 0
         self._weights = {
             Loss.CON: hyperparameters.weight_con,
@@ -110,26 +115,26 @@ class Pretraining:
 
     @property
     def samples(self) -> int:
-        """Number of samples in an epoch, whatever the number of their versions."""
+        """The number of samples in an epoch; the versions of a sample count once."""
         return len(self._versions)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps of an epoch: a short last batch would have other batch statistics and is left out."""
+        """The optimiser steps of an epoch; a short last batch is left out, as its batch statistics would differ."""
         return self.samples // self._batch_size
 
     @property
     def finished(self) -> bool:
-        """True once the budget is spent, or the total has not improved for ``early_stop_epochs``."""
+        """Whether the epochs are over, or the total has not improved for ``early_stop_epochs``."""
         return self.epoch >= self._epochs or 0 < self._h.early_stop_epochs <= self._epochs_since_best
 
     def run_epoch(self, max_steps: int | None = None) -> dict[str, float]:
         """Train for one epoch and return the mean of each active loss (unweighted) and of their ``total``.
 
-        The means are those of whole batches, the same on every worker.
+        The means are over whole batches and the same on every worker.
 
         Args:
-            max_steps: end the epoch after so many steps, for measuring what a step costs.
+            max_steps: end the epoch after so many steps, to measure the cost of a step.
 
         Raises:
             DivergedError: the total became NaN or infinite.
@@ -148,7 +153,7 @@ class Pretraining:
         self._modules.train()
         self._sums.zero_()
         for step in range(steps if active else 0):
-            rows = order[step * self._batch_size : (step + 1) * self._batch_size][self._own]  # [b]
+            rows = order[step * self._batch_size : (step + 1) * self._batch_size][self._share]  # [b]
             seed = derive_seed(self._seed, "step", self.epoch, step)
             inputs = self._inputs(self._batch(rows, seed), seed)
             self.execution.run(self._kind(step), partial(self._step, number=step, seed=seed), inputs)
@@ -162,10 +167,10 @@ class Pretraining:
         return means
 
     def _note_total(self, means: Mapping[str, float]) -> None:
-        """Count for the early stop.
+        """Count the epochs without improvement for the early stop.
 
-        Only while every loss is active: before clustering sets in, the total is of other losses, and a run that ended
-        there would not be one of its subset.
+        Epochs count only while every loss is active. Before clustering starts, the total has other losses, and a run
+        that stopped there would not belong to its subset.
         """
         if len(means) <= len(self._losses):
             return
@@ -174,60 +179,62 @@ class Pretraining:
         self._epochs_since_best = 0 if improved else self._epochs_since_best + 1
 
     def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
-        """Return modality -> (b, d_m) for the samples ``rows`` (b,), each in one of its versions at random."""
+        """Return modality -> (b, d_m) for the samples ``rows`` (b,), each in a random version."""
         generator = torch.Generator().manual_seed(derive_seed(seed, "versions"))
-        version = torch.randint(self._versions.shape[1], (self._batch_size,), generator=generator)[self._own]
+        version = torch.randint(self._versions.shape[1], (self._batch_size,), generator=generator)[self._share]
         return self._data.batch(self._versions[rows, version])
 
     def _inputs(self, features: dict[str, Tensor], seed: int) -> list[dict[str, Tensor]]:
-        """What a step takes from outside: modality -> (b, d_m) that the head sees, and last what Gen rebuilds."""
+        """Return the inputs of a step: modality -> (b, d_m) for the head first, and the target of Gen last."""
         if self._h.feature_dropout == 0:
             return [features]
         dropped = self._drop(features, seed)
         return [dropped, features] if Loss.GEN in self._losses else [dropped]
 
     def _drop(self, features: dict[str, Tensor], seed: int) -> dict[str, Tensor]:
-        """Feature dropout on the inputs (b, d_m); the reconstruction target stays the whole features."""
+        """Return the features (b, d_m) with feature dropout; the reconstruction target keeps all features."""
         device = self._data.device
         generator = torch.Generator(device).manual_seed(derive_seed(seed, "feature dropout"))
         keep = 1 - self._h.feature_dropout
         dropped = {}
         for name, x in features.items():
             noise = torch.rand(self._batch_size, x.shape[1], generator=generator, device=device)  # [B, d_m]
-            dropped[name] = (x * (noise[self._own] < keep)).div_(keep)
+            dropped[name] = (x * (noise[self._share] < keep)).div_(keep)
         return dropped
 
     @property
     def _active(self) -> tuple[Loss, ...]:
-        """The losses of the present epoch; none for Clu alone before its first."""
+        """The losses of the present epoch; none for a run with Clu alone before clustering starts."""
         return tuple(loss for loss in self._losses if loss != Loss.CLU or self.epoch >= self._h.kmeans_start_epoch)
 
     def _kind(self, step: int) -> Hashable:
-        """Which of the run's steps do the same (see :meth:`conclugen.training.execution.Execution.run`)."""
+        """Return the kind of a step; see :meth:`conclugen.training.execution.Execution.run`."""
         active = self._active
         if Loss.CLU in active and self._centroids is None:
-            return None  # k-means starts from points that the seed chooses
+            return None  # k-means starts from random points, which depend on the step's seed
         return active, Loss.CLU in active and self._queue.full(step)
 
     def _step(self, inputs: Sequence[Mapping[str, Tensor]], *, number: int, seed: int) -> None:
-        """Train on one batch, the ``number``-th of its epoch, and add its losses and their total to the sums."""
-        active = self._values(inputs, number, seed)
-        total = torch.stack([self._weights[loss] * value for loss, value in active.items()]).mean()
+        """Train on batch ``number`` of the epoch, and add its losses and their total to the sums."""
+        values = self._values(inputs, number, seed)
+        total = torch.stack([self._weights[loss] * value for loss, value in values.items()]).mean()
         self._optimizer.zero_grad()
         total.backward()
         average_gradients(self._modules.parameters())
         self._optimizer.step()
-        self._sums[: len(active) + 1].add_(torch.stack([*active.values(), total]).detach())
+        self._sums[: len(values) + 1].add_(torch.stack([*values.values(), total]).detach())
 
     def _values(self, inputs: Sequence[Mapping[str, Tensor]], number: int, seed: int) -> dict[Loss, Tensor]:
-        """Return the active losses, unweighted, in the order of the run's."""
-        h, active, execution = self._h, self._active, self.execution
-        compared = Loss.CON in active or Loss.CLU in active
+        """Return the unweighted active losses, in the order of the run's losses."""
+        h = self._h
+        active = self._active
+        execution = self.execution
+        projects = Loss.CON in active or Loss.CLU in active
         with execution.heads():
             representations = self.head(inputs[0])
-            projections = self._heads.project(representations) if compared else {}
+            projections = self._heads.project(representations) if projects else {}
             reconstructions = self._heads.reconstruct(representations) if Loss.GEN in active else {}
-        # Con and Clu compare all rows of a batch: from here on every worker computes on all of them.
+        # Con and Clu compare all rows of a batch, so from now on every worker computes on all of them.
         projections = {name: gather(execution.full(p)) for name, p in projections.items()}  # [B, P]
         values: dict[Loss, Tensor] = {}
         if Loss.CON in active:
@@ -244,9 +251,10 @@ class Pretraining:
 
     def _cluster(self, mean: Tensor, number: int, seed: int) -> tuple[Tensor, Tensor]:
         """Return centroids (K, K) and the labels (B,) of the batch's mean cluster logits (B, K)."""
-        h, points = self._h, self._queue.extend(mean, number)
-        found = kmeans(points, h.num_clusters, seed, initial=self._centroids, iterations=h.kmeans_iterations)
-        centroids, labels = map(broadcast, found)  # where another worker rounds otherwise, it must not drift
+        h = self._h
+        points = self._queue.extend(mean, number)
+        result = kmeans(points, h.num_clusters, seed, initial=self._centroids, iterations=h.kmeans_iterations)
+        centroids, labels = map(broadcast, result)  # so that workers that round differently do not drift apart
         if h.kmeans_warm_start:
             if self._centroids is None:
                 self._centroids = centroids.clone()
@@ -255,9 +263,9 @@ class Pretraining:
         return centroids, labels[-len(mean) :]
 
     def state(self) -> dict[str, Tensor]:
-        """Return everything that the rest of the run depends on, as named tensors (between epochs).
+        """Return everything that the rest of the run depends on, between two epochs, as named tensors.
 
-        They are the run's own, which its next epoch changes.
+        The tensors are not copied, so the next epoch changes them.
         """
         tensors = {f"modules.{name}": value for name, value in self._modules.state_dict().items()}
         tensors |= {f"optimizer.{name}": value for name, value in self._optimizer.state().items()}
@@ -286,4 +294,4 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def represent(head: RepresentationHeads, data: StandardisedSplit, rows: Tensor, fusion: str = "concat") -> Tensor:
     """Return a head's representations of ``rows`` (n,), without dropout: (n, F), see :func:`conclugen.heads.fuse`."""
     head.eval()
-    return torch.cat([fuse(head(data.batch(chunk)), fusion) for chunk in rows.split(_CHUNK)])
+    return torch.cat([fuse(head(data.batch(chunk)), fusion) for chunk in rows.split(CHUNK_ROWS)])

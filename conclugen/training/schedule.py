@@ -13,12 +13,12 @@ def learning_rate_factor(
     """Return the factor on the base learning rate in ``epoch`` (0-based).
 
     Args:
-        epoch: the epoch.
+        epoch: number of the epoch.
         warmup: epochs of linear increase from 0.1 to 1.
         period: length in epochs of the first cosine cycle.
         growth: factor from one cycle's length to the next's.
         decay: factor from one cycle's height above the floor to the next's.
-        floor: factor that a cycle descends to.
+        floor: factor at the end of a cycle.
     """
     if epoch < warmup:
         return _WARMUP_START + (1 - _WARMUP_START) * epoch / warmup

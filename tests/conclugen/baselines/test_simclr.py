@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def _views(b: int = 5) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.2])
-def test_loss_equals_the_papers_formula(temperature: float) -> None:
+def test_the_loss_equals_the_papers_formula(temperature: float) -> None:
     """Chen et al. 2020, eq. 1, sample by sample: views 2k - 1 and 2k are each other's positives."""
     first, second = _views()
     rows = [row.tolist() for pair in zip(first, second, strict=True) for row in pair]
@@ -46,12 +47,12 @@ def test_loss_equals_the_papers_formula(temperature: float) -> None:
     assert nt_xent_loss(first, second, temperature).item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_loss_is_differentiable_in_both_views() -> None:
+def test_the_loss_is_differentiable_in_both_views() -> None:
     assert torch.autograd.gradcheck(lambda a, b: nt_xent_loss(a, b, 0.5), _views())
 
 
 def _features(folder: Path, versions: int, samples: int = 40) -> StandardisedSplit:
-    """Row v of sample s is the point (s, v), so that a batch shows which it holds."""
+    """Features whose first two columns are the number of the sample and of its version."""
     rng = np.random.default_rng(0)
     with FeatureWriter(folder, [Modality(name="video", width=6, source="planted")]) as writer:
         for version in range(versions):
@@ -68,32 +69,40 @@ def _run(data: StandardisedSplit, seed: int = 0, hyperparameters: Hyperparameter
     return SimCLR(data, {"video": 6}, hyperparameters, epochs=8, seed=seed)
 
 
+def _views_of_epochs(run: SimCLR, epochs: int) -> list[tuple[Tensor, Tensor]]:
+    """Train, and return the two views of each step, which the head sees one after the other."""
+    views: list[Tensor] = []
+    run.head.register_forward_pre_hook(lambda _, inputs: views.append(inputs[0]["video"]))
+    for _ in range(epochs):
+        run.run_epoch()
+    return list(zip(views[::2], views[1::2], strict=True))
+
+
 def test_views_are_two_different_versions_of_the_same_clips(tmp_path: Path) -> None:
     data = _features(tmp_path, versions=3)
-    run = _run(data)
+    run = _run(data, hyperparameters=replace(_H, feature_dropout=0.0, view_noise=0.0))
     assert run.samples == 40
-    rows = torch.arange(10, 20)
-    seen = set()
-    for seed in range(30):
-        views = run._batch(rows, seed)
-        first, second = (view / data._map.scale["video"] + data._map.mean["video"] for view in views.values())
-        assert first[:, 0].round().tolist() == second[:, 0].round().tolist() == rows.tolist()
-        pairs = list(zip(first[:, 1].round().int().tolist(), second[:, 1].round().int().tolist(), strict=True))
-        assert all(one != other for one, other in pairs)
-        seen |= set(pairs)
-    assert seen == {(i, j) for i in range(3) for j in range(3) if i != j}
+    mean, scale = data.standardisation.mean["video"], data.standardisation.scale["video"]
+    version_pairs = set()
+    for views in _views_of_epochs(run, 8):
+        first, second = ((view / scale + mean).round().int() for view in views)
+        assert torch.equal(first[:, 0], second[:, 0])
+        assert len(first[:, 0].unique()) == 10
+        version_pairs |= set(zip(first[:, 1].tolist(), second[:, 1].tolist(), strict=True))
+    assert version_pairs == {(i, j) for i in range(3) for j in range(3) if i != j}
 
 
-def test_without_versions_noise_and_dropout_make_the_views(tmp_path: Path) -> None:
-    """The same clip twice; were nothing random added, both projections would be the same and so would any two seeds."""
-    run = _run(_features(tmp_path, versions=1))
-    views = run._batch(torch.arange(10), 0)
-    assert torch.equal(views["first"], views["second"])
-    losses = {round(run._values(run._inputs(views, seed), 0, seed)[run._losses[0]].item(), 6) for seed in range(4)}
-    assert len(losses) == 4
+@pytest.mark.parametrize(("dropout", "noise"), [(0.2, 0.0), (0.0, 0.1), (0.0, 0.0)])
+def test_without_versions_noise_and_dropout_make_the_views(tmp_path: Path, dropout: float, noise: float) -> None:
+    h = replace(_H, feature_dropout=dropout, view_noise=noise)
+    views = _views_of_epochs(_run(_features(tmp_path, versions=1), hyperparameters=h), 1)
+    differences = [first - second for first, second in views]
+    assert all(difference.any() == (dropout + noise > 0) for difference in differences)
+    if dropout + noise > 0:
+        assert not torch.equal(differences[0], differences[1])  # each step draws anew
 
 
-def test_loss_falls(tmp_path: Path) -> None:
+def test_training_lowers_the_loss(tmp_path: Path) -> None:
     run = _run(_features(tmp_path, versions=1))
     totals = [run.run_epoch()["total"] for _ in range(8)]
     assert totals[-1] < totals[0] - 0.1
@@ -103,7 +112,7 @@ def test_only_one_modality_is_trained(tmp_path: Path) -> None:
     assert list(_run(_features(tmp_path, versions=1)).head.heads) == ["video"]
 
 
-def test_seeds_and_continuation(tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     data = _features(tmp_path, versions=2)
     whole, again, other = _run(data), _run(data), _run(data, seed=1)
     for run in (whole, again, other):

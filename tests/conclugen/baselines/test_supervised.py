@@ -16,21 +16,21 @@ _H = Hyperparameters(representation_dim=16, batch_size=32, lr=0.01, weight_decay
 
 
 class _Rows:
-    """Features in memory; remembers which rows it was asked for."""
+    """Features in memory, and a list of the rows of each batch."""
 
     device = torch.device("cpu")
 
     def __init__(self, features: dict[str, Tensor]) -> None:
         self._features = features
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        self.asked.append(rows.tolist())
+        self.batches.append(rows.tolist())
         return {name: x[rows] for name, x in self._features.items()}
 
 
 def _planted(n: int, seed: int, *, multi_label: bool = False, distance: float = 3.0) -> LabelledRows:
-    """Class means of each modality lie ``distance`` from the origin, labels of a sample add up."""
+    """Samples whose class means lie ``distance`` from the origin; the means of several labels add up."""
     generator = torch.Generator().manual_seed(seed)
     one_hot = nn.functional.one_hot(torch.arange(n) % 3)
     if multi_label:
@@ -58,17 +58,17 @@ def _training(
 
 def _scores(run: SupervisedTraining, at: LabelledRows) -> Tensor:
     run.run()
-    return _kept(run, at)
+    return _best_probabilities(run, at)
 
 
-def _kept(run: SupervisedTraining, at: LabelledRows) -> Tensor:
-    """Probabilities (n, C) by the best epoch."""
+def _best_probabilities(run: SupervisedTraining, at: LabelledRows) -> Tensor:
+    """Return the probabilities (n, C) of the best epoch."""
     return run.answer(at.data, at.rows).probabilities[0]
 
 
 @pytest.mark.parametrize("fusion", ["concat", "mean", "video"])
 @pytest.mark.parametrize("multi_label", [False, True])
-def test_it_learns(multi_label: bool, fusion: str) -> None:
+def test_supervised_training_learns(multi_label: bool, fusion: str) -> None:
     train, validation, test = (_planted(150, seed, multi_label=multi_label, distance=6.0) for seed in (0, 1, 2))
     run = _training(train, validation, epochs=40, fusion=fusion, class_weights="balanced")
     run.run()
@@ -82,10 +82,10 @@ def test_it_learns(multi_label: bool, fusion: str) -> None:
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 @pytest.mark.parametrize("lift_audio", [False, True])
-def test_equals_a_plain_training_loop(lift_audio: bool, weights: str) -> None:
-    """Heads as the random head of the seed, a classifier from zero, AdamW, warm-up, cosine to 0, the best epoch kept.
+def test_supervised_training_equals_a_plain_loop(lift_audio: bool, weights: str) -> None:
+    """The loop has the seed's random head, a zero classifier, AdamW, warm-up, cosine to 0, and keeps the best epoch.
 
-    Validation is noise, so that its best epoch is not the last.
+    Validation samples are noise, so that the best epoch is not the last.
     """
     train, validation = _planted(50, 0, distance=1.0), _planted(20, 1, distance=0.3)
     h = replace(_H, lift_audio=lift_audio, batch_size=16)
@@ -119,13 +119,13 @@ def test_equals_a_plain_training_loop(lift_audio: bool, weights: str) -> None:
     assert [run.run_epoch()["validation"] for _ in range(12)] == pytest.approx(losses, abs=1e-3)
     assert losses.index(min(losses)) < 11
     assert run.chosen == f"epoch {losses.index(min(losses)) + 1}"
-    torch.testing.assert_close(_kept(run, train), best, atol=1e-3, rtol=0)
+    torch.testing.assert_close(_best_probabilities(run, train), best, atol=1e-3, rtol=0)
 
 
 def test_the_heads_start_as_the_random_head_of_the_seed() -> None:
     train = _planted(20, 0)
     run = _training(train, train, seed=5)
-    ours, theirs = run._modules["head"].state_dict(), build_head(_WIDTHS, _H, 5).state_dict()
+    ours, theirs = run.modules["head"].state_dict(), build_head(_WIDTHS, _H, 5).state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -133,9 +133,9 @@ def test_the_heads_start_as_the_random_head_of_the_seed() -> None:
 def test_the_heads_are_trained() -> None:
     train = _planted(20, 0)
     run = _training(train, train, epochs=5)
-    before = {name: value.clone() for name, value in run._modules["head"].state_dict().items()}
+    before = {name: value.clone() for name, value in run.modules["head"].state_dict().items()}
     run.run()
-    assert all(not torch.equal(value, before[name]) for name, value in run._best["head"].state_dict().items())
+    assert all(not torch.equal(value, before[name]) for name, value in run.best["head"].state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_heads_are_trained() -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_hyperparameters_have_their_effect(change: dict[str, float]) -> None:
+def test_every_hyperparameter_has_an_effect(change: dict[str, float]) -> None:
     train = _planted(30, 0)
     plain, changed = (_scores(_training(train, train, h, epochs=4), train) for h in (_H, replace(_H, **change)))
     assert not torch.allclose(plain, changed, atol=1e-4)
@@ -164,7 +164,7 @@ def test_hyperparameters_of_the_losses_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("feature_dropout", [0.0, 0.5])
-def test_same_seed_same_run(feature_dropout: float) -> None:
+def test_the_same_seed_gives_the_same_run(feature_dropout: float) -> None:
     train, validation = _planted(40, 0, distance=1.0), _planted(40, 1, distance=1.0)
     h = replace(_H, feature_dropout=feature_dropout, batch_size=16)
     state = torch.get_rng_state()
@@ -174,41 +174,41 @@ def test_same_seed_same_run(feature_dropout: float) -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def _asked(rows: Tensor, labels: Tensor, epochs: int) -> Sequence[list[int]]:
+def _batches(rows: Tensor, labels: Tensor, epochs: int) -> Sequence[list[int]]:
     features = {name: torch.ones(40, width) for name, width in _WIDTHS.items()}
     data, validation = _Rows(features), _planted(10, 1)
     _training(LabelledRows(data, rows, labels), validation, replace(_H, batch_size=4), epochs=epochs).run()
-    return data.asked
+    return data.batches
 
 
-def test_only_the_given_rows_are_read_each_once_per_epoch() -> None:
+def test_every_epoch_reads_each_drawn_row_once() -> None:
     rows = torch.tensor([3, 17, 5, 30, 8, 21])
-    asked = _asked(rows, torch.arange(6) % 3, epochs=3)
-    assert [len(batch) for batch in asked] == [4, 2] * 3
-    epochs = [asked[2 * epoch] + asked[2 * epoch + 1] for epoch in range(3)]
+    batches = _batches(rows, torch.arange(6) % 3, epochs=3)
+    assert [len(batch) for batch in batches] == [4, 2] * 3
+    epochs = [batches[2 * epoch] + batches[2 * epoch + 1] for epoch in range(3)]
     assert all(sorted(epoch) == sorted(rows.tolist()) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
-def test_every_epoch_takes_one_version_of_each_sample() -> None:
-    """Row r shows sample r // 3: 60 epochs miss one of 18 versions with probability 5e-10."""
-    asked = _asked(torch.arange(18).reshape(6, 3), torch.arange(6) % 3, epochs=60)
-    epochs = [asked[2 * epoch] + asked[2 * epoch + 1] for epoch in range(60)]
+def test_every_epoch_uses_one_version_of_each_sample() -> None:
+    """Row r is a version of sample r // 3; 60 epochs miss one of 18 versions with probability 5e-10."""
+    batches = _batches(torch.arange(18).reshape(6, 3), torch.arange(6) % 3, epochs=60)
+    epochs = [batches[2 * epoch] + batches[2 * epoch + 1] for epoch in range(60)]
     assert all(sorted(row // 3 for row in epoch) == list(range(6)) for epoch in epochs)
     assert {row for epoch in epochs for row in epoch} == set(range(18))
 
 
-def test_validation_chooses_the_epoch() -> None:
-    """Validation labels are wrong, so that the first epoch, in which least is learned, is the best."""
+def test_validation_samples_choose_the_epoch() -> None:
+    """Validation labels are wrong, so the first epoch, which learns least, is the best."""
     train = _planted(60, 0, distance=6.0)
     wrong = LabelledRows(train.data, train.rows, (train.labels + 1) % 3)
     run = _training(train, wrong, epochs=20)
     losses = [run.run_epoch()["validation"] for _ in range(20)]
     assert losses.index(min(losses)) == 0
     assert run.chosen == "epoch 1"
-    kept = _kept(run, train)
-    assert torch.equal(kept, _scores(_training(train, wrong, epochs=20), train))
-    assert (kept.max(dim=1).values < 0.6).all()
+    probabilities = _best_probabilities(run, train)
+    assert torch.equal(probabilities, _scores(_training(train, wrong, epochs=20), train))
+    assert (probabilities.max(dim=1).values < 0.6).all()
 
 
 def test_many_rows_are_answered_in_parts() -> None:
@@ -218,7 +218,7 @@ def test_many_rows_are_answered_in_parts() -> None:
     rows = torch.arange(30).repeat(600)
     many = run.answer(train.data, rows).probabilities
     assert many.shape == (1, 18_000, 3)
-    torch.testing.assert_close(many[0, -30:], _kept(run, train))
+    torch.testing.assert_close(many[0, -30:], _best_probabilities(run, train))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:

@@ -15,7 +15,7 @@ from conclugen.evaluation.draws import LabelledDraws, draw_labels
 from conclugen.evaluation.metrics import classification_metrics
 from conclugen.labels import LabelBudget
 
-_HANDWRITTEN = Path(__file__).parents[3] / "shared" / "data" / "handwritten.npz"
+_HANDWRITTEN = Path(__file__).parents[4] / "shared" / "data" / "handwritten.npz"
 
 
 def _correlated(n: int, width: int, *, seed: int) -> Tensor:
@@ -26,7 +26,7 @@ def _correlated(n: int, width: int, *, seed: int) -> Tensor:
 
 class TestPCAWhitening:
     @pytest.mark.parametrize("explained", [0.5, 0.9, 0.99, None])
-    def test_equals_scikit_learn_per_modality(self, explained: float | None) -> None:
+    def test_whitening_equals_scikit_learn_per_modality(self, explained: float | None) -> None:
         train = {"a": _correlated(80, 6, seed=0), "b": _correlated(80, 9, seed=1)}
         other = {"a": _correlated(30, 6, seed=2), "b": _correlated(30, 9, seed=3)}
         expected = [
@@ -35,7 +35,7 @@ class TestPCAWhitening:
         ]
         ours = PCAWhitening(train, explained)(other)
         assert ours.dtype == torch.float32
-        # Scikit-learn's sign of a component is a convention of its version's; one version agrees with itself.
+        # The sign of a component depends on scikit-learn's version, but both sides use the same one.
         np.testing.assert_allclose(ours.numpy(), np.concatenate(expected, axis=1), atol=1e-3)
 
     def test_training_rows_become_white(self) -> None:
@@ -46,7 +46,7 @@ class TestPCAWhitening:
             torch.testing.assert_close(part.T.cov(), torch.eye(part.shape[1]), atol=1e-3, rtol=0)
 
     def test_a_share_keeps_the_fewest_components_that_explain_it(self) -> None:
-        """Variances 8, 1 and 1 of 10: 0.85 needs two components, 0.75 one."""
+        """The components explain 8, 1 and 1 tenths of the variance: 0.85 needs two of them, 0.75 one."""
         rows = torch.tensor([[2.0, 0, 0], [0, 0.5**0.5, 0], [0, 0, 0.5**0.5]])
         train = {"a": torch.cat([rows, -rows]) * 3**0.5}
         assert PCAWhitening(train, 0.75)(train).shape[1] == 1
@@ -55,7 +55,7 @@ class TestPCAWhitening:
 
     @pytest.mark.parametrize("explained", [0.99, None])
     def test_directions_without_variance_are_left_out(self, explained: float | None) -> None:
-        """Constant and repeated features, fewer rows than features, and a modality that is constant throughout."""
+        """There are constant and repeated features, fewer rows than features, and a constant modality."""
         x = _correlated(50, 3, seed=0)
         train = {"a": torch.cat([x, x, torch.ones(50, 4)], dim=1), "few": _correlated(50, 70, seed=1)}
         train["constant"] = torch.zeros(50, 5)
@@ -77,7 +77,7 @@ class TestPCAWhitening:
 
 
 def _moons(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two interleaved arcs: near neighbours are of one class, class means overlap."""
+    """Two interleaved arcs, in which near neighbours have one class but class means overlap."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 2
     angle = torch.pi * torch.rand(n, generator=generator)
@@ -104,7 +104,7 @@ def _data(
 
 
 class TestLabelSpreading:
-    def test_few_labels_reach_all_of_a_cluster(self) -> None:
+    def test_a_few_labels_reach_a_whole_cluster(self) -> None:
         train, validation, test = (_moons(n, seed) for seed, n in enumerate((300, 100, 200)))
         draws = draw_labels(train[1], LabelBudget(per_class=2), 4, seed=0)
         answers = fit_label_spreading(_data(train, draws, validation, "ab")).answer(test[0])
@@ -115,7 +115,7 @@ class TestLabelSpreading:
 
     @pytest.mark.parametrize("alpha", [0.2, 0.9])
     @pytest.mark.parametrize("neighbours", [3, 8])
-    def test_the_directed_graph_is_scikit_learns(self, neighbours: int, alpha: float) -> None:
+    def test_the_directed_graph_equals_scikit_learn(self, neighbours: int, alpha: float) -> None:
         train, test = _correlated(60, 4, seed=0), _correlated(40, 4, seed=1)
         labels = (train[:, 0] > 3).long() + (train[:, 1] > 3).long()
         draws = draw_labels(labels, LabelBudget(per_class=3), 3, seed=0)
@@ -141,7 +141,7 @@ class TestLabelSpreading:
         data = _data((train, labels), draw, (train, labels), "ab")
         ours = LabelSpreadings(data, [(6, 0.5)], symmetric=True).answer(test)
         nodes = torch.cat([train, test]).double()
-        nearest = torch.cdist(nodes, nodes).argsort(dim=1)[:, 1:6]  # itself is the sixth
+        nearest = torch.cdist(nodes, nodes).argsort(dim=1)[:, 1:6]  # the node itself is the sixth
         links = torch.zeros(60, 60, dtype=torch.float64).scatter_(1, nearest, 1.0)
         links = (links + links.T) / 2
         scale = links.sum(dim=1).rsqrt()
@@ -155,8 +155,8 @@ class TestLabelSpreading:
         torch.testing.assert_close(ours.probabilities[0], expected.float(), atol=1e-3, rtol=0)
 
     def test_settings_are_chosen_on_validation_for_each_draw(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(baselines, "_NEIGHBOURS", (3, 15))
-        monkeypatch.setattr(baselines, "_ALPHAS", (0.3, 0.99))
+        monkeypatch.setattr(baselines, "NEIGHBOURS", (3, 15))
+        monkeypatch.setattr(baselines, "ALPHAS", (0.3, 0.99))
         train, validation = _correlated(80, 4, seed=0), _correlated(60, 4, seed=1)
         labels, truth = ((x[:, 0] > 3).long() + (x[:, 1] > 3).long() for x in (train, validation))
         draws = draw_labels(labels, LabelBudget(per_class=2), 8, seed=0)
@@ -169,7 +169,7 @@ class TestLabelSpreading:
                 predicted = alone.answer(validation).predicted[0].numpy()
                 name = f"neighbours={setting[0]}, alpha={setting[1]}"
                 scores[name] = classification_metrics(truth.numpy(), predicted, "abc")["weighted_f1"]
-            assert chosen == max(scores, key=lambda name: scores[name])  # of settings that tie, the first
+            assert chosen == max(scores, key=lambda name: scores[name])  # the first of tied settings
         assert len(set(fits.chosen)) > 1
 
     def test_only_the_selected_validation_samples_choose(self) -> None:
@@ -195,12 +195,12 @@ class TestLabelSpreading:
         )
         assert torch.equal(first.probabilities, second.probabilities)
 
-    def test_a_class_without_labels_and_fewer_rows_than_neighbours(self) -> None:
+    def test_a_class_without_labels_is_never_predicted(self) -> None:
         x, labels = torch.tensor([[0.0], [1.0], [10.0], [11.0]]), torch.tensor([0, 0, 2, 2])
         answers = fit_label_spreading(_data((x, labels), torch.arange(4)[None], (x, labels))).answer(x)
         assert set(answers.predicted[0].tolist()) <= {0, 2}
 
-    def test_rows_that_no_label_reaches_have_every_class_alike(self) -> None:
+    def test_rows_that_no_label_reaches_have_equal_probabilities(self) -> None:
         """Two clusters of 30 rows with 3 neighbours each are not linked, and only one has a label."""
         x = torch.cat([_correlated(30, 2, seed=0), _correlated(30, 2, seed=1) + 1000])
         labels = torch.zeros(60, dtype=torch.int64)
@@ -215,10 +215,10 @@ class TestLabelSpreading:
             fit_label_spreading(_data((x, labels), torch.arange(4)[None], (x, labels)))
 
 
-@pytest.mark.skipif(not _HANDWRITTEN.exists(), reason=f"{_HANDWRITTEN} is not here")
+@pytest.mark.skipif(not _HANDWRITTEN.exists(), reason=f"{_HANDWRITTEN} does not exist")
 @pytest.mark.parametrize(("symmetric", "least"), [(True, 0.95), (False, 0.91)])
-def test_handwritten_numerals_at_five_labels_per_class(symmetric: bool, least: float) -> None:
-    """An independent implementation's spreading had 0.943, logistic regression 0.902 (the data's README)."""
+def test_spreading_scores_well_on_handwritten_numerals(symmetric: bool, least: float) -> None:
+    """An independent implementation of label spreading had 0.943, and logistic regression 0.902."""
     data = np.load(_HANDWRITTEN)
     labels, part = torch.from_numpy(data["labels"]).long(), data["split"]
     x = np.concatenate([data[view] for view in ("fou", "fac", "kar")], axis=1).astype(np.float64)

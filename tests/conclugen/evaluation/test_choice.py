@@ -1,4 +1,4 @@
-"""How a setting is chosen, against scikit-learn's weighted F1."""
+"""The choice of a setting, against scikit-learn's weighted F1."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from conclugen.evaluation.draws import LabelledDraws
 
 
 def _data(labels: torch.Tensor, draws: int, classes: int, selection: torch.Tensor | None = None) -> LabelledDraws:
-    """Only the validation samples matter here."""
+    """Return draws of which only the validation samples matter."""
     return LabelledDraws(
         x=torch.zeros(1, 1),
         labels=labels[:1],
@@ -36,7 +36,7 @@ def test_weighted_f1_equals_scikit_learn(data: st.DataObject, classes: int, n: i
 @settings(deadline=None, max_examples=50)
 @given(data=st.data(), classes=st.integers(1, 4), n=st.integers(1, 15), rows=st.integers(1, 3))
 def test_weighted_f1_of_many_labels_equals_scikit_learn(data: st.DataObject, classes: int, n: int, rows: int) -> None:
-    """The mean over labels of each one's F1, weighted by how many samples have it; 0 where none has any."""
+    """It is the mean of the labels' F1, weighted by their samples, and 0 if no sample has a label."""
     bits = st.lists(st.integers(0, 1), min_size=n * classes, max_size=n * classes)
     truth, *predicted = (np.array(data.draw(bits)).reshape(n, classes) for _ in range(1 + rows))
     expected, support = [], truth.sum(axis=0)
@@ -54,7 +54,7 @@ def test_each_draw_has_its_own_best_setting() -> None:
 
 
 def test_only_the_selected_samples_choose() -> None:
-    """The first setting is right about samples 0 and 1, the second about 2 and 3; a draw selects either pair."""
+    """The first setting is right for samples 0 and 1, the second for 2 and 3."""
     labels = torch.tensor([0, 1, 0, 1])
     first, second = torch.tensor([0, 1, 1, 0]), torch.tensor([1, 0, 0, 1])
     predicted = torch.stack([first, second])[:, None].expand(-1, 3, -1)
@@ -63,8 +63,8 @@ def test_only_the_selected_samples_choose() -> None:
     assert choose(predicted.flip(0), _data(labels, 3, 2, selection)).tolist() == [1, 0, 0]
 
 
-def test_padding_of_a_selection_is_no_sample() -> None:
-    """Were -1 the last sample, the second setting would win."""
+def test_padding_of_a_selection_does_not_count() -> None:
+    """If -1 meant the last sample, the second setting would win."""
     labels = torch.tensor([0, 1, 1, 1])
     first, second = torch.tensor([0, 1, 0, 0]), torch.tensor([0, 1, 0, 1])
     predicted = torch.stack([first, second])[:, None]
@@ -73,7 +73,7 @@ def test_padding_of_a_selection_is_no_sample() -> None:
 
 
 @pytest.mark.parametrize("best", [0, 2, 3])
-def test_of_settings_that_tie_the_first_is_taken(best: int) -> None:
+def test_the_first_of_tied_settings_is_chosen(best: int) -> None:
     labels = torch.tensor([0, 1, 2, 0])
     predicted = torch.zeros(5, 1, 4, dtype=torch.int64)
     predicted[best:] = labels

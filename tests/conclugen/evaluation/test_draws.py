@@ -23,7 +23,9 @@ class TestDrawLabels:
         draws=st.integers(1, 4),
         seed=st.integers(0, 2**31 - 1),
     )
-    def test_counts_per_class(self, labels: list[int], per_class: int, draws: int, seed: int) -> None:
+    def test_a_draw_has_the_budget_of_each_class(
+        self, labels: list[int], per_class: int, draws: int, seed: int
+    ) -> None:
         chosen = draw_labels(torch.tensor(labels), _per_class(per_class), draws, seed)
         expected = {label: min(per_class, count) for label, count in Counter(labels).items()}
         assert chosen.shape == (draws, sum(expected.values()))
@@ -41,24 +43,24 @@ class TestDrawLabels:
         assert torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=1))
         assert not torch.equal(chosen, draw_labels(labels, _per_class(5), 3, seed=2))
 
-    def test_draws_differ_from_each_other_and_do_not_depend_on_their_number(self) -> None:
+    def test_draws_differ_and_do_not_depend_on_their_number(self) -> None:
         labels = torch.arange(300) % 3
         chosen = draw_labels(labels, _per_class(5), 4, seed=1)
         assert len({tuple(sorted(rows)) for rows in chosen.tolist()}) == 4
         assert torch.equal(draw_labels(labels, _per_class(5), 2, seed=1), chosen[:2])
 
     def test_every_sample_can_be_drawn(self) -> None:
-        """One of two per class: after 40 draws, a sample is missing with probability 2^-40."""
+        """One of two samples per class is drawn; after 40 draws, one is missing with probability 2^-40."""
         chosen = draw_labels(torch.tensor([0, 0, 1, 1]), _per_class(1), 40, seed=0)
         assert set(chosen.flatten().tolist()) == {0, 1, 2, 3}
 
-    def test_global_generator_is_left_alone(self) -> None:
+    def test_draws_leave_the_global_generator_alone(self) -> None:
         before = torch.get_rng_state()
         draw_labels(torch.arange(30) % 3, _per_class(2), 3, seed=1)
         assert torch.equal(torch.get_rng_state(), before)
 
-    def test_draws_per_class_are_those_of_earlier_versions(self) -> None:
-        """Recorded results stay comparable: the seed and the order of samples are part of the format."""
+    def test_draws_per_class_are_those_of_stored_results(self) -> None:
+        """The seed and the order of samples never change, so stored results stay comparable."""
         labels = torch.arange(30) % 3
         generator = torch.Generator().manual_seed(derive_seed(7, "labels", 2, 1))
         order = torch.randperm(30, generator=generator)
@@ -72,7 +74,9 @@ class TestDrawLabels:
         draws=st.integers(1, 3),
         seed=st.integers(0, 2**31 - 1),
     )
-    def test_a_fraction_is_of_each_class(self, labels: list[int], fraction: float, draws: int, seed: int) -> None:
+    def test_a_fraction_is_drawn_from_each_class(
+        self, labels: list[int], fraction: float, draws: int, seed: int
+    ) -> None:
         chosen = draw_labels(torch.tensor(labels), LabelBudget(fraction=fraction), draws, seed)
         expected = {label: max(1, round(fraction * count)) for label, count in Counter(labels).items()}
         assert chosen.shape == (draws, sum(expected.values()))
@@ -87,7 +91,7 @@ class TestDrawLabels:
         draws=st.integers(1, 4),
         seed=st.integers(0, 2**31 - 1),
     )
-    def test_multi_label_classes_get_their_positives(
+    def test_every_multi_label_class_gets_its_positives(
         self, labels: list[tuple[int, ...]], per_class: int, draws: int, seed: int
     ) -> None:
         table = torch.tensor(labels)
@@ -99,20 +103,20 @@ class TestDrawLabels:
         assert len(chosen) == draws
         assert (chosen >= 0).any(dim=0).all()  # no column is padding alone
         needed = table.sum(dim=0).clamp(max=per_class)
-        for rows in chosen:
-            kept = rows[rows >= 0]
-            assert (rows[len(kept) :] == -1).all()
-            assert len(kept.unique()) == len(kept) <= needed.sum()
-            assert (table[kept].sum(dim=0) >= needed).all()
-            assert table[kept].any(dim=1).all()
+        for row in chosen:
+            samples = row[row >= 0]
+            assert (row[len(samples) :] == -1).all()
+            assert len(samples.unique()) == len(samples) <= needed.sum()
+            assert (table[samples].sum(dim=0) >= needed).all()
+            assert table[samples].any(dim=1).all()
 
     def test_multi_label_draws_take_no_more_than_they_need(self) -> None:
-        """Exclusive labels are drawn like classes: two samples of each."""
+        """Exclusive labels are drawn like classes."""
         chosen = draw_labels(nn.functional.one_hot(torch.arange(30) % 3), _per_class(2), 5, seed=0)
         assert chosen.shape == (5, 6)
         assert (torch.bincount(chosen.flatten() % 3) == 10).all()
 
-    def test_a_multi_label_fraction_is_of_all_samples(self) -> None:
+    def test_a_multi_label_fraction_is_drawn_from_all_samples(self) -> None:
         labels = torch.zeros(50, 4, dtype=torch.int64)
         labels[0] = 1
         chosen = draw_labels(labels, LabelBudget(fraction=0.1), 200, seed=0)
@@ -123,10 +127,10 @@ class TestDrawLabels:
 
 class TestDrawSelection:
     @pytest.mark.parametrize("budget", [_per_class(3), LabelBudget(fraction=0.1), LabelBudget()])
-    def test_every_validation_sample_may_choose_unless_the_budget_holds_for_them(self, budget: LabelBudget) -> None:
+    def test_every_validation_sample_may_choose_without_the_budget(self, budget: LabelBudget) -> None:
         assert draw_selection(torch.arange(60) % 3, budget, 4, 0, "validation") is None
 
-    def test_every_validation_sample_may_choose_where_all_labels_are_used(self) -> None:
+    def test_every_validation_sample_may_choose_with_all_labels(self) -> None:
         assert draw_selection(torch.arange(60) % 3, LabelBudget(), 4, 0, "budget") is None
 
     @settings(deadline=None)
@@ -136,7 +140,7 @@ class TestDrawSelection:
         draws=st.integers(1, 4),
         seed=st.integers(0, 2**31 - 1),
     )
-    def test_as_many_validation_labels_per_class_as_training_labels(
+    def test_a_selection_has_as_many_labels_per_class_as_a_draw(
         self, labels: list[int], per_class: int, draws: int, seed: int
     ) -> None:
         chosen = draw_selection(torch.tensor(labels), _per_class(per_class), draws, seed, "budget")
@@ -147,7 +151,7 @@ class TestDrawSelection:
             assert len(set(rows)) == len(rows)
             assert Counter(labels[row] for row in rows) == expected
 
-    def test_a_fraction_is_of_the_validation_samples(self) -> None:
+    def test_a_fraction_is_drawn_from_the_validation_samples(self) -> None:
         chosen = draw_selection(torch.arange(60) % 3, LabelBudget(fraction=0.2), 2, 0, "budget")
         assert chosen is not None
         assert chosen.shape == (2, 12)
@@ -162,15 +166,15 @@ class TestDrawSelection:
             assert (rows[size:] == -1).all()
             assert (labels[rows[:size]].sum(dim=0) >= 4).all()
 
-    def test_the_order_is_not_that_of_the_training_draws(self) -> None:
-        """Else sets whose splits have the same labels in the same order would draw the same places in both."""
+    def test_selections_differ_from_the_training_draws(self) -> None:
+        """Otherwise splits with the same labels in the same order would draw the same places."""
         labels = torch.arange(300) % 3
         selection, draws = (
             draw_selection(labels, _per_class(5), 3, 7, "budget"),
             draw_labels(labels, _per_class(5), 3, 7),
         )
         assert selection is not None
-        assert not any(set(mine.tolist()) == set(other.tolist()) for mine in selection for other in draws)
+        assert not any(set(one.tolist()) == set(other.tolist()) for one in selection for other in draws)
 
     def test_selections_follow_the_seed_and_differ_between_draws(self) -> None:
         labels = torch.arange(300) % 3
@@ -182,7 +186,7 @@ class TestDrawSelection:
         assert not torch.equal(first, other)
         assert len({tuple(sorted(rows)) for rows in first.tolist()}) == 3
 
-    def test_global_generator_is_left_alone(self) -> None:
+    def test_selections_leave_the_global_generator_alone(self) -> None:
         before = torch.get_rng_state()
         draw_selection(torch.arange(30) % 3, _per_class(2), 3, 1, "budget")
         assert torch.equal(torch.get_rng_state(), before)
@@ -199,13 +203,13 @@ class TestLabelledDraws:
         with pytest.raises(ValueError, match=r"expected labels \(n, 2\) for the classes \['a', 'b'\], got \(4, 3\)"):
             self._data(torch.zeros(4, 3), torch.arange(4)[None])
 
-    def test_padding_shows_a_sample_of_its_own_draw(self) -> None:
+    def test_padding_is_replaced_by_a_sample_of_the_draw(self) -> None:
         data = self._data(torch.tensor([0, 1, 0, 1]), torch.tensor([[2, 1, 3], [3, 0, -1]]))
         assert data.present.tolist() == [[True, True, True], [True, True, False]]
         assert data.samples.tolist() == [[2, 1, 3], [3, 0, 3]]
         assert data.rows.tolist() == [[[2], [1], [3]], [[3], [0], [3]]]
 
-    def test_versions_are_the_rows_of_a_sample(self) -> None:
+    def test_the_rows_of_a_sample_are_its_versions(self) -> None:
         versions = torch.tensor([[0, 4], [1, 5], [2, 2], [3, 6]])
         data = self._data(torch.tensor([0, 1, 0, 1]), torch.tensor([[2, 1], [3, -1]]), versions=versions)
         assert data.rows.tolist() == [[[2, 2], [1, 5]], [[3, 6], [3, 6]]]

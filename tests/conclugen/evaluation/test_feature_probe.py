@@ -1,4 +1,4 @@
-"""The probe on a set as it is: its inputs are those of a sweep, validation chooses, and what sets it refuses."""
+"""The probe of a feature set without a head: its inputs, its choice on validation labels, and refused sets."""
 
 import json
 from dataclasses import replace
@@ -37,18 +37,18 @@ def planted_240(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def augmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("features") / "augmented"
     widths = {"text": 6, "audio": 4}
-    made = SyntheticSet(samples=120, widths=widths, classes=3, labelled=True, signal={"text": 1.0}, augmented=2)
-    write_synthetic(made, folder)
+    description = SyntheticSet(samples=120, widths=widths, classes=3, labelled=True, signal={"text": 1.0}, augmented=2)
+    write_synthetic(description, folder)
     return folder
 
 
 @pytest.mark.parametrize("set_name", ["planted_240", "augmented"])
 @pytest.mark.parametrize("instrument", ["logistic", "knn"])
 @pytest.mark.parametrize("selection", ["validation", "budget"])
-def test_it_is_the_probe_on_standardised_features(
+def test_a_feature_probe_is_the_probe_on_standardised_features(
     request: pytest.FixtureRequest, set_name: str, instrument: Instrument, selection: str
 ) -> None:
-    """Modalities side by side, every version of a training sample, and the clean rows of the other splits."""
+    """Modalities are concatenated; training samples have all versions, and the other splits their clean rows."""
     folder = request.getfixturevalue(set_name)
     features = FeatureSet(folder)
     classes = features.manifest.labels.classes
@@ -66,9 +66,9 @@ def test_it_is_the_probe_on_standardised_features(
         class_weights="balanced",
         seed=4,
     )
-    found = probed(folder, how, ("text", "audio"))
-    assert [each.labels for each in found] == ["5", ""]
-    for each, budget, draws in zip(found, how.budgets, (3, 1), strict=True):
+    results = probed(folder, how, ("text", "audio"))
+    assert [each.labels for each in results] == ["5", ""]
+    for each, budget, draws in zip(results, how.budgets, (3, 1), strict=True):
         data = LabelledDraws(
             x=x["train"],
             labels=y["train"],
@@ -96,45 +96,45 @@ def test_it_is_the_probe_on_standardised_features(
                 assert spread.std == (None if draws == 1 else pytest.approx(stdev(values)))
 
 
-def test_the_set_has_versions_and_something_to_learn(augmented: Path) -> None:
+def test_the_test_set_has_versions_and_can_be_learned(augmented: Path) -> None:
     assert FeatureSet(augmented).split("train").versions.shape[1] == 3
     assert 0.4 < probed(augmented)[0].test["accuracy"].mean < 1
 
 
 @pytest.mark.parametrize("selection", ["validation", "budget"])
-def test_test_labels_choose_nothing(tmp_path: Path, selection: str) -> None:
-    """With its test labels turned round, a set gives the same choice and validation scores, and another test score."""
+def test_test_labels_do_not_influence_the_choice(tmp_path: Path, selection: str) -> None:
+    """A set with wrong test labels gives the same choice and validation scores, and another test score."""
     split = np.array(["train", "train", "val", "test"])[np.arange(120) // 3 % 4]
     labels = np.arange(120) % 3
     wrong = np.where(split == "test", (labels + 1) % 3, labels)
     how = FeatureProbe(budgets=(LabelBudget(), FIVE), draws=2, selection=selection)
     right = probed(write_planted(tmp_path / "right", labels=labels), how, ())
-    turned = probed(write_planted(tmp_path / "turned", labels=wrong), how, ())
-    for mine, other in zip(right, turned, strict=True):
-        assert (mine.chosen, mine.validation) == (other.chosen, other.validation)
-        assert mine.test["accuracy"].mean > 0.8 > 0.2 > other.test["accuracy"].mean
+    spoiled = probed(write_planted(tmp_path / "spoiled", labels=wrong), how, ())
+    for one, other in zip(right, spoiled, strict=True):
+        assert (one.chosen, one.validation) == (other.chosen, other.validation)
+        assert one.test["accuracy"].mean > 0.8 > 0.2 > other.test["accuracy"].mean
 
 
-def test_no_modalities_are_all_modalities(planted_240: Path) -> None:
+def test_no_modalities_means_all_modalities(planted_240: Path) -> None:
     assert probed(planted_240, modalities=()) == probed(planted_240, modalities=("video", "audio", "text"))
     assert probed(planted_240, modalities=()) != probed(planted_240)
 
 
-def test_what_is_drawn_follows_the_seed(planted_240: Path) -> None:
+def test_the_draws_follow_the_seed(planted_240: Path) -> None:
     how = FeatureProbe(budgets=(LabelBudget(per_class=2),), draws=3)
     assert probed(planted_240, how) == probed(planted_240, how)
     assert probed(planted_240, how) != probed(planted_240, replace(how, seed=1))
 
 
-def test_the_budget_holds_for_validation_labels_too(planted_240: Path) -> None:
+def test_the_budget_applies_to_validation_labels(planted_240: Path) -> None:
     how = FeatureProbe(instrument="knn", budgets=(LabelBudget(per_class=6),), draws=12)
-    few, all_of_them = (
+    few, every = (
         probed(planted_240, replace(how, selection=selection))[0].chosen for selection in ("budget", "validation")
     )
-    assert few != all_of_them
+    assert few != every
 
 
-def test_the_papers_probe_is_trained_from_the_seed(planted_240: Path) -> None:
+def test_the_papers_probe_follows_the_seed(planted_240: Path) -> None:
     how = FeatureProbe(instrument="paper", budgets=(FIVE,), draws=2)
     first, other = probed(planted_240, how)[0], probed(planted_240, replace(how, seed=1))[0]
     assert all(chosen.startswith("epoch ") for chosen in first.chosen)
@@ -144,30 +144,30 @@ def test_the_papers_probe_is_trained_from_the_seed(planted_240: Path) -> None:
 def test_each_budget_is_reported_when_it_is_done(planted_240: Path) -> None:
     calls = []
     how = FeatureProbe(budgets=(LabelBudget(), FIVE), draws=2)
-    found = probe_features(planted_240, ["text"], how, CPU, lambda: calls.append(None))
-    assert len(calls) == len(found) == 2
+    results = probe_features(planted_240, ["text"], how, CPU, lambda: calls.append(None))
+    assert len(calls) == len(results) == 2
 
 
 def test_one_draw_has_no_spread(planted: Path) -> None:
-    (found,) = probed(planted)
-    assert found.test["accuracy"].std is None
-    assert "±" not in str(found.test["accuracy"])
+    (result,) = probed(planted)
+    assert result.test["accuracy"].std is None
+    assert "±" not in str(result.test["accuracy"])
 
 
 def test_a_spread_by_hand() -> None:
-    """The sample's standard deviation of 0.2 and 0.4 is 0.1 times the square root of 2."""
+    """The sample standard deviation of 0.2 and 0.4 is 0.1 times the square root of 2."""
     assert str(Spread.of([0.2, 0.4])) == "0.3000 ± 0.1414"
     assert str(Spread.of([0.25])) == "0.2500"
 
 
 def test_the_document_is_json(planted: Path) -> None:
-    (found,) = probed(planted, FeatureProbe(budgets=(FIVE,), draws=2))
-    document = json.loads(json.dumps(found.document()))
+    (result,) = probed(planted, FeatureProbe(budgets=(FIVE,), draws=2))
+    document = json.loads(json.dumps(result.document()))
     assert document["labels"] == "5"
     assert len(document["chosen"]) == 2
     assert document["test"]["weighted_f1"] == {
-        "mean": found.test["weighted_f1"].mean,
-        "std": found.test["weighted_f1"].std,
+        "mean": result.test["weighted_f1"].mean,
+        "std": result.test["weighted_f1"].std,
     }
     assert f"f1/{CLASSES[0]}" in document["validation"]
 

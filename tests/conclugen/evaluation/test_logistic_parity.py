@@ -1,4 +1,4 @@
-"""The linear probe on real features scores as scikit-learn's logistic regression does."""
+"""The linear probe scores like scikit-learn's logistic regression on real features."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,43 +25,43 @@ _DATA = Path(__file__).parents[4] / "shared" / "data"
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """More threads than processors make scikit-learn many times slower."""
+    """Use one thread, as more threads than processors make scikit-learn many times slower."""
     with threadpool_limits(1):
         yield
 
 
 def _by_scikit_learn(data: LabelledDraws, at: Tensor, truth: Tensor) -> list[float]:
-    """Weighted F1 of each draw, of the C that is best on validation; the weakest penalty of ties."""
+    """Return the weighted F1 of each draw with the C that is best on validation, the weakest penalty of ties."""
     scores = []
     for place, draw in enumerate(data.draws):
-        judging = torch.arange(len(data.validation_labels)) if data.selection is None else data.selection[place]
+        selection = torch.arange(len(data.validation_labels)) if data.selection is None else data.selection[place]
         scaler = StandardScaler().fit(data.x[draw].double().numpy())
         train, validation, test = (scaler.transform(x.double().numpy()) for x in (data.x[draw], data.validation_x, at))
-        found = []
+        candidates = []
         for strength in STRENGTHS:
             model = LogisticRegression(C=strength / train.shape[1], tol=1e-5, max_iter=20_000)
             model.fit(train, data.labels[draw].numpy())
-            predicted = model.predict(validation)[judging]
-            score = f1_score(data.validation_labels[judging].numpy(), predicted, average="weighted")
-            found.append((score, strength, f1_score(truth.numpy(), model.predict(test), average="weighted")))
-        scores.append(max(found)[2])
+            predicted = model.predict(validation)[selection]
+            score = f1_score(data.validation_labels[selection].numpy(), predicted, average="weighted")
+            candidates.append((score, strength, f1_score(truth.numpy(), model.predict(test), average="weighted")))
+        scores.append(max(candidates)[2])
     return scores
 
 
 def _compare(
     parts: Sequence[tuple[Tensor, Tensor]], classes: Sequence[str], per_class: int | None, selection: Selection
 ) -> None:
-    """Mean weighted F1 on test is within 0.003 of scikit-learn's, with the same draws, grid and rule of choice."""
-    (train, validation, test), budget = parts, LabelBudget(per_class=per_class)
+    """Check that the mean weighted F1 on test is within 0.003 of scikit-learn's, with equal draws, grid and choice."""
+    train, validation, test = parts
+    budget = LabelBudget(per_class=per_class)
     draws = draw_labels(train[1], budget, 5, seed=0)
-    judging = draw_selection(validation[1], budget, len(draws), 0, selection)
     data = LabelledDraws(
         x=train[0],
         labels=train[1],
         draws=draws,
         validation_x=validation[0],
         validation_labels=validation[1],
-        selection=judging,
+        selection=draw_selection(validation[1], budget, len(draws), 0, selection),
         classes=classes,
     )
     predicted = fit_logistic_probes(data).answer(test[0]).predicted.numpy()
@@ -76,13 +76,13 @@ _BUDGETS = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.skipif(not _DATA.exists(), reason=f"{_DATA} is not here")
+@pytest.mark.skipif(not _DATA.exists(), reason=f"{_DATA} does not exist")
 @_BUDGETS
 @pytest.mark.parametrize(
     ("name", "views"),
     [("handwritten", ("fou", "fac", "kar")), ("handwritten", ("fou", "zer", "mor")), ("mosi", ("text", "audio"))],
 )
-def test_real_features_score_as_by_scikit_learn(
+def test_real_features_score_like_scikit_learn(
     name: str, views: Sequence[str], per_class: int | None, selection: Selection
 ) -> None:
     file = np.load(_DATA / f"{name}.npz")
@@ -94,7 +94,7 @@ def test_real_features_score_as_by_scikit_learn(
 
 
 @_BUDGETS
-def test_the_demos_features_score_as_by_scikit_learn(
+def test_the_demos_features_score_like_scikit_learn(
     tmp_path: Path, per_class: int | None, selection: Selection
 ) -> None:
     write_digits(tmp_path / "digits")

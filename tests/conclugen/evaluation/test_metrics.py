@@ -47,7 +47,7 @@ def _by_scikit_learn(truth: np.ndarray, predicted: np.ndarray, classes: list[str
 
 
 def _mean_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
-    """Scikit-learn's balanced accuracy; it warns of predictions that no sample has, and leaves them out."""
+    """Return scikit-learn's balanced accuracy, which warns of predicted classes without samples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return balanced_accuracy_score(truth, predicted)
@@ -55,14 +55,14 @@ def _mean_recall(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 @settings(deadline=None, max_examples=50)
 @given(_predictions())
-def test_equals_scikit_learn(case: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
+def test_metrics_equal_scikit_learn(case: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
     expected = {"accuracy": accuracy_score(*case[:2]), "balanced_accuracy": _mean_recall(*case[:2])}
     assert classification_metrics(*case) == pytest.approx({**expected, **_by_scikit_learn(*case)})
 
 
 @settings(deadline=None, max_examples=50)
 @given(_multi_label_predictions())
-def test_multi_label_equals_scikit_learn(case: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
+def test_multi_label_metrics_equal_scikit_learn(case: tuple[np.ndarray, np.ndarray, list[str]]) -> None:
     columns = list(zip(case[0].T, case[1].T, strict=True))
     expected = {
         "accuracy": np.mean([accuracy_score(*column) for column in columns]),
@@ -71,8 +71,8 @@ def test_multi_label_equals_scikit_learn(case: tuple[np.ndarray, np.ndarray, lis
     assert classification_metrics(*case) == pytest.approx({**expected, **_by_scikit_learn(*case)})
 
 
-def test_by_hand() -> None:
-    """Truth a a a b, predictions a a b b, class c unseen.
+def test_metrics_by_hand() -> None:
+    """The truth is a a a b, predictions are a a b b, and class c does not occur.
 
     a: precision 1, recall 2/3, F1 4/5. b: precision 1/2, recall 1, F1 2/3. c: all 0, without support.
     Weighted (3 a + b) / 4: precision 7/8, recall 3/4, F1 23/30. Macro (a + b + c) / 3: 1/2, 5/9, 22/45. Accuracy 3/4.
@@ -92,13 +92,13 @@ def test_by_hand() -> None:
     )
 
 
-def test_multi_label_by_hand() -> None:
-    """Label a of four samples: true 1 1 1 0, predicted 1 0 1 1. Label b: true 0 0 1 0, predicted 0 0 0 0.
+def test_multi_label_metrics_by_hand() -> None:
+    """Label a of four samples is 1 1 1 0, predicted as 1 0 1 1. Label b is 0 0 1 0, predicted as 0 0 0 0.
 
     a: precision 2/3, recall 2/3, F1 2/3, accuracy 1/2. b: precision, recall and F1 0, accuracy 3/4.
-    Support 3 and 1: weighted F1 (3 * 2/3) / 4 = 1/2; macro F1 1/3; mean accuracy 5/8, though one sample
-    of four is right in both labels. Without a label: of a, none of one is right; of b, all. So the balanced accuracy
-    is the mean of (2/3 + 0) / 2 and (0 + 1) / 2, 5/12.
+    Support is 3 and 1, so weighted F1 is (3 * 2/3) / 4 = 1/2 and macro F1 1/3. Mean accuracy is 5/8, though one sample
+    of four is right in both labels. The recall of samples without the label is 0 of 1 for a, and 3 of 3 for b. So the
+    balanced accuracy is the mean of (2/3 + 0) / 2 and (0 + 1) / 2, 5/12.
     """
     truth, predicted = np.array([[1, 0], [1, 0], [1, 1], [0, 0]]), np.array([[1, 0], [0, 0], [1, 0], [1, 0]])
     metrics = classification_metrics(truth, predicted, ["a", "b"])
@@ -108,18 +108,18 @@ def test_multi_label_by_hand() -> None:
     assert metrics["balanced_accuracy"] == pytest.approx(5 / 12)
 
 
-def test_one_label_alone() -> None:
-    """A column of 0 and 1 is one label, not two classes: true 1 1 0, predicted 1 0 0."""
+def test_a_single_column_is_one_label() -> None:
+    """A column of 0 and 1 is not two classes; the truth is 1 1 0, and predictions are 1 0 0."""
     truth, predicted = np.array([[1], [1], [0]]), np.array([[1], [0], [0]])
     metrics = classification_metrics(truth, predicted, ["a"])
     assert (metrics["precision/a"], metrics["recall/a"], metrics["accuracy"]) == pytest.approx((1, 1 / 2, 2 / 3))
 
 
-def test_no_true_label_at_all() -> None:
-    """Two thirds of the samples are rightly told to lack each label."""
+def test_a_set_without_true_labels_has_no_f1() -> None:
+    """Predictions are right for two thirds of the samples without a label."""
     metrics = classification_metrics(np.zeros((3, 2), dtype=int), np.eye(3, 2, dtype=int), ["a", "b"])
-    known = {name: metrics.pop(name) for name in ("accuracy", "balanced_accuracy")}
-    assert known == pytest.approx({"accuracy": 2 / 3, "balanced_accuracy": 2 / 3})
+    accuracies = {name: metrics.pop(name) for name in ("accuracy", "balanced_accuracy")}
+    assert accuracies == pytest.approx({"accuracy": 2 / 3, "balanced_accuracy": 2 / 3})
     assert set(metrics.values()) == {0.0}
 
 
@@ -132,13 +132,13 @@ def test_shapes_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple
 
 def test_values_are_plain_floats() -> None:
     labels = np.array([0, 1])
-    found = [
+    values = [
         *classification_metrics(labels, labels, ["a", "b"]).values(),
         *classification_metrics(np.eye(2, dtype=int), np.eye(2, dtype=int), ["a", "b"]).values(),
         *probability_metrics(labels, np.eye(2, dtype=np.float32), ["a", "b"]).values(),
         *probability_metrics(np.eye(2, dtype=int), np.eye(2, dtype=np.float32), ["a", "b"]).values(),
     ]
-    assert {type(value) for value in found} == {float}
+    assert {type(value) for value in values} == {float}
 
 
 def _softmax(n: int, classes: int, seed: int, spread: float) -> np.ndarray:
@@ -147,7 +147,7 @@ def _softmax(n: int, classes: int, seed: int, spread: float) -> np.ndarray:
 
 
 def _slow_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Sample by sample into 15 bins; then the bins' gaps, weighted by how many samples they hold."""
+    """Return the gaps of 15 bins, weighted by their samples, computed sample by sample."""
     total = 0.0
     for index in range(15):
         low, high = index / 15, (index + 1) / 15
@@ -159,7 +159,7 @@ def _slow_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     return total
 
 
-_cases = given(  # no probability falls below 2^-24, which the log loss takes for the least
+_cases = given(  # no probability is below 2^-24, the least that the log loss accepts
     n=st.integers(1, 40), classes=st.integers(2, 5), seed=st.integers(0, 2**31 - 1), spread=st.floats(0.1, 1.5)
 )
 
@@ -167,7 +167,7 @@ _cases = given(  # no probability falls below 2^-24, which the log loss takes fo
 class TestProbabilities:
     @settings(deadline=None, max_examples=50)
     @_cases
-    def test_equal_scikit_learn(self, n: int, classes: int, seed: int, spread: float) -> None:
+    def test_scores_of_probabilities_equal_scikit_learn(self, n: int, classes: int, seed: int, spread: float) -> None:
         p = _softmax(n, classes, seed, spread)
         truth = np.random.default_rng(seed + 1).integers(classes, size=n)
         names = [str(index) for index in range(classes)]
@@ -204,23 +204,24 @@ class TestProbabilities:
         expected = np.mean([brier_score_loss(truth[:, c], p[:, c]) for c in range(2)])
         assert probability_metrics(truth, p, "ab")["brier"] == pytest.approx(expected)
 
-    def test_by_hand(self) -> None:
-        """Probabilities of the truth 1/2, 3/4 and 1/4 of two classes: nll (log 2 + log 4/3 + log 4) / 3.
+    def test_scores_of_probabilities_by_hand(self) -> None:
+        """The probabilities of the true class are 1/2, 3/4 and 1/4, so nll is (log 2 + log 4/3 + log 4) / 3.
 
-        Brier: 2 (1/4 + 1/16 + 9/16) / 3 = 7/12. Confidences 1/2 (a tie goes to the first class, which is right), 3/4
-        (right) and 3/4 (wrong): the bin of 1/2 has a gap of 1/2, that of 3/4, with two samples, of 1/4. So the
-        calibration error is (1/2 + 2 * 1/4) / 3 = 1/3.
+        Brier is 2 (1/4 + 1/16 + 9/16) / 3 = 7/12. Confidences are 1/2 (a tie goes to the first class, which is right),
+        3/4 (right) and 3/4 (wrong). The bin of 1/2 has a gap of 1/2, and that of 3/4, with two samples, a gap of 1/4.
+        So the calibration error is (1/2 + 2 * 1/4) / 3 = 1/3.
         """
         p = np.array([[1 / 2, 1 / 2], [1 / 4, 3 / 4], [3 / 4, 1 / 4]])
         metrics = probability_metrics(np.array([0, 1, 1]), p, ["a", "b"])
         nll = (np.log(2) + np.log(4 / 3) + np.log(4)) / 3
         assert metrics == pytest.approx({"nll": nll, "brier": 7 / 12, "ece": 1 / 3})
 
-    def test_multi_label_by_hand(self) -> None:
-        """Label a of two samples: true 1 0, probabilities 3/4 1/2. Label b: true 0 0, probabilities 0 1.
+    def test_multi_label_scores_of_probabilities_by_hand(self) -> None:
+        """Label a of two samples is 1 0, with probabilities 3/4 1/2. Label b is 0 0, with probabilities 0 1.
 
-        Squared errors 1/16, 1/4, 0, 1: Brier 21/64. Gaps 1/4 and 1/2 of a, 0 and 1 of b: calibration error 7/16. The
-        precision of a is 1; of b, which no sample has, 0. Label b costs log 1 and log 2^24, as 0 counts as 2^-24.
+        Squared errors are 1/16, 1/4, 0, 1, so Brier is 21/64. Gaps are 1/4 and 1/2 for a, and 0 and 1 for b, so the
+        calibration error is 7/16. The average precision of a is 1. No sample has b, so its average precision is 0.
+        Label b costs log 1 and log 2^24, as 0 counts as 2^-24.
         """
         metrics = probability_metrics(np.array([[1, 0], [0, 0]]), np.array([[3 / 4, 0], [1 / 2, 1]]), ["a", "b"])
         nll = (np.log(4 / 3) + np.log(2) + 24 * np.log(2)) / 4
@@ -228,11 +229,11 @@ class TestProbabilities:
         each = {"average_precision/a": 1.0, "average_precision/b": 0.0}
         assert metrics == pytest.approx({**expected, **each})
 
-    def test_certainty_that_is_wrong_costs_no_more_than_half_precision_tells(self) -> None:
+    def test_wrong_certainty_costs_no_more_than_half_precision_can_tell(self) -> None:
         metrics = probability_metrics(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]), ["a", "b"])
         assert metrics == pytest.approx({"nll": 12 * np.log(2), "brier": 1.0, "ece": 1 / 2})
 
-    def test_certainty_that_is_right_costs_nothing(self) -> None:
+    def test_right_certainty_costs_nothing(self) -> None:
         for truth in (np.array([0, 1, 2]), np.eye(3, dtype=int)):
             metrics = probability_metrics(truth, np.eye(3, dtype=np.float32), ["a", "b", "c"])
             assert [metrics[name] for name in ("nll", "brier", "ece")] == [0.0, 0.0, 0.0]
@@ -240,6 +241,8 @@ class TestProbabilities:
     @pytest.mark.parametrize(
         ("truth", "probabilities"), [((3,), (4, 2)), ((3,), (3,)), ((3,), (3, 3)), ((3, 3), (3, 2)), ((3, 1), (3, 2))]
     )
-    def test_shapes_that_do_not_fit_are_refused(self, truth: tuple[int, ...], probabilities: tuple[int, ...]) -> None:
+    def test_shapes_of_probabilities_that_do_not_fit_are_refused(
+        self, truth: tuple[int, ...], probabilities: tuple[int, ...]
+    ) -> None:
         with pytest.raises(ValueError, match=r"expected probabilities \(n, 2\)"):
             probability_metrics(np.zeros(truth, dtype=int), np.zeros(probabilities), ["a", "b"])

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, LinearLR, Sequ
 
 from conclugen.evaluation.classification import Answers, ClassWeights, class_weights_of, label_loss
 from conclugen.evaluation.draws import LabelledDraws, draw_labels
-from conclugen.evaluation.paper_probe import PaperProbes, PaperSettings, _Batches, _Masks, fit_paper_probes
+from conclugen.evaluation.paper_probe import Batches, DropoutMasks, PaperProbes, PaperSettings, fit_paper_probes
 from conclugen.labels import LabelBudget
 
 _PLAIN = PaperSettings(dropout=0.0, epochs=60)
@@ -20,7 +20,7 @@ _Labelled = tuple[Tensor, Tensor]
 
 
 def _blobs(n: int, *, classes: int = 3, width: int = 6, distance: float = 6.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Unit Gaussians around points on the axes, ``distance`` from the origin."""
+    """Return unit Gaussians around points on the axes, ``distance`` from the origin."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % classes
     return distance * torch.eye(classes, width)[labels] + torch.randn(n, width, generator=generator), labels
@@ -42,7 +42,7 @@ def _data(
     draws: Tensor | None = None,
     **changes: object,
 ) -> LabelledDraws:
-    """Every training sample in one draw, and as many classes as the labels tell, unless something else is given."""
+    """By default, one draw has all training samples, and the classes are those of the labels."""
     labels = train[1]
     count = labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
     return LabelledDraws(
@@ -71,7 +71,7 @@ def _fit(
     seed: int = 0,
     **changes: object,
 ) -> Tensor:
-    """Predictions about the points ``at``: classes (D, n), or 0 and 1 (D, n, C)."""
+    """Return predictions for the points ``at``: classes (D, n), or 0 and 1 (D, n, C)."""
     return _probes(train, validation, options, seed, **changes).answer(at).predicted
 
 
@@ -93,7 +93,7 @@ def test_separable_classes_are_separated() -> None:
         assert torch.equal(_fit(train, validation, test[0], options, class_weights=weights)[0], test[1])
 
 
-def test_as_accurate_as_logistic_regression() -> None:
+def test_the_probe_is_as_accurate_as_logistic_regression() -> None:
     train, validation, test = (_blobs(n, seed=seed, distance=2.0) for seed, n in ((0, 600), (1, 300), (2, 3000)))
     ours = float((_fit(train, validation, test[0], replace(_PLAIN, epochs=140))[0] == test[1]).float().mean())
     theirs = LogisticRegression().fit(*(part.numpy() for part in train)).score(*(part.numpy() for part in test))
@@ -103,10 +103,10 @@ def test_as_accurate_as_logistic_regression() -> None:
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
 @pytest.mark.parametrize("patience", [1, 7, 1000])
-def test_equals_a_plain_training_loop(weights: ClassWeights, patience: int) -> None:
-    """One linear layer from zero, AdamW, warm-up and restarts by torch, the best epoch on validation kept.
+def test_the_probe_equals_a_plain_training_loop(weights: ClassWeights, patience: int) -> None:
+    """The loop trains a zero linear layer with torch's AdamW, warm-up and restarts, and keeps the best epoch.
 
-    Labels are noisy and validation is small, so its loss has several minima and the patience decides between them.
+    Labels are noisy and validation is small, so its loss has several minima, and the patience decides between them.
     """
     train, validation = (
         _blobs(40, classes=4, width=30, distance=1.5),
@@ -169,7 +169,7 @@ def test_only_the_drawn_samples_are_used() -> None:
 
 
 def _imbalanced(majority: int, minority: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two overlapping Gaussians, two standard deviations apart."""
+    """Return two overlapping Gaussians, two standard deviations apart."""
     labels = torch.cat([torch.zeros(majority, dtype=torch.int64), torch.ones(minority, dtype=torch.int64)])
     noise = torch.randn(len(labels), 4, generator=torch.Generator().manual_seed(seed))
     return 2.0 * torch.eye(2, 4)[1] * labels[:, None] + noise, labels
@@ -185,7 +185,7 @@ def test_balanced_weights_raise_the_recall_of_a_minority() -> None:
 
 
 def test_balanced_weights_equal_replicated_samples() -> None:
-    """Classes of 60 and 20: the balanced loss is the plain one on data that holds each minority sample thrice."""
+    """For classes of 60 and 20, the balanced loss equals the plain loss with each minority sample three times."""
     train, validation = _imbalanced(60, 20, 0), _imbalanced(30, 10, 1)
     at = torch.randn(4000, 4, generator=torch.Generator().manual_seed(2)) + 0.5
     thrice = [
@@ -197,7 +197,7 @@ def test_balanced_weights_equal_replicated_samples() -> None:
     assert (balanced != _fit(train, validation, at)).float().mean() > 0.05
 
 
-def test_a_class_without_samples_is_never_predicted_and_does_no_harm() -> None:
+def test_a_class_without_samples_is_never_predicted() -> None:
     x, labels = _blobs(60, classes=2)
     classes = ["a", "b", "missing"]
     predicted = _fit((x, labels), (x, labels), x, classes=classes, class_weights="balanced")
@@ -205,7 +205,7 @@ def test_a_class_without_samples_is_never_predicted_and_does_no_harm() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 50, 119])
-def test_small_batches_learn_too(batch_size: int) -> None:
+def test_small_batches_learn(batch_size: int) -> None:
     train, validation, test = (_blobs(120, seed=seed, distance=12.0) for seed in (0, 1, 2))
     options = PaperSettings(batch_size=batch_size, epochs=15)
     draws = torch.stack([torch.arange(120), torch.arange(120).flip(0)])
@@ -213,7 +213,7 @@ def test_small_batches_learn_too(batch_size: int) -> None:
     assert torch.equal(predicted, test[1].expand(2, -1))
 
 
-def test_batches_of_every_sample_or_more_are_the_same() -> None:
+def test_batches_larger_than_the_draw_equal_the_whole_draw() -> None:
     train, validation = _blobs(40, distance=1.0), _blobs(40, distance=1.0, seed=1)
     at = torch.randn(1000, 6, generator=torch.Generator().manual_seed(2))
     exact, larger, smaller = (
@@ -224,7 +224,7 @@ def test_batches_of_every_sample_or_more_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [16, 4096])
-def test_same_seed_same_probes(batch_size: int) -> None:
+def test_the_same_seed_gives_the_same_probes(batch_size: int) -> None:
     train, validation = _blobs(60, distance=1.0), _blobs(60, distance=1.0, seed=1)
     at = torch.randn(2000, 6, generator=torch.Generator().manual_seed(2))
     options = PaperSettings(batch_size=batch_size, epochs=30)
@@ -236,11 +236,11 @@ def test_same_seed_same_probes(batch_size: int) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 0.75])
-def test_dropout_rate(rate: float) -> None:
-    """Feature i is 1 in sample i alone, so after one step its weight has moved only where it was kept.
+def test_dropout_has_its_rate(rate: float) -> None:
+    """Feature i is 1 in sample i alone, so one step changes its weight only if dropout kept it.
 
-    The classes are balanced, so the bias has no gradient: a sample of class 1 is predicted right where its feature was
-    kept, and as class 0, a tie, where it was dropped. 1,200 kept or dropped: five standard deviations are 0.0722.
+    The classes are balanced, so the bias has no gradient. A sample of class 1 is predicted correctly if its feature was
+    kept, and as class 0, by a tie, if it was dropped. For 1,200 features, five standard deviations are 0.0722.
     """
     n = 1200
     x, labels = torch.eye(n), torch.arange(n) % 2
@@ -255,9 +255,9 @@ def test_dropout_rate(rate: float) -> None:
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.25, 0.5, 0.75, 77 / 256])
-def test_masks_of_dropout_have_its_rate_and_know_nothing_of_each_other(rate: float) -> None:
-    """More masks than come of one random byte, of other sizes between; counts within five standard deviations."""
-    n, masks = 4001, _Masks(4001, rate, torch.Generator().manual_seed(3))
+def test_dropout_masks_have_their_rate_and_are_independent(rate: float) -> None:
+    """There are more masks than a random byte has, and of different sizes; counts are within five deviations."""
+    n, masks = 4001, DropoutMasks(4001, rate, torch.Generator().manual_seed(3))
     assert masks.scale == pytest.approx(1 / (1 - rate))
     kept = list[torch.Tensor]()
     for i in range(20):
@@ -279,7 +279,7 @@ def test_inputs_are_left_alone() -> None:
 
 
 def _tags(n: int, *, classes: int = 3, width: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Multi-label: class c is present where feature c, a unit Gaussian plus or minus 3, is on its positive side."""
+    """Return multi-label samples; feature c is a unit Gaussian around 3 if class c is present, else around -3."""
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.rand(n, classes, generator=generator) < 0.4).long()
     x = torch.randn(n, width, generator=generator)
@@ -300,9 +300,9 @@ class TestMultiLabel:
         assert predicted.dtype == torch.int64
         assert (predicted[0] == test[1]).float().mean() > 0.98
 
-    def test_as_accurate_as_one_logistic_regression_per_label(self) -> None:
+    def test_multi_label_is_as_accurate_as_one_regression_per_label(self) -> None:
         train, validation, test = (_tags(400, seed=seed) for seed in (0, 1, 2))
-        for _, labels in (train, validation, test):  # a tenth of the labels is wrong
+        for _, labels in (train, validation, test):  # a tenth of the labels are wrong
             flips = torch.rand(labels.shape, generator=torch.Generator().manual_seed(len(labels))) < 0.1
             labels[flips] = 1 - labels[flips]
         ours = _fit(train, validation, test[0], replace(_PLAIN, epochs=140))[0]
@@ -330,7 +330,7 @@ class TestMultiLabel:
     @pytest.mark.parametrize("weights", ["none", "balanced"])
     @pytest.mark.parametrize("layers", [1, 2])
     def test_draws_of_different_sizes_equal_each_alone(self, weights: ClassWeights, layers: int) -> None:
-        """Padding must count for nothing, not even in the class weights."""
+        """Padding does not count, not even in the class weights."""
         train, validation = _tags(120), _tags(60, seed=1)
         at = 3 * torch.randn(500, 6, generator=torch.Generator().manual_seed(2))
         options = replace(_PLAIN, layers=layers, hidden_dim=16)
@@ -346,7 +346,7 @@ class TestMultiLabel:
         ]
         torch.testing.assert_close(together.probabilities, torch.cat(alone), atol=2e-3, rtol=0)
 
-    def test_batches_of_padding_alone_do_no_harm(self) -> None:
+    def test_batches_of_padding_alone_change_nothing(self) -> None:
         train, validation = _tags(60), _tags(60, seed=1)
         draws = torch.stack([torch.arange(60), torch.arange(60).where(torch.arange(60) < 12, -1)])
         answers = _answers(train, validation, validation[0], replace(_PLAIN, batch_size=4), draws=draws)
@@ -356,7 +356,7 @@ class TestMultiLabel:
 
 class TestLoss:
     def test_binary_cross_entropy_by_hand(self) -> None:
-        """Probabilities 1/2 and 3/4 of labels 1 and 0; the positive counts twice.
+        """The probabilities of labels 1 and 0 are 1/2 and 3/4, and the positive counts twice.
 
         Class a: 2 log 2. Class b: -log(1/4) = 2 log 2. Their mean is 2 log 2.
         """
@@ -372,7 +372,7 @@ class TestLoss:
             torch.testing.assert_close(padded, label_loss(logits[..., :2], targets[:, :2], weights))
 
     def test_balanced_weights_by_hand(self) -> None:
-        """Four samples a a a b: 4 / (2 * 3) and 4 / (2 * 1). Labels in 3, 1 and 0 of 4: 1/3, 3/1, 4/1."""
+        """Samples a a a b give 4 / (2 * 3) and 4 / (2 * 1); labels of 3, 1 and 0 samples of 4 give 1/3, 3/1, 4/1."""
         assert class_weights_of(torch.tensor([[0, 0, 0, 1]]), 2, "balanced").tolist() == [pytest.approx([2 / 3, 2])]
         tags = torch.tensor([[[1, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]]])
         assert class_weights_of(tags, 3, "balanced").tolist() == [pytest.approx([1 / 3, 3, 4])]
@@ -382,7 +382,7 @@ class TestLoss:
 
 
 def _rings(n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Inside and outside of a circle: no line separates them."""
+    """Return points inside and outside a circle, which no line separates."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 2
     angle = 2 * torch.pi * torch.rand(n, generator=generator)
@@ -401,16 +401,16 @@ class TestLayers:
         assert deep > 0.95
 
     @pytest.mark.parametrize("layers", [2, 3])
-    def test_equals_a_plain_network(self, layers: int) -> None:
-        """The same start, trained by torch one draw at a time, no dropout; warm-up epochs only, all improving.
+    def test_hidden_layers_equal_a_plain_network(self, layers: int) -> None:
+        """torch trains a network with the same start, without dropout, for the warm-up epochs, which all improve.
 
-        Classes are not balanced, as a gradient of zero but for rounding becomes a full step of AdamW (LOG.md).
+        Classes are not balanced, because AdamW makes full steps of a gradient that is only rounding error (LOG.md).
         """
         train, validation = _blobs(42, classes=4, width=10), _blobs(24, classes=4, width=10, seed=1)
         options = PaperSettings(dropout=0.0, lr=0.05, epochs=5, layers=layers, hidden_dim=7)
         start = _probes(train, validation, replace(options, epochs=0), 3)
         modules: list[nn.Module] = []
-        for weight, bias in start._layers:
+        for weight, bias in start.layers:
             layer = nn.Linear(weight.shape[2], weight.shape[1])
             layer.load_state_dict({"weight": weight[0], "bias": bias[0, :, 0]})
             modules += [layer, nn.ReLU()]
@@ -427,10 +427,10 @@ class TestLayers:
         at = torch.randn(100, 10, generator=torch.Generator().manual_seed(5))
         ours = _answers(train, validation, at, options, seed=3).probabilities[0]
         theirs = network(at).softmax(dim=1)
-        assert (theirs - 1 / 4).abs().max() > 0.05  # it has learned something
+        assert (theirs - 1 / 4).abs().max() > 0.05  # the network has learned
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
 
-    def test_a_batched_fit_equals_each_draw_alone(self) -> None:
+    def test_a_batched_fit_with_hidden_layers_equals_each_draw_alone(self) -> None:
         train, validation = _blobs(200, classes=4, distance=2.0), _blobs(60, classes=4, distance=2.0, seed=1)
         options = replace(_PLAIN, layers=3, hidden_dim=16, epochs=20)
         draws = draw_labels(train[1], _per_class(5), 4, seed=3)
@@ -455,7 +455,7 @@ class TestLayers:
         assert torch.equal(torch.get_rng_state(), state)
 
     @pytest.mark.parametrize("n", [1, 8192, 8193, 20000])
-    def test_many_rows_are_answered_in_parts(self, n: int) -> None:
+    def test_answers_for_many_rows_are_computed_in_parts(self, n: int) -> None:
         train = _blobs(30)
         probes = _probes(train, train, replace(_PLAIN, layers=2, hidden_dim=4, epochs=5))
         at = torch.randn(n, 6, generator=torch.Generator().manual_seed(0))
@@ -483,7 +483,7 @@ class TestVersions:
 
     @pytest.mark.parametrize("batch_size", [7, 4096])
     def test_every_version_and_no_other_row_is_used(self, batch_size: int) -> None:
-        """Each row has a feature of its own, whose weight moves if the row is ever trained on."""
+        """Each row has its own feature, whose weight changes only if the row is trained on."""
         samples, versions = 8, 3
         rows = samples * versions + 2
         x, labels = torch.eye(rows), torch.arange(samples) % 2
@@ -491,31 +491,30 @@ class TestVersions:
         draws = torch.stack([torch.arange(6), torch.arange(1, 7)])
         options = replace(_PLAIN, epochs=60, patience=1000, weight_decay=0.0, batch_size=batch_size)
 
-        def used(epochs: int) -> Tensor:
-            # Validation holds every row, so each step lowers its loss and the last epoch is the one that is kept.
+        def used_rows(epochs: int) -> Tensor:
+            # Validation has every row, so each step lowers its loss, and the last epoch is kept.
             truth = torch.cat([labels.repeat_interleave(versions), torch.zeros(2, dtype=torch.int64)])
-            chosen = replace(options, epochs=epochs)
-            probes = _probes((x, labels), (x, truth), chosen, draws=draws, versions=table)
-            return probes._layers[0][0].abs().sum(dim=1) > 0  # [D, rows]
+            probes = _probes((x, labels), (x, truth), replace(options, epochs=epochs), draws=draws, versions=table)
+            return probes.layers[0][0].abs().sum(dim=1) > 0  # [D, rows]
 
-        after_one = used(1)
+        after_one = used_rows(1)
         assert [int(row.sum()) for row in after_one] == [6, 6]
         assert not torch.equal(after_one[0, 3:18], after_one[1, 3:18])  # each draw chooses for itself
-        after_all = used(60)
+        after_all = used_rows(60)
         expected = torch.zeros(2, rows, dtype=torch.bool)
         expected[0, :18] = expected[1, 3:21] = True
         assert torch.equal(after_all, expected)
 
-    def test_versions_are_drawn_evenly_and_anew(self) -> None:
-        """1,000 samples with three versions; five standard deviations around a third are 0.075.
+    def test_every_epoch_draws_versions_evenly(self) -> None:
+        """For 1,000 samples with three versions, five standard deviations around a third are 0.075.
 
-        A row says which version and which sample it shows, so the batches themselves can be read.
+        A row holds its version and its sample, so the batches can be read.
         """
         n = 1000
         x = torch.cat([torch.eye(3).repeat(n, 1), torch.arange(n).repeat_interleave(3)[:, None].float()], dim=1)
         labels, table = torch.arange(n) % 2, torch.arange(3 * n).reshape(n, 3)
         data = _data((x, labels), (x, labels), versions=table)
-        batches = _Batches(data, _PLAIN, torch.Generator().manual_seed(0))
+        batches = Batches(data, _PLAIN, torch.Generator().manual_seed(0))
         epochs = []
         for _ in range(2):
             ((inputs, targets, counted),) = batches.epoch()
@@ -524,8 +523,8 @@ class TestVersions:
             order = inputs[0, :, 3].argsort()
             assert torch.equal(inputs[0, order, 3], torch.arange(n).float())
             epochs.append(inputs[0, order, :3])
-        for shown in epochs:
-            assert (shown.mean(dim=0) - 1 / 3).abs().max() < 0.075
+        for versions in epochs:
+            assert (versions.mean(dim=0) - 1 / 3).abs().max() < 0.075
         assert (epochs[0] == epochs[1]).all(dim=1).float().mean().item() == pytest.approx(1 / 3, abs=0.075)
 
     def test_multi_label_padding_and_versions_together(self) -> None:
@@ -541,7 +540,7 @@ class TestSelection:
     """Only the validation samples of a draw's selection stop it."""
 
     def test_a_draw_equals_one_that_has_its_selection_alone(self) -> None:
-        """Validation is noise, so that each sample matters; the second draw selects fewer samples than the first."""
+        """Validation samples are noise, so each one matters; the second draw selects fewer samples than the first."""
         train, validation = _blobs(60, distance=1.0), _blobs(40, distance=0.3, seed=1)
         draws = draw_labels(train[1], _per_class(10), 2, seed=0)
         parts = [torch.arange(3, 12), torch.arange(30, 36)]

@@ -1,4 +1,4 @@
-"""The optimiser, against torch's own."""
+"""The optimiser, against that of torch."""
 
 import subprocess
 import sys
@@ -15,14 +15,14 @@ def _parameters() -> list[torch.nn.Parameter]:
 
 
 def _give_gradients(parameters: list[torch.nn.Parameter], number: int) -> None:
-    """Another one in each step; the last parameter has none before the third."""
+    """Set different gradients in each step; the last parameter has none before the third step."""
     generator = torch.Generator().manual_seed(number)
     for parameter in parameters[: 3 if number >= 2 else 2]:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
 @pytest.mark.parametrize("as_tensor", [False, True])
-def test_steps_are_those_of_torch_to_the_last_bit(as_tensor: bool) -> None:
+def test_steps_equal_those_of_torch_to_the_last_bit(as_tensor: bool) -> None:
     ours, theirs = _parameters(), _parameters()
     lr = torch.tensor(0.1) if as_tensor else 0.1
     optimizer = AdamW(ours, lr=lr, weight_decay=0.3)
@@ -36,31 +36,31 @@ def test_steps_are_those_of_torch_to_the_last_bit(as_tensor: bool) -> None:
         optimizer.step()
         reference.step()
         assert all(map(torch.equal, ours, theirs))
-    kept = {
+    expected = {
         f"{index}.{slot}": value
         for index, slots in reference.state_dict()["state"].items()
         for slot, value in slots.items()
     }
-    assert optimizer.state().keys() == kept.keys()
-    assert all(torch.equal(value, kept[name]) for name, value in optimizer.state().items())
+    assert optimizer.state().keys() == expected.keys()
+    assert all(torch.equal(value, expected[name]) for name, value in optimizer.state().items())
 
 
-def test_it_goes_on_from_a_state() -> None:
-    whole, cut = _parameters(), _parameters()
+def test_the_optimiser_continues_from_a_state() -> None:
+    whole, rest = _parameters(), _parameters()
     optimizer = AdamW(whole, lr=0.1, weight_decay=0.3)
     for number in range(3):
         _give_gradients(whole, number)
         optimizer.step()
-    continued = AdamW(cut, lr=0.1, weight_decay=0.3)
+    continued = AdamW(rest, lr=0.1, weight_decay=0.3)
     continued.load_state(optimizer.state())
     with torch.no_grad():
-        for parameter, value in zip(cut, whole, strict=True):
+        for parameter, value in zip(rest, whole, strict=True):
             parameter.copy_(value)
     for number in range(3, 5):
-        for parameters, each in ((whole, optimizer), (cut, continued)):
+        for parameters, each in ((whole, optimizer), (rest, continued)):
             _give_gradients(parameters, number)
             each.step()
-    assert all(map(torch.equal, whole, cut))
+    assert all(map(torch.equal, whole, rest))
 
 
 def test_without_any_gradient_nothing_moves() -> None:
@@ -80,7 +80,7 @@ def test_a_learning_rate_that_is_a_tensor_is_changed_in_place() -> None:
 
 
 def test_no_process_that_trains_loads_the_compiler() -> None:
-    """It would cost each of them seconds."""
+    """Loading it costs each process seconds."""
     program = """
 import sys, torch
 from conclugen.evaluation.draws import LabelledDraws

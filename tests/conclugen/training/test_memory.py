@@ -29,11 +29,11 @@ def test_parameters_count_four_times_and_activations_grow_with_the_batch(subset:
     assert (second > 2 * first) if quadratic else (second == 2 * first)
 
 
-def test_what_autograd_keeps_is_what_it_keeps_on_a_real_device() -> None:
-    """Linear -> ReLU -> Linear of the reconstruction head and the gated units, by hand, for Gen.
+def test_activations_are_those_that_autograd_keeps() -> None:
+    """For Gen, the activations of the gated units and of the reconstruction heads are counted by hand.
 
-    Kept per modality, in floats a row: the input d; u, the gate's sigmoid, g and z of R = 64; the hidden D = 32
-    and, for the squared error, the difference or both of its sides.
+    Autograd keeps per modality and row, in floats: the input d; u, the gate's sigmoid, g and z of R = 64; the hidden
+    D = 32; for the squared error, the difference or both of its sides.
     """
     size = step_bytes(WIDTHS, SUBSETS["Gen"], SMALL) - 16 * parameters_of("Gen")
     rows = 32
@@ -42,22 +42,22 @@ def test_what_autograd_keeps_is_what_it_keeps_on_a_real_device() -> None:
     assert least <= size <= most
 
 
-def test_con_of_one_modality_keeps_two_views_of_it() -> None:
-    """Each view has its own activations, in floats a row the input and at least u, the gate, g and z of R = 64.
+def test_con_of_one_modality_counts_two_views() -> None:
+    """Each view has its own activations: per row, the input and at least u, the gate, g and z of R = 64.
 
-    Both are compared with both, (2b)^2 similarities, where two modalities have b^2 of the two.
+    The similarities of all views are (2b)^2, while those of two modalities are b^2.
     """
     widths, rows = {"video": 40}, 32
     heads = [RepresentationHeads(widths, 64), PretrainingHeads(widths, SUBSETS["Con"], SMALL)]
     states = 16 * sum(p.numel() for module in heads for p in module.parameters())
-    kept = step_bytes(widths, SUBSETS["Con"], SMALL) - states
-    assert kept >= 4 * 2 * rows * (40 + 4 * 64) + 4 * (2 * rows) ** 2
-    two = {"first": 40, "second": 40}  # heads of their own, and as many activations
+    activations = step_bytes(widths, SUBSETS["Con"], SMALL) - states
+    assert activations >= 4 * 2 * rows * (40 + 4 * 64) + 4 * (2 * rows) ** 2
+    two = {"first": 40, "second": 40}  # two heads, with as many activations
     states += 16 * sum(p.numel() for p in RepresentationHeads(widths, 64).parameters())
-    assert kept == pytest.approx(step_bytes(two, SUBSETS["Con"], SMALL) - states, rel=0.5)
+    assert activations == pytest.approx(step_bytes(two, SUBSETS["Con"], SMALL) - states, rel=0.5)
 
 
-def test_workers_share_all_but_the_compared_rows() -> None:
+def test_workers_share_everything_but_the_compared_rows() -> None:
     whole, shared = (step_bytes(WIDTHS, SUBSETS["Gen"], SMALL, workers=n) for n in (1, 2))
     states = 16 * parameters_of("Gen")
     assert (shared - states) == pytest.approx((whole - states) / 2, rel=0.01)
@@ -65,8 +65,8 @@ def test_workers_share_all_but_the_compared_rows() -> None:
     assert compared[1] > compared[0] / 2
 
 
-def test_no_memory_is_taken() -> None:
-    """Heads of 100 GB and more are weighed at once."""
+def test_the_estimate_allocates_no_memory() -> None:
+    """The estimate works for heads of more than 100 GB."""
     huge = Hyperparameters(representation_dim=65536, batch_size=65536)
     assert step_bytes(WIDTHS, SUBSETS["ConCluGen"], huge) > 100 * 2**30
-    assert not torch.empty(0).is_meta  # the default device is left as it was
+    assert not torch.empty(0).is_meta  # the default device has not changed

@@ -1,4 +1,4 @@
-"""Pretraining against a plain training loop, and its promises: resumption, seeds, batches, schedule, clustering.
+"""Pretraining against a plain training loop, and tests of resumption, seeds, batches, schedule and clustering.
 
 Legend: b batch, K clusters.
 """
@@ -49,12 +49,12 @@ _EVERY_OPTION = replace(
     early_stop_epochs=1,
     lr=0.1,
 )
-"""What must survive a restart: a learning rate this high lets the total rise, so that the early stop counts."""
+"""Options whose state a restart must keep; the high learning rate lets the total rise, so the early stop counts."""
 _CLUSTERED = [name for name, losses in SUBSETS.items() if Loss.CLU in losses]
 
 
 class _Planted(StandardisedSplit):
-    """Three groups of samples, in memory; remembers which rows were asked for."""
+    """Three groups of samples in memory, and a list of the rows of each batch."""
 
     def __init__(self, rows: int = 60) -> None:
         rng = np.random.default_rng(0)
@@ -64,7 +64,7 @@ class _Planted(StandardisedSplit):
             name: torch.from_numpy(rng.normal(size=(3, width))[groups] + 0.3 * rng.normal(size=(rows, width))).float()
             for name, width in _WIDTHS.items()
         }
-        self.asked: list[list[int]] = []
+        self.batches: list[list[int]] = []
 
     @property
     def versions(self) -> Tensor:
@@ -74,12 +74,12 @@ class _Planted(StandardisedSplit):
         return len(self.features["video"])
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        self.asked.append(rows.tolist())
+        self.batches.append(rows.tolist())
         return {name: x[rows] for name, x in self.features.items()}
 
 
 class _RecordedKMeans:
-    """k-means, with the arguments and the result of each call kept."""
+    """k-means that records the arguments and the result of each call."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Tensor, int, int, tuple[Tensor, Tensor]]] = []
@@ -97,7 +97,7 @@ class _RecordedKMeans:
 
 @pytest.fixture
 def _float64() -> Iterator[None]:
-    """AdamW divides rounding noise by its own size: in float32, two orders of operations drift apart."""
+    """Compute in float64, as AdamW amplifies rounding: in float32, two orders of operations drift apart."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -125,7 +125,7 @@ def _equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def _initial_heads(run: Pretraining, name: str, h: Hyperparameters) -> tuple[RepresentationHeads, PretrainingHeads]:
-    """Copies of the modules of a run that has not begun."""
+    """Return copies of the modules of a run that has not started."""
     head, heads = build_head(_WIDTHS, h, 0), PretrainingHeads(_WIDTHS, SUBSETS[name], h)
     prefix = "modules.heads."
     heads.load_state_dict({k.removeprefix(prefix): v for k, v in run.state().items() if k.startswith(prefix)})
@@ -133,7 +133,7 @@ def _initial_heads(run: Pretraining, name: str, h: Hyperparameters) -> tuple[Rep
 
 
 @pytest.mark.parametrize("name", SUBSETS)
-def test_loss_decreases(name: str) -> None:
+def test_pretraining_lowers_the_loss(name: str) -> None:
     run = _run(name, epochs=20)
     totals = [run.run_epoch()["total"] for _ in range(20)]
     assert np.mean(totals[-3:]) < 0.93 * totals[0]
@@ -142,12 +142,13 @@ def test_loss_decreases(name: str) -> None:
 @pytest.mark.usefixtures("_float64")
 @pytest.mark.parametrize("mode", ["individual", "joint"])
 @pytest.mark.parametrize("name", SUBSETS)
-def test_equals_a_plain_training_loop(name: str, mode: str, recorded: _RecordedKMeans) -> None:
-    """Sections 3 and 5 of METHOD step by step: weights, mean over active losses, queue, AdamW, warm-up and cosine.
+def test_pretraining_equals_a_plain_loop(name: str, mode: str, recorded: _RecordedKMeans) -> None:
+    """The loop follows docs/method.md, sections 3 and 5: weights, mean of active losses, queue, AdamW, schedule.
 
-    The centroids are those that the run computed, from logits that this loop must reproduce.
+    It takes the run's centroids, and must reproduce the logits that they were computed from.
     """
-    data, epochs, start = _Planted(), 5, 1 if len(SUBSETS[name]) > 1 else 0
+    data, epochs = _Planted(), 5
+    start = 1 if len(SUBSETS[name]) > 1 else 0
     data.features = {modality: x.double() for modality, x in data.features.items()}
     weights = {"weight_con": 0.5, "weight_clu": 3.0, "weight_gen": 2.0, "weight_decay": 0.3}
     h = replace(_H, **weights, margin=0.2, kmeans_start_epoch=start, kmeans_loss_mode=mode)
@@ -156,7 +157,7 @@ def test_equals_a_plain_training_loop(name: str, mode: str, recorded: _RecordedK
     measured = [run.run_epoch() for _ in range(epochs)]
 
     optimizer = torch.optim.AdamW([*head.parameters(), *heads.parameters()], lr=1e-2, weight_decay=0.3)
-    batches, calls = iter(data.asked), iter(recorded.calls)
+    batches, calls = iter(data.batches), iter(recorded.calls)
     for epoch, factor in enumerate([0.1, 0.55, 1.0, 0.75, 0.25]):  # 0.1 + 0.9 e / 2; (1 + cos(pi p / 3)) / 2
         optimizer.param_groups[0]["lr"] = 1e-2 * factor
         sums: dict[str, float] = {}
@@ -170,9 +171,9 @@ def test_equals_a_plain_training_loop(name: str, mode: str, recorded: _RecordedK
             if Loss.CLU in SUBSETS[name] and epoch >= start:
                 logits = heads.cluster_logits(heads.project(z))
                 mean = (logits["video"] + logits["audio"] + logits["text"]).detach() / 3  # [b, K]
-                seen, k, _, (centroids, labels) = next(calls)
+                points, k, _, (centroids, labels) = next(calls)
                 assert k == 3
-                assert seen.numpy() == pytest.approx(torch.cat([*queue, mean]).numpy(), abs=1e-6)
+                assert points.numpy() == pytest.approx(torch.cat([*queue, mean]).numpy(), abs=1e-6)
                 terms["Clu"] = (3.0, clustering_loss(logits, centroids, labels[-15:], mode, 0.2))
                 queue = [mean]
             if Loss.GEN in SUBSETS[name]:
@@ -192,7 +193,7 @@ def test_equals_a_plain_training_loop(name: str, mode: str, recorded: _RecordedK
 
 class TestLossDictionary:
     @pytest.mark.parametrize("name", SUBSETS)
-    def test_holds_the_losses_unweighted_and_the_weighted_mean(self, name: str) -> None:
+    def test_an_epoch_returns_unweighted_losses_and_their_weighted_mean(self, name: str) -> None:
         h = replace(_H, weight_con=0.3, weight_clu=5.0, weight_gen=0.01)
         measured = _run(name, h).run_epoch()
         weights = {"Con": 0.3, "Clu": 5.0, "Gen": 0.01}
@@ -211,29 +212,29 @@ class TestLossDictionary:
         assert weighted == plain
 
     @pytest.mark.parametrize("name", SUBSETS)
-    def test_other_losses_do_not_change_the_start(self, name: str) -> None:
-        """A subset's run starts from the head of every other subset with that seed, and so of the random baseline."""
+    def test_every_subset_starts_from_the_same_head(self, name: str) -> None:
+        """That head is the random baseline of the seed."""
         assert _equal(_run(name).head.state_dict(), build_head(_WIDTHS, _H, 0).state_dict())
 
 
 class TestResumption:
-    @pytest.mark.parametrize("cut", [0, 1, 3])
+    @pytest.mark.parametrize("epochs", [0, 1, 3])
     @pytest.mark.parametrize("name", SUBSETS)
-    def test_continues_to_the_same_bits(self, name: str, cut: int) -> None:
-        """Through safetensors, as a checkpoint does it; clustering begins after the first cuts."""
+    def test_a_resumed_run_continues_to_the_same_bits(self, name: str, epochs: int) -> None:
+        """The state goes through safetensors, as in a checkpoint; clustering starts after the first epochs."""
         h = replace(_EVERY_OPTION, kmeans_start_epoch=2 if len(SUBSETS[name]) > 1 else 0)
         whole, first = _run(name, h), _run(name, h)
         expected = [(whole.run_epoch(), whole.finished) for _ in range(5)]
-        begun = [(first.run_epoch(), first.finished) for _ in range(cut)]
+        before = [(first.run_epoch(), first.finished) for _ in range(epochs)]
         rest = _run(name, h)
         rest.load_state(load(save({key: value.contiguous() for key, value in first.state().items()})))
-        assert (rest.epoch, rest.finished) == (cut, first.finished)
-        assert [*begun, *((rest.run_epoch(), rest.finished) for _ in range(cut, 5))] == expected
+        assert (rest.epoch, rest.finished) == (epochs, first.finished)
+        assert [*before, *((rest.run_epoch(), rest.finished) for _ in range(epochs, 5))] == expected
         assert rest.epoch == 5
         assert _equal(rest.state(), whole.state())
 
-    def test_centroids_are_of_the_state(self) -> None:
-        """Without them, the first step after a restart would start its clusters anew."""
+    def test_the_state_includes_the_centroids(self) -> None:
+        """Without them, the first step after a restart starts k-means from random points."""
         whole, cold = _run("ConCluGen"), _run("ConCluGen")
         whole.run_epoch()
         state = _copy(whole.state())
@@ -243,7 +244,7 @@ class TestResumption:
         cold.run_epoch()
         assert not _equal(cold.state(), whole.state())
 
-    def test_what_the_resumed_run_was_before_does_not_matter(self) -> None:
+    def test_loading_a_state_replaces_everything(self) -> None:
         whole = _run("ConCluGen")
         state = _copy(whole.state() if whole.run_epoch() else {})
         used = _run("ConCluGen")
@@ -254,7 +255,7 @@ class TestResumption:
         assert _equal(used.state(), whole.state())
 
     @pytest.mark.parametrize("name", SUBSETS)
-    def test_state_is_tensors_of_the_heads_in_use(self, name: str) -> None:
+    def test_the_state_has_tensors_of_the_heads_in_use(self, name: str) -> None:
         run = _run(name)
         run.run_epoch()
         state = run.state()
@@ -268,10 +269,10 @@ class TestResumption:
 
 class TestSeeds:
     @pytest.mark.parametrize("name", SUBSETS)
-    def test_same_seed_same_weights(self, name: str) -> None:
+    def test_the_same_seed_gives_the_same_weights(self, name: str) -> None:
         h, runs = _EVERY_OPTION, []
         for seed in (4, 4, 5):
-            torch.rand(len(runs) + 1)  # the global generator is somewhere else each time
+            torch.rand(len(runs) + 1)  # the global generator has another state each time
             before = torch.get_rng_state()
             run = _run(name, h, seed=seed)
             losses = [run.run_epoch() for _ in range(2)]
@@ -283,14 +284,14 @@ class TestSeeds:
         different = [key for key in runs[0][1] if not torch.equal(runs[0][1][key], runs[2][1][key])]
         assert all(key in different for key in runs[0][1] if key.startswith("modules.") and key.endswith("weight"))
 
-    def test_head_depends_on_the_seed_alone(self) -> None:
+    def test_the_head_depends_on_the_seed_alone(self) -> None:
         before = torch.get_rng_state()
         one, same, other = (build_head(_WIDTHS, _H, seed).state_dict() for seed in (1, 1, 2))
         assert torch.equal(torch.get_rng_state(), before)
         assert _equal(one, same)
         assert not any(torch.equal(value, other[name]) for name, value in one.items())
 
-    def test_a_lifted_head_is_built_where_asked(self) -> None:
+    def test_a_head_with_lifted_audio_is_built(self) -> None:
         assert isinstance(build_head(_WIDTHS, replace(_H, lift_audio=True), 0).heads["audio"], nn.Sequential)
 
 
@@ -298,16 +299,16 @@ class TestBatches:
     @settings(deadline=None, max_examples=30)
     @given(rows=st.integers(3, 40), batch_size=st.integers(3, 50), seed=st.integers(0, 2**31 - 1))
     def test_an_epoch_takes_whole_batches_of_different_rows(self, rows: int, batch_size: int, seed: int) -> None:
-        """A last batch that is too small is left out; a set smaller than a batch is one batch."""
+        """A short last batch is left out; a set smaller than a batch is one batch."""
         data = _Planted(rows)
         run = _run("Gen", replace(_H, batch_size=batch_size), data=data, seed=seed)
         run.run_epoch()
         size = min(batch_size, rows)
-        assert [len(batch) for batch in data.asked] == [size] * (rows // size)
+        assert [len(batch) for batch in data.batches] == [size] * (rows // size)
         assert run.steps_per_epoch == rows // size
-        taken = list(chain(*data.asked))
-        assert len(set(taken)) == len(taken)
-        assert set(taken) <= set(range(rows))
+        used = list(chain(*data.batches))
+        assert len(set(used)) == len(used)
+        assert set(used) <= set(range(rows))
 
     def test_each_epoch_and_seed_has_its_own_order(self) -> None:
         orders = set()
@@ -315,9 +316,9 @@ class TestBatches:
             data = _Planted()
             run = _run("Gen", data=data, seed=seed)
             for _ in range(3):
-                data.asked.clear()
+                data.batches.clear()
                 run.run_epoch()
-                orders.add(tuple(chain(*data.asked)))
+                orders.add(tuple(chain(*data.batches)))
         assert len(orders) == 6
         assert all(sorted(order) == list(range(60)) for order in orders)
 
@@ -327,34 +328,34 @@ class TestBatches:
             data = _Planted()
             run = _run(name, data=data)
             run.run_epoch()
-            orders.add(tuple(chain(*data.asked)))
+            orders.add(tuple(chain(*data.batches)))
         assert len(orders) == 1
 
-    def test_no_row_is_left_out_for_good(self) -> None:
-        """60 rows in batches of 35: each epoch leaves 25 out, so all 30 epochs leave one out with (5/12)^30 < 1e-11."""
+    def test_every_row_is_used_in_some_epoch(self) -> None:
+        """Each epoch leaves out 25 of 60 rows; 30 epochs leave out a given row with probability (5/12)^30 < 1e-11."""
         data = _Planted()
         run = _run("Gen", replace(_H, batch_size=35), data=data, epochs=30)
         for _ in range(30):
             run.run_epoch()
-        assert set(chain(*data.asked)) == set(range(60))
+        assert set(chain(*data.batches)) == set(range(60))
 
     @pytest.mark.parametrize(("max_steps", "steps"), [(1, 1), (3, 3), (4, 4), (99, 4), (None, 4)])
-    def test_max_steps(self, max_steps: int | None, steps: int) -> None:
-        """The first steps of the same epoch."""
+    def test_an_epoch_can_end_after_some_steps(self, max_steps: int | None, steps: int) -> None:
+        """These steps are the first ones of the whole epoch."""
         data, whole = _Planted(), _Planted()
         run = _run("Gen", data=data)
         run.run_epoch(max_steps)
         _run("Gen", data=whole).run_epoch()
         assert run.epoch == 1
-        assert data.asked == whole.asked[:steps]
+        assert data.batches == whole.batches[:steps]
 
     def test_an_epoch_returns_the_mean_over_its_steps(self) -> None:
-        """Without learning, the loss of each step is that of its rows under the first weights."""
+        """With a learning rate of 0, the loss of each step is that of its rows with the initial weights."""
         data, h = _Planted(), replace(_H, lr=0.0)
         run = _run("Gen", h, data=data)
         head, heads = _initial_heads(run, "Gen", h)
         measured = run.run_epoch(max_steps=3)
-        batches = [{name: x[rows] for name, x in data.features.items()} for rows in data.asked]
+        batches = [{name: x[rows] for name, x in data.features.items()} for rows in data.batches]
         losses = [reconstruction_loss(heads.reconstruct(head(x)), x).item() for x in batches]
         assert (len(losses), len(set(losses))) == (3, 3)
         assert measured["Gen"] == pytest.approx(np.mean(losses), rel=1e-5)
@@ -364,24 +365,24 @@ class TestFeatureDropout:
     def _inputs(
         self, rate: float, steps: int = 2, rows: int = 1500
     ) -> list[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-        """For each step: what the head was given, and the features of the batch."""
-        data, taken = _Planted(rows), []
+        """Return for each step the inputs of the head and the features of the batch."""
+        data, head_inputs = _Planted(rows), []
         run = _run("Gen", replace(_H, feature_dropout=rate, batch_size=rows // 2), data=data)
-        run.head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+        run.head.register_forward_pre_hook(lambda _, inputs: head_inputs.append(inputs[0]))
         for _ in range(-(-steps // 2)):
             run.run_epoch()
-        whole = [{name: x[rows] for name, x in data.features.items()} for rows in data.asked]
-        return list(zip(taken, whole, strict=True))
+        whole = [{name: x[rows] for name, x in data.features.items()} for rows in data.batches]
+        return list(zip(head_inputs, whole, strict=True))
 
-    def test_0_leaves_inputs_unchanged(self) -> None:
+    def test_a_dropout_of_0_leaves_inputs_unchanged(self) -> None:
         for inputs, whole in self._inputs(0.0):
             assert _equal(inputs, whole)
 
     @pytest.mark.parametrize("rate", [0.1, 0.5, 0.8])
-    def test_rate_and_scale(self, rate: float) -> None:
-        """750 rows and 16 features: five standard deviations of the dropped share are 5 sqrt(rate (1 - rate) / 12000).
+    def test_dropout_has_its_rate_and_keeps_the_expected_input(self, rate: float) -> None:
+        """With 750 rows and 16 features, five standard deviations of the rate are 5 sqrt(rate (1 - rate) / 12000).
 
-        What is kept is scaled by 1 / (1 - rate), so that the expected input is the feature.
+        Kept features are scaled by 1 / (1 - rate), so that the expected input is the feature.
         """
         for inputs, whole in self._inputs(rate):
             dropped = torch.cat([x == 0 for x in inputs.values()], dim=1)
@@ -393,23 +394,23 @@ class TestFeatureDropout:
                 kept = x != 0
                 assert x[kept].numpy() == pytest.approx((whole[name][kept] / (1 - rate)).numpy(), rel=1e-5)
 
-    def test_masks_are_drawn_anew(self) -> None:
-        """By modality, step and epoch: two independent masks agree in half of their 3,000 elements."""
+    def test_every_step_and_modality_has_its_own_mask(self) -> None:
+        """Two independent masks agree in half of their 3,000 elements."""
         masks = [x[:, :4] == 0 for inputs, _ in self._inputs(0.5, steps=4) for x in inputs.values()]
         assert len(masks) == 12
         for i, one in enumerate(masks):
             for other in masks[:i]:
                 assert (one == other).float().mean().item() == pytest.approx(0.5, abs=5 * 0.5 / math.sqrt(3000))
 
-    def test_whole_features_are_to_be_reconstructed(self) -> None:
-        h, taken = replace(_H, feature_dropout=0.5), []
+    def test_reconstruction_targets_have_no_dropout(self) -> None:
+        h, head_inputs = replace(_H, feature_dropout=0.5), []
         data = _Planted()
         run = _run("Gen", h, data=data)
         head, heads = _initial_heads(run, "Gen", h)
-        run.head.register_forward_pre_hook(lambda _, inputs: taken.append(inputs[0]))
+        run.head.register_forward_pre_hook(lambda _, inputs: head_inputs.append(inputs[0]))
         measured = run.run_epoch(max_steps=1)
-        whole = {name: x[data.asked[0]] for name, x in data.features.items()}
-        expected = reconstruction_loss(heads.reconstruct(head(taken[0])), whole)
+        whole = {name: x[data.batches[0]] for name, x in data.features.items()}
+        expected = reconstruction_loss(heads.reconstruct(head(head_inputs[0])), whole)
         assert measured["Gen"] == pytest.approx(expected.item(), rel=1e-5)
 
     def test_features_are_left_alone(self) -> None:
@@ -421,44 +422,44 @@ class TestFeatureDropout:
 
 class TestLearningRate:
     def _rates(self, run: Pretraining, epochs: int) -> list[list[float]]:
-        """The optimizer's learning rate at each step of each epoch."""
+        """Return the optimiser's learning rate at each step of each epoch."""
         rates: list[list[float]] = []
 
-        def note(optimizer: AdamW) -> None:
+        def recording_step(optimizer: AdamW) -> None:
             rates[-1].append(optimizer.lr)
             step(optimizer)
 
         step = AdamW.step
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(AdamW, "step", note)
+            patch.setattr(AdamW, "step", recording_step)
             for _ in range(epochs):
                 rates.append([])
                 run.run_epoch()
         return rates
 
-    def test_warmup_then_cosine_over_the_rest_of_the_budget(self) -> None:
-        """Five epochs from a tenth; then (1 + cos(pi p / 4)) / 2 for p = 0..3, falling to 0 where the budget ends."""
+    def test_the_cosine_ends_with_the_budget(self) -> None:
+        """Five epochs rise from a tenth; then the factors are (1 + cos(pi p / 4)) / 2 for p = 0..3."""
         rates = self._rates(_run("Gen", replace(_H, lr=0.02, warmup_epochs=5), epochs=9), 9)
         root = math.sqrt(2)
         factors = [0.1, 0.28, 0.46, 0.64, 0.82, 1, (2 + root) / 4, 0.5, (2 - root) / 4]
         assert rates == [pytest.approx([0.02 * factor] * 4) for factor in factors]
 
-    def test_without_warmup(self) -> None:
+    def test_the_schedule_can_have_no_warmup(self) -> None:
         rates = self._rates(_run("Gen", replace(_H, warmup_epochs=0), epochs=2), 2)
         assert [rate[0] for rate in rates] == pytest.approx([1e-2, 0.5e-2])
 
-    def test_a_budget_that_ends_with_the_warmup(self) -> None:
+    def test_the_budget_may_end_with_the_warmup(self) -> None:
         rates = self._rates(_run("Gen", replace(_H, warmup_epochs=2), epochs=2), 2)
         assert [rate[0] for rate in rates] == pytest.approx([0.1e-2, 0.55e-2])
 
-    def test_restarts_with_decay(self) -> None:
-        """Cycles of two epochs: each has (1 + cos 0) / 2 = 1 and (1 + cos(pi / 2)) / 2 = 1/2 of its peak."""
+    def test_each_restart_is_lower_by_the_decay(self) -> None:
+        """Each cycle of two epochs has (1 + cos 0) / 2 = 1 and (1 + cos(pi / 2)) / 2 = 1/2 of its peak."""
         h = replace(_H, restart_epochs=2, restart_decay=0.4)
         rates = self._rates(_run("Gen", h, epochs=8), 8)
         factors = [0.1, 0.55, 1, 0.5, 0.4, 0.2, 0.16, 0.08]
         assert [rate[0] for rate in rates] == pytest.approx([1e-2 * factor for factor in factors])
 
-    def test_a_resumed_run_goes_on_in_the_schedule(self) -> None:
+    def test_a_resumed_run_continues_the_schedule(self) -> None:
         first, rest = _run("Gen", epochs=5), _run("Gen", epochs=5)
         first.run_epoch()
         first.run_epoch()
@@ -469,7 +470,7 @@ class TestLearningRate:
 class TestClustering:
     @pytest.mark.parametrize("start", [0, 1, 3])
     @pytest.mark.parametrize("name", _CLUSTERED)
-    def test_starts_at_its_epoch(self, name: str, start: int, recorded: _RecordedKMeans) -> None:
+    def test_clustering_starts_at_its_epoch(self, name: str, start: int, recorded: _RecordedKMeans) -> None:
         run = _run(name, replace(_H, kmeans_start_epoch=start))
         before = {str(loss) for loss in SUBSETS[name]} - {"Clu"}
         for epoch in range(4):
@@ -481,7 +482,7 @@ class TestClustering:
                 assert set(measured) == before | {"Clu", "total"}
                 assert calls == 4 * (epoch - start + 1)
 
-    def test_alone_it_trains_nothing_before(self) -> None:
+    def test_clustering_alone_trains_nothing_before_its_start(self) -> None:
         run = _run("Clu", replace(_H, kmeans_start_epoch=1))
         head, cluster = _copy(run.head.state_dict()), run.state()["modules.heads.cluster.weight"].clone()
         assert run.run_epoch() == {}
@@ -492,8 +493,8 @@ class TestClustering:
         assert not _equal(run.head.state_dict(), head)
         assert not torch.equal(run.state()["modules.heads.cluster.weight"], cluster)
 
-    def test_before_it_the_run_is_that_of_the_other_losses(self) -> None:
-        """The total is the mean over the active losses: one that has not begun is not in its denominator."""
+    def test_before_clustering_starts_the_run_is_that_of_the_other_losses(self) -> None:
+        """The total is the mean over the active losses; a loss that has not started is not in its denominator."""
         with_clu, without = _run("ConClu", replace(_H, kmeans_start_epoch=2)), _run("Con")
         for _ in range(2):
             assert with_clu.run_epoch() == without.run_epoch()
@@ -503,32 +504,32 @@ class TestClustering:
         assert not _equal(with_clu.head.state_dict(), without.head.state_dict())
 
     @pytest.mark.parametrize("size", [0, 1, 2, 3, 4])
-    def test_queue_is_used_once_full_and_emptied_each_epoch(self, size: int, recorded: _RecordedKMeans) -> None:
-        """Four steps of 15 rows: steps before number ``size`` see their own batch, later ones ``size`` batches more."""
+    def test_the_queue_is_used_once_full_and_emptied_each_epoch(self, size: int, recorded: _RecordedKMeans) -> None:
+        """Of four steps of 15 rows, those before step ``size`` see one batch, and later ones ``size`` batches more."""
         run = _run("ConClu", replace(_H, kmeans_queue_size=size))
         for _ in range(2):
             run.run_epoch()
-        seen = [x for x, *_ in recorded.calls]
-        assert [len(x) for x in seen] == [15 * (size + 1) if step >= size else 15 for step in range(4)] * 2
-        own = [x[-15:] for x in seen]
+        points = [x for x, *_ in recorded.calls]
+        assert [len(x) for x in points] == [15 * (size + 1) if step >= size else 15 for step in range(4)] * 2
+        batches = [x[-15:] for x in points]
         for epoch in range(2):
             for step in range(size, 4):
                 number = 4 * epoch + step
-                assert torch.equal(seen[number], torch.cat(own[number - size : number + 1]))
+                assert torch.equal(points[number], torch.cat(batches[number - size : number + 1]))
 
-    @pytest.mark.parametrize(("thinning", "kept"), [(1, 15), (2, 8), (4, 4), (99, 1)])
-    def test_queue_is_thinned_and_the_current_batch_is_not(
-        self, thinning: int, kept: int, recorded: _RecordedKMeans
+    @pytest.mark.parametrize(("thinning", "rows"), [(1, 15), (2, 8), (4, 4), (99, 1)])
+    def test_the_queue_is_thinned_and_the_current_batch_is_not(
+        self, thinning: int, rows: int, recorded: _RecordedKMeans
     ) -> None:
         _run("ConClu", replace(_H, kmeans_queue_size=2, kmeans_queue_thinning=thinning)).run_epoch()
-        seen = [x for x, *_ in recorded.calls]
-        assert [len(x) for x in seen] == [15, 15, 15 + 2 * kept, 15 + 2 * kept]
-        own = [x[-15:] for x in seen]
-        assert torch.equal(seen[3], torch.cat([own[1][::thinning], own[2][::thinning], own[3]]))
+        points = [x for x, *_ in recorded.calls]
+        assert [len(x) for x in points] == [15, 15, 15 + 2 * rows, 15 + 2 * rows]
+        batches = [x[-15:] for x in points]
+        assert torch.equal(points[3], torch.cat([batches[1][::thinning], batches[2][::thinning], batches[3]]))
 
     @pytest.mark.parametrize("start", [0, 2])
-    def test_warm_start(self, start: int, recorded: _RecordedKMeans) -> None:
-        """Each step begins where the last one ended, the first one of the run from random points."""
+    def test_k_means_starts_where_the_last_step_ended(self, start: int, recorded: _RecordedKMeans) -> None:
+        """The first k-means of the run starts from random points."""
         run = _run("ConClu", replace(_H, kmeans_start_epoch=start, kmeans_iterations=3))
         for _ in range(start + 2):
             run.run_epoch()
@@ -538,21 +539,22 @@ class TestClustering:
         assert all(torch.equal(initial, end) for (initial, _), end in zip(later, ends, strict=False))
         assert {iterations for _, iterations in recorded.starts} == {3}
 
-    def test_without_warm_start_every_step_begins_anew(self, recorded: _RecordedKMeans) -> None:
+    def test_without_a_warm_start_k_means_starts_from_random_points(self, recorded: _RecordedKMeans) -> None:
         run = _run("ConClu", replace(_H, kmeans_warm_start=False, kmeans_iterations=100))
         run.run_epoch()
         assert recorded.starts == [(None, 100)] * 4
         assert "centroids" not in run.state()
 
-    def test_clusters_are_of_the_detached_mean_of_all_modalities(self, recorded: _RecordedKMeans) -> None:
+    def test_k_means_clusters_the_detached_mean_of_all_modalities(self, recorded: _RecordedKMeans) -> None:
         data = _Planted()
         run = _run("Clu", replace(_H, num_clusters=5), data=data)
         head, heads = _initial_heads(run, "Clu", replace(_H, num_clusters=5))
         run.run_epoch(max_steps=1)
-        ((seen, k, _, _),) = recorded.calls
-        logits = heads.cluster_logits(heads.project(head({n: x[data.asked[0]] for n, x in data.features.items()})))
-        assert (k, seen.shape, seen.requires_grad) == (5, (15, 5), False)
-        assert seen.numpy() == pytest.approx(torch.stack(list(logits.values())).mean(dim=0).detach().numpy(), abs=1e-5)
+        ((points, k, _, _),) = recorded.calls
+        logits = heads.cluster_logits(heads.project(head({n: x[data.batches[0]] for n, x in data.features.items()})))
+        expected = torch.stack(list(logits.values())).mean(dim=0).detach()
+        assert (k, points.shape, points.requires_grad) == (5, (15, 5), False)
+        assert points.numpy() == pytest.approx(expected.numpy(), abs=1e-5)
 
     def test_each_step_has_its_own_seed(self, recorded: _RecordedKMeans) -> None:
         for seed in (0, 1):
@@ -564,10 +566,12 @@ class TestClustering:
 
 class TestFinished:
     def _finished(self, run: Pretraining, totals: list[float], monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-        """Whether the run is finished after each epoch, if epochs have these totals."""
+        """Return whether the run is finished after each epoch, if epochs have these totals."""
         finished = []
         for total in totals:
-            monkeypatch.setattr(run, "_step", lambda *_, total=total, **__: run._sums.add_(total))
+            for loss in ("contrastive_loss", "clustering_loss"):  # the total is their mean
+                constant = lambda tensors, *_, total=total: total + 0 * tensors["video"].sum()  # noqa: E731
+                monkeypatch.setattr(pretrain, loss, constant)
             run.run_epoch()
             finished.append(run.finished)
         return finished
@@ -575,7 +579,7 @@ class TestFinished:
     def _conclu(self, patience: int, epochs: int = 99) -> Pretraining:
         return _run("ConClu", replace(_H, kmeans_start_epoch=2, early_stop_epochs=patience), epochs=epochs)
 
-    def test_when_the_budget_is_spent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_run_is_finished_when_the_budget_is_spent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self._finished(self._conclu(0, epochs=5), [1.0] * 5, monkeypatch) == [False] * 4 + [True]
 
     @pytest.mark.parametrize(
@@ -586,18 +590,18 @@ class TestFinished:
             (2, [9, 9, 5, 6, 4, 5, 4.5], 7),
             (2, [9, 9, 5, 6, 4.9, 5, 4.8], None),
             (3, [9, 9, 5, 6, 7, 8], 6),
-            (1, [1, 2, 5, 4], None),  # clustering raised the total: it is compared with totals that include it
+            (1, [1, 2, 5, 4], None),  # clustering raises the total, which is compared only with totals that include it
             (1, [1, 2, 5, 6], 4),
         ],
     )
-    def test_when_the_total_stops_improving(
+    def test_a_run_is_finished_when_the_total_stops_improving(
         self, patience: int, totals: list[float], stop: int | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Epochs before clustering sets in do not count."""
+        """Epochs before clustering starts do not count."""
         expected = [stop is not None and epoch >= stop for epoch in range(1, len(totals) + 1)]
         assert self._finished(self._conclu(patience), totals, monkeypatch) == expected
 
-    def test_a_resumed_run_goes_on_counting(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_resumed_run_continues_to_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
         first, rest = self._conclu(3), self._conclu(3)
         self._finished(first, [9, 9, 5, 6, 7], monkeypatch)
         rest.load_state(_copy(first.state()))
@@ -616,7 +620,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(name: str) -> None:
 
 
 class TestRepresent:
-    def test_equals_the_head_side_by_side(self) -> None:
+    def test_representations_are_the_outputs_of_the_head(self) -> None:
         data, head = _Planted(), build_head(_WIDTHS, _H, 0)
         rows = torch.tensor([5, 0, 0, 59])
         representations = represent(head, data, rows)
@@ -626,13 +630,13 @@ class TestRepresent:
         assert torch.equal(representations, expected)
 
     @pytest.mark.parametrize("chunk", [1, 7, 20, 1000])
-    def test_chunks_do_not_matter(self, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_representations_do_not_depend_on_the_chunk(self, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
         data, head = _Planted(), build_head(_WIDTHS, _H, 0)
         expected = represent(head, data, torch.arange(20))
-        monkeypatch.setattr(pretrain, "_CHUNK", chunk)
+        monkeypatch.setattr(pretrain, "CHUNK_ROWS", chunk)
         assert represent(head, data, torch.arange(20)).numpy() == pytest.approx(expected.numpy(), abs=1e-6)
 
-    def test_features_are_not_dropped(self) -> None:
+    def test_representations_have_no_dropout(self) -> None:
         run = _run("Gen", replace(_H, feature_dropout=0.9))
         run.run_epoch()
         first, again = (represent(run.head, _Planted(), torch.arange(60)) for _ in range(2))
