@@ -1,4 +1,4 @@
-"""What a sweep takes of disks and of GPU memory, before anything is launched."""
+"""How much disk and GPU memory a sweep will need, before anything is launched."""
 
 import random
 import tempfile
@@ -26,30 +26,33 @@ from sweeps.trial.hardware import own_hardware
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
-_TOLD_BYTES = 200  # of a report that a checkpoint keeps: epochs, objective, losses, in JSON that is quoted in JSON
+_REPORT_BYTES = 200  # of a report in a checkpoint: epochs, objective, losses, in JSON that is quoted in JSON
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
-_A_TIME = "2026-01-01T00:00:00.000+00:00"  # as long as any
-_EVENT_FILE = 2100  # bytes of a job's TensorBoard file (LOG.md)
+_TIME = "2026-01-01T00:00:00.000+00:00"  # as long as any
+_EVENT_FILE_BYTES = 2100  # of a job's TensorBoard file (LOG.md)
 
 
 def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
-    """Bytes of the sweep's folder at most, if its heads are the largest that the space allows.
+    """Return the most bytes that the sweep's folder takes, if its heads are the largest that the space allows.
 
-    Counted are kept heads, checkpoints of running trials, the ledger with its predictions, event files, the journal.
+    They include kept heads, checkpoints of running trials, the ledger with its predictions, event files, the journal.
     """
     confirmations = sum(cost.confirmations for cost in costs)
-    in_time, per_arm = trials_in_time(config, costs), config.budget.trials_per_subset
+    in_time = trials_in_time(config, costs)
+    per_arm = config.budget.trials_per_subset
     trials = {name: in_time[name] if per_arm is None else per_arm for name in config.arms}
     jobs = sum(trials.values()) + confirmations
-    events = jobs * _EVENT_FILE if config.tracking.tensorboard else 0
+    events = jobs * _EVENT_FILE_BYTES if config.tracking.tensorboard else 0
     journal = 0 if config.storage else sum(n * _journal_bytes(config, config.arms[name]) for name, n in trials.items())
-    kept, heads, checkpoint = min(config.checkpoint.heads, config.budget.seeds), 0, 0
+    kept = min(config.checkpoint.heads, config.budget.seeds)
+    heads = 0
+    checkpoint = 0
     for arm in config.arms.values():
         if arm.method != "supervised_head":
             head, state = stored_bytes(config.widths(arm.method, arm.modalities), arm.losses, _largest(config, arm))
             heads += kept * head * len(config.confirmed_on(arm))
             checkpoint = max(checkpoint, state)
-    checkpoints = (checkpoint + _TOLD_BYTES * len(config.probe_epochs)) * (KEPT + 1) * slots(config)
+    checkpoints = (checkpoint + _REPORT_BYTES * len(config.probe_epochs)) * (KEPT + 1) * slots(config)
     fits = (config.probe.label_draws * (len(config.probe.budgets) - 1) + 1) * (1 + len(config.probe.also))
     predictions = (
         confirmations
@@ -64,13 +67,13 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
 
 
 def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
-    """Bytes of a search trial in Optuna's journal: a line for each searched value and each probe, and some more."""
+    """Bytes of a search trial in Optuna's journal: a line per searched value and per probe, and some more."""
     searched = sum(parameter.fixed is None for parameter in arm.parameters(config.load_space()).values())
     return 800 + 300 * searched + 150 * len(config.probe_epochs)
 
 
 def _prediction_bytes(manifest: Manifest, probabilities: bool) -> int:
-    """Bytes of what one classifier says of the test samples, those of all folds together, and of their truth."""
+    """Bytes of one classifier's predictions for the test samples of all folds, and of their true labels."""
     rows = sum(map(manifest.samples, manifest.folds)) if manifest.folds else manifest.samples("test")
     classes = len(manifest.labels.classes) if manifest.labels is not None else 0
     answers = classes if manifest.multi_label else 1
@@ -78,9 +81,9 @@ def _prediction_bytes(manifest: Manifest, probabilities: bool) -> int:
 
 
 def _record_bytes(config: SweepConfig, stage: Stage) -> int:
-    """Bytes of a record without predictions, from one that is written."""
+    """Bytes of a record without predictions; writes one to measure it."""
     chance = random.Random(0)  # noqa: S311  # digits that do not compress
-    known = provenance(config)
+    sources = provenance(config)
     record = Record(
         sweep=config.name,
         stage=stage,
@@ -95,10 +98,10 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
         metrics=list(_metrics(config, chance)) if stage == "confirm" else (),
         predictions=list(_no_predictions(config)) if stage == "confirm" else (),
         seconds={activity: chance.random() for activity in ("total", "train", "probe")},
-        started=_A_TIME,
-        ended=_A_TIME,
-        features=known["features"],
-        versions=known["versions"],
+        started=_TIME,
+        ended=_TIME,
+        features=sources["features"],
+        versions=sources["versions"],
         hardware=own_hardware(torch.device("cpu")),
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -107,34 +110,37 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
 
 
 def _metrics(config: SweepConfig, chance: random.Random) -> Iterator[Metric]:
-    """As many as a confirmation has."""
+    """Yield as many metrics as a confirmation run has."""
     for dataset, folder in config.features.downstream.items():
         manifest = Manifest.read(folder)
         classes = manifest.labels.classes if manifest.labels is not None else ()
-        one = np.zeros((1, len(classes)) if manifest.multi_label else 1, dtype=np.int64)
+        labels = np.zeros((1, len(classes)) if manifest.multi_label else 1, dtype=np.int64)
         names = [
-            *classification_metrics(one, one, classes),
-            *probability_metrics(one, np.ones((1, len(classes))), classes),
+            *classification_metrics(labels, labels, classes),
+            *probability_metrics(labels, np.ones((1, len(classes))), classes),
         ]
-        probe, splits = config.probe.model_dump(), tuple[ScoredSplit, ...](("val", "test"))
+        probe = config.probe.model_dump()
+        splits = tuple[ScoredSplit, ...](("val", "test"))
         for split, budget, instrument, name in product(splits, label_budgets(probe), instruments(probe), names):
             yield Metric(dataset, split, budget, name, chance.random(), instrument)
 
 
 def _no_predictions(config: SweepConfig) -> Iterator[Predictions]:
-    """As many as a confirmation has, about no sample."""
-    drawn = [("", 1), *((budget, config.probe.label_draws) for budget in label_budgets(config.probe.model_dump())[1:])]
+    """Yield as many predictions as a confirmation run has, each for no samples."""
+    probe = config.probe.model_dump()
+    draws_of = [("", 1), *((budget, config.probe.label_draws) for budget in label_budgets(probe)[1:])]
     for dataset, folder in config.features.downstream.items():
         manifest = Manifest.read(folder)
         classes = manifest.labels.classes if manifest.labels is not None else ()
-        several, folds = manifest.multi_label, range(max(1, len(manifest.folds)))
-        for (budget, draws), fold, instrument in product(drawn, folds, instruments(config.probe.model_dump())):
+        multi_label = manifest.multi_label
+        folds = range(max(1, len(manifest.folds)))
+        for (budget, draws), fold, instrument in product(draws_of, folds, instruments(probe)):
             for draw in range(draws):
-                yield Predictions(dataset, budget, fold, draw, classes, several, (), (), instrument, "C=0.000775")
+                yield Predictions(dataset, budget, fold, draw, classes, multi_label, (), (), instrument, "C=0.000775")
 
 
 def smallest_gpu(config: SweepConfig) -> int | None:
-    """Bytes of memory of this machine's smallest GPU; None if it has none or the sweep uses none."""
+    """Return the bytes of memory of this machine's smallest GPU; None if it has none or the sweep uses none."""
     if config.workers.gpus == 0:
         return None
     sizes = [torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count())]
@@ -142,21 +148,21 @@ def smallest_gpu(config: SweepConfig) -> int | None:
 
 
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
-    """What does not fit a GPU of ``memory`` bytes, one message each with the remedy.
+    """Return a message with the remedy for each arm that does not fit a GPU of ``memory`` bytes.
 
-    Counted is what is there at least: the features that stay on the GPU (`conclugen.training.execution`), and a step of
+    An arm needs at least the features that stay on the GPU (`conclugen.training.execution`). It also needs a step of
     the largest heads that the space allows, or a probe of theirs with all labels (`conclugen.training.memory`).
     """
     features = _feature_bytes(config, memory)
     room = f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB"
-    found = list[str]()
+    problems = list[str]()
     for arm in config.arms.values():
         largest = _largest(config, arm)
         widths = config.widths(arm.method, arm.modalities)
         step = step_bytes(widths, arm.losses, largest, workers=config.workers.per_trial)
         if features + step > memory:
             sizes = ", ".join(f"{name} {getattr(largest, name)}" for name in _sizes(config, arm))
-            found.append(
+            problems.append(
                 f"space: {arm.name} with {sizes} needs at least {step / 2**30:.1f} GiB for a step and {room}; lower "
                 "representation_dim or batch_size, or use more workers.per_trial."
             )
@@ -164,12 +170,12 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
             width = largest.representation_dim * (len(widths) if config.probe.fusion == "concat" else 1)
             probe = probe_bytes(_most_labelled(config), width)
             if features + probe > memory:
-                found.append(
+                problems.append(
                     f"probe: {arm.name} with representation_dim {largest.representation_dim} needs at least "
                     f"{probe / 2**30:.1f} GiB for a probe of all labels and {room}; lower representation_dim, or take "
                     "the mean of the modalities (probe.fusion: mean)."
                 )
-    return found
+    return problems
 
 
 def _most_labelled(config: SweepConfig) -> int:
@@ -182,7 +188,7 @@ def _most_labelled(config: SweepConfig) -> int:
 
 
 def _sizes(config: SweepConfig, arm: Arm) -> dict[str, Any]:
-    """Those hyperparameters of ``arm`` that set sizes, at the largest value that the space allows."""
+    """The hyperparameters of ``arm`` that set sizes, each at the largest value that the space allows."""
     parameters = arm.parameters(config.load_space())
     return {name: max(parameters[name].extremes()) for name in _SIZES if name in parameters}
 
@@ -192,10 +198,10 @@ def _largest(config: SweepConfig, arm: Arm) -> Hyperparameters:
 
 
 def _feature_bytes(config: SweepConfig, memory: int) -> int:
-    """Bytes of the rows that lie on a GPU of ``memory`` bytes: those that pretraining uses, and the labelled sets'.
+    """Bytes of the rows that lie on a GPU of ``memory`` bytes.
 
-    They come in this order; what then has no room is streamed. Of a set with folds each division has rows of its own
-    (`sweeps.trial.scoring`), which are all of the set's.
+    The rows of pretraining come first, then those of the labelled sets; rows without room are streamed. In a set with
+    folds, each division into training and test rows has its own copy of all rows (`sweeps.trial.scoring`).
     """
     pretrain = Manifest.read(config.features.pretrain)
     sizes = [sum(map(pretrain.rows, pretrain.training)) * _row_bytes(config, pretrain)]

@@ -1,4 +1,4 @@
-"""How many trials fit on given machines, and what each of their workers gets.
+"""The room on given machines: how many trials fit, and what each of their workers gets.
 
 Room is counted node by node. Totals hide that a worker needs all its CPUs and its GPU on one node: two nodes of 3 CPUs
 hold two workers of 2 CPUs, not three. The workers of one trial may lie on several nodes.
@@ -25,7 +25,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Allocation:
-    """How the nodes are divided: slots that run at a time, each with so many workers of so many CPUs and GPUs."""
+    """A division of nodes into slots, each with so many workers of so many CPUs and GPUs."""
 
     slots: int
     workers: int
@@ -33,12 +33,12 @@ class Allocation:
     gpus: int
 
     def room(self, nodes: Sequence[Node]) -> int:
-        """How many trials of this shape ``nodes`` hold at a time."""
+        """Return how many trials of this shape ``nodes`` hold at a time."""
         return trials_that_fit(nodes, self.workers, self.cpus, self.gpus)
 
 
 def trials_that_fit(nodes: Sequence[Node], workers: int, cpus: int, gpus: int) -> int:
-    """How many trials ``nodes`` hold at a time.
+    """Return how many trials ``nodes`` hold at a time.
 
     Args:
         nodes: the machines.
@@ -50,7 +50,7 @@ def trials_that_fit(nodes: Sequence[Node], workers: int, cpus: int, gpus: int) -
 
 
 def gpus_per_worker(settings: Workers, nodes: Sequence[Node]) -> int:
-    """The GPUs of a worker: what is configured, or one where any node has GPUs."""
+    """Return the GPUs of a worker: what is configured, or one where any node has GPUs."""
     return int(any(node.gpus for node in nodes)) if settings.gpus == "auto" else settings.gpus
 
 
@@ -58,9 +58,9 @@ def allocate(settings: Workers, nodes: Sequence[Node], *, may_grow: bool = False
     """Divide ``nodes`` among trials.
 
     Args:
-        settings: what the configuration says of workers.
-        nodes: what there is.
-        may_grow: whether nodes may come: then more trials may be configured than fit now.
+        settings: of the workers, from the configuration.
+        nodes: the machines.
+        may_grow: whether nodes may join later; then more trials may be configured than fit now.
 
     Raises:
         ConfigError: there is no room for what the configuration asks for.

@@ -1,4 +1,4 @@
-"""What `sweep check` shows of a sweep before it runs: the plan, the space of each arm, and the cost."""
+"""What `sweep check` shows of a sweep before it runs: the plan, the space of each arm, the cost."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,10 @@ __all__ = ["cost_summary", "plan_table", "space_table"]
 
 
 def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
-    """A row per arm and baseline: what it runs, and what a run costs where this machine has room for one."""
-    trials, in_time, timed = config.budget.trials_per_subset, trials_in_time(config, costs), not lack_of_room(config)
+    """Return a row per arm and baseline: its runs, and the cost of one where this machine has room for it."""
+    trials = config.budget.trials_per_subset
+    in_time = trials_in_time(config, costs)
+    timed = not lack_of_room(config)
     table = Table(title=f"Plan of sweep {config.name}", title_justify="left")
     for column in ("method", "trials", "epochs", "confirmations", "s per trial", "s per confirmation"):
         table.add_column(column, justify="left" if column == "method" else "right")
@@ -33,7 +35,7 @@ def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
 
 
 def space_table(config: SweepConfig) -> Table:
-    """A row per hyperparameter of the space, and which arms search it."""
+    """Return a row per hyperparameter of the space, with the arms that search it."""
     space = config.load_space()
     arms = {arm.method: arm.parameters(space) for arm in config.arms.values()}
     table = Table(title=f"Space {config.space}: + searched, = fixed", title_justify="left")
@@ -51,14 +53,15 @@ def space_table(config: SweepConfig) -> Table:
 
 def _values(parameter: Parameter) -> str:
     if parameter.low is not None:
-        how = " log" if parameter.log else "" if parameter.step is None else f" step {parameter.step}"
-        return f"{parameter.low} .. {parameter.high}{how}"
+        scale = " log" if parameter.log else "" if parameter.step is None else f" step {parameter.step}"
+        return f"{parameter.low} .. {parameter.high}{scale}"
     return ", ".join(map(str, parameter.extremes()))
 
 
 def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
-    """What runs in which order, how long it takes and how much disk, and what of it is too little."""
-    budget, arms = config.budget, len(config.arms)
+    """Return what runs in which order, the time and disk it takes, and a warning where the time is too little."""
+    budget = config.budget
+    arms = len(config.arms)
     if budget.trials_per_subset is not None:
         search = f"{budget.trials_per_subset * arms} search trials"
     elif budget.hours is not None:
