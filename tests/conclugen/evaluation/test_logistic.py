@@ -23,39 +23,39 @@ from conclugen.evaluation.minimise import Minimum, minimise
 from conclugen.labels import LabelBudget
 
 _TOLERANCE = {0.01: 1e-3, 0.1: 1e-3, 1.0: 2e-3, 10.0: 5e-3, 100.0: 1e-2, 1000.0: 3e-2}
-"""How far a probability may be off, at each strength: weaker penalties leave flatter minima."""
+"""Tolerance of a probability at each strength; weaker penalties have flatter minima."""
 Array = npt.NDArray[np.float64]
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """On a machine that is busy with other tests, scikit-learn's threads wait for each other."""
+    """Use one thread, as scikit-learn's threads wait for each other on a busy machine."""
     with threadpool_limits(1):
         yield
 
 
 def _blobs(n: int, *, classes: int = 3, width: int = 6, distance: float = 2.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Overlapping Gaussians of unequal sizes, on features of unequal scales and means."""
+    """Return overlapping Gaussians of unequal sizes, with features of unequal scales and means."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % classes
-    moved = torch.rand(n, generator=generator) < 0.3
-    labels = torch.where(moved & (torch.arange(n) >= classes), 0, labels)
+    relabelled = torch.rand(n, generator=generator) < 0.3
+    labels = torch.where(relabelled & (torch.arange(n) >= classes), 0, labels)
     x = distance * torch.eye(classes, width)[labels] + torch.randn(n, width, generator=generator)
     return x * torch.logspace(-1, 1, width) + torch.linspace(-3, 5, width), labels
 
 
 def _tags(n: int, *, classes: int = 3, width: int = 6, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Multi-label: feature c, a unit Gaussian, is higher by 1.5 where label c is present."""
+    """Return multi-label samples; feature c is a unit Gaussian, higher by 1.5 if label c is present."""
     generator = torch.Generator().manual_seed(seed)
     labels = (torch.rand(n, classes, generator=generator) < 0.4).long()
-    labels[0], labels[1] = 0, 1  # every label occurs, and is missing, somewhere
+    labels[0], labels[1] = 0, 1  # every label is present in one sample and absent in another
     return torch.randn(n, width, generator=generator) + 1.5 * labels.float() @ torch.eye(classes, width), labels
 
 
 def _data(
     train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor] | None = None, **changes: object
 ) -> LabelledDraws:
-    """Every training sample in one draw; without validation samples of their own, the training samples choose."""
+    """By default, one draw has all training samples, and the training samples choose."""
     x, labels = train
     count = labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
     options: dict[str, object] = {
@@ -68,14 +68,14 @@ def _data(
 
 
 def _probabilities(data: LabelledDraws, strength: float, at: Tensor) -> Array:
-    """What each draw's probe of one strength says: (D, n, C)."""
+    """Return the probabilities of each draw's probe of one strength, (D, n, C)."""
     return fit_logistic_probes(data, replace(WHOLE, strengths=[strength])).answer(at).probabilities.double().numpy()
 
 
 def _regression(
     x: Array, y: npt.NDArray[np.integer], strength: float, at: Array, *, tol: float = 1e-8, **options: object
 ) -> Array:
-    """Probabilities (n, C) by scikit-learn, of rows standardised by the training rows."""
+    """Return scikit-learn's probabilities (n, C) for rows standardised by the training rows."""
     scaler = StandardScaler().fit(x)
     weights = options.pop("sample_weight", None)
     solver = "newton-cholesky" if x.shape[1] < 20 else "lbfgs"
@@ -92,8 +92,10 @@ class TestEqualsScikitLearn:
     @pytest.mark.parametrize("weights", ["none", "balanced"])
     @pytest.mark.parametrize("classes", [2, 3, 8])
     @pytest.mark.parametrize(("n", "width"), [(120, 10), (40, 90)])
-    def test_multi_class(self, n: int, width: int, classes: int, weights: ClassWeights, strength: float) -> None:
-        """More samples than features, and fewer; two classes are the binary problem."""
+    def test_multi_class_equals_scikit_learn(
+        self, n: int, width: int, classes: int, weights: ClassWeights, strength: float
+    ) -> None:
+        """There are more samples than features, or fewer; two classes are the binary problem."""
         train = _blobs(n, classes=classes, width=width)
         at, _ = _blobs(100, classes=classes, width=width, seed=1)
         ours = _probabilities(_data(train, class_weights=weights), strength, at)[0]
@@ -101,7 +103,7 @@ class TestEqualsScikitLearn:
         theirs = _regression(x, y, strength, points, class_weight=None if weights == "none" else "balanced")
         assert ours == pytest.approx(theirs, abs=_TOLERANCE[strength])
         if strength == 1.0:
-            assert theirs.max(axis=1).std() > 0.01  # there is something to agree on
+            assert theirs.max(axis=1).std() > 0.01  # probabilities vary
 
     @pytest.mark.parametrize("weights", ["none", "balanced"])
     @pytest.mark.parametrize(("n", "width"), [(120, 10), (40, 90)])
@@ -133,7 +135,7 @@ class TestDraws:
     @pytest.mark.parametrize("weights", ["none", "balanced"])
     @pytest.mark.parametrize("width", [6, 60])
     def test_draws_of_different_sizes_equal_each_alone(self, width: int, weights: ClassWeights) -> None:
-        """Padding counts for nothing, and rows outside a draw may be anything."""
+        """Padding does not count, and rows outside a draw may have any values."""
         train, (at, _) = _tags(120, width=width), _tags(200, width=width, seed=1)
         parts = [torch.arange(30), torch.arange(50, 62), torch.arange(40, 61)]
         draws = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=-1)
@@ -177,15 +179,15 @@ class TestDraws:
 
 class TestHardInputs:
     @pytest.mark.parametrize(("n", "width"), [(60, 10), (20, 40)])
-    def test_constant_features_change_nothing(self, n: int, width: int) -> None:
-        """Their value elsewhere counts for nothing either."""
+    def test_constant_features_have_no_effect(self, n: int, width: int) -> None:
+        """Their values in other rows have no effect, either."""
         (x, labels), (at, _) = _blobs(n, width=width), _blobs(100, width=width, seed=1)
-        more = torch.cat([x, torch.full((n, 1), 1e4), torch.zeros(n, 1), torch.full((n, 1), 0.1)], dim=1)
-        beyond = torch.cat([at, torch.tensor([[1e4, 0.0, 0.1]]).expand(100, -1)], dim=1)
+        wide_x = torch.cat([x, torch.full((n, 1), 1e4), torch.zeros(n, 1), torch.full((n, 1), 0.1)], dim=1)
+        wide_at = torch.cat([at, torch.tensor([[1e4, 0.0, 0.1]]).expand(100, -1)], dim=1)
         for strength in STRENGTHS:
             plain = _probabilities(_data((x, labels)), strength, at)
-            scaled = strength * more.shape[1] / width  # the same C
-            ours = _probabilities(_data((more, labels)), scaled, beyond)
+            scaled = strength * wide_x.shape[1] / width  # the same C
+            ours = _probabilities(_data((wide_x, labels)), scaled, wide_at)
             assert ours == pytest.approx(plain, abs=_TOLERANCE[strength])
 
     @pytest.mark.parametrize(("n", "width"), [(60, 10), (20, 90)])
@@ -212,23 +214,23 @@ class TestHardInputs:
                 theirs = _regression(*_wide(*train), strength, *_wide(at))
                 assert ours[:, :3] == pytest.approx(theirs, abs=_TOLERANCE[strength])
 
-    def test_a_label_that_no_sample_or_every_sample_has_does_no_harm(self) -> None:
+    def test_a_label_of_no_sample_or_every_sample_has_no_effect(self) -> None:
         (x, labels), (at, _) = _tags(60), _tags(100, seed=1)
-        odd = torch.cat([labels, torch.zeros(60, 1).long(), torch.ones(60, 1).long()], dim=1)
+        more_labels = torch.cat([labels, torch.zeros(60, 1).long(), torch.ones(60, 1).long()], dim=1)
         for strength in STRENGTHS:
-            ours = _probabilities(_data((x, odd)), strength, at)[0]
+            ours = _probabilities(_data((x, more_labels)), strength, at)[0]
             assert ours[:, 3].max() < 1e-4
             assert ours[:, 4].min() > 1 - 1e-4
             plain = _probabilities(_data((x, labels)), strength, at)[0]
             assert ours[:, :3] == pytest.approx(plain, abs=_TOLERANCE[strength])
 
-    def test_one_sample_per_draw(self) -> None:
+    def test_a_draw_may_have_one_sample(self) -> None:
         x, labels = _blobs(12)
         answers = fit_logistic_probes(_data((x, labels), draws=torch.tensor([[4], [5]]))).answer(x)
         assert answers.probabilities.isfinite().all()
         assert answers.predicted.tolist() == [[int(labels[4])] * 12, [int(labels[5])] * 12]
 
-    def test_representations_that_are_all_the_same_give_the_shares_of_the_classes(self) -> None:
+    def test_equal_representations_give_the_shares_of_the_classes(self) -> None:
         labels = torch.tensor([0, 0, 0, 1])
         probes = fit_logistic_probes(_data((torch.full((4, 3), 0.7), labels)), replace(WHOLE, strengths=[1.0]))
         answers = probes.answer(torch.full((1, 3), 0.7))
@@ -243,8 +245,8 @@ class TestHardInputs:
 
     def test_labels_may_be_stored_as_any_number(self) -> None:
         x, labels = _tags(40)
-        few = replace(_data((x, labels)), labels=labels.to(torch.uint8), validation_labels=labels.to(torch.uint8))
-        ours, theirs = (fit_logistic_probes(data) for data in (few, _data((x, labels))))
+        small = replace(_data((x, labels)), labels=labels.to(torch.uint8), validation_labels=labels.to(torch.uint8))
+        ours, theirs = (fit_logistic_probes(data) for data in (small, _data((x, labels))))
         assert torch.equal(ours.answer(x).probabilities, theirs.answer(x).probabilities)
 
 
@@ -255,8 +257,8 @@ class TestInvariance:
         scale, origin = torch.logspace(3, -3, width), torch.linspace(-2, 2, width)
         for strength in STRENGTHS:
             plain = _probabilities(_data((x, labels)), strength, at)
-            moved = _probabilities(_data((x * scale + origin, labels)), strength, at * scale + origin)
-            assert moved == pytest.approx(plain, abs=5 * _TOLERANCE[strength])
+            changed = _probabilities(_data((x * scale + origin, labels)), strength, at * scale + origin)
+            assert changed == pytest.approx(plain, abs=5 * _TOLERANCE[strength])
 
     def test_the_order_of_classes_and_samples_does_not_matter(self) -> None:
         (x, labels), (at, _) = _blobs(50), _blobs(100, seed=1)
@@ -264,12 +266,12 @@ class TestInvariance:
         renamed = torch.tensor([2, 0, 1])
         for strength in STRENGTHS:
             plain = _probabilities(_data((x, labels)), strength, at)
-            moved = _probabilities(_data((x[order], renamed[labels[order]])), strength, at)
-            assert moved[..., renamed] == pytest.approx(plain, abs=_TOLERANCE[strength])
+            changed = _probabilities(_data((x[order], renamed[labels[order]])), strength, at)
+            assert changed[..., renamed] == pytest.approx(plain, abs=_TOLERANCE[strength])
 
 
 def _objective(point: Array, x: Array, targets: Array, weights: Array, c: float, half: float) -> tuple[float, Array]:
-    """C times the summed cross-entropy plus half the squared weights, times ``half``; and its gradient."""
+    """Return C times the summed cross-entropy plus ``half`` times the squared weights, and the gradient."""
     solution = point.reshape(targets.shape[1], -1)
     logits = x @ solution[:, :-1].T + solution[:, -1]
     logits = logits - logits.max(axis=1, keepdims=True)
@@ -281,32 +283,33 @@ def _objective(point: Array, x: Array, targets: Array, weights: Array, c: float,
 
 
 def _excess(train: tuple[Tensor, Tensor], strengths: Sequence[float]) -> list[float]:
-    """How far each strength's solution is above its optimum, as a share of what fitting gains."""
+    """Return each strength's excess over the optimum, as a share of the gain of fitting."""
     weight, bias = fit_path(_data(train), replace(WHOLE, strengths=strengths))
-    (n, width), classes = train[0].shape, int(train[1].max()) + 1
+    n, width = train[0].shape
+    classes = int(train[1].max()) + 1
     scaler = StandardScaler().fit(train[0].double().numpy())
     x, targets = scaler.transform(train[0].double().numpy()), np.eye(classes)[train[1].numpy()]
     shares = targets.mean(axis=0)
-    found = []
+    excesses = []
     for index, strength in enumerate(strengths):
         ours = weight[index, 0].double().numpy()
         origin = bias[index, 0, 0].double().numpy() + scaler.mean_ @ ours
         point = np.concatenate([ours * scaler.scale_[:, None], origin[None]]).T
         half = 1.0 if classes == 2 else 0.5
-        given = (x, targets, np.ones(n), strength / width, half)
+        arguments = (x, targets, np.ones(n), strength / width, half)
         constant = np.concatenate([np.zeros((classes, width)), np.log(shares)[:, None]], axis=1)
         options = {"maxiter": 50_000, "maxfun": 100_000, "ftol": 1e-15, "gtol": 1e-9}
-        best = optimize.minimize(_objective, point.ravel(), given, jac=True, method="L-BFGS-B", options=options).fun
-        before, now = _objective(constant.ravel(), *given)[0], _objective(point.ravel(), *given)[0]
+        best = optimize.minimize(_objective, point.ravel(), arguments, jac=True, method="L-BFGS-B", options=options).fun
+        before, after = _objective(constant.ravel(), *arguments)[0], _objective(point.ravel(), *arguments)[0]
         assert before > best
-        found.append((now - best) / (before - best))
-    return found
+        excesses.append((after - best) / (before - best))
+    return excesses
 
 
 class TestCertificate:
-    """The excess over the optimum is at most a ten-millionth of the gain; four more are left to single precision.
+    """The excess over the optimum is at most a ten-millionth of the gain, and single precision may add four more.
 
-    SciPy starts from the solution itself, so that what it finds below it is the excess.
+    SciPy starts from the solution, so the decrease that it finds is the excess.
     """
 
     @pytest.mark.parametrize(
@@ -327,12 +330,13 @@ class TestCertificate:
     def test_solutions_are_near_the_optimum_at_every_strength(self, n: int) -> None:
         assert max(_excess(_blobs(n, width=40, classes=4), STRENGTHS)) < 1e-6
 
-    def test_a_collapsed_representation_takes_no_longer_than_a_good_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_collapsed_representation_needs_few_steps(self, monkeypatch: pytest.MonkeyPatch) -> None:
         steps = []
 
-        def counted(*given: Any) -> Minimum:
-            steps.append((found := minimise(*given)).steps)
-            return found
+        def counted(*arguments: Any) -> Minimum:
+            minimum = minimise(*arguments)
+            steps.append(minimum.steps)
+            return minimum
 
         monkeypatch.setattr(logistic, "minimise", counted)
         fit_path(_data((torch.full((40, 8), 0.7), torch.arange(40) % 4)), replace(WHOLE, strengths=[0.1, 10.0]))
@@ -362,7 +366,7 @@ class TestReproducibility:
 
 
 class TestChoice:
-    """The strength with the best weighted F1 on a draw's selected validation samples, the weakest penalty of ties."""
+    """The chosen strength has the best weighted F1 on a draw's selection; ties go to the weakest penalty."""
 
     @pytest.mark.parametrize("multi_label", [False, True])
     @pytest.mark.parametrize("selected", [False, True])
@@ -418,8 +422,8 @@ class TestChoice:
         chosen = fit_logistic_probes(data).chosen
         assert chosen == fit_logistic_probes(replace(data, validation_labels=spoiled)).chosen
         assert chosen == fit_logistic_probes(alone).chosen
-        turned = fit_logistic_probes(replace(data, validation_labels=spoiled, selection=None)).chosen
-        assert turned != chosen
+        everyone = fit_logistic_probes(replace(data, validation_labels=spoiled, selection=None)).chosen
+        assert everyone != chosen
 
     def test_predictions_are_the_most_probable_classes(self) -> None:
         train = _blobs(60)

@@ -22,7 +22,7 @@ def _blobs(n: int, *, classes: int = 3, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (n,), generator=generator)
     labels[:classes] = torch.arange(classes)
-    scale = 0.1 + 5 * torch.rand(n, 1, generator=generator)  # cosines do not see it
+    scale = 0.1 + 5 * torch.rand(n, 1, generator=generator)  # cosines do not depend on it
     return (torch.eye(classes, 5)[labels] + torch.randn(n, 5, generator=generator)) * scale, labels
 
 
@@ -55,15 +55,15 @@ def _theirs(train: tuple[Tensor, Tensor], k: int, at: Tensor) -> Array:
 
 @pytest.mark.parametrize("k", [1, 2, 5, 17, 60])
 class TestEqualsScikitLearn:
-    def test_multi_class(self, k: int) -> None:
-        train, (at, _) = _blobs(60), _blobs(1500, seed=1)  # more rows than are looked up at a time
+    def test_multi_class_votes_equal_scikit_learn(self, k: int) -> None:
+        train, (at, _) = _blobs(60), _blobs(1500, seed=1)  # more rows than one chunk
         answers = NearestNeighbours(_data(train, train), [k]).answer(at)
         theirs = _theirs(train, k, at)
         assert answers.probabilities.shape == (1, 1500, 3)
         assert answers.probabilities[0].numpy() == pytest.approx(theirs, abs=1e-3)
         assert (answers.predicted[0].numpy() == theirs.argmax(axis=1)).mean() > 0.999
 
-    def test_multi_label(self, k: int) -> None:
+    def test_multi_label_votes_equal_scikit_learn(self, k: int) -> None:
         train, (at, _) = _tags(60), _tags(100, seed=1)
         answers = NearestNeighbours(_data(train, train), [k]).answer(at)
         theirs = np.stack([label[:, 1] for label in _theirs(train, k, at)], axis=1)
@@ -72,8 +72,8 @@ class TestEqualsScikitLearn:
         assert answers.predicted.any()
 
     @pytest.mark.parametrize("multi_label", [False, True])
-    def test_balanced_votes_by_a_slow_loop(self, multi_label: bool, k: int) -> None:
-        """Votes for a class count n / (C times its samples); for a label, negatives over positives times."""
+    def test_balanced_votes_equal_a_slow_loop(self, multi_label: bool, k: int) -> None:
+        """Votes for a class weigh n / (C times its samples); votes for a label weigh negatives over positives."""
         make = _tags if multi_label else _blobs
         (x, labels), (at, _) = make(60), make(30, seed=1)
         data = _data((x, labels), (x, labels), class_weights="balanced")
@@ -104,7 +104,7 @@ def test_one_neighbour_gives_its_class() -> None:
 
 def test_the_clean_version_alone_represents_a_sample() -> None:
     (x, labels), (at, _) = _blobs(40), _blobs(50, seed=1)
-    rows = torch.cat([torch.full((40, 5), torch.nan), x])  # the clean versions lie behind the augmented ones
+    rows = torch.cat([torch.full((40, 5), torch.nan), x])  # the clean versions follow the augmented ones
     versions = torch.stack([torch.arange(40, 80), torch.arange(40)], dim=1)
     plain = fit_nearest_neighbours(_data((x, labels), (x, labels)))
     ours = fit_nearest_neighbours(_data((rows, labels), (x, labels), versions=versions))
@@ -113,7 +113,7 @@ def test_the_clean_version_alone_represents_a_sample() -> None:
 
 
 class TestChoice:
-    def test_the_number_with_the_best_weighted_f1_is_chosen_for_each_draw(self) -> None:
+    def test_each_draw_chooses_the_number_with_the_best_weighted_f1(self) -> None:
         train, validation = _blobs(200), _blobs(80, seed=1)
         draws = draw_labels(train[1], LabelBudget(per_class=8), 6, seed=0)
         selection = torch.arange(78).reshape(6, 13)
@@ -129,7 +129,7 @@ class TestChoice:
                 for k in NEIGHBOURS
                 if k <= 24
             }
-            assert chosen == max(scores, key=lambda name: scores[name])  # of those that tie, the fewest
+            assert chosen == max(scores, key=lambda name: scores[name])  # the first, and fewest, of ties
         assert len(set(fits.chosen)) > 1
 
     def test_a_draw_has_no_more_neighbours_than_samples(self) -> None:
@@ -140,7 +140,7 @@ class TestChoice:
         assert answers.probabilities[0].numpy() == pytest.approx(_theirs(train, 12, validation[0]), abs=1e-3)
 
     def test_every_sample_of_a_draw_may_be_a_neighbour(self) -> None:
-        """The nearest sample is of the wrong class, and all five together are right."""
+        """The nearest sample has the wrong class, but all five samples together are right."""
         x = torch.tensor([[1.0, 0.0], [1.0, 0.1], [1.0, 0.1], [1.0, 0.1], [1.0, 0.1]])
         train, validation = (x, torch.tensor([0, 1, 1, 1, 1])), (x[:1], torch.tensor([1]))
         assert fit_nearest_neighbours(_data(train, validation, classes="ab"), [1, 5]).chosen == ["k=5"]
@@ -162,7 +162,7 @@ class TestDraws:
             torch.testing.assert_close(ours.probabilities[index], expected.probabilities[0])
         assert len(fit_nearest_neighbours(data).chosen) == 3
 
-    def test_two_fits_are_equal_to_the_last_bit_and_leave_the_global_generator_alone(self) -> None:
+    def test_two_fits_are_equal_and_leave_the_global_generator_alone(self) -> None:
         train, validation = _blobs(60), _blobs(40, seed=1)
         state = torch.get_rng_state()
         first, second = (fit_nearest_neighbours(_data(train, validation)).answer(validation[0]) for _ in range(2))

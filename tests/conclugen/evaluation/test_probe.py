@@ -1,4 +1,4 @@
-"""The instruments by name, and what holds of each of them."""
+"""The instruments by name, and the contract of each of them."""
 
 from dataclasses import replace
 
@@ -18,24 +18,24 @@ _PAPER = PaperSettings(epochs=60)
 
 
 def _blobs(n: int, seed: int, *, multi_label: bool) -> tuple[Tensor, Tensor]:
-    """Far enough apart that every instrument tells the classes from each other."""
+    """Return classes that lie so far apart that every instrument recognises them."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(n) % 3
-    of_class = torch.nn.functional.one_hot(labels, 3)
+    present = torch.nn.functional.one_hot(labels, 3)
     if multi_label:
-        labels = of_class = (torch.rand(n, 3, generator=generator) < 0.4).long()
-    return 8.0 * (of_class.float() - 0.4) @ torch.eye(3, 6) + torch.randn(n, 6, generator=generator), labels
+        labels = present = (torch.rand(n, 3, generator=generator) < 0.4).long()
+    return 8.0 * (present.float() - 0.4) @ torch.eye(3, 6) + torch.randn(n, 6, generator=generator), labels
 
 
 def _data(*, multi_label: bool, weights: ClassWeights = "none") -> LabelledDraws:
-    """Three draws with versions and a selection; multi-label draws differ in size."""
-    (x, labels), (there, truth) = (_blobs(n, seed, multi_label=multi_label) for seed, n in enumerate((120, 60)))
+    """Return three draws with versions and a selection; multi-label draws differ in size."""
+    (x, labels), (validation_x, truth) = (_blobs(n, seed, multi_label=multi_label) for seed, n in enumerate((120, 60)))
     budget = LabelBudget(per_class=10)
     return LabelledDraws(
         x=torch.cat([x, x + 0.1]),
         labels=labels,
         draws=draw_labels(labels, budget, 3, seed=0),
-        validation_x=there,
+        validation_x=validation_x,
         validation_labels=truth,
         classes="abc",
         selection=draw_selection(truth, budget, 3, 0, "budget"),
@@ -48,7 +48,7 @@ def _data(*, multi_label: bool, weights: ClassWeights = "none") -> LabelledDraws
 @pytest.mark.parametrize("multi_label", [False, True])
 class TestEveryInstrument:
     @pytest.mark.parametrize("weights", ["none", "balanced"])
-    def test_classes_that_are_apart_are_told_apart(
+    def test_separate_classes_are_recognised(
         self, multi_label: bool, instrument: Instrument, weights: ClassWeights
     ) -> None:
         probes = fit_probes(instrument, _data(multi_label=multi_label, weights=weights), paper=_PAPER)
@@ -87,7 +87,7 @@ class TestEveryInstrument:
         assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_an_instrument_is_the_function_of_its_module() -> None:
+def test_each_instrument_is_the_function_of_its_module() -> None:
     data = _data(multi_label=False)
     at, _ = _blobs(50, 2, multi_label=False)
     for ours, theirs in (
@@ -101,7 +101,7 @@ def test_an_instrument_is_the_function_of_its_module() -> None:
         assert torch.equal(ours.answer(at).probabilities, theirs.answer(at).probabilities)
 
 
-def test_only_the_papers_probe_leaves_anything_to_a_seed() -> None:
+def test_only_the_papers_probe_depends_on_the_seed() -> None:
     data = _data(multi_label=False)
     at, _ = _blobs(50, 2, multi_label=False)
     for instrument, depends in (("logistic", False), ("knn", False), ("paper", True)):
