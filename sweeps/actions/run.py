@@ -26,8 +26,8 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
 
     Args:
         config: the sweep.
-        root: its folder; created, and must be empty where it exists.
-        interrupts: ask the sweep to end.
+        root: the sweep folder; created if missing, must be empty otherwise.
+        interrupts: signals that ask the sweep to end.
         address: Ray cluster to run on; None for the one that RAY_ADDRESS names, or else a new one on this machine.
 
     Raises:
@@ -46,7 +46,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
     except OSError as error:
         raise ConfigError([_unwritable(root, error)]) from None
     with held(folder):
-        _refuse_taken(folder)  # by a process that held the lock meanwhile
+        _refuse_taken(folder)  # another process may have begun a sweep here before this one held the lock
         try:
             _prepare(folder, config)
             config = load_config(folder.config, written=True)  # with the folder's own space, as in all later sessions
@@ -71,19 +71,20 @@ def resume(
     failed: bool = False,
     accept_changes: bool = False,
 ) -> None:
-    """Go on with the sweep in the folder ``root`` to its end; an end that was reached may have moved on.
+    """Continue the sweep in the folder ``root`` to its end; a larger budget extends a finished sweep.
 
     Args:
         root: its folder, wherever it lies now.
-        interrupts: ask the sweep to end.
+        interrupts: signals that ask the sweep to end.
         overrides: settings that change from now on, ``dotted.key=value`` each.
         address: as for :func:`launch`.
         failed: run failed jobs again.
         accept_changes: go on even where later results do not compare with earlier ones.
 
     Raises:
-        ConfigError: the folder holds no sweep, another process runs it, a setting that matters has changed, or as for
-            :func:`launch`; nothing is written, except that damaged files are set aside.
+        ConfigError: the folder holds no sweep, another process runs it, a setting that decides comparability has
+            changed, or for a reason that :func:`launch` names; nothing is written, except that damaged files are set
+            aside.
         LedgerError: the ledger cannot be read, for another reason than damage.
         SweepFailedError: the sweep stopped early.
         KeyboardInterrupt: the sweep was asked to end, and everything is saved.
@@ -131,8 +132,8 @@ def resume(
 def _put_back_unless_begun(folder: SweepFolder) -> Iterator[Callable[[], None]]:
     """Put configuration and space back at an error, unless the body has called the yielded function.
 
-    Both are written before the session begins, because the nodes of a cluster check the files in the folder. A process
-    that is killed meanwhile leaves them; the next session then finds that they are not those on record.
+    Both are written before the session begins, because the nodes of a cluster check the files in the folder. If the
+    process is killed meanwhile, the files stay; the next session finds that they differ from the recorded ones.
     """
     former = {path: path.read_bytes() if path.exists() else None for path in (folder.space, folder.config)}
     begun = False
@@ -153,11 +154,11 @@ def _put_back_unless_begun(folder: SweepFolder) -> Iterator[Callable[[], None]]:
 
 
 def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str], None]) -> None:
-    """Mend the folder's journal and ledger, then refuse what cannot be read, before anything else changes."""
+    """Mend journal and ledger, then refuse the sweep if a record or the storage cannot be read."""
     ledger = Ledger(folder.ledger)
     for message in (*mend_journal(folder), *ledger.mend()):
         say(message)
-    for _ in ledger:  # every record is one that this version reads
+    for _ in ledger:  # reading raises if a record has another format
         pass
     try:
         open_storage(config, folder)
@@ -192,7 +193,7 @@ def _unwritable(root: Path, error: OSError) -> str:
 
 
 def _unusable(config: SweepConfig) -> list[str]:
-    """The problems that show before Ray starts. The shards of the feature sets are read whole to find them."""
+    """The problems that show before Ray starts. Finding them reads all shards of the feature sets."""
     if config.search.warm_start is not None:
         try:
             proposals(config.search.warm_start, config.arms.values(), config.load_space())

@@ -1,4 +1,4 @@
-"""A sweep's run on Ray, from the first line that the user sees to the last.
+"""One run of a sweep on Ray, with everything that the user sees of it.
 
 Ray starts, works and stops with its output in the sweep's log file; the user sees the display only. A run that ends
 early, however it ends, leaves every finished job in the ledger.
@@ -39,9 +39,9 @@ class SweepRun:
     config: SweepConfig
     folder: SweepFolder
     interrupts: Interrupts
-    """Ask the run to end."""
+    """Signals that ask the run to end."""
     address: str | None
-    """Ray cluster to run on; None for the one that RAY_ADDRESS names, or else a new one on this machine."""
+    """Address of the Ray cluster. None means RAY_ADDRESS; without that variable, a new cluster on this machine."""
     begin: Callable[[Say], object]
     """Puts the session on record; called once nothing else can refuse the sweep any more."""
     retry_failed: bool = False
@@ -88,7 +88,7 @@ class SweepRun:
         """Divide the cluster among trials, and check that its nodes can run them.
 
         Raises:
-            ConfigError: there is no room, or a node has not what the sweep needs.
+            ConfigError: there is no room, or a node lacks something that the sweep needs.
         """
         from sweeps.estimate.room import allocate
         from sweeps.execution import cluster
@@ -114,7 +114,7 @@ class SweepRun:
 
         with tracked(self.config, self.folder, display.say) as trackers:
             self.begin(display.say)
-            # After all refusals: opening the search may write into a database.
+            # Nothing may refuse the sweep after this line, because opening the search may write into a database.
             search = Search(self.config, self.folder, say=display.say, retry_failed=self.retry_failed)
             allocation = capacity.allocation
             display.say(
@@ -139,7 +139,7 @@ class SweepRun:
 
 @contextmanager
 def _loading(*modules: str) -> Iterator[None]:
-    """Load ``modules`` while the body waits for other processes; what fails to load fails again where it is used."""
+    """Load ``modules`` while the body waits for other processes. A module that fails to load raises at its first use."""
 
     def load() -> None:
         with suppress(Exception):

@@ -1,7 +1,7 @@
 """How many trials the cluster has room for now, as nodes come and go.
 
-What one worker gets is settled when the sweep starts (`sweeps.estimate.room`). How many trials run at a time follows
-the nodes.
+The resources of a worker are fixed when the sweep starts (`sweeps.estimate.room`). The number of trials that run at a
+time follows the nodes.
 
 Rejected: leaving it to Ray to queue worker groups. A group that waits for room looks like a trial that runs, and holds
 a job that another slot could run.
@@ -23,7 +23,7 @@ from sweeps.execution.cluster import alive_nodes
 __all__ = ["Capacity", "Gate", "NoNodeError", "grow"]
 
 LOOK_SECONDS = 1.0
-"""Between two looks at the nodes."""
+"""Seconds between two looks at the nodes."""
 
 _REQUEST_SECONDS = 10.0  # between two requests for the same nodes
 
@@ -40,7 +40,7 @@ def grow(settings: Workers, say: Callable[[str], None]) -> None:
         return
     need = f"{settings.per_trial} workers of {', '.join(f'{n} {name}' for name, n in bundle.items())}"
     say(f"Waiting for nodes, at most {settings.wait_minutes:g} minutes: the first trial needs {need}.")
-    group = placement_group([bundle] * settings.per_trial)  # what is pending makes a cluster grow, too
+    group = placement_group([bundle] * settings.per_trial)  # a pending group makes the cluster grow too
     try:
         ray.wait([group.ready()], timeout=60 * settings.wait_minutes)
     finally:
@@ -67,7 +67,7 @@ class Gate(Protocol):
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """Identities of those that it may not."""
+        """Identities of the nodes that the sweep may not use."""
 
     def usable(self, nodes: Sequence[Node]) -> list[Node]:
         """Those of ``nodes`` that are known to be good."""
@@ -112,7 +112,7 @@ class Capacity:
         """The number of trials that may run at a time, as of the last second.
 
         Raises:
-            NoNodeError: there is no node, and none will come.
+            NoNodeError: the only node is gone, and none will join.
         """
         if (now := time.monotonic()) - self._last_look >= LOOK_SECONDS:
             self._last_look = now

@@ -7,8 +7,8 @@ starts a new Tune run.
 Tune remembers each trial until the run ends, about 30 kB of the driver's memory each (docs/architecture.md). Its loop
 could be driven step by step to forget them, but only through its private parts.
 
-A slot that is lost loses a job. The search counts the losses of each job, to find jobs that kill their process. What
-the cluster did does not count: a slot that went with its node, or whose workers found no room after a node was lost.
+A lost slot loses its job. The search counts the losses of each job, to find jobs that kill their process. Losses that
+the cluster caused do not count: a slot that went with its node, or whose workers found no room after a node was lost.
 The executor keeps such a job and starts it again.
 """
 
@@ -60,16 +60,16 @@ def execute(
         capacity: how much runs at a time.
         on_change: called whenever a job has started, reported or ended.
         trackers: called back by Tune.
-        interrupts: end it early, between two steps.
+        interrupts: ask the run to end; checked between two steps of Tune.
 
     Raises:
         ExecutorError: Ray Tune ended before the search was finished.
         KeyboardInterrupt: it was interrupted.
     """
     searcher = JobSearcher(search, folder, capacity, on_change)
-    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # misses, at the end, the files that nobody reads
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # warns at the end about files that nobody reads
     try:
-        # In a thread, Tune puts no signal handlers in place of ours.
+        # Tune replaces our signal handlers only in the main thread.
         with interrupts.deferred() as interrupted, ThreadPoolExecutor(1, "tune") as thread:
             thread.submit(
                 tune.run,
@@ -100,7 +100,7 @@ def _trial_name(trial: Trial) -> str:
 
 
 class _StopWhen(tune.Stopper):
-    """Stops the whole run once ``condition`` holds; which trial stops is the scheduler's business."""
+    """Stops the whole run once ``condition`` holds; the scheduler decides which trial stops."""
 
     def __init__(self, condition: Callable[[], bool]) -> None:
         self._condition = condition
@@ -115,7 +115,7 @@ class _StopWhen(tune.Stopper):
 class JobSearcher(Searcher):
     """Hands out the search's jobs as Tune trials, never more at a time than there is room for.
 
-    The cap is what keeps worker groups, which Tune's own accounting does not see, from waiting for each other.
+    This limit keeps worker groups from waiting for each other; Tune's own accounting does not see them.
 
     Args:
         search: decides what runs.
@@ -136,7 +136,7 @@ class JobSearcher(Searcher):
             "cpus": allocation.cpus,
             "gpus": allocation.gpus,
         }
-        self._live: set[str] = set()  # Tune's trials
+        self._live: set[str] = set()  # ids of Tune's running trials
         self._running: set[str] = set()  # keys of jobs
         self._displaced: list[Job] = []
 
@@ -159,7 +159,7 @@ class JobSearcher(Searcher):
         self._running.discard(job.key)
 
     def put_back(self, job: Job) -> None:
-        """Start a running job again, before all others; does nothing for one that had ended when its slot was lost."""
+        """Start a running job again before all others; do nothing if it had ended before its slot was lost."""
         if job.key in self._running:
             self._running.discard(job.key)
             self._displaced.append(job)
@@ -222,7 +222,7 @@ class JobScheduler(FIFOScheduler):
 def _lost_with_its_node(error: Exception | None) -> bool:
     """Whether a slot ended with ``error`` because of the cluster: with its node, or for want of room."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
-    if isinstance(cause, ray.exceptions.RayActorError):  # of the slot, or of its mailbox
+    if isinstance(cause, ray.exceptions.RayActorError):  # the slot's process died, or its mailbox's
         return not process_died(cause.actor_id)
     return isinstance(cause, GroupDisplacedError)
 
@@ -239,8 +239,8 @@ class _ForgetReports(tune.Callback):
 class _FreeGroups(tune.Callback):
     """Frees the resources of worker groups whose slot was killed.
 
-    A group is orphaned some time after its slot, and nobody is told of the death of an idle slot. Hence the search for
-    orphans goes on all the time.
+    A group is orphaned some time after its slot. Ray reports the death of an idle slot to nobody. So this searches for
+    orphans throughout the run.
     """
 
     def __init__(self) -> None:

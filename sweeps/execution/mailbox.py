@@ -3,16 +3,17 @@
 A worker group outlives the jobs that it runs, so jobs cannot be arguments of a Train run. The slot puts a job into the
 mailbox. The group takes it, reports into the mailbox and waits for the verdict. Both sides move in lock step: a worker
 goes on only after Tune has asked the slot for the next result, which is how Tune says "continue". So a pruned trial
-stops at the very epoch at which it was judged, and what runs next never depends on timing.
+stops exactly at the epoch of its verdict, and the order of jobs does not depend on timing.
 
 Each side may die and come back. A worker that restarts takes the same job again and repeats earlier reports; the
 mailbox answers those from memory. A job that has lost its worker too often is reported as failed. A worker that was
-lost with its node does not count. The loss of a node may become known long after, so attempts keep their nodes and are
-counted anew each time.
+lost with its node does not count. The loss of a node may become known late, so each attempt keeps its nodes, and the
+attempts are counted again at each take.
 
 A worker may also hang. While the slot waits, the job must show progress. A group that shows none for too long is
-killed, which makes it one more lost worker. The signs of progress come from the job's own steps, because a thread
-beside them would live on. The clock runs from the worker's start on the job to its end, less its waits for verdicts.
+killed, which makes it one more lost worker. The signs of progress come from the job's own steps, because a separate
+thread would go on signalling while the job hangs. The clock runs from the worker's start on the job to its end, less
+its waits for verdicts.
 """
 
 import asyncio
@@ -78,7 +79,7 @@ class Mailbox:
         self._granted = -1  # epochs up to which the worker may go on
         self._closed = False
         self._broken: GroupBrokenError | None = None
-        self._callers = 0  # of take(), in all
+        self._callers = 0  # calls of take() so far
 
     # -- the slot's side -----------------------------------------------------------------------------------------
 
@@ -103,7 +104,7 @@ class Mailbox:
                 try:
                     async with asyncio.timeout_at(self._attempts[-1].deadline if self._attempts else None):
                         await self._changed.wait()
-                except TimeoutError:  # maybe of a deadline that a later sign has moved
+                except TimeoutError:  # the deadline may have moved meanwhile
                     self._kill_hung_group()
             if self._undelivered is None:
                 raise cast(GroupBrokenError, self._broken)

@@ -5,9 +5,9 @@ run's workers take jobs and report. The mailbox is an actor of its own: workers 
 waits for a report. Starting a Train run inside every trial was rejected: it costs seconds a trial
 (benchmarks/turnaround.py measures both).
 
-Each failure is retried at one level. Train restarts a lost worker, which takes the same job again. The search hands the
-job of a lost slot out again. A group that finds no room for its restart, because a node was lost, gives up and takes
-its slot with it: a slot that waited would hold a job that another slot can run.
+Each failure is retried at one level. Train restarts a lost worker, which takes the same job again. The search hands out
+a lost slot's job again. A group that finds no room for its restart, because a node was lost, gives up and takes its
+slot with it: a slot that waited would hold a job that another slot can run.
 """
 
 import threading
@@ -32,8 +32,8 @@ __all__ = ["Slot"]
 _MAILBOX_ACTOR: Any = ray.remote(Mailbox)
 _CLOSE_SECONDS = 30.0  # for a group to end by itself
 _MEMORY = 512 * 2**20  # bytes of the slot, its mailbox and Train's controller; the workers have a group of their own
-_MOST_STARTS = 3  # of a group that may fail for want of room, each after the seconds that `environment` sets
-_MOST_RESTARTS = 20  # of a group in its life; then its slot is lost, and another takes over
+_MOST_STARTS = 3  # attempts to start a group that finds no room; `environment` sets the time-out of each
+_MOST_RESTARTS = 20  # restarts of a group; after these its slot is lost, and a new slot replaces it
 
 
 def _train_loop(settings: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ def _train_loop(settings: dict[str, Any]) -> None:
 
 
 def _node_selector(avoid: Sequence[str]) -> dict[str, str]:
-    """The label selector for all nodes but these."""
+    """The label selector for all nodes except ``avoid``."""
     return {"ray.io/node-id": f"!in({','.join(avoid)})"} if avoid else {}
 
 
@@ -71,7 +71,7 @@ def _torch_backend() -> tuple[Backend, BackendConfig]:
 
 
 def _in_worker() -> AbstractContextManager[None]:
-    """What goes around the train loop."""
+    """The context in which Train runs the train loop."""
     context: AbstractContextManager[None] = _torch_backend()[1].train_func_context()
     return context
 
@@ -90,7 +90,7 @@ class Slot(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """The resources of the slot itself. Tune reuses a slot for jobs with the same ones, ``avoid`` included."""
+        """The resources of the slot itself. Tune reuses a slot only for jobs with equal ones, ``avoid`` included."""
         bundles: list[dict[str, int | float]] = [{"memory": _MEMORY}]
         if selector := _node_selector(config["avoid"]):
             return tune.PlacementGroupFactory(bundles, bundle_label_selector=[selector])
@@ -114,7 +114,7 @@ class Slot(tune.Trainable):
             run_config=RunConfig(
                 name=f"group-{uuid.uuid4().hex}",  # Train's own names clash within a second
                 storage_path=str(SweepFolder(Path(config["folder"])).ray),
-                # The mailbox counts the attempts of each job; this is for workers that die without having one.
+                # The mailbox counts the attempts at each job; this limit is for workers that die between jobs.
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # as above
                     max_failures=_MOST_RESTARTS, controller_failure_limit=_MOST_STARTS
                 ),

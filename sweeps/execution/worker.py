@@ -130,9 +130,8 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
     """Run ``job``. An exception that the job raises becomes a failed report, and the process stays usable.
 
     Raises:
-        Exception: an error, already reported, after which only a new group helps. One is an error in one worker of
-            several, for which the others would wait in vain. The other is a broken device context, in which each later
-            job would fail.
+        Exception: an error, already reported, that only a new group can cure. Either one worker of several fails, and
+            the others would wait in vain. Or the device context is broken, and every later job would fail.
         PeerLostError: another worker is gone; nothing is reported.
     """
     last = Report(epochs=0)
