@@ -4,7 +4,7 @@ Published layout: ``{train,validation,test}/<Emotion>/<number>.avi``. The datase
 speakers.
 
 Source: Lee, Kim, Kim, Park, Sohn, "Context-Aware Emotion Recognition Networks", ICCV 2019; order of the classes:
-METHOD, section 1.
+docs/method.md, section 1.
 """
 
 from pathlib import Path

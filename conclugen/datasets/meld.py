@@ -12,7 +12,7 @@ decoded: it is listed, and extraction reports it. Some copies turned Windows-125
 which are turned back.
 
 Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order
-of the classes: METHOD, section 1.
+of the classes: docs/method.md, section 1.
 """
 
 from collections.abc import Iterator

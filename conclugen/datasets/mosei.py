@@ -17,8 +17,8 @@ beginning. Users of the SDK also report intervals that are shifted against their
 this reader does not correct.
 
 Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic
-Fusion Graph", ACL 2018. A label is present where its intensity is above 0; this and the order of the classes: METHOD,
-section 1.
+Fusion Graph", ACL 2018. A label is present where its intensity is above 0; this and the order of the classes:
+docs/method.md, section 1.
 """
 
 import ast

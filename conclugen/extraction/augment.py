@@ -1,9 +1,9 @@
 """Augment clips: change pictures, sound and text before the backbones read them.
 
-The released data hold clean features of each downstream training clip and those of ten augmented versions (METHOD 1).
-We have no documentation of these augmentations, so the transformations here are the usual ones for faces, speech and
-text. One draw holds for a whole clip, so that motion stays as it was. The draw depends only on the clip's id and the
-version's number, not on the order of clips, the machine, or an earlier run.
+The released data hold clean features of each downstream training clip and those of ten augmented versions
+(docs/method.md, section 1). We have no documentation of these augmentations, so the transformations here are the usual
+ones for faces, speech and text. One draw holds for a whole clip, so that motion stays as it was. The draw depends only
+on the clip's id and the version's number, not on the order of clips, the machine, or an earlier run.
 """
 
 import hashlib

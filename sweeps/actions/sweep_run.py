@@ -139,7 +139,7 @@ class SweepRun:
 
 @contextmanager
 def _loading(*modules: str) -> Iterator[None]:
-    """Load ``modules`` while the body waits for other processes. A module that fails to load raises at its first use."""
+    """Load ``modules`` while the body waits for other processes. One that fails to load raises at its first use."""
 
     def load() -> None:
         with suppress(Exception):

@@ -30,7 +30,7 @@ def open_storage(config: SweepConfig, folder: SweepFolder) -> BaseStorage:
 
     Raises:
         ConfigError: the database cannot be opened, or the environment lacks a variable of its URL.
-        JournalError: the journal is damaged; see :func:`mend_journal`.
+        JournalError: the journal is damaged; see :func:`sweeps.search.journal.mend_journal`.
     """
     return _journal(folder) if config.storage is None else _database(config.storage, create=True)
 

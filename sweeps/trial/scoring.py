@@ -1,4 +1,4 @@
-"""Scores methods on the labelled sets (METHOD section 4).
+"""Scores methods on the labelled sets (docs/method.md, section 4).
 
 A method says how it fits a classifier to the labelled samples that a budget allows. Everything else is the same for all
 methods and decided here: which rows each step sees, which validation labels choose a classifier's setting, and how

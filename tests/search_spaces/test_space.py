@@ -573,7 +573,7 @@ class TestPackagedSpaces:
         assert load_space(name).problems(SUBSETS, epochs=epochs, first_rung=first_rung, rows=rows) == []
 
     def test_the_paper_space_has_the_released_ranges(self) -> None:
-        """METHOD section 5."""
+        """The ranges of docs/method.md, section 5."""
         parameters = load_space("paper").parameters
         assert {name: p.choices for name, p in parameters.items() if p.choices is not None} == {
             "representation_dim": (1024, 2048, 4096),

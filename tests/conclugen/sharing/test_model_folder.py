@@ -195,7 +195,7 @@ def _unit(prefix: str, out: int, width: int) -> dict[str, Tensor]:
 
 
 def _state_dict() -> dict[str, Tensor]:
-    """Every key of METHOD section 6, after downstream training; P = 3, D = 4, K = 2, R // 8 = 1."""
+    """Every key of docs/method.md, section 6, after downstream training; P = 3, D = 4, K = 2, R // 8 = 1."""
     torch.manual_seed(3)
     state = _unit(f"{_HEADS}.frames_2d_3d", _R, 7)
     state |= _unit(f"{_HEADS}.audio_spectrograms.0", 5, 5)

@@ -51,7 +51,7 @@ COSTS = [Cost("Con", 30.0, 60.0, confirmations=2), Cost("Gen", 10.0, 20.0, confi
 def test_as_many_trials_run_as_the_machine_has_room_for(
     configure: Configure, machine: Callable[[int, int], None], cpus: int, gpus: int, workers: Any, expected: int
 ) -> None:
-    """A worker takes a CPU, and a GPU where some are used, as `sweeps.execution.capacity.allocate` grants them."""
+    """A worker takes a CPU, and a GPU where some are used, as `sweeps.estimate.room.allocate` grants them."""
     machine(cpus, gpus)
     config = configure(workers=workers)
     assert slots(config) == expected
@@ -67,7 +67,7 @@ def test_as_many_trials_run_as_the_machine_has_room_for(
         (8, 2, {"per_trial": 4}, "4 workers need a GPU for each worker, and this machine has 8 CPUs and 2 GPUs"),
     ],
 )
-def test_a_machine_without_room_is_told_and_nothing_is_estimated(
+def test_nothing_is_estimated_where_the_machine_has_no_room(
     configure: Configure, machine: Callable[[int, int], None], cpus: int, gpus: int, workers: Any, reason: str
 ) -> None:
     machine(cpus, gpus)
@@ -85,7 +85,7 @@ def test_a_machine_without_room_is_told_and_nothing_is_estimated(
 
 
 @pytest.mark.parametrize("per_trial", [1, 2, 4])
-def test_workers_that_share_a_trial_are_no_more_trials(
+def test_more_workers_per_trial_do_not_change_the_total_time(
     configure: Configure, machine: Callable[[int, int], None], per_trial: int
 ) -> None:
     """The CPUs' work is the same: a trial is so much shorter, and so many fewer run at a time."""
