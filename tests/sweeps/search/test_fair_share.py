@@ -1,4 +1,4 @@
-"""FairShare against simulated time: whom they go to, and when they end."""
+"""Fair shares in simulated time: which arm is next, and when an arm is spent."""
 
 import random
 from collections import Counter
@@ -21,49 +21,49 @@ def budget(**measure: float) -> Budget:
 
 
 def simulate(
-    turns: FairShare, seconds: dict[str, float], slots: int, *, failing: str = ""
+    fair_share: FairShare, seconds: dict[str, float], slots: int, *, failing: str = ""
 ) -> tuple[Counter[str], float]:
-    """Run trials of the given lengths on slots; return how many each arm had, and when the last one ended."""
+    """Run trials of the given lengths in slots; return how many each arm had, and when the last one ended."""
     now, running, started = 0.0, [], Counter[str]()
     while True:
-        while len(running) < slots and (arm := turns.next()) is not None:
+        while len(running) < slots and (arm := fair_share.next()) is not None:
             key = f"{arm}-{started[arm]}"
-            turns.start(arm, key)
+            fair_share.start(arm, key)
             started[arm] += 1
             running.append((now + seconds[arm], arm, key))
         if not running:
             return started, now
         running.sort()
         now, arm, key = running.pop(0)
-        turns.work(arm, key, seconds[arm], now)
-        turns.end(arm, key, failed=arm == failing)
+        fair_share.work(arm, key, seconds[arm], now)
+        fair_share.end(arm, key, failed=arm == failing)
 
 
 @settings(deadline=None, max_examples=30)
 @given(lengths=st.lists(st.floats(1, 50), min_size=3, max_size=3), slots=st.integers(1, 7), trials=st.integers(1, 20))
 def test_a_budget_of_trials_is_spent_exactly_and_evenly(lengths: list[float], slots: int, trials: int) -> None:
-    turns = FairShare(budget(trials_per_subset=trials), ARMS)
-    started, _ = simulate(turns, dict(zip(ARMS, lengths, strict=True)), slots)
+    fair_share = FairShare(budget(trials_per_subset=trials), ARMS)
+    started, _ = simulate(fair_share, dict(zip(ARMS, lengths, strict=True)), slots)
     assert started == dict.fromkeys(ARMS, trials)
 
 
-def test_ties_go_to_the_first_and_the_fewest_started_are_next() -> None:
-    turns = FairShare(budget(trials_per_subset=2), ARMS)
+def test_the_arm_with_the_fewest_started_trials_is_next_and_the_first_of_equals() -> None:
+    fair_share = FairShare(budget(trials_per_subset=2), ARMS)
     order = []
-    while (arm := turns.next()) is not None:
+    while (arm := fair_share.next()) is not None:
         order.append(arm)
-        turns.start(arm, f"{arm}-{len(order)}")
+        fair_share.start(arm, f"{arm}-{len(order)}")
     assert order == ARMS * 2
-    assert not turns.over("Con")
-    turns.end("Con", "Con-1")
-    turns.end("Con", "Con-4")
-    assert turns.over("Con")
+    assert not fair_share.over("Con")
+    fair_share.end("Con", "Con-1")
+    fair_share.end("Con", "Con-4")
+    assert fair_share.over("Con")
 
 
 @settings(deadline=None, max_examples=30)
 @given(lengths=st.lists(st.floats(20, 100), min_size=3, max_size=3), slots=st.integers(1, 6))
 def test_hours_end_together_and_are_shared_equally(lengths: list[float], slots: int) -> None:
-    """Each arm gets a third of the slots' time, but for the trial that each slot may have begun last."""
+    """Each arm gets a third of the slots' time, but for the last trial of each slot."""
     seconds = dict(zip(ARMS, lengths, strict=True))
     started, end = simulate(FairShare(budget(hours=1), ARMS), seconds, slots)
     assert 3600 <= end < 3600 + max(lengths)
@@ -73,7 +73,7 @@ def test_hours_end_together_and_are_shared_equally(lengths: list[float], slots: 
 
 @settings(deadline=None, max_examples=30)
 @given(lengths=st.lists(st.floats(20, 100), min_size=3, max_size=3), slots=st.integers(1, 6), workers=st.integers(1, 4))
-def test_gpu_hours_are_spent_by_every_arm_alone(lengths: list[float], slots: int, workers: int) -> None:
+def test_each_arm_spends_its_own_share_of_gpu_hours(lengths: list[float], slots: int, workers: int) -> None:
     seconds = dict(zip(ARMS, lengths, strict=True))
     started, _ = simulate(FairShare(budget(gpu_hours=3), ARMS, workers), seconds, slots)
     for arm in ARMS:
@@ -89,13 +89,13 @@ def test_trials_that_fail_at_once_do_not_take_turns_for_ever() -> None:
 
 
 def test_only_work_is_charged() -> None:
-    """As measured on a busy machine: slots took minutes to start, and each first trial some seconds."""
+    """The numbers are from a busy machine, where slots took minutes to start and each first trial took seconds."""
     by_clock, by_gpu = FairShare(budget(hours=0.01), ARMS[:2]), FairShare(budget(gpu_hours=0.01), ARMS[:2])
-    for turns in (by_clock, by_gpu):
-        turns.start("Con", "a")
-        turns.start("Clu", "b")
-        turns.work("Con", "a", 7.4, now=136.0)
-        turns.work("Clu", "b", 9.1, now=138.0)  # at work since 128.9
+    for fair_share in (by_clock, by_gpu):
+        fair_share.start("Con", "a")
+        fair_share.start("Clu", "b")
+        fair_share.work("Con", "a", 7.4, now=136.0)
+        fair_share.work("Clu", "b", 9.1, now=138.0)  # at work since 128.9
     assert by_clock.share("Con") == by_clock.share("Clu") == pytest.approx((138.0 - 128.6) / 36)
     assert by_gpu.share("Con") == pytest.approx(7.4 / 18)
     assert by_gpu.share("Clu") == pytest.approx(9.1 / 18)
@@ -104,25 +104,25 @@ def test_only_work_is_charged() -> None:
 
 def test_a_lost_trial_is_charged_neither_for_the_wait_nor_for_what_it_repeats() -> None:
     by_clock, by_gpu = FairShare(budget(hours=1), ARMS), FairShare(budget(gpu_hours=3), ARMS)
-    for turns in (by_clock, by_gpu):
-        turns.start("Con", "a")
-        turns.work("Con", "a", 600, now=1000)
-        turns.work("Con", "a", 900, now=1300)  # then its node is lost, and another comes an hour later
-        turns.work("Con", "a", 850, now=4900)  # it went back to a checkpoint
-        turns.work("Con", "a", 1200, now=5250)
-        assert turns.share("Con") == pytest.approx(1200 / 3600)
-        turns.end("Con", "a")
-        assert turns.share("Con") == pytest.approx(1200 / 3600)
+    for fair_share in (by_clock, by_gpu):
+        fair_share.start("Con", "a")
+        fair_share.work("Con", "a", 600, now=1000)
+        fair_share.work("Con", "a", 900, now=1300)  # then the node is lost, and another joins an hour later
+        fair_share.work("Con", "a", 850, now=4900)  # the trial went back to a checkpoint
+        fair_share.work("Con", "a", 1200, now=5250)
+        assert fair_share.share("Con") == pytest.approx(1200 / 3600)
+        fair_share.end("Con", "a")
+        assert fair_share.share("Con") == pytest.approx(1200 / 3600)
 
 
-def test_trials_at_work_at_once_move_the_clock_once() -> None:
-    turns = FairShare(budget(hours=1), ARMS)
+def test_trials_that_work_at_the_same_time_are_charged_to_the_hours_once() -> None:
+    fair_share = FairShare(budget(hours=1), ARMS)
     for arm, key, seconds, now in (
         ("Con", "a", 100, 100), ("Clu", "b", 100, 300), ("Con", "c", 250, 320), ("Clu", "d", 10, 400),
     ):  # fmt: skip
-        turns.start(arm, key)
-        turns.work(arm, key, seconds, now)
-    assert turns.share("Con") == pytest.approx((320 + 10) / 3600)  # c spans the gap between a and b
+        fair_share.start(arm, key)
+        fair_share.work(arm, key, seconds, now)
+    assert fair_share.share("Con") == pytest.approx((320 + 10) / 3600)  # c spans the gap between a and b
 
 
 def record(method: str, number: int, ended: float, seconds: float, stage: str = "search") -> Record:
@@ -138,19 +138,21 @@ def record(method: str, number: int, ended: float, seconds: float, stage: str = 
     )
 
 
-def test_an_earlier_session_counts_by_what_worked_not_by_what_passed() -> None:
+def test_an_earlier_session_is_charged_for_work_not_for_time_that_passed() -> None:
     records = [
         record("Con", 0, ended=700, seconds=600), record("Clu", 0, ended=1000, seconds=600),
         record("Con", 1, ended=5900, seconds=900),
         record("ConCluGen", 0, ended=9000, seconds=3000, stage="confirm"), record("dropped", 0, 9000, 9000),
     ]  # fmt: skip
-    records.append(replace(record("Con", 2, ended=0, seconds=0), state="failed", seconds={}, ended=""))  # says nothing
+    records.append(
+        replace(record("Con", 2, ended=0, seconds=0), state="failed", seconds={}, ended="")
+    )  # without any time
     random.Random(0).shuffle(records)
     by_clock, by_gpu, by_trials = (
         FairShare(budget(**{name: 1}), ARMS) for name in ("hours", "gpu_hours", "trials_per_subset")
     )
-    for turns in (by_clock, by_gpu, by_trials):
-        turns.restore(records)
+    for fair_share in (by_clock, by_gpu, by_trials):
+        fair_share.restore(records)
     assert by_clock.share("Con") == pytest.approx((900 + 900) / 3600)
     assert by_gpu.share("Con") == pytest.approx(3 * 1500 / 3600)
     assert by_trials.share("Con") == 3
@@ -166,8 +168,10 @@ def test_an_earlier_session_counts_by_what_worked_not_by_what_passed() -> None:
     ),
     measure=st.sampled_from(["hours", "gpu_hours"]),
 )
-def test_a_resumed_search_has_used_what_it_had(trials: list[tuple[str, int, int, int]], measure: str) -> None:
-    """Trials that begin work any time, and report any number of times; the ledger knows when each ended."""
+def test_a_resumed_search_has_used_as_much_budget_as_before(
+    trials: list[tuple[str, int, int, int]], measure: str
+) -> None:
+    """Trials begin at any time and report any number of times; the ledger knows when each ended."""
     live, restored = FairShare(budget(**{measure: 1}), ARMS), FairShare(budget(**{measure: 1}), ARMS)
     reports, records = [], []
     for number, (arm, begin, seconds, parts) in enumerate(trials):

@@ -1,4 +1,4 @@
-"""The search's options: what trials start from, what a budget of time buys, and which dimensions are searched."""
+"""The options of the search: the origins of trials, budgets of time, and what is searched for each variant."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> SweepFolder:
 
 
 def by_rate(job: Job, epoch: int) -> float:
-    """An objective that only the learning rate decides, so that the best configuration is known."""
+    """An objective that depends on the learning rate only, so that the best configuration is known."""
     return 1 - abs(float(job.hyperparameters["lr"]) - 0.007)
 
 
@@ -44,7 +44,9 @@ class TestOrigins:
         for subset in ("Con", "Gen"):
             assert [record.origin for record in searched(folder, subset)] == ["default", "tpe", "tpe"]
 
-    def test_a_grid_s_trials_are_its_points(self, write_config: Callable[..., Path], folder: SweepFolder) -> None:
+    def test_the_trials_of_a_grid_search_are_the_points_of_the_grid(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
         space = folder.root.parent / "finite.yaml"
         space.write_text(
             "description: x\nparameters: {representation_dim: {choices: [8, 16], default: 16}, batch_size: 20,"
@@ -60,19 +62,19 @@ class TestOrigins:
 
 
 class TestShareBest:
-    def test_the_fifth_trial_takes_what_the_best_other_subset_shares(
+    def test_the_fifth_trial_takes_what_the_best_other_arm_shares(
         self, write_config: Callable[..., Path], folder: SweepFolder
     ) -> None:
-        """One slot, so that all other trials up to the fourth have ended; Con and Gen share no loss's parameters."""
+        """With one slot, the other trials up to the fourth have ended. Con and Gen share no loss's parameters."""
         overrides = ("subsets=[Con,Gen]", "budget.trials_per_subset=6", "search.pruner=none", "baselines=[]")
         config, search = open_search(write_config(search={"share_best": True}), folder, *overrides)
         Simulation(config, search, by_rate, slots=1).run()
-        shared = searched(folder, "Con")[4]
+        fifth = searched(folder, "Con")[4]
         donor = max(searched(folder, "Gen")[:4], key=lambda record: record.value or 0.0)
-        assert shared.origin == f"share_best: Gen-{donor.number:05d}"
+        assert fifth.origin == f"share_best: Gen-{donor.number:05d}"
         for name in ("lr", "feature_dropout", "representation_dim"):
-            assert shared.hyperparameters[name] == donor.hyperparameters[name]
-        assert shared.hyperparameters["temperature"] == 1.0  # its own default: Gen has none
+            assert fifth.hyperparameters[name] == donor.hyperparameters[name]
+        assert fifth.hyperparameters["temperature"] == 1.0  # the default of Con: Gen has no temperature
         assert [record.origin for record in searched(folder, "Con")[5:]] == ["tpe"]
 
 
@@ -85,30 +87,30 @@ class TestWarmStart:
         Simulation(config, search, by_rate).run()
         return earlier
 
-    def test_first_trials_are_the_earlier_best_of_the_subset_and_of_its_best_fellow(
+    def test_the_first_proposals_are_the_earlier_best_of_the_subset_and_of_the_best_other_subset(
         self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
     ) -> None:
         path = write_config(search={"warm_start": str(earlier.root)})
         config, search = open_search(path, folder, "subsets=[Con,ConClu]", "budget.trials_per_subset=4")
         Simulation(config, search, constant).run()
-        own, fellow = best(earlier, "Con"), best(earlier, "Gen")
-        first = searched(folder, "Con")
-        assert [record.origin for record in first] == [
+        best_con, best_gen = best(earlier, "Con"), best(earlier, "Gen")
+        trials = searched(folder, "Con")
+        assert [record.origin for record in trials] == [
             "default",
-            f"warm_start: {earlier.root}/{own.key}",
-            f"warm_start: {earlier.root}/{fellow.key}",
+            f"warm_start: {earlier.root}/{best_con.key}",
+            f"warm_start: {earlier.root}/{best_gen.key}",
             "tpe",
         ]
-        assert first[1].hyperparameters == own.hyperparameters
-        assert first[2].hyperparameters["lr"] == fellow.hyperparameters["lr"]
-        assert first[2].hyperparameters["temperature"] == 1.0
-        # The earlier sweep had no ConClu: it takes what it shares with the best of all.
+        assert trials[1].hyperparameters == best_con.hyperparameters
+        assert trials[2].hyperparameters["lr"] == best_gen.hyperparameters["lr"]
+        assert trials[2].hyperparameters["temperature"] == 1.0
+        # The earlier sweep had no ConClu: ConClu takes what it shares with the best method.
         donor = best(earlier, "Con", "Gen")
-        other = searched(folder, "ConClu")
-        assert [record.origin for record in other[1:3]] == [f"warm_start: {earlier.root}/{donor.key}", "tpe"]
-        assert other[1].hyperparameters["lr"] == donor.hyperparameters["lr"]
+        conclu = searched(folder, "ConClu")
+        assert [record.origin for record in conclu[1:3]] == [f"warm_start: {earlier.root}/{donor.key}", "tpe"]
+        assert conclu[1].hyperparameters["lr"] == donor.hyperparameters["lr"]
 
-    def test_values_outside_the_new_space_are_brought_into_it(
+    def test_values_outside_the_new_space_become_its_nearest_values(
         self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
     ) -> None:
         path = write_config(search={"warm_start": str(earlier.root)})
@@ -138,24 +140,26 @@ class TestBudgetsOfTime:
         clock = Clock()
         path = write_config(budget={"hours": 0.5, "epochs": 4, "seeds": 2}, search={"pruner": "none"})
         config, search = open_search(path, folder, clock=clock)
-        began = clock.now
+        start = clock.now
         simulation = Simulation(config, search, constant, clock=clock)
-        ended: list[float] = []
+        ends: list[float] = []
 
         def watch() -> None:
-            if not ended and any(job.stage == "confirm" for job in simulation.jobs):
-                ended.append(clock.now)
+            if not ends and any(job.stage == "confirm" for job in simulation.jobs):
+                ends.append(clock.now)
 
         simulation.run(watch)
-        used = {subset: [record.seconds["total"] for record in searched(folder, subset)] for subset in SUBSETS}
-        longest = max(max(times) for times in used.values())
-        totals = [sum(times) for times in used.values()]
+        seconds = {subset: [record.seconds["total"] for record in searched(folder, subset)] for subset in SUBSETS}
+        longest = max(max(times) for times in seconds.values())
+        totals = [sum(times) for times in seconds.values()]
         assert max(totals) - min(totals) <= longest
-        assert 1800 <= ended[0] - began < 1800 + 200
-        confirmed = Counter(job.method for job in simulation.jobs if job.stage == "confirm")
-        assert confirmed == Counter(dict.fromkeys([*SUBSETS, "raw_features", "random_head"], 2))
+        assert 1800 <= ends[0] - start < 1800 + 200
+        confirmations = Counter(job.method for job in simulation.jobs if job.stage == "confirm")
+        assert confirmations == Counter(dict.fromkeys([*SUBSETS, "raw_features", "random_head"], 2))
 
-    def test_progress_shows_the_share_of_the_time(self, write_config: Callable[..., Path], folder: SweepFolder) -> None:
+    def test_progress_shows_the_used_share_of_the_time(
+        self, write_config: Callable[..., Path], folder: SweepFolder
+    ) -> None:
         clock = Clock()
         path = write_config(budget={"gpu_hours": 1, "epochs": 4, "seeds": 2}, subsets=["Con", "Gen"])
         _, search = open_search(path, folder, clock=clock)
@@ -170,7 +174,7 @@ class TestBudgetsOfTime:
     def test_neither_the_start_of_a_slot_nor_waiting_for_one_is_charged(
         self, write_config: Callable[..., Path], folder: SweepFolder, measure: str
     ) -> None:
-        """One slot takes minutes to come, and is lost for an hour; the trial's worker then cannot say what it did."""
+        """A slot takes minutes to start and is then lost for an hour; a lost worker does not say how long it worked."""
         clock = Clock()
         path = write_config(budget={measure: 0.01, "epochs": 4, "seeds": 2}, subsets=["Con"], baselines=[])
         config, search = open_search(path, folder, clock=clock)
@@ -183,9 +187,9 @@ class TestBudgetsOfTime:
         clock.now += 1
         search.report(job.key, Report(epochs=2, state="failed", reason="worker_lost: it died"))
         assert search.progress()[0].share == pytest.approx(7.4 / 36)
-        (lost,) = searched(folder, "Con")
-        assert lost.seconds == {"total": 7.4}
-        assert lost.hardware == HARDWARE
+        (record,) = searched(folder, "Con")
+        assert record.seconds == {"total": 7.4}
+        assert record.hardware == HARDWARE
         assert Search(config, folder, clock=clock).progress()[0].share == pytest.approx(7.4 / 36)
         assert search.next_job() is not None
 
@@ -193,7 +197,7 @@ class TestBudgetsOfTime:
 class TestNested:
     SUBSETS = (["video", "audio"], ["video", "text"])
 
-    def test_modality_subsets_are_confirmed_with_the_one_best_configuration_by_default(
+    def test_modality_subsets_are_confirmed_with_the_same_best_configuration_by_default(
         self, write_config: Callable[..., Path], folder: SweepFolder
     ) -> None:
         path = write_config(modality_subsets=self.SUBSETS, subsets=["Con"], baselines=[])
@@ -201,11 +205,11 @@ class TestNested:
         simulation = Simulation(config, search, by_rate)
         simulation.run()
         assert {job.name for job in simulation.jobs if job.stage == "search"} == {"Con"}
-        confirmed = {job.name: job.hyperparameters for job in simulation.jobs if job.stage == "confirm"}
-        assert set(confirmed) == {"Con", "Con[video-audio]", "Con[video-text]"}
-        assert all(values == best(folder, "Con").hyperparameters for values in confirmed.values())
+        confirmations = {job.name: job.hyperparameters for job in simulation.jobs if job.stage == "confirm"}
+        assert set(confirmations) == {"Con", "Con[video-audio]", "Con[video-text]"}
+        assert all(values == best(folder, "Con").hyperparameters for values in confirmations.values())
 
-    def test_modality_subsets_are_searched_each_where_asked(
+    def test_each_modality_subset_is_searched_where_configured(
         self, write_config: Callable[..., Path], folder: SweepFolder
     ) -> None:
         path = write_config(
@@ -225,7 +229,7 @@ class TestNested:
         planned = sum(row.planned or 0 for row in search.progress())
         assert planned == len(simulation.jobs) == 3 * 3 + 2 * 3 + 2 * 3
 
-    def test_label_budgets_are_searched_each_where_asked(
+    def test_each_label_budget_is_searched_where_configured(
         self, write_config: Callable[..., Path], folder: SweepFolder
     ) -> None:
         path = write_config(subsets=["Con"], search={"nested": ["labels"]})

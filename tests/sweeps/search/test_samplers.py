@@ -1,4 +1,4 @@
-"""Every sampler and pruner through the search itself, against the simulated executor's simplest form."""
+"""Every sampler and pruner, in whole searches whose jobs are simulated."""
 
 from collections.abc import Callable
 from itertools import pairwise, product
@@ -96,7 +96,7 @@ GRIDS = st.lists(
 
 @settings(deadline=None, max_examples=50)
 @given(grid=GRIDS, seed=st.integers(0, 2**31 - 1))
-def test_every_point_of_any_grid_comes_once(grid: list[Parameter], seed: int) -> None:
+def test_any_grid_has_every_point_once(grid: list[Parameter], seed: int) -> None:
     parameters = {str(i): parameter for i, parameter in enumerate(grid)}
     free = {name: p for name, p in parameters.items() if p.fixed is None}
     every = list(product(*([p.value(i) for i in range(p.count or 0)] for p in free.values())))
@@ -107,7 +107,7 @@ def test_every_point_of_any_grid_comes_once(grid: list[Parameter], seed: int) ->
 
 
 def test_the_order_of_a_grid_is_random_and_follows_from_the_seed() -> None:
-    """Of 256 points, the mean distance between neighbours in a random order is a third of the range."""
+    """In a random order of 256 points, the mean distance between neighbours is a third of the range."""
     parameters = {"lr": Parameter(low=0, high=255, default=0)}
     orders = [[grid_point(parameters, n, seed)["lr"] for n in range(1, 256)] for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
@@ -117,16 +117,16 @@ def test_the_order_of_a_grid_is_random_and_follows_from_the_seed() -> None:
 
 
 def test_a_point_of_a_huge_grid_takes_no_time() -> None:
-    """10^36 points: to list them, or to shuffle their numbers, would take for ever."""
+    """The grid has 10^36 points; listing them, or shuffling their numbers, would never end."""
     parameters = {str(i): Parameter(low=0, high=999_999_999, default=7) for i in range(4)}
     assert len({tuple(grid_point(parameters, number, 0).values()) for number in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
-def test_learning_samplers_come_closer_than_random_ones(
+def test_tpe_and_cmaes_come_closer_to_the_optimum_than_random_search(
     write_config: Callable[..., Path], tmp_path: Path, sampler: str
 ) -> None:
-    """A planted optimum at feature_dropout 0.2; the last ten proposals of each, on average over three seeds."""
+    """The optimum is at feature_dropout 0.2. Compared are the last ten proposals, averaged over three seeds."""
 
     def error(name: str, seed: int) -> float:
         folder = tmp_path / f"{name}-{seed}"
@@ -140,13 +140,13 @@ def test_learning_samplers_come_closer_than_random_ones(
     assert sum(error(sampler, seed) for seed in range(3)) < 0.6 * sum(error("random", seed) for seed in range(3))
 
 
-def test_the_evolution_is_the_one_that_was_told_generation_by_generation() -> None:
-    """Oracle: one optimiser of the same library that lives from the first generation to the last."""
+def test_cmaes_proposes_what_one_lasting_optimiser_would() -> None:
+    """Oracle: one optimiser of the same library, from the first generation to the last."""
     space = {name: FloatDistribution(0.0, 1.0) for name in ("x", "y")}
     storage = optuna.storages.InMemoryStorage()
     study = optuna.create_study(direction="maximize", storage=storage)
     oracle = CMA(mean=np.full(2, 0.5), sigma=1 / 6, bounds=np.array([[0.0, 1.0]] * 2), n_max_resampling=20)
-    told: list[tuple[np.ndarray, float]] = []
+    generation: list[tuple[np.ndarray, float]] = []
     for number in range(40):
         study.sampler = CmaEsSampler(number, storage)
         study.enqueue_trial({}, user_attrs={NUMBER: number})
@@ -155,32 +155,28 @@ def test_the_evolution_is_the_one_that_was_told_generation_by_generation() -> No
         if number >= STARTUP_TRIALS:
             oracle.reseed_rng(number)
             assert np.allclose(point, oracle.ask(), rtol=0, atol=1e-9)
-            told.append((point, float(((point - 0.3) ** 2).sum())))
-            if len(told) == oracle.population_size:
-                oracle.tell(told)
-                told = []
+            generation.append((point, float(((point - 0.3) ** 2).sum())))
+            if len(generation) == oracle.population_size:
+                oracle.tell(generation)
+                generation = []
         study.tell(trial, -float(((point - 0.3) ** 2).sum()))
     assert oracle.generation >= 5
 
 
-def test_only_what_was_drawn_from_its_distribution_moves_an_evolution(
-    write_config: Callable[..., Path], tmp_path: Path
-) -> None:
-    """Of slots that begin together, most have nothing to learn from yet, and draw at random."""
+def test_cmaes_learns_only_from_trials_that_it_has_drawn(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    """Eleven slots start together. They have no finished trials to learn from, and draw at random."""
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(RANGES))
-    search = {"sampler": "cmaes", "pruner": "none"}
+    cmaes = {"sampler": "cmaes", "pruner": "none"}
     config = load_config(
-        write_config(
-            subsets=["Con"], baselines=[], space=str(tmp_path / "space.yaml"), budget=budget(12), search=search
-        )
+        write_config(subsets=["Con"], baselines=[], space=str(tmp_path / "space.yaml"), budget=budget(12), search=cmaes)
     )
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(config)
-    running = Search(config, folder)
-    for job in [running.next_job() for _ in range(11)]:
+    search = Search(config, folder)
+    for job in [search.next_job() for _ in range(11)]:
         assert job is not None
-        running.report(job.key, Report(epochs=config.budget.epochs, value=0.1 * job.number, state="complete"))
-    assert running.next_job() is not None
+        search.report(job.key, Report(epochs=config.budget.epochs, value=0.1 * job.number, state="complete"))
+    assert search.next_job() is not None
     assert '"generation":0' in folder.journal.read_text()
 
 
@@ -188,7 +184,7 @@ def test_only_what_was_drawn_from_its_distribution_moves_an_evolution(
 def test_halving_prunes_the_bad_and_keeps_the_best(
     write_config: Callable[..., Path], tmp_path: Path, pruner: str
 ) -> None:
-    """Quality is a hash of the trial number: the best trial must complete, most bad ones must not."""
+    """The objective is a hash of the trial's number. The best trial must complete, most bad trials must not."""
 
     def quality(job: Job) -> float:
         return job.number * 37 % 27 / 27

@@ -1,4 +1,4 @@
-"""Ten thousand trials in simulated time: who gets which slot when, with slots that die, and nothing read twice."""
+"""Ten thousand trials in simulated time: slots are shared fairly, some of them die, and no trial is read twice."""
 
 import heapq
 import random
@@ -56,12 +56,12 @@ def test_ten_thousand_trials_are_shared_out_evenly_and_each_ends_once(
                 losses += 1
             else:
                 search.report(key, Report(epochs=4, value=chance.random(), state="complete", seconds={"total": 60.0}))
-        ended = [file.stem for file in folder.ledger.iterdir()]  # the ledger refuses a second record of a job
+        keys = [file.stem for file in folder.ledger.iterdir()]  # the ledger refuses a second record of a job
         rows = search.progress()
     assert losses > 100
-    assert sum(key.startswith("search-") for key in ended) == TRIALS * len(SUBSETS)
+    assert sum(key.startswith("search-") for key in keys) == TRIALS * len(SUBSETS)
     assert [row.done for row in rows] == [TRIALS] * len(SUBSETS) + [len(SUBSETS)]
-    # Optuna itself looks for enqueued trials at each question; all of them are read when the studies are opened, and at
-    # no decision: none costs more, the more has finished.
-    whole = [call for call in reads.call_args_list if call.kwargs.get("states") != (TrialState.WAITING,)]
-    assert len(whole) == len(SUBSETS)
+    # Optuna looks for waiting trials at each proposal. All trials are read only when the studies are opened, so that no
+    # decision costs more, the more trials have finished.
+    reads_of_all = [call for call in reads.call_args_list if call.kwargs.get("states") != (TrialState.WAITING,)]
+    assert len(reads_of_all) == len(SUBSETS)

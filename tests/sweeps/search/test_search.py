@@ -1,4 +1,4 @@
-"""The search against a simulated executor: no Ray, no training, every rule of the protocol in milliseconds."""
+"""Every rule of the search's protocol, in milliseconds: jobs are simulated, without Ray and without training."""
 
 import shutil
 from collections import Counter
@@ -45,12 +45,12 @@ def test_started_trials_never_differ_by_more_than_one(
     config, search = open_search(write_config(), folder, "budget.trials_per_subset=4")
     simulation = Simulation(config, search, constant, slots=slots)
 
-    def fair() -> None:
+    def assert_fair() -> None:
         started = Counter(job.method for job in simulation.jobs if job.stage == "search")
         counts = [started[subset] for subset in SUBSETS]
         assert max(counts) - min(counts) <= 1
 
-    simulation.run(fair)
+    simulation.run(assert_fair)
 
 
 def test_first_trial_of_every_subset_is_the_default_configuration(
@@ -115,7 +115,7 @@ def test_best_full_budget_configuration_is_confirmed(write_config: Callable[...,
 def test_a_pruned_trial_is_never_the_best_however_high_its_value(
     write_config: Callable[..., Path], folder: SweepFolder
 ) -> None:
-    """All trials fall from about 0.8 to 0.3; trial 5 is pruned at 0.7 after one epoch, the highest last value."""
+    """Every objective falls from about 0.8 to 0.3. Trial 5 is pruned at 0.7 after one epoch: the highest last value."""
     _, search = config_and_search = open_search(
         write_config(), folder, "budget.trials_per_subset=6", "subsets=[Con]", "search.pruner=median"
     )
@@ -143,7 +143,7 @@ def test_without_a_pruner_every_trial_runs_its_full_budget(
 
 
 def test_studies_prune_by_their_own_medians(write_config: Callable[..., Path], folder: SweepFolder) -> None:
-    """Con scores far above Gen throughout: no Gen trial may be pruned for that."""
+    """Con always scores far above Gen, and no trial of Gen may be pruned for that."""
     config, search = open_search(write_config(), folder, "budget.trials_per_subset=8", "subsets=[Con,Gen]")
 
     def scaled(job: Job, epoch: int) -> float:
@@ -153,7 +153,9 @@ def test_studies_prune_by_their_own_medians(write_config: Callable[..., Path], f
     assert {record.state for record in Ledger(folder.ledger)} == {"complete"}
 
 
-def test_failures_are_recorded_told_and_counted(write_config: Callable[..., Path], folder: SweepFolder) -> None:
+def test_failed_trials_are_recorded_and_told_to_the_study_and_count(
+    write_config: Callable[..., Path], folder: SweepFolder
+) -> None:
     config, search = open_search(write_config(), folder, "subsets=[Con]", "budget.trials_per_subset=3")
     first = search.next_job()
     search.report(first.key, Report(epochs=1, value=0.9))
@@ -203,7 +205,7 @@ def test_a_slot_that_dies_after_its_job_has_ended_changes_nothing(
     assert [record.state for record in Ledger(folder.ledger)] == ["complete"]
 
 
-def test_a_subset_whose_every_trial_failed_is_not_confirmed_and_ends(
+def test_a_subset_whose_trials_all_failed_is_not_confirmed(
     write_config: Callable[..., Path], folder: SweepFolder
 ) -> None:
     _, search = open_search(write_config(), folder, "subsets=[Con,Gen]")
@@ -280,7 +282,7 @@ def test_database_passwords_come_from_the_environment(
     assert "studies" not in folder.config.read_text()
 
 
-def test_a_new_sweep_in_an_old_place_starts_anew_in_a_shared_database(
+def test_a_new_sweep_in_a_former_folder_starts_anew_in_a_shared_database(
     write_config: Callable[..., Path], folder: SweepFolder, tmp_path: Path
 ) -> None:
     storage = f"storage=sqlite:///{tmp_path / 'studies.db'}"

@@ -1,4 +1,4 @@
-"""The journal under damage: what Optuna is given is what it wrote, or the line that is not is named."""
+"""The journal under damage: Optuna reads what it wrote, or an error names the damaged line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -38,29 +38,30 @@ def fill(config: SweepConfig, folder: SweepFolder, trials: int = 4) -> None:
 
 def trials(config: SweepConfig, folder: SweepFolder) -> list[dict[str, Any]]:
     (study,) = optuna.get_all_study_summaries(storage := existing_storage(config, folder))
-    found = optuna.load_study(study_name=study.study_name, storage=storage).trials
+    stored = optuna.load_study(study_name=study.study_name, storage=storage).trials
     return [
-        {"values": t.values, "params": t.params, "notes": t.user_attrs, "reports": t.intermediate_values} for t in found
+        {"values": t.values, "params": t.params, "notes": t.user_attrs, "reports": t.intermediate_values}
+        for t in stored
     ]
 
 
 def flip(path: Path, line: int) -> None:
-    """Change a digit of the line's worker id, which Optuna does not look at."""
+    """Change a digit of the line's worker id, which Optuna ignores."""
     lines = path.read_bytes().splitlines(keepends=True)
     at = lines[line - 1].index(b'"worker_id":"') + 15
     lines[line - 1] = lines[line - 1][:at] + bytes([lines[line - 1][at] ^ 1]) + lines[line - 1][at + 1 :]
     path.write_bytes(b"".join(lines))
 
 
-def test_a_reopened_journal_says_what_optunas_own_format_says(config: SweepConfig, folder: SweepFolder) -> None:
+def test_optunas_own_backend_reads_the_same_from_a_journal(config: SweepConfig, folder: SweepFolder) -> None:
     fill(config, folder)
-    theirs = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(str(folder.journal)))).trials
-    assert [t["values"] for t in trials(config, folder)] == [t.values for t in theirs]
-    assert [t["notes"] for t in trials(config, folder)] == [t.user_attrs for t in theirs]
+    expected = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(str(folder.journal)))).trials
+    assert [t["values"] for t in trials(config, folder)] == [t.values for t in expected]
+    assert [t["notes"] for t in trials(config, folder)] == [t.user_attrs for t in expected]
     assert mend_journal(folder) == []
 
 
-def test_a_journal_goes_on_where_it_ended(config: SweepConfig, folder: SweepFolder) -> None:
+def test_a_reopened_journal_is_continued(config: SweepConfig, folder: SweepFolder) -> None:
     fill(config, folder, 2)
     fill(config, folder, 2)
     assert len(trials(config, folder)) == 4
@@ -68,10 +69,9 @@ def test_a_journal_goes_on_where_it_ended(config: SweepConfig, folder: SweepFold
 
 def test_others_read_while_one_writes(config: SweepConfig, folder: SweepFolder) -> None:
     fill(config, folder, 1)
-    reader = existing_storage(config, folder)
-    (study,) = reader.get_all_studies()
+    reader = optuna.load_study(study_name="s", storage=existing_storage(config, folder))
     fill(config, folder, 2)
-    assert reader.get_n_trials(study._study_id, TrialState.COMPLETE) == 3
+    assert len(reader.get_trials(states=[TrialState.COMPLETE])) == 3
 
 
 def test_a_line_that_is_being_written_is_not_read_yet(config: SweepConfig, folder: SweepFolder) -> None:
