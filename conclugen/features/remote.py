@@ -220,8 +220,8 @@ class NodeCache:
             )
 
     def _fits(self, needed: int) -> bool:
-        taken = sum(file.stat().st_size for file in self._root.rglob("*") if file.is_file())
-        return taken + needed <= self._limit and needed <= shutil.disk_usage(self._root).free
+        used = sum(file.stat().st_size for file in self._root.rglob("*") if file.is_file())
+        return used + needed <= self._limit and needed <= shutil.disk_usage(self._root).free
 
     def _remove(self, version: Path) -> None:
         try:

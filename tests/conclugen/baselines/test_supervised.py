@@ -125,9 +125,9 @@ def test_supervised_training_equals_a_plain_loop(lift_audio: bool, weights: str)
 def test_the_heads_start_as_the_random_head_of_the_seed() -> None:
     train = _planted(20, 0)
     run = _training(train, train, seed=5)
-    ours, theirs = run.modules["head"].state_dict(), build_head(_WIDTHS, _H, 5).state_dict()
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    ours, reference = run.modules["head"].state_dict(), build_head(_WIDTHS, _H, 5).state_dict()
+    assert ours.keys() == reference.keys()
+    assert all(torch.equal(ours[name], reference[name]) for name in ours)
 
 
 def test_the_heads_are_trained() -> None:

@@ -127,10 +127,10 @@ class TestLabelSpreading:
             model = LabelSpreading(kernel="knn", n_neighbors=neighbours, alpha=alpha, max_iter=100)
             model.fit(np.concatenate([train, test]), known)
             assert (predicted.numpy() == model.transduction_[60:]).all()
-            theirs = model.label_distributions_[60:]
-            reached = theirs.any(axis=1)
+            reference = model.label_distributions_[60:]
+            reached = reference.any(axis=1)
             assert reached.any()
-            assert probabilities.numpy()[reached] == pytest.approx(theirs[reached], abs=1e-6)
+            assert probabilities.numpy()[reached] == pytest.approx(reference[reached], abs=1e-6)
             assert probabilities.numpy()[~reached] == pytest.approx(1 / 3)
 
     def test_the_symmetric_graph_solves_the_papers_equation(self) -> None:

@@ -100,10 +100,10 @@ class TestEqualsScikitLearn:
         at, _ = _blobs(100, classes=classes, width=width, seed=1)
         ours = _probabilities(_data(train, class_weights=weights), strength, at)[0]
         x, y, points = _wide(*train, at)
-        theirs = _regression(x, y, strength, points, class_weight=None if weights == "none" else "balanced")
-        assert ours == pytest.approx(theirs, abs=_TOLERANCE[strength])
+        reference = _regression(x, y, strength, points, class_weight=None if weights == "none" else "balanced")
+        assert ours == pytest.approx(reference, abs=_TOLERANCE[strength])
         if strength == 1.0:
-            assert theirs.max(axis=1).std() > 0.01  # probabilities vary
+            assert reference.max(axis=1).std() > 0.01  # probabilities vary
 
     @pytest.mark.parametrize("weights", ["none", "balanced"])
     @pytest.mark.parametrize(("n", "width"), [(120, 10), (40, 90)])
@@ -115,8 +115,8 @@ class TestEqualsScikitLearn:
         x, labels, points = _wide(*train, at)
         for c, y in enumerate(labels.T):
             ratio = (n - y.sum()) / y.sum() if weights == "balanced" else 1.0
-            theirs = _regression(x, y, strength, points, sample_weight=np.where(y == 1, ratio, 1.0))
-            assert ours[:, c] == pytest.approx(theirs[:, 1], abs=_TOLERANCE[strength])
+            reference = _regression(x, y, strength, points, sample_weight=np.where(y == 1, ratio, 1.0))
+            assert ours[:, c] == pytest.approx(reference[:, 1], abs=_TOLERANCE[strength])
 
     @pytest.mark.parametrize(("n", "width"), [(60, 10), (20, 90)])
     def test_versions_share_the_weight_of_their_sample(self, n: int, width: int, strength: float) -> None:
@@ -127,8 +127,8 @@ class TestEqualsScikitLearn:
         data = _data((rows, labels), (x, labels), versions=torch.arange(3 * n).reshape(3, n).T)
         points, each = _wide(rows, at)
         options = {"sample_weight": np.full(3 * n, 1 / 3), "tol": 1e-9}
-        theirs = _regression(points, labels.repeat(3).numpy(), strength, each, **options)
-        assert _probabilities(data, strength, at)[0] == pytest.approx(theirs, abs=_TOLERANCE[strength])
+        reference = _regression(points, labels.repeat(3).numpy(), strength, each, **options)
+        assert _probabilities(data, strength, at)[0] == pytest.approx(reference, abs=_TOLERANCE[strength])
 
 
 class TestDraws:
@@ -197,9 +197,9 @@ class TestHardInputs:
         at, _ = _blobs(100, width=width, seed=1)
         x, at = (torch.cat([each, each[:, :3]], dim=1) for each in (x, at))
         for strength in STRENGTHS:
-            theirs = _regression(*_wide(x, labels), strength, *_wide(at))
+            reference = _regression(*_wide(x, labels), strength, *_wide(at))
             assert _probabilities(_data((x, labels)), strength, at)[0] == pytest.approx(
-                theirs, abs=_TOLERANCE[strength]
+                reference, abs=_TOLERANCE[strength]
             )
 
     @pytest.mark.parametrize("weights", ["none", "balanced"])
@@ -211,8 +211,8 @@ class TestHardInputs:
             ours = _probabilities(data, strength, at)[0]
             assert ours[:, 3].max() < 1e-6
             if weights == "none":
-                theirs = _regression(*_wide(*train), strength, *_wide(at))
-                assert ours[:, :3] == pytest.approx(theirs, abs=_TOLERANCE[strength])
+                reference = _regression(*_wide(*train), strength, *_wide(at))
+                assert ours[:, :3] == pytest.approx(reference, abs=_TOLERANCE[strength])
 
     def test_a_label_of_no_sample_or_every_sample_has_no_effect(self) -> None:
         (x, labels), (at, _) = _tags(60), _tags(100, seed=1)
@@ -246,8 +246,8 @@ class TestHardInputs:
     def test_labels_may_be_stored_as_any_number(self) -> None:
         x, labels = _tags(40)
         small = replace(_data((x, labels)), labels=labels.to(torch.uint8), validation_labels=labels.to(torch.uint8))
-        ours, theirs = (fit_logistic_probes(data) for data in (small, _data((x, labels))))
-        assert torch.equal(ours.answer(x).probabilities, theirs.answer(x).probabilities)
+        ours, reference = (fit_logistic_probes(data) for data in (small, _data((x, labels))))
+        assert torch.equal(ours.answer(x).probabilities, reference.answer(x).probabilities)
 
 
 class TestInvariance:

@@ -66,9 +66,9 @@ def _compare(
     )
     predicted = fit_logistic_probes(data).answer(test[0]).predicted.numpy()
     ours = [f1_score(test[1].numpy(), row, average="weighted") for row in predicted]
-    theirs = _by_scikit_learn(data, *test)
+    reference = _by_scikit_learn(data, *test)
     assert len(ours) == (1 if per_class is None else 5)
-    assert np.mean(ours) == pytest.approx(np.mean(theirs), abs=0.003)
+    assert np.mean(ours) == pytest.approx(np.mean(reference), abs=0.003)
 
 
 _BUDGETS = pytest.mark.parametrize(

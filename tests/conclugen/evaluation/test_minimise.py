@@ -88,9 +88,9 @@ class TestMinimum:
                 value, gradient = alone(torch.from_numpy(x)[None, None])
                 return value.item(), gradient.numpy().ravel()
 
-            theirs = optimize.minimize(one, np.zeros(n), jac=True, method="L-BFGS-B", tol=1e-14)
-            assert minimum.value[index].item() <= theirs.fun + 1e-9
-            assert minimum.point[index, 0].numpy() == pytest.approx(theirs.x, abs=1e-4)
+            reference = optimize.minimize(one, np.zeros(n), jac=True, method="L-BFGS-B", tol=1e-14)
+            assert minimum.value[index].item() <= reference.fun + 1e-9
+            assert minimum.point[index, 0].numpy() == pytest.approx(reference.x, abs=1e-4)
 
     @pytest.mark.parametrize("dtype", [torch.float32, _WIDE])
     def test_steep_and_flat_directions_are_both_solved(self, dtype: torch.dtype) -> None:

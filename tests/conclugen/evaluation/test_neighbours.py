@@ -48,7 +48,7 @@ def _votes(distances: Array) -> Array:
     return np.exp(-distances / 0.07)
 
 
-def _theirs(train: tuple[Tensor, Tensor], k: int, at: Tensor) -> Array:
+def _by_scikit_learn(train: tuple[Tensor, Tensor], k: int, at: Tensor) -> Array:
     model = KNeighborsClassifier(k, metric="cosine", weights=_votes).fit(train[0].double().numpy(), train[1].numpy())
     return model.predict_proba(at.double().numpy())
 
@@ -58,16 +58,16 @@ class TestEqualsScikitLearn:
     def test_multi_class_votes_equal_scikit_learn(self, k: int) -> None:
         train, (at, _) = _blobs(60), _blobs(1500, seed=1)  # more rows than one chunk
         answers = NearestNeighbours(_data(train, train), [k]).answer(at)
-        theirs = _theirs(train, k, at)
+        reference = _by_scikit_learn(train, k, at)
         assert answers.probabilities.shape == (1, 1500, 3)
-        assert answers.probabilities[0].numpy() == pytest.approx(theirs, abs=1e-3)
-        assert (answers.predicted[0].numpy() == theirs.argmax(axis=1)).mean() > 0.999
+        assert answers.probabilities[0].numpy() == pytest.approx(reference, abs=1e-3)
+        assert (answers.predicted[0].numpy() == reference.argmax(axis=1)).mean() > 0.999
 
     def test_multi_label_votes_equal_scikit_learn(self, k: int) -> None:
         train, (at, _) = _tags(60), _tags(100, seed=1)
         answers = NearestNeighbours(_data(train, train), [k]).answer(at)
-        theirs = np.stack([label[:, 1] for label in _theirs(train, k, at)], axis=1)
-        assert answers.probabilities[0].numpy() == pytest.approx(theirs, abs=1e-3)
+        reference = np.stack([label[:, 1] for label in _by_scikit_learn(train, k, at)], axis=1)
+        assert answers.probabilities[0].numpy() == pytest.approx(reference, abs=1e-3)
         assert torch.equal(answers.predicted, (answers.probabilities > 0.5).long())
         assert answers.predicted.any()
 
@@ -124,7 +124,9 @@ class TestChoice:
             sample = train[0][draws[index]], train[1][draws[index]]
             scores = {
                 f"k={k}": f1_score(
-                    validation[1][part], _theirs(sample, k, validation[0][part]).argmax(axis=1), average="weighted"
+                    validation[1][part],
+                    _by_scikit_learn(sample, k, validation[0][part]).argmax(axis=1),
+                    average="weighted",
                 )
                 for k in NEIGHBOURS
                 if k <= 24
@@ -137,7 +139,7 @@ class TestChoice:
         assert fit_nearest_neighbours(_data(train, validation), [12, 13]).chosen == ["k=12"]
         assert fit_nearest_neighbours(_data(train, validation), [13, 50]).chosen == ["k=12"]
         answers = fit_nearest_neighbours(_data(train, validation), [50]).answer(validation[0])
-        assert answers.probabilities[0].numpy() == pytest.approx(_theirs(train, 12, validation[0]), abs=1e-3)
+        assert answers.probabilities[0].numpy() == pytest.approx(_by_scikit_learn(train, 12, validation[0]), abs=1e-3)
 
     def test_every_sample_of_a_draw_may_be_a_neighbour(self) -> None:
         """The nearest sample has the wrong class, but all five samples together are right."""
@@ -173,5 +175,5 @@ class TestDraws:
         train, validation = _tags(40), _tags(30, seed=1)
         data = _data(train, validation)
         small = replace(data, labels=train[1].to(torch.uint8), validation_labels=validation[1].to(torch.uint8))
-        ours, theirs = (fit_nearest_neighbours(each).answer(validation[0]) for each in (small, data))
-        assert torch.equal(ours.probabilities, theirs.probabilities)
+        ours, reference = (fit_nearest_neighbours(each).answer(validation[0]) for each in (small, data))
+        assert torch.equal(ours.probabilities, reference.probabilities)

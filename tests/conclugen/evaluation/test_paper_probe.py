@@ -96,9 +96,9 @@ def test_separable_classes_are_separated() -> None:
 def test_the_probe_is_as_accurate_as_logistic_regression() -> None:
     train, validation, test = (_blobs(n, seed=seed, distance=2.0) for seed, n in ((0, 600), (1, 300), (2, 3000)))
     ours = float((_fit(train, validation, test[0], replace(_PLAIN, epochs=140))[0] == test[1]).float().mean())
-    theirs = LogisticRegression().fit(*(part.numpy() for part in train)).score(*(part.numpy() for part in test))
-    assert 0.8 < theirs < 0.95
-    assert ours == pytest.approx(theirs, abs=0.01)
+    reference = LogisticRegression().fit(*(part.numpy() for part in train)).score(*(part.numpy() for part in test))
+    assert 0.8 < reference < 0.95
+    assert ours == pytest.approx(reference, abs=0.01)
 
 
 @pytest.mark.parametrize("weights", ["none", "balanced"])
@@ -247,10 +247,10 @@ def test_dropout_has_its_rate(rate: float) -> None:
     draws = torch.stack([torch.arange(n), torch.arange(n)])
     options = PaperSettings(dropout=rate, epochs=1)
     predicted = _fit((x, labels), (x, labels), x, options, draws=draws)
-    kept = (predicted[:, labels == 1] == 1).float()  # [2, 600]
-    assert kept.numel() == 1200
-    assert kept.mean().item() == pytest.approx(1 - rate, abs=5 * np.sqrt(rate * (1 - rate) / 1200))
-    assert not torch.equal(kept[0], kept[1])
+    survivors = (predicted[:, labels == 1] == 1).float()  # [2, 600]
+    assert survivors.numel() == 1200
+    assert survivors.mean().item() == pytest.approx(1 - rate, abs=5 * np.sqrt(rate * (1 - rate) / 1200))
+    assert not torch.equal(survivors[0], survivors[1])
     assert (predicted[:, labels == 0] == 0).all()
 
 
@@ -259,15 +259,15 @@ def test_dropout_masks_have_their_rate_and_are_independent(rate: float) -> None:
     """There are more masks than a random byte has, and of different sizes; counts are within five deviations."""
     n, masks = 4001, DropoutMasks(4001, rate, torch.Generator().manual_seed(3))
     assert masks.scale == pytest.approx(1 / (1 - rate))
-    kept = list[torch.Tensor]()
+    keep_masks = list[torch.Tensor]()
     for i in range(20):
-        kept.append(masks.next(n).bool())
+        keep_masks.append(masks.next(n).bool())
         if i % 3 == 0:
             assert set(masks.next(3).tolist()) <= {0, 1}
     both = (1 - rate) ** 2
-    for i, mask in enumerate(kept):
+    for i, mask in enumerate(keep_masks):
         assert mask.sum().item() == pytest.approx(n * (1 - rate), abs=5 * np.sqrt(n * rate * (1 - rate)))
-        for other in kept[:i]:
+        for other in keep_masks[:i]:
             assert (mask & other).sum().item() == pytest.approx(n * both, abs=5 * np.sqrt(n * both * (1 - both)))
 
 
@@ -306,8 +306,8 @@ class TestMultiLabel:
             flips = torch.rand(labels.shape, generator=torch.Generator().manual_seed(len(labels))) < 0.1
             labels[flips] = 1 - labels[flips]
         ours = _fit(train, validation, test[0], replace(_PLAIN, epochs=140))[0]
-        theirs = np.stack([LogisticRegression().fit(train[0], column).predict(test[0]) for column in train[1].T], 1)
-        agreement = (ours.numpy() == theirs).mean()
+        reference = np.stack([LogisticRegression().fit(train[0], column).predict(test[0]) for column in train[1].T], 1)
+        agreement = (ours.numpy() == reference).mean()
         assert agreement > 0.98
 
     def test_predictions_are_probabilities_above_one_half(self) -> None:
@@ -426,9 +426,9 @@ class TestLayers:
             optimizer.step()
         at = torch.randn(100, 10, generator=torch.Generator().manual_seed(5))
         ours = _answers(train, validation, at, options, seed=3).probabilities[0]
-        theirs = network(at).softmax(dim=1)
-        assert (theirs - 1 / 4).abs().max() > 0.05  # the network has learned
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+        reference = network(at).softmax(dim=1)
+        assert (reference - 1 / 4).abs().max() > 0.05  # the network has learned
+        torch.testing.assert_close(ours, reference, atol=1e-4, rtol=0)
 
     def test_a_batched_fit_with_hidden_layers_equals_each_draw_alone(self) -> None:
         train, validation = _blobs(200, classes=4, distance=2.0), _blobs(60, classes=4, distance=2.0, seed=1)

@@ -90,15 +90,15 @@ class TestEveryInstrument:
 def test_each_instrument_is_the_function_of_its_module() -> None:
     data = _data(multi_label=False)
     at, _ = _blobs(50, 2, multi_label=False)
-    for ours, theirs in (
+    for ours, reference in (
         (fit_probes("logistic", data), fit_logistic_probes(data)),
         (fit_probes("logistic", data, precision=BRIEF), fit_logistic_probes(data, BRIEF)),
         (fit_probes("knn", data), fit_nearest_neighbours(data)),
         (fit_probes("paper", data, seed=3), fit_paper_probes(data, PaperSettings(), 3)),
         (fit_probes("paper", data, paper=_PAPER), fit_paper_probes(data, _PAPER, 0)),
     ):
-        assert ours.chosen == theirs.chosen
-        assert torch.equal(ours.answer(at).probabilities, theirs.answer(at).probabilities)
+        assert ours.chosen == reference.chosen
+        assert torch.equal(ours.answer(at).probabilities, reference.answer(at).probabilities)
 
 
 def test_only_the_papers_probe_depends_on_the_seed() -> None:

@@ -198,13 +198,13 @@ class TestSplits:
         names, labels = np.array(["train", "val", "test"] * 2), np.array([0, 1] * 3)
         first, again = (_import(tmp_path / name, split=names, labels=labels) for name in ("first", "again"))
         assert first.fingerprint == again.fingerprint
-        others = [
+        variants = [
             _import(tmp_path / "a", split=names[::-1], labels=labels),
             _import(tmp_path / "b", split=names, labels=1 - labels),
             _import(tmp_path / "c", _arrays_with("text", np.ones((6, 3))), split=names, labels=labels),
             _import(tmp_path / "d", split=names, labels=labels, dtype="float16"),
         ]
-        assert len({manifest.fingerprint for manifest in (first, *others)}) == 5
+        assert len({manifest.fingerprint for manifest in (first, *variants)}) == 5
 
 
 class TestLabels:

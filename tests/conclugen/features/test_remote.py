@@ -231,8 +231,8 @@ class TestBound:
             copies[name] = version(other, tmp_path, name, 1000)
             other.close()
         assert [copies[name].exists() for name in "pqr"] == [True, False, True]
-        taken = sum(file.stat().st_size for file in (tmp_path / "cache").rglob("*") if file.is_file())
-        assert taken <= limit
+        size = sum(file.stat().st_size for file in (tmp_path / "cache").rglob("*") if file.is_file())
+        assert size <= limit
 
     def test_a_set_larger_than_the_limit_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(RemoteError, match=r"do not fit .*raise CONCLUGEN_CACHE_GB"):

@@ -23,19 +23,21 @@ def _give_gradients(parameters: list[torch.nn.Parameter], number: int) -> None:
 
 @pytest.mark.parametrize("as_tensor", [False, True])
 def test_steps_equal_those_of_torch_to_the_last_bit(as_tensor: bool) -> None:
-    ours, theirs = _parameters(), _parameters()
+    ours, reference_parameters = _parameters(), _parameters()
     lr = torch.tensor(0.1) if as_tensor else 0.1
     optimizer = AdamW(ours, lr=lr, weight_decay=0.3)
-    reference = torch.optim.AdamW(theirs, lr=lr.clone() if as_tensor else lr, weight_decay=0.3, fused=True)
+    reference = torch.optim.AdamW(
+        reference_parameters, lr=lr.clone() if as_tensor else lr, weight_decay=0.3, fused=True
+    )
     for number in range(6):
         optimizer.lr = rate = 0.1 / (number + 1)
         for group in reference.param_groups:
             group["lr"] = torch.tensor(rate) if as_tensor else rate
         _give_gradients(ours, number)
-        _give_gradients(theirs, number)
+        _give_gradients(reference_parameters, number)
         optimizer.step()
         reference.step()
-        assert all(map(torch.equal, ours, theirs))
+        assert all(map(torch.equal, ours, reference_parameters))
     expected = {
         f"{index}.{slot}": value
         for index, slots in reference.state_dict()["state"].items()

@@ -93,8 +93,8 @@ def _run(
 
 
 def _same(one: Pretraining, other: Pretraining) -> bool:
-    ours, theirs = one.state(), other.state()
-    return ours.keys() == theirs.keys() and all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    ours, reference = one.state(), other.state()
+    return ours.keys() == reference.keys() and all(torch.equal(value, reference[name]) for name, value in ours.items())
 
 
 class _Eager(Execution):
@@ -316,11 +316,11 @@ class TestResidency:
         assert {x.dtype for x in resident.resident.values()} == {getattr(torch, dtype)}
         assert streamed.resident == {}
         rows = torch.tensor([59, 0, 31, 31])
-        ours, theirs = resident.batch(rows), streamed.batch(rows)
-        assert ours.keys() == theirs.keys() == _WIDTHS.keys()
+        ours, reference = resident.batch(rows), streamed.batch(rows)
+        assert ours.keys() == reference.keys() == _WIDTHS.keys()
         for name, x in ours.items():
             assert x.dtype == torch.float32
-            assert torch.equal(x, theirs[name])
+            assert torch.equal(x, reference[name])
 
     def test_the_size_is_that_of_the_stored_precision(self, tmp_path: Path) -> None:
         split = _write(tmp_path, "float16").split("train")

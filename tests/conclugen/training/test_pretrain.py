@@ -391,8 +391,8 @@ class TestFeatureDropout:
             for feature in dropped.float().mean(dim=0).tolist():
                 assert feature == pytest.approx(rate, abs=5 * spread / math.sqrt(750))
             for name, x in inputs.items():
-                kept = x != 0
-                assert x[kept].numpy() == pytest.approx((whole[name][kept] / (1 - rate)).numpy(), rel=1e-5)
+                mask = x != 0
+                assert x[mask].numpy() == pytest.approx((whole[name][mask] / (1 - rate)).numpy(), rel=1e-5)
 
     def test_every_step_and_modality_has_its_own_mask(self) -> None:
         """Two independent masks agree in half of their 3,000 elements."""
