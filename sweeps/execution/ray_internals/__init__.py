@@ -12,10 +12,11 @@ version, so that an upgrade of Ray fails there first. All were seen in Ray 2.55 
     Why: Ray exports only trainers that import a framework. This one runs workers without torch in the slot's process
     and in Train's controller.
     Without: TorchTrainer, a public subclass, would do, with 250 MB more in each of these processes.
-`._create_default_callbacks` of this trainer; `PlacementGroupCleanerCallback` (`train.py`)
-    Why: Train's cleaner is a detached process for each slot, to free the resources of a dead one. Without a dashboard
-    it cannot see that anything is dead. It then warns in the log each second, and outlives its slot.
-    Without: 100 MB and a line of the log per second more for each slot.
+`._create_default_callbacks` of this trainer; `PlacementGroupCleanerCallback`, `DatasetsCallback` (`train.py`)
+    Why: each of the two starts a process for each slot. Train's cleaner frees the resources of a dead slot. Without a
+    dashboard it cannot see that anything is dead; it warns in the log each second, and outlives its slot. The manager
+    of data sets has none to manage, as workers read the features themselves.
+    Without: two processes more for each slot, with 100 MB and 1.5 s of processor each, and a line of the log a second.
 `ray.train.v2._internal.exceptions.WorkerGroupStartupTimeoutError` (`train.py`)
     Why: it tells a worker group that found no room from one that failed.
     Without: a group that waits for a lost node's room counts against its job.

@@ -1,8 +1,9 @@
-"""Ray Train's trainer without torch and without a useless helper, and the error of a group that found no room."""
+"""Ray Train's trainer without torch and without useless helpers, and the error of a group that found no room."""
 
 from typing import Any
 
 from ray.train import ControllerError
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -14,8 +15,8 @@ class Trainer(DataParallelTrainer):
     """Runs a train loop on workers, without loading torch in its own process."""
 
     def _create_default_callbacks(self) -> list[Any]:
-        callbacks = super()._create_default_callbacks()
-        return [callback for callback in callbacks if not isinstance(callback, PlacementGroupCleanerCallback)]
+        useless = (PlacementGroupCleanerCallback, DatasetsCallback)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, useless)]
 
 
 def found_no_room(error: Exception) -> bool:
