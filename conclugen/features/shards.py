@@ -371,7 +371,8 @@ class Split:
         """Return the features (b, d_m) of ``rows`` (b,), each in 0..n-1, in their stored dtype.
 
         Each row is copied twice, because NumPy cannot copy rows to scattered places in one pass. A single copy needs
-        raw pointers across the mappings. It was rejected: a wrong row ends the process, and no trial is measurably faster.
+        raw pointers across the mappings. It was rejected: a wrong row ends the process, and no trial was measurably
+        faster.
 
         Raises:
             IndexError: a row is outside 0..n-1.
