@@ -16,7 +16,7 @@ from conclugen.datasets import caer, meld, mosei, ravdess, table, voxceleb2
 from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 
-_REAL_MELD = Path(__file__).parents[3] / "shared" / "data" / "meld_utterances.csv"
+_REAL_MELD = Path(__file__).parents[4] / "shared" / "data" / "meld_utterances.csv"
 
 
 def _files(root: Path, *names: str) -> Path:
