@@ -1,6 +1,6 @@
-"""Sweeps that are killed at random moments: real processes, real SIGKILL, all of a sweep but Ray, and its own training.
+"""Sweeps that are killed at random moments: real processes, SIGKILL and training, all of a sweep but Ray.
 
-What Ray's processes add when they are killed is in test_faults.py; each single write, in test_resume.py.
+test_faults.py kills Ray's processes; test_resume.py kills at every single write.
 """
 
 import multiprocessing
@@ -26,12 +26,12 @@ from tests.conftest import write_planted
 from tests.end_to_end.rayless import mortal_session
 
 KILLS = 20
-SEED = "KILLS_SEED"  # in the environment: repeats the moments that are numbers of events; the others are times
-CLOCK = ("started", "ended", "seconds", "host")
+SEED = "KILLS_SEED"  # in the environment: repeats the moments that are numbers of events, not those that are times
+TIME_AND_PLACE = ("started", "ended", "seconds", "host")
 
 
 class Sessions:
-    """Sessions of a sweep, each in a process of its own, forked from one that has loaded all they need."""
+    """Sessions of a sweep, each in a process of its own, forked from a process that has loaded all modules."""
 
     def __init__(self, config: Path, root: Path) -> None:
         self._config, self._root, self._measured = config, root, root.with_suffix(".measured")
@@ -39,7 +39,7 @@ class Sessions:
         self._processes.set_forkserver_preload(["tests.end_to_end.rayless"])
 
     def run(self, *, before_event: int = 0, after_seconds: float | None = None) -> bool:
-        """Launch or resume the sweep, and kill it then; True if it came to its end first."""
+        """Launch or resume the sweep and kill it; True if it ended before that."""
         arguments = (self._config, self._root, before_event, self._measured)
         process = self._processes.Process(target=mortal_session, args=arguments)
         process.start()
@@ -51,41 +51,41 @@ class Sessions:
 
     @property
     def length(self) -> tuple[int, float]:
-        """Events of the file system and seconds of the last session that came to its end."""
+        """Events of the file system and seconds of the last session that was not killed."""
         events, seconds = self._measured.read_text().split()
         return int(events), float(seconds)
 
 
 def outcome(root: Path) -> dict[str, dict[str, Any]]:
-    """All records, less what tells when and where."""
+    """All records, without the fields of time and place."""
     records = {record.key: asdict(record) for record in Ledger(SweepFolder(root).ledger, probabilities=True)}
-    return {key: {name: row[name] for name in row if name not in CLOCK} for key, row in records.items()}
+    return {key: {name: row[name] for name in row if name not in TIME_AND_PLACE} for key, row in records.items()}
 
 
 def heads(root: Path) -> dict[str, dict[str, list[float]]]:
-    kept = {path.name: read_tensors(path)[0] for path in SweepFolder(root).heads.iterdir()}
-    return {name: {key: tensor.flatten().tolist() for key, tensor in head.items()} for name, head in kept.items()}
+    tensors = {path.name: read_tensors(path)[0] for path in SweepFolder(root).heads.iterdir()}
+    return {name: {key: tensor.flatten().tolist() for key, tensor in head.items()} for name, head in tensors.items()}
 
 
 def tables(root: Path) -> dict[str, tuple[str, str, str]]:
-    """The report's tables, less the columns that are times."""
-    made = report([list(Ledger(SweepFolder(root).ledger))], [root], "")
-    found = [table for part in made.parts for table in part.tables]
-    assert {"ablation", "accounting"} <= {table.name for table in found}
-    numbers = {table.name: table.numbers.drop(columns=list(HOURS), errors="ignore").to_csv() for table in found}
-    return {table.name: (table.title, table.caption, numbers[table.name]) for table in found}
+    """The report's tables, without the columns that are times."""
+    parts = report([list(Ledger(SweepFolder(root).ledger))], [root], "").parts
+    tables = [table for part in parts for table in part.tables]
+    assert {"ablation", "accounting"} <= {table.name for table in tables}
+    numbers = {table.name: table.numbers.drop(columns=list(HOURS), errors="ignore").to_csv() for table in tables}
+    return {table.name: (table.title, table.caption, numbers[table.name]) for table in tables}
 
 
-@pytest.mark.timeout(1800)  # where other work takes most of the machine
+@pytest.mark.timeout(1800)  # on a machine that is busy with other work
 def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
     write_config: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """At events of its file system, and at times; every sweep of one slot, ledger, kept heads and tables."""
-    monkeypatch.chdir(Path(__file__).parents[2])  # where the processes' modules are
-    labels = np.random.default_rng(0).integers(3, size=80)  # nothing to learn, so that no two scores are alike
+    """Kills come at events of the file system and at times. Ledger, kept heads and tables must be equal."""
+    monkeypatch.chdir(Path(__file__).parents[2])  # where the processes find the modules
+    labels = np.random.default_rng(0).integers(3, size=80)  # random, so that no two scores are equal
     features = write_planted(tmp_path / "features", rows=80, labels=labels)
     path = write_config(
         features={"pretrain": str(features), "downstream": {"planted": str(features)}},
@@ -102,16 +102,18 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
     assert sessions.run()
     events, seconds = sessions.length
     root.rename(whole)
-    expected, kept = outcome(whole), heads(whole)
+    expected = outcome(whole)
+    expected_heads = heads(whole)
     seed = int(os.environ.get(SEED) or secrets.randbelow(2**32))
     with capsys.disabled():
         print(f"\n{KILLS} kills within {events} events or {seconds:.1f} s each: {SEED}={seed}")  # noqa: T201
-    chance, kills = random.Random(seed), 0
+    chance = random.Random(seed)
+    kills = 0
     while kills < KILLS:
         shutil.rmtree(root, ignore_errors=True)
         ended = False
         while not ended:
-            # Half of the run at most, so that most sweeps are killed several times and sessions begin everywhere.
+            # At most half of a run, so that most sweeps are killed several times and sessions begin everywhere.
             number, share = chance.randrange(1, events // 2), chance.random() / 2
             if chance.random() < 0.5:
                 ended = sessions.run(before_event=number)
@@ -119,9 +121,9 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
                 ended = sessions.run(after_seconds=share * seconds)
             kills += not ended
         assert outcome(root) == expected
-        assert heads(root) == kept
+        assert heads(root) == expected_heads
         assert not any(SweepFolder(root).running.iterdir())
-    shown = tables(root)
+    resumed_tables = tables(root)
     shutil.rmtree(root)
-    whole.rename(root)  # its name is in the report
-    assert tables(root) == shown
+    whole.rename(root)  # the report contains the folder's name
+    assert tables(root) == resumed_tables

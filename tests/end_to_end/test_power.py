@@ -1,6 +1,6 @@
-"""Power that fails between any two writes: what was never synchronised is gone, and the search goes on all the same.
+"""Power failures between any two writes: what was never synchronised is gone, and the search goes on all the same.
 
-Stricter than any file system: of files and folders alike, only what was there at their own last fsync comes back.
+The simulated disk is stricter than any file system: it keeps of a file or folder only what was there at its last fsync.
 """
 
 import os
@@ -19,28 +19,28 @@ from sweeps.jobs import Report
 from sweeps.ledger import Ledger
 from sweeps.search import Search
 from sweeps.search.journal import mend_journal
-from tests.end_to_end.test_resume import Killed, outcome, quality, ranges, run
+from tests.end_to_end.mortal_search import Killed, outcome, quality, ranges, run
 
 
 class Disk:
-    """What is on disk, told by every fsync; fails at a given one, before or after it has happened."""
+    """A disk that holds what was synchronised; its power fails at a given fsync, before or after it has happened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
         self._root = root
         self._files: dict[int, bytes] = {}  # by inode
         self._folders: dict[int, dict[str, int]] = {}
-        self._open: dict[int, int] = {}  # keeps the numbers of inodes from being given away
-        self._left, self._done_first = -1, False
+        self._open: dict[int, int] = {}  # keeps the numbers of inodes from being used again
+        self._remaining, self._sync_first = -1, False
         self._synchronise = os.fsync
         monkeypatch.setattr(os, "fsync", self._fsync)
         self._start()
 
-    def fail(self, after: int, *, done_first: bool) -> None:
-        self._left, self._done_first = after, done_first
+    def fail(self, after: int, *, sync_first: bool) -> None:
+        self._remaining, self._sync_first = after, sync_first
 
     def restart(self) -> None:
-        """Have the folder as it is after the power was gone."""
-        self._left = -1
+        """Make the folder what it is after the power failure."""
+        self._remaining = -1
         inode, lost = self._root.stat().st_ino, self._root.with_name("lost")
         self._root.rename(lost)
         self._restore(inode, self._root)
@@ -63,22 +63,21 @@ class Disk:
                 self._restore(entry, path / name)
         elif inode in self._files:
             path.write_bytes(self._files[inode])
-        # else it has a name, and nothing else of it was synchronised
+        # else only its name was synchronised
 
     def _fsync(self, descriptor: int) -> None:
-        self._left -= 1
-        if self._left == 0 and not self._done_first:
+        self._remaining -= 1
+        if self._remaining == 0 and not self._sync_first:
             raise Killed
         self._synchronise(descriptor)
         self._note(descriptor)
-        if self._left == 0:
+        if self._remaining == 0:
             raise Killed
 
     def _note(self, descriptor: int) -> None:
         status = os.fstat(descriptor)
         if stat.S_ISDIR(status.st_mode):
-            found = os.listdir(descriptor)
-            entries = {name: os.stat(name, dir_fd=descriptor).st_ino for name in found}
+            entries = {name: os.stat(name, dir_fd=descriptor).st_ino for name in os.listdir(descriptor)}
             self._folders[status.st_ino] = entries
             for name, inode in entries.items():
                 if stat.S_ISDIR(os.stat(name, dir_fd=descriptor).st_mode):
@@ -106,14 +105,12 @@ def test_a_search_goes_on_from_what_was_synchronised(
     run(path, SweepFolder(tmp_path / "whole"))
     whole = outcome(SweepFolder(tmp_path / "whole"))
     (tmp_path / "sweep").mkdir()
-    folder, disk, chance, failures = (
-        SweepFolder(tmp_path / "sweep"),
-        Disk(monkeypatch, tmp_path / "sweep"),
-        random.Random(seed),
-        0,
-    )
+    folder = SweepFolder(tmp_path / "sweep")
+    disk = Disk(monkeypatch, folder.root)
+    chance = random.Random(seed)
+    failures = 0
     while True:
-        disk.fail(chance.randrange(1, 60), done_first=chance.random() < 0.5)
+        disk.fail(chance.randrange(1, 60), sync_first=chance.random() < 0.5)
         try:
             mend_journal(folder)
             run(path, folder)
@@ -127,11 +124,12 @@ def test_a_search_goes_on_from_what_was_synchronised(
     assert outcome(folder) == whole
 
 
-def test_a_failed_trial_that_is_tried_again_stays_itself_where_its_study_is_another(
+def test_a_failed_trial_that_runs_again_in_another_storage_keeps_its_values(
     write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its record is set aside before anything else knows of it."""
-    path, key = write_search(subsets=["Con"], baselines=[], search={"pruner": "none"}), "search-Con-00004"
+    """The power fails while the record is set aside; the next session has yet another storage."""
+    path = write_search(subsets=["Con"], baselines=[], search={"pruner": "none"})
+    key = "search-Con-00004"
     original = SweepFolder(tmp_path / "original")
     config = load_config(path)
     original.prepare(config)
@@ -140,7 +138,8 @@ def test_a_failed_trial_that_is_tried_again_stays_itself_where_its_study_is_anot
         search.report(
             job.key, Report(epochs=6, value=quality(job, 6), state="failed" if job.key == key else "complete")
         )
-    before, count = outcome(original)[key], 0
+    before = outcome(original)[key]
+    count = 0
 
     def resumed(folder: SweepFolder, name: str, *, retry_failed: bool) -> Search:
         storage = f"storage=sqlite:///{tmp_path}/{name}.db"
@@ -152,7 +151,7 @@ def test_a_failed_trial_that_is_tried_again_stays_itself_where_its_study_is_anot
         folder = SweepFolder(tmp_path / f"sweep-{count}")
         shutil.copytree(original.root, folder.root)
         disk = Disk(monkeypatch, folder.root)
-        disk.fail(count, done_first=True)
+        disk.fail(count, sync_first=True)
         with pytest.raises(Killed):
             resumed(folder, f"first-{count}", retry_failed=True)
         disk.restart()
