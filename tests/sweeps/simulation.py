@@ -1,4 +1,4 @@
-"""Executors without Ray: jobs that are only simulated, in no time or in simulated time, and jobs that really run."""
+"""Executors without Ray: one simulates jobs, in no time or in simulated time, the other runs them in this process."""
 
 import random
 import time
@@ -15,7 +15,7 @@ from sweeps.search import Search
 from sweeps.trial import TrialRunner
 
 Evaluate = Callable[[Job, int], float]
-
+"""Gives the objective of a trial after so many epochs."""
 
 SECONDS_PER_PROBE = 10.0
 
@@ -39,7 +39,7 @@ def open_search(
 
 
 class Simulation:
-    """Runs jobs round robin, a probe at a time, as several slots would; ``evaluate`` gives a trial's objective."""
+    """Runs jobs in random order, a probe at a time, as several slots would."""
 
     def __init__(
         self,
@@ -51,7 +51,11 @@ class Simulation:
         seed: int = 0,
         clock: Clock | None = None,
     ) -> None:
-        self.config, self.search, self.evaluate, self.slots, self.clock = config, search, evaluate, slots, clock
+        self.config = config
+        self.search = search
+        self.evaluate = evaluate
+        self.slots = slots
+        self.clock = clock
         self.jobs: list[Job] = []
         self._order = random.Random(seed)
 
@@ -69,12 +73,13 @@ class Simulation:
                 del live[key]
 
     def _advance(self, job: Job, epochs: list[int]) -> bool:
-        """One probe of a trial, or the whole of another job; True if it has ended."""
+        """Run one probe of a trial, or all of a confirmation run; True if the job has ended."""
         if job.stage == "confirm":
             metric = Metric("planted", "test", "", "weighted_f1", 0.5)
             return self.search.report(job.key, Report(epochs=4, state="complete", metrics=[metric]))
         epoch = epochs.pop(0)
-        value, state = self.evaluate(job, epoch), "running" if epochs else "complete"
+        value = self.evaluate(job, epoch)
+        state = "running" if epochs else "complete"
         seconds = {"total": SECONDS_PER_PROBE * (len(self.config.probe_epochs) - len(epochs))}
         return self.search.report(job.key, Report(epochs=epoch, value=value, state=state, seconds=seconds))
 
@@ -84,7 +89,7 @@ def constant(job: Job, epoch: int) -> float:
 
 
 def run_here(path: Path, folder: SweepFolder, watch: Callable[[], None] = lambda: None) -> dict[str, Record]:
-    """Run a whole sweep in this process, one job after the other, with the product's own trials; return its records.
+    """Run a whole sweep in this process, one job after the other, with real training; return its records.
 
     ``watch`` is called at each report, before it is judged.
     """
@@ -96,7 +101,7 @@ def run_here(path: Path, folder: SweepFolder, watch: Callable[[], None] = lambda
 def run_jobs(
     config: SweepConfig, search: Search, folder: SweepFolder, watch: Callable[[], None] = lambda: None
 ) -> None:
-    """Run all jobs of a search as :func:`run_here` does."""
+    """Run all jobs of a search in this process, one after the other; ``watch`` is called at each report."""
     runner = TrialRunner(config, folder, torch.device("cpu"))
     while (job := search.next_job()) is not None:
 

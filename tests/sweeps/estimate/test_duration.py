@@ -1,4 +1,4 @@
-"""What a sweep costs on a machine of so many CPUs and GPUs, from costs that are given."""
+"""The time of a sweep on a machine with so many CPUs and GPUs, from given costs."""
 
 import os
 from collections.abc import Callable
@@ -51,7 +51,7 @@ COSTS = [Cost("Con", 30.0, 60.0, confirmations=2), Cost("Gen", 10.0, 20.0, confi
 def test_as_many_trials_run_as_the_machine_has_room_for(
     configure: Configure, machine: Callable[[int, int], None], cpus: int, gpus: int, workers: Any, expected: int
 ) -> None:
-    """A worker takes a CPU, and a GPU where some are used, as `sweeps.estimate.room.allocate` grants them."""
+    """A worker takes a CPU, and a GPU where GPUs are used, as `sweeps.estimate.room.allocate` grants them."""
     machine(cpus, gpus)
     config = configure(workers=workers)
     assert slots(config) == expected
@@ -88,7 +88,7 @@ def test_nothing_is_estimated_where_the_machine_has_no_room(
 def test_more_workers_per_trial_do_not_change_the_total_time(
     configure: Configure, machine: Callable[[int, int], None], per_trial: int
 ) -> None:
-    """The CPUs' work is the same: a trial is so much shorter, and so many fewer run at a time."""
+    """The CPUs do the same work: a trial is shorter, and fewer trials run at a time."""
     machine(8, 0)
     config = configure(workers={"per_trial": per_trial}, budget={"trials_per_subset": 16, "epochs": 4})
     costs = [Cost(c.name, c.trial / per_trial, c.confirmation / per_trial, c.confirmations) for c in COSTS]
@@ -107,7 +107,7 @@ def test_time_is_shared_equally_by_the_arms(configure: Configure, machine: Calla
 def test_a_trial_costs_its_epochs_its_brief_probes_and_a_whole_one(
     configure: Configure,
 ) -> None:
-    """A confirmation's probes may cost more: all its instruments, at each label budget."""
+    """A confirmation's probes may cost more: it has all instruments, at each label budget."""
     seconds = {"run_epoch": 0.0, "search": 100.0, "confirm": 250.0, "brief": 1.0}
 
     def measured(action: Callable[..., object], *_: object, brief: bool = False, stage: str = "search") -> float:

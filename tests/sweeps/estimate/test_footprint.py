@@ -1,3 +1,5 @@
+"""The disk and GPU memory that a sweep needs, against what it takes in fact."""
+
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +24,7 @@ WIDTHS = {"video": 7, "audio": 5, "text": 4}
 ROW = sum(WIDTHS.values()) * 4
 """Bytes of a planted set's row."""
 FEATURES = (60 + 120) * ROW
-"""Bytes of the planted set: its train rows for pretraining, all rows for probing."""
+"""Bytes of the planted set on a GPU: its training rows for pretraining, all rows for probing."""
 LARGEST = {"representation_dim": 16, "projection_dim": 8, "batch_size": 20}
 """The sizes of the tiny space."""
 CON_STEP = step_bytes(WIDTHS, SUBSETS["Con"], replace(Hyperparameters(), **LARGEST))
@@ -40,18 +42,18 @@ def test_a_space_that_does_not_fit_the_gpu_is_refused_with_sizes_and_remedy(writ
 
 
 @pytest.mark.parametrize("nested", [[], ["modalities"], ["labels"], ["modalities", "labels"]])
-def test_every_arm_is_weighed_baselines_and_nested_ones_too(
+def test_every_arm_is_checked_also_baselines_and_nested_ones(
     write_config: Callable[..., Path], nested: list[str]
 ) -> None:
     path = write_config(baselines="all", modality_subsets=[["video", "text"]], search={"nested": nested})
     config = load_config(path)
     assert gpu_problems(config, 2**30) == []
-    found: dict[str, list[str]] = {"space:": [], "probe:": []}
+    arms: dict[str, list[str]] = {"space:": [], "probe:": []}
     for problem in gpu_problems(config, FEATURES + 1):
         place, name, *_ = problem.split()
-        found[place].append(name)
+        arms[place].append(name)
     pretrained = [name for name, arm in config.arms.items() if arm.method != "supervised_head"]
-    assert found == {"space:": list(config.arms), "probe:": pretrained}
+    assert arms == {"space:": list(config.arms), "probe:": pretrained}
 
 
 def assert_least(config: SweepConfig, memory: int) -> None:
@@ -63,7 +65,7 @@ def assert_least(config: SweepConfig, memory: int) -> None:
 def test_a_split_that_finds_no_room_is_streamed_and_takes_none(
     write_config: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """480 rows for pretraining fit 0.4 of the memory; beside them, neither 480 for a probe nor 240 to validate it."""
+    """0.4 of the memory holds 480 rows for pretraining, but not also the 480 of a probe, or the 240 to validate it."""
     large = write_planted(tmp_path / "large", rows=960)
     features = {"pretrain": str(large), "downstream": {"large": str(large)}}
     config = load_config(write_config(features=features, subsets=["Con"], baselines=[], probe={"kind": "paper"}))
@@ -71,7 +73,7 @@ def test_a_split_that_finds_no_room_is_streamed_and_takes_none(
 
 
 def test_each_division_of_a_set_with_folds_has_its_rows(write_config: Callable[..., Path], tmp_path: Path) -> None:
-    """Three divisions of 120 rows, and all of them for pretraining, too."""
+    """Each of three folds has a copy of all 120 rows, and pretraining has one."""
     folder = tmp_path / "folded"
     write_planted(folder, split=None, folds=np.arange(120) // 3 % 3)
     features = {"pretrain": str(folder), "downstream": {"folded": str(folder)}}
@@ -80,7 +82,7 @@ def test_each_division_of_a_set_with_folds_has_its_rows(write_config: Callable[.
 
 
 class TestProbe:
-    """4800 training rows for the probe, beside which a step of 20 rows is little."""
+    """The probe has 4800 training rows, beside which a step of 20 rows needs little."""
 
     SAMPLES, WIDTH = 4800, 256
 
@@ -104,21 +106,22 @@ class TestProbe:
         ("probe", "heads"),
         [({}, 3), ({"fusion": "mean"}, 1), ({"fusion": "audio"}, 1), ({"kind": "paper", "also": ["logistic"]}, 3)],
     )
-    def test_one_of_all_labels_that_does_not_fit_is_refused_with_its_size_and_remedy(
+    def test_a_probe_of_all_labels_that_does_not_fit_is_refused_with_its_size_and_remedy(
         self, configure: Callable[..., SweepConfig], probe: dict[str, Any], heads: int
     ) -> None:
-        """It takes most of the memory, so that all rows stay there: those of pretraining and of both sets."""
+        """The probe takes most of the memory, so that all rows stay there: those of pretraining and of both sets."""
         config = configure(**probe)
-        needed = probe_bytes(self.SAMPLES, heads * self.WIDTH)
         rows = 60 + 120 + 2 * self.SAMPLES
-        memory = needed + rows * ROW
+        memory = probe_bytes(self.SAMPLES, heads * self.WIDTH) + rows * ROW
         assert rows * ROW <= 0.4 * memory
         assert_least(config, memory)
         (problem,) = gpu_problems(config, memory - 1)
         assert problem.startswith("probe: Con with representation_dim 256 needs at least 0.0 GiB for a probe of all")
         assert problem.endswith("lower representation_dim, or take the mean of the modalities (probe.fusion: mean).")
 
-    def test_one_that_is_trained_in_batches_has_no_need_of_its_own(self, configure: Callable[..., SweepConfig]) -> None:
+    def test_a_probe_that_is_trained_in_batches_needs_no_room_of_its_own(
+        self, configure: Callable[..., SweepConfig]
+    ) -> None:
         config = configure(kind="paper", also=["knn"])
         assert not any(problem.startswith("probe:") for problem in gpu_problems(config, 1))
 
@@ -130,7 +133,7 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     head, checkpoint = stored_bytes(
         {"video": 7, "audio": 5, "text": 4}, SUBSETS["Con"], replace(Hyperparameters(), **LARGEST)
     )
-    # Of each of 3 trials at a time, two checkpoints that are kept and one being written, with up to four reports.
+    # Each trial keeps two checkpoints and writes one more, each with up to four reports.
     two = load_config(write_config(**settings, workers={"concurrent_trials": 2}))
     record = 100  # bytes by which records of another configuration may differ
     assert disk_bytes(config, nothing) - disk_bytes(two, nothing) == pytest.approx(
@@ -147,8 +150,8 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     assert disk_bytes(config, most) - disk_bytes(config, more) == disk_bytes(config, more) - disk_bytes(config, nothing)
 
 
-def several(folder: Path) -> Path:
-    """A set of 8 labels, of which samples have several."""
+def multi_labelled(folder: Path) -> Path:
+    """A set of 8 labels, with several labels per sample."""
     labels = (np.arange(120)[:, None] // np.arange(1, 9) % 3 == 0).astype(int)
     return write_planted(folder, labels=labels, class_names=[f"label {c}" for c in range(8)])
 
@@ -163,7 +166,7 @@ def folded(folder: Path) -> Path:
         (write_planted, [], True),
         (write_planted, ["knn", "paper"], True),
         (write_planted, ["knn"], False),
-        (several, ["knn"], True),
+        (multi_labelled, ["knn"], True),
         (folded, ["knn"], True),
     ],
 )
@@ -178,7 +181,7 @@ def test_a_confirmations_record_takes_no_more_than_was_estimated(
     path = write_config(
         features={"pretrain": str(data), "downstream": {"data": str(data)}},
         subsets=["Con"],
-        baselines=["raw_features", *([] if make is several else ["label_spreading"])],
+        baselines=["raw_features", *([] if make is multi_labelled else ["label_spreading"])],
         budget={"trials_per_subset": 1, "epochs": 2, "seeds": 1},
         probe={"labels_per_class": [2], "label_draws": 2, "also": also},
         checkpoint={"probabilities": probabilities},
@@ -189,7 +192,7 @@ def test_a_confirmations_record_takes_no_more_than_was_estimated(
     bound = confirmation_bytes(load_config(path))
     sizes = {method: record_bytes(folder, method) for method in ("Con", "raw_features")}
     assert bound / 1.3 < max(sizes.values()) <= bound
-    if "label_spreading" in load_config(path).baselines:  # it has no other instruments
+    if "label_spreading" in load_config(path).baselines:  # whose only instrument is the probe
         assert record_bytes(folder, "label_spreading") <= bound
 
 
@@ -198,13 +201,13 @@ def record_bytes(folder: SweepFolder, method: str) -> int:
 
 
 def confirmation_bytes(config: SweepConfig) -> float:
-    """Bytes that a confirmation adds to the sweep's folder, but for event files."""
+    """Bytes that a confirmation run adds to the sweep's folder, without event files."""
     sizes = [disk_bytes(config, [Cost("Con", 1.0, 1.0, confirmations=number)]) for number in (0, 10)]
     return (sizes[1] - sizes[0]) / 10
 
 
 def test_disk_grows_with_instruments_and_with_probabilities(write_config: Callable[..., Path]) -> None:
-    """30 test samples of three classes, three draws: each instrument has 8 bytes of a sample, and 6 with the rest."""
+    """An instrument takes 8 bytes for each of 30 test samples and 3 draws, and 6 for probabilities of 3 classes."""
 
     def size(also: list[str], *, probabilities: bool) -> float:
         probe = {"labels_per_class": [2], "label_draws": 2, "also": also}
@@ -214,14 +217,14 @@ def test_disk_grows_with_instruments_and_with_probabilities(write_config: Callab
 
     for also in ([], ["knn"], ["knn", "paper"]):
         saved = size(also, probabilities=True) - size(also, probabilities=False)
-        assert saved == pytest.approx((1 + len(also)) * 3 * 30 * 6, abs=64)  # the setting's own letters
+        assert saved == pytest.approx((1 + len(also)) * 3 * 30 * 6, abs=64)  # the letters of the setting itself
     one, two, three = (size(also, probabilities=True) for also in ([], ["knn"], ["knn", "paper"]))
     assert two - one > 3 * 30 * (8 + 6)
     assert three - two == pytest.approx(two - one, rel=0.05)
 
 
-def test_disk_has_the_trials_that_a_budget_of_time_allows(write_config: Callable[..., Path]) -> None:
-    """An hour has room for as many trials of Con as are asked for."""
+def test_disk_includes_the_trials_that_a_budget_of_time_allows(write_config: Callable[..., Path]) -> None:
+    """An hour has room for as many trials of Con as the other sweep has."""
     settings = {"subsets": ["Con"], "baselines": [], "workers": {"concurrent_trials": 1}}
     hour = load_config(write_config(**settings, budget={"hours": 1, "epochs": 4}))
     trials = load_config(write_config(**settings, budget={"trials_per_subset": 1200, "epochs": 4}))
@@ -230,7 +233,7 @@ def test_disk_has_the_trials_that_a_budget_of_time_allows(write_config: Callable
 
 
 def test_journal_and_event_files_take_what_was_estimated(write_config: Callable[..., Path], tmp_path: Path) -> None:
-    """Twenty trials of a search with four probes each, the event files by the measured size of one."""
+    """The search has twenty trials with four probes each; the size of an event file was measured."""
     budget = {"trials_per_subset": 20, "epochs": 4, "seeds": 1}
     settings = {"subsets": ["ConCluGen"], "baselines": [], "budget": budget, "search": {"pruner": "none"}}
     config = load_config(write_config(**settings))
@@ -243,7 +246,7 @@ def test_journal_and_event_files_take_what_was_estimated(write_config: Callable[
     assert estimated == pytest.approx(folder.journal.stat().st_size, rel=0.2)
     untracked = load_config(write_config(**settings, tracking={"tensorboard": False}))
     events = disk_bytes(config, costs) - disk_bytes(untracked, costs)
-    assert events == pytest.approx(21 * 2100, rel=0.01)  # records hold the setting itself
+    assert events == pytest.approx(21 * 2100, rel=0.01)  # records contain the setting itself
 
 
 def test_a_sweep_keeps_two_checkpoints_and_the_best_heads(write_config: Callable[..., Path], tmp_path: Path) -> None:
@@ -265,6 +268,6 @@ def test_a_sweep_keeps_two_checkpoints_and_the_best_heads(write_config: Callable
     costs = [Cost(name, 1.0, 1.0, confirmations=2) for name in ("Con", "Gen", "raw_features")]
     bound = disk_bytes(load_config(path), costs)
     assert bound / 3 < max(sizes) <= bound
-    assert not any(folder.running.iterdir())  # no optimiser's state is left
+    assert not any(folder.running.iterdir())  # no checkpoint is left
     assert {file.stem.rpartition("-")[0] for file in folder.heads.iterdir()} == {"confirm-Con", "confirm-Gen"}
     assert len(list(folder.heads.iterdir())) == 2

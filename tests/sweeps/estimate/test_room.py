@@ -1,4 +1,4 @@
-"""How many trials fit on nodes."""
+"""The room on nodes: how many trials fit, and what their workers get."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def nodes(*sizes: tuple[int, int]) -> list[Node]:
 
 
 @pytest.mark.parametrize(
-    ("there", "settings", "expected"),
+    ("sizes", "settings", "expected"),
     [
         ([(2, 0)], {}, Allocation(slots=2, workers=1, cpus=1, gpus=0)),
         ([(16, 0)], {"concurrent_trials": 3}, Allocation(slots=3, workers=1, cpus=5, gpus=0)),
@@ -34,15 +34,15 @@ def nodes(*sizes: tuple[int, int]) -> list[Node]:
     ],
 )
 def test_the_cluster_is_divided_into_slots_that_fit_on_its_nodes(
-    there: list[tuple[int, int]], settings: dict[str, Any], expected: Allocation
+    sizes: list[tuple[int, int]], settings: dict[str, Any], expected: Allocation
 ) -> None:
-    allocation = allocate(Workers(**settings), nodes(*there))
+    allocation = allocate(Workers(**settings), nodes(*sizes))
     assert allocation == expected
-    assert allocation.room(nodes(*there)) >= allocation.slots
+    assert allocation.room(nodes(*sizes)) >= allocation.slots
 
 
 @pytest.mark.parametrize(
-    ("there", "settings", "said"),
+    ("sizes", "settings", "message"),
     [
         ([(2, 0)], {"gpus": 1}, "a GPU for each worker, but the cluster has 2 CPUs and 0 GPUs on 1 nodes"),
         ([(2, 0)], {"concurrent_trials": 3}, "3 trials at a time .* room for 2 trials; ask for at most 2"),
@@ -51,10 +51,10 @@ def test_the_cluster_is_divided_into_slots_that_fit_on_its_nodes(
     ],
 )
 def test_more_than_the_cluster_has_is_refused(
-    there: list[tuple[int, int]], settings: dict[str, Any], said: str
+    sizes: list[tuple[int, int]], settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
-        allocate(Workers(**settings), nodes(*there))
+    with pytest.raises(ConfigError, match=message):
+        allocate(Workers(**settings), nodes(*sizes))
 
 
 def test_a_cluster_that_may_grow_starts_with_what_there_is() -> None:
