@@ -23,12 +23,11 @@ _GENERATION = "generation"  # attribute of a trial that CMA-ES has drawn
 
 
 class CmaEsSampler(BaseSampler):
-    """CMA-ES as in Optuna, but for its memory: each proposal tells the evolution again from the finished trials.
+    """CMA-ES as in Optuna, without its memory: each proposal repeats the evolution from the finished trials.
 
-    A generation is the trials that were drawn from the same normal distribution; once enough of them have ended, they
-    make the next. Each trial keeps the number of its generation, and nothing else is kept. Optuna's own sampler keeps
-    the optimiser, pickled, in the storage. Whoever reads it runs whatever somebody has put there, and all of that saves
-    milliseconds.
+    A generation is the trials that were drawn from the same normal distribution. Once enough of them have ended, they
+    make the next distribution. Only the number of its generation is kept with each trial. Optuna's own sampler keeps
+    the pickled optimiser in the storage to save milliseconds; loading it runs whatever somebody has put there.
 
     Args:
         seed: of the proposal.
@@ -53,7 +52,7 @@ class CmaEsSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw from the distribution that the finished trials lead to; nothing while there are too few."""
+        """Draw from the distribution that follows from the finished trials; nothing while there are too few."""
         completed = self._view.study(study, trial).get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if not search_space or len(completed) < STARTUP_TRIALS:
             return {}
@@ -73,12 +72,12 @@ class CmaEsSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw uniformly what CMA-ES cannot propose: choices, and all values of the first trials."""
+        """Draw uniformly: choices, which CMA-ES cannot propose, and all values of the first trials."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
 
 def _generations(completed: Sequence[FrozenTrial], size: int) -> list[list[FrozenTrial]]:
-    """The first ``size`` trials of each generation that has so many, out of the completed ones by their numbers.
+    """Return the first ``size`` trials of each generation that has so many, from completed trials by their numbers.
 
     A trial that its study was told anew has lost the number of its generation. It counts for the generation that was
     not full when the trials before it had ended; with one slot, that is its own. A trial without a number that was not

@@ -1,4 +1,4 @@
-"""The confirmation runs that have ended, as far as decisions need them; metrics and predictions stay on disk."""
+"""Finished confirmation runs, as far as decisions need them; metrics and predictions stay on disk."""
 
 from sweeps.folder.comparability import confirmation_basis
 from sweeps.folder.kept_heads import keepers
@@ -8,14 +8,14 @@ __all__ = ["Confirmations"]
 
 
 class Confirmations:
-    """Knows of each run what its result rests on, and its value."""
+    """The basis of each run's result (`sweeps.folder.comparability`), and its objective."""
 
     def __init__(self) -> None:
-        self._bases: dict[str, dict[str, str]] = {}  # method -> key of a run -> what its result rests on
-        self._values: dict[str, dict[str, float]] = {}  # method -> key of a run -> its objective
+        self._bases: dict[str, dict[str, str]] = {}  # method -> key of a run -> basis
+        self._values: dict[str, dict[str, float]] = {}  # method -> key of a run -> objective
 
     def add(self, record: Record) -> None:
-        """Take in a run that has ended."""
+        """Add a run that has ended."""
         basis = confirmation_basis(record.hyperparameters, record.config, record.features)
         self._bases.setdefault(record.method, {})[record.key] = basis
         if record.value is not None:
@@ -32,11 +32,11 @@ class Confirmations:
         return list(self._bases)
 
     def basis(self, method: str, key: str) -> str | None:
-        """What the result of a run rests on; None if the run has not ended."""
+        """Return the basis of a run's result; None if the run has not ended."""
         return self._bases.get(method, {}).get(key)
 
     def outdated(self, method: str, basis: str) -> list[str]:
-        """Return the keys of a method's runs whose results rest on something else than ``basis``."""
+        """Return the keys of a method's runs whose results have another basis than ``basis``."""
         return [key for key, known in self._bases.get(method, {}).items() if known != basis]
 
     def superfluous_heads(self, method: str, most: int) -> list[str]:

@@ -45,9 +45,7 @@ class FairShare:
         self._workers = workers
         self._failures = dict.fromkeys(arms, 0)  # in a row
         self._started = dict.fromkeys(arms, 0)
-        self._expected: dict[str, set[str]] = {
-            arm: set() for arm in arms
-        }  # keys of trials that are counted and start later
+        self._expected: dict[str, set[str]] = {arm: set() for arm in arms}  # keys of trials counted before their start
         self._running: dict[str, dict[str, float]] = {arm: {} for arm in arms}  # key -> seconds of work
         self._worked = dict.fromkeys(arms, 0.0)  # seconds of work, of all trials
         self._spans: list[tuple[float, float]] = []  # when at least one trial was at work; disjoint, in order

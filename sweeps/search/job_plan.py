@@ -1,6 +1,6 @@
-"""The jobs that a sweep has as it is configured now, and what their results rest on.
+"""The jobs of a sweep as it is configured now, and the basis of their results (`sweeps.folder.comparability`).
 
-Knows nothing of what has run: the search decides when a job of the plan runs, and whether a former result still counts.
+The plan knows nothing of what has run. The search decides when a job runs, and whether a former result still counts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -69,9 +69,9 @@ class JobPlan:
         return record.number < self._seeds and record.method in self._confirmed
 
     def confirmation_basis(self, hyperparameters: Mapping[str, Any]) -> str:
-        """What the result of a confirmation run with ``hyperparameters`` rests on."""
+        """Return the basis of the result of a confirmation run with ``hyperparameters``."""
         return confirmation_basis(hyperparameters, self.constants["config"], self.constants["features"])
 
     def reports_basis(self, job: Job) -> str:
-        """What the reports of a search trial rest on."""
+        """Return the basis of the reports of a search trial."""
         return reports_basis(job, self.constants["config"], self.constants["features"])

@@ -1,7 +1,7 @@
 """Studies: one arm's study in Optuna, with its running totals.
 
-A study is the single truth of its arm's search while it runs. Its totals are counted along here: reading all trials
-back at every decision would make each decision dearer than the one before.
+A study is the single truth of its arm's search while it runs. Totals are kept here, as reading all trials at every
+decision would make each decision slower than the one before.
 
 Trials have numbers of their own, kept as an attribute. Optuna's count what was ever begun, and a sweep that was killed
 or damaged begins some trials again. Of several trials with the same number, the latest counts.
@@ -38,7 +38,7 @@ _STATES: dict[State, TrialState] = {
 
 
 class Trial(Protocol):
-    """What a running job asks of its study; Optuna's trials are such."""
+    """What a running job needs of its study; Optuna's trials have it."""
 
     def report(self, value: float, step: int) -> None:
         """Take the objective after ``step`` epochs."""
@@ -177,7 +177,7 @@ class Study:
         return StartedTrial(number, self._all_hyperparameters(trial.params), origin, trial)
 
     def _settle(self, record: Record, optuna_trial: FrozenTrial | None) -> None:
-        """Make the study know of a trial what the ledger knows."""
+        """Bring a trial of the study in line with its record."""
         number = record.number
         if optuna_trial is not None and optuna_trial.state == _STATES[record.state]:
             self._numbers.add(number)

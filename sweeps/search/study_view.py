@@ -1,7 +1,7 @@
-"""A study as samplers and pruners see it: the trials that count, with their own numbers, in the order of these.
+"""A study as samplers and pruners see it: the trials that count, with their numbers within the search, in that order.
 
-Optuna's numbers say when a trial was begun, however often that was, and its names tell sweeps apart. What follows from
-them differs when the same sweep runs again, or goes on after a crash.
+Optuna numbers a trial anew each time it is begun, and a study's name contains the identity of its sweep. Proposals and
+verdicts that followed from either would differ when the same sweep runs again, or goes on after a crash.
 """
 
 import copy
@@ -18,16 +18,16 @@ __all__ = ["DROPPED", "IDENTITY_MARK", "LATE", "NUMBER", "ORIGIN", "STARTUP_TRIA
 
 NUMBER = "number"  # attribute of each trial: its number within the search
 ORIGIN = "origin"  # attribute of each trial: where its values come from, as in a record
-LATE = "late"  # attribute of trials that were begun when there were others with higher numbers
-DROPPED = "dropped"  # attribute of trials that stay in a study and do not count: each was begun again
-STARTUP_TRIALS = 4  # before a sampler has something to learn from, and before a median means something
-IDENTITY_MARK = "@"  # in the name of a study, before the identity of the sweep
+LATE = "late"  # attribute of trials that were begun after trials with higher numbers
+DROPPED = "dropped"  # attribute of trials that do not count, as each was begun again
+STARTUP_TRIALS = 4  # a sampler learns from as many, and a median means something
+IDENTITY_MARK = "@"  # stands in the name of a study before the identity of the sweep
 
 
 class StudyView:
     """Shows a study and its trials to the sampler or pruner of one of them.
 
-    Copies of trials that have ended are kept, as there may be thousands: one view serves one study.
+    One view serves one study. It keeps the copies of ended trials, as there may be thousands.
 
     Args:
         storage: of the study.
@@ -35,10 +35,10 @@ class StudyView:
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
-        self._copies: dict[int, FrozenTrial] = {}  # Optuna's number -> copy with the own number
+        self._copies: dict[int, FrozenTrial] = {}  # Optuna's number -> copy with the number within the search
 
     def study(self, study: Study, trial: FrozenTrial) -> Study:
-        """Return the study as ``trial`` is to see it: a trial that was begun late sees only those before it."""
+        """Return the study as ``trial`` sees it: a trial that was begun late sees only trials with lower numbers."""
         last = trial.user_attrs[NUMBER] if LATE in trial.user_attrs else math.inf
 
         def choose(trials: list[FrozenTrial]) -> list[FrozenTrial]:
