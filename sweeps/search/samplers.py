@@ -46,7 +46,10 @@ def distributions(parameters: Mapping[str, Parameter]) -> dict[str, BaseDistribu
 
 
 def _tpe(seed: int) -> TPESampler:
-    """TPE with the defaults of Optuna 5, which are other than those of Optuna 4 and experimental there."""
+    """Return TPE with the defaults of Optuna 5, which are other than those of Optuna 4 and experimental there.
+
+    The method is then the same on both, but its draws are not: Optuna has changed its kernels in between.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return TPESampler(n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True, seed=seed)
