@@ -147,7 +147,7 @@ def _draw(labels: Tensor, order: Tensor, budget: LabelBudget) -> Tensor:
         return order[: max(1, round(budget.fraction * len(order)))]
     ordered = labels[order]
     if multi_label:
-        rank = (ordered > 0).cumsum(dim=0)  # [n, C]: the number of each positive within its class
+        rank = (ordered > 0).cumsum(dim=0)  # [n, C]: place of each positive among those of its class
         chosen = ((ordered > 0) & (rank <= (budget.per_class or 0))).any(dim=1)
         if not chosen.any():
             raise ValueError("labels per class cannot be drawn: no sample has any label.")

@@ -1,8 +1,8 @@
 """Probe of a feature set without a head: the score that pretraining has to beat.
 
-The probe is that of a sweep (docs/method.md, section 4). Its inputs are, too: the modalities' features, standardised by
-the training rows and concatenated. With all labels, the baseline ``raw_features`` of a sweep gives the same score, but
-a sweep needs at least two modalities, and Ray. With fewer labels, a sweep draws other samples.
+Probe and inputs are those of a sweep (docs/method.md, section 4). The inputs are the modalities' features, standardised
+by the training rows and concatenated. With all labels, the baseline ``raw_features`` of a sweep gives the same score,
+but a sweep needs at least two modalities, and Ray. With fewer labels, a sweep draws other samples.
 """
 
 import statistics

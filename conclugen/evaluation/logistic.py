@@ -5,14 +5,14 @@ the draw's training rows. For weights W (F, C), biases b (C,) and the k-th stren
 
     C_k * sum over samples of the cross-entropy of (W^T x + b)  +  1/2 * ||W||^2.
 
-This is scikit-learn's ``LogisticRegression``, the oracle of the tests; two classes are the binary problem, as there.
+This is scikit-learn's ``LogisticRegression``, the oracle of the tests. As there, two classes make the binary problem.
 The problem is convex, so the result depends on no seed, learning rate or number of epochs.
 
 Three things make it cheap. All draws are solved together. Each strength starts from the solution of the strength
-before, which regularises more. And the weights have the cheaper one of two parametrisations. With many samples, these
-are the coordinates of the principal components, where the curvature is nearly diagonal. With few samples, the weights
-are sums of the samples, as the solution is (the representer theorem: Schölkopf, Herbrich and Smola 2001). A step then
-needs only the samples' products with each other, and never the features.
+before, which regularises more. The weights use the cheaper one of two parametrisations. With many samples, they are
+coordinates along the principal components, where the curvature is nearly diagonal. With few samples, they are sums of
+the samples, as the solution is (the representer theorem: Schölkopf, Herbrich and Smola 2001). A step then needs only
+the samples' products with each other, and never the features.
 
 A sample counts once, with equal shares for its versions. That is the average of training on a random version.
 
@@ -37,7 +37,7 @@ __all__ = ["BRIEF", "STRENGTHS", "WHOLE", "LogisticProbes", "Precision", "fit_lo
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 """The grid: C = strength / F. The mean squared norm of standardised rows is F, so the grid suits any width."""
 _ROUNDING = 4  # units in the last place of a row; a smaller gradient is only rounding error
-_LEAST_CURVATURE = 1e-6  # of a logit; keeps the scale finite if a fit is certain of every sample
+_LEAST_CURVATURE = 1e-6  # of the loss by a logit; keeps the scale finite if a fit is certain of every sample
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Precision:
 WHOLE = Precision(STRENGTHS, 1e-7)
 """Precision at which predictions are those of the optimum (LOG.md)."""
 BRIEF = Precision(STRENGTHS[:4], 1e-4)
-"""Precision that suffices to compare representations; it saves the weakest penalties and the last digits, which cost
-most."""
+"""Precision that suffices to compare representations; it leaves out the weakest penalties and the last digits, which
+cost most."""
 
 
 class LogisticProbes:
@@ -130,7 +130,7 @@ def fit_path(data: LabelledDraws, precision: Precision = WHOLE) -> tuple[Tensor,
 
 
 def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant: Tensor, allowed: float) -> Tensor:
-    """Return the minimum, from a start at ``near``; its gain is measured from the point ``constant``."""
+    """Return the minimum, searched from ``near``; ``allowed`` is a share of its gain over the point ``constant``."""
     before, _ = space.objective(constant, penalty)
     scale = space.scale(near, penalty)
     classes = space.problem.targets.shape[1]
@@ -207,8 +207,8 @@ class _Problem:
         With two exclusive classes, scikit-learn has one vector of weights w, and this problem has two, w / 2 and
         -w / 2. Their squares sum to half of that of w, so the penalty doubles.
         """
-        twice = 2 if not self.multi_label and self.targets.shape[1] == 2 else 1
-        return twice / (strength * self.samples)
+        factor = 2 if not self.multi_label and self.targets.shape[1] == 2 else 1
+        return factor / (strength * self.samples)
 
     def best_constant(self) -> Tensor:
         """Return the biases (D, C) that fit best without weights."""

@@ -112,7 +112,7 @@ def probability_metrics(truth: Integers, probabilities: Floats, classes: Sequenc
 
 
 def _calibration_error(confidence: Floats, right: npt.NDArray[np.bool_]) -> float:
-    """Return the mean over samples (n,) of the gap between their bin's mean confidence and its share of right ones."""
+    """Return the mean over samples (n,) of the gap between mean confidence and share of right answers in their bin."""
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
     gaps = np.bincount(bins, confidence - right, _BINS)  # sum over the samples of each bin
     return float(np.abs(gaps).sum() / len(confidence))

@@ -5,9 +5,9 @@ arithmetic, so ten problems cost little more than one. SciPy's and torch's L-BFG
 takes 2.4 times as long for the demo's five draws at six strengths (LOG.md). Newton's method with Cholesky factors was
 rejected, because their cost grows with the cube of width times classes.
 
-A vector is stored with its image under the metric M of its space. So the inner products u^T M v, which are all that
-the method needs, are plain sums. The image of a sum is the sum of the images, so only the objective multiplies by M.
-In the plain space a vector is its own image and is stored once.
+A vector is stored with its image under the metric M of its space. The method needs only inner products u^T M v, and
+the images make them plain sums. The image of a sum is the sum of the images, so only the objective multiplies by M. In
+the plain space a vector is its own image and is stored once.
 
 Legend: D problems, N unknowns of each, I copies of a vector: 1, or 2 if the second is its image.
 """
@@ -77,7 +77,7 @@ def minimise(objective: Objective, start: Tensor, scale: Tensor, done: Done) -> 
             new_value, new_gradient = objective(new_point)
             rounding = _ROUNDING * torch.finfo(value.dtype).eps * value.abs()
             allowed = value + _SUFFICIENT_DECREASE * length * slope + rounding
-            too_far = searching & ~(new_value <= allowed)  # NaN and infinity are too far, too
+            too_far = searching & ~(new_value <= allowed)  # also for NaN and infinity
             if not bool(too_far.any()):
                 break
             length = torch.where(too_far, length / 2, length)

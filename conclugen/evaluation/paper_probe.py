@@ -38,9 +38,9 @@ Layer = tuple[Tensor, Tensor]
 class PaperSettings:
     """Settings of the training of the paper's probe.
 
-    Defaults are the released code's, with two exceptions. Its class weights by frequency favour the majority, so they
-    are not used. Its patience of 15 epochs is shorter than a restart's setback and stops raw features too early
-    (LOG.md).
+    Defaults are the released code's, except for the patience. The released 15 epochs are shorter than a restart's
+    setback and stop raw features too early (LOG.md). The released class weights by frequency favour the majority, so
+    they are not offered.
 
     Attributes:
         epochs: most epochs of training.
@@ -77,7 +77,7 @@ class PaperProbes:
 
     Args:
         layers: weight (D, out, in) and bias (D, out, 1) of each layer; a ReLU stands between two.
-        epochs: (D,) epoch of each classifier that was kept.
+        epochs: (D,) the kept epoch of each classifier.
         multi_label: whether samples may have several labels.
     """
 
@@ -162,7 +162,7 @@ def _selected(data: LabelledDraws) -> Tensor | None:
 def _initial_layers(
     draws: int, width: int, classes: int, settings: PaperSettings, seed: int, device: torch.device
 ) -> list[Layer]:
-    """Return hidden layers initialised like torch's Linear, equal in all draws and on all devices, and a zero one."""
+    """Return hidden layers like new ones of torch, equal in all draws and on all devices, and a last layer of zeros."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "probe", "hidden layers"))
     layers = []
     for _ in range(settings.layers - 1):
@@ -262,7 +262,7 @@ class DropoutMasks:
 
 
 def _training_outputs(inputs: Tensor, layers: Sequence[Layer], dropout: float, generator: torch.Generator) -> Tensor:
-    """Map inputs (D, b, F) with dropout to logits (D, C, b), with dropout before each further layer."""
+    """Map inputs (D, b, F), which have had dropout, to logits (D, C, b); each further layer has dropout before it."""
     (weight, bias), *rest = layers
     outputs = weight @ inputs.mT + bias
     for weight, bias in rest:
