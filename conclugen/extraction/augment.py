@@ -41,7 +41,7 @@ class Augmentation:
         self._sound, self._words = rng.spawn(2)
 
     def picture(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """Crop, perhaps mirror and relight a picture (height, width, 3), each frame of the clip alike."""
+        """Crop, perhaps mirror, and relight a picture (height, width, 3); all frames of the clip change alike."""
         height, width = (max(1, round(side * self._side)) for side in picture.shape[:2])
         top = round(self._place[0] * (picture.shape[0] - height))
         left = round(self._place[1] * (picture.shape[1] - width))

@@ -1,8 +1,8 @@
 """Run frozen backbones, the device's half of an extraction: blocks in, a sum of vectors and its weight per block out.
 
 A clip's feature is the sum of its blocks' vectors over the sum of their weights. A frame or a window weighs 1, as in
-the paper's mean over frames and windows. A stretch of sound or text weighs as much as it has positions. So the mean is
-over time and tokens, however the clip was cut. Padding is never averaged in:
+the paper's mean over frames and windows. A stretch of sound or text weighs its number of positions. So the mean is over
+time and tokens, however the clip was cut. Padding is never averaged in:
 
 * Text is padded, and masked in the model and in the mean. Special tokens count, as in sentence encoders.
 * Waveforms are padded and masked for models whose extractor gives a mask (layer norm: HuBERT large, WavLM large). The
@@ -152,7 +152,7 @@ class Encoder:
 
     @property
     def _pads(self) -> bool:
-        """Whether blocks of different lengths may share a forward pass, as the model takes and heeds a mask."""
+        """Whether blocks of different lengths may share a forward pass, because the model heeds a mask."""
         if self._backbone.kind == "text":
             return True
         return getattr(self.model.config, "feat_extract_norm", None) == "layer"

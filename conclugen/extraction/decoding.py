@@ -161,8 +161,8 @@ def _sample(
 
 def _upright(frame: VideoFrame, stream: VideoStream) -> Picture:
     aspect = stream.sample_aspect_ratio or Fraction(1)
-    # Cameras write no other rotations than quarter turns.
     picture = frame.to_ndarray(format="rgb24", width=max(1, round(frame.width * aspect)), height=frame.height)
+    # Cameras write no other rotations than quarter turns.
     return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90) % 4))
 
 
@@ -190,7 +190,7 @@ def _opened(file: Path) -> Iterator[InputContainer]:
 def _frames(
     container: InputContainer, stream: VideoStream | AudioStream, begin: float
 ) -> Iterator[tuple[Any, float, float]]:
-    """Yield decoded frames with their time and duration in seconds, from a key frame before ``begin`` on."""
+    """Yield decoded frames with their time and duration in seconds, from a frame at or before ``begin`` on."""
     origin = (container.start_time or 0) / av.time_base
     if isinstance(stream, VideoStream) and container.format.name == "avi":
         timed_frames = _avi_frames(container, stream)
@@ -215,7 +215,7 @@ def _avi_frames(container: InputContainer, stream: VideoStream) -> Iterator[tupl
 
     AVI stores only times of decoding. The times that FFmpeg derives from them are a frame late for H.264, and out of
     order if frames refer to later ones. One frame is shown per packet. So the n-th frame shown gets the n-th packet's
-    time, across dropped frames, too. Reading starts at the file's beginning: after a seek, a decoder would drop frames
+    time, even across dropped frames. Reading starts at the file's beginning: after a seek, a decoder would drop frames
     that refer to skipped ones.
     """
     times: deque[float | None] = deque()

@@ -1,9 +1,9 @@
 """Crop a clip's pictures to the face.
 
-The detector is OpenCV's boosted cascade (Viola and Jones, 2001): the frontal one, then the profile one if that finds no
-face. The package opencv-python-headless brings the weights, so nothing is downloaded. The neural detectors of OpenCV
-and MediaPipe were rejected because their packages lack the weights, although they are better. facenet-pytorch was
-rejected because it pins an old torch.
+The detector is OpenCV's boosted cascade (Viola and Jones, 2001). If the cascade for frontal faces finds none, the one
+for profiles is tried. The package opencv-python-headless brings the weights, so nothing is downloaded. The neural
+detectors of OpenCV and MediaPipe are better, but were rejected because their packages lack the weights. facenet-pytorch
+was rejected because it pins an old torch.
 
 A detection holds for a second. Detection in every frame was rejected: it costs more than a small backbone, and a box
 that trembles from frame to frame looks like motion to a backbone that reads windows.

@@ -5,8 +5,8 @@ place, a sealed file in ``parts/`` names the shard, and the clips without featur
 in their order, whatever order results come in. So the same clips and recipe give the same feature set after any number
 of interruptions. A killed run loses only its unfinished parts. The manifest is written last, as for every feature set.
 
-``extraction.json`` names from the start what decides the features: clips, recipe, weights, versions. So no other
-extraction can go on in the folder.
+From the start, ``extraction.json`` names everything that decides the features: clips, recipe, weights, versions. So no
+other extraction can continue in the folder.
 """
 
 import csv
@@ -52,7 +52,7 @@ class Identity(_Document):
     """Everything that decides the features of an extraction; equal identities give equal feature sets."""
 
     clips: str
-    """SHA-256 of the clip list, wherever its videos are."""
+    """SHA-256 of the clip list, which does not depend on the folder of its videos."""
     recipe: dict[str, Any]
     backbones: tuple[dict[str, Any], ...]
     """Width, checksum of the weights and type of each backbone, in the recipe's order."""
@@ -78,8 +78,8 @@ class Identity(_Document):
 
 
 def _line(backbone: Mapping[str, Any], description: Mapping[str, Any]) -> str:
-    set_values = {"rate", "stride", "window", "pooling", "revision"}
-    settings = [f"{name} {value}" for name, value in backbone.items() if name in set_values and value is not None]
+    names = {"rate", "stride", "window", "pooling", "revision"}
+    settings = [f"{name} {value}" for name, value in backbone.items() if name in names and value is not None]
     return f"{backbone['model']} ({', '.join([backbone['kind'], *settings])}; weights {description['weights'][:12]})"
 
 

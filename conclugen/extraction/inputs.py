@@ -37,12 +37,12 @@ Portion = list[list[Block]]
 """Blocks of one clip for each backbone of the recipe, in its order."""
 Picture = npt.NDArray[np.uint8]
 PORTION_BYTES = 32 * 2**20
-"""Pictures of one portion, in bytes; a portion ends once it holds as many."""
+"""Bytes of pictures at which a portion ends."""
 _SPECTROGRAMS = {"audio-spectrogram-transformer": "input_values", "whisper": "input_features"}
 
 
 def configuration(backbone: Backbone) -> Any:
-    """Return the model's configuration; of a model with several parts, that of the part for pictures or text.
+    """Return the model's configuration, or that of its part for pictures or text if it has several parts.
 
     Raises:
         OSError, ValueError: the configuration cannot be loaded.
@@ -101,7 +101,7 @@ class Pictures:
             self._buffer = self._buffer[self._stride :]
 
     def end(self) -> Iterator[Block]:
-        """End the clip; of a clip shorter than a window, yield one window over which its pictures are spread."""
+        """End the clip; if it is shorter than a window, yield one window over which its pictures are spread."""
         if self._buffer and not self._blocks:
             indices = np.linspace(0, len(self._buffer) - 1, self.length).round().astype(int)
             yield self._block([self._buffer[index] for index in indices])
@@ -111,7 +111,7 @@ class Pictures:
 
 
 class Sound:
-    """Reader that turns sound into blocks of at most the backbone's seconds, all of a clip equally long.
+    """Reader that turns sound into blocks of at most the backbone's seconds; a clip's blocks are equally long.
 
     A block for a model of waveforms is ``input_values`` (samples,). A block for a model of spectrograms is the
     spectrogram, padded to the model's one length, and ``seconds`` (), the duration of the sound in it.
@@ -147,7 +147,7 @@ class Sound:
         if len(waveform) < self._shortest:
             raise ClipError("empty", f"{len(waveform)} samples of sound; the backbone needs {self._shortest}")
         count = ceil(len(waveform) / self._longest)
-        length = len(waveform) // count  # equal parts, as a short remainder would weigh little and say less
+        length = len(waveform) // count  # equal parts: a short remainder would tell the model little
         for start in range(0, count * length, length):
             piece = waveform[start : start + length]
             extracted = self._extract(piece, sampling_rate=self.rate, return_tensors="np")
@@ -159,7 +159,7 @@ class Sound:
 
 
 class Text:
-    """Reader that turns text into blocks of all that the tokenizer gives, such as ``input_ids``, (tokens,) each.
+    """Reader that turns text into blocks of the tokenizer's arrays, such as ``input_ids``, (tokens,) each.
 
     Every block has its own special tokens.
     """
@@ -212,7 +212,7 @@ class Preparation:
             version: 0 for the clip itself, else the number of the augmented version.
 
         Raises:
-            ClipError: the clip lacks something that a backbone reads; perhaps raised only after some portions.
+            ClipError: the clip lacks something that a backbone reads; the error may come only after some portions.
         """
         augmentation = Augmentation(clip.sample_id, version) if version else None
         portion: Portion = [[] for _ in self._readers]

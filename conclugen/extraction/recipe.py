@@ -29,7 +29,7 @@ _HUB_ID = r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$"
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be used, or whose backbones cannot; ``problems`` holds one message per problem."""
+    """A recipe, or one of its backbones, cannot be used; ``problems`` holds one message per problem."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -60,7 +60,7 @@ class Backbone(_Section):
     batch: Annotated[int, Field(gt=0)] = 32
     """Blocks per forward pass."""
     gpus: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of a GPU that one copy takes; None if one copy of each backbone shares a GPU equally."""
+    """Share of a GPU that one copy takes; None to divide a GPU equally among one copy of each backbone."""
 
     @model_validator(mode="after")
     def _of_the_kind(self) -> "Backbone":
