@@ -88,7 +88,7 @@ def _torch(points: Tensor, k: int, seed: int, initial: Tensor | None, iterations
         centroids = initial
     for _ in range(iterations):
         similarity, labels = (points @ centroids.T).max(dim=1)
-        # A product with the indicator (n, k); index_add_ sums in an undefined order on a GPU.
+        # The sums are a product with the indicator (n, k), as index_add_ adds in an undefined order on a GPU.
         member = (labels[:, None] == clusters).float()
         sums, counts = member.T @ points, member.sum(dim=0)
         # Empty clusters get the points that fit their cluster worst: at most k, so the host needs no count.
@@ -102,7 +102,7 @@ class ClusterQueue:
     """Queue of the last ``size`` batches of mean cluster logits (b, K), which k-means sees beside the current batch.
 
     The queue is used only after an epoch has filled it (docs/method.md, section 3), so it never needs to be emptied.
-    It changes in place, with the oldest batch first, because a recorded step needs it at one address.
+    The oldest batch comes first. The queue changes in place, because a recorded step needs it at one address.
 
     Args:
         size: number of past batches; 0 for none.
@@ -123,7 +123,7 @@ class ClusterQueue:
 
         Args:
             batch: (b, K), the same b at every step.
-            step: number of the step in its epoch (0-based); all steps before it must have been added.
+            step: number of the step in its epoch (0-based); the batches of all earlier steps must have been added.
         """
         if self._size == 0:
             return batch

@@ -83,7 +83,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: object, gradient: Tensor) -> Tensor:
         rank, size = rank_and_size()
-        total = gradient.clone(memory_format=torch.contiguous_format)  # other nodes may share the gradient
+        total = gradient.clone(memory_format=torch.contiguous_format)  # other nodes of autograd's graph may share it
         with collective():
             dist.all_reduce(total)
         return total.chunk(size)[rank]

@@ -1,6 +1,7 @@
 """The heads: the only parts that are trained (docs/method.md, section 2).
 
-They are plain modules, so a worker loads nothing but torch. :mod:`conclugen.model` wraps the ones worth sharing.
+They are plain modules, so a worker loads nothing but torch. :mod:`conclugen.model` wraps the representation heads for
+sharing.
 
 Legend: b batch, d_m feature width of modality m, R representation, P projection, K clusters, D reconstruction width.
 """
@@ -28,9 +29,9 @@ class GatedEmbeddingUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (b, in_features) to non-negative representations (b, out_features)."""
-        u = torch.relu(self.input(x))  # [b, R]
-        g = u * torch.sigmoid(self.gate(u))  # [b, R]
-        return torch.relu(self.output(g))  # [b, R]
+        u = torch.relu(self.input(x))  # [b, out_features]
+        g = u * torch.sigmoid(self.gate(u))  # [b, out_features]
+        return torch.relu(self.output(g))  # [b, out_features]
 
 
 class RepresentationHeads(nn.Module):

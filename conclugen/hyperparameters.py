@@ -1,8 +1,8 @@
 """Hyperparameters: everything that defines a pretraining run, apart from the data and the seed.
 
 They are one flat, frozen object. A search space fills it, the ledger stores it, and a trial is rebuilt from it. The
-annotations say which values are allowed and which runs use a field. Search spaces are checked against them, but the
-object itself does not check its values. This module loads no torch, so configurations can be checked without it.
+annotations say which values are allowed and which runs use a field. Search spaces are checked against the annotations,
+but the object does not check its own values. This module loads no torch, so configurations can be checked without it.
 """
 
 from collections.abc import Collection
@@ -55,7 +55,7 @@ class Hyperparameters:
     projection_dim: Annotated[int, Field(ge=1), _COMPARING] = 512
     """P, the width of the shared projections; used by Con and Clu."""
     temperature: Annotated[float, Field(gt=0), _CON] = 1.0
-    """Con: similarities are divided by it; 1 reproduces the paper."""
+    """Con: divisor of the similarities; 1 reproduces the paper."""
     margin: Annotated[float, Field(ge=0), _COMPARING] = 0.001
     """Con and Clu: delta, subtracted from the logits of the positives."""
     num_clusters: Annotated[int, Field(ge=1), _CLU] = 8

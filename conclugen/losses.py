@@ -42,7 +42,8 @@ def contrastive_loss(projections: Mapping[str, Tensor], margin: float = 0.001, t
     total = units[0].new_zeros(())
     for p, q in pairs:
         logits = p @ q.T / temperature  # [b, b]
-        with torch.no_grad():  # δ is constant: in place, it costs b writes and no forward or backward pass over b x b
+        # δ is constant, so subtracting in place costs b writes and no forward or backward pass over b x b numbers.
+        with torch.no_grad():
             logits.diagonal().sub_(margin)
         total = total + functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)
     return total

@@ -67,7 +67,7 @@ class ConCluGenConfig(PretrainedConfig):
 class _Standardise(nn.Module):
     """Per-feature affine map; the identity until a state is loaded.
 
-    It computes in float32 and in the same order as :class:`conclugen.features.batches.StandardisedSplit`, so both
+    It computes in float32 and in the same order as :class:`conclugen.features.batches.StandardisedSplit`, so the two
     agree to the last bit.
     """
 

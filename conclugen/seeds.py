@@ -1,7 +1,7 @@
 """Seeds derived from names, so that no random stream depends on what ran before.
 
-Every random choice takes its seed from the identity of what it is for: initial weights, the data order of an epoch,
-dropout, label draws, a sampler's proposals. There is no global generator to save, restore or disturb. A trial that
+Every random choice takes its seed from the name of its purpose: initial weights, the data order of an epoch, dropout,
+label draws, a sampler's proposals. There is no global generator to save, restore or disturb. A trial that
 resumes draws the same numbers again.
 """
 
