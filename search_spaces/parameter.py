@@ -32,7 +32,7 @@ _ALLOWED: dict[str, TypeAdapter[Any]] = {
     name: TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
     for name, hint in get_type_hints(Hyperparameters, include_extras=True).items()
 }
-"""Hyperparameter -> check of one value; the check is strict: neither True nor 2.0 is an integer."""
+"""Hyperparameter -> strict check of one value: neither True nor 2.0 is an integer."""
 
 
 def _scalar(value: object) -> Scalar:
@@ -47,7 +47,7 @@ def _number(value: object) -> int | float:
     return value
 
 
-_Scalar = Annotated[Scalar, PlainValidator(_scalar)]  # gives one message; pydantic would give one per type of the union
+_Scalar = Annotated[Scalar, PlainValidator(_scalar)]  # one message; pydantic would give one per type of the union
 _Number = Annotated[int | float, PlainValidator(_number)]
 
 
@@ -191,7 +191,7 @@ class Parameter(BaseModel):
         return round((_exact(value) - _exact(self.low)) / _exact(self.step or 1))
 
     def nearest(self, value: Scalar) -> Scalar | None:
-        """Return the allowed value closest to ``value``; None if no allowed value compares with it."""
+        """Return the allowed value closest to ``value``; None if ``value`` compares with no allowed value."""
         if self.low is None or self.high is None:
             return value if value in self.extremes() else None
         if isinstance(value, bool | str):

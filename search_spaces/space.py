@@ -167,8 +167,8 @@ class Space(BaseModel):
     def _problems_of_clusters(self, losses: Sequence[Loss], rows: int | None) -> Iterator[str]:
         if rows is None:
             return
-        # Any batch size may be drawn with any queue and any number of clusters. A batch larger than the set is another
-        # problem, reported above.
+        # A trial may combine any batch size with any queue and any number of clusters. ``problems`` reports a batch
+        # that is larger than the set.
         batches = [min(size, rows) for size in self._integers("batch_size", losses)]
         steps = rows // max(batches)
         longest_queue = max(self._integers("kmeans_queue_size", losses))
@@ -177,7 +177,7 @@ class Space(BaseModel):
                 f"kmeans_queue_size: a queue of {longest_queue} batches never fills in the {steps} steps of an "
                 f"epoch ({rows} rows, batches of {max(batches)}); lower it below {steps} or use smaller batches."
             )
-        # k-means sees a single batch until the queue is full.
+        # Until the queue is full, k-means sees a single batch.
         most_clusters = max(self._integers("num_clusters", losses))
         if most_clusters > min(batches):
             yield (
@@ -186,7 +186,7 @@ class Space(BaseModel):
             )
 
     def _integers(self, name: str, losses: Sequence[Loss]) -> list[int]:
-        """Return the extremes of an integer hyperparameter in a subset with these losses, and a range's first step."""
+        """Return the extremes of an integer hyperparameter in such a subset, and also the second value of a range."""
         parameter = self.for_losses(losses).get(name, Parameter(fixed=HYPERPARAMETERS[name].default))
         extremes = [int(value) for value in parameter.extremes()]
         inner = [extremes[0] + int(parameter.step or 1)] if len(set(extremes)) > 1 and parameter.integral else []
@@ -203,7 +203,7 @@ def _folder() -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that reads 1e-4 as a number, as YAML 1.2 does; PyYAML alone takes it for a word."""
+    """A YAML loader that reads 1e-4 as a number, as YAML 1.2 does; PyYAML itself reads it as a word."""
 
 
 _Loader.add_implicit_resolver(
@@ -232,6 +232,6 @@ def load_space(name: str) -> Space:
 
 
 def _messages(details: Mapping[str, Any]) -> list[str]:
-    """Turn one pydantic error into messages ``field: rule``; the error of a parameter has a line per problem."""
+    """Turn one pydantic error into messages ``field: rule``; a parameter's error has one line per problem."""
     field = ".".join(map(str, details["loc"])) or "space"
     return [f"{field}: {rule}" for rule in details["msg"].removeprefix("Value error, ").splitlines()]
