@@ -78,11 +78,11 @@ _SUMMARIES = (
     "balanced_accuracy",
     *(f"{average}_{score}" for average in ("weighted", "macro") for score in _SCORES),
 )
-"""Metrics of every labelled set; each class also has each score (`conclugen.evaluation.metrics`)."""
+"""Metrics of every labelled set that a search can maximise; each class has each score, too."""
 
 
 def metrics_of(classes: Sequence[str]) -> list[str]:
-    """Return every metric that a probe has on a set with these classes."""
+    """Return the metrics that a search can maximise on a set with these classes."""
     return [*_SUMMARIES, *(f"{score}/{label}" for score in _SCORES for label in classes)]
 
 
@@ -113,7 +113,7 @@ _SECRET = re.compile(r"pass(?!file)|pwd|secret|token", re.IGNORECASE)
 
 
 def _safe_storage(url: str) -> str:
-    """Return a database URL; refuse other texts, and passwords, which the sweep's folder would show to everyone."""
+    """Return a database URL; refuse other texts, and passwords, which everyone could read in the sweep folder."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -122,7 +122,7 @@ def _safe_storage(url: str) -> str:
     except ArgumentError:
         raise ValueError("is no database URL such as postgresql://user:${PASSWORD}@host/name.") from None
     options = [(key, value) for key, values in parsed.normalized_query.items() for value in values]
-    # One option may hold several: odbc_connect=DRIVER=...;UID=...;PWD=...
+    # One option may hold several others: odbc_connect=DRIVER=...;UID=...;PWD=...
     options += [(key, value) for _, text in options for key, _, value in [o.partition("=") for o in text.split(";")]]
     secrets = [("password", parsed.password or ""), *(option for option in options if _SECRET.search(option[0]))]
     if visible := [key for key, value in secrets if value and not re.fullmatch(r"\$\{\w+\}", value)]:
@@ -134,7 +134,7 @@ def _safe_storage(url: str) -> str:
 
 
 def _safe_tracking(uri: str) -> str:
-    """Return an address for MLflow; refuse texts that it would take for a folder's name, and credentials."""
+    """Return an address for MLflow; refuse credentials, and texts that MLflow would take for a folder's name."""
     address = urlsplit(uri)
     kind = address.scheme.partition("+")[0]
     if kind in ("http", "https"):

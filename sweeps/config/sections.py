@@ -285,7 +285,7 @@ class Tracking(Section):
     )
 
     def missing(self) -> list[str]:
-        """Return a problem for each package that is configured and not installed; only running a sweep needs them."""
+        """Return a problem for each service whose package is not installed; only running a sweep needs packages."""
         services = {"mlflow": self.mlflow, "wandb": self.wandb}
         return [
             f"tracking.{name}: the package {name} is not installed; pip install 'conclugen-sweeps[tracking]'."
@@ -296,4 +296,4 @@ class Tracking(Section):
 
 def _installed(package: str) -> bool:
     spec = find_spec(package)
-    return spec is not None and spec.origin is not None  # wandb's folder of files, wandb/, is a package without origin
+    return spec is not None and spec.origin is not None  # a folder wandb/ of files is a package without origin

@@ -1,8 +1,8 @@
 """The model of a whole configuration, and the checks of one section against another.
 
-pydantic checks each field by itself. Checks of one section against another (modalities against features, space against
-budget) are validators of the later section. They see only valid earlier sections, so one wrong field neither hides
-other problems nor causes false ones. The rest of the program relies on a valid configuration.
+pydantic checks each field by itself. A validator of the later section checks one section against another: modalities
+against features, space against budget. It sees only valid earlier sections, so a wrong field neither hides other
+problems nor causes false ones. The rest of the program relies on a valid configuration.
 """
 
 from collections.abc import Sequence
@@ -238,7 +238,7 @@ class SweepConfig(Section):
         return {arm.name: arm for arm in arms}
 
     def confirmed_on(self, arm: Arm) -> list[Arm]:
-        """Return the arms that an arm's best configuration is confirmed on: itself, then those of other modalities."""
+        """Return the arms on which an arm's best configuration is confirmed: the arm, then its modality subsets."""
         if "modalities" in self.search.nested:
             return [arm]
         return [Arm(arm.method, modalities, arm.labels) for modalities in self.modality_choices(arm.method)]
@@ -256,7 +256,7 @@ class SweepConfig(Section):
 
         Args:
             method: the method's own name.
-            modalities: the modalities that it is restricted to; empty for its own.
+            modalities: the modalities that the method is restricted to; empty for its own.
         """
         names = modalities or self.modalities
         if method == "SimCLR":
