@@ -12,12 +12,12 @@ from conclugen.extraction.backbones import Description
 __all__ = ["ClipResult", "assembled_clips"]
 
 ClipResult = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
-"""Version -> features of a clip, (sum of widths,); or the reason why it has none, and details."""
+"""Version -> features of a clip, (sum of widths,); or the reason why the clip has none, and details."""
 
 
 @dataclass(eq=False)
 class _Version:
-    """The portions of one version of a clip that have arrived, added up."""
+    """The sum of the portions that have arrived of one version of a clip."""
 
     totals: list[npt.NDArray[np.float64]]
     """One (width,) per backbone."""

@@ -51,15 +51,15 @@ def extract(
     address: str | None = None,
     farewell: str = "interrupted",
 ) -> Summary:
-    """Extract features of ``clips`` into the folder ``out``, or go on with it.
+    """Extract features of ``clips`` into the folder ``out``, or continue an extraction there.
 
     Args:
         clips: the clips.
         recipe: backbones, and how they are applied.
         out: folder that becomes a feature set; new, or of the same extraction.
         dtype: stored precision, float32 or float16.
-        clips_per_shard: clips of one shard; a killed run loses at most as many per split.
-        max_failed: clips without features that the run accepts; one more stops it.
+        clips_per_shard: clips of one shard; a killed run loses at most so many clips of each split.
+        max_failed: the number of clips without features that the run accepts; one more stops the run.
         retry_failed: try clips again that failed in an earlier run.
         address: Ray cluster; None for the one that RAY_ADDRESS names, or else a new one on this machine.
         farewell: message for the user who interrupts twice.

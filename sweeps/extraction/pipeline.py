@@ -2,7 +2,7 @@
 
 A row is a portion of one version of one clip. Many small decoding tasks on CPUs give a row the blocks of each backbone.
 The actors of a backbone hold its model, on a share of a GPU where the cluster has any. They replace the row's blocks by
-a sum and a weight. The driver adds up the sums and hands whole clips to the folder. Only a few blocks of rows are in
+a sum and a weight. The driver adds up the sums and hands whole clips to the folder. Only a few tables of rows are in
 flight, however long the clip list is.
 
 One Ray Data pipeline per shard was rejected, because each would load all models again. One actor that holds all
@@ -86,7 +86,7 @@ def results(
             num_cpus=shares.cpus,
             num_gpus=shares.gpus[index],
         )
-    # The pipeline is closed before Ray is left: one that runs on would start a cluster of its own.
+    # The pipeline is closed before Ray shuts down: a pipeline that runs on would start a cluster of its own.
     batches: Any = iter(data.iter_batches(batch_size=None, batch_format="pyarrow"))
     with closing(batches) as tables:
         for clip, clip_result in assembled_clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
@@ -137,7 +137,7 @@ def _tables_of_versions(clips: ClipList, folder: ExtractionFolder, todo: Sequenc
 
 @cache
 def _preparation(settings: str) -> Preparation:
-    """Return the process's one preparation: Ray gives the same process many tasks."""
+    """Return the preparation that all tasks in this process share."""
     torch.set_num_threads(1)
     return Preparation(Recipe.model_validate_json(settings))
 
@@ -150,8 +150,9 @@ def decode(versions: pa.Table, settings: str) -> Iterator[pa.Table]:
         settings: the recipe as JSON.
 
     Yields:
-        Tables of one row: clip, version, portion (its number), last (whether it is), reason and details of a failure
-        (empty without one), and blocks_0, blocks_1, ... as :func:`pack_blocks` makes them, one per backbone.
+        Tables of one row with these columns: clip; version; portion (its number); last (whether it is the last);
+        reason and details of a failure (empty without one); blocks_0, blocks_1, ... from :func:`pack_blocks`, one per
+        backbone.
     """
     preparation = _preparation(settings)
     count = len(Recipe.model_validate_json(settings).backbones)
@@ -224,7 +225,7 @@ class BackboneActor:
         self._width = width
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Replace the column of blocks in ``table`` by one of sums and one of weights."""
+        """Replace the column of blocks in ``table`` by a column of sums and a column of weights."""
         column = table[f"blocks_{self._index}"]
         blocks: list[Block] = []
         owners: list[int] = []

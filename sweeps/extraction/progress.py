@@ -11,7 +11,7 @@ _LINE_SECONDS = 30.0  # between two lines where there is no terminal
 
 
 class ClipProgress:
-    """A bar with rate and time left on a terminal, a line now and then elsewhere. Use as a context manager.
+    """A bar with rate and time left on a terminal, or a line now and then elsewhere; use it as a context manager.
 
     Args:
         console: where to print.
