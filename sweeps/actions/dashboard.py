@@ -1,8 +1,8 @@
-"""The dashboard: serves optuna-dashboard on a sweep's studies, to read them only.
+"""The dashboard: serves optuna-dashboard on a sweep's studies, read-only.
 
-Its pages can rename and delete studies and end trials, which a running sweep would not survive. Therefore every request
-that could write is refused before optuna-dashboard sees it. Reading needs no lock, so the sweep may run meanwhile.
-Rejected: optuna-dashboard's own command, which has no way to forbid writing.
+The pages of optuna-dashboard can rename and delete studies and end trials, which a running sweep would not survive. So
+every request that could write is refused before optuna-dashboard sees it. Reading needs no lock, so the sweep may run
+meanwhile. Rejected: optuna-dashboard's own command, which has no way to forbid writing.
 """
 
 from collections.abc import Callable, Iterable

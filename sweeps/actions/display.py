@@ -18,7 +18,7 @@ __all__ = ["Display", "progress_table"]
 
 
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
-    """Return the sweep's state as a table: a row for each subset, then confirmations and baselines."""
+    """Return the sweep's state as a table: a row for each arm, then one for confirmations and baselines."""
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
     for column in ("planned", "running", "done", "pruned", "failed", "best val", "time left"):
@@ -42,7 +42,7 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
 
 
 def _planned(row: Progress) -> str:
-    """The row's number of jobs; the used share of the budget if the budget is a time."""
+    """Return the row's number of jobs, or the used share of the budget if the budget is a time."""
     if row.planned is not None:
         return str(row.planned)
     return "" if row.share is None else f"{min(row.share, 1):.0%} used"
@@ -59,7 +59,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _total_seconds_left(rows: Sequence[Progress], slots: int) -> float | None:
-    """The time that all open jobs take; None if it is unknown for any row."""
+    """Return the time that all open jobs take; None if the time of any row is unknown."""
     overall = _mean([row.seconds_per_job for row in rows])
     total = 0.0
     for row in rows:
@@ -70,9 +70,9 @@ def _total_seconds_left(rows: Sequence[Progress], slots: int) -> float | None:
 
 
 def _seconds_left(row: Progress, overall: float | None, slots: int) -> float | None:
-    """The time that the row's open jobs take if they use all slots and cost as much as its finished jobs.
+    """Return the time that the row's open jobs take if they use all slots and cost as much as its finished jobs.
 
-    A row without a finished job is taken to cost ``overall`` seconds a job.
+    In a row without a finished job, a job is taken to cost ``overall`` seconds.
     """
     if row.finished:
         return 0.0

@@ -16,7 +16,7 @@ __all__ = ["export_best", "import_released"]
 
 
 def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
-    """Write the head of the confirmation run of ``method`` that is best on validation data as a model folder.
+    """Write a model folder with the head of the best confirmation run of ``method`` on validation data.
 
     Args:
         folder: the sweep folder.

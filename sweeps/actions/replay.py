@@ -47,7 +47,7 @@ class Difference:
 def replay(folder: SweepFolder, key: str) -> list[Difference]:
     """Run a job again and return all its numbers beside the recorded ones; the sweep folder is only read.
 
-    The replay computes in one process, with as many threads as the record names, and on a GPU if the sweep would use
+    The replay computes in one process, with as many threads as the record names. It uses a GPU if the sweep would use
     one here. Several workers, or another kind of processor, add in another order and may give other numbers.
 
     Args:
@@ -72,7 +72,7 @@ def replay(folder: SweepFolder, key: str) -> list[Difference]:
 
 
 def _config(folder: SweepFolder, record: Record) -> SweepConfig:
-    """The configuration with which the job ran, with the paths that its features and search space have today."""
+    """Return the configuration of the job's record, with today's paths of its features and search space."""
     today = load_config(folder.config, written=True).model_dump(mode="json")
     paths: dict[str, Any] = {name: today[name] for name in ("features", "space")}
     downstream = set(record.config["features"]["downstream"])

@@ -32,7 +32,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
 
     Raises:
         ConfigError: the folder is taken, there is no such cluster, the cluster lacks what the sweep needs, a tracker is
-            missing, or the sweep to start warm from cannot be read; nothing is written.
+            missing, or the earlier sweep of ``search.warm_start`` cannot be read; nothing is written.
         SweepFailedError: the sweep stopped early.
         KeyboardInterrupt: the sweep was asked to end, and everything is saved.
     """
@@ -49,7 +49,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         _refuse_taken(folder)  # another process may have begun a sweep here before this one held the lock
         try:
             _prepare(folder, config)
-            config = load_config(folder.config, written=True)  # with the folder's own space, as in all later sessions
+            config = load_config(folder.config, written=True)  # with the space in the folder, as in later sessions
             SweepRun(
                 config=config,
                 folder=folder,
@@ -74,7 +74,7 @@ def resume(
     """Continue the sweep in the folder ``root`` to its end; a larger budget extends a finished sweep.
 
     Args:
-        root: its folder, wherever it lies now.
+        root: the sweep folder, wherever it lies now.
         interrupts: signals that ask the sweep to end.
         overrides: settings that change from now on, ``dotted.key=value`` each.
         address: as for :func:`launch`.
@@ -82,9 +82,8 @@ def resume(
         accept_changes: go on even where later results do not compare with earlier ones.
 
     Raises:
-        ConfigError: the folder holds no sweep, another process runs it, a setting that decides comparability has
-            changed, or for a reason that :func:`launch` names; nothing is written, except that damaged files are set
-            aside.
+        ConfigError: the folder holds no sweep, another process runs the sweep, results would not compare any more, or
+            for a reason that :func:`launch` names; nothing is written, except that damaged files are set aside.
         LedgerError: the ledger cannot be read, for another reason than damage.
         SweepFailedError: the sweep stopped early.
         KeyboardInterrupt: the sweep was asked to end, and everything is saved.
@@ -130,10 +129,10 @@ def resume(
 
 @contextmanager
 def _put_back_unless_begun(folder: SweepFolder) -> Iterator[Callable[[], None]]:
-    """Put configuration and space back at an error, unless the body has called the yielded function.
+    """Restore the former configuration and space at an error, unless the body has called the yielded function.
 
-    Both are written before the session begins, because the nodes of a cluster check the files in the folder. If the
-    process is killed meanwhile, the files stay; the next session finds that they differ from the recorded ones.
+    The new ones are written before the session begins, because the nodes of a cluster check the files in the folder. If
+    the process is killed meanwhile, the files stay. The next session finds that they differ from the recorded ones.
     """
     former = {path: path.read_bytes() if path.exists() else None for path in (folder.space, folder.config)}
     begun = False
@@ -167,7 +166,7 @@ def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str]
 
 
 def _without_warm_start(problem: str) -> str:
-    """Add a remedy to a problem with the sweep to start warm from: a sweep that has begun can do without."""
+    """Add a remedy to a problem with ``search.warm_start``, which a sweep that has begun does not need."""
     named = problem.startswith("search.warm_start")
     return f"{problem} The sweep can go on without: --set search.warm_start=null." if named else problem
 
@@ -193,7 +192,7 @@ def _unwritable(root: Path, error: OSError) -> str:
 
 
 def _unusable(config: SweepConfig) -> list[str]:
-    """The problems that show before Ray starts. Finding them reads all shards of the feature sets."""
+    """Return the problems that show before Ray starts. The check reads all shards of the feature sets."""
     if config.search.warm_start is not None:
         try:
             proposals(config.search.warm_start, config.arms.values(), config.load_space())
@@ -205,7 +204,7 @@ def _unusable(config: SweepConfig) -> list[str]:
 
 
 def _remove(folder: SweepFolder, made: Sequence[Path]) -> None:
-    """Remove a refused sweep, with the folders that were made for it; a folder that existed before stays."""
+    """Empty the folder of a refused sweep, and remove the folders that were made for it."""
     for path in folder.root.iterdir() if folder.root.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)

@@ -1,7 +1,7 @@
 """One run of a sweep on Ray, with everything that the user sees of it.
 
-Ray starts, works and stops with its output in the sweep's log file; the user sees the display only. A run that ends
-early, however it ends, leaves every finished job in the ledger.
+All output of Ray goes to the sweep's log file; the user sees the display only. A run that ends early, for whatever
+reason, leaves every finished job in the ledger.
 """
 
 import shutil
@@ -43,7 +43,7 @@ class SweepRun:
     address: str | None
     """Address of the Ray cluster. None means RAY_ADDRESS; without that variable, a new cluster on this machine."""
     begin: Callable[[Say], object]
-    """Puts the session on record; called once nothing else can refuse the sweep any more."""
+    """Puts the session on record; called when nothing else can refuse the sweep any more."""
     retry_failed: bool = False
 
     def run(self) -> None:
@@ -57,7 +57,7 @@ class SweepRun:
         with output_to_log(self.folder.log) as console, Display(console, f"sweep {self.config.name}") as display:
             display.say("Starting Ray ...")
             start = time.monotonic()
-            # Ray takes seconds to load: hence after the first line that the user sees, and with its output in the log.
+            # Ray takes seconds to load, so the user sees a line before. Its output goes to the log.
             from sweeps.execution import cluster
 
             shared = not cluster.local_only(self.address)
@@ -139,7 +139,7 @@ class SweepRun:
 
 @contextmanager
 def _loading(*modules: str) -> Iterator[None]:
-    """Load ``modules`` while the body waits for other processes. One that fails to load raises at its first use."""
+    """Load ``modules`` while the body waits for other processes; a module that fails raises at its first use."""
 
     def load() -> None:
         with suppress(Exception):
