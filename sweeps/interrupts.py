@@ -1,7 +1,7 @@
 """Interrupts: Ctrl-C, and SIGTERM, by which schedulers end jobs.
 
-The first interrupt waits while a sweep changes its state, and ends it at the next point where that state is consistent.
-The second does not wait. It loses no more than a crash does, and a sweep survives crashes.
+While a sweep changes its state, the first interrupt waits. It ends the sweep as soon as the state is consistent. The
+second interrupt does not wait. It loses no more than a crash does, and a sweep survives crashes.
 """
 
 import os
@@ -20,7 +20,7 @@ class Interrupts:
     """A handler of both signals, installed when it is made.
 
     Args:
-        farewell: the message for the user before an immediate exit; it goes to standard error as it is now.
+        farewell: the message for the user before an immediate exit; it goes to what standard error is now.
     """
 
     def __init__(self, farewell: str) -> None:

@@ -12,7 +12,7 @@ __all__ = ["MAX_ATTEMPTS", "FailureReason", "Job", "Report"]
 
 
 MAX_ATTEMPTS = 3
-"""How often a job is started in all before the loss of its process counts as the job's own fault."""
+"""How often a job may lose its process before it has failed; processes lost with their node do not count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A worker's report of its job: how far it is, or how it ended."""
+    """A worker's report of its job: how far the job is, or how it ended."""
 
     epochs: int
     """Pretraining epochs done."""
@@ -67,10 +67,10 @@ class Report:
 class FailureReason(StrEnum):
     """The first word of a failed record's reason.
 
-    What took a job's process may be gone the next time. Therefore a job continues from its last checkpoint after
-    ``worker_lost``, ``slot_lost`` and ``hung``, and where the node ran out of memory and Ray killed the process. It has
-    failed once it was started ``MAX_ATTEMPTS`` times. The other reasons would come again with the same configuration
-    and seed, so those jobs are never retried.
+    A job that loses its process may succeed the next time. So it continues from its last checkpoint after
+    ``worker_lost``, ``slot_lost`` and ``hung``, and after Ray killed the process because the node ran out of memory. A
+    job that has lost its process ``MAX_ATTEMPTS`` times has failed. The other reasons would come again with the same
+    configuration and seed, so those jobs are never retried.
     """
 
     WORKER_LOST = "worker_lost"

@@ -23,9 +23,9 @@ def output_to_log(path: Path) -> Iterator["Console"]:
     """Send everything that this process and its children print to the file ``path``.
 
     Yields:
-        A console on the output of before.
+        A console on the former standard output.
     """
-    from rich.console import Console  # workers, which only log, do without it
+    from rich.console import Console  # workers only log, and need no console
 
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
