@@ -1,8 +1,8 @@
 """AdamW (Loshchilov and Hutter 2019, algorithm 2), computed by torch's fused kernels.
 
-This module keeps only the optimiser's state. `torch.optim.AdamW` keeps the same state, but the first use of any
-optimiser class loads torch's compiler. That costs each process over 3 s of processor time and 80 MB, and nothing here
-is compiled (LOG.md).
+This module only keeps the optimiser's state and calls torch's function. `torch.optim.AdamW` keeps the same state, but
+the first use of any optimiser class loads torch's compiler. That costs each process over 3 s of processor time and
+80 MB, and nothing here is compiled (LOG.md).
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +29,7 @@ class AdamW:
     def __init__(self, parameters: Iterable[nn.Parameter | Tensor], *, lr: float | Tensor, weight_decay: float) -> None:
         self.parameters = tuple(parameters)
         self._lr, self._weight_decay = lr, weight_decay
-        self._state: dict[int, dict[str, Tensor]] = {}  # by parameter, for those that had a gradient
+        self._state: dict[int, dict[str, Tensor]] = {}  # by index of the parameter, from its first gradient on
 
     @property
     def lr(self) -> float:

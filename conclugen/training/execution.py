@@ -12,8 +12,8 @@ Runs keep their steps fit for capture. A step is a function of tensors alone. Ra
 are among its inputs. State that lives across steps changes in place. A CPU can test all this: `tests/conclugen/tape.py`
 is a recorder with the semantics of a CUDA graph.
 
-Rejected: torch.compile, which takes tens of seconds for each new shape, because a search has many shapes; float16,
-which needs a loss scale; random numbers drawn inside the graph, which save a few launches and hide the seeds.
+Rejected: torch.compile, because a search has many shapes and each new one takes tens of seconds; float16, because it
+needs a loss scale; random numbers drawn inside the graph, because they save only a few launches and hide the seeds.
 """
 
 import logging
@@ -33,21 +33,21 @@ __all__ = ["EAGER_STEPS", "Execution", "GraphCapture", "Recorder", "Step"]
 _LOG = logging.getLogger(__name__)
 
 EAGER_STEPS = 10
-"""Eager steps of a kind before its capture. They prepare what a capture needs (handles, the optimiser's moments). They
-cost about as much as a capture, so even a short run pays at most twice the necessary cost."""
+"""Eager steps of a kind before the kind is captured. They prepare what a capture needs (handles, the optimiser's
+moments). They cost about as much as a capture, so even a short run pays at most twice the necessary cost."""
 
 Step = Callable[[Sequence[Mapping[str, Tensor]]], None]
 """One step on its inputs, which it must not keep."""
 
 
 class Recorder(Protocol):
-    """Recorder of what a step does to memory, so that it can be repeated without Python."""
+    """Recorder of a step's effect on memory, so that the step can be repeated without Python."""
 
     def warm_up(self, step: Callable[[], None]) -> None:
         """Run ``step`` under the conditions of a recording."""
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
-        """Return a replay of ``step``, which repeats its effect on the same memory; recording has no effect.
+        """Return a replay of ``step``, which repeats its effect on the same memory; recording itself has no effect.
 
         Raises:
             RuntimeError: the step cannot be recorded.
@@ -57,7 +57,7 @@ class Recorder(Protocol):
 class GraphCapture:
     """Recorder of CUDA graphs.
 
-    Graphs share one memory pool, because no step reads what another has left in it.
+    Graphs can share one memory pool, because no step reads what another has left in it.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -78,7 +78,7 @@ class GraphCapture:
         # The outer context restores the current stream after a failed capture, which torch's context does not.
         with (
             torch.cuda.stream(torch.cuda.current_stream(self._stream.device)),
-            # Other threads of a worker may allocate at the same time; that is not part of the graph.
+            # Other threads of a worker may allocate at the same time; their memory is not part of the graph.
             torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"),
         ):
             step()

@@ -1,4 +1,4 @@
-"""Estimates of the memory of a pretraining step and of the disk space of a run, made without using either.
+"""Estimates of a pretraining step's memory and of a run's disk space, which use neither.
 
 The step's modules and losses run on torch's meta device, which computes only shapes, and hooks observe what autograd
 keeps. So this module does not repeat the architecture of the heads, and it counts new layers without a change.
@@ -61,9 +61,9 @@ def step_bytes(
 def probe_bytes(samples: int, width: int) -> int:
     """Return the bytes that the logistic probe needs at least (:mod:`conclugen.evaluation.logistic`).
 
-    The result counts the representations, their standardised copy, and the space of the weights. For few samples that
-    is the samples' products with each other. For many it is the principal components and the samples in their
-    coordinates.
+    The result counts the representations, their standardised copy, and the space of the weights. For few samples, this
+    space is the samples' products with each other. For many, it is the principal components, and the samples in the
+    components' coordinates.
 
     Args:
         samples: labelled rows of one draw.

@@ -1,14 +1,14 @@
 """Pretraining: frozen features in, a trained representation head out (docs/method.md, sections 1 to 3 and 5).
 
-One object holds one run. It advances epoch by epoch, and its state is saved and loaded as plain tensors. So a run that
-was interrupted anywhere continues exactly. Data order, dropout and k-means seeds are functions of (seed, epoch, step),
-and everything else that lives across epochs is in the state.
+One object holds one run. It advances epoch by epoch, and its state is saved and loaded as plain tensors. Data order,
+dropout and k-means seeds are functions of (seed, epoch, step), and everything else that lives across epochs is in the
+state. So an interrupted run continues exactly.
 
 :mod:`conclugen.training.execution` decides how a step is executed (precision, optimiser, graphs). For that, a step is a
 function of tensors alone. Random numbers and host values are computed before it and are its inputs. What lives across
 steps (weights, moments, centroids, the queue, the sums of losses) changes in place.
 
-A process group of N workers has to be joined before the object is made. Each worker then runs the same object on its
+With N workers, each joins the process group before it makes the object. Each worker then runs an equal object on its
 share of every batch, and all hold the same state.
 
 Legend: B batch, b = B/N rows of this worker, d_m width of modality m, P projection width, K clusters.
@@ -103,9 +103,8 @@ class Pretraining:
         )
         self._queue = ClusterQueue(hyperparameters.kmeans_queue_size, hyperparameters.kmeans_queue_thinning)
         self._centroids: Tensor | None = None  # (K, K), the start of the next k-means
-        self._sums = torch.zeros(
-            len(self._losses) + 1, device=data.device
-        )  # of the losses and totals of an epoch's steps
+        # Sums over an epoch's steps: of each active loss, then of the total.
+        self._sums = torch.zeros(len(self._losses) + 1, device=data.device)
         self._best_total, self._epochs_since_best = math.inf, 0
         self._weights = {
             Loss.CON: hyperparameters.weight_con,
