@@ -1,8 +1,8 @@
-"""The demo's data: scikit-learn's handwritten digits, seen three ways.
+"""The demo's data: three views of scikit-learn's handwritten digits.
 
 The set has 1,797 real 8x8 images of ten digits. They come with scikit-learn, so nothing is downloaded. Three views of
 each image stand in for the three modalities. Video is its pixels, audio the magnitudes of its 2D Fourier transform,
-and text a histogram of its gradient orientations. They are stand-ins: no claim about faces follows from them.
+and text a histogram of its gradient orientations. No claim about faces follows from these stand-ins.
 """
 
 from pathlib import Path
@@ -49,7 +49,7 @@ def write_digits(out: Path) -> Manifest:
 
 
 def _fourier_magnitudes(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Map images (n, 8, 8) to (n, 40): half of the spectrum, as that of a real image is symmetric."""
+    """Map images (n, 8, 8) to (n, 40): half of the spectrum, because real images have symmetric spectra."""
     return np.abs(np.fft.rfft2(images)).reshape(len(images), -1)
 
 

@@ -50,8 +50,8 @@ def import_npz(
         file: the .npz file; object arrays are refused, so nothing in it is executed.
         out: folder for the set; must not hold one yet.
         modalities: modality -> key of its (n, d_m) array, in modality order.
-        labels: key of the (n,) labels, integers or strings. If the file has the key ``class_names``, it gives the
-            classes in their order, and labels are their names or indices; a class may have no row. Otherwise the
+        labels: key of the (n,) labels, integers or strings. If the file has the key ``class_names``, this array gives
+            the classes in their order, and labels are their names or indices; a class may have no row. Otherwise the
             classes are the sorted labels, and integers must not be negative. An array (n, classes) of 0 and 1 says
             which of ``class_names`` each sample has.
         split: key of the (n,) split names (train, val, test; dev and valid mean val); without it all rows are train.
@@ -72,7 +72,7 @@ def import_npz(
         raise FeatureSetError(
             f"{file} cannot be read as an .npz file of plain arrays: {error}; write it again with numpy.savez."
         ) from None
-    wanted = {
+    key_of = {
         **{f"modality {name!r}": key for name, key in modalities.items()},
         "--labels": labels,
         "--split": split,
@@ -80,8 +80,8 @@ def import_npz(
         "--speakers": speakers,
     }
     problems = [
-        f"{what}: {file} has no array {key!r}; it has {', '.join(sorted(arrays))}."
-        for what, key in wanted.items()
+        f"{argument}: {file} has no array {key!r}; it has {', '.join(sorted(arrays))}."
+        for argument, key in key_of.items()
         if key is not None and key not in arrays
     ]
     names = arrays.get("class_names") if labels is not None else None

@@ -96,7 +96,7 @@ class Shard(_Strict):
     split: SplitName
     rows: Annotated[int, Field(gt=0)]
     samples: Annotated[int, Field(ge=0)]
-    """Number of clean rows, which are not augmented versions."""
+    """Number of clean rows: those that are no augmented versions."""
     sha256: str
 
 
@@ -134,7 +134,7 @@ class Manifest(_Strict):
                 "shards": {"__all__": {"file"}},
             },
         )
-        content["schema_version"] = 1  # in all versions, so that a set made again keeps the fingerprint in records
+        content["schema_version"] = 1  # always, so that a set made again in a newer version keeps the fingerprint
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

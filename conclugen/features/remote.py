@@ -140,7 +140,8 @@ class NodeCache:
             distrust: verify all files again, whatever their stamps say.
 
         Raises:
-            RemoteError: the folder cannot be fetched, is damaged at its source, does not fit, or names outside files.
+            RemoteError: the folder cannot be fetched, is damaged at its source, does not fit, or names files outside
+                itself.
         """
         if outside := [name for name in (*files, *beside) if name != Path(name).name or name == ".."]:
             raise RemoteError(

@@ -5,8 +5,8 @@ per modality. Files are memory-mapped, so all workers of a node share one copy i
 Parquet, because it is decoded into private memory; one .npy file per sample, as in the released code, because random
 reads of small files bound the training speed.
 
-Every shard belongs to one split. Code that must not see test labels opens a set with ``splits=("train", "val")``. It
-then holds no path to a file that contains test labels.
+Every shard belongs to one split. Code that must not see test labels opens a set with ``splits=("train", "val")``. The
+set's method ``split`` then refuses to open the test split.
 
 The mean and standard deviation of each feature over the training rows are stored beside the shards. They are applied
 when rows are read, so the stored features stay what the backbone gave.
@@ -114,7 +114,7 @@ class FeatureWriter:
             split: the split or fold that all rows belong to; a set has splits or folds.
             sample_ids: n identifiers; the augmented versions of a sample share one.
             features: modality -> (n, d_m).
-            labels: of a labelled set: (n,) class indices, or (n, classes) of 0 and 1 for several labels.
+            labels: (n,) class indices, or (n, classes) of 0 and 1 for several labels; None if the set is unlabelled.
             augmentation: (n,) version index, 0 for the clean version (the default).
             speakers: n names, if the set has speakers.
             number: number in the file's name, unique in the set; None to count the shards.
@@ -210,7 +210,7 @@ class FeatureWriter:
 
 
 class FeatureSet:
-    """A feature set on disk, of which only the splits in ``splits`` can be read.
+    """A feature set on disk, whose method :meth:`split` opens only the splits in ``splits``.
 
     A remote set is fetched first.
 

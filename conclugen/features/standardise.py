@@ -36,7 +36,7 @@ class RunningMoments:
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return the mean and standard deviation, (width,) float32 each."""
         std = np.sqrt(self.squares / self.rows)
-        # Values that differ by about one float32 ulp differ by rounding only; it must not be scaled to unit variance.
+        # Differences of about one float32 ulp are rounding only, which must not be scaled to unit variance.
         std[std <= 1e-7 * np.abs(self.mean)] = 0
         return torch.from_numpy(self.mean).float(), torch.from_numpy(std).float()
 

@@ -1,10 +1,11 @@
 """Synthetic feature sets of any size with planted classes: the output of `conclugen features synth`.
 
 The best possible score on such a set is known. Each class raises or lowers its own features in every modality, so
-modalities share the classes. The noise is standard normal and independent between modalities. The means of two classes
-of a modality differ by sqrt(2) times its signal. The best possible classifier has the accuracy :func:`best_accuracy`,
-which grows with the signal and is chance without one. Means along random directions from a QR decomposition were
-rejected: their last bits differ between machines, and one seed must give the same checksums everywhere.
+modalities share the classes. The noise is standard normal and independent between modalities. In a modality, the means
+of two classes differ by sqrt(2) times the modality's signal. The best possible classifier has the accuracy
+:func:`best_accuracy`, which grows with the signal and is chance without one. Means along random directions from a QR
+decomposition were rejected: their last bits differ between machines, and one seed must give the same checksums
+everywhere.
 
 Rows are drawn in blocks, each from its own random stream (seed, kind of set, split, block, modality). So memory does
 not grow with the set, and a larger set begins with the rows of a smaller one. Labelled and unlabelled sets share the

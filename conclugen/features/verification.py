@@ -1,8 +1,9 @@
 """Verification of a feature set: a check of every byte and every row.
 
-Shards are read in one pass, block by block. Each row is remembered by 10 bytes, a hash of its identifier and its
-split, so a million samples take megabytes. A second pass over the identifiers tells rows with colliding hashes apart.
-A set of the identifiers themselves was rejected: it takes ten times the memory, and VoxCeleb2 has a million.
+Shards are read in one pass, block by block. Each row is remembered by 10 bytes: a hash of its identifier, its split,
+and whether it is clean. So a million samples take megabytes. A second pass over the identifiers tells rows with
+colliding hashes apart. A set of the identifiers themselves was rejected: it takes ten times the memory, and VoxCeleb2
+has a million.
 
 *Problems* make results false or make a later step fail. *Notes* are harmless facts about real sets: standardisation
 turns a feature that is constant over the training rows into 0.
@@ -193,7 +194,7 @@ def _identities(features: FeatureSet, keys: _RowKeys) -> Iterator[str]:
             continue  # already among the problems
         for row in np.flatnonzero(np.isin(identifier_hashes(ids := mapped.sample_ids), suspicious)):
             rows[ids[row]].append((shard.split, int(mapped.augmentation[row])))
-    twice = sorted(sample for sample, places in rows.items() if sum(version == 0 for _, version in places) > 1)
+    duplicates = sorted(sample for sample, places in rows.items() if sum(version == 0 for _, version in places) > 1)
     orphans = sorted(sample for sample, places in rows.items() if all(version for _, version in places))
     leaks: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for sample, places in rows.items():
@@ -204,14 +205,16 @@ def _identities(features: FeatureSet, keys: _RowKeys) -> Iterator[str]:
             f"leakage: {_some(samples, 'samples')} in {' and '.join(splits)} alike; scores would be of what was "
             "trained on: keep each sample in one split."
         )
-    if twice:
-        yield f"duplicate sample_id: {_some(twice, 'samples')} more than once as clean rows; name each sample once."
+    if duplicates:
+        yield (
+            f"duplicate sample_id: {_some(duplicates, 'samples')} more than once as clean rows; name each sample once."
+        )
     if orphans:
         yield f"augmented versions without a clean row: {_some(orphans, 'samples')} so; write the clean ones, too."
 
 
 def _speaker_leaks(speakers: dict[str, set[str]]) -> Iterator[str]:
-    """Yield the leakage of speakers, given by split."""
+    """Yield the leaks between splits of ``speakers``, a mapping from split to speakers."""
     splits_of: dict[str, list[str]] = defaultdict(list)
     for split, names in speakers.items():
         for name in names:
