@@ -111,7 +111,7 @@ def write_sealed(path: Path, content: bytes, *, replace: bool = True) -> None:
     """Write ``content`` like :func:`write_whole`, with the seal in the place of :data:`SEAL`.
 
     Raises:
-        ValueError: the content has no :data:`SEAL`, or something before it that looks like one.
+        ValueError: the content has no :data:`SEAL`, or something that looks like a seal before it.
     """
     start = content.find(_MARK) + len(_MARK)
     view = memoryview(content)
