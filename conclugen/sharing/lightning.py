@@ -19,7 +19,7 @@ __all__ = ["CheckpointError", "plain", "read_checkpoint"]
 
 
 class CheckpointError(ValueError):
-    """A file that cannot be read as a checkpoint, or not without running code; the message says why."""
+    """A file is no checkpoint that can be read without running code; the message says why."""
 
 
 _NOT_PLAIN = object()
@@ -115,7 +115,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         with warnings.catch_warnings(), torch.serialization.safe_globals(known):
             warnings.simplefilter("ignore")  # torch warns of pickles of other versions than its own
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that anyone may have written fail in any way
+    except Exception as error:  # a file of unknown origin can fail with any error
         if unknown := re.search(r"GLOBAL (\S+)", str(error)):
             raise CheckpointError(
                 f"{file} asks for {unknown[1]}, which is neither a tensor nor a known plain value, and may run code; "

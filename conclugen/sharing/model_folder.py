@@ -78,7 +78,7 @@ def export_head(
     Args:
         out: the folder to write; must not exist, or be empty.
         head: the trained head; stays as it is.
-        standardisation: of the features of the head's modalities, and perhaps of others; None for none.
+        standardisation: standardisation of the head's modalities, and perhaps of others; None for a model without one.
         widths: modality -> feature width d_m, in modality order.
         card: what the folder says about the head.
 
@@ -120,7 +120,7 @@ def _check_free(out: Path) -> None:
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``out`` if the body succeeds, and is removed if it does not."""
+    """Yield a temporary folder that becomes ``out`` if the body succeeds, and is removed if it does not."""
     out = out.resolve()
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -345,7 +345,7 @@ def _read_heads(file: Path, content: Mapping[str, Any]) -> tuple[RepresentationH
 
 
 def _problem(value: object, axes: Sequence[str], sizes: dict[str, int]) -> str | None:
-    """Say what is wrong with an entry of shape ``axes``, or return None; unknown ``sizes`` are learned from it."""
+    """Return what is wrong with an entry of shape ``axes``, or None; add the sizes of its new axes to ``sizes``."""
     if value is None:
         return "missing."
     if (
@@ -353,7 +353,7 @@ def _problem(value: object, axes: Sequence[str], sizes: dict[str, int]) -> str |
         or value.layout != torch.strided
         or not value.is_floating_point()
         or value.is_meta
-        or value.numel() * value.element_size() > value.untyped_storage().nbytes()  # a small file, expanded
+        or value.numel() * value.element_size() > value.untyped_storage().nbytes()  # a view that repeats few numbers
     ):
         return "expected a dense tensor of floating-point numbers."
     if value.ndim == len(axes) and value.numel():
