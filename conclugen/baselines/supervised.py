@@ -77,7 +77,7 @@ class SupervisedTraining:
     Attributes:
         epoch: number of finished epochs.
         modules: ``head`` and ``classifier`` in training.
-        best: copies of them after the epoch with the lowest validation loss.
+        best: copies of the modules after the epoch with the lowest validation loss.
 
     Raises:
         ValueError: labels (s, C) have another number of classes than ``classes``.

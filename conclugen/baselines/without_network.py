@@ -1,9 +1,9 @@
 """Baselines without a network: PCA whitening and label spreading.
 
-Both see the unlabelled training rows, as pretraining does, so a table without them flatters pretraining. PCA whitening
-is a representation, which the probe takes like any other. Label spreading is a classifier. Labels spread along a graph
-of nearest neighbours over the training rows and the rows to predict (Zhou et al. 2004, "Learning with local and global
-consistency"). scikit-learn computes both on the CPU.
+Both see the unlabelled training rows, as pretraining does, so a table without these baselines flatters pretraining. PCA
+whitening is a representation, which the probe takes like any other. Label spreading is a classifier. Labels spread
+along a graph of nearest neighbours over the training rows and the rows to predict (Zhou et al. 2004, "Learning with
+local and global consistency"). scikit-learn computes both on the CPU.
 
 Legend: n rows, d_m width of modality m, F width of all, D label draws, s labelled samples per draw, C classes,
 v validation samples, K settings.
@@ -65,7 +65,7 @@ class PCAWhitening:
 
 
 def _whitening(x: npt.NDArray[np.float64], explained: float | None) -> tuple[Tensor, Tensor]:
-    """Return for rows (n, d) the mean (d,) and a matrix (d, components), such that (x - mean) @ matrix is white."""
+    """Return the mean (d,) of rows (n, d) and a matrix (d, components), such that (x - mean) @ matrix is white."""
     if not x.var(axis=0).any():  # scikit-learn divides by the total variance
         return torch.zeros(x.shape[1]), torch.zeros(x.shape[1], 0)
     pca = PCA(n_components=explained, whiten=True, random_state=0).fit(x)
@@ -109,8 +109,8 @@ def fit_label_spreading(data: LabelledDraws, *, symmetric: bool = True) -> Label
     It is done once per number of neighbours and shared by the draws.
 
     Args:
-        data: the draws. Row i of ``x`` holds the standardised raw features of sample i, for all training samples. Only
-            labels in a draw are used for it.
+        data: the draws. Row i of ``x`` holds the standardised raw features of sample i, for all training samples. A
+            draw uses only the labels of its own samples.
         symmetric: whether rows are linked if either is a neighbour of the other (half a link if only one is), as the
             method's authors require. False gives scikit-learn's ``kernel="knn"``, whose graph is directed. It is much
             weaker if labels are few.
@@ -146,7 +146,7 @@ def _spread(graph: csr_matrix, data: LabelledDraws, draw: Tensor, alpha: float) 
     known[draw.cpu().numpy()] = data.labels[draw].cpu().numpy()
     model = LabelSpreading(kernel=lambda *_: graph, alpha=alpha, max_iter=_MAX_ITERATIONS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # its tolerance is on a sum over all nodes
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the tolerance is for a sum over all nodes
         model.fit(np.zeros((nodes, 1)), known)
     classes = len(data.classes)
     spread = torch.zeros(nodes, classes)
