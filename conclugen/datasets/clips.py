@@ -15,7 +15,7 @@ The rows stay an Arrow table, as VoxCeleb2 has more than a million of them. Row 
 | sample_id | string | unique |
 | split | string | train, val or test; null in a list with folds |
 | video | string | file, relative to the root, or absolute; null for a clip that is text only |
-| start, end | double | seconds within the file; null for its beginning, its end |
+| start, end | double | seconds within the file; null for the file's beginning or end |
 | transcript | string | spoken words; null if unknown |
 | labels | list of int16 | indices of the clip's classes: one, or any number in ascending order; null if unlabelled |
 | speaker | string | null if unknown |
@@ -60,7 +60,7 @@ _PROBLEMS_SHOWN = 100
 
 
 class ClipListError(ValueError):
-    """A clip list, or a file that it is made from, that breaks rules; the message has a line per problem.
+    """A clip list, or a file that it is made from, breaks rules; the message has a line per problem.
 
     ``problems`` keeps the first 100 messages and the number of the others: a million clips can all lack their video.
     """

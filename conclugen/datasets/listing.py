@@ -1,7 +1,7 @@
 """The result of every dataset reader, and tools that readers share for folders and CSV files.
 
 A clip whose file is absent is left out, and the file is listed as missing. So a clip list holds only clips that can be
-extracted. Keeping such clips was rejected: extraction would come upon each of them again, after hours.
+extracted. Keeping such clips was rejected: extraction would find each of them missing, after hours.
 """
 
 import csv

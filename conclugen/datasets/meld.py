@@ -8,8 +8,8 @@ whole file. Without the three CSV files, the reader takes ``meld_utterances.csv`
 (split, dialogue_id, utterance_id, speaker, text, emotion, sentiment).
 
 Known flaws of the release are handled. dia110_utt7 of dev has no video. dia125_utt3 of train has a video that cannot be
-decoded: it is listed, and extraction reports it. Some copies turned Windows-1252 punctuation into control characters,
-which are turned back.
+decoded: it is listed, and extraction reports it. In some copies, Windows-1252 punctuation became control characters;
+the reader turns them back.
 
 Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order
 of the classes: docs/method.md, section 1.

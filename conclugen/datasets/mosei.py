@@ -8,17 +8,17 @@ lines ``<video>___<segment>___<start>___<end>___<text>``. Two files of the CMU M
 * ``cmu_mosei_std_folds.py`` holds the official splits, three lists of videos. They are read as literals; the file is
   not executed.
 
-A clip is a labelled interval, named ``<video>[<index>]`` as in the SDK. Its transcript is that of the segment with the
-same start and end, to a tenth of a second. The label file names its columns: sentiment, happy, sad, anger, surprise,
-disgust and fear, which is not the order of the classes here.
+A clip is a labelled interval, named ``<video>[<index>]`` as in the SDK. Its transcript is the text of the segment with
+the same start and end, to a tenth of a second. The label file names its columns: sentiment, happy, sad, anger,
+surprise, disgust and fear, which is not the order of the classes here.
 
 Some intervals of the release begin before their video (-NFrJFQijFE has one at -0.48 s); they are cut to the video's
-beginning. Users of the SDK also report intervals that are shifted against their video (its issues 227 and 278), which
-this reader does not correct.
+beginning. Users of the SDK also report intervals that are shifted against their video (the SDK's issues 227 and 278).
+This reader does not correct them.
 
 Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic
-Fusion Graph", ACL 2018. A label is present where its intensity is above 0; this and the order of the classes:
-docs/method.md, section 1.
+Fusion Graph", ACL 2018. A label is present where its intensity is above 0; docs/method.md, section 1, has this rule and
+the order of the classes.
 """
 
 import ast
@@ -65,7 +65,7 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
 
     Args:
         root: folder with ``Raw``, the label file and the file of splits.
-        labels: emotion (six, of which a clip has any number) or sentiment (negative, neutral or positive).
+        labels: emotion (a clip has any number of six) or sentiment (negative, neutral or positive).
 
     Raises:
         ClipListError: a folder or file is absent or cannot be understood, or h5py is not installed.

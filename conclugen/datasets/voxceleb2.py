@@ -20,13 +20,13 @@ VAL_SHARE = 0.01
 
 
 def read(root: Path, *, transcripts: Path | None = None, val_share: float = VAL_SHARE) -> Listing:
-    """List the clips: those of dev are train or val, depending on the speaker; those of test are test.
+    """List the clips: dev clips become train or val, depending on the speaker; test clips become test.
 
     Args:
         root: folder with ``dev``, and perhaps ``test``.
         transcripts: CSV with the columns ``sample_id`` (such as ``id00012/21Uxsk56VDQ/00001``) and ``transcript``.
         val_share: expected share of the dev speakers that are val. A speaker's name alone decides, so a speaker stays
-            val whichever other speakers exist; of few speakers, perhaps none is val.
+            val whichever other speakers exist. Among few speakers, perhaps none is val.
 
     Raises:
         ClipListError: ``root`` has no folder ``dev/mp4``, or ``transcripts`` cannot be read.
@@ -45,7 +45,7 @@ def read(root: Path, *, transcripts: Path | None = None, val_share: float = VAL_
 
 
 def _clips(root: Path, part: Path, texts: Mapping[str, str], val_share: float | None) -> list[Clip]:
-    """Return the clips of dev or test; those of test have ``val_share`` None."""
+    """Return the clips of dev, or those of test if ``val_share`` is None."""
     clips = []
     for speaker in folders(part):
         split = "test" if val_share is None else "val" if _fraction(speaker.name) < val_share else "train"
