@@ -2,8 +2,8 @@
 
 The basis of a result is a text: two results have the same basis if they follow from the same settings and features. The
 text holds a setting only where it differs from its default. A record from an earlier patch version lacks the settings
-that came later, and so still has the basis that it would have today. Comparing whole sections was rejected: such a
-version would run every confirmation again.
+that came later, and so still has the basis that it would have today. Comparing whole sections was rejected: each new
+setting would make every confirmation run again.
 """
 
 import hashlib
@@ -75,7 +75,7 @@ def reports_basis(job: Job, config: Mapping[str, Any], features: Mapping[str, st
         features: fingerprints of the feature sets, as in a record.
     """
     probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
-    # These settings change no report: when a trial reports, how confirmations are scored, and unused probe settings.
+    # No report depends on when a trial reports, how confirmations are scored, or settings of an unused probe.
     unused = () if config["probe"]["kind"] == "paper" else ("layers", "hidden_dim", "lr", "patience")
     for name in ("every", "labels_per_class", "label_fraction", "also", *unused):
         probe.pop(name, None)
@@ -90,7 +90,7 @@ def _training(config: Mapping[str, Any]) -> list[Any]:
 
 
 def _objective(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the objective with its sets, which are the same whether a sweep's only set is named or not."""
+    """Return the objective with its sets; naming a sweep's only set makes no difference."""
     objective = _differing_from_defaults(config["objective"], Objective().model_dump(mode="json"))
     objective.pop("dataset", None)
     return {**objective, "sets": objective_sets(config)}
@@ -122,13 +122,13 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
 def setting_changes(former: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield a message for each changed setting that makes results differ in meaning.
 
-    Free settings may change, and growing lists may get longer. A setting that the former configuration lacks is new and
-    no change.
+    Free settings may change, and growing lists may get longer. A setting that the former configuration lacks is no
+    change. `sweeps.folder.sessions` compares the objective's sets, the space and the features.
 
     Args:
         former: the configuration of the last session, or a section of it.
         current: the same part of the configuration from now on.
-        prefix: the section's dotted name with a dot at its end; empty for the whole configuration.
+        prefix: the section's dotted name, with a dot at the end; empty for the whole configuration.
     """
     for name, old in former.items():
         key = f"{prefix}{name}"

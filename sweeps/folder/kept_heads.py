@@ -18,16 +18,16 @@ _PRETRAINED = (*SUBSETS, "SimCLR")
 
 
 def keepers(values: Mapping[str, float], most: int) -> list[str]:
-    """Return the keys of the ``most`` best of ``values``; of equal values, the first by its key."""
+    """Return the keys of the ``most`` best of ``values``; among equal values, the first keys."""
     return sorted(values, key=lambda key: (-values[key], key))[:most]
 
 
 def best_heads(folder: SweepFolder, records: Sequence[Record]) -> dict[str, Record]:
-    """Return method -> its best confirmation run on validation data whose head is there.
+    """Return method -> its best confirmation run on validation data, among the runs whose head is there.
 
     Args:
         folder: the sweep's folder.
-        records: the records of its ledger.
+        records: the records of the sweep's ledger.
     """
     best: dict[str, Record] = {}
     for record in records:
@@ -44,7 +44,7 @@ def lost_heads(folder: SweepFolder, confirmations: Sequence[Record], most: int) 
 
     Args:
         folder: the sweep's folder.
-        confirmations: the records of its confirmation runs.
+        confirmations: the records of the sweep's confirmation runs.
         most: how many heads a method keeps.
 
     Raises:

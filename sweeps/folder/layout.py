@@ -1,6 +1,6 @@
 """The layout of a sweep folder: where the files of a sweep lie.
 
-Only this module knows the names. It loads neither Ray nor Optuna nor torch.
+Only this module knows the names of the files. It loads neither Ray nor Optuna nor torch.
 """
 
 import re
@@ -80,11 +80,11 @@ class SweepFolder:
         return self.root / "running"
 
     def running_keys(self) -> list[str]:
-        """Return the keys of the unfinished jobs, sorted; network file systems may leave other files there."""
+        """Return the sorted keys of the unfinished jobs; other files there come from network file systems."""
         return sorted(path.name for path in self.running.iterdir() if path.is_dir() and _is_key(path.name))
 
     def job(self, key: str) -> Path:
-        """Return the folder of an unfinished job; it follows from the key, so a restarted job finds its state."""
+        """Return the folder of an unfinished job. The key decides it, so a restarted job finds its state."""
         return self.running / key
 
     def state(self, key: str) -> Path:
@@ -93,7 +93,7 @@ class SweepFolder:
 
     @property
     def heads(self) -> Path:
-        """The folder of kept heads: those of each method's best confirmation runs."""
+        """The folder of kept heads, which are the heads of each method's best confirmation runs."""
         return self.root / "heads"
 
     def head(self, key: str) -> Path:
@@ -117,9 +117,9 @@ class SweepFolder:
     def vacant(self) -> bool:
         """Whether a new sweep may begin here.
 
-        It may where there is nothing, or only the files of a start that was killed early. Such a start leaves the lock,
-        which comes first, and what :meth:`prepare` makes before the configuration. A space without an identity beside
-        it belongs to the user.
+        A sweep may begin where there is nothing, or only the files of a start that was killed early. Such a start
+        leaves the lock, which comes first, and what :meth:`prepare` makes before the configuration. A space without an
+        identity beside it belongs to the user.
         """
         if not self.root.exists():
             return True
@@ -139,10 +139,10 @@ class SweepFolder:
         return (self.log.parent, self.ledger, self.running, self.heads, self.ray)
 
     def prepare(self, config: SweepConfig) -> None:
-        """Create what the folder lacks, and write the configuration into it, with the user's own space if there is one.
+        """Create what the folder lacks, and write the configuration and the user's own space, if any, into it.
 
-        The configuration comes last, because a folder without it holds no sweep. A new identity replaces a damaged one;
-        the new studies then learn from the ledger what has finished.
+        The configuration comes last, because a folder without it holds no sweep. A new identity replaces a damaged one.
+        The sweep then has new studies, which learn from the ledger what has finished.
         """
         for folder in (self.root, *self._folders):
             folder.mkdir(parents=True, exist_ok=True)

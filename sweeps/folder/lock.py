@@ -21,10 +21,11 @@ _TAKE_OVER_SECONDS = 2.0  # `sweep status` holds the lock for a moment, to see w
 
 @contextmanager
 def held(folder: SweepFolder) -> Iterator[None]:
-    """Hold the lock of a sweep folder, so that no other process runs the sweep; the system frees it if we die.
+    """Hold the lock of a sweep folder, so that no other process runs the sweep.
 
-    Some file systems have no such locks (Lustre mounted without flock). There, the lock is a file that names its owner
-    (filelock's soft lock), and the next process on the same machine notices that the owner is dead.
+    The system frees the lock if this process dies. Some file systems have no such locks (Lustre mounted without flock).
+    There, the lock is a file that names its owner (filelock's soft lock). The next process on the same machine notices
+    that the owner is dead.
 
     Raises:
         ConfigError: another process holds the lock.

@@ -1,7 +1,7 @@
 """Sessions: the stretches of time in which one process ran a sweep.
 
 A sweep may grow from session to session: more trials, seeds, subsets, labelled sets. Its results have to stay
-comparable. Any other change is refused, or the user accepts it and it is recorded here.
+comparable. A change that makes them incomparable is refused, unless the user accepts it; then it is recorded here.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ __all__ = ["Session", "Sessions"]
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One process's stretch of running a sweep, and what it ran with."""
+    """One process's stretch of running a sweep, and the settings, features and versions that it used."""
 
     started: str
     """UTC time, ISO 8601."""
@@ -129,7 +129,7 @@ class Sessions:
         )
 
     def _space_of(self, config: Mapping[str, Any]) -> str:
-        """Return the fingerprint of an earlier configuration's space; the user's own lies in the folder."""
+        """Return the fingerprint of an earlier configuration's space; the folder holds a space of the user's own."""
         named = config["space"] in named_spaces()
         try:
             return _ranges(load_space(config["space"] if named else str(self._folder.space)))

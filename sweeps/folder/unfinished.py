@@ -1,8 +1,7 @@
 """Unfinished jobs: a folder per job keeps what a resumed sweep needs to continue the job.
 
-The folder holds the job and its reports, written here, and its checkpoints, written by its workers. It exists from
-before a slot gets the job until the job's record is in the ledger. A resumed sweep needs nothing else to continue the
-job.
+This module writes the job and its reports into the folder; workers write the checkpoints. The folder exists from before
+a slot gets the job until the job's record is in the ledger.
 """
 
 import json
@@ -27,7 +26,7 @@ class UnfinishedJob:
     reported: Mapping[int, float] = field(default_factory=dict)
     """Epochs -> objective, for each report."""
     basis: str = ""
-    """The basis of the reports (`sweeps.folder.comparability`); if it has changed, they belong to another run."""
+    """The basis of the reports (`sweeps.folder.comparability`); after a change, they belong to another run."""
 
 
 _FORMAT = TypeAdapter(UnfinishedJob)
@@ -96,7 +95,7 @@ class UnfinishedJobs:
     def _write(self, job: UnfinishedJob) -> None:
         key = job.job.key
         self._jobs[key] = job
-        if not self._folder.state(key).exists():  # of a job that leaves the ledger to run again, this is the only trace
+        if not self._folder.state(key).exists():  # may be the only trace of a job that is to run again
             self._folder.job(key).mkdir(exist_ok=True)
             sync_folder(self._folder.running)
         document = {"seal": SEAL, **_FORMAT.dump_python(job, mode="json")}
