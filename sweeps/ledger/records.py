@@ -45,8 +45,8 @@ SUMMARY_METRICS = ("weighted_f1", "macro_f1", "accuracy")
 ERROR_METRICS = ("nll", "brier", "ece")
 """Names of the probe's metrics that are better when lower."""
 REPRESENTED = ("raw_features", "raw_pca", "random_head", "SimCLR", *SUBSETS)
-"""Methods that are representations, which any instrument can read; the other methods are classifiers themselves."""
-_FORMER_PROBE = {"kind": "paper", "also": [], "selection": "validation"}  # version 0.2 did so, and had no such settings
+"""Methods whose representations any instrument can read; the other methods are classifiers themselves."""
+_FORMER_PROBE = {"kind": "paper", "also": [], "selection": "validation"}  # as version 0.2 did, without such settings
 
 Stage = Literal["search", "confirm"]
 ScoredSplit = Literal["val", "test"]
@@ -97,7 +97,7 @@ class Metric:
     value: float
     """Mean over the label draws, and over the folds of a folded set."""
     instrument: str = ""
-    """The instrument that measured it, one of the configuration's probe.also, such as knn; empty for the probe."""
+    """The instrument that measured the value: one of probe.also, such as knn; empty for the probe itself."""
 
 
 @dataclass(frozen=True)
@@ -168,16 +168,16 @@ class Record:
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     """Every hyperparameter of the job, defaults written out."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """The sweep's whole configuration when the job ended; it also says what else was planned."""
+    """The sweep's whole configuration when the job ended, which also says what else was planned."""
     epochs: int = 0
     """Pretraining epochs done."""
     value: float | None = None
     """The objective on validation data; None for a job that never got one.
 
-    For a search trial that is not complete, it comes from a brief probe, which scores another way.
+    The value of a search trial that is not complete comes from a brief probe, which scores another way.
     """
     history: Sequence[tuple[int, float]] = ()
-    """(epochs done, objective) at each validation probe; only the last probe of a complete trial is not brief."""
+    """(epochs done, objective) at each validation probe. All are brief, except the last of a complete trial."""
     losses: Mapping[str, float] = field(default_factory=dict)
     """Last epoch's mean pretraining losses; recorded, never an objective."""
     metrics: Sequence[Metric] = ()
@@ -185,7 +185,7 @@ class Record:
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time: total, train, probe. If the job ran on several kinds of hardware, ``hardware`` is the last."""
     started: str = ""
-    """UTC time, ISO 8601, as is ``ended``."""
+    """UTC time, ISO 8601; ``ended`` has the same form."""
     ended: str = ""
     features: Mapping[str, str] = field(default_factory=dict)
     """Fingerprint of each feature set, by its place in the configuration."""
@@ -205,9 +205,10 @@ def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | 
 
     Args:
         method: the method's own name.
-        modalities: the modalities that it is restricted to, as in ``Con[video-audio]``; empty for no restriction.
-        labels: the label budget that it is searched for, or the budget's name, as in ``Con@5`` or ``Con@all``; None for
-            the sweep's budget.
+        modalities: the modalities that the method is restricted to, as in ``Con[video-audio]``; empty for no
+            restriction.
+        labels: the label budget that the method is searched for, or the budget's name, as in ``Con@5`` or ``Con@all``;
+            None for the sweep's budget.
     """
     name = f"{method}[{'-'.join(modalities)}]" if modalities else method
     return name if labels is None else f"{name}@{str(labels) or 'all'}"
@@ -219,9 +220,9 @@ def method_of(name: str) -> str:
 
 
 def with_former_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a sweep's configuration, completed by the settings that an earlier version did not have yet.
+    """Return a sweep's configuration, completed by the settings that its version did not have yet.
 
-    If it lacks none, or has no section ``probe``, the same object is returned.
+    A configuration that lacks none, or has no section ``probe``, is returned itself.
     """
     if "kind" in config.get("probe", {"kind": ""}):
         return config

@@ -1,9 +1,9 @@
 """The files of a ledger: one immutable record per finished job.
 
-A record is one Arrow stream of one row, named by the job's key. It is written atomically and sealed, and never written
-again. So it exists whole or not at all, and is read as it was written or not at all. Each record has a file of its own,
-because many machines may share the folder: no writer can harm another's record. Parquet was rejected: a row takes nine
-times as long to read, and a search trial's row takes more space.
+A record is one Arrow stream of one row, named by the job's key. It is written once, atomically and with a seal. So it
+exists whole or not at all, and is read as it was written or not at all. Each record has a file of its own, because many
+machines may share the folder: no writer can harm another's record. Parquet was rejected: a row takes nine times as long
+to read, and a search trial's row takes more space.
 """
 
 import io
@@ -50,7 +50,7 @@ _SUFFIX = ".arrow"
 _SCHEMA_VERSION = "5"
 _READABLE = ("4", _SCHEMA_VERSION)
 _JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
-_SHARED_FIELDS = ("config", "features", "versions", "hardware")  # they hardly differ between a sweep's records
+_SHARED_FIELDS = ("config", "features", "versions", "hardware")  # mostly equal in all records of a sweep
 AT_ONCE = 256
 """How many records are read together."""
 _SCHEMA = pa.schema(
@@ -68,7 +68,7 @@ _SCHEMA = pa.schema(
         ("history", pa.list_(pa.struct([("epoch", pa.int64()), ("value", pa.float64())]))),
         ("metrics", pa.list_(_METRIC)),
         ("predictions", pa.list_(_PREDICTIONS)),
-        ("probabilities", pa.list_(pa.binary())),  # the predictions'; readers may leave this column out
+        ("probabilities", pa.list_(pa.binary())),  # of the predictions; readers may leave this column out
         ("started", pa.string()),
         ("ended", pa.string()),
         *((name, pa.string()) for name in _JSON_FIELDS),
@@ -144,7 +144,7 @@ class Ledger:
     def __iter__(self) -> Iterator[Record]:
         """Read all records that are not set aside, in the order of their keys.
 
-        Records may share one object for values that are equal in them, such as the configuration; do not change it.
+        Records may share one object for equal values, such as the configuration; do not change such an object.
 
         Raises:
             LedgerError: a file is damaged, or is no record that this version can read.
@@ -214,8 +214,8 @@ def _batch(path: Path, probabilities: bool) -> pa.RecordBatch:
 def _records(table: pa.Table) -> Iterator[Record]:
     """Yield the record of each row of a table with _SCHEMA.
 
-    The table is converted column by column. pyarrow's own conversion to a dict per row was rejected: it makes an object
-    of every number on its way there.
+    The table is converted column by column. pyarrow's own conversion to a dict per row was rejected, because it makes
+    an object of every number on the way.
     """
     columns = {name: table.column(name) for name in table.column_names}
     nested = {name: _only_chunk(columns.pop(name)) for name in ("history", "metrics", "predictions")}
@@ -239,7 +239,7 @@ def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _fields(structs: pa.ListArray) -> Iterator[list[Any]]:
-    """Yield, for each field of the structs in the lists, its values, one list after another."""
+    """Yield the values of each field of the structs, through all lists in their order."""
     for field_of in structs.values.flatten():
         if pa.types.is_list(field_of.type) and pa.types.is_integer(field_of.type.value_type):
             yield _parts(field_of, field_of.values.to_numpy().tolist())
@@ -254,6 +254,6 @@ def _parts(lists: pa.ListArray, items: list[Any]) -> list[list[Any]]:
 
 @lru_cache(maxsize=64)
 def _shared(text: str) -> dict[str, Any] | None:
-    """Parse a text that most records of a sweep share, once: 10,000 copies of the result would be 100 MB."""
+    """Parse once a text that most records of a sweep share: 10,000 copies of the result would be 100 MB."""
     parsed: dict[str, Any] | None = json.loads(text)
     return None if parsed is None else with_former_settings(parsed)
