@@ -1,1 +1,1 @@
-"""Frames of numbers: what a report says, before anything is drawn or written."""
+"""Frames of all numbers of a report, before anything is drawn or written."""

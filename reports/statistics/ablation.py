@@ -160,8 +160,8 @@ def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[st
     """Map every planned method of a column to its name in the records.
 
     Each method is followed by its variants on fewer modalities. If each label budget has a search of its own, a column
-    shows the result of the search at its label budget. Instruments other than the sweep's probe need a representation,
-    so their columns leave out methods that classify by themselves.
+    shows the result of the search at the column's label budget. Instruments other than the sweep's probe need a
+    representation, so their columns leave out methods that classify by themselves.
     """
     nested = "labels" in config["search"]["nested"]
     choices = [(), *config["modality_subsets"]]
@@ -195,7 +195,7 @@ def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float
         values: one per seed.
 
     Returns:
-        NaN for what does not exist: a single value has a mean and no spread, no value has neither.
+        The statistics, NaN for those that do not exist: all but the mean for a single value, all without values.
     """
     n, nan = len(values), float("nan")
     if n < 2:
@@ -207,7 +207,7 @@ def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float
 
 @lru_cache
 def _quantile(degrees: int) -> float:
-    """Return the quantile of Student's t at the interval's upper end; it is slow, and thousands of cells share it."""
+    """Return the quantile of Student's t at the interval's upper end; cached, as it is slow and cells share it."""
     return float(stats.t.ppf((1 + _CONFIDENCE) / 2, degrees))
 
 

@@ -4,8 +4,8 @@ Hours are the wall time that the records give for training and probing, summed o
 since jobs run at the same time. If a worker was killed, its work since the last checkpoint is in no record and is not
 counted.
 
-CPU and GPU hours are these hours times the threads and GPUs that the workers recorded. The configuration would not
-tell them: a sweep may leave them to the cluster, and may move to another cluster.
+CPU and GPU hours are these hours times the threads and GPUs that the workers recorded. The configuration does not tell
+their numbers: a sweep may leave them to the cluster, and may move to another cluster.
 """
 
 import math
@@ -31,8 +31,8 @@ def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     The columns are, in this order:
 
     * ``sweep``, ``method``, ``stage``;
-    * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for what is no longer planned;
-    * ``complete``, ``pruned``, ``failed``: jobs by their end;
+    * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for a row that is no longer planned;
+    * ``complete``, ``pruned``, ``failed``: numbers of jobs that ended so;
     * one column for each class of failure that occurs, with its count;
     * ``hours``: working time of the jobs; ``cpu_hours`` and ``gpu_hours``: working time times all CPU threads and all
       GPUs of the workers, NaN if a job worked and did not record its hardware.
@@ -82,7 +82,7 @@ def _hours_times(records: Sequence[Record], units: Callable[[Hardware], int]) ->
 
 
 def _planned(config: Mapping[str, Any]) -> dict[tuple[str, Stage], int | None]:
-    """Map (method, stage) to planned jobs, None if the budget is time; in the order of the tables."""
+    """Map (method, stage), in the order of the tables, to planned jobs; None if the budget is time."""
     budget, searched = config["budget"], searched_methods(config)
     planned: dict[tuple[str, Stage], int | None] = {}
     for method in recorded_methods(config):

@@ -1,7 +1,7 @@
 """Representations of test samples in two dimensions, by t-SNE.
 
 t-SNE (van der Maaten & Hinton, JMLR 2008) was preferred to UMAP because scikit-learn has it. As in its authors' own
-experiments, it gets the first principal components, which takes seconds instead of minutes. t-SNE keeps neighbours
+experiments, t-SNE gets the first principal components, which takes seconds instead of minutes. It keeps neighbours
 together. The sizes of clusters and the distances between them have no meaning, so no number of the report depends on
 the coordinates.
 

@@ -33,8 +33,8 @@ def factorial(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
     The statistics are over the ``n_seeds`` confirmation seeds that all eight cells have: ``value`` is the mean, ``std``
     the sample standard deviation and ``ci_low..ci_high`` the 95 % Student-t interval. With a single seed, ``std`` and
-    the interval are NaN. A column of the ablation table has no rows if it lacks a cell, or if all cells have no common
-    seed.
+    the interval are NaN. A column of the ablation table has no rows if it lacks a cell, or if its eight cells have no
+    common seed.
 
     Args:
         ledgers: records of one or more sweeps.

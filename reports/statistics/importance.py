@@ -12,7 +12,7 @@ A report reads only the ledger, so this module rebuilds the studies from it, ove
 fANOVA weighs each region by its width. On a log range this would give nine tenths of the weight to the highest decade,
 so Optuna gets ranges of logarithms here. If the space is no longer available (see `reports.statistics.searches`), the
 hyperparameters that vary replace it. Numbers then count by their rank among the tried values, which weighs these values
-equally. Other values are choices among the tried values.
+equally. Truth values and texts become choices among the tried values.
 
 Optuna's default of 64 trees of unlimited depth was rejected. On a hundred trials it takes 11 s for each method; shallow
 trees take 0.4 s and give the same result. More than 500 trials were rejected, too: they separate the importances no
@@ -141,7 +141,7 @@ def _study(trials: Sequence[Record], space: Mapping[str, Parameter] | None) -> "
 
 
 def _axis(values: Sequence[Any], parameter: Parameter | None) -> _Axis:
-    """Return the axis of a hyperparameter with these values: the parameter's range, or their ranks without one."""
+    """Return the axis of a hyperparameter with these values: the parameter's range, or ranks without a parameter."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if parameter is None:

@@ -1,8 +1,8 @@
-"""Two kinds of intervals for the numbers of the ablation table, which answer two questions.
+"""Intervals for the numbers of the ablation table: two kinds, which answer two questions.
 
 The interval over seeds says how far another confirmation seed (initial weights, data order, label draws) may change a
-score. The interval over samples says how far another test set of the same size may change it. They are not combined
-into one. A comparison of methods on this test set needs the first; a comparison for other data needs the second.
+score. The interval over samples says how far another test set of the same size may change it. The two are not combined.
+A comparison of methods on this test set needs the first; a comparison for other data needs the second.
 """
 
 from collections.abc import Iterator, Sequence

@@ -177,11 +177,12 @@ class _Halves:
 
     Counts add up over samples. After an exchange, a method has its own counts for the samples that keep their outputs,
     and the other method's counts for the rest. So every run is counted once, and each pair of methods needs sums only.
-    Accuracy is itself such a sum.
+    Accuracy is such a sum, too.
     """
 
     staying: Numbers
-    """(2, C, R, B): hits, and predictions plus true samples, of the samples that keep their outputs."""
+    """(2, C, R, B): hits, and predictions, of the samples that keep their outputs; the true samples of both halves are
+    added to the predictions."""
     moving: Numbers
     """(2, C, R, B): hits, and predictions, of the samples that exchange their outputs."""
     right: tuple[Numbers, Numbers]

@@ -18,7 +18,7 @@ def published(file: Path, table: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         file: the file.
-        table: the ablation table; the file may name its datasets and metrics only, but any method.
+        table: the ablation table; the file may name only the table's datasets and metrics, but any method.
 
     Returns:
         A frame with the columns COLUMNS, its rows in the file's order.

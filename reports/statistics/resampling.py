@@ -3,8 +3,9 @@
 A summary metric depends on a run's predictions through three counts per class: samples of the class (true), samples
 predicted as the class (predicted), and samples that are both (hits). Under integer sample weights w, each count is a
 product of w with 0/1 indicators. So the scores of all runs on thousands of resamples are a few matrix products. Single
-precision keeps the counts exact. scikit-learn on each resample was rejected: it takes an hour, this module seconds; it
-is the oracle of the tests. Resamples are computed in blocks, so that memory does not grow with their number.
+precision keeps the counts exact. scikit-learn on each resample was rejected, because it takes an hour instead of
+seconds; it is the oracle of the tests. Resamples are computed in blocks, so that memory does not grow with their
+number.
 
 A run is one confirmation seed and label draw of one method. A method's score is the mean over folds, draws and seeds.
 The folds of a folded set are resampled separately.
@@ -44,7 +45,7 @@ RESAMPLES = 2000
 """Enough for Holm's correction: the smallest p value, 1 / 2001, is significant at 0.05 among up to 100 pairs."""
 BLOCK = 2**21
 """Numbers in the largest array of a block of resamples: 8 MiB in single precision."""
-_CACHED = 32  # columns; each takes some 100 kB and its predictions
+_CACHED = 32  # columns; each takes some 100 kB, and keeps its predictions
 
 Numbers = npt.NDArray[np.floating[Any]]
 _cache: dict[tuple["Column", int], Numbers] = {}  # bootstraps, the oldest first
@@ -90,7 +91,7 @@ class Fold:
         return self.predicted.ndim == 3
 
     def counts(self, weights: Numbers) -> Counts:
-        """Count under sample weights (n, B), in the precision of the weights."""
+        """Return the counts under sample weights (n, B), in the precision of the weights."""
         predicted: list[Numbers] = []
         hits: list[Numbers] = []
         total = weights.sum(axis=0)
@@ -266,7 +267,7 @@ def _column(dataset: str, runs: dict[Run, dict[int, Predictions]]) -> Column:
 
 
 def _samples(predictions: Predictions) -> tuple[object, ...]:
-    """Return what identifies the test samples: all runs must agree in it."""
+    """Return the identity of the test samples, in which all runs must agree."""
     return list(predictions.classes), predictions.multi_label, list(predictions.truth)
 
 

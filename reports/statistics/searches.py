@@ -45,7 +45,7 @@ def recorded_methods(config: Mapping[str, Any]) -> list[str]:
 
 
 def searched_methods(config: Mapping[str, Any]) -> list[str]:
-    """Return those of :func:`recorded_methods` with a search of their own; others only confirm another's result."""
+    """Return the :func:`recorded_methods` with a search of their own; the others use another method's, or none."""
     nested = "modalities" in config["search"]["nested"]
     searched = (*config["subsets"], *(name for name in TUNED_BASELINES if name in config["baselines"]))
     return [name for name in recorded_methods(config) if method_of(name) in searched and (nested or "[" not in name)]
@@ -61,7 +61,7 @@ def searches_of(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def full_trials(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Map every searched method to its full trials by number; the list is empty if there are none yet."""
+    """Map every searched method to its full trials in the order of their numbers, or to an empty list."""
     trials: dict[str, list[Record]] = {name: [] for name in searched_methods(latest_config(records))}
     for name, search in searches_of(records).items():
         if full := [record for record in search if record.state == "complete" and record.value is not None]:
@@ -171,14 +171,14 @@ def varying(trials: Sequence[Record]) -> list[str]:
 
 
 def searched_space(trials: Sequence[Record]) -> dict[str, Parameter] | None:
-    """Return the parameters that a method's search could choose, by name.
+    """Return the parameters that a method's search could choose.
 
     Args:
         trials: trials of the method's search, at least one.
 
     Returns:
-        None if the space that the latest record names is no longer readable. None, too, if it does not contain every
-        value that was tried: then it is not the space of the search.
+        Name -> parameter. None if the space that the latest record names is no longer readable, or if it lacks a value
+        that was tried and so is not the space of the search.
     """
     try:
         space = load_space(latest_config(trials)["space"])

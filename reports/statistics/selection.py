@@ -7,7 +7,7 @@ the table, and each has its own cause:
   The score drops by the luck of the selection. All trials of a search share their label draws. If labels are few, draws
   that favoured every trial add an optimism that all methods have in common.
 * Shift. The same runs are scored on test instead of validation data. The scores differ because validation data chose
-  (early stopping of probes included), and because one split may be harder than the other.
+  the configuration and the probe's settings, and because one split may be harder than the other.
 """
 
 import math
@@ -70,7 +70,8 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
 
 def _objective(config: Mapping[str, Any], method: str, runs: Sequence[Record]) -> float:
     """Return the objective averaged over confirmation runs: the mean over the sets that count."""
-    objective, (_, nested, budget) = config["objective"], method.partition("@")
+    objective = config["objective"]
+    _, nested, budget = method.partition("@")
     labels = str(LabelBudget(per_class=objective.get("labels_per_class"), fraction=objective.get("label_fraction")))
     if nested:
         labels = "" if budget == "all" else budget
