@@ -155,12 +155,12 @@ def confusion_matrices(frame: pd.DataFrame, dataset: str) -> Figure:
 
 @IN_STYLE
 def label_efficiency(frame: pd.DataFrame, metric: str) -> Figure:
-    """Draw a line with intervals per method over the label budgets, which stand at equal distances.
+    """Draw a line with intervals for each method over the label budgets, which stand at equal distances.
 
     Args:
         frame: columns method, labels, mean, ci_low and ci_high. A label budget is a number per class (``inf`` for all
-            labels), or a name such as 5, 10% or all. The frame may have the columns dataset, for a panel each, and
-            metric.
+            labels), or a name such as 5, 10% or all. The columns metric and dataset are optional; each dataset has a
+            panel.
         metric: the metric to draw.
     """
     rows = frame[frame["metric"] == metric] if "metric" in frame else frame
@@ -255,7 +255,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
 
 
 def _kind(method: str) -> tuple[str, str, str]:
-    """Return a method's name in the legend, colour and hatch."""
+    """Return the kind of a method for the legend, its colour and its hatch."""
     if method_of(method) in BASELINES:
         return "baseline", "0.4", "////"
     return ("on fewer modalities", ORANGE, "|||") if "[" in method else ("loss subset", BLUE, "")

@@ -39,7 +39,7 @@ __all__ = ["expected_best", "parallel_coordinates", "search_history"]
 
 _MIN_DISTANCE = 0.08  # between two numbers on an axis, as a share of its length; numbers are 6 points high
 _BEST, _OTHERS = 50, 150
-"""Of more than 200 trials, the best 50 and 150 others have lines: more lines would hide each other."""
+"""Only the best 50 trials and 150 others have lines, because more lines would hide each other."""
 
 
 @IN_STYLE
@@ -98,8 +98,8 @@ def search_history(frame: pd.DataFrame) -> Figure:
 def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
     """Draw an axis per hyperparameter that varies and a line per trial, coloured by its value.
 
-    A positive hyperparameter that spans more than two decades has a logarithmic axis. Of more than 200 trials, only the
-    best 50 and 150 others have lines; the others are equally spaced in rank.
+    A positive hyperparameter that spans more than two decades has a logarithmic axis. Only the best 50 trials and 150
+    others have lines; the others are equally spaced in rank.
 
     Args:
         frame: one row per trial, with the column value and one column per hyperparameter. The columns sweep, method,
@@ -159,7 +159,7 @@ def parallel_coordinates(frame: pd.DataFrame, method: str) -> Figure:
 
 @IN_STYLE
 def expected_best(frame: pd.DataFrame) -> Figure:
-    """Draw a panel per sweep with a line per method: the expected best value of a number of trials.
+    """Draw a panel per sweep with a line per method: the expected best value over the number of trials.
 
     Args:
         frame: columns sweep, method, n_trials and expected.
@@ -187,7 +187,7 @@ def _with_lines(trials: int) -> npt.NDArray[np.intp]:
 
 
 def _marker_style(state: str, colour: str) -> dict[str, Any]:
-    """A pruned trial's marker is hollow."""
+    """Return the style of a marker, hollow for a pruned trial."""
     return {"markerfacecolor": "white" if state == "pruned" else colour, "markersize": 3.5, "markeredgewidth": 0.7}
 
 

@@ -90,7 +90,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":")
 GREY = "#595959"
 MANY = 500
-"""Lines or points of a panel above which an SVG holds them as pixels; axes and text stay vectors. Otherwise the file
+"""Number of points in a panel above which an SVG holds them as pixels; axes and text stay vectors. Otherwise the file
 would have megabytes and take seconds to display."""
 IN_STYLE = mpl.rc_context(_STYLE)
 """Decorator for functions that draw: applies the style, and restores matplotlib's settings afterwards."""
@@ -102,8 +102,8 @@ def svg(figure: Figure) -> str:
     _lay_out(figure)
     file = io.StringIO()
     resolution = figure.dpi
-    undated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(file, metadata=undated)  # type: ignore[no-untyped-call]
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(file, metadata=no_metadata)  # type: ignore[no-untyped-call]
     figure.dpi = resolution  # the canvas has set it to 72, an SVG's points per inch
     return compact(file.getvalue())
 
@@ -115,9 +115,9 @@ def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
     paths = [out / f"{name}.svg", out / f"{name}.png"]
     write_whole(paths[0], svg(figure).encode())
     file = io.BytesIO()
-    fast = {"compress_level": 3}  # half the time of matplotlib's level 6, for a tenth more bytes
+    compression = {"compress_level": 3}  # half the time of matplotlib's level 6, for a tenth more bytes
     FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
-        file, metadata={"Software": None}, pil_kwargs=fast
+        file, metadata={"Software": None}, pil_kwargs=compression
     )
     write_whole(paths[1], file.getvalue())
     return paths
@@ -280,7 +280,7 @@ class Labels(Text):
 
 
 def series_style(number: int) -> dict[str, Any]:
-    """Return colour, marker and line style of a series; with 7, 9 and 4 of them, few series share two."""
+    """Return colour, marker and line style of a series; of 7, 9 and 4 choices, two series rarely share two."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
