@@ -75,7 +75,7 @@ def pivot(cells: pd.DataFrame, columns: str) -> pd.DataFrame:
 
 
 def _score(mean: float, std: float, seeds: int, planned: int) -> str:
-    """Format a score; it says so if planned seeds are missing."""
+    """Format a score, with the number of its seeds if planned ones are missing."""
     if seeds == 0:
         return "no result"
     return spread(mean, std) if seeds == planned else f"{spread(mean, std)} ({seeds} of {planned} seeds)"

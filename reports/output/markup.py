@@ -2,7 +2,7 @@
 
 This module hides the escaping rules of three languages. Users choose the names of classes, sweeps and methods. Any name
 reads the same in all three, breaks no table and injects nothing. pandas' own `to_latex` and `to_html` were rejected:
-they know neither the marks of a cell nor the records behind it, and leave headings and captions to us anyway.
+they know neither a cell's marks nor its records, and leave headings and captions to us anyway.
 
 In HTML, a cell with records behind it is a button that opens their list. The list is a popover, which needs no script.
 A tooltip was rejected because keyboards and touch cannot reach it. A disclosure inside the cell was rejected because it
@@ -329,7 +329,7 @@ def _latex_cell(cell: Cell) -> str:
 
 def _latex_row(cells: Sequence[str]) -> str:
     row = " & ".join(cells)
-    # After \\ and \midrule, LaTeX would read these as an optional argument.
+    # After \\ and \midrule, LaTeX would read a bracket or a star at the row's beginning as an optional argument.
     return f"    {{{row[0]}}}{row[1:]} \\\\" if row[:1] in ("[", "*") else f"    {row} \\\\"
 
 
