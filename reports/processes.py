@@ -1,12 +1,12 @@
 """Divides the work of a report among processes: figures, resamples and forests are independent of each other.
 
 Threads were rejected because matplotlib and pandas hold the interpreter's lock. A fork of this process was rejected,
-too: the threads of BLAS and Arrow do not exist in the child. If one of them held a lock, the child may wait for it
-forever. A new process takes seconds to load its modules. So the children start before they are needed, and load while
-this process reads the ledger.
+too: the threads of BLAS and Arrow do not exist in the child. If such a thread held a lock, the child may wait for the
+lock forever. A new process takes seconds to load its modules. So the children start before they are needed, and load
+while this process reads the ledger.
 
-This process works, too, from the other end of the list. If a child is killed (for memory, say), this process does the
-child's work: that costs time, but never a report.
+This process works, too, from the other end of the list of items. If a child is killed (for memory, say), this process
+does the child's work. That costs time, but never a report.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ from typing import Self, TypeVar
 
 __all__ = ["ALONE", "Processes", "processors"]
 
-_MAX_PROCESSORS = 4  # each process takes some 200 MB; more processes save too little time for it
+_MAX_PROCESSORS = 4  # each process takes some 200 MB; more processes save too little time to be worth it
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -66,7 +66,7 @@ from sweeps.ledger import Record
 __all__ = ["Part", "PlannedFigure", "Report", "comparison_report", "report", "write_report"]
 
 _METRIC = "weighted_f1"
-_MIN_TRIALS = 3  # fewer lines across hyperparameters show nothing
+_MIN_TRIALS = 3  # of a figure of lines across hyperparameters; fewer lines show nothing
 _MAX_DOWNLOAD = 64_000  # bytes; the page contains CSV files up to this size, and links to larger ones
 
 

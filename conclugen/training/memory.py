@@ -1,4 +1,4 @@
-"""Estimates of a pretraining step's memory and of a run's disk space, which use neither.
+"""Estimates of a pretraining step's memory and of a run's disk space, from shapes alone.
 
 The step's modules and losses run on torch's meta device, which computes only shapes, and hooks observe what autograd
 keeps. So this module does not repeat the architecture of the heads, and it counts new layers without a change.
