@@ -1,4 +1,4 @@
-"""What runs next: which trials, confirmations and baselines. The only user of Optuna."""
+"""What runs next: which trials, confirmations and baselines. The only user of Optuna in `sweeps`."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -26,12 +26,13 @@ class CmaEsSampler(BaseSampler):
     """CMA-ES as in Optuna, without its memory: each proposal repeats the evolution from the finished trials.
 
     A generation is the trials that were drawn from the same normal distribution. Once enough of them have ended, they
-    make the next distribution. Only the number of its generation is kept with each trial. Optuna's own sampler keeps
-    the pickled optimiser in the storage to save milliseconds; loading it runs whatever somebody has put there.
+    make the next distribution. Each trial keeps the number of its generation, and nothing else. Optuna's own sampler
+    keeps the pickled optimiser in the storage to save milliseconds. Loading it runs whatever code somebody has put
+    there.
 
     Args:
-        seed: of the proposal.
-        storage: of the study.
+        seed: the seed of the proposal.
+        storage: the study's storage.
     """
 
     def __init__(self, seed: int, storage: BaseStorage) -> None:
@@ -52,7 +53,7 @@ class CmaEsSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Draw from the distribution that follows from the finished trials; nothing while there are too few."""
+        """Draw from the distribution that the completed trials give; return nothing while there are too few."""
         completed = self._view.study(study, trial).get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         if not search_space or len(completed) < STARTUP_TRIALS:
             return {}
@@ -72,16 +73,16 @@ class CmaEsSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Draw uniformly: choices, which CMA-ES cannot propose, and all values of the first trials."""
+        """Draw uniformly a choice, which CMA-ES cannot propose, or any value of the first trials."""
         return self._independent.sample_independent(study, trial, param_name, param_distribution)
 
 
 def _generations(completed: Sequence[FrozenTrial], size: int) -> list[list[FrozenTrial]]:
-    """Return the first ``size`` trials of each generation that has so many, from completed trials by their numbers.
+    """Return the first ``size`` trials of each full generation, from completed trials in the order of their numbers.
 
-    A trial that its study was told anew has lost the number of its generation. It counts for the generation that was
-    not full when the trials before it had ended; with one slot, that is its own. A trial without a number that was not
-    told anew belongs to none: another slot began it before there was anything to learn from.
+    A trial that was entered into its study again, from its record, has lost the number of its generation. It counts for
+    the first generation that the trials before it do not fill; with one slot, that is its own. A trial that lacks the
+    number and was entered once belongs to no generation: a slot began it before there was anything to learn from.
     """
     generations = defaultdict[int, list[FrozenTrial]](list)
     current = 0

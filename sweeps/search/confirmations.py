@@ -1,4 +1,4 @@
-"""Finished confirmation runs, as far as decisions need them; metrics and predictions stay on disk."""
+"""What decisions need of finished confirmation runs; metrics and predictions stay on disk."""
 
 from sweeps.folder.comparability import confirmation_basis
 from sweeps.folder.kept_heads import keepers
@@ -22,7 +22,7 @@ class Confirmations:
             self._values.setdefault(record.method, {})[record.key] = record.value
 
     def remove(self, key: str) -> None:
-        """Forget a run, which is to run again."""
+        """Forget a run that is to run again."""
         method = JobKey.parse(key).method
         del self._bases[method][key]
         self._values.get(method, {}).pop(key, None)
@@ -40,6 +40,6 @@ class Confirmations:
         return [key for key, known in self._bases.get(method, {}).items() if known != basis]
 
     def superfluous_heads(self, method: str, most: int) -> list[str]:
-        """Return the keys of a method's runs but for the ``most`` best on validation data."""
+        """Return the keys of a method's runs, except the ``most`` best on validation data."""
         best = keepers(self._values.get(method, {}), most)
         return [key for key in self._bases.get(method, {}) if key not in best]

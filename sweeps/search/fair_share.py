@@ -1,21 +1,21 @@
 """Fair shares of a search's budget: which arm starts the next trial, and when an arm has spent its share.
 
-Turns are fair at every moment, so that a table of results is fair whenever it is made. Under a budget of trials, the
+Shares are fair at every moment, so that a table of results is fair whenever it is made. Under a budget of trials, the
 arm with the fewest started trials is next. Under a budget of time, the arm that has worked the least is next; so arms
-get equal time, however much their trials cost. After a budget's end no trial starts, and those that run are finished.
+get equal time, however much their trials cost. After the budget's end no trial starts, and running trials are finished.
 
 An arm is charged the seconds of work, training and probing, that its trials report. Work that is done twice, because a
 restart went back to a checkpoint, is charged once. Work between a trial's last report and its failure is not known.
 
 * `gpu_hours`: an arm ends when it has used its share.
-* `hours`: all arms end together, once at least one trial was at work for so long. A report of s more seconds means that
-  a trial was at work during the last s seconds.
+* `hours`: all arms end together. The clock counts the time in which at least one trial was at work. A report of s more
+  seconds means that its trial was at work during the last s seconds.
 
 A record of the ledger counts as one report of all its trial's work, at the time when the trial ended.
 
-Rejected: to charge the time from when a trial is handed out until it ends. It includes the start of a slot, even for
-another arm where slots are fewer than arms, and the wait until a lost node is replaced. An arm can help neither, and
-each takes longer than a short trial.
+Rejected: charging the time from a trial's start in a slot to its end. It includes the start of the slot, which other
+arms use later where slots are fewer than arms. It also includes the wait until a lost node is replaced. No arm causes
+either, and each takes longer than a short trial.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,16 +26,16 @@ from sweeps.ledger import Record
 
 __all__ = ["FairShare"]
 
-_MOST_FAILURES = 20  # in a row, of an arm's trials; trials that fail at once would never use up a budget of time
+_MOST_FAILURES = 20  # failed trials of an arm in a row; trials that fail at once would never use up a budget of time
 
 
 class FairShare:
     """Counts what the arms of a search use of its budget.
 
     Args:
-        budget: of the search.
-        arms: names, in the order that breaks ties.
-        workers: of one trial; each has a GPU where the budget is GPU hours.
+        budget: the budget of the search.
+        arms: the names of the arms, in the order that breaks ties.
+        workers: the workers of one trial; each has a GPU where the budget is GPU hours.
     """
 
     def __init__(self, budget: Budget, arms: Sequence[str], workers: int = 1) -> None:
@@ -78,10 +78,10 @@ class FairShare:
         """Charge an arm for the work of its running trial ``key``.
 
         Args:
-            arm: the trial's.
-            key: the trial's.
-            seconds: of the trial's work so far, in all.
-            now: seconds since the epoch.
+            arm: the trial's arm.
+            key: the trial's key.
+            seconds: all seconds of the trial's work so far.
+            now: the present time in seconds since 1970.
         """
         more = seconds - self._running[arm][key]
         if more <= 0:

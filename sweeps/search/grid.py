@@ -14,13 +14,13 @@ _FEISTEL_ROUNDS = 4
 
 
 def grid_point(parameters: Mapping[str, Parameter], number: int, seed: int) -> dict[str, Any]:
-    """Return the values of trial ``number``: the default configuration first, then the grid's others in random order.
+    """Return the values of trial ``number``: the default configuration first, then the other points in random order.
 
     A point is a number of mixed radix, with a digit for each parameter. So one point is made without the others.
 
     Args:
-        parameters: of an arm, each with finitely many values.
-        number: of the trial, below the number of points.
+        parameters: the arm's parameters, each with finitely many values.
+        number: the trial's number, below the number of points.
         seed: decides the order.
     """
     free = {name: parameter for name, parameter in parameters.items() if parameter.fixed is None}
@@ -42,8 +42,9 @@ def grid_point(parameters: Mapping[str, Parameter], number: int, seed: int) -> d
 def _shuffled(index: int, size: int, seed: int) -> int:
     """Return where a random permutation of 0..size-1 takes ``index``; ``seed`` decides the permutation.
 
-    A Feistel network permutes 0..p-1, where p is a power of 4 not below ``size``; it needs no set-up. A result outside
-    0..size-1 is permuted again until it falls inside (cycle walking: Black & Rogaway 2002), at most 4 times on average.
+    A Feistel network permutes 0..p-1, where p is the first power of 4 not below ``size``; it needs no set-up. A result
+    outside 0..size-1 is permuted again until it falls inside (cycle walking: Black & Rogaway 2002). That takes at most
+    4 permutations on average.
     """
     half = (max(1, size - 1).bit_length() + 1) // 2
     while True:

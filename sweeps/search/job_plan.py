@@ -1,6 +1,6 @@
 """The jobs of a sweep as it is configured now, and the basis of their results (`sweeps.folder.comparability`).
 
-The plan knows nothing of what has run. The search decides when a job runs, and whether a former result still counts.
+The plan does not know which jobs have run. The search decides when a job runs, and whether a former result counts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,7 +50,7 @@ class JobPlan:
         )
 
     def confirmations(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> Iterator[Job]:
-        """Yield the confirmation runs of a configuration, one per seed; the seeds of all methods pair."""
+        """Yield the confirmation runs of a configuration, one per seed; all methods have the same seeds."""
         for index in range(self._seeds):
             yield Job(
                 stage="confirm",

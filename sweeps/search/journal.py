@@ -27,8 +27,8 @@ class JournalError(ValueError):
 def mend_journal(folder: SweepFolder) -> list[str]:
     """Cut a sweep's journal at its first damaged line; the whole file is kept beside it as ``*.damaged-N``.
 
-    The lines after a damaged one go too, as Optuna numbers trials by their place in the file. Only the process that
-    holds the sweep's lock may call this, before it opens the journal.
+    The lines after a damaged one go too, because Optuna numbers trials by their place in the file. Only the process
+    that holds the sweep's lock may call this, before it opens the journal.
 
     Returns:
         A message per damaged line; none where there is no damage or no journal.
@@ -62,7 +62,7 @@ class CheckedJournal(BaseJournalBackend):
         self._position = 0, 0  # lines read, and their bytes
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """Yield all logs but the first ``log_number_from``; a last line without its end is still being written.
+        """Yield all logs after the first ``log_number_from``, except a last line that is still being written.
 
         Raises:
             JournalError: a line is damaged.

@@ -2,7 +2,7 @@
 
 | name | why | what breaks without it | versions |
 |---|---|---|---|
-| attribute `fixed_params` | tells given values from sampled ones | CMA-ES, once its study was told anew | 4.0 to 5.0 |
+| attribute `fixed_params` | tells given values from sampled ones | CMA-ES, with trials entered again | 4.0 to 5.0 |
 | `get_all_trials` | shows a study without dropped trials | proposals and verdicts after a crash | 4.0 to 5.0 |
 | `get_study_id_from_name` | shows a study under its arm's name | the brackets of Hyperband | 4.0 to 5.0 |
 | `set_trial_user_attr`, `set_trial_state_values` | take a trial out of a study | resuming | 4.0 to 5.0 |
@@ -27,7 +27,7 @@ __all__ = ["given_values", "note", "study_with_other_trials", "take_out"]
 
 
 def given_values(trial: FrozenTrial) -> Mapping[str, Any]:
-    """Return the values with which a trial was enqueued; the others it sampled.
+    """Return the values with which a trial was enqueued; the sampler drew the others.
 
     Raises:
         KeyError: the trial was never enqueued.
@@ -42,15 +42,15 @@ def note(storage: BaseStorage, study: Study, trial: FrozenTrial, name: str, valu
 
 
 def take_out(storage: BaseStorage, study: Study, trial: FrozenTrial, mark: str) -> None:
-    """End a trial that waits or runs as failed, and mark it.
+    """End a waiting or running trial as failed, and mark it.
 
     ``Study.tell`` ends running trials only, and marks none.
 
     Args:
-        storage: of the study.
-        study: of the trial.
+        storage: the study's storage.
+        study: the trial's study.
         trial: the trial.
-        mark: name of the user attribute that becomes true.
+        mark: the name of the user attribute that becomes true.
     """
     trial_id = _trial_id(storage, study, trial)
     storage.set_trial_user_attr(trial_id, mark, True)
@@ -60,13 +60,13 @@ def take_out(storage: BaseStorage, study: Study, trial: FrozenTrial, mark: str) 
 def study_with_other_trials(
     study: Study, storage: BaseStorage, name: str, choose: Callable[[list[FrozenTrial]], list[FrozenTrial]]
 ) -> Study:
-    """Return ``study`` under another name and with other trials than it has, for a sampler or pruner to look at.
+    """Return ``study`` with another name and other trials, for a sampler or pruner to read.
 
     Args:
         study: the study itself.
-        storage: of the study; what the sampler or pruner writes goes there.
-        name: what the study is to be called.
-        choose: takes all trials and returns those to be seen; may replace them by copies.
+        storage: the study's storage; what the sampler or pruner writes goes there.
+        name: the name under which the study is shown.
+        choose: takes all trials and returns the trials to show, or copies of them.
     """
     return optuna.load_study(
         study_name=name,
@@ -77,9 +77,9 @@ def study_with_other_trials(
 
 
 class _OtherTrials:
-    """A storage with other trials of one study than it has; passes everything else on.
+    """A storage that shows other trials of one study, and passes every other call on.
 
-    Rejected: a subclass of ``BaseStorage``, which has some twenty methods to pass on, others in each version.
+    Rejected: a subclass of ``BaseStorage``. It would pass on some twenty methods, which differ between versions.
     """
 
     def __init__(

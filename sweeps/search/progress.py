@@ -1,7 +1,7 @@
 """How far a sweep is, from its configuration, its ledger and the keys of its running jobs.
 
-The live table and `sweep status` both show this; neither loads an Optuna study. Each new record is added to the counts,
-as the table is redrawn at every report of every trial.
+The live table and `sweep status` both show this progress, and neither reads an Optuna study for it. Each new record is
+added to the counts, because the table is redrawn at every report of every trial.
 """
 
 from collections import Counter
@@ -29,11 +29,11 @@ class Progress:
     pruned: int
     failed: int
     best: float | None
-    """Best objective so far of a trial that ran its full budget."""
+    """Best objective so far of a complete job."""
     seconds_per_job: float | None
     """Mean wall seconds of a finished job; None before the first."""
     share: float | None = None
-    """The used part of the search's budget, from 0 to about 1; None where that is not known."""
+    """The used part of the search's budget, from 0 to about 1; None where it is not known."""
 
     @property
     def done(self) -> int:
@@ -91,7 +91,7 @@ class Tally:
 
         Args:
             running: keys of the jobs that have started and not ended.
-            shares: arm -> used part of its budget, where it is known.
+            shares: arm -> used part of its budget; arms may be missing.
         """
         keys = map(JobKey.parse, running)
         started = Counter(_CONFIRM if key.stage == "confirm" else key.method for key in keys)
@@ -114,7 +114,7 @@ def from_records(config: SweepConfig, records: Sequence[Record], running: Collec
 
     Args:
         config: the sweep.
-        records: its ledger's.
+        records: the records of the sweep's ledger.
         running: keys of the jobs that have started and not ended.
     """
     tally = Tally(config)

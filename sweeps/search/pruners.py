@@ -12,11 +12,11 @@ __all__ = ["pruner"]
 
 
 def pruner(config: SweepConfig, storage: BaseStorage) -> BasePruner:
-    """Return the pruner of one study; resources are epochs, and a rung is judged at the first probe that reaches it.
+    """Return the pruner of one study. Its resources are epochs; it judges a rung at the first probe that reaches it.
 
     Args:
         config: the sweep.
-        storage: of the study.
+        storage: the study's storage.
     """
     search = config.search
     first_probe = config.probe_epochs[0]
@@ -37,8 +37,8 @@ def pruner(config: SweepConfig, storage: BaseStorage) -> BasePruner:
 class _RenumberingPruner(BasePruner):
     """A pruner that sees study and trial through a view.
 
-    Samplers do not see through it. Optuna's would learn from the trials of one Hyperband bracket only. Ours learn from
-    all trials of an arm, of which there are too few to be parted.
+    Samplers do not see the inner pruner. If they saw Hyperband, Optuna's samplers would learn from the trials of one
+    bracket only. An arm has too few trials to divide them, so ours learn from all.
     """
 
     def __init__(self, inner: BasePruner, view: StudyView) -> None:

@@ -1,7 +1,7 @@
-"""What an earlier session left: failed jobs to run again, unfinished trials to go on with, lost heads to make again.
+"""What an earlier session left: failed jobs to run again, unfinished trials to continue, lost heads to make again.
 
-The ledger is right about what has ended; the folders of running jobs are right about what had started. Each study is
-brought in line with both (:meth:`sweeps.search.study.Study.restore`).
+The ledger is right about what has ended, and the folders of running jobs about what had started. Each study is brought
+in line with both (:meth:`sweeps.search.study.Study.restore`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,15 +29,15 @@ class ResumedTrial:
 
 
 def set_failed_aside(ledger: Ledger, plan: JobPlan, unfinished: UnfinishedJobs) -> None:
-    """Set the records of failed jobs aside, as ``retried``, where the sweep as configured now would run them again.
+    """Set aside, as ``retried``, the records of failed jobs that the sweep as configured now would run again.
 
-    A search trial is noted as unfinished before its record is gone. So it keeps its hyperparameters even where its
-    study has lost them, or is a new study in another storage.
+    A search trial is noted as unfinished before its record is gone. So the trial keeps its hyperparameters even where
+    its study has lost them, or is a new study in another storage.
 
     Args:
-        ledger: of the sweep.
-        plan: of the sweep as it is configured now.
-        unfinished: jobs of the sweep; the failed trials are added.
+        ledger: the sweep's ledger.
+        plan: the jobs of the sweep as it is configured now.
+        unfinished: the unfinished jobs of the sweep; the failed trials are added.
     """
     for record in ledger:
         if record.state != "failed" or not plan.includes(record):
@@ -55,17 +55,17 @@ def resume_trials(
     unfinished: UnfinishedJobs,
     say: Callable[[str], None],
 ) -> list[ResumedTrial]:
-    """Make studies, ledger and running jobs agree; return the trials to go on with, sorted by their numbers.
+    """Make studies, ledger and running jobs agree; return the trials to continue, sorted by their numbers.
 
     Args:
         studies: arm -> its study.
-        records: of the ledger; metrics and predictions are not needed.
-        plan: of the sweep as it is configured now.
-        unfinished: jobs of the sweep; jobs that have a record are removed.
-        say: told of what is damaged.
+        records: the records of the ledger; metrics and predictions are not needed.
+        plan: the jobs of the sweep as it is configured now.
+        unfinished: the unfinished jobs of the sweep; jobs that have a record are removed.
+        say: receives a message for each damaged file.
 
     Raises:
-        OSError: what is left of a running job cannot be read.
+        OSError: the file of an unfinished job cannot be read.
     """
     finished: dict[str, dict[int, Record]] = {name: {} for name in studies}
     for record in records:
@@ -85,17 +85,17 @@ def resume_trials(
         for started in study.restore(finished[name], known, unknown):
             job = plan.trial(plan.arms[name], started.number, started.hyperparameters, started.origin)
             trials.append(ResumedTrial(job, started.trial, started.reported))
-    return sorted(trials, key=lambda resumed: resumed.job.number)  # each is judged by those before it
+    return sorted(trials, key=lambda resumed: resumed.job.number)  # the trials before it judge each trial
 
 
 def runs_with_lost_head(folder: SweepFolder, records: Sequence[Record], plan: JobPlan, most: int) -> dict[str, str]:
-    """Return the confirmation runs that have to run again because their kept head is lost: key -> what is wrong.
+    """Return the confirmation runs that have to run again because their kept head is lost: key -> problem.
 
     Args:
-        folder: of the sweep.
-        records: of the ledger.
-        plan: of the sweep as it is configured now.
-        most: heads that a method keeps.
+        folder: the sweep folder.
+        records: the records of the ledger.
+        plan: the jobs of the sweep as it is configured now.
+        most: how many heads a method keeps.
 
     Raises:
         OSError: a head cannot be read, for another reason than that it is missing.
@@ -106,5 +106,5 @@ def runs_with_lost_head(folder: SweepFolder, records: Sequence[Record], plan: Jo
 
 
 def _without_outdated_reports(unfinished: UnfinishedJob, plan: JobPlan) -> UnfinishedJob:
-    """Drop the reports of a job that cannot go on with them, since a change was accepted."""
+    """Drop a job's reports if the user has accepted a change after which they do not compare."""
     return unfinished if unfinished.basis == plan.reports_basis(unfinished.job) else replace(unfinished, reported={})

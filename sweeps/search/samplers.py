@@ -1,9 +1,8 @@
 """Samplers: how a study proposes configurations.
 
-Every proposal gets a sampler of its own, seeded by the trial's identity. So a proposal follows from the study's
-finished trials and the seed, not from what one process happened to have drawn before. For the same reason samplers see
-trials through a view (`sweeps.search.study_view`). A trial of which a crash or damage left nothing then becomes what it
-was.
+Every proposal gets a sampler of its own, seeded by the trial's identity. So a proposal follows from the study's trials
+and the seed, and not from what a process has drawn before. For the same reason samplers see trials through a view
+(`sweeps.search.study_view`). So a trial that a crash or damage has erased is proposed again as it was.
 """
 
 import warnings
@@ -26,12 +25,12 @@ __all__ = ["distributions", "sampler"]
 
 
 def sampler(config: SweepConfig, storage: BaseStorage, seed: int) -> BaseSampler:
-    """Return the sampler of one proposal; a grid's points are enqueued, and nothing is left to sample.
+    """Return the sampler of one proposal. A grid enqueues its points, so its sampler has nothing to draw.
 
     Args:
         config: the sweep.
-        storage: of the study.
-        seed: of the proposal.
+        storage: the study's storage.
+        seed: the seed of the proposal.
     """
     if config.search.sampler == "tpe":
         return _RenumberingSampler(_tpe(seed), StudyView(storage))
@@ -46,9 +45,9 @@ def distributions(parameters: Mapping[str, Parameter]) -> dict[str, BaseDistribu
 
 
 def _tpe(seed: int) -> TPESampler:
-    """Return TPE with the defaults of Optuna 5, which are other than those of Optuna 4 and experimental there.
+    """Return TPE with the defaults of Optuna 5, which are experimental options in Optuna 4.
 
-    The method is then the same on both, but its draws are not: Optuna has changed its kernels in between.
+    The method is then the same on both, but the draws are not: Optuna has changed its kernels in between.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -56,7 +55,7 @@ def _tpe(seed: int) -> TPESampler:
 
 
 class _RenumberingSampler(BaseSampler):
-    """A sampler that sees study and trial through a view; for one proposal."""
+    """A sampler for one proposal that sees study and trial through a view."""
 
     def __init__(self, inner: BaseSampler, view: StudyView) -> None:
         self._inner = inner
@@ -77,7 +76,7 @@ class _RenumberingSampler(BaseSampler):
         return self._inner.sample_independent(*self._seen(study, trial), param_name, param_distribution)
 
     def _seen(self, study: Study, trial: FrozenTrial) -> tuple[Study, FrozenTrial]:
-        if self._study is None:  # one for the whole proposal, so that its trials are read once
+        if self._study is None:  # one view for the whole proposal, so that trials are read once
             self._study = self._view.study(study, trial)
         return self._study, self._view.trial(trial)
 

@@ -1,17 +1,17 @@
 """The search: decides which job runs next and which trial stops, and records how each job ended.
 
 One Optuna study per arm is the truth of that arm's search; the ledger is the truth of what has finished. This module
-joins the two and knows nothing of how jobs are executed. An executor asks for the next job, passes reports on, and says
+joins the two, and does not know how jobs are executed. An executor asks for the next job, passes reports on, and says
 how jobs ended.
 
 Protocol (fair by construction):
 
 1. Search: the arms take fair turns (`sweeps.search.fair_share`), and each study prunes by its own trials. The first
    trial of every arm is the space's default configuration.
-2. Confirm: the best configuration of each subset that ran its full budget is retrained with S fresh seeds and scored on
-   test. The S seeds are the same for all subsets.
-3. Baselines run with the same S seeds. Those that have something to tune are searched like a subset. The random head
-   takes the configuration of the best-scoring subset. The others have nothing to choose.
+2. Confirm: each arm's best trial among those that ran their full budget is trained again with S fresh seeds and scored
+   on test. S is ``budget.seeds``; the seeds are the same for all arms.
+3. Baselines run with the same S seeds. Baselines that have something to tune are searched like a subset. The random
+   head takes the configuration of the best-scoring subset. The other baselines have nothing to choose.
 """
 
 import time
@@ -48,11 +48,11 @@ class _LiveJob:
     reports: dict[int, Report] = field(default_factory=dict)
     """Epochs -> the report with the objective, for each."""
     passed: int = -1
-    """Epochs of the last report after which the trial was to go on."""
+    """Epochs of the last report that the pruner let pass."""
     started: float | None = None
-    """Seconds since the epoch when this session handed the job out; None before that."""
-    losses: int = 0
-    """How many slots died that ran it."""
+    """When this session handed the job out, in seconds since 1970; None before that."""
+    dead_slots: int = 0
+    """How many slots died while they ran the job."""
 
     @property
     def values(self) -> dict[int, float]:
@@ -65,15 +65,16 @@ class Search:
 
     Args:
         config: the sweep.
-        folder: where its studies and ledger lie.
-        clock: gives the time in seconds since the epoch.
-        say: told of what an earlier session left damaged, and what is done about it.
+        folder: the sweep folder, with studies and ledger.
+        clock: gives the time in seconds since 1970.
+        say: receives messages about damage that an earlier session left, and what is done about it.
         retry_failed: run failed jobs again, search trials with their own hyperparameters.
 
     Raises:
-        ConfigError: the sweep's database cannot be opened, or there is nothing to start warm from.
-        LedgerError: the ledger, or the one to start warm from, cannot be read.
-        OSError: what is left of a running job cannot be read.
+        ConfigError: the sweep's database cannot be opened, or the earlier sweep of ``search.warm_start`` has no
+            finished trial.
+        LedgerError: the ledger of this or of the earlier sweep cannot be read.
+        OSError: the file of an unfinished job, or a kept head, cannot be read.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Search:
         return self._fair_share.next() is None and self._next_confirmation() is None and self._next_baseline() is None
 
     def next_job(self) -> Job | None:
-        """Start the next job, lost ones first; None while there is none to start before a running one has ended."""
+        """Start and return the next job, lost jobs first; None if a running job has to end before."""
         lost = self._lost[0] if self._lost else None
         if lost is not None and not self._gap_before(lost):
             live = self._live[self._lost.pop(0).key]
@@ -129,9 +130,9 @@ class Search:
         return live.job
 
     def report(self, key: str, report: Report) -> bool:
-        """Take the report of the running job ``key``; True if the job must not go on.
+        """Take a report of the running job ``key``; return True if the job must not go on.
 
-        A worker that restarted repeats reports. Each counts once, and is judged once.
+        A restarted worker repeats reports. Each report counts once, and is judged once.
         """
         live = self._live[key]
         if report.state != "running":
@@ -154,14 +155,14 @@ class Search:
         return True
 
     def lose(self, key: str) -> None:
-        """Take the running job ``key`` back from a slot that died: it starts next, or has failed if lost too often.
+        """Take the running job ``key`` back from a dead slot; the job starts next, or has failed if lost too often.
 
-        A slot may also die between its job's last report and its next job; then there is nothing to take back.
+        A slot may also die between a job's last report and the next job; then there is nothing to take back.
         """
         if (live := self._live.get(key)) is None:
             return
-        live.losses += 1
-        if live.losses < MAX_ATTEMPTS:
+        live.dead_slots += 1
+        if live.dead_slots < MAX_ATTEMPTS:
             self._lost.append(live.job)
             return
         last = list(live.reports.values())[-1:] or [Report(epochs=0)]
@@ -176,7 +177,7 @@ class Search:
     # -- which job is next -----------------------------------------------------------------------------------------
 
     def _gap_before(self, lost: Job) -> bool:
-        """Whether a trial before a lost one has left no trace; that trial is searched again first, as it was."""
+        """Whether a trial before ``lost`` has left no trace; that trial is proposed again first, as it was."""
         name = lost.name
         return (
             lost.stage == "search"
@@ -185,7 +186,7 @@ class Search:
         )
 
     def _next_trial(self, lost: Job | None) -> _LiveJob | None:
-        """The next trial of the arm whose turn it is, or of a lost one's."""
+        """Start a new trial of the arm whose turn it is, or of the arm of ``lost``."""
         name = self._fair_share.next() if lost is None else lost.name
         if name is None:
             return None
@@ -197,7 +198,7 @@ class Search:
         return _LiveJob(job, started.trial)
 
     def _next_confirmation(self) -> _LiveJob | None:
-        """The next confirmation of an arm whose search is over, first on what it was searched for."""
+        """Return the next confirmation run of an arm whose search is over, first with the arm's own modalities."""
         for name, arm in self._arms.items():
             best = self._studies[name].best
             if best is None or not self._fair_share.over(name):
@@ -215,7 +216,7 @@ class Search:
         return None
 
     def _next_run(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> _LiveJob | None:
-        """The first confirmation run of a configuration that neither runs nor has ended with the same basis."""
+        """Return the first confirmation run that neither runs nor has ended with the same basis."""
         basis = self._plan.confirmation_basis(hyperparameters)
         for job in self._plan.confirmations(arm, hyperparameters):
             if job.key not in self._live and self._confirmations.basis(job.name, job.key) != basis:
@@ -223,7 +224,7 @@ class Search:
         return None
 
     def _random_head_hyperparameters(self) -> Mapping[str, Any] | None:
-        """The best subset's; None while it is not known, or if there is none."""
+        """Return the best subset's hyperparameters; None while no best subset is known."""
         subsets = [name for name, arm in self._arms.items() if arm.method in self._config.subsets]
         candidates = [best for name in subsets if (best := self._studies[name].best) is not None]
         if not candidates or not all(self._fair_share.over(name) for name in subsets):
@@ -235,7 +236,7 @@ class Search:
     def _start(self, live: _LiveJob) -> None:
         job = live.job
         if job.stage == "confirm" and self._confirmations.basis(job.name, job.key) is not None:
-            # The search has found a better configuration since, or the labelled sets or the probe are others.
+            # Since the former run, a better configuration was found, or the labelled sets or the probe have changed.
             self._supersede(self._confirmations.outdated(job.name, self._plan.confirmation_basis(job.hyperparameters)))
         self._unfinished.start(UnfinishedJob(job, live.values, self._plan.reports_basis(job)))
         live.started = self._clock()
@@ -248,7 +249,7 @@ class Search:
         history = list(live.values.items())
         if state == "complete" and report.value is not None:
             history.append((report.epochs, report.value))
-        # A worker that was lost cannot say how long it worked, and on what; its earlier reports can.
+        # A lost worker cannot say how long it worked, and on which hardware; its earlier reports can.
         reports = [report, *reversed(live.reports.values())]
         seconds = next((past.seconds for past in reports if past.seconds), {})
         record = Record(
@@ -272,7 +273,7 @@ class Search:
             hardware=next((past.hardware for past in reports if past.hardware is not None), None),
             **self._plan.constants,
         )
-        # The record comes first: a driver that dies right after it has a finished trial to tell, not a lost one.
+        # The record comes first: if the driver dies right after, the study learns the result from the record.
         self._ledger.add(record)
         if live.trial is not None:
             self._studies[job.name].tell(job.number, live.trial, state, report.value, reason)
@@ -291,12 +292,12 @@ class Search:
             self._confirmations.add(record)
 
     def _keep_best_heads(self, method: str) -> None:
-        """Delete the heads of a method's confirmation runs but for the best on validation data: disk stays bounded."""
+        """Delete a method's heads, except the best on validation data, so that disk use stays bounded."""
         for key in self._confirmations.superfluous_heads(method, self._config.checkpoint.heads):
             self._folder.head(key).unlink(missing_ok=True)
 
     def _supersede(self, keys: Collection[str]) -> None:
-        """Set the records of confirmation runs aside that are to run again, with their heads."""
+        """Set aside the records of confirmation runs that are to run again, and delete their heads."""
         if not keys:
             return
         for key in keys:
@@ -320,7 +321,7 @@ class Search:
         for resumed in resume_trials(self._studies, records, self._plan, self._unfinished, self._say):
             job = resumed.job
             reports = {epochs: Report(epochs=epochs, value=value) for epochs, value in resumed.reported.items()}
-            passed = max([-1, *sorted(reports)[:-1]])  # the last one may not have been judged
+            passed = max([-1, *sorted(reports)[:-1]])  # the last report may not have been judged
             self._live[job.key] = _LiveJob(job, resumed.trial, reports, passed)
             self._fair_share.expect(job.name, job.key)
             self._lost.append(job)

@@ -1,10 +1,10 @@
 """The storage of a sweep's Optuna studies: a journal file in its folder, or a database that the configuration names.
 
-Hides which of the two it is. A journal is the default. It is a plain file that several processes may read while one
-writes, also on NFS, where SQLite's locks cannot be trusted.
+This module hides which of the two it is. A journal is the default. It is a plain file that several processes may read
+while one writes, also on NFS, where SQLite's locks cannot be trusted.
 
 Each line of the journal carries its checksum. Optuna's own file format was rejected: it applies whatever a damaged line
-still parses to, and ignores a damaged last line. Its lock was rejected too, as a killed process leaves it behind, and
+still parses to, and ignores a damaged last line. Optuna's lock was rejected too: a killed process leaves it behind, and
 the next process waits for it. A journal has one writer, the sweep, which holds a lock of its own.
 """
 

@@ -1,10 +1,10 @@
 """Studies: one arm's study in Optuna, with its running totals.
 
-A study is the single truth of its arm's search while it runs. Totals are kept here, as reading all trials at every
-decision would make each decision slower than the one before.
+A study is the single truth of its arm's search while the sweep runs. This module keeps totals, because reading all
+trials at every decision would make each decision slower than the one before.
 
-Trials have numbers of their own, kept as an attribute. Optuna's count what was ever begun, and a sweep that was killed
-or damaged begins some trials again. Of several trials with the same number, the latest counts.
+A trial's number is kept as an attribute. Optuna's own numbers count each begun trial, and a sweep that was killed or
+damaged begins some trials again. If several trials have the same number, the latest counts.
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -63,7 +63,7 @@ class StartedTrial:
 
 @dataclass(frozen=True)
 class Best:
-    """A trial that ran its full budget, and no other of its study did better."""
+    """The best of a study's trials that ran their full budget."""
 
     value: float
     number: int
@@ -77,7 +77,7 @@ class Study:
         arm: what the study searches.
         config: the sweep.
         storage: where studies are kept.
-        identity: of the sweep, which tells its studies from another sweep's in the same storage.
+        identity: the sweep's identity, which tells its studies from another sweep's in the same storage.
         proposals: (origin, hyperparameters) of configurations that are tried right after the default one.
     """
 
@@ -112,12 +112,12 @@ class Study:
         """Bring the study in line with what an earlier session left, and return the trials that are to go on.
 
         The ledger is right about what has ended. An unfinished trial goes on. A trial whose record is gone (damaged, or
-        set aside to be tried again) runs again. What the study itself has lost, it is told anew.
+        set aside to be tried again) runs again. Trials that the study has lost are entered into it again.
 
         Args:
-            records: of the arm's search, by trial number.
+            records: the records of the arm's search, by trial number.
             unfinished: trials that had started and not ended, by number.
-            begun: numbers of the other trials that had started; only the study may still know them.
+            begun: numbers of the other trials that had started; only the study may still know these trials.
         """
         trials: dict[int, FrozenTrial] = {}
         for trial in self._study.get_trials(deepcopy=False):
@@ -141,7 +141,7 @@ class Study:
 
     @property
     def next_number(self) -> int:
-        """The number of the next trial: the lowest of which nothing is known."""
+        """The number of the next trial: the lowest number without a trial."""
         while self._next in self._numbers:
             self._next += 1
         return self._next
@@ -165,10 +165,10 @@ class Study:
                 self._study.tell(trial, state=_STATES[state])
 
     def _start(self, number: int, origin: str, values: Mapping[str, Any]) -> StartedTrial:
-        """Start trial ``number`` with ``values``; what is neither there nor fixed is sampled."""
+        """Start trial ``number`` with ``values``; the sampler draws what is neither there nor fixed."""
         late = {LATE: True} if number < self._last else {}
         self._last = max(self._last, number)
-        # Through the queue, where a trial gets its attributes in the same line of the journal.
+        # The queue writes a trial and its attributes in a single line of the journal.
         self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, ORIGIN: origin, **late})
         seed = derive_seed(self._config.seed, "sampler", self.arm.name, number)
         self._study.sampler = sampler(self._config, self._storage, seed)
@@ -184,9 +184,9 @@ class Study:
             self._count(number, optuna_trial)
             return
         if optuna_trial is not None and optuna_trial.state == TrialState.RUNNING:
-            self._drop(optuna_trial)  # of its values and reports, some may be missing
+            self._drop(optuna_trial)  # some of its values and reports may be missing
         trial = self._start(number, record.origin, self._searched(record.hyperparameters)).trial
-        # The end of a complete trial is told, never reported: its score does not compare with those on the way.
+        # The final score of a complete trial is told, never reported: it does not compare with brief probes' scores.
         reports = record.history[:-1] if record.state == "complete" else record.history
         _report(trial, reports)
         if reports:
@@ -196,12 +196,13 @@ class Study:
     def _resume(
         self, number: int, optuna_trial: FrozenTrial | None, unfinished: UnfinishedJob | None, begun: bool
     ) -> StartedTrial | None:
-        """Return trial ``number``, which has no record; None if it is as if it had never been asked for."""
+        """Return trial ``number``, which has no record, to run again; None if the search is to propose it anew."""
         if optuna_trial is not None and optuna_trial.state == TrialState.RUNNING:
-            # Begun again even where it goes on: pruners, asked twice about the same report, do not say the same.
+            # A trial begins again in the study even if it goes on: a pruner that is asked twice about one report may
+            # give two answers.
             self._drop(optuna_trial)
             if unfinished is None:
-                # Else nobody ran it, or the journal has lost some of its values: it is searched anew, as at first.
+                # If no slot had the trial, or the journal has lost some of its values, it is proposed anew, as before.
                 whole = optuna_trial.params.keys() >= self._distributions.keys()
                 known = optuna_trial.user_attrs[ORIGIN], optuna_trial.params, optuna_trial.intermediate_values
                 return self._start_again(number, *known) if begun and whole else None
@@ -213,7 +214,7 @@ class Study:
         if unfinished is not None:
             values = self._searched(unfinished.job.hyperparameters)
             same = self._all_hyperparameters(values) == _complete(unfinished.job.hyperparameters)
-            reported = unfinished.reported if same else {}  # else the space has changed
+            reported = unfinished.reported if same else {}  # otherwise the space has changed
             return self._start_again(number, unfinished.job.origin, values, reported)
         if optuna_trial is not None:
             return self._start(number, optuna_trial.user_attrs[ORIGIN], optuna_trial.params)
@@ -222,17 +223,17 @@ class Study:
     def _start_again(
         self, number: int, origin: str, values: Mapping[str, Any], reported: Mapping[int, float]
     ) -> StartedTrial:
-        """Start a trial that had started and reported."""
+        """Start again a trial that had started, and repeat its reports."""
         started = self._start(number, origin, values)
         _report(started.trial, sorted(reported.items()))
         return replace(started, reported=reported)
 
     def _drop(self, optuna_trial: FrozenTrial) -> None:
-        """End a trial and hide it; samplers do not look at failed trials, and views hide those so marked."""
+        """End a trial as failed and mark it: samplers ignore failed trials, and views hide marked ones."""
         take_out(self._storage, self._study, optuna_trial, DROPPED)
 
     def _choose(self, number: int, best_of_others: Mapping[Arm, Best]) -> tuple[str, dict[str, Any]]:
-        """Return the origin of trial ``number`` and its values of what is not fixed; no values if it samples them."""
+        """Return the origin of trial ``number`` and its searched values; no values if the sampler draws them."""
         free = {name: parameter for name, parameter in self._parameters.items() if parameter.fixed is None}
         search = self._config.search
         if number == 0:
@@ -251,36 +252,36 @@ class Study:
         return search.sampler, {}
 
     def _count(self, number: int, trial: FrozenTrial) -> None:
-        # The earliest among equals stays the best.
+        # Among equal trials, the one with the lowest number is the best.
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             better = self.best is None or (trial.value, -number) > (self.best.value, -self.best.number)
             if better:
                 self.best = Best(trial.value, number, self._all_hyperparameters(trial.params))
 
     def _searched(self, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Those that are not fixed."""
+        """Return the hyperparameters that the space does not fix."""
         complete = _complete(hyperparameters)
         return {name: complete[name] for name in self._distributions}
 
     def _all_hyperparameters(self, sampled: Mapping[str, Any]) -> dict[str, Any]:
-        """Every hyperparameter: what was sampled, what the space fixes, and the defaults of the rest."""
+        """Return every hyperparameter: sampled ones, those that the space fixes, and the defaults of the rest."""
         fixed: dict[str, Any] = {name: p.fixed for name, p in self._parameters.items() if p.fixed is not None}
         return asdict(replace(Hyperparameters(), **fixed, **sampled))
 
 
 def _complete(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Every hyperparameter: those of a former version, and the defaults of what came later."""
+    """Return every hyperparameter: those given, and the defaults of those that a later version added."""
     return {**asdict(Hyperparameters()), **hyperparameters}
 
 
 def _transferred(values: Mapping[str, Any], free: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Another search's ``values`` as this space allows them; its own defaults where there is nothing like them."""
+    """Return another search's ``values``, each as near as this space allows; its default where none compares."""
     nearest = {name: parameter.nearest(values[name]) for name, parameter in free.items() if name in values}
     return {name: p.start if nearest.get(name) is None else nearest[name] for name, p in free.items()}
 
 
 def _report(trial: Trial, history: Sequence[tuple[int, float]]) -> None:
-    """Repeat a trial's reports, up to the point where its last one waits for the pruner's verdict."""
+    """Repeat a trial's reports and the pruner's verdicts on them, except the verdict on the last report."""
     for index, (epochs, value) in enumerate(history):
         if index > 0:
             trial.should_prune()  # pruners keep notes of the trials that they let pass
@@ -288,7 +289,7 @@ def _report(trial: Trial, history: Sequence[tuple[int, float]]) -> None:
 
 
 class _EndedTrial:
-    """A trial that has ended and lost its record: it runs again, from its beginning to where it ended before."""
+    """A trial that has ended and lost its record; it runs again to the epoch at which it ended before."""
 
     def __init__(self, optuna_trial: FrozenTrial) -> None:
         self._last = optuna_trial.last_step if optuna_trial.state == TrialState.PRUNED else None

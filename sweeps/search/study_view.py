@@ -1,7 +1,8 @@
-"""A study as samplers and pruners see it: the trials that count, with their numbers within the search, in that order.
+"""A study as samplers and pruners see it: the trials that count, in the order of their numbers within the search.
 
-Optuna numbers a trial anew each time it is begun, and a study's name contains the identity of its sweep. Proposals and
-verdicts that followed from either would differ when the same sweep runs again, or goes on after a crash.
+Optuna gives a trial a new number each time it is begun, and a study's name contains the identity of its sweep.
+Proposals and verdicts must follow from neither. Otherwise they would differ when the same sweep runs again, or goes on
+after a crash.
 """
 
 import copy
@@ -19,18 +20,18 @@ __all__ = ["DROPPED", "IDENTITY_MARK", "LATE", "NUMBER", "ORIGIN", "STARTUP_TRIA
 NUMBER = "number"  # attribute of each trial: its number within the search
 ORIGIN = "origin"  # attribute of each trial: where its values come from, as in a record
 LATE = "late"  # attribute of trials that were begun after trials with higher numbers
-DROPPED = "dropped"  # attribute of trials that do not count, as each was begun again
-STARTUP_TRIALS = 4  # a sampler learns from as many, and a median means something
-IDENTITY_MARK = "@"  # stands in the name of a study before the identity of the sweep
+DROPPED = "dropped"  # attribute of trials that do not count; most were begun again
+STARTUP_TRIALS = 4  # from so many on, a sampler can learn and a median means something
+IDENTITY_MARK = "@"  # in the name of a study, before the identity of the sweep
 
 
 class StudyView:
-    """Shows a study and its trials to the sampler or pruner of one of them.
+    """Shows a study and its trials to a sampler or pruner.
 
-    One view serves one study. It keeps the copies of ended trials, as there may be thousands.
+    One view serves one study. It keeps the copies of ended trials, because there may be thousands.
 
     Args:
-        storage: of the study.
+        storage: the study's storage.
     """
 
     def __init__(self, storage: BaseStorage) -> None:

@@ -1,7 +1,7 @@
 """The unit cube in which CMA-ES searches: a coordinate in [0, 1] for each numeric hyperparameter.
 
-Equals Optuna's own transformation, which is private and has changed between versions: Optuna 4.0 rounds halves to even,
-5.0 upwards. With this one the same seed proposes the same values on all of them.
+The mapping equals Optuna's own, which is private and has changed: Optuna 4.0 rounds halves to even, 5.0 upwards. With
+this mapping, the same seed proposes the same values on all versions.
 """
 
 import math
@@ -20,11 +20,11 @@ NumericDistribution = FloatDistribution | IntDistribution
 class UnitCube:
     """Maps values of hyperparameters to points of the cube and back.
 
-    Logarithmic ranges are even in the logarithm. A range of steps, as of integers, is half a step longer at both ends,
-    so that all its values have equal shares of the cube.
+    A logarithmic range is even in the logarithm. A range with a step, such as one of integers, is half a step longer at
+    both ends, so that all its values have equal shares of the cube.
 
     Args:
-        space: name -> distribution; each has more than one value. Its order is that of the coordinates.
+        space: name -> distribution, each with more than one value, in the order of the coordinates.
     """
 
     def __init__(self, space: Mapping[str, NumericDistribution]) -> None:
@@ -35,14 +35,14 @@ class UnitCube:
 
     @property
     def dimensions(self) -> int:
-        """How many hyperparameters there are."""
+        """The number of hyperparameters."""
         return len(self._space)
 
     def point(self, values: Mapping[str, Any]) -> NDArray[np.float64]:
         """Return the point ``[dimensions]`` of a configuration.
 
         Args:
-            values: name -> value; others than those of the space are ignored.
+            values: name -> value; names that the space lacks are ignored.
         """
         scaled = [_scaled(values[name], distribution.log) for name, distribution in self._space.items()]
         point: NDArray[np.float64] = (np.array(scaled) - self._low) / self._width
@@ -64,7 +64,7 @@ def _scaled(value: float, log: bool) -> float:
 
 
 def _bounds(distribution: NumericDistribution) -> tuple[float, float]:
-    """The ends of a range, scaled."""
+    """Return the ends of a range in the cube's scale, before division by the width."""
     half_step = 0.5 * (distribution.step or 0)
     return _scaled(distribution.low - half_step, distribution.log), _scaled(
         distribution.high + half_step, distribution.log

@@ -1,8 +1,8 @@
 """Warm starts: which configurations of an earlier sweep a new search tries first.
 
 Only search trials are read, which have no test score. The first proposal is the best configuration of the arm itself.
-The second is what the best other method shares with it: often the width, the learning rate and the dropout are all that
-matters.
+The second takes the hyperparameters that the arm shares with the best other method: often only the width, the learning
+rate and the dropout matter.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -23,9 +23,9 @@ def proposals(folder: Path, arms: Collection[Arm], space: Space) -> dict[Arm, li
     """Return what each arm tries first: (origin, values of hyperparameters), at most two.
 
     Args:
-        folder: of the earlier sweep.
-        arms: of the new sweep.
-        space: of the new sweep; decides which hyperparameters two arms share.
+        folder: the folder of the earlier sweep.
+        arms: the arms of the new sweep.
+        space: the space of the new sweep; decides which hyperparameters two arms share.
 
     Raises:
         ConfigError: the earlier sweep has no trial that ran its full budget.
