@@ -4,8 +4,8 @@ The benchmark trains heads of random configurations, the subsets in turn. Wherev
 each head three times: briefly, wholly, and wholly with other label draws and random numbers. It then takes all pairs of
 heads of one subset, because pruning compares within a subset only. For each probe it prints two shares of these pairs:
 those in the same order as by the whole probe at that epoch, and those in the same order as by the whole probe at the
-end (0.5 is chance). Without ``--config``, heads are those of the demo's space, probed after every eighth of 40 epochs.
-A configuration that diverges is left out.
+end (0.5 is chance). Without ``--config``, heads are those of the demo's space, trained for 40 epochs and probed after
+every 8. A configuration that diverges is left out.
 
     python -m benchmarks.brief [--quick] [--json FILE] [--config SWEEP.yaml] [--set KEY=VALUE ...] [--heads 28]
 """
@@ -94,7 +94,7 @@ def same_order(pairs: Iterable[tuple[float, float, float, float]]) -> float:
     """Return the share of pairs that two scores put in the same order; a tie counts a half.
 
     Args:
-        pairs: (first by one score, second by it, first by another score, second by it).
+        pairs: (first head by one score, second head by it, first head by the other score, second head by it).
 
     Raises:
         ZeroDivisionError: there is no pair.

@@ -1,4 +1,4 @@
-"""What does a sweep lose when it is killed, damaged or moved, however often?
+"""What does a sweep lose when it is killed, damaged and moved again and again?
 
 One small sweep runs undisturbed. The same sweep runs once more and is hit at random moments. Its processes are killed,
 one by one and all together. Its files are damaged between its sessions. Whenever it has ended, it is resumed. At the
@@ -75,7 +75,7 @@ def write_sweep(folder: Path, trials: int) -> Path:
 # -- faults of a running sweep: each returns whether it found something to hit ---------------------------------------
 
 Strike = Callable[[psutil.Process], bool]
-"""A fault of a running sweep, whose driver it gets."""
+"""Function that hits a running sweep, given the sweep's driver."""
 
 
 def processes(driver: psutil.Process, title: str) -> list[psutil.Process]:
@@ -139,14 +139,14 @@ ENDING: dict[str, Strike] = {
 """Faults after which the sweep has to be resumed."""
 
 
-# -- damage to a sweep that does not run: each returns whether there was such a file ---------------------------------
+# -- damage to a sweep that does not run: each returns whether it found a file to damage -----------------------------
 
 Damage = Callable[[Path, random.Random], bool]
-"""Damage to a sweep folder, which it gets."""
+"""Function that damages a sweep, given the sweep folder."""
 
 
 def damage(pattern: str, change: Callable[[Path, random.Random], None]) -> Damage:
-    """Return the damage that makes a change to one random file of those that ``pattern`` matches."""
+    """Return the damage that changes one random file among those that ``pattern`` matches."""
 
     def strike(root: Path, rng: random.Random) -> bool:
         files = sorted(path for path in root.glob(pattern) if path.is_file())
@@ -199,8 +199,8 @@ class Sweep:
     """A sweep that runs session by session.
 
     Args:
-        config: its configuration.
-        root: its sweep folder.
+        config: the configuration.
+        root: the sweep folder.
     """
 
     def __init__(self, config: Path, root: Path) -> None:
@@ -218,7 +218,7 @@ class Sweep:
             return subprocess.Popen(command, stdout=file, stderr=file)  # noqa: S603
 
     def finished_jobs(self) -> int:
-        """Return how many records there are."""
+        """Return the number of records."""
         return sum(1 for _ in self.root.glob("ledger/*.arrow"))
 
     def outcome(self) -> dict[str, dict[str, Any]]:
@@ -310,7 +310,7 @@ def inject(sweep: Sweep, log: Path, rng: random.Random, faults: int) -> tuple[Co
 
 
 def _share(kinds: Sized, sessions: Sized) -> int:
-    """How many of ``kinds`` are due in this session, spread over those to come."""
+    """Return how many of ``kinds`` are due in this session, if they are spread over all sessions to come."""
     return -(-len(kinds) // max(1, len(sessions)))
 
 

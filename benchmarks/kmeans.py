@@ -2,9 +2,9 @@
 
 The benchmark pretrains on real data. At every step it clusters the same points twice: warm (a few iterations from the
 last step's centroids) and reference (up to 100 iterations from random points). The objective is the mean cosine of the
-points to their own centroid. Printed are the mean of each objective over steps, their difference with its standard
-error over seeds, and the median time of a step. ``--train-with`` says which of the two the run trains with: the points
-that the warm start meets must not be of its own making only.
+points to their own centroid. The benchmark prints the mean of each objective over steps, their difference with its
+standard error over seeds, and the median time of a step. ``--train-with`` says which of the two results the run trains
+with. By default there are runs of both kinds, so that the warm start is also tested on points that it did not shape.
 
     python -m benchmarks.kmeans [--quick] [--json FILE] [--data handwritten.npz --views fou fac kar] [--iterations ...]
 """
@@ -39,7 +39,7 @@ _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class _Contest:
-    """A stand-in for k-means that clusters in both ways, notes objectives and seconds, and returns one result."""
+    """A stand-in for k-means that clusters in both ways, records objectives and seconds, and returns one result."""
 
     def __init__(self, backend: clustering.Backend, iterations: int, train_with: str) -> None:
         self._backend, self._iterations, self._train_with = backend, iterations, train_with
@@ -130,17 +130,18 @@ def main() -> None:
             "subset    backend trained with  iterations |   warm reference        difference |   warm reference ratio"
         )
         grid = product(arguments.subsets, arguments.backends, arguments.train_with, iterations)
-        for subset, backend, train_with, most in grid:
+        for subset, backend, train_with, warm_iterations in grid:
             contests = []
             for seed in range(seeds):
-                contests.append(_Contest(backend, most, train_with))
+                contests.append(_Contest(backend, warm_iterations, train_with))
                 run = pretrain.Pretraining(data, widths, SUBSETS[subset], h, epochs=epochs, seed=seed)
                 with mock.patch.object(pretrain, "kmeans", contests[-1]):
                     while not run.finished:
                         run.run_epoch()
             result = _result(contests)
-            rows.append({"subset": subset, "backend": backend, "with": train_with, "iterations": most, **result})
-            print(f"{subset:9} {backend:7} {train_with:12} {most:11} | {_text(result)}", flush=True)
+            settings = {"subset": subset, "backend": backend, "with": train_with, "iterations": warm_iterations}
+            rows.append({**settings, **result})
+            print(f"{subset:9} {backend:7} {train_with:12} {warm_iterations:11} | {_text(result)}", flush=True)
     write(arguments.json, {"contests": rows})
 
 

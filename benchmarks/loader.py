@@ -1,6 +1,6 @@
 """How many samples a second do shuffled batches from shards give, and how much memory do several readers take?
 
-All ways read the same synthetic samples of the paper's widths in float16:
+Four ways read the same synthetic samples of the paper's widths in float16:
 
 * shards: the product's own gather;
 * limit: rows of one tensor per modality in memory, gathered by torch into memory like that of our batches;
@@ -8,9 +8,10 @@ All ways read the same synthetic samples of the paper's widths in float16:
 * Ray Data: iter_torch_batches over the same shards, shuffled within a buffer (where ray can be imported).
 
 Warm means that the files are in the page cache. Cold means that the kernel was asked just before to drop them
-(posix_fadvise). It may keep pages that something maps, so no file is open then. Rates are medians over passes; each
-pass takes the same rows in another order. Memory is the sum of the proportional set sizes (Pss) of processes that each
-read the whole set once, so pages that they share count once. The ratio is four such processes over one.
+(posix_fadvise). The kernel may keep pages that a process maps, so no file is open at that moment. Rates are medians
+over passes; each pass takes the same rows in another order. Memory is the sum of the proportional set sizes (Pss) of
+processes that each read the whole set once, so pages that they share count once. The ratio is the memory of four such
+processes over that of one.
 
     python -m benchmarks.loader [--quick] [--json FILE] [--samples N] [--folder DIR] [--without-ray]
 """
@@ -59,7 +60,7 @@ def _like_ours(n: int, x: Tensor) -> Tensor:
 
 
 class _OneFileEach(Dataset[dict[str, Tensor]]):
-    """Samples of which each modality lies in a file of its own."""
+    """Samples with one file per modality."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -107,7 +108,7 @@ def rate(start: Callable[[int], Batches], passes: int, before: Callable[[], None
 
 
 def drop(files: list[Path]) -> None:
-    """Ask the kernel to drop ``files`` from the page cache; only what is on disk can go."""
+    """Write ``files`` out to disk, and ask the kernel to drop them from the page cache."""
     for file in files:
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)
@@ -167,7 +168,7 @@ def measure(
     result["shards, cold"] = rate(cold, passes, lambda: drop(files))
     split = FeatureSet(shards).split("train")
     features = {name: split.gather(name, torch.arange(samples)).clone() for name in _NAMES}  # as torch allocates it
-    # The two take turns, so that other load on the machine meets both alike.
+    # Limit and shards take turns, so that other load on the machine slows both alike.
     rates: dict[str, list[float]] = {"limit": [], "shards, warm": []}
     for number in range(passes + 1):
         limit = rate(lambda seed: from_memory(features, order(seed), batch), 1)["median"]

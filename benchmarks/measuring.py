@@ -1,4 +1,4 @@
-"""What all benchmarks share: options, the text of numbers that scatter, and a description of the machine."""
+"""Shared parts of all benchmarks: options, spreads of measurements, and a description of the machine."""
 
 import argparse
 import json
@@ -38,10 +38,10 @@ def spread_text(values: Sequence[float], decimals: int = 2) -> str:
 
 
 def check_same(record: Record, report: Report) -> None:
-    """Check that a job that ran again has come to the objective of its record.
+    """Check that a job that ran again has reached the objective of its record.
 
     Raises:
-        RuntimeError: it has not.
+        RuntimeError: the objectives differ.
     """
     if report.value is None or record.value is None or abs(report.value - record.value) > 1e-6:
         raise RuntimeError(f"{record.key}: the objective was {record.value} and is {report.value}.")

@@ -1,12 +1,13 @@
 """How long does the report of a large sweep take, and how much memory?
 
-The benchmark writes a ledger of made-up records through `sweeps.ledger`. It holds the search of the seven subsets and
-of the baselines that are searched, with pruned and failed trials. It holds five confirmation seeds of every method with
-predictions on each downstream set, at all labels and at five per class. All of it follows from a seed.
+The benchmark writes a ledger of made-up records through `sweeps.ledger`. The ledger holds the searches of the seven
+subsets and of the tuned baselines, with pruned and failed trials. It also holds five confirmation seeds of every method
+with predictions on each downstream set, at all labels and at five per class. All numbers follow from a seed.
 
 The real command then reports the ledger twice, each time in a process of its own. The first run gives time and memory.
-In the second one, a thread looks every few milliseconds at the main thread's stack, which gives the share of each
-phase. Its helper processes draw and resample meanwhile and do not count. Neither torch nor Ray is needed.
+In the second run, a thread looks every few milliseconds at the main thread's stack, which gives the share of each
+phase. The run's child processes, which draw and resample meanwhile, do not count. The command loads neither torch nor
+Ray.
 
     python -m benchmarks.report [--quick] [--json FILE] [--trials 10000] [--sets 5] [--folder DIR]
 """
@@ -67,8 +68,8 @@ def write_sweep(root: Path, trials: int, sets: int) -> None:
 
     Args:
         root: the folder.
-        trials: of the search, at least.
-        sets: downstream sets.
+        trials: least number of search trials.
+        sets: number of downstream sets.
     """
     searched = list(LOSSES)
     trials_per_method = -(-trials // len(searched))
@@ -159,7 +160,7 @@ def _confirmations(
     rng: np.random.Generator,
 ) -> Iterator[Record]:
     """Yield the records of a method's confirmations."""
-    known_share = 0.5 + 0.1 * len(LOSSES.get(method, ()))  # of the answers; the others are guesses
+    known_share = 0.5 + 0.1 * len(LOSSES.get(method, ()))  # share of right answers; the others are guesses
     for number in range(SEEDS):
         metrics, predictions = list[Metric](), list[Predictions]()
         for dataset, truth in truths.items():
@@ -192,7 +193,7 @@ def _confirmations(
 def _record(
     stage: Stage, method: str, number: int, config: Mapping[str, Any], rng: np.random.Generator, **fields: Any
 ) -> Record:
-    """Return a record with made-up times; ``fields`` are what else it holds."""
+    """Return a record with made-up times and the given ``fields``."""
     start = FIRST_START + timedelta(seconds=60 * number + (10**7 if stage == "confirm" else 0))
     seconds = 30 + 20 * float(rng.random())
     return Record(

@@ -1,8 +1,8 @@
 """Does a sweep's thousandth trial cost what its first did, and how much does the driver's memory grow?
 
-A whole sweep of tiny heads on a few made-up samples runs by the product's command. A trial's cost is the wall time from
-the end of the trial before to its own end, its short work included. The first trials are left out, because processes
-come up during them.
+The product's command runs a whole sweep of tiny heads on a few made-up samples. A trial's cost is the wall time from
+the end of the trial before to its own end, and so includes its own short work. The first trials are left out, because
+processes start during them.
 
     python -m benchmarks.scale [--quick] [--json FILE] [--trials 2000] [--window 200] [--slots 1]
 """
@@ -72,7 +72,7 @@ def measure(root: Path, trials: int, slots: int) -> tuple[list[float], list[tupl
     """Run the sweep.
 
     Returns:
-        The time of each trial's end, and (time, resident bytes of the driver) of each look.
+        The times at which trials ended, and (time, resident bytes of the driver) for each look at the driver.
 
     Raises:
         RuntimeError: the sweep has failed.

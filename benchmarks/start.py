@@ -1,8 +1,8 @@
 """How long after `conclugen sweep run` does the first result come?
 
-The benchmark starts the demo's sweep several times, each time afresh, and notes when three lines come. The first line
-says that the command is loaded and Ray starts. The second one says how many trials run at a time, so Ray has started.
-The third one reports the first job with a score. The rest of the sweep is interrupted.
+The benchmark starts the demo's sweep several times, each time afresh, and records when three lines come. The first line
+says that the command is loaded and Ray starts. The second line says how many trials run at a time, so Ray has started.
+The third line reports the first finished job. The rest of the sweep is interrupted.
 
     python -m benchmarks.start [--quick] [--json FILE] [--rounds 5]
 """
@@ -25,7 +25,7 @@ def start(config_file: Path, out: Path) -> dict[str, float]:
     """Run a sweep until its first job has ended; return the seconds until each stage.
 
     Raises:
-        RuntimeError: the sweep ended before.
+        RuntimeError: the sweep ended before its first result.
     """
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config_file), "--out", str(out)]
     started = time.perf_counter()

@@ -1,6 +1,6 @@
-"""How fast is a training step, against plain torch, the released code's step and the arithmetic it cannot do without?
+"""How fast is a training step, against plain torch, the released code's step and the bare arithmetic of a step?
 
-The benchmark trains the same heads on the same made-up features. Three ways take turns, so that other load hits all
+The benchmark trains the same heads on the same made-up features. Three ways take turns, so that other load slows all
 alike, and a fourth number is a bound:
 
 * ours: `conclugen.training.pretrain` as a worker runs it (`conclugen.training.execution` decides how);
@@ -11,8 +11,8 @@ alike, and a fourth number is a bound:
 * floor: the products of a step at the rate of one large matrix product, measured in the same run.
 
 Medians over rounds are printed with their quartiles, and ratios within rounds. Ratios are of wall time and of processor
-time: other work on a CPU hits the latter less, and it counts threads that spin while they wait. The benchmark also
-compares ours with float32 steps on the same batches: the losses of each epoch, and the representations at the end.
+time. Other work on a CPU disturbs processor time less, but it counts threads that spin while they wait. The benchmark
+also compares ours with float32 steps on the same batches: the losses of each epoch, and the representations at the end.
 
 It needs nothing but torch, numpy and pyarrow beside Ray, and what these need.
 
@@ -60,8 +60,8 @@ class Size:
 
     Attributes:
         widths: modality -> width of its features.
-        rows: of the training set.
-        hyperparameters: of the run.
+        rows: number of training rows.
+        hyperparameters: hyperparameters of the run.
     """
 
     widths: Mapping[str, int]
@@ -88,9 +88,9 @@ class PlainTraining:
 
     Args:
         data: the training rows.
-        size: of the problem.
-        losses: of the run.
-        cluster: its k-means.
+        size: size of the problem.
+        losses: losses of the run.
+        cluster: k-means of the step.
     """
 
     def __init__(self, data: StandardisedSplit, size: Size, losses: Sequence[Loss], cluster: Cluster) -> None:
@@ -150,7 +150,7 @@ class WarmKMeans:
     """The product's k-means, which starts from the last step's centroids.
 
     Args:
-        iterations: of each step.
+        iterations: iterations at each step.
     """
 
     def __init__(self, iterations: int) -> None:
@@ -205,7 +205,7 @@ def products(size: Size, losses: Sequence[Loss]) -> int:
 
 
 def matrix_rate(device: torch.device) -> float:
-    """Return operations a second of a large product in the type that the heads compute in: the median of 9."""
+    """Return operations a second of a large product in the heads' precision: the median of 9 products."""
     n, dtype = (8192, torch.bfloat16) if device.type == "cuda" else (1024, torch.float32)
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     seconds = [_seconds(lambda: a @ b, device)[0] for _ in range(12)][3:]
@@ -225,9 +225,9 @@ def _seconds(action: Callable[[], object], device: torch.device) -> tuple[float,
 
 
 def write_features(size: Size, folder: Path, device: torch.device) -> StandardisedSplit:
-    """Write a set of groups with noise in float16; return its rows, not standardised.
+    """Write a set of groups with noise in float16; return its rows.
 
-    Reading a set's statistics would need safetensors.
+    The rows are not standardised, because reading a set's statistics would need safetensors.
     """
     rng = np.random.default_rng(0)
     groups = rng.integers(0, 16, size.rows)
@@ -249,7 +249,7 @@ def write_features(size: Size, folder: Path, device: torch.device) -> Standardis
 def measure(
     data: StandardisedSplit, size: Size, subset: str, rounds: int, rate: float, *, released: bool
 ) -> dict[str, Any]:
-    """Return milliseconds a step of each way, and their ratios to ours."""
+    """Return the milliseconds that a step of each way takes, and their ratios to ours."""
     losses = SUBSETS[subset]
     h = size.hyperparameters
     device = data.device
@@ -260,7 +260,7 @@ def measure(
     }
     if released and Loss.CLU in losses:
         ways["released"] = PlainTraining(data, size, losses, converged_kmeans).run_epoch
-    for _ in range(1 if device.type == "cpu" else 8):  # on a GPU until all that will be captured is
+    for _ in range(1 if device.type == "cpu" else 8):  # on a GPU, until every kind of step has been captured
         for way in ways.values():
             way()
     steps = ours.steps_per_epoch
@@ -285,7 +285,7 @@ def measure(
 
 
 def equality(data: StandardisedSplit, size: Size, subset: str, epochs: int) -> dict[str, float]:
-    """Return how far ours is from float32 steps on the same batches, and how far another seed is.
+    """Return the distance of ours from float32 steps on the same batches, and that of another seed.
 
     Losses are compared by the largest relative difference in any epoch, representations at the end by the relative norm
     of the difference.

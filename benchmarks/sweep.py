@@ -5,13 +5,13 @@ Two ways run the same jobs with the same code (`TrialRunner`) and the same numbe
 * sweep: `conclugen sweep run` on the demo's data, in one slot;
 * loop: one process that never loads Ray and runs the records' jobs one after the other.
 
-The loop compares the objective of each job with its record. A machine's pace may drift by more than the difference
-asked for, so the two ways change their order from round to round.
+The loop compares the objective of each job with its record. A machine's pace may drift by more than the two ways
+differ, so they change their order from round to round.
 
-The benchmark prints two ratios, sweep over loop. *Whole* counts from a process's start to its end: the starts of Python
-and Ray are in it. *Jobs* counts from the end of the first job to the end of the last one, when all processes are up.
-Ray's price for a job is fixed, so it counts for little where jobs are long. ``--epochs`` sets their length: with the
-default, jobs of the demo take about 30 seconds on one core. The median is printed.
+The benchmark prints two ratios, sweep over loop. *Whole* counts from a process's start to its end, so it includes the
+starts of Python and Ray. *Jobs* counts from the end of the first job to the end of the last one, when all processes are
+up. Ray's price for a job is fixed, so it counts for little if jobs are long. ``--epochs`` sets the length of jobs: with
+the default, jobs of the demo take about 30 seconds on one core. The printed length is the median.
 
     python -m benchmarks.sweep [--quick] [--json FILE] [--rounds 3] [--epochs 700] [--set KEY=VALUE ...]
 """
@@ -63,7 +63,7 @@ def run_sweep(config_file: Path, root: Path, overrides: Sequence[str]) -> Second
     """Run the sweep by the product's command into the sweep folder ``root``.
 
     Raises:
-        subprocess.CalledProcessError: it has failed.
+        subprocess.CalledProcessError: the sweep has failed.
     """
     settings = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config_file), "--out", str(root), *settings]
@@ -78,7 +78,7 @@ def run_loop(root: Path, scratch: Path) -> Seconds:
     """Run the jobs of the sweep folder ``root`` once more, in a fresh process and with their files in ``scratch``.
 
     Raises:
-        EOFError: the process has died, or a job has come to another objective.
+        EOFError: the process has died, or a job has reached another objective.
     """
     receiver, sender = _SPAWN.Pipe(duplex=False)
     started = time.perf_counter()

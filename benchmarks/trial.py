@@ -1,10 +1,10 @@
 """Where does a warm worker's time go in a trial, and how much of it do the probes take?
 
 The benchmark runs search trials in this process as a worker does (`TrialRunner`), with each method's default
-configuration. One trial warms the process up, the next ones run under the clock. Each runs once more with the paper's
-probe (`probe.kind: paper`), which was the only one until 0.2: the ratio of the two probes' seconds is the cost of the
-converging probe. A last trial runs under torch's profiler up to its second probe. The profiler says how much of the
-time each kind of operation takes, and what is left to Python between them.
+configuration. One trial warms the process up, and the next ones are timed. Each timed trial runs once more with the
+paper's probe (`probe.kind: paper`), which was the only one until 0.2. The ratio of the two probes' seconds is the price
+of convergence. A last trial runs under torch's profiler up to its second probe. The profiler says how much of the time
+each kind of operation takes, and how much Python takes between them.
 
 | size | data | epochs | probes |
 |---|---|---|---|
@@ -104,7 +104,7 @@ def with_papers_probe(config: SweepConfig) -> SweepConfig:
 
 
 def measure(size: str, config: SweepConfig, folder: SweepFolder, method: str, rounds: int) -> dict[str, Any]:
-    """Return seconds of warm trials, the shares of their parts, and the kinds of operations of one."""
+    """Return the seconds of warm trials, the shares of their parts, and one trial's shares by kind of operation."""
     folder.prepare(config)
     representation = _REPRESENTATION.get(size)
     runner = TrialRunner(config, folder, _DEVICE)
@@ -125,7 +125,7 @@ def measure(size: str, config: SweepConfig, folder: SweepFolder, method: str, ro
         for part, part_seconds in parts.items():
             shares.setdefault(part, []).append(part_seconds / seconds[-1])
         ratios.append(report.seconds["probe"] / paper_report.seconds["probe"])
-    # The profiler takes minutes for the operations of a whole trial: a brief probe and a whole one are enough.
+    # The profiler takes minutes for a whole trial, so its trial ends after a brief probe and a whole one.
     epochs = config.probe_epochs[:2][-1]
     short = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": epochs})})
     runner = TrialRunner(short, folder, _DEVICE)

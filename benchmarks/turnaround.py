@@ -3,7 +3,7 @@
 Two ways run the same jobs with the same code (`TrialRunner`) on the demo's digits, one at a time. One is the product,
 whose worker groups take one job after another. The other starts a TorchTrainer inside every Tune trial, in an ordinary
 Ray session. The cost of a job is the wall time from the end of the job before to its own end, minus the seconds that it
-reports for training and probing. The first job is left out, because processes come up during it.
+reports for training and probing. The first job is left out, because processes start during it.
 
     python -m benchmarks.turnaround [--quick] [--json FILE] [--trials 20] [--naive-trials 4]
 """
@@ -44,7 +44,7 @@ def run_sweep(config_file: Path, root: Path, trials: int) -> list[Record]:
     """Run a sweep of ``trials`` search trials by the product's command; return their records.
 
     Raises:
-        subprocess.CalledProcessError: it has failed.
+        subprocess.CalledProcessError: the sweep has failed.
     """
     settings = [part for each in (*SETTINGS, f"budget.trials_per_subset={trials}") for part in ("--set", each)]
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config_file), "--out", str(root), *settings]
@@ -54,7 +54,7 @@ def run_sweep(config_file: Path, root: Path, trials: int) -> list[Record]:
 
 
 def costs_of(records: Sequence[Record]) -> list[float]:
-    """Return what each job but the first one cost, in seconds."""
+    """Return the cost of each job but the first one, in seconds."""
     ends = [datetime.fromisoformat(record.ended).timestamp() for record in records]
     return _costs(ends, [record.seconds["total"] for record in records])
 
@@ -63,12 +63,12 @@ def run_trainers(folder: SweepFolder, records: Sequence[Record], threads: int) -
     """Run the jobs of ``records``, one at a time, with a TorchTrainer inside each Tune trial.
 
     Args:
-        folder: of the same sweep, without results.
-        records: of the jobs.
-        threads: of each job.
+        folder: a sweep folder with the same configuration, without results.
+        records: records of the jobs.
+        threads: threads of each job.
 
     Returns:
-        What each job but the first one cost, in seconds.
+        The cost of each job but the first one, in seconds.
     """
     ends: list[float] = []
 
