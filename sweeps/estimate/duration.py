@@ -2,7 +2,7 @@
 
 This process trains each arm's default configuration for a few steps on the sweep's own features. Other configurations
 cost more or less, pruned trials cost less, and another machine is faster or slower. So the answer is an order of
-magnitude; it also shows which jobs dominate the cost.
+magnitude. It also shows which jobs dominate the cost.
 """
 
 import os
@@ -29,8 +29,8 @@ __all__ = ["Cost", "Measure", "estimate", "lack_of_room", "seconds_of", "slots",
 Measure = Callable[..., float]
 """Calls a function with the arguments that follow it; returns the seconds that the call took."""
 
-_STEPS = 3  # of an epoch of pretraining
-_EPOCHS = 2  # of the supervised head
+_STEPS = 3  # measured steps of pretraining, of one epoch
+_EPOCHS = 2  # measured epochs of the supervised head
 _NOWHERE = SweepFolder(Path(os.devnull))  # no measured job saves anything
 
 
@@ -95,7 +95,7 @@ def trials_in_time(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, int]
 
 
 def slots(config: SweepConfig) -> int:
-    """Return how many trials run at a time: as many as configured, or else as this machine has room for."""
+    """Return how many trials run at a time: the configured number, or as many as fit this machine."""
     configured = config.workers.concurrent_trials
     return max(1, _room(config)) if configured == "auto" else configured
 
@@ -115,7 +115,7 @@ def lack_of_room(config: SweepConfig) -> str | None:
 
 
 def _room(config: SweepConfig) -> int:
-    """How many trials fit this machine: each worker takes a CPU and, where there are GPUs to use, one of them."""
+    """Return how many trials fit this machine: a worker takes a CPU, and a GPU where there are GPUs to use."""
     gpus = int(config.workers.gpus == 1 or on_gpus(config))
     this_machine = Node("", "", cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count())
     return trials_that_fit([this_machine], config.workers.per_trial, cpus=1, gpus=gpus)
@@ -130,8 +130,8 @@ class _ArmCosts:
         self._space = config.load_space()
         self._device = torch.device("cuda" if on_gpus(config) else "cpu")
         self._runner = TrialRunner(config, _NOWHERE, self._device)
-        # (modalities, labels) -> seconds of all probes of a search trial, and of a confirmation run. They depend on the
-        # width of the representation only.
+        # (modalities, labels) -> seconds of all probes of a search trial, and of a confirmation run. They are the same
+        # for all methods, because they depend on the width of the representation only.
         self._probes: dict[tuple[tuple[str, ...], LabelBudget | None], tuple[float, float]] = {}
 
     def of(self, arm: Arm) -> Cost:
@@ -161,7 +161,7 @@ class _ArmCosts:
         return Cost(arm.name, training + search, training + confirmation, runs)
 
     def of_baseline(self, name: str) -> Cost:
-        """Return the cost of a baseline that is not searched: that of an arm's probes."""
+        """Return the cost of a baseline that is not searched: the cost of an arm's probes."""
         confirmation = next(iter(self._probes.values()), (0.0, 0.0))[1]
         runs = self._config.budget.seeds * len(self._config.modality_choices(name))
         return Cost(name, 0.0, confirmation, runs)
@@ -169,7 +169,8 @@ class _ArmCosts:
     def _of_supervised(self, arm: Arm, job: Job) -> Cost:
         """Measure the supervised head, which is trained anew for every draw and label budget.
 
-        A confirmation run trains it for each label budget of the probe. Each budget costs what it costs in the search.
+        A confirmation run trains the head for each label budget of the probe. Each budget is taken to cost as much as
+        in the search.
         """
         config = self._config
         short = config.model_copy(update={"budget": config.budget.model_copy(update={"epochs": _EPOCHS})})

@@ -26,16 +26,16 @@ from sweeps.trial.hardware import own_hardware
 
 __all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
 
-_REPORT_BYTES = 200  # of a report in a checkpoint: epochs, objective, losses, in JSON that is quoted in JSON
+_REPORT_BYTES = 200  # one report in a checkpoint: epochs, objective, losses, as JSON within JSON
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
-_TIME = "2026-01-01T00:00:00.000+00:00"  # as long as any
-_EVENT_FILE_BYTES = 2100  # of a job's TensorBoard file (LOG.md)
+_TIME = "2026-01-01T00:00:00.000+00:00"  # as long as any time stamp
+_EVENT_FILE_BYTES = 2100  # a job's TensorBoard file (LOG.md)
 
 
 def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
-    """Return the most bytes that the sweep's folder takes, if its heads are the largest that the space allows.
+    """Return the most bytes that the sweep folder takes, if its heads are the largest that the space allows.
 
-    They include kept heads, checkpoints of running trials, the ledger with its predictions, event files, the journal.
+    The folder holds kept heads, checkpoints of running trials, the ledger with predictions, event files, the journal.
     """
     confirmations = sum(cost.confirmations for cost in costs)
     in_time = trials_in_time(config, costs)
@@ -67,13 +67,13 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
 
 
 def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
-    """Bytes of a search trial in Optuna's journal: a line per searched value and per probe, and some more."""
+    """Return the bytes of a search trial in Optuna's journal: lines per searched value and probe, and some more."""
     searched = sum(parameter.fixed is None for parameter in arm.parameters(config.load_space()).values())
     return 800 + 300 * searched + 150 * len(config.probe_epochs)
 
 
 def _prediction_bytes(manifest: Manifest, probabilities: bool) -> int:
-    """Bytes of one classifier's predictions for the test samples of all folds, and of their true labels."""
+    """Return the bytes of one classifier's predictions for all test samples, and of the true labels."""
     rows = sum(map(manifest.samples, manifest.folds)) if manifest.folds else manifest.samples("test")
     classes = len(manifest.labels.classes) if manifest.labels is not None else 0
     answers = classes if manifest.multi_label else 1
@@ -81,7 +81,7 @@ def _prediction_bytes(manifest: Manifest, probabilities: bool) -> int:
 
 
 def _record_bytes(config: SweepConfig, stage: Stage) -> int:
-    """Bytes of a record without predictions; writes one to measure it."""
+    """Return the bytes of a record without predictions, measured on a written record."""
     chance = random.Random(0)  # noqa: S311  # digits that do not compress
     sources = provenance(config)
     record = Record(
@@ -150,8 +150,9 @@ def smallest_gpu(config: SweepConfig) -> int | None:
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     """Return a message with the remedy for each arm that does not fit a GPU of ``memory`` bytes.
 
-    An arm needs at least the features that stay on the GPU (`conclugen.training.execution`). It also needs a step of
-    the largest heads that the space allows, or a probe of theirs with all labels (`conclugen.training.memory`).
+    An arm needs at least the features that stay on the GPU (`conclugen.features.placement`). Beside them, it needs a
+    training step of the largest heads that the space allows, or a probe of their representations with all labels
+    (`conclugen.training.memory`).
     """
     features = _feature_bytes(config, memory)
     room = f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB"
@@ -179,7 +180,7 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
 
 
 def _most_labelled(config: SweepConfig) -> int:
-    """Training rows of the largest labelled set."""
+    """Return the training rows of the largest labelled set."""
     manifests = [Manifest.read(folder) for folder in config.features.downstream.values()]
     return max(
         sum(map(manifest.rows, manifest.folds[2:])) if manifest.folds else manifest.rows("train")
@@ -188,7 +189,7 @@ def _most_labelled(config: SweepConfig) -> int:
 
 
 def _sizes(config: SweepConfig, arm: Arm) -> dict[str, Any]:
-    """The hyperparameters of ``arm`` that set sizes, each at the largest value that the space allows."""
+    """Return the hyperparameters of ``arm`` that set sizes, each at the largest value in the space."""
     parameters = arm.parameters(config.load_space())
     return {name: max(parameters[name].extremes()) for name in _SIZES if name in parameters}
 
@@ -198,9 +199,9 @@ def _largest(config: SweepConfig, arm: Arm) -> Hyperparameters:
 
 
 def _feature_bytes(config: SweepConfig, memory: int) -> int:
-    """Bytes of the rows that lie on a GPU of ``memory`` bytes.
+    """Return the bytes of the rows that lie on a GPU of ``memory`` bytes.
 
-    The rows of pretraining come first, then those of the labelled sets; rows without room are streamed. In a set with
+    The pretraining rows come first, then the rows of the labelled sets; rows without room are streamed. In a set with
     folds, each division into training and test rows has its own copy of all rows (`sweeps.trial.scoring`).
     """
     pretrain = Manifest.read(config.features.pretrain)

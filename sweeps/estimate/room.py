@@ -25,7 +25,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Allocation:
-    """A division of nodes into slots, each with so many workers of so many CPUs and GPUs."""
+    """A division of nodes into slots: their number, the workers of each, and each worker's CPUs and GPUs."""
 
     slots: int
     workers: int
@@ -42,9 +42,9 @@ def trials_that_fit(nodes: Sequence[Node], workers: int, cpus: int, gpus: int) -
 
     Args:
         nodes: the machines.
-        workers: of one trial.
-        cpus: of one worker.
-        gpus: of one worker.
+        workers: the workers of one trial.
+        cpus: the CPUs of one worker.
+        gpus: the GPUs of one worker.
     """
     return sum(min(node.cpus // cpus, node.gpus // gpus if gpus else node.cpus) for node in nodes) // workers
 
@@ -58,7 +58,7 @@ def allocate(settings: Workers, nodes: Sequence[Node], *, may_grow: bool = False
     """Divide ``nodes`` among trials.
 
     Args:
-        settings: of the workers, from the configuration.
+        settings: the section ``workers`` of the configuration.
         nodes: the machines.
         may_grow: whether nodes may join later; then more trials may be configured than fit now.
 
@@ -79,7 +79,7 @@ def allocate(settings: Workers, nodes: Sequence[Node], *, may_grow: bool = False
         later = "; add nodes, or let workers.wait_minutes wait for them" if may_grow else ""
         raise ConfigError([f"workers: {demand}, but {supply}: room for {most} trials{fewer}{later}."])
     slots = most if settings.concurrent_trials == "auto" else min(least, most)
-    # The room does not grow with the CPUs of a worker, so the last number that still fits is the largest.
+    # A worker gets as many CPUs as possible while all slots still fit.
     largest = max(node.cpus for node in nodes)
     cpus = max(c for c in range(1, largest + 1) if trials_that_fit(nodes, workers, c, gpus) >= slots)
     return Allocation(slots=slots, workers=workers, cpus=cpus, gpus=gpus)

@@ -13,7 +13,7 @@ __all__ = ["cost_summary", "plan_table", "space_table"]
 
 
 def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
-    """Return a row per arm and baseline: its runs, and the cost of one where this machine has room for it."""
+    """Return a table of arms and baselines: their runs, and the cost of a run if the sweep fits this machine."""
     trials = config.budget.trials_per_subset
     in_time = trials_in_time(config, costs)
     timed = not lack_of_room(config)
@@ -35,7 +35,7 @@ def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
 
 
 def space_table(config: SweepConfig) -> Table:
-    """Return a row per hyperparameter of the space, with the arms that search it."""
+    """Return a table of the space's hyperparameters, with the methods that search each."""
     space = config.load_space()
     arms = {arm.method: arm.parameters(space) for arm in config.arms.values()}
     table = Table(title=f"Space {config.space}: + searched, = fixed", title_justify="left")
@@ -59,7 +59,7 @@ def _values(parameter: Parameter) -> str:
 
 
 def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
-    """Return what runs in which order, the time and disk it takes, and a warning where the time is too little."""
+    """Return sentences on the order of runs, the time and disk of the sweep, and a warning if time is too short."""
     budget = config.budget
     arms = len(config.arms)
     if budget.trials_per_subset is not None:
