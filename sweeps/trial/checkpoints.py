@@ -2,8 +2,8 @@
 
 The latest two generations are kept, each in a sealed file. So a damaged file costs only the epochs since the generation
 before it. A file's name holds the run and the epoch. The run is a digest of everything that the state follows from. So
-a trial that returns under its number with other hyperparameters finds no file of its predecessor. And a worker that
-outlives a killed driver, and may still write, writes what the run itself would.
+a trial with a former trial's number and other hyperparameters finds no file of that trial. A worker that outlives a
+killed driver may still write; it writes the same state as the resumed run.
 """
 
 import errno
@@ -25,13 +25,13 @@ from sweeps.terminal import log
 __all__ = ["KEPT", "load", "save"]
 
 KEPT = 2
-"""How many files a running job keeps; there is one more while one is written."""
+"""How many files a running job keeps; while it writes another, there is one more."""
 
 
 def save(
     folder: Path, epoch: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], identity: Mapping[str, Any]
 ) -> None:
-    """Write a job's state; of several workers, only the first writes. A full disk costs the checkpoint, not the job.
+    """Write a job's state; only the first of several workers writes. A full disk costs the checkpoint, not the job.
 
     Args:
         folder: the job's own folder; made if it is missing.
@@ -62,8 +62,8 @@ def load(
 ) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     """Return the latest sound state of the run and its metadata; None if there is none.
 
-    All workers of a group call this and get the same generation: the first proposes one, and all must be able to read
-    it. Damaged files are renamed ``*.damaged``, and the partial files of killed writers are removed.
+    All workers of a group call this and get the same generation. The first worker proposes one, and all must be able to
+    read it. Damaged files are renamed ``*.damaged``, and the partial files of killed writers are removed.
 
     Args:
         folder: the job's own folder.

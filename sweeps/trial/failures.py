@@ -9,7 +9,7 @@ from sweeps.jobs import FailureReason, Job
 
 __all__ = ["reason_of"]
 
-# Texts of torch's plain errors for a lack of memory: from its allocator of host memory, from cuBLAS, and from CUDA.
+# Texts of torch's RuntimeErrors for a lack of memory: from its allocator of host memory, from cuBLAS, from CUDA.
 _NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _SIZES = ("batch_size", "representation_dim")  # they decide whether a trial fits
@@ -21,7 +21,7 @@ def reason_of(error: Exception, job: Job) -> str:
         return FailureReason.NAN_LOSS.because(str(error))
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(phrase in text for phrase in _NO_MEMORY):
-        text = text.partition(" If reserved ")[0]  # the rest is advice on the allocator, which helps no batch
+        text = text.partition(" If reserved ")[0]  # the rest is advice on the allocator, which makes no batch fit
         sizes = [f"{name} {job.hyperparameters[name]}" for name in _SIZES if name in job.hyperparameters]
         if sizes:
             text = f"{' and '.join(sizes)} did not fit: {text}; narrow them, `sweep check --gpu-memory` says how far"

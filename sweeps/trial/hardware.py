@@ -1,8 +1,7 @@
 """Names the hardware that a worker runs on, as a paper would, and sets how a worker computes.
 
-The name is that of the GPU, or that of the CPU with the number of threads. The module hides where each system keeps
-these names. Ray's resources were rejected: they hold amounts, not names, and say nothing of a trial that runs without
-Ray.
+The hardware is the GPU's name, or the CPU's name and the number of threads. The module hides where each system keeps
+these names. Ray's resources were rejected: they hold amounts, not names, and do not exist for a trial without Ray.
 """
 
 import platform
@@ -26,7 +25,7 @@ def own_hardware(device: torch.device) -> Hardware:
     """Return the hardware of this process and of the worker group that it belongs to.
 
     Args:
-        device: the device that this process trains on; each other worker of the group has one of the same kind.
+        device: the device that this process trains on; the other workers of the group have devices of the same kind.
     """
     workers = rank_and_size()[1]
     return Hardware(
@@ -41,10 +40,10 @@ def own_hardware(device: torch.device) -> Hardware:
 
 @contextmanager
 def computing(threads: int) -> Iterator[None]:
-    """Compute as every process that runs jobs does: with so many CPU threads, and with denormal numbers taken for 0.
+    """Compute as every process that runs jobs does: with ``threads`` CPU threads, and with denormal numbers as 0.
 
     At the end of the block, the number of threads is restored and denormal numbers are allowed. Torch does not say
-    whether they were before. The number of threads changes the last bits of a sum, and so the results of a training.
+    whether they were allowed before. The number of threads changes the last bits of a sum, and so training results.
 
     Args:
         threads: the number of CPU threads.

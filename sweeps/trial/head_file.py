@@ -13,9 +13,9 @@ __all__ = ["load_head", "save_head"]
 
 
 def save_head(path: Path, head: RepresentationHeads, standardisation: Standardisation) -> None:
-    """Write a head and its standardisation to a file, so that it works without the features it was trained on.
+    """Write a head and its standardisation to a file, so that the head works without its training features.
 
-    Of several workers, only the first writes.
+    Only the first of several workers writes.
     """
     if rank_and_size()[0] > 0:
         return

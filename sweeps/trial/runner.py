@@ -1,8 +1,8 @@
 """Runs one job in this process, from its hyperparameters to its scores.
 
-This module knows neither Ray nor how jobs are scheduled. The result follows from the configuration, the job and a
-callback, so tests and benchmarks run the same code in one process. In a process group, every worker runs the same job,
-and the first worker alone writes files.
+This module uses no Ray, and does not schedule jobs. The result follows from the configuration, the job and a callback,
+so tests and benchmarks run the same code in one process. In a process group, every worker runs the same job, and the
+first worker alone writes files.
 """
 
 import json
@@ -81,14 +81,14 @@ class TrialRunner:
         self._device = device
         self._alive = alive
         self.hardware = own_hardware(device)
-        """The hardware that its jobs run on."""
+        """The hardware that the jobs run on."""
 
     def run(self, job: Job, report: Callable[[Report], bool]) -> Report | None:
         """Run ``job`` to its end, from its checkpoint where there is one.
 
         Args:
             job: the job.
-            report: receives each validation probe of a search trial; it returns False to stop the trial.
+            report: receives each validation probe of a search trial; returns False to stop the trial.
 
         Returns:
             The final report, or None if the trial was stopped.
@@ -124,10 +124,10 @@ class TrialRunner:
         losses: dict[str, float],
         reported: list[_Progress],
     ) -> bool:
-        """Train to the last epoch, filling ``losses``; return False if the receiver of a report stopped the trial.
+        """Train to the last epoch and fill ``losses``; return False if the receiver of a report stopped the trial.
 
         The reports from before the checkpoint, in ``reported``, are sent again: the receiver may have lost them, or may
-        not have judged the last one. It recognises those that it knows. New reports are added to the list.
+        not have judged the last one. The receiver recognises the reports that it has. New reports join the list.
         """
         config = self._config
 
@@ -188,13 +188,13 @@ class TrialRunner:
         brief: bool = False,
         stage: Stage = "search",
     ) -> float:
-        """Return what the search maximises, for a head as it is now.
+        """Return the objective of a head in its present state.
 
         Args:
             head: a head for the sweep's modalities, or for some of them.
-            budget: the label budget; None for the objective's.
+            budget: the label budget; None for the objective's own.
             brief: use the brief probe that judges a running trial.
-            stage: in a confirmation, the sweep's other instruments read the head as well.
+            stage: in stage ``confirm``, the sweep's other instruments score the head as well.
         """
         fit = self._probe_of_head(head, stage, brief=brief)
         return self.scoring.objective(fit, budget or self._config.objective.budget)
@@ -233,7 +233,7 @@ class TrialRunner:
         return self.scoring.probe(encode, modalities, brief=brief, alone=stage == "search")
 
     def _raw_modalities(self, job: Job) -> list[str]:
-        """Return the modalities that a baseline without a head reads: one where the probe sees one alone."""
+        """Return the modalities that a baseline without a head reads: a single one if the probe reads a single one."""
         modalities = list(self._widths(job))
         fusion = self._config.probe.fusion
         return [fusion] if fusion in modalities else modalities
@@ -284,4 +284,4 @@ _NOT_PRETRAINED: Mapping[str, Callable[[TrialRunner, Job], Fit]] = {
     "random_head": TrialRunner._random_head,
     "supervised_head": TrialRunner._supervised_head,
 }
-"""Method without pretraining -> how a job of it fits classifiers."""
+"""Method without pretraining -> how its jobs fit classifiers."""

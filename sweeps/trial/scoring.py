@@ -1,12 +1,12 @@
 """Scores methods on the labelled sets (docs/method.md, section 4).
 
-A method says how it fits a classifier to the labelled samples that a budget allows. Everything else is the same for all
-methods and decided here: which rows each step sees, which validation labels choose a classifier's setting, and how
-scores are averaged.
+A method says how it fits a classifier to the labelled samples that a budget allows. This module decides everything
+else, in the same way for all methods: which rows each step sees, which validation labels choose a classifier's setting,
+and how scores are averaged.
 
 The search opens sets without their test split, so no path leads from a search trial to a test label. A set with folds
-has no such split, since each fold is test in one division and train in others. There, each division of the search goes
-without its own test rows.
+has no such split, because each fold is test in one division and train in others. There, the search opens each division
+without the division's test rows.
 """
 
 import math
@@ -39,7 +39,7 @@ from sweeps.ledger import Metric, Predictions, ScoredSplit
 
 __all__ = ["Encode", "Fit", "Fitted", "Scoring", "pca_whitening", "raw_features"]
 
-_BRIEF_EPOCHS = 45  # 25, until the first restart, rank heads worse; 65, until the second, hardly better (LOG.md)
+_BRIEF_EPOCHS = 45  # 25 (to the first restart) rank heads worse, 65 (to the second) hardly better (LOG.md)
 
 Part = Literal["train", "val", "test"]
 Encode = Callable[[StandardisedSplit, Tensor], Tensor]
@@ -65,17 +65,17 @@ class Division:
 
 @dataclass(frozen=True)
 class LabelChoice:
-    """The labels of a division that count: for learning, and for choosing a setting."""
+    """The labels of a division that count: some for learning, some for choosing a setting."""
 
     draws: Tensor
-    """(D, s) training samples of each label draw, short draws ending in -1."""
+    """(D, s) training samples of each label draw; short draws are padded with -1."""
     selection: Tensor | None
     """(D, m) validation samples that may choose a classifier's setting; None for all."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """D classifiers that were fitted to a division, one for each label draw."""
+    """D classifiers fitted to a division, one for each label draw."""
 
     chosen: Sequence[str]
     """The setting that validation samples chose for each classifier."""
@@ -139,8 +139,8 @@ class Scoring:
             only: the one label budget to score at; None for all of the probe's.
 
         Returns:
-            The objective (at all labels if its own budget is not among the probe's), the scores at every label budget,
-            and the predictions on test.
+            The objective, the scores at every label budget, and the predictions on test. The objective is that at all
+            labels (or at ``only``) if its own budget is not scored.
         """
         metrics: list[Metric] = []
         predictions: list[Predictions] = []
@@ -184,7 +184,7 @@ class Scoring:
                 answers_by_draw = zip(answers.predicted.cpu().numpy(), answers.probabilities.cpu().numpy(), strict=True)
                 for draw, (predicted, probabilities) in enumerate(answers_by_draw):
                     values = classification_metrics(truth, predicted, division.classes)
-                    if "test" in parts:  # the search maximises, and errors are minimised
+                    if "test" in parts:  # the search maximises, and most of these are errors
                         values |= probability_metrics(truth, probabilities, division.classes)
                     for metric, value in values.items():
                         scores.setdefault((instrument, part, metric), []).append(value)
@@ -220,13 +220,13 @@ class Scoring:
     # -- how methods fit -------------------------------------------------------------------------------------------
 
     def probe(self, encode: Encode, modalities: Sequence[str], *, brief: bool = False, alone: bool = True) -> Fit:
-        """Return how a probe on representations fits.
+        """Return the function that fits a probe on representations.
 
         Args:
             encode: computes the representations.
             modalities: the modalities that are encoded.
-            brief: use less precision, or a third of the paper's epochs: enough to rank heads. These scores do not
-                compare with those of whole probes.
+            brief: use less precision, or a third of the paper's epochs. That is enough to rank heads, but the scores do
+                not compare with the scores of whole probes.
             alone: leave out the sweep's other instruments.
         """
         settings = self._config.probe
@@ -240,7 +240,7 @@ class Scoring:
             parts = {part: split.only(modalities) for part, split in division.parts.items()}
             encoded = {part: encode(parts[part], division.rows(part)) for part in parts if part != "train"}
             draws = labels.draws
-            drawn = draws[draws >= 0].unique()  # samples that are in no draw are not encoded
+            drawn = draws[draws >= 0].unique()  # only samples of some draw are encoded
             rows, versions = parts["train"].versions[drawn].unique(return_inverse=True)
             data = LabelledDraws(
                 x=encode(parts["train"], rows),
@@ -263,7 +263,7 @@ class Scoring:
         return fit
 
     def label_spreading(self, modalities: Sequence[str]) -> Fit:
-        """Return how label spreading on the raw features fits."""
+        """Return the function that fits label spreading on the raw features."""
         from conclugen.baselines.without_network import fit_label_spreading
 
         def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
@@ -287,7 +287,7 @@ class Scoring:
         return fit
 
     def supervised_head(self, widths: Mapping[str, int], hyperparameters: Hyperparameters) -> Fit:
-        """Return how a head and its classifier fit that are trained end to end, anew for each label draw."""
+        """Return the function that trains a head and its classifier end to end, anew for each label draw."""
 
         def fit(division: Division, labels: LabelChoice, seed: int) -> dict[str, Fitted]:
             parts = {part: split.only(list(widths)) for part, split in division.parts.items()}
@@ -365,14 +365,14 @@ class Scoring:
 def raw_features(split: StandardisedSplit, rows: Tensor) -> Tensor:
     """Encode rows (n,) as the standardised features of all modalities, side by side: (n, sum of widths).
 
-    Their widths differ, so they have no mean.
+    The widths of modalities differ, so their mean does not exist.
     """
     return fuse(split.batch(rows), "concat")
 
 
 def pca_whitening(train: StandardisedSplit) -> Encode:
     """Return an encoding as principal components of the modalities, fitted on the clean rows of ``train``."""
-    from conclugen.baselines.without_network import PCAWhitening  # only the baselines that need it load it
+    from conclugen.baselines.without_network import PCAWhitening  # loaded only for the baselines that need it
 
     whitening = PCAWhitening(train.batch(train.split.clean_rows))
     return lambda split, rows: whitening(split.batch(rows))
@@ -384,7 +384,7 @@ def _fitted(classifiers: Classifiers, inputs: Mapping[Any, Tensor]) -> Fitted:
 
 
 def _divisions(manifest: Manifest) -> Iterator[dict[Part, tuple[str, ...]]]:
-    """Yield the splits of each part, for each division.
+    """Yield part -> its splits, for each division.
 
     A set without folds has one division, by the names of its splits. With folds, fold i is test in division i, the next
     fold is val, and the others are train.
