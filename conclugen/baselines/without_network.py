@@ -70,8 +70,8 @@ def _whitening(x: npt.NDArray[np.float64], explained: float | None) -> tuple[Ten
         return torch.zeros(x.shape[1]), torch.zeros(x.shape[1], 0)
     pca = PCA(n_components=explained, whiten=True, random_state=0).fit(x)
     deviation = np.sqrt(pca.explained_variance_)
-    real = deviation > deviation[0] * max(x.shape) * np.finfo(np.float32).eps  # features are float32
-    matrix = pca.components_[real].T / deviation[real]
+    varies = deviation > deviation[0] * max(x.shape) * np.finfo(np.float32).eps  # features are float32
+    matrix = pca.components_[varies].T / deviation[varies]
     return torch.from_numpy(pca.mean_).float(), torch.from_numpy(matrix).float()
 
 
@@ -142,14 +142,14 @@ def _graph(train: Tensor, rows: Tensor, neighbours: int, *, symmetric: bool) -> 
 def _spread(graph: csr_matrix, data: LabelledDraws, draw: Tensor, alpha: float) -> Tensor:
     """Return the probabilities (nodes, C) of the classes at every node, from the labels of the nodes in ``draw``."""
     nodes: int = graph.shape[0]
-    known = np.full(nodes, -1)
-    known[draw.cpu().numpy()] = data.labels[draw].cpu().numpy()
+    labels = np.full(nodes, -1)
+    labels[draw.cpu().numpy()] = data.labels[draw].cpu().numpy()
     model = LabelSpreading(kernel=lambda *_: graph, alpha=alpha, max_iter=_MAX_ITERATIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the tolerance is for a sum over all nodes
-        model.fit(np.zeros((nodes, 1)), known)
+        model.fit(np.zeros((nodes, 1)), labels)
     classes = len(data.classes)
     spread = torch.zeros(nodes, classes)
     spread[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.label_distributions_).float()
-    reached = spread.sum(dim=1, keepdim=True) > 0
-    return torch.where(reached, spread, 1 / classes)  # all classes are equally probable where no label arrived
+    has_label = spread.sum(dim=1, keepdim=True) > 0
+    return torch.where(has_label, spread, 1 / classes)  # all classes are equally probable where no label arrived

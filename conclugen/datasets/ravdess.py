@@ -10,7 +10,7 @@ of 0 to 11 is in fold p modulo 10. So every fold has as many women as men: two a
 actors were rejected as units: with ten folds, a fold's actors would be all men or all women.
 
 Source: Livingstone, Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS)", PLoS ONE 13(5),
-2018; order of the classes, which is that of the file names: docs/method.md, section 1.
+2018. The classes have the order of the file names (docs/method.md, section 1).
 """
 
 from itertools import product

@@ -124,27 +124,27 @@ def fit_path(data: LabelledDraws, precision: Precision = WHOLE) -> tuple[Tensor,
     for strength in precision.strengths:
         point = _solve(space, problem.penalty(strength / rows.shape[2]), point, start, precision.excess)
         points.append(point)
-    solved = torch.stack(points)[:, :, 0].view(len(points), len(point), len(data.classes), -1).mT  # [K, D, p + 1, C]
-    weight = space.weights(solved[:, :, :-1]) / deviation.mT  # [K, D, F, C]
-    return weight, solved[:, :, -1:] - mean @ weight
+    solutions = torch.stack(points)[:, :, 0].view(len(points), len(point), len(data.classes), -1).mT  # [K, D, p + 1, C]
+    weight = space.weights(solutions[:, :, :-1]) / deviation.mT  # [K, D, F, C]
+    return weight, solutions[:, :, -1:] - mean @ weight
 
 
-def _solve(space: "_Sums | _Components", penalty: Tensor, near: Tensor, constant: Tensor, allowed: float) -> Tensor:
-    """Return the minimum, searched from ``near``; ``allowed`` is a share of its gain over the point ``constant``."""
+def _solve(space: "_Sums | _Components", penalty: Tensor, guess: Tensor, constant: Tensor, share: float) -> Tensor:
+    """Return the minimum, searched from ``guess``, up to a ``share`` of the gain over the point ``constant``."""
     before, _ = space.objective(constant, penalty)
-    scale = space.scale(near, penalty)
+    scale = space.scale(guess, penalty)
     classes = space.problem.targets.shape[1]
     bias_scale = scale.view(len(scale), classes, -1)[:, 0, -1]  # [D] about the inverse curvature
-    rounding = (_ROUNDING * torch.finfo(near.dtype).eps) ** 2 * (1 + space.size)  # of a squared gradient
+    rounding = (_ROUNDING * torch.finfo(guess.dtype).eps) ** 2 * (1 + space.size)  # of a squared gradient
 
     def done(value: Tensor, gradient: Tensor) -> Tensor:
         # A strongly convex function exceeds its minimum by at most ||gradient||^2 / (2 * convexity).
-        whole = inner(gradient, gradient)
+        squared_norm = inner(gradient, gradient)
         bias = gradient[:, 0].view(len(gradient), classes, -1)[..., -1].square().sum(dim=1)
-        excess = (whole - bias) / (2 * penalty[:, 0]) + bias * torch.maximum(bias_scale, 1 / penalty[:, 0]) / 2
-        return (excess <= allowed * (before - value)) | (whole <= rounding)
+        excess = (squared_norm - bias) / (2 * penalty[:, 0]) + bias * torch.maximum(bias_scale, 1 / penalty[:, 0]) / 2
+        return (excess <= share * (before - value)) | (squared_norm <= rounding)
 
-    return minimise(lambda point: space.objective(point, penalty), near, scale, done).point
+    return minimise(lambda point: space.objective(point, penalty), guess, scale, done).point
 
 
 def _standardised(data: LabelledDraws) -> tuple[Tensor, Tensor, Tensor]:

@@ -29,8 +29,8 @@ def classification_metrics(truth: Integers, predicted: Integers, classes: Sequen
     right.
 
     Balanced accuracy is the mean recall of the classes that occur. Speech research calls it unweighted average recall
-    (UAR). For a label of a multi-label set, it is the mean of two recalls, of samples with and without the label; the
-    result is the mean over labels. The literature on MOSEI calls that weighted accuracy.
+    (UAR). In a multi-label set, each label has two recalls, of samples with and without the label. Balanced accuracy is
+    then the mean of both, averaged over labels. The literature on MOSEI calls that weighted accuracy.
 
     Args:
         truth: (n,) or (n, C).

@@ -120,10 +120,10 @@ class _Memory:
     def remember(self, step: Tensor, change: Tensor) -> None:
         """Add a step (D, I, N) and the change of the gradient along it; a step without curvature has no effect."""
         curvature = inner(step, change)
-        real = curvature > torch.finfo(change.dtype).tiny
+        is_curved = curvature > torch.finfo(change.dtype).tiny
         scaled = inner(change * self._scale, change)
-        self._factor = torch.where(_factors(real), _factors(curvature / scaled), self._factor)
-        self._pairs.append((step, change, torch.where(real, 1 / curvature, 0.0)))
+        self._factor = torch.where(_factors(is_curved), _factors(curvature / scaled), self._factor)
+        self._pairs.append((step, change, torch.where(is_curved, 1 / curvature, 0.0)))
 
 
 def _factors(values: Tensor) -> Tensor:

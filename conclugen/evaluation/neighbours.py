@@ -64,7 +64,7 @@ def _probabilities(x: Tensor, data: LabelledDraws, draw: int, numbers: Sequence[
     """Return the share of the neighbours' votes for each class, (K, n, C)."""
     samples = data.draws[draw][data.draws[draw] >= 0]
     rows = samples if data.versions is None else data.versions[samples, 0]
-    known = functional.normalize(data.x[rows.to(data.x.device)], dim=1)
+    labelled_x = functional.normalize(data.x[rows.to(data.x.device)], dim=1)
     labels, classes = data.labels[samples], len(data.classes)
     weights = class_weights_of(labels[None], classes, data.class_weights)  # [1, C]
     ballots = labels if data.multi_label else functional.one_hot(labels, classes)
@@ -72,11 +72,11 @@ def _probabilities(x: Tensor, data: LabelledDraws, draw: int, numbers: Sequence[
     against = (1 - labels if data.multi_label else torch.zeros_like(ballots)).to(x.device, x.dtype)
     parts = []
     for part in functional.normalize(x, dim=1).split(_CHUNK):
-        near = (part @ known.T).topk(numbers[-1], dim=1)  # [b, k]
-        strength = ((near.values - near.values[:, :1]) / _TEMPERATURE).exp()[..., None]
+        nearest = (part @ labelled_x.T).topk(numbers[-1], dim=1)  # [b, k]
+        strength = ((nearest.values - nearest.values[:, :1]) / _TEMPERATURE).exp()[..., None]
         places = torch.tensor(numbers, device=x.device) - 1
         votes, votes_against = (
-            (each[near.indices] * strength).cumsum(dim=1)[:, places] for each in (ballots, against)
+            (side[nearest.indices] * strength).cumsum(dim=1)[:, places] for side in (ballots, against)
         )  # [b, K, C]
         total = votes + votes_against if data.multi_label else votes.sum(dim=2, keepdim=True)
         parts.append(votes / total)

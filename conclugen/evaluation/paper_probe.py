@@ -121,7 +121,7 @@ def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) ->
     best_loss = torch.full((d,), torch.inf, device=x.device)
     best_epoch = torch.zeros(d, dtype=torch.long, device=x.device)
     best = [(weight.detach().clone(), bias.detach().clone()) for weight, bias in layers]
-    waited = torch.zeros(d, device=x.device)
+    epochs_since_best = torch.zeros(d, device=x.device)
     for epoch in range(settings.epochs):
         factor = learning_rate_factor(
             epoch, warmup=_WARMUP, period=_RESTART_PERIOD, growth=_RESTART_GROWTH, floor=_LR_FLOOR / settings.lr
@@ -135,7 +135,7 @@ def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) ->
             optimizer.step()
         with torch.no_grad():
             loss = label_loss(_outputs(data.validation_x, layers), validation_y, class_weights, selected)  # [D]
-            better = (loss < best_loss) & (waited < settings.patience)
+            better = (loss < best_loss) & (epochs_since_best < settings.patience)
             best_loss = torch.where(better, loss, best_loss)
             best_epoch = torch.where(better, epoch + 1, best_epoch)
             keep = better[:, None, None]
@@ -143,8 +143,8 @@ def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) ->
                 (torch.where(keep, weight, best_weight), torch.where(keep, bias, best_bias))
                 for (weight, bias), (best_weight, best_bias) in zip(layers, best, strict=True)
             ]
-            waited = torch.where(better, torch.zeros_like(waited), waited + 1)
-        if bool((waited >= settings.patience).all()):
+            epochs_since_best = torch.where(better, torch.zeros_like(epochs_since_best), epochs_since_best + 1)
+        if bool((epochs_since_best >= settings.patience).all()):
             break
     return PaperProbes(best, best_epoch.tolist(), multi_label=data.multi_label)
 

@@ -134,9 +134,9 @@ class Sound:
                 )
             self._shortest = _receptive_field(config.conv_kernel, config.conv_stride)
         else:
-            most = _spectrogram_seconds(self._extract)
-            if backbone.seconds > most:
-                raise ValueError(f"its window may have {most:g} seconds, not {backbone.seconds:g}")
+            longest = _spectrogram_seconds(self._extract)
+            if backbone.seconds > longest:
+                raise ValueError(f"its window may have {longest:g} seconds, not {backbone.seconds:g}")
 
     def blocks(self, waveform: Waveform) -> Iterator[Block]:
         """Yield the blocks of a waveform (samples,) at :attr:`rate`.

@@ -258,9 +258,9 @@ def local_folder(location: Location, *, distrust: bool = False) -> Path:
         return location
     manifest = Manifest.read(location)
     try:
-        beside = {name: remote_file(location, name) for name in (STATISTICS_FILE, MANIFEST_FILE)}
+        small_files = {name: remote_file(location, name) for name in (STATISTICS_FILE, MANIFEST_FILE)}
         files = {shard.file: shard.sha256 for shard in manifest.shards}
-        return node_cache().folder(location, manifest.fingerprint, files, beside, distrust=distrust)
+        return node_cache().folder(location, manifest.fingerprint, files, small_files, distrust=distrust)
     except FileNotFoundError:
         raise FeatureSetError(f"{location} lacks {STATISTICS_FILE}; put the whole set there.") from None
     except RemoteError as error:

@@ -1,4 +1,4 @@
-"""Where features lie while they are used: in the device's memory or in the host's."""
+"""Placement of features in use: in the device's memory or in the host's."""
 
 import torch
 from torch import Tensor

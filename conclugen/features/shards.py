@@ -152,8 +152,8 @@ class FeatureWriter:
         temporary = self._folder / f".{file}.partial"
         with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
-        with temporary.open("rb") as written:
-            checksum = hashlib.file_digest(written, "sha256").hexdigest()
+        with temporary.open("rb") as stream:
+            checksum = hashlib.file_digest(stream, "sha256").hexdigest()
         temporary.replace(self._folder / file)
         samples = n if augmentation is None else int((augmentation == 0).sum())
         shard = Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum)
@@ -168,8 +168,8 @@ class FeatureWriter:
         """
         file = self._folder / shard.file
         try:
-            with file.open("rb") as written:
-                if hashlib.file_digest(written, "sha256").hexdigest() != shard.sha256:
+            with file.open("rb") as stream:
+                if hashlib.file_digest(stream, "sha256").hexdigest() != shard.sha256:
                     raise FeatureSetError(f"shard {file} is damaged: its checksum is another; remove it.")
         except OSError as error:
             raise FeatureSetError(f"shard {file} cannot be read: {error.strerror}.") from None
@@ -360,8 +360,8 @@ class Split:
         for row, sample in enumerate(self.sample_ids):
             if row != rows_of[sample][0]:
                 rows_of[sample].append(row)
-        most = max(map(len, rows_of.values()))
-        return torch.tensor([(rows * most)[:most] for rows in rows_of.values()])
+        most_versions = max(map(len, rows_of.values()))
+        return torch.tensor([(rows * most_versions)[:most_versions] for rows in rows_of.values()])
 
     def size(self, modality: str) -> int:
         """Return the bytes of a modality's stored features."""

@@ -108,11 +108,11 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file cannot be read, asks for an unknown class, or is not of Lightning.
     """
-    known: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
+    stand_ins: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
         (stand_in, name) for name, stand_in in _STAND_INS.items()
     ]
     try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
             warnings.simplefilter("ignore")  # torch warns of pickles of other versions than its own
             content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of unknown origin can fail with any error

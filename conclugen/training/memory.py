@@ -35,11 +35,11 @@ def step_bytes(
         workers: number of workers that share a batch.
     """
     h, batch = hyperparameters, hyperparameters.batch_size
-    kept: dict[int, int] = {}
+    storages: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage.nbytes()
+        storages[storage._cdata] = storage.nbytes()
         return tensor
 
     with torch.device("meta"):
@@ -54,8 +54,8 @@ def step_bytes(
         for tensor in (*(x for features in inputs for x in features.values()), *values):
             keep(tensor)
     for parameter in parameters:
-        kept.pop(parameter.untyped_storage()._cdata, None)
-    return sum(kept.values()) + _COPIES * sum(p.numel() * p.element_size() for p in parameters)
+        storages.pop(parameter.untyped_storage()._cdata, None)
+    return sum(storages.values()) + _COPIES * sum(p.numel() * p.element_size() for p in parameters)
 
 
 def probe_bytes(samples: int, width: int) -> int:

@@ -5,8 +5,8 @@ dropout and k-means seeds are functions of (seed, epoch, step), and everything e
 state. So an interrupted run continues exactly.
 
 :mod:`conclugen.training.execution` decides how a step is executed (precision, optimiser, graphs). For that, a step is a
-function of tensors alone. Random numbers and host values are computed before it and are its inputs. What lives across
-steps (weights, moments, centroids, the queue, the sums of losses) changes in place.
+function of tensors alone. Random numbers and host values are computed before it and are its inputs. State that lives
+across steps (weights, moments, centroids, the queue, the sums of losses) changes in place.
 
 With N workers, each joins the process group before it makes the object. Each worker then runs an equal object on its
 share of every batch, and all hold the same state.
