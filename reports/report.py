@@ -193,8 +193,8 @@ def write_report(content: Report, out: Path, processes: Processes = ALONE) -> li
     out.mkdir(parents=True, exist_ok=True)
     drawings = [figure for part in content.parts for figure in part.figures]
     tables = [table for part in content.parts for table in part.tables]
-    written = processes.map(partial(_write, out), [*drawings, *tables])  # figures first, as they take longest
-    files = [file for files in written for file in files]
+    file_lists = processes.map(partial(_write, out), [*drawings, *tables])  # figures first, as they take longest
+    files = [file for files in file_lists for file in files]
     sections = []
     for part in content.parts:
         svgs = [(figure.name, figure.caption, (out / f"{figure.name}.svg").read_text()) for figure in part.figures]

@@ -179,17 +179,17 @@ def label_efficiency(frame: pd.DataFrame, metric: str) -> Figure:
             mean, low, high = (curve[name].to_numpy(dtype=float) for name in ("mean", "ci_low", "ci_high"))
             style = series_style(number)
             panel.plot(places, mean, **style)
-            whole = ~np.isnan(mean + low + high)
+            has_interval = ~np.isnan(mean + low + high)
             panel.errorbar(
-                places[whole],
-                mean[whole],
-                yerr=[(mean - low)[whole], (high - mean)[whole]],
+                places[has_interval],
+                mean[has_interval],
+                yerr=[(mean - low)[has_interval], (high - mean)[has_interval]],
                 fmt="none",
                 ecolor=style["color"],
                 elinewidth=0.7,
                 capsize=1.5,
             )
-            if (~np.isnan(mean) & ~whole).any():
+            if (~np.isnan(mean) & ~has_interval).any():
                 notes["without an interval: fewer than two seeds"] = None
             absent = np.isnan(mean)
             if absent.any():

@@ -171,8 +171,8 @@ def expected_best(frame: pd.DataFrame) -> Figure:
         for number, method in enumerate(methods):
             curve = frame[(frame["sweep"] == sweep) & (frame["method"] == method)].sort_values("n_trials")
             if curve["expected"].notna().any():
-                every = max(1, len(curve) // 8)
-                panel.plot(curve["n_trials"], curve["expected"], markevery=every, **series_style(number))
+                marker_distance = max(1, len(curve) // 8)
+                panel.plot(curve["n_trials"], curve["expected"], markevery=marker_distance, **series_style(number))
             else:
                 notes[f"{sweep}: no result of {method}"] = None
         panel.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -29,7 +29,7 @@ class Table:
     """Name of its files, without suffix."""
     title: str
     caption: str
-    """What the numbers are and how they were computed; plain text."""
+    """Meaning and computation of the numbers; plain text."""
     numbers: pd.DataFrame
     """All numbers, one value per cell; CSV and Parquet files hold them."""
     shown: pd.DataFrame

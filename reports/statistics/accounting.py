@@ -34,8 +34,9 @@ def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for a row that is no longer planned;
     * ``complete``, ``pruned``, ``failed``: numbers of jobs that ended so;
     * one column for each class of failure that occurs, with its count;
-    * ``hours``: working time of the jobs; ``cpu_hours`` and ``gpu_hours``: working time times all CPU threads and all
-      GPUs of the workers, NaN if a job worked and did not record its hardware.
+    * ``hours``: working time of the jobs;
+    * ``cpu_hours``, ``gpu_hours``: working time times all CPU threads or all GPUs of the workers, NaN if a job worked
+      and did not record its hardware.
 
     Args:
         ledgers: records of one or more sweeps.

@@ -1,4 +1,4 @@
-"""What each loss contributes, from all eight combinations of the three losses.
+"""The contribution of each loss, from all eight combinations of the three losses.
 
 The seven loss subsets and the random head, which is trained with no loss, form a full 2^3 factorial experiment. A main
 effect says what a loss adds on average over the combinations of the other two. An interaction says whether losses help
@@ -91,7 +91,11 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
                     if m.split == "test" and PlannedColumn.of(m) == column:
                         scores.setdefault((m.metric, record.number), {})[cell_of[record.method]] = m.value
         for metric in SUMMARY_METRICS:
-            by_seed = [effects(cells) for (scored, _), cells in scores.items() if scored == metric and len(cells) == 8]
+            by_seed = [
+                effects(cells)
+                for (cells_metric, _), cells in scores.items()
+                if cells_metric == metric and len(cells) == 8
+            ]
             for kind, quantity in by_seed[0] if by_seed else ():
                 value, std, low, high, n_seeds = seed_statistics([seed[kind, quantity] for seed in by_seed])
                 yield name, metric, quantity, kind, value, std, low, high, n_seeds

@@ -219,7 +219,9 @@ class _Halves:
 
     def _f1(self, method: slice | list[int], other: slice | list[int]) -> Numbers:
         """Return the F1 of each class (C, B), mean over runs, of ``method`` after its exchange with ``other``."""
-        hits, named = (stay[:, method] + move[:, other] for stay, move in zip(self.staying, self.moving, strict=True))
-        hits /= named
+        hits, denominator = (
+            stay[:, method] + move[:, other] for stay, move in zip(self.staying, self.moving, strict=True)
+        )
+        hits /= denominator
         mean: Numbers = 2 * hits.mean(axis=1)
         return mean

@@ -115,11 +115,11 @@ def summaries(counts: Counts, multi_label: bool) -> Numbers:
 
     The F1 of a class without samples and predictions is 0.
     """
-    named = counts.predicted + counts.true
-    f1 = 2 * counts.hits / np.maximum(named, 1)  # an integer below 1 is 0, and then there are no hits
+    denominator = counts.predicted + counts.true
+    f1 = 2 * counts.hits / np.maximum(denominator, 1)  # an integer below 1 is 0, and then there are no hits
     support = counts.true / np.maximum(counts.true.sum(axis=0), 1)
     if multi_label:
-        accuracy = 1 - (named - 2 * counts.hits).mean(axis=0) / counts.total
+        accuracy = 1 - (denominator - 2 * counts.hits).mean(axis=0) / counts.total
     else:
         accuracy = counts.hits.sum(axis=0) / counts.total
     by_name = {"weighted_f1": (f1 * support).sum(axis=0), "macro_f1": f1.mean(axis=0), "accuracy": accuracy}

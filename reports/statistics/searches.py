@@ -177,8 +177,8 @@ def searched_space(trials: Sequence[Record]) -> dict[str, Parameter] | None:
         trials: trials of the method's search, at least one.
 
     Returns:
-        Name -> parameter. None if the space that the latest record names is no longer readable, or if it lacks a value
-        that was tried and so is not the space of the search.
+        Name -> parameter. None if the space that the latest record names is no longer readable, or lacks a value that
+        was tried: then it is not the space of the search.
     """
     try:
         space = load_space(latest_config(trials)["space"])

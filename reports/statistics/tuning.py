@@ -1,4 +1,4 @@
-"""What tuning gained: how much each method improved on its default configuration, and how fast.
+"""The gain from tuning: how much each method improved on its default configuration, and how fast.
 
 A badly tuned subset must not pass for a bad loss. If the expected best still rises at the last trial, more trials would
 have helped. All numbers here are objectives on validation data. These are optimistic for the configuration that they
