@@ -3,9 +3,9 @@
 The benchmark trains heads of random configurations, the subsets in turn. Wherever a search trial is probed, it probes
 each head three times: briefly, wholly, and wholly with other label draws and random numbers. It then takes all pairs of
 heads of one subset, because pruning compares within a subset only. For each probe it prints two shares of these pairs:
-those in the same order as by the whole probe at that epoch, and those in the same order as by the whole probe at the
-end (0.5 is chance). Without ``--config``, heads are those of the demo's space, trained for 40 epochs and probed after
-every 8. A configuration that diverges is left out.
+those in the order of the whole probe at that epoch, and those in the order of the whole probe at the end (0.5 is
+chance). Without ``--config``, heads are those of the demo's space, trained for 40 epochs and probed after every 8. A
+configuration that diverges is left out.
 
     python -m benchmarks.brief [--quick] [--json FILE] [--config SWEEP.yaml] [--set KEY=VALUE ...] [--heads 28]
 """

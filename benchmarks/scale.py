@@ -111,10 +111,13 @@ def main() -> None:
         ends, memory = measure(Path(root), trials, arguments.slots)
     first = (ends[WARM_UP + window] - ends[WARM_UP]) / window
     last = (ends[-1] - ends[-1 - window]) / window
-    grown = growth(ends, memory, WARM_UP + window)
+    growth_per_trial = growth(ends, memory, WARM_UP + window)
     print(f"first {window} trials {first:.3f} s each, last {window} {last:.3f} s: ratio {last / first:.2f}")
-    print(f"the driver's memory grows by {grown / 1000:.1f} kB a trial")
-    write(arguments.json, {"trials": trials, "seconds": [first, last], "ratio": last / first, "bytes a trial": grown})
+    print(f"the driver's memory grows by {growth_per_trial / 1000:.1f} kB a trial")
+    write(
+        arguments.json,
+        {"trials": trials, "seconds": [first, last], "ratio": last / first, "bytes a trial": growth_per_trial},
+    )
 
 
 if __name__ == "__main__":
