@@ -1,3 +1,3 @@
 """Jobs on a Ray cluster. The only importer of Ray beside `sweeps.extraction`."""
 
-from sweeps.execution import environment  # noqa: F401  # Ray and torch read it when they are loaded
+from sweeps.execution import environment  # noqa: F401  # first: Ray and torch read variables when they are loaded

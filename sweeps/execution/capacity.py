@@ -29,7 +29,7 @@ _REQUEST_SECONDS = 10.0  # between two requests for the same nodes
 
 
 def grow(settings: Workers, say: Callable[[str], None]) -> None:
-    """Ask an autoscaling cluster for the configured trials, and wait for the first one's room if so configured.
+    """Ask an autoscaling cluster for room for the configured trials; wait for the first trial's if so configured.
 
     :func:`sweeps.execution.cluster.disconnect` withdraws the request.
     """
@@ -48,7 +48,7 @@ def grow(settings: Workers, say: Callable[[str], None]) -> None:
 
 
 def _bundle(settings: Workers, nodes: Sequence[Node]) -> dict[str, int]:
-    """The least resources of one worker."""
+    """Return the least resources of one worker."""
     return {"CPU": 1, **({"GPU": 1} if gpus_per_worker(settings, nodes) else {})}
 
 
@@ -70,7 +70,7 @@ class Gate(Protocol):
         """Identities of the nodes that the sweep may not use."""
 
     def usable(self, nodes: Sequence[Node]) -> list[Node]:
-        """Those of ``nodes`` that are known to be good."""
+        """Return those of ``nodes`` that are known to be good."""
 
 
 class Capacity:
@@ -78,8 +78,8 @@ class Capacity:
 
     Args:
         allocation: the shape of a trial.
-        settings: what the configuration says of workers.
-        gate: decides on nodes, which come and go; None where this machine is the only one.
+        settings: the section ``workers`` of the configuration.
+        gate: decides which nodes may be used; None where this machine is the only node.
         say: called with a sentence when the room changes.
         look: returns the nodes of the cluster.
     """
@@ -104,7 +104,7 @@ class Capacity:
 
     @property
     def refused(self) -> tuple[str, ...]:
-        """Identities of the nodes that nothing may be placed on."""
+        """Identities of the nodes that the sweep may not use."""
         return () if self._gate is None else self._gate.refused
 
     @property

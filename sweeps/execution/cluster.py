@@ -13,8 +13,8 @@ from sweeps.estimate.room import Node
 
 __all__ = ["alive_nodes", "connect", "disconnect", "local_only", "untested_version"]
 
-_CONNECT_SECONDS = 10.0  # for a head to take a connection
-_NEWEST_TESTED = (2, 60)  # of Ray, as in pyproject.toml
+_CONNECT_SECONDS = 10.0  # until a head takes a connection
+_NEWEST_TESTED = (2, 60)  # version of Ray that the tests run on (constraints.txt)
 
 
 def local_only(address: str | None) -> bool:
@@ -23,12 +23,12 @@ def local_only(address: str | None) -> bool:
 
 
 def _address(address: str | None) -> str:
-    """The address to join. Without one, Ray would join whatever cluster was last started on the machine."""
+    """Return the address to join. Without an address, Ray would join the cluster last started on the machine."""
     return address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 def connect(address: str | None) -> None:
-    """Join the Ray cluster at ``address``, or the one that RAY_ADDRESS names; start one on this machine without.
+    """Join the Ray cluster at ``address``, else at RAY_ADDRESS; without either, start one on this machine.
 
     Raises:
         ConfigError: there is no cluster that this process could join.
@@ -61,11 +61,11 @@ def untested_version() -> str | None:
 
 
 def _expect_answer(address: str) -> None:
-    """Connect to the head once: where nobody listens, ray.init() tries for a minute before it says so.
+    """Connect to the head once, because ray.init() tries for a minute where nobody listens.
 
     Raises:
         OSError: nobody takes the connection.
-        ValueError: the address is not one.
+        ValueError: ``address`` is no address.
     """
     if address == "auto":
         return
@@ -76,7 +76,7 @@ def _expect_answer(address: str) -> None:
 
 
 def _refusal(address: str, error: Exception) -> str:
-    """What is wrong and how to mend it, in one line."""
+    """Return the problem and its remedy in one line."""
     reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
     if address == "local":
         return f"Ray cannot start on this machine: {reason}."
@@ -92,8 +92,8 @@ def disconnect(*, withdraw: bool = False) -> None:
     """Leave the cluster, and stop it where :func:`connect` started it.
 
     Args:
-        withdraw: take back the request for nodes that the sweep made. A cluster has one such request, which may be
-            somebody else's.
+        withdraw: take back the sweep's request for nodes. A cluster keeps one request only, which may be somebody
+            else's.
     """
     if withdraw and ray.is_initialized():
         request_resources(bundles=[])
@@ -101,7 +101,7 @@ def disconnect(*, withdraw: bool = False) -> None:
 
 
 def alive_nodes() -> list[Node]:
-    """The nodes that this process's cluster has now, in an order that does not change."""
+    """Return the present nodes of this process's cluster, in an order that does not change."""
     rows: list[dict[str, Any]] = [row for row in ray.nodes() if row["Alive"]]
     return [
         Node(

@@ -1,15 +1,15 @@
 """The executor: Ray Tune runs what the search decides.
 
 Two thin adapters connect Tune to the search. The searcher hands out jobs. The scheduler passes reports on and returns
-the search's verdicts. Tune keeps no state that matters: the studies and the ledger are the state, and resuming a sweep
+the search's verdicts. Tune keeps no state that matters: the studies and the ledger are the state. A resumed sweep
 starts a new Tune run.
 
-Tune remembers each trial until the run ends, about 30 kB of the driver's memory each (docs/architecture.md). Its loop
-could be driven step by step to forget them, but only through its private parts.
+Tune remembers each trial until the run ends: about 30 kB of the driver's memory a trial (docs/architecture.md). Its
+loop would forget trials if we drove it step by step, but that needs private parts of Tune.
 
 A lost slot loses its job. The search counts the losses of each job, to find jobs that kill their process. Losses that
-the cluster caused do not count: a slot that went with its node, or whose workers found no room after a node was lost.
-The executor keeps such a job and starts it again.
+the cluster caused do not count: the slot died with its node, or its workers found no room after a node was lost. The
+executor keeps such a job and starts it again.
 """
 
 import logging
@@ -36,7 +36,7 @@ from sweeps.search import Search
 
 __all__ = ["ExecutorError", "JobScheduler", "JobSearcher", "execute"]
 
-_MOST_LOSSES = 6  # of slots in a row, without a report in between, before the sweep gives up
+_MOST_LOSSES = 6  # lost slots in a row, without a report in between, after which the sweep gives up
 _ORPHANS_SECONDS = 2.0  # between two looks for orphaned placement groups
 
 
@@ -56,18 +56,18 @@ def execute(
 
     Args:
         search: decides what runs.
-        folder: the sweep's.
-        capacity: how much runs at a time.
+        folder: the sweep folder.
+        capacity: how many trials run at a time.
         on_change: called whenever a job has started, reported or ended.
         trackers: called back by Tune.
-        interrupts: ask the run to end; checked between two steps of Tune.
+        interrupts: signals that ask the run to end; checked between two steps of Tune.
 
     Raises:
         ExecutorError: Ray Tune ended before the search was finished.
-        KeyboardInterrupt: it was interrupted.
+        KeyboardInterrupt: the run was interrupted.
     """
     searcher = JobSearcher(search, folder, capacity, on_change)
-    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # warns at the end about files that nobody reads
+    logging.getLogger("ray.tune.analysis").setLevel(logging.ERROR)  # else it warns about files that nobody reads
     try:
         # Tune replaces our signal handlers only in the main thread.
         with interrupts.deferred() as interrupted, ThreadPoolExecutor(1, "tune") as thread:
@@ -115,12 +115,12 @@ class _StopWhen(tune.Stopper):
 class JobSearcher(Searcher):
     """Hands out the search's jobs as Tune trials, never more at a time than there is room for.
 
-    This limit keeps worker groups from waiting for each other; Tune's own accounting does not see them.
+    This limit keeps worker groups from waiting for each other. Tune's own accounting does not see worker groups.
 
     Args:
         search: decides what runs.
-        folder: the sweep's.
-        capacity: how much runs at a time.
+        folder: the sweep folder.
+        capacity: how many trials run at a time.
         on_change: called whenever a job has started.
     """
 
@@ -159,7 +159,7 @@ class JobSearcher(Searcher):
         self._running.discard(job.key)
 
     def put_back(self, job: Job) -> None:
-        """Start a running job again before all others; do nothing if it had ended before its slot was lost."""
+        """Start a running job again before all others; do nothing if the job had ended before its slot was lost."""
         if job.key in self._running:
             self._running.discard(job.key)
             self._displaced.append(job)
@@ -212,7 +212,7 @@ class JobScheduler(FIFOScheduler):
             self._searcher.put_back(job)
             return
         self._losses_in_a_row += 1
-        if self._losses_in_a_row == _MOST_LOSSES:  # it is no single job's fault: do not fail one after the other
+        if self._losses_in_a_row == _MOST_LOSSES:  # no single job is to blame, so no more jobs may fail
             raise ExecutorError(f"{_MOST_LOSSES} slots in a row were lost without having reported anything.")
         self._searcher.ended(job)
         self._search.lose(job.key)
@@ -220,7 +220,7 @@ class JobScheduler(FIFOScheduler):
 
 
 def _lost_with_its_node(error: Exception | None) -> bool:
-    """Whether a slot ended with ``error`` because of the cluster: with its node, or for want of room."""
+    """Whether the cluster ended a slot, which raised ``error``: its node was lost, or there was no room."""
     cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
     if isinstance(cause, ray.exceptions.RayActorError):  # the slot's process died, or its mailbox's
         return not process_died(cause.actor_id)
@@ -228,7 +228,7 @@ def _lost_with_its_node(error: Exception | None) -> bool:
 
 
 class _ForgetReports(tune.Callback):
-    """Drops each report once it is in the ledger; Tune would keep a trial's last one, predictions and all."""
+    """Drops each report after search and trackers have it; Tune would keep a trial's last, with predictions."""
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -239,8 +239,8 @@ class _ForgetReports(tune.Callback):
 class _FreeGroups(tune.Callback):
     """Frees the resources of worker groups whose slot was killed.
 
-    A group is orphaned some time after its slot. Ray reports the death of an idle slot to nobody. So this searches for
-    orphans throughout the run.
+    A dead slot may leave a group behind some time after its death, and Ray reports the death of an idle slot to nobody.
+    So this callback looks for orphaned groups throughout the run.
     """
 
     def __init__(self) -> None:

@@ -1,19 +1,19 @@
 """The mailbox between a slot (the Tune side) and its worker group (the Train side).
 
 A worker group outlives the jobs that it runs, so jobs cannot be arguments of a Train run. The slot puts a job into the
-mailbox. The group takes it, reports into the mailbox and waits for the verdict. Both sides move in lock step: a worker
-goes on only after Tune has asked the slot for the next result, which is how Tune says "continue". So a pruned trial
-stops exactly at the epoch of its verdict, and the order of jobs does not depend on timing.
+mailbox. The group takes the job, reports into the mailbox and waits for the verdict. Both sides move in lock step. Tune
+says "continue" by asking the slot for the next result, and only then does a worker go on. So a pruned trial stops
+exactly at the epoch of its verdict, and the order of jobs does not depend on timing.
 
-Each side may die and come back. A worker that restarts takes the same job again and repeats earlier reports; the
-mailbox answers those from memory. A job that has lost its worker too often is reported as failed. A worker that was
-lost with its node does not count. The loss of a node may become known late, so each attempt keeps its nodes, and the
-attempts are counted again at each take.
+Each side may die and come back. A restarted worker takes the same job again and repeats earlier reports, which the
+mailbox answers from memory. A job that has lost its worker too often is reported as failed. A worker that was lost with
+its node does not count. The loss of a node may become known late, so each attempt keeps its nodes, and the attempts are
+counted again at each take.
 
 A worker may also hang. While the slot waits, the job must show progress. A group that shows none for too long is
-killed, which makes it one more lost worker. The signs of progress come from the job's own steps, because a separate
-thread would go on signalling while the job hangs. The clock runs from the worker's start on the job to its end, less
-its waits for verdicts.
+killed, and counts as one more lost worker. The signs of progress come from the job's own steps, because a separate
+thread would go on signalling while the job hangs. The clock runs while the worker has the job, except while the worker
+waits for a verdict.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ __all__ = ["Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox", "Proce
 
 
 class GroupBrokenError(RuntimeError):
-    """The worker group ended and cannot be restarted from within."""
+    """The worker group ended for good; only a new slot can have a new group."""
 
 
 class GroupDisplacedError(GroupBrokenError):
-    """The cluster has no room for the worker group any more; its job is not to blame."""
+    """The cluster has no room for the worker group any more; the group's job is not to blame."""
 
 
 class Process(Protocol):
@@ -73,7 +73,7 @@ class Mailbox:
     def __init__(self) -> None:
         self._changed = asyncio.Condition()
         self._job: Job | None = None
-        self._attempts: list[_Attempt] = []  # at the current job
+        self._attempts: list[_Attempt] = []  # attempts at the current job
         self._undelivered: Report | None = None
         self._delivered = -1  # epochs of the last report that the slot has received
         self._granted = -1  # epochs up to which the worker may go on
@@ -119,7 +119,7 @@ class Mailbox:
             self._changed.notify_all()
 
     async def break_off(self, reason: str, *, displaced: bool = False) -> None:
-        """Note that the group has ended, by itself or for want of room. The first reason is the cause of later ones."""
+        """Note that the group has ended, or has no room. The first reason stays: it is the cause of later ones."""
         async with self._changed:
             self._broken = self._broken or (GroupDisplacedError if displaced else GroupBrokenError)(reason)
             self._changed.notify_all()
@@ -127,12 +127,12 @@ class Mailbox:
     # -- the worker's side ---------------------------------------------------------------------------------------
 
     async def take(self, group: Group, alive: Collection[str] = ()) -> Job | None:
-        """Wait for a job to run; None when there will be no more, or when a newer caller asks.
+        """Wait for a job to run; return None when there will be no more, or when a newer caller asks.
 
-        If a newer caller asks, the older one has died; giving it a job would lose the job.
+        If a newer caller asks, the older caller has died; giving it a job would lose the job.
 
         Args:
-            group: the caller's.
+            group: the caller's group.
             alive: the nodes of the cluster that are alive.
         """
         async with self._changed:
@@ -154,7 +154,7 @@ class Mailbox:
         self._note_sign()
 
     async def report(self, key: str, report: Report) -> bool:
-        """Pass on a report of job ``key`` and wait for the verdict; False if the worker must not go on."""
+        """Pass on a report of job ``key``, and wait for the verdict: False if the worker must not go on."""
         async with self._changed:
             if self._job is None or self._job.key != key:
                 return False
@@ -182,9 +182,9 @@ class Mailbox:
             self._attempts[-1].last_sign = asyncio.get_running_loop().time()
 
     def _kill_hung_group(self) -> None:
-        """Kill the group if it is past its deadline. Train starts it again, and it takes its job again.
+        """Kill the group if it is past its deadline. Train starts the group again, and it takes its job again.
 
-        All of its processes are killed: those that wait for the hung one would keep Train from ending the group.
+        All processes of the group are killed. Those that wait for the hung one would keep Train from ending the group.
         """
         attempt = self._attempts[-1]
         if attempt.deadline is not None and asyncio.get_running_loop().time() >= attempt.deadline:
@@ -193,7 +193,7 @@ class Mailbox:
                 process.kill()
 
     def _reason(self, attempts: Sequence[_Attempt]) -> str:
-        """The reason of a job that was attempted too often: what ended its last attempt."""
+        """Return why a job failed that was attempted too often: what ended its last attempt."""
         last = attempts[-1]
         if last.hung:
             times = f"{sum(attempt.hung for attempt in attempts)} times in {len(attempts)} starts"

@@ -4,8 +4,8 @@ One short task on each node collects facts. A pure function compares them with t
 problem at once. Workers would find each of these faults too, but late, one after the other, and as a traceback of a
 process on another machine.
 
-A node that joins later is checked in the same way. It counts as room only once it has no problem. A node with a problem
-stays unused: the sweep says why and goes on without it.
+A node that joins later is checked in the same way, and counts as room only after the check. A node with a problem stays
+unused: the sweep says why and goes on without the node.
 """
 
 import hashlib
@@ -65,7 +65,7 @@ class Facts:
     gpu_memory: int | None = None
     """Bytes of the machine's smallest GPU; None if there is no driver to ask."""
     loopback: bool
-    """Whether the machine's host name is a loopback address, and GLOO_SOCKET_IFNAME names no network to use instead."""
+    """Whether the host name means a loopback address or none, and GLOO_SOCKET_IFNAME names no network instead."""
 
 
 def collect(root: str, features: Sequence[str]) -> Facts:
@@ -169,7 +169,7 @@ def problems(
 
     Args:
         expected: the facts of this process, which count as right.
-        nodes: the facts of each node, or the reason why it sent none.
+        nodes: the facts of each node, or the reason why the node sent none.
         root: the sweep folder.
         workers: the number of workers of a trial.
         gpus: the number of GPUs of a worker.
@@ -238,7 +238,8 @@ def _machine(facts: Facts, workers: int, gpus: int, *, spread: bool) -> list[str
 
 def _collect_on(node: Node, root: str, features: Sequence[str]) -> Any:
     """Start :func:`collect` on ``node``; return the reference of its facts."""
-    # The process ends after one call: a worker that reused it would keep NumPy's thread count, set for no CPU.
+    # The process ends after one call. Ray set its thread count of NumPy for a task without CPUs, and a worker that
+    # reused the process would keep that count.
     task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(collect)
     placement = NodeAffinitySchedulingStrategy(node.identity, soft=False)
     return task.options(scheduling_strategy=placement).remote(root, features)
@@ -252,8 +253,8 @@ class Preflight:
         folder: the sweep folder, already prepared.
         gpus: the number of GPUs of a worker.
         say: called with a sentence for each problem of a node that joins later.
-        ask: starts collecting the facts of a node, given the paths of the sweep folder and of the feature sets; returns
-            the Ray reference of the facts.
+        ask: takes a node and the paths of the sweep folder and of the feature sets; starts collecting the node's facts
+            and returns their Ray reference.
     """
 
     def __init__(
@@ -306,7 +307,7 @@ class Preflight:
     def usable(self, nodes: Sequence[Node]) -> list[Node]:
         """Return those of ``nodes`` that are known to be good.
 
-        Each call also starts to check new nodes, and says what is wrong with those whose facts have arrived.
+        Each call also starts to check new nodes, and reports the problems of nodes whose facts have arrived.
         """
         known = {*self._good, *self._bad, *(node.identity for node in self._pending.values())}
         self._start_asking([node for node in nodes if node.identity not in known])
@@ -325,7 +326,7 @@ class Preflight:
             self._pending[self._ask(node, str(self._root), self._features)] = node
 
     def _ready(self) -> list[Any]:
-        """The references whose facts have arrived."""
+        """Return the references whose facts have arrived."""
         if not self._pending:
             return []
         ready, _ = ray.wait(list(self._pending), num_returns=len(self._pending), timeout=0)
@@ -337,14 +338,14 @@ class Preflight:
         return [*lines, *self._gpu_problems(nodes)]
 
     def _gpu_problems(self, nodes: Mapping[Node, Facts | str]) -> list[str]:
-        """The parts of the search space that do not fit the GPUs of ``nodes``, named once for each GPU size."""
+        """Return the problems of the search space with the GPUs of ``nodes``, once for each GPU size."""
         sizes: dict[int, Node] = {}
         for node, facts in nodes.items():
             if self._gpus and isinstance(facts, Facts) and facts.gpu_memory is not None:
                 sizes.setdefault(facts.gpu_memory, node)
         if not sizes:
             return []
-        from sweeps.estimate.footprint import gpu_problems  # loads torch, which a driver needs for nothing else
+        from sweeps.estimate.footprint import gpu_problems  # loads torch, which the driver needs only here
 
         return [
             f"node {node.address}: {problem}"
@@ -359,7 +360,7 @@ class Preflight:
 
 
 def _answer(reference: Any) -> Facts | str:
-    """The facts of a node, or the reason why it sent none."""
+    """Return the facts of a node, or the reason why the node sent none."""
     try:
         facts: Facts = ray.get(reference, timeout=0)
     except ray.exceptions.GetTimeoutError:

@@ -1,13 +1,13 @@
 """Slots: Ray Tune's trials on top of persistent Ray Train worker groups.
 
 A slot is a Tune trainable that is reused from trial to trial. It owns one Train run, and a mailbox through which the
-run's workers take jobs and report. The mailbox is an actor of its own: workers call it while Tune's call into the slot
-waits for a report. Starting a Train run inside every trial was rejected: it costs seconds a trial
+run's workers take jobs and report. The mailbox is an actor of its own, because workers call it while Tune's call into
+the slot waits for a report. Starting a Train run inside every trial was rejected: it costs seconds a trial
 (benchmarks/turnaround.py measures both).
 
 Each failure is retried at one level. Train restarts a lost worker, which takes the same job again. The search hands out
-a lost slot's job again. A group that finds no room for its restart, because a node was lost, gives up and takes its
-slot with it: a slot that waited would hold a job that another slot can run.
+a lost slot's job again. After the loss of a node, a group may find no room for its restart. Then it gives up and ends
+its slot, because a slot that waited would hold a job that another slot can run.
 """
 
 import threading
@@ -31,8 +31,8 @@ __all__ = ["Slot"]
 
 _MAILBOX_ACTOR: Any = ray.remote(Mailbox)
 _CLOSE_SECONDS = 30.0  # for a group to end by itself
-_MEMORY = 512 * 2**20  # bytes of the slot, its mailbox and Train's controller; the workers have a group of their own
-_MOST_STARTS = 3  # attempts to start a group that finds no room; `environment` sets the time-out of each
+_MEMORY = 512 * 2**20  # bytes of the slot, its mailbox and Train's controller; the workers have resources of their own
+_START_RETRIES = 3  # further starts of a group that finds no room; `environment` sets the time-out of each
 _MOST_RESTARTS = 20  # restarts of a group; after these its slot is lost, and a new slot replaces it
 
 
@@ -43,12 +43,12 @@ def _train_loop(settings: dict[str, Any]) -> None:
 
 
 def _node_selector(avoid: Sequence[str]) -> dict[str, str]:
-    """The label selector for all nodes except ``avoid``."""
+    """Return the label selector for all nodes except ``avoid``."""
     return {"ray.io/node-id": f"!in({','.join(avoid)})"} if avoid else {}
 
 
 class _TorchOnDemand(Backend):
-    """Train's backend for torch where a group has several workers; one worker needs no process group."""
+    """Train's torch backend for groups of several workers; a single worker needs no process group."""
 
     share_cuda_visible_devices = True
 
@@ -71,7 +71,7 @@ def _torch_backend() -> tuple[Backend, BackendConfig]:
 
 
 def _in_worker() -> AbstractContextManager[None]:
-    """The context in which Train runs the train loop."""
+    """Return the context in which Train runs the train loop."""
     context: AbstractContextManager[None] = _torch_backend()[1].train_func_context()
     return context
 
@@ -90,7 +90,7 @@ class Slot(tune.Trainable):
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """The resources of the slot itself. Tune reuses a slot only for jobs with equal ones, ``avoid`` included."""
+        """Return the slot's own resources. Tune reuses a slot only for jobs with the same ones and ``avoid``."""
         bundles: list[dict[str, int | float]] = [{"memory": _MEMORY}]
         if selector := _node_selector(config["avoid"]):
             return tune.PlacementGroupFactory(bundles, bundle_label_selector=[selector])
@@ -116,7 +116,7 @@ class Slot(tune.Trainable):
                 storage_path=str(SweepFolder(Path(config["folder"])).ray),
                 # The mailbox counts the attempts at each job; this limit is for workers that die between jobs.
                 failure_config=FailureConfig(  # type: ignore[call-arg]  # as above
-                    max_failures=_MOST_RESTARTS, controller_failure_limit=_MOST_STARTS
+                    max_failures=_MOST_RESTARTS, controller_failure_limit=_START_RETRIES
                 ),
             ),
         )
@@ -131,7 +131,7 @@ class Slot(tune.Trainable):
         """
         try:
             return {"report": ray.get(self._mailbox.advance.remote())}
-        except GroupBrokenError as error:  # Ray's copy, which wraps the mailbox's own
+        except GroupBrokenError as error:  # Ray's copy, which wraps the mailbox's error
             raise getattr(error, "cause", error) from None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -149,7 +149,7 @@ class Slot(tune.Trainable):
         displaced = False
         try:
             trainer.fit()
-        except Exception as error:  # whatever ended the group, the slot that waits for a report must learn of it
+        except Exception as error:  # for any error, the slot that waits for a report must learn of it
             reason = f"the worker group failed: {error}"
             displaced = found_no_room(error)
         self._mailbox.break_off.remote(reason, displaced=displaced)

@@ -25,7 +25,7 @@ class TensorBoard(LoggerCallback):
     """Writes one event file for each run, and each report at once.
 
     Args:
-        folder: the folder that gets a folder for each job.
+        folder: the folder that gets a subfolder for each job.
     """
 
     def __init__(self, folder: Path) -> None:

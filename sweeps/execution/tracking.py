@@ -6,7 +6,7 @@ the ledger. A search trial is probed briefly until its last probe, so its object
 slot, a second run of the same name continues it.
 
 Ray's own callbacks talk to MLflow and Weights & Biases. They read plain values from Tune's trials, and remember these
-trials. A trial of ours carries a Job and a Report, so the callbacks get a small stand-in for it. Ray's callback for
+trials. A trial of ours carries a Job and a Report, so the callbacks get a small stand-in. Ray's callback for
 TensorBoard was rejected: it starts two threads and a queue for each trial, and loses the queue's last values on Ctrl-C.
 
 No error of a tracker ends the sweep. A tracker that fails is switched off, and the user is told.
@@ -79,7 +79,7 @@ def tracked(config: SweepConfig, folder: SweepFolder, warn: Callable[[str], None
 
 @dataclass(eq=False)
 class _Run:
-    """The part of a Tune trial that logger callbacks use, also as a key of their dictionaries."""
+    """The part of a Tune trial that logger callbacks use; they also take it as a key of dictionaries."""
 
     name: str
     trial_id: str
@@ -167,7 +167,7 @@ class Tracking(tune.Callback):
 
 
 def _scalars(report: Report) -> dict[str, float]:
-    """The numbers of a report, under names that all trackers allow."""
+    """Return the numbers of a report, under names that all trackers allow."""
     values = {"epochs": float(report.epochs)}
     if report.value is not None:
         values["objective"] = report.value
@@ -182,7 +182,7 @@ def _scalars(report: Report) -> dict[str, float]:
 
 
 def _mlflow(settings: MLflow, sweep: str) -> LoggerCallback:
-    # The driver waits for every request. A tracker that delays the sweep for minutes each time is better switched off.
+    # The driver waits for every request. A tracker that delays the sweep for minutes each time had better be off.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     from ray.air.integrations.mlflow import MLflowLoggerCallback  # loads MLflow, which takes seconds

@@ -1,8 +1,8 @@
 """Workers: the train loop of a persistent Ray Train worker group, which runs one job after another.
 
 A group of several workers trains one job together, data parallel. The first worker speaks to the mailbox and shares the
-answers with the others. A worker whose peer is gone reports nothing about the job: it ends, and Train starts the group
-again, which takes the same job again.
+answers with the others. A worker whose peer is gone ends and reports nothing about the job. Then Train starts the group
+again, and the group takes the same job again.
 """
 
 import gc
@@ -75,8 +75,8 @@ def serve(settings: dict[str, Any]) -> None:
     """Take jobs from a mailbox and run them until there are no more.
 
     Args:
-        settings: ``mailbox`` (the slot's actor), ``folder`` (the sweep's) and ``cpus`` (granted by Ray; as many threads
-            compute).
+        settings: ``mailbox`` (the slot's mailbox), ``folder`` (the sweep folder) and ``cpus`` (granted by Ray, and the
+            number of threads that compute).
     """
     with computing(settings["cpus"]):
         _take_jobs(SweepFolder(Path(settings["folder"])), settings["mailbox"])
@@ -97,7 +97,7 @@ def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
         runner = TrialRunner(config, folder, device, _pulse(mailbox, team))
     except PeerLostError:
         raise  # the group starts again
-    except Exception as error:  # no job is to blame; if Train saw the error, it would start the group again and again
+    except Exception as error:  # no job is to blame, and Train would start the group again and again
         traceback.print_exc()
         ray.get(mailbox.break_off.remote(f"a worker cannot start: {error}"))
         return
@@ -130,7 +130,7 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
     """Run ``job``. An exception that the job raises becomes a failed report, and the process stays usable.
 
     Raises:
-        Exception: an error, already reported, that only a new group can cure. Either one worker of several fails, and
+        Exception: the job's error is reported, and the group must start again. Either one worker of several fails, and
             the others would wait in vain. Or the device context is broken, and every later job would fail.
         PeerLostError: another worker is gone; nothing is reported.
     """
@@ -161,7 +161,7 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
         if not (team.alone or everywhere) or isinstance(error, torch.AcceleratorError):
             ray.get(mailbox.report.remote(job.key, failure))
             raise
-    # The error's frames kept the job's tensors until here; the next job needs their memory.
+    # The error's frames kept the job's tensors alive so far, and the next job needs their memory.
     gc.collect()
     torch.cuda.empty_cache()
     return failure

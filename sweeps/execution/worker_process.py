@@ -13,10 +13,10 @@ __all__ = ["WorkerProcess"]
 
 @dataclass(frozen=True)
 class WorkerProcess:
-    """An actor's process, for others to keep.
+    """A reference to an actor's process, which other processes can keep.
 
-    Its handle stays pickled until it is needed, which is seldom. Reading the handle of a Train worker imports whatever
-    the signatures of the worker's methods name.
+    The actor's handle stays pickled until it is needed, which is seldom. Unpickling a Train worker's handle imports
+    whatever the signatures of the worker's methods name.
     """
 
     actor: str
@@ -24,7 +24,7 @@ class WorkerProcess:
 
     @classmethod
     def current(cls) -> Self:
-        """The process of the calling actor."""
+        """Return the process of the calling actor."""
         context = ray.get_runtime_context()
         return cls(str(context.get_actor_id()), pickle.dumps(context.current_actor))
 

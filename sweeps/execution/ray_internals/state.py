@@ -1,4 +1,4 @@
-"""What Ray's control store knows of actors and placement groups: how actors died, and what dead ones left behind."""
+"""What Ray's control store knows: how actors died, and which placement groups dead actors have left behind."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["out_of_memory", "process_died", "remove_orphaned_groups"]
 def process_died(actor: str) -> bool:
     """Whether an actor's process died on a node that is alive.
 
-    An actor that is merely out of reach may have gone with its node.
+    An actor that is out of reach for another reason may have been lost with its node.
 
     Args:
         actor: its id, in hexadecimal digits.
@@ -55,7 +55,7 @@ def remove_orphaned_groups() -> None:
 
 
 def _cause_of_death(actor: str) -> Any:
-    """The recorded cause; empty for an actor that lives, None for one that is not known."""
+    """Return the recorded cause: empty for an actor that lives, None for an unknown actor."""
     row: Any = gcs_pb2.ActorTableData  # type: ignore[attr-defined]  # generated code
     content = cluster_state._connect_and_get_accessor().get_actor_info(ray.ActorID.from_hex(actor))
     return None if content is None else row.FromString(content).death_cause

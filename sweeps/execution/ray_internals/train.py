@@ -12,7 +12,7 @@ __all__ = ["Trainer", "found_no_room"]
 
 
 class Trainer(DataParallelTrainer):
-    """Runs a train loop on workers, without loading torch in its own process."""
+    """Runs a train loop on workers, without loading torch in the process that calls it."""
 
     def _create_default_callbacks(self) -> list[Any]:
         useless = (PlacementGroupCleanerCallback, DatasetsCallback)
