@@ -1,9 +1,9 @@
 """The command line: read arguments, print messages and return exit codes; the work itself is done elsewhere.
 
-Exit codes: 0 done; 1 done, but some cell of the table has no result; 2 bad input, with every problem listed and
-nothing written; 130 interrupted.
+Exit codes: 0 done; 1 not all done or not the same (a cell of the tables has no result, a run stopped early, a replay
+differs); 2 bad input, with every problem listed and nothing written; 130 interrupted.
 
-Each command imports the modules that load torch, Ray or pandas when it runs. So `--help` and a refused configuration
+A command imports modules that load torch, Ray or pandas only when it runs. So `--help` and a refused configuration
 answer at once.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     finally:
-        gc.freeze()  # without it Python would search all that was loaded for cycles at exit: most of a second
+        gc.freeze()  # otherwise Python would search all objects for cycles at exit, for most of a second
 
 
 def _print_version(wanted: bool) -> None:

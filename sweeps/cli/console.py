@@ -64,7 +64,7 @@ def records(folders: list[Path]) -> list[list[Record]]:
     Raises:
         LedgerError: a record cannot be read; the message names the command that sets damaged records aside.
     """
-    gc.disable()  # records are no garbage, and each search for garbage takes longer, the more has been read
+    gc.disable()  # records are no garbage, and a search for garbage takes longer with each record
     try:
         return [_records(folder) for folder in folders]
     finally:
@@ -99,7 +99,7 @@ def console() -> Console:
 
 
 def run_to_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
-    """Call ``run`` on the sweep in ``out``, and print how to go on if the sweep does not reach its end.
+    """Call ``run`` for the sweep in ``out``, and print how to go on if the sweep does not reach its end.
 
     Raises:
         typer.Exit: the sweep stopped early (code 1), or the user interrupted it (code 130).

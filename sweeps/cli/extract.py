@@ -79,7 +79,7 @@ def extract(
 
 
 def allowed_failures(text: str, clips: int) -> int:
-    """Return how many of ``clips`` clips may fail by ``text``, a number or a percentage.
+    """Return how many of ``clips`` clips may fail according to ``text``, a number or a percentage.
 
     Raises:
         ConfigError: ``text`` is neither.

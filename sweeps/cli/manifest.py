@@ -154,7 +154,7 @@ def _make(dataset: str, root: Path, out: Path, read: Callable[[], Listing]) -> N
 
 
 def _print(file: Path, clips: ClipList) -> None:
-    """Print the clips of each split or fold, in all and per class."""
+    """Print the number of clips of each split or fold, in all and per class."""
     labels, counts = clips.header.labels, clips.counts()
     typer.echo(f"{file}: {len(clips):,} clips of {clips.header.dataset}; videos are in {clips.header.root}")
     table = Table()

@@ -87,7 +87,7 @@ def make_report(
     """Write the report of the sweeps in ``folders``, print its main tables, and return the exit code.
 
     Args:
-        folders: of sweeps.
+        folders: the sweep folders.
         out: folder for the report.
         command_line: the command that makes this report again, which the report quotes.
         published: CSV file of published numbers.
@@ -99,7 +99,7 @@ def make_report(
     """
     from reports.processes import Processes, processors
 
-    with Processes(processors(), ["reports.report", "sklearn.ensemble"]) as processes:  # which Optuna's fANOVA loads
+    with Processes(processors(), ["reports.report", "sklearn.ensemble"]) as processes:  # the latter for Optuna's fANOVA
         from reports.report import report, write_report
 
         ledgers = records(folders)
@@ -112,7 +112,7 @@ def make_report(
 
 
 def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Representations]":
-    """Represent test samples by the kept heads of each sweep, and print what is left out."""
+    """Represent test samples by the kept heads of each sweep, and print which methods and sets are left out."""
     from sweeps.cli.representations import representations
 
     omissions: list[str] = []

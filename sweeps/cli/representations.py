@@ -1,7 +1,7 @@
 """Represent test samples by the best heads that a sweep kept, so that its report can draw them.
 
-This module is among the commands because no other package may import both heads, which need torch, and reports, which
-do not. Methods restricted to some modalities are left out: they would double the panels and say little.
+This module is among the commands because only they may import both `sweeps.trial`, whose heads need torch, and
+`reports`. Methods restricted to some modalities are left out: they would double the panels and say little.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from sweeps.trial import load_head
 __all__ = ["MOST_SAMPLES", "representations"]
 
 MOST_SAMPLES = 1000
-"""Drawn samples of one test split, at most: more would take minutes and hide each other."""
+"""How many samples of a test split are drawn at most: more would take minutes and hide each other."""
 
 
 def representations(folder: Path, records: Sequence[Record], omissions: list[str]) -> Iterator[Representations]:
@@ -65,7 +65,7 @@ def representations(folder: Path, records: Sequence[Record], omissions: list[str
 
 
 def _test_samples(location: Location, fingerprint: str) -> tuple[Split, list[str]]:
-    """Return the test split and the class of each sample; of a set with folds, all folds, as each is tested on.
+    """Return the test split and the class of each sample; in a set with folds, every fold is a test split once.
 
     Raises:
         FeatureSetError: the set has another fingerprint, or no labelled test samples.
@@ -86,7 +86,7 @@ def _test_samples(location: Location, fingerprint: str) -> tuple[Split, list[str
 
 
 def _in_proportion(labels: Sequence[str], seed: int) -> torch.Tensor:
-    """Choose at most MOST_SAMPLES samples, of each class its share up to one sample; return sorted indices (n,)."""
+    """Return sorted indices (n,) of at most MOST_SAMPLES samples, with each class's share kept up to one sample."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     by_class = shuffled[np.argsort(np.asarray(labels)[shuffled], kind="stable")]
     number = min(MOST_SAMPLES, len(labels))

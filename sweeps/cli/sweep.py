@@ -61,7 +61,7 @@ def sweep_check(
         from sweeps.search.warm_start import proposals
 
         if (earlier := config.search.warm_start) is not None:
-            proposals(earlier, config.arms.values(), config.load_space())  # raises if that sweep has no finished trial
+            proposals(earlier, config.arms.values(), config.load_space())  # raises if that sweep finished no trial
         memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
         if memory is not None and (problems := gpu_problems(config, memory)):
             raise ConfigError(problems)
