@@ -81,7 +81,7 @@ class FairShare:
             arm: the trial's arm.
             key: the trial's key.
             seconds: all seconds of the trial's work so far.
-            now: the present time in seconds since 1970.
+            now: the time of the report, in seconds since 1970.
         """
         more = seconds - self._running[arm][key]
         if more <= 0:
