@@ -23,7 +23,7 @@ set -m  # without job control, bash makes background processes ignore interrupts
 : "${2:?usage: sbatch slurm.sh CONFIG DIR [OPTION ...]}"
 
 # The job has a token of its own, so other users of these machines cannot run code in its cluster. Only the environment
-# holds the token, and srun passes it on: it is neither on a disc nor in a command line.
+# holds the token, and srun passes it on. So the token is neither on a disc nor in a command line.
 RAY_AUTH_TOKEN=$(python -c 'import secrets; print(secrets.token_hex(32))')
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 export RAY_gcs_server_port_wait_time_s=300      # nodes that start before the head wait for it
