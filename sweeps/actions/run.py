@@ -40,7 +40,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         raise ConfigError(problems)
     folder = SweepFolder(root)
     _refuse_taken(folder)
-    made = [path for path in (root, *root.parents) if not path.exists()]
+    new_folders = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -58,7 +58,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
                 begin=lambda say: Sessions(folder).begin(config),
             ).run()
         except ConfigError:
-            _remove(folder, made)
+            _remove(folder, new_folders)
             raise
 
 
@@ -203,12 +203,12 @@ def _unusable(config: SweepConfig) -> list[str]:
     return [*config.tracking.missing(), *damaged]
 
 
-def _remove(folder: SweepFolder, made: Sequence[Path]) -> None:
+def _remove(folder: SweepFolder, new_folders: Sequence[Path]) -> None:
     """Empty the folder of a refused sweep, and remove the folders that were made for it."""
     for path in folder.root.iterdir() if folder.root.is_dir() else ():
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    for path in made:
+    for path in new_folders:
         path.rmdir()

@@ -61,8 +61,8 @@ class Features(Section):
                 problems.append(
                     f"downstream.{name}: {folder} has no rows in {', '.join(missing)}; import with --split or --folds."
                 )
-            if differing := {m: w for m, w in manifest.widths.items() if m in widths and widths[m] != w}:
-                problems.append(f"downstream.{name}: widths {differing} differ from those of the pretraining set.")
+            if differences := {m: w for m, w in manifest.widths.items() if m in widths and widths[m] != w}:
+                problems.append(f"downstream.{name}: widths {differences} differ from those of the pretraining set.")
         if problems:
             raise ConfigError(problems)
         return self

@@ -44,13 +44,13 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
     jobs = sum(trials.values()) + confirmations
     events = jobs * _EVENT_FILE_BYTES if config.tracking.tensorboard else 0
     journal = 0 if config.storage else sum(n * _journal_bytes(config, config.arms[name]) for name, n in trials.items())
-    kept = min(config.checkpoint.heads, config.budget.seeds)
+    heads_per_method = min(config.checkpoint.heads, config.budget.seeds)
     heads = 0
     checkpoint = 0
     for arm in config.arms.values():
         if arm.method != "supervised_head":
             head, state = stored_bytes(config.widths(arm.method, arm.modalities), arm.losses, _largest(config, arm))
-            heads += kept * head * len(config.confirmed_on(arm))
+            heads += heads_per_method * head * len(config.confirmed_on(arm))
             checkpoint = max(checkpoint, state)
     checkpoints = (checkpoint + _REPORT_BYTES * len(config.probe_epochs)) * (KEPT + 1) * slots(config)
     fits = (config.probe.label_draws * (len(config.probe.budgets) - 1) + 1) * (1 + len(config.probe.also))
@@ -210,10 +210,10 @@ def _feature_bytes(config: SweepConfig, memory: int) -> int:
         manifest = Manifest.read(folder)
         parts = list(map(manifest.rows, manifest.folds or SPLITS)) * max(1, len(manifest.folds))
         sizes += [rows * _row_bytes(config, manifest) for rows in parts]
-    placed = 0
+    resident = 0
     for size in sizes:
-        placed += size if placed + size <= RESIDENT_SHARE * memory else 0
-    return placed
+        resident += size if resident + size <= RESIDENT_SHARE * memory else 0
+    return resident
 
 
 def _row_bytes(config: SweepConfig, manifest: Manifest) -> int:

@@ -80,7 +80,7 @@ def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
         f"Estimated on this machine, from {arms} short measurements, without pruning: "
         f"{total_seconds(config, costs) / 60:.1f} minutes, {disk_bytes(config, costs) / 2**20:.0f} MiB of disk."
     )
-    few = [name for name, trials in trials_in_time(config, costs).items() if trials < 1]
-    if few:
-        lines.append(f"Warning: the time is not enough for one full trial of {', '.join(few)}; give more.")
+    short_of_time = [name for name, trials in trials_in_time(config, costs).items() if trials < 1]
+    if short_of_time:
+        lines.append(f"Warning: the time is not enough for one full trial of {', '.join(short_of_time)}; give more.")
     return "\n".join(lines)

@@ -156,11 +156,11 @@ class Scoring:
 
     def _objective_of(self, metrics: Sequence[Metric], budget: LabelBudget) -> float:
         dataset = self._config.objective.dataset
-        wanted = ("val", self._config.objective.metric, str(budget), "")
+        objective = ("val", self._config.objective.metric, str(budget), "")
         values = [
             m.value
             for m in metrics
-            if (m.split, m.metric, m.labels, m.instrument) == wanted and dataset in (None, m.dataset)
+            if (m.split, m.metric, m.labels, m.instrument) == objective and dataset in (None, m.dataset)
         ]
         return math.fsum(values) / len(values)
 
@@ -189,7 +189,7 @@ class Scoring:
                     for metric, value in values.items():
                         scores.setdefault((instrument, part, metric), []).append(value)
                     if part == "test":
-                        kept = self._config.checkpoint.probabilities
+                        keeps_probabilities = self._config.checkpoint.probabilities
                         predictions.append(
                             Predictions(
                                 dataset=name,
@@ -202,7 +202,7 @@ class Scoring:
                                 predicted=predicted.reshape(-1).tolist(),
                                 instrument=instrument,
                                 chosen=fitted.chosen[draw],
-                                probabilities=probabilities.astype("<f2").tobytes() if kept else b"",
+                                probabilities=probabilities.astype("<f2").tobytes() if keeps_probabilities else b"",
                             )
                         )
         means = [
