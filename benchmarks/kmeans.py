@@ -39,7 +39,7 @@ _DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class _Contest:
-    """A stand-in for k-means that clusters in both ways, records objectives and seconds, and returns one result."""
+    """Stand-in for k-means that clusters in both ways, records objectives and seconds, and returns one result."""
 
     def __init__(self, backend: clustering.Backend, iterations: int, train_with: str) -> None:
         self._backend, self._iterations, self._train_with = backend, iterations, train_with

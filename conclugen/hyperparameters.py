@@ -36,7 +36,7 @@ _PRETRAINING = Use(frozenset(Loss))
 
 
 def _beside_others(use: Use) -> Use:
-    """Restrict ``use`` to runs with two losses or more; AdamW is blind to the weight of a single loss."""
+    """Restrict ``use`` to several losses: AdamW is blind to the weight of a single one, and Clu alone cannot wait."""
     return Use(use.losses, least=2)
 
 
