@@ -122,10 +122,10 @@ class SweepConfig(Section):
     @classmethod
     def _baselines_suit_labels(cls, baselines: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         downstream = info.data["features"].downstream if checks_references(info) and "features" in info.data else {}
-        multi_label = [name for name, folder in downstream.items() if Manifest.read(folder).multi_label]
-        if multi_label and "label_spreading" in baselines:
+        sets = [name for name, folder in downstream.items() if Manifest.read(folder).multi_label]
+        if sets and "label_spreading" in baselines:
             raise ConfigError(
-                [f"label_spreading cannot give samples of {', '.join(multi_label)} several labels; list the others only."]
+                [f"label_spreading cannot give samples of {', '.join(sets)} several labels; list the others only."]
             )
         return baselines
 
