@@ -101,7 +101,7 @@ class Parameter(BaseModel):
     def _ignored(self, *keys: str, beside: str) -> Iterator[str]:
         for key in keys:
             if key in self.model_fields_set:
-                yield f"{key} says nothing beside {beside}; leave it out."
+                yield f"{key} has no meaning beside {beside}; leave it out."
 
     def _contradictions_of_range(self, low: float, high: float) -> Iterator[str]:
         step, default = self.step, self.default
@@ -137,10 +137,10 @@ class Parameter(BaseModel):
     def _refused_conditions(self, use: Use) -> Iterator[str]:
         if use.losses and not self.needs <= use.losses:
             users, got = (", ".join(loss for loss in Loss if loss in some) for some in (use.losses, self.needs))
-            yield f"needs must be among the losses that use it, {users}, but got {got}; without needs, all of them do."
+            yield f"needs must be among the losses that use it, {users}, but got {got}; without needs, all count."
         if "min_losses" in self.model_fields_set and self.min_losses < use.least:
             yield (
-                f"min_losses must be at least {use.least}, as it says nothing to a loss alone, but got "
+                f"min_losses must be at least {use.least}, because a loss alone has no ratio, but got "
                 f"{self.min_losses}; leave it out."
             )
 

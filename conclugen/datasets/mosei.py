@@ -116,7 +116,7 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
     counts = {
         f"videos with labels are in no split of {_SPLIT_FILE}; they are left out": len(intervals_of.keys() - split_of),
         f"videos of a split have no labels in {_LABEL_FILE}; they are left out": len(split_of.keys() - intervals_of),
-        "labelled intervals hold nothing of their video; they are left out": empty,
+        "labelled intervals lie outside their video; they are left out": empty,
         "clips have no transcript": sum(clip.transcript is None for clip in clips),
     }
     notes = [f"{count:,} {fact}." for fact, count in counts.items() if count]

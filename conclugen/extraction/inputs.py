@@ -279,7 +279,7 @@ class Preparation:
                 portion = [[] for _ in self._readers]
                 portion_bytes = 0
         if not any_picture:
-            raise ClipError("no face", f"{file}: none was found in any second")
+            raise ClipError("no face", f"{file}: no face was found in any second")
         for index, reader, _ in sources:
             portion[index] += reader.end()
         yield portion

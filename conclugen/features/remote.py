@@ -144,9 +144,7 @@ class NodeCache:
                 itself.
         """
         if outside := [name for name in (*files, *beside) if name != Path(name).name or name == ".."]:
-            raise RemoteError(
-                f"{uri}: names {outside[0]!r} as one of its files, which lies elsewhere; make the set again."
-            )
+            raise RemoteError(f"{uri}: names the file {outside[0]!r}, which lies outside the set; make the set again.")
         key = f"{re.sub(r'[^A-Za-z0-9]+', '-', uri)[-40:].strip('-')}-{_digest(uri.encode())[:8]}-{version}"
         copy = self._root / key
         try:

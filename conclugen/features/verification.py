@@ -74,7 +74,7 @@ def verify(
                 findings.problems += _labels(folder, shard, mapped.labels, manifest)
                 keys.add(shard.split, mapped.sample_ids, mapped.augmentation)
                 if int((mapped.augmentation == 0).sum()) != shard.samples:
-                    findings.problems.append(f"shard {folder / shard.file} has not the {shard.samples} clean rows that "
+                    findings.problems.append(f"shard {folder / shard.file} lacks the {shard.samples} clean rows that "
                                           "the manifest names; make the set again.")  # fmt: skip
                 if manifest.speakers:
                     speakers.setdefault(shard.split, set()).update(mapped.speakers)
@@ -83,7 +83,9 @@ def verify(
     speaker_leaks = _speaker_leaks(speakers)
     (findings.notes if shared_speakers else findings.problems).extend(speaker_leaks)
     if not manifest.speakers:
-        findings.notes.append("it is not known who speaks: leakage by speaker cannot be seen; import with --speakers.")
+        findings.notes.append(
+            "the set does not say who speaks: leakage by speaker cannot be seen; import with --speakers."
+        )
     for name, constant in constants.items():
         findings.problems += constant.problems(name)
         findings.notes += constant.notes(name)
@@ -226,7 +228,7 @@ def _speaker_leaks(speakers: dict[str, set[str]]) -> Iterator[str]:
     for splits, leaking in sorted(leaks.items()):
         yield (
             f"leakage by speaker: {_some(leaking, 'speakers')} in {' and '.join(splits)} alike; divide by speaker, or "
-            "say --shared-speakers where the data set's official splits are so."
+            "say --shared-speakers where the data set's official splits share speakers."
         )
 
 

@@ -140,7 +140,7 @@ class Execution:
         if workers > 1:
             steps = f"eager: {workers} workers talk to each other within a step"
         else:
-            steps = f"CUDA graphs after {EAGER_STEPS} steps of a kind" if recorded else "eager: few"
+            steps = f"CUDA graphs after {EAGER_STEPS} steps of a kind" if recorded else "eager at first"
         return cls(
             device,
             precision=torch.bfloat16 if has_bfloat16 else torch.float32,

@@ -99,7 +99,7 @@ def resume(
         if changes and not accept_changes:
             problems += [
                 *changes,
-                f"Set back what is named, with --set or in {folder.config}; or go on all the same with "
+                f"Set these settings back, with --set or in {folder.config}; or continue all the same with "
                 "--accept-changes, which puts these changes on record.",
             ]
         if problems:
@@ -188,7 +188,7 @@ def _prepare(folder: SweepFolder, config: SweepConfig) -> None:
 
 
 def _unwritable(root: Path, error: OSError) -> str:
-    return f"{root}: cannot be written: {error.strerror}; choose another folder, or mend it."
+    return f"{root}: cannot be written: {error.strerror}; choose another folder, or make it writable."
 
 
 def _unusable(config: SweepConfig) -> list[str]:

@@ -39,9 +39,9 @@ def report(
         if compare and len(folders) != 2:
             problems.append(f"--compare: compares two sweeps, but {len(folders)} folders are given; give two.")
         if compare and published is not None:
-            problems.append("--published: stands beside one report, not a comparison; leave --compare out.")
+            problems.append("--published: a comparison shows no published numbers; leave --compare or --published out.")
         if compare and embeddings:
-            problems.append("--embeddings: are drawn in one report, not in a comparison; leave --compare out.")
+            problems.append("--embeddings: a comparison draws no embeddings; leave --compare or --embeddings out.")
         for folder in folders:
             try:
                 sweep_folder(folder)

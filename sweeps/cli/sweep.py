@@ -70,7 +70,10 @@ def sweep_check(
         costs = [] if remote_sets else estimate(config)
     if remote_sets:
         console().print(space_table(config))
-        typer.echo(f"Valid. Nothing is estimated, as features are elsewhere and not fetched: {', '.join(remote_sets)}.")
+        typer.echo(
+            "Valid. Nothing is estimated, because these feature sets are remote and were not fetched: "
+            f"{', '.join(remote_sets)}."
+        )
         return
     console().print(plan_table(config, costs))
     console().print(space_table(config))

@@ -179,8 +179,8 @@ class Probe(Section):
         if "paper" not in (self.kind, *self.also):
             fields = type(self).model_fields
             problems += [
-                f"{name}: {getattr(self, name)!r} is a setting of the paper's probe, which is not asked for; give "
-                "probe.kind: paper or probe.also: [paper], or drop it."
+                f"{name}: {getattr(self, name)!r} is a setting of the paper's probe, which this sweep does not use; "
+                "give probe.kind: paper or probe.also: [paper], or drop it."
                 for name in ("layers", "hidden_dim", "lr", "patience")
                 if getattr(self, name) != fields[name].default
             ]

@@ -125,7 +125,10 @@ class SweepConfig(Section):
         sets = [name for name, folder in downstream.items() if Manifest.read(folder).multi_label]
         if sets and "label_spreading" in baselines:
             raise ConfigError(
-                [f"label_spreading cannot give samples of {', '.join(sets)} several labels; list the others only."]
+                [
+                    f"label_spreading cannot give samples of {', '.join(sets)} several labels; "
+                    "leave label_spreading out of baselines."
+                ]
             )
         return baselines
 

@@ -75,7 +75,9 @@ def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
         f"{sum(cost.confirmations for cost in costs)} confirmation runs, scored on test."
     ]
     if (lack := lack_of_room(config)) is not None:
-        return "\n".join([*lines, f"Time and disk are not estimated: {lack}; check on a machine like those it is for."])
+        return "\n".join(
+            [*lines, f"Time and disk are not estimated: {lack}; run this check on a machine like those of the sweep."]
+        )
     lines.append(
         f"Estimated on this machine, from {arms} short measurements, without pruning: "
         f"{total_seconds(config, costs) / 60:.1f} minutes, {disk_bytes(config, costs) / 2**20:.0f} MiB of disk."

@@ -78,7 +78,7 @@ def collect(root: str, features: Sequence[str]) -> Facts:
     folder = SweepFolder(Path(root))
     try:
         identity = folder.identity
-    except OSError:
+    except (OSError, ConfigError):  # missing, or damaged
         identity = ""
     fingerprints: dict[str, str] = {}
     missing: list[str] = []

@@ -137,7 +137,7 @@ def setting_changes(former: Mapping[str, Any], current: Mapping[str, Any], prefi
             continue
         if key == "features.downstream":
             missing = sorted(set(old) - set(new or ()))
-            yield from (f"{key}.{entry}: was there, and is missing now; keep it." for entry in missing)
+            yield from (f"{key}.{entry}: is missing now, and was there before; keep it." for entry in missing)
         elif key in _GROWING:
             missing = [entry for entry in old if entry not in (new or ())]
             yield from (f"{key}: had {entry}, and lacks it now; keep it." for entry in missing)

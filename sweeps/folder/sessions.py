@@ -103,7 +103,7 @@ class Sessions:
         except DamagedError as error:
             file = self._folder.sessions
             aside = set_aside(file, (file.with_suffix(f".damaged-{number}.json") for number in count(1)))
-            messages.append(f"{error} It is now {aside}; changes were found by the ledger's newest record instead.")
+            messages.append(f"{error} It is now {aside}; changes are told from the ledger's newest record instead.")
         sessions.append(_session(config, accepted))
         document = {"seal": SEAL, "sessions": _FORMAT.dump_python(sessions, mode="json")}
         write_sealed(self._folder.sessions, json.dumps(document, indent=2).encode())

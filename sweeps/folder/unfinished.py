@@ -73,7 +73,7 @@ class UnfinishedJobs:
         except DamagedError as error:
             problem = str(error)
         except ValidationError as error:
-            problem = f"{state} cannot be understood by this version: {error.error_count()} of its entries."
+            problem = f"{state} has {error.error_count()} entries that this version does not know."
         aside = set_aside(state, [state.with_name(f"{state.name}.damaged")])
         say(f"{problem} It is now {aside}; {key} continues from its checkpoints and from what its study knows.")
         return None

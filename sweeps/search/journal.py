@@ -47,7 +47,7 @@ def mend_journal(folder: SweepFolder) -> list[str]:
     write_whole(journal, *lines[: first - 1])
     return [
         f"{journal}, line {number}: {'is damaged' if line.endswith(_END) else 'is cut short'}; "
-        f"what stands before line {first} is kept, all {len(lines)} lines are in {copy.name}."
+        f"the lines before line {first} are kept; all {len(lines)} lines are in {copy.name}."
         for number, line in damaged.items()
     ]
 

@@ -151,7 +151,12 @@ class Search:
             live.passed = report.epochs
             return False
         pruner = self._config.search.pruner
-        self._end(live, "pruned", report, f"{pruner}: judged too low by its study after {report.epochs} epochs")
+        self._end(
+            live,
+            "pruned",
+            report,
+            f"{pruner}: too low beside the other trials of its study after {report.epochs} epochs",
+        )
         return True
 
     def lose(self, key: str) -> None:

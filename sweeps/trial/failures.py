@@ -24,7 +24,8 @@ def reason_of(error: Exception, job: Job) -> str:
         text = text.partition(" If reserved ")[0]  # the rest is advice on the allocator, which makes no batch fit
         sizes = [f"{name} {job.hyperparameters[name]}" for name in _SIZES if name in job.hyperparameters]
         if sizes:
-            text = f"{' and '.join(sizes)} did not fit: {text}; narrow them, `sweep check --gpu-memory` says how far"
+            text = f"{' and '.join(sizes)} did not fit: {text}; narrow their ranges; "
+            text += "`sweep check --gpu-memory` says how far"
         return FailureReason.OUT_OF_MEMORY.because(text)
     # safetensors reports the operating system's errors in its text alone.
     if getattr(error, "errno", None) in _NO_SPACE or any(f"(os error {number})" in text for number in _NO_SPACE):

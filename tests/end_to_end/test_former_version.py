@@ -64,7 +64,7 @@ def test_status_and_report_read_the_records_of_a_former_version(folder: Path, tm
 
 def test_resuming_a_former_version_is_refused_with_the_remedy(folder: Path) -> None:
     before = content(folder)
-    with pytest.raises(ConfigError, match=r"was 0\.2\.0, and is (.|\n)*go on all the same with --accept-changes"):
+    with pytest.raises(ConfigError, match=r"was 0\.2\.0, and is (.|\n)*continue all the same with --accept-changes"):
         resume(folder, Interrupts(""), with_features())
     assert content(folder) == before
 

@@ -109,13 +109,13 @@ class TestParameter:
             ({"low": 0.0, "high": 1.0, "step": 0.1, "default": 0.25}, "default must be low plus a multiple of step"),
             ({"choices": (1, 2, 1), "default": 1}, r"choices must differ from each other, but got \[1, 2, 1\]"),
             ({"choices": (1, 1.0), "default": 1}, "choices must differ from each other"),
-            ({"choices": (1, 2), "default": 1, "log": True}, "log says nothing beside choices; leave it out"),
-            ({"choices": (1, 2), "default": 1, "step": 1}, "step says nothing beside choices"),
+            ({"choices": (1, 2), "default": 1, "log": True}, "log has no meaning beside choices; leave it out"),
+            ({"choices": (1, 2), "default": 1, "step": 1}, "step has no meaning beside choices"),
             ({"choices": (1, 2), "default": 1, "high": 2}, "give exactly one of"),
-            ({"fixed": 1, "default": 1}, "default says nothing beside a fixed value; leave it out"),
-            ({"fixed": False, "default": False}, "default says nothing beside a fixed value"),
-            ({"fixed": 1, "log": True}, "log says nothing beside a fixed value"),
-            ({"fixed": 1, "step": 1}, "step says nothing beside a fixed value"),
+            ({"fixed": 1, "default": 1}, "default has no meaning beside a fixed value; leave it out"),
+            ({"fixed": False, "default": False}, "default has no meaning beside a fixed value"),
+            ({"fixed": 1, "log": True}, "log has no meaning beside a fixed value"),
+            ({"fixed": 1, "step": 1}, "step has no meaning beside a fixed value"),
             ({"fixed": [1, 2]}, r"must be a number, a word, true or false, but got \[1, 2\]"),
             ({"low": 0.0, "high": 1.0, "log": True, "default": 1.0}, "a log range needs low > 0 and no step"),
             ({"low": -1.0, "high": 1.0, "log": True, "default": 1.0}, "a log range needs low > 0"),
@@ -334,20 +334,17 @@ class TestSpace:
             (
                 "num_clusters",
                 {"needs": "Gen"},
-                ["needs must be among the losses that use it, Clu, but got Gen; without needs, all of them do."],
+                ["needs must be among the losses that use it, Clu, but got Gen; without needs, all count."],
             ),
             (
                 "projection_dim",
                 {"needs": ["Gen", "Con"]},
-                [
-                    "needs must be among the losses that use it, Con, Clu, but got Con, Gen; "
-                    "without needs, all of them do."
-                ],
+                ["needs must be among the losses that use it, Con, Clu, but got Con, Gen; without needs, all count."],
             ),
             (
                 "weight_clu",
                 {"min_losses": 1},
-                ["min_losses must be at least 2, as it says nothing to a loss alone, but got 1; leave it out."],
+                ["min_losses must be at least 2, because a loss alone has no ratio, but got 1; leave it out."],
             ),
             ("projection_dim", {"needs": "Clu", "min_losses": 1}, []),
             ("lr", {"needs": "Gen", "min_losses": 1}, []),

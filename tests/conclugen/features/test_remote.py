@@ -201,7 +201,7 @@ class TestCopies:
 
     @pytest.mark.parametrize("name", ["../b", "/etc/b", "x/b", ".."])
     def test_files_outside_the_folder_are_refused(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(RemoteError, match="which lies elsewhere"):
+        with pytest.raises(RemoteError, match="which lies outside the set"):
             NodeCache(tmp_path / "cache", 10**6).folder(_place(tmp_path / "set"), "1", {name: "0"}, {})
         assert not (tmp_path / "cache").exists()
 

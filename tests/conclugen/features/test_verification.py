@@ -27,7 +27,9 @@ def _set(folder: Path, *shards: tuple[str, list[str]], speakers: bool = False, *
 def test_a_good_set_has_no_problem(planted: Path) -> None:
     findings = verify(planted)
     assert findings.problems == []
-    assert findings.notes == ["it is not known who speaks: leakage by speaker cannot be seen; import with --speakers."]
+    assert findings.notes == [
+        "the set does not say who speaks: leakage by speaker cannot be seen; import with --speakers."
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # statistics of infinite values
@@ -128,7 +130,7 @@ def _claim(folder: Path, **changes: Any) -> None:
         (lambda folder: (folder / "train-00000.arrow").unlink(), "train-00000.arrow cannot be read: No such file"),
         (lambda folder: (folder / "statistics.safetensors").unlink(), "statistics.safetensors cannot be read"),
         (lambda folder: _claim(folder, rows=5), "train-00000.arrow cannot be read: it holds 6 rows"),
-        (lambda folder: _claim(folder, samples=5), "train-00000.arrow has not the 5 clean rows"),
+        (lambda folder: _claim(folder, samples=5), "train-00000.arrow lacks the 5 clean rows"),
     ],
 )
 def test_damage_is_a_problem(tmp_path: Path, spoil: Callable[[Path], None], expected: str) -> None:

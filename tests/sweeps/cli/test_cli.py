@@ -262,7 +262,7 @@ def test_report_names_the_representations_that_it_cannot_draw(half_done: SweepFo
     assert (out / "index.html").is_file()
     both = conclugen("report", half_done.root, half_done.root, "--out", tmp_path / "two", "--compare", "--embeddings")
     assert (both.returncode, (tmp_path / "two").exists()) == (2, False)
-    assert "--embeddings: are drawn in one report" in both.stderr
+    assert "--embeddings: a comparison draws no embeddings" in both.stderr
 
 
 def test_report_without_a_finished_job_is_bad_input(write_config: Callable[..., Path], tmp_path: Path) -> None:

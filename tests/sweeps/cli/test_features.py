@@ -129,7 +129,10 @@ class TestRemoteSets:
         path = write_config(features={"pretrain": remote_set, "downstream": {"planted": remote_set}})
         checked = CliRunner().invoke(app, ["sweep", "check", str(path)])
         assert checked.exit_code == 0, checked.output
-        assert f"Nothing is estimated, as features are elsewhere and not fetched: {remote_set}." in checked.output
+        assert (
+            f"Nothing is estimated, because these feature sets are remote and were not fetched: {remote_set}."
+            in checked.output
+        )
         assert not (tmp_path / "cache").exists()
 
     @pytest.mark.parametrize(

@@ -343,7 +343,7 @@ class TestInstruments:
 
     def test_each_idle_setting_of_the_papers_probe_is_refused_with_its_remedy(self, write_config: WriteConfig) -> None:
         assert problems_of(write_config(probe={**IDLE, "also": ["knn"]})) == [
-            f"probe: {name}: {value!r} is a setting of the paper's probe, which is not asked for; give "
+            f"probe: {name}: {value!r} is a setting of the paper's probe, which this sweep does not use; give "
             "probe.kind: paper or probe.also: [paper], or drop it."
             for name, value in IDLE.items()
         ]

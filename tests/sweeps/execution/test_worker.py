@@ -103,7 +103,7 @@ def test_an_out_of_memory_reason_names_the_sizes_and_the_remedy(mailbox: Any) ->
     reason = attempt(FakeRunner(raising(torch.OutOfMemoryError(text))), job, mailbox, Team()).reason
     assert reason == (
         "out_of_memory: batch_size 4096 and representation_dim 8192 did not fit: CUDA out of memory. "
-        "Tried to allocate 80.00 GiB.; narrow them, `sweep check --gpu-memory` says how far"
+        "Tried to allocate 80.00 GiB.; narrow their ranges; `sweep check --gpu-memory` says how far"
     )
 
 

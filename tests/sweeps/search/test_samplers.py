@@ -198,7 +198,7 @@ def test_halving_prunes_the_bad_and_keeps_the_best(
     assert states[best] == "complete"
     pruned = [record for record in records if record.state == "pruned"]
     assert len(pruned) >= 9
-    assert all(record.reason.startswith(f"{pruner}: judged too low") for record in pruned)
+    assert all(record.reason.startswith(f"{pruner}: too low beside the other trials") for record in pruned)
     assert min(record.epochs for record in pruned) < 5
     mean = {
         state: sum(n * 37 % 27 for n in states if states[n] == state) / list(states.values()).count(state)
