@@ -29,6 +29,9 @@ from sweeps.execution.capacity import grow
 
 FOLDER = Path(sweeps.__file__).parent / "deploy"
 README = Path(__file__).parents[3] / "README.md"
+_CONSTRAINTS = (Path(__file__).parents[3] / "constraints.txt").read_text().splitlines()
+(PINNED_RAY,) = (line.removeprefix("ray==") for line in _CONSTRAINTS if line.startswith("ray=="))
+"""The version of Ray that `make test` installs; the files start clusters of it."""
 KUBERNETES = "1.30"  # the oldest version that should accept the files
 
 
@@ -138,7 +141,7 @@ def test_ray_and_conclugen_accept_the_commands_in_the_autoscaler_file(
         (line,) = [line for line in autoscaler[f"{role}_start_ray_commands"] if line.startswith("ray start ")]
         assert parse_ray_start(shlex.split(line)[2:])["head"] is is_head
     assert "--env RAY_AUTH_MODE=token" in autoscaler["docker"]["run_options"]
-    assert f"rayproject/ray:{ray.__version__}-" in text
+    assert f"rayproject/ray:{PINNED_RAY}-" in text
 
 
 # -- KubeRay ---------------------------------------------------------------------------------------------------------
@@ -217,7 +220,7 @@ def test_kubernetes_and_kuberay_accept_the_job(
     kubernetes_validate.validate(claim, KUBERNETES, strict=True)
     job = RayJob.model_validate(document).spec
     cluster = job.ray_cluster_spec
-    assert cluster.ray_version == ray.__version__
+    assert cluster.ray_version == PINNED_RAY
     program, *arguments = shlex.split(job.entrypoint)
     assert program == "conclugen"
     parsed = parse_run(arguments)
