@@ -63,9 +63,10 @@ def write_sweep(folder: Path, trials: int) -> Path:
         "subsets": ["Con", "ConCluGen"],
         "space": "tiny.yaml",
         "baselines": ["raw_features"],
-        "budget": {"trials_per_subset": trials, "epochs": 8, "seeds": 3},
-        "probe": {"every": 4, "label_draws": 1},
-        "checkpoint": {"every": 1},
+        # Jobs of about a second: a sweep whose raylet is killed goes on until Ray notices, which takes it some 20 seconds.
+        "budget": {"trials_per_subset": trials, "epochs": 60, "seeds": 3},
+        "probe": {"every": 30, "label_draws": 1},
+        "checkpoint": {"every": 5},
         "workers": {"concurrent_trials": 1, "hang_minutes": 1},
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(config))
