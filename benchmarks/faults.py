@@ -63,7 +63,7 @@ def write_sweep(folder: Path, trials: int) -> Path:
         "subsets": ["Con", "ConCluGen"],
         "space": "tiny.yaml",
         "baselines": ["raw_features"],
-        # Jobs of about a second: a sweep whose raylet is killed goes on until Ray notices, which takes it some 20 seconds.
+        # Jobs of half a second: after its raylet is killed, a sweep goes on until Ray notices, some 20 seconds later.
         "budget": {"trials_per_subset": trials, "epochs": 60, "seeds": 3},
         "probe": {"every": 30, "label_draws": 1},
         "checkpoint": {"every": 5},
