@@ -38,6 +38,7 @@ from conclugen.features.batches import StandardisedSplit
 from conclugen.features.manifest import Manifest, Modality
 from conclugen.features.shards import FeatureSet, FeatureWriter
 from conclugen.features.standardise import Standardisation
+from conclugen.features.synthesis import PAPER_WIDTHS
 from conclugen.heads import PretrainingHeads, RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
@@ -46,7 +47,6 @@ from conclugen.training.execution import Execution
 from conclugen.training.pretrain import Pretraining, represent
 from sweeps.trial.hardware import own_hardware
 
-_PAPER_WIDTHS = {"video": 4096, "audio": 1024, "text": 768}
 _PAPER = Hyperparameters(
     representation_dim=4096, lift_audio=True, projection_dim=512, reconstruction_dim=1024, num_clusters=8,
     batch_size=4096, feature_dropout=0.5, reconstruction_relu=False, temperature=0.1,
@@ -72,9 +72,9 @@ class Size:
 SIZES = {
     "handwritten": Size({"video": 76, "audio": 216, "text": 64}, 1200, _HANDWRITTEN),
     "wide": Size({"video": 512, "audio": 128, "text": 96}, 1024, replace(_HANDWRITTEN, representation_dim=512)),
-    "r1024": Size(_PAPER_WIDTHS, 32768, replace(_PAPER, representation_dim=1024, num_clusters=64)),
-    "r2048": Size(_PAPER_WIDTHS, 16384, replace(_PAPER, representation_dim=2048, batch_size=1024)),
-    "paper": Size(_PAPER_WIDTHS, 32768, _PAPER),
+    "r1024": Size(PAPER_WIDTHS, 32768, replace(_PAPER, representation_dim=1024, num_clusters=64)),
+    "r2048": Size(PAPER_WIDTHS, 16384, replace(_PAPER, representation_dim=2048, batch_size=1024)),
+    "paper": Size(PAPER_WIDTHS, 32768, _PAPER),
 }
 _DEFAULT_SIZES = {"cpu": ["handwritten", "wide"], "cuda": ["r1024", "r2048", "paper"]}
 
