@@ -55,7 +55,7 @@ def write_sweep(folder: Path, trials: int) -> Path:
         features, folder / "set", labels=labels, split=split, class_names=("a", "b"),
         sources=dict.fromkeys(features, "made up"),
     )  # fmt: skip
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(SPACE))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(SPACE), encoding="utf-8")
     config = {
         "name": "faults",
         "features": {"pretrain": "set", "downstream": {"set": "set"}},
@@ -69,7 +69,7 @@ def write_sweep(folder: Path, trials: int) -> Path:
         "checkpoint": {"every": 5},
         "workers": {"concurrent_trials": 1, "hang_minutes": 1},
     }
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(config))
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return folder / "sweep.yaml"
 
 

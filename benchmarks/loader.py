@@ -134,14 +134,14 @@ def shared_memory(folder: Path, readers: int) -> float:
     """Return the bytes of processes that have read the whole set: the sum of their proportional set sizes."""
     command = [sys.executable, "-c", _READER, str(folder), *_NAMES]
     processes = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8")  # noqa: S603
         for _ in range(readers)
     ]
     try:
         for reader in processes:
             if reader.stdout is None or reader.stdout.readline() != "done\n":
                 raise RuntimeError("a reader has died.")
-        texts = [Path(f"/proc/{reader.pid}/smaps_rollup").read_text() for reader in processes]
+        texts = [Path(f"/proc/{reader.pid}/smaps_rollup").read_text(encoding="utf-8") for reader in processes]
     finally:
         for reader in processes:
             reader.communicate()

@@ -57,4 +57,4 @@ def machine() -> dict[str, Any]:
 def write(file: Path | None, result: Mapping[str, Any]) -> None:
     """Write a result and the machine's description as JSON; without a file, write nothing."""
     if file is not None:
-        file.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n")
+        file.write_text(json.dumps({"machine": machine(), **result}, indent=1) + "\n", encoding="utf-8")

@@ -253,7 +253,7 @@ def shares(command: Sequence[str]) -> dict[str, float]:
     with tempfile.NamedTemporaryFile() as file:
         inside = [sys.executable, "-m", "benchmarks.report", "--inside", file.name, *command]
         subprocess.run(inside, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
-        seconds: dict[str, float] = json.loads(Path(file.name).read_text())
+        seconds: dict[str, float] = json.loads(Path(file.name).read_text(encoding="utf-8"))
     return {phase: value / sum(seconds.values()) for phase, value in seconds.items()}
 
 
@@ -283,7 +283,7 @@ def sample_phases(file: Path, command: Sequence[str]) -> None:
     finally:
         done.set()
         sampler.join()
-    file.write_text(json.dumps(seconds))
+    file.write_text(json.dumps(seconds), encoding="utf-8")
 
 
 def _phase(thread: int) -> str:

@@ -53,7 +53,7 @@ def write_sweep(folder: Path, trials: int, slots: int) -> Path:
         class_names=("a", "b"),
         sources=dict.fromkeys(features, "made up"),
     )
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(SPACE))
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(SPACE), encoding="utf-8")
     config = {
         "name": "scale",
         "features": {"pretrain": "set", "downstream": {"set": "set"}},
@@ -64,7 +64,7 @@ def write_sweep(folder: Path, trials: int, slots: int) -> Path:
         "probe": {"every": 1},
         "workers": {"concurrent_trials": slots},
     }
-    (folder / "sweep.yaml").write_text(yaml.safe_dump(config))
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return folder / "sweep.yaml"
 
 

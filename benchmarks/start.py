@@ -30,7 +30,7 @@ def start(config_file: Path, out: Path) -> dict[str, float]:
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config_file), "--out", str(out)]
     started = time.perf_counter()
     seconds = dict[str, float]()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8") as process:  # noqa: S603
         for line in process.stdout or ():
             now = time.perf_counter() - started
             seconds |= {stage: now for stage, words in STAGES.items() if words in line and stage not in seconds}

@@ -79,7 +79,7 @@ def run_trainers(folder: SweepFolder, records: Sequence[Record], threads: int) -
             runner = TrialRunner(config, folder, train.torch.get_device())
             _, report = run_again(runner, job_of(config, record), record)
         check_same(record, report)
-        Path(settings["result"]).write_text(str(report.seconds["total"]))
+        Path(settings["result"]).write_text(str(report.seconds["total"]), encoding="utf-8")
 
     def trial(config: dict[str, Any]) -> None:
         settings = config["settings"]
@@ -101,7 +101,7 @@ def run_trainers(folder: SweepFolder, records: Sequence[Record], threads: int) -
         tune_config=tune.TuneConfig(max_concurrent_trials=1),
         run_config=tune.RunConfig(name="tune", storage_path=str(folder.ray), callbacks=[NoteEnds()], verbose=0),
     ).fit()
-    return _costs(ends, [float(Path(str(each["result"])).read_text()) for each in settings])
+    return _costs(ends, [float(Path(str(each["result"])).read_text(encoding="utf-8")) for each in settings])
 
 
 def _costs(ends: Sequence[float], work: Sequence[float]) -> list[float]:

@@ -30,10 +30,11 @@ def output_to_log(path: Path) -> Iterator["Console"]:
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors  # the terminal may not be of UTF-8
     out = os.dup(1)
     err = os.dup(2)
     try:
-        with path.open("ab") as file, os.fdopen(out, "w") as terminal:
+        with path.open("ab") as file, os.fdopen(out, "w", encoding=encoding, errors=errors) as terminal:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
             try:

@@ -82,7 +82,7 @@ def write_config(tmp_path: Path, planted: Path) -> Callable[..., Path]:
 def config_writer(folder: Path, planted: Path) -> Callable[..., Path]:
     """Return a function that writes a small sweep's configuration; keyword arguments replace top-level settings."""
     space = folder / "tiny.yaml"
-    space.write_text(yaml.safe_dump(TINY_SPACE))
+    space.write_text(yaml.safe_dump(TINY_SPACE), encoding="utf-8")
 
     def write(**settings: Any) -> Path:
         config = {
@@ -97,7 +97,7 @@ def config_writer(folder: Path, planted: Path) -> Callable[..., Path]:
             **settings,
         }
         path = folder / "config.yaml"
-        path.write_text(yaml.safe_dump(config))
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
         return path
 
     return write

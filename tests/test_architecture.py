@@ -76,7 +76,7 @@ OPTUNA_USERS = ("sweeps/search/", "reports/statistics/importance.py")
 def imports_of(path: Path) -> set[str]:
     """The dotted name of everything that a module imports, also inside functions."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -126,7 +126,7 @@ def test_every_folder_and_module_stands_on_a_floor() -> None:
 
 
 def test_the_page_on_the_architecture_names_every_folder_and_module() -> None:
-    tree = (ROOT / "docs" / "architecture.md").read_text().partition("## The words")[0]
+    tree = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## The words")[0]
     names = {floor for floors in FLOORS.values() for floor in floors} - {"__main__"}
     assert {name for name in names if not re.search(rf"\b{name}(/|\.py)", tree)} == set()
 
@@ -159,7 +159,7 @@ def test_the_room_of_what_is_private_to_ray_stays_small() -> None:
         node.attr
         for path in modules()
         if place(path).startswith(RAY_INTERNALS)
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and re.fullmatch("_[a-z]\\w+", node.attr)
     }
     assert len(names) + len(attributes) <= 10, (names, attributes)
@@ -220,7 +220,7 @@ def test_the_users_wait_policy_stays(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_python(script: str) -> list[str]:
     """The words that a program in a new process prints."""
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, encoding="utf-8", check=True, cwd=ROOT)
     return result.stdout.split()
 
 
@@ -256,11 +256,66 @@ def test_nothing_that_is_read_back_is_unpickled() -> None:
     users = {
         str(path.relative_to(ROOT))
         for path in modules()
-        if unpicklers & {name.split(".")[0] for name in imports_of(path)} or "torch.load" in path.read_text()
+        if unpicklers & {name.split(".")[0] for name in imports_of(path)}
+        or "torch.load" in path.read_text(encoding="utf-8")
     }
     assert users == {"conclugen/sharing/lightning.py", "sweeps/execution/worker_process.py"}
 
 
+TEXT_CALLS = {"open": "r", "fdopen": "r", "NamedTemporaryFile": "w+b", "TemporaryFile": "w+b", "FileHandler": "a"}
+"""Function that opens a file -> its mode where none is given."""
+NO_TEXT = {"os", "av", "Image", "system"}
+"""Whose `open` has no encoding: descriptors, media, pictures, remote file systems."""
+
+
+def calls_without_encoding(source: str) -> list[int]:
+    """The lines of calls that read or write text in the locale's encoding."""
+    lines = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        if "encoding" in given or (isinstance(owner, ast.Name) and owner.id in NO_TEXT and name == "open"):
+            continue
+        if name in TEXT_CALLS:
+            place_of_mode = 1 if name == "fdopen" or (name == "open" and owner is None) else 0
+            positional = node.args[place_of_mode:]
+            mode = given.get("mode", positional[0] if positional else None)
+            text = "b" not in (mode.value if isinstance(mode, ast.Constant) else TEXT_CALLS[name])
+        else:
+            text = (
+                (name == "read_text" and not node.args)
+                or (name == "write_text" and len(node.args) < 2)
+                or (name in ("run", "Popen", "check_output") and bool({"text", "universal_newlines"} & set(given)))
+            )
+        if text:
+            lines.append(node.lineno)
+    return sorted(lines)
+
+
+def test_text_is_never_in_the_encoding_of_the_locale() -> None:
+    """Ruff finds only those calls whose object it knows to be a path."""
+    paths = modules(*PACKAGES, "benchmarks", "tests")
+    lines = {place(path): calls_without_encoding(path.read_text(encoding="utf-8")) for path in paths}
+    assert {path: found for path, found in lines.items() if found} == {}
+
+
+def test_calls_without_encoding_are_found() -> None:
+    calls = [
+        "p.read_text()", "p.write_text(x)", "p.open()", "p.open('a')", "open(p)", "open(p, mode='w')", "os.fdopen(1)",
+        "subprocess.run(c, text=True)", "NamedTemporaryFile('w')", "logging.FileHandler(p)",
+    ]  # fmt: skip
+    fine = [
+        "p.read_text('utf-8')", "p.write_text(x, 'utf-8')", "p.open('rb')", "open(p, 'wb')", "os.open(p, flags)",
+        "open(p, encoding='utf-8')", "subprocess.run(c, encoding='utf-8')", "subprocess.run(c)", "NamedTemporaryFile()",
+    ]  # fmt: skip
+    assert calls_without_encoding("\n".join([*calls, *fine])) == list(range(1, len(calls) + 1))
+
+
 def test_files_stay_readable() -> None:
-    long = {str(path): lines for path in modules() if (lines := len(path.read_text().splitlines())) > 420}
+    long = {
+        str(path): lines for path in modules() if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 420
+    }
     assert not long

@@ -28,9 +28,9 @@ def test_every_benchmark_has_a_test() -> None:
 def test_a_benchmark_writes_finite_numbers(name: str, tmp_path: Path) -> None:
     file = tmp_path / "numbers.json"
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(file)]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert run.returncode == 0, run.stderr
-    result = json.loads(file.read_text())
+    result = json.loads(file.read_text(encoding="utf-8"))
     assert result["machine"]["cpus"] >= 1
     numbers = list(_numbers(result))
     assert len(numbers) > 3

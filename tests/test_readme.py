@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 from conclugen.hyperparameters import HYPERPARAMETERS
 from sweeps.config import SweepConfig
 
-_README = (Path(__file__).parents[1] / "README.md").read_text()
+_README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
 def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

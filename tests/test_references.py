@@ -120,7 +120,10 @@ class Tree:
     def sections(self) -> set[int]:
         """The sections of the method page."""
         page = self.root / METHOD
-        return {int(number) for number in re.findall(r"^## (\d+)\.", page.read_text() if page.exists() else "", re.M)}
+        return {
+            int(number)
+            for number in re.findall(r"^## (\d+)\.", page.read_text(encoding="utf-8") if page.exists() else "", re.M)
+        }
 
     @cached_property
     def file_names(self) -> set[str]:
@@ -135,7 +138,7 @@ class Tree:
             files = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
             names = Names() if files or path.is_dir() else None
             if names is not None and files:
-                names.add(ast.parse(files[0].read_text()).body)
+                names.add(ast.parse(files[0].read_text(encoding="utf-8")).body)
             self._modules[name] = names
         return self._modules[name]
 
@@ -204,7 +207,7 @@ def wrong_references(tree: Tree) -> list[str]:
     for file in tree.sources:
         place = file.relative_to(tree.root)
         module = ".".join(place.with_suffix("").parts).removesuffix(".__init__")
-        for text in texts(file.read_text()):
+        for text in texts(file.read_text(encoding="utf-8")):
             for line, reference in _wrong_in_source(tree, module, text):
                 problems.append(f"{place}:{line}: {reference}")
     comments = [
@@ -216,7 +219,7 @@ def wrong_references(tree: Tree) -> list[str]:
         for line, reference in [*_wrong_files(tree, text), *_wrong_bare_files(tree, text)]:
             problems.append(f"pyproject.toml:{line}: {reference}")
     for page in (page for pattern in PAGES for page in sorted(tree.root.glob(pattern))):
-        for line, reference in _wrong_files(tree, Text(1, page.read_text()), folders=False):
+        for line, reference in _wrong_files(tree, Text(1, page.read_text(encoding="utf-8")), folders=False):
             problems.append(f"{page.relative_to(tree.root)}:{line}: {reference}")
     return sorted(problems)
 
@@ -259,7 +262,7 @@ def _line(text: Text, target: str) -> int:
 
 
 def _lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 def test_every_reference_leads_somewhere() -> None:
@@ -310,7 +313,7 @@ def _write(root: Path, files: Mapping[str, str]) -> Tree:
     for name, content in files.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
+        file.write_text(content, encoding="utf-8")
     return Tree(root)
 
 

@@ -163,7 +163,7 @@ class Manifest(_Strict):
     def write(self, folder: Path) -> None:
         """Write the manifest into ``folder`` atomically; from then on the set exists."""
         temporary = folder / f".{MANIFEST_FILE}.partial"
-        temporary.write_text(self.model_dump_json(indent=2) + "\n")
+        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
         temporary.replace(folder / MANIFEST_FILE)
 
     @classmethod

@@ -27,5 +27,5 @@ def write_demo(out: Path) -> Path:
     """Write the demo's feature set and configuration into ``out``; return the configuration's path."""
     write_digits(out / "digits")
     config = out / "demo.yaml"
-    config.write_text(_CONFIG)
+    config.write_text(_CONFIG, encoding="utf-8")
     return config

@@ -33,7 +33,7 @@ def load_config(
         ConfigError: the configuration is invalid; the error holds every problem.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or no such date
         raise ConfigError([f"{path} cannot be read as YAML: {error}"]) from None
     if not isinstance(data, dict):

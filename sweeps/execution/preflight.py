@@ -148,7 +148,7 @@ def _gpu_memory() -> int | None:
     if (tool := shutil.which("nvidia-smi")) is None:
         return None
     command = [tool, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # no outside input
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)  # noqa: S603
     sizes = [int(line) * 2**20 for line in result.stdout.split() if line.isdigit()]
     return min(sizes, default=None)
 

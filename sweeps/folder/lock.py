@@ -36,7 +36,7 @@ def held(folder: SweepFolder) -> Iterator[None]:
     except Timeout:
         raise ConfigError([_refusal(folder)]) from None
     try:
-        folder.owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        folder.owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
         yield
     finally:
         lock.release()
@@ -52,7 +52,7 @@ def _refusal(folder: SweepFolder) -> str:
 
 def _content(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -76,7 +76,7 @@ def _is_held(lock: Path) -> bool:
     Such a lock belongs to another user, or lies on a read-only mount.
     """
     try:
-        with lock.open() as file:
+        with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

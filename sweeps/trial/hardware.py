@@ -61,7 +61,7 @@ def computing(threads: int) -> Iterator[None]:
 def _processor() -> str:
     """Return the CPU's name, or its architecture where the system has no name for it."""
     try:
-        lines = CPUINFO.read_text(errors="replace").splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # only Linux has this file
         lines = []
     entries = (line.partition(":") for line in lines)

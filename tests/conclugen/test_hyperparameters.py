@@ -41,5 +41,5 @@ import conclugen, conclugen.hyperparameters, conclugen.seeds, conclugen.subsets,
 search_spaces.load_space("small")
 sys.exit(",".join(sorted({"torch", "ray", "optuna", "sklearn"} & set(sys.modules))) or 0)
 """
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=False)
     assert (result.returncode, result.stderr) == (0, "")

@@ -177,7 +177,7 @@ class TestConfig:
             assert getattr(loaded, name) == getattr(config, name)
         assert loaded.modalities == ["video", "audio", "text"]
         assert loaded.features_fingerprint == "0123456789abcdef"
-        assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "conclugen"
+        assert json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))["model_type"] == "conclugen"
 
     def test_a_configuration_can_be_empty(self) -> None:
         """transformers makes an empty one to find the values that differ from the defaults."""

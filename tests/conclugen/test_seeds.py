@@ -44,7 +44,7 @@ def test_seeds_are_the_same_in_every_process() -> None:
             env={**os.environ, "PYTHONHASHSEED": salt},
             capture_output=True,
             check=True,
-            text=True,
+            encoding="utf-8",
         ).stdout
         for salt in ("1", "2")
     }

@@ -82,5 +82,8 @@ def ranges(tmp_path: Path) -> Path:
     lr = {"low": 1e-4, "high": 1e-2, "log": True, "default": 1e-3}
     dropout = {"low": 0.0, "high": 0.7, "default": 0.5}
     parameters = {"lr": lr, "feature_dropout": dropout, "representation_dim": 4, "projection_dim": 4, "batch_size": 20}
-    space.write_text(yaml.safe_dump({"description": "ranges", "parameters": {**parameters, "reconstruction_dim": 4}}))
+    space.write_text(
+        yaml.safe_dump({"description": "ranges", "parameters": {**parameters, "reconstruction_dim": 4}}),
+        encoding="utf-8",
+    )
     return space

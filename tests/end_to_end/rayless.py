@@ -79,4 +79,4 @@ def mortal_session(path: Path, root: Path, deadline: int, measured: Path) -> Non
         resume(root, Interrupts(""))
     else:
         launch(load_config(path), root, Interrupts(""))
-    measured.write_text(f"{events} {time.monotonic() - start}")
+    measured.write_text(f"{events} {time.monotonic() - start}", encoding="utf-8")

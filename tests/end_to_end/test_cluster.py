@@ -34,7 +34,7 @@ class RayNode:
             command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, **(environment or {})},
         )
         output = []
@@ -65,7 +65,7 @@ class RunningSweep:
             [*command, "--address", address],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             env={**os.environ, **environment},
         )
 
@@ -200,12 +200,12 @@ def two_machines(cleanup: ExitStack, tmp_path: Path) -> list[list[str]]:
     names = [f"conclugen{os.getpid()}{letter}" for letter in "ab"]
     try:
         for name in names:
-            subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True, text=True)
+            subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True, encoding="utf-8")
             cleanup.callback(subprocess.run, ["ip", "netns", "delete", name], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"this machine cannot create network namespaces: {getattr(error, 'stderr', error)}")
     hosts = tmp_path / "hosts"
-    hosts.write_text("127.0.0.1 localhost\n10.99.0.1 machine-0\n10.99.0.2 machine-1\n")
+    hosts.write_text("127.0.0.1 localhost\n10.99.0.1 machine-0\n10.99.0.2 machine-1\n", encoding="utf-8")
     hidden = tmp_path / "hidden"
     hidden.mkdir()
     empty = tmp_path / "empty"

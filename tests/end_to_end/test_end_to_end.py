@@ -26,7 +26,7 @@ def test_a_sweep_of_all_subsets_and_its_report_are_complete(write_config: Callab
 
     def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "sweeps", *map(str, arguments)], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "sweeps", *map(str, arguments)], capture_output=True, encoding="utf-8", check=False
         )
 
     run = conclugen("sweep", "run", config, "--out", out)

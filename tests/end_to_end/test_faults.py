@@ -58,7 +58,7 @@ def test_a_worker_that_hangs_costs_no_trial(write_config: Callable[..., Path], t
     )
     command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
     stopped: list[psutil.Process] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sweep:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as sweep:
         driver = psutil.Process(sweep.pid)
         for line in sweep.stdout:
             if not stopped and finished_jobs(line) >= 1:
@@ -130,7 +130,7 @@ def session(*arguments: object, strike: tuple[int, signal.Signals] | None = None
     """
     command = [sys.executable, "-m", "sweeps", "sweep", *map(str, arguments)]
     children: list[psutil.Process] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as sweep:
         for line in sweep.stdout:
             if strike is not None and not children and finished_jobs(line) >= strike[0]:
                 children = psutil.Process(sweep.pid).children(recursive=True)

@@ -49,7 +49,7 @@ def test_status_and_report_read_the_records_of_a_former_version(folder: Path, tm
     assert status.exit_code == 0, status.output
     report = CliRunner().invoke(app, ["report", str(folder), "--out", str(tmp_path / "report")])
     assert report.exit_code == 1, report.output  # 1: raw features have no result yet
-    table = (tmp_path / "report" / "ablation.md").read_text()
+    table = (tmp_path / "report" / "ablation.md").read_text(encoding="utf-8")
     assert "paper probe" in table
     confirmations = [record for record in records(folder).values() if record.key.startswith("confirm-Con")]
     scores = [

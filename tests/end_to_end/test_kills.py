@@ -52,7 +52,7 @@ class Sessions:
     @property
     def length(self) -> tuple[int, float]:
         """Events of the file system and seconds of the last session that was not killed."""
-        events, seconds = self._measured.read_text().split()
+        events, seconds = self._measured.read_text(encoding="utf-8").split()
         return int(events), float(seconds)
 
 

@@ -28,9 +28,9 @@ def with_process(item: int) -> tuple[int, int]:
 def meet(pipe: Path, item: int) -> tuple[int, int]:
     """Wait until the first and the last item are both at work; return the item and its process."""
     if item == 0:
-        pipe.write_text(str(os.getpid()))
+        pipe.write_text(str(os.getpid()), encoding="utf-8")
     elif item == LAST:
-        pipe.read_text()
+        pipe.read_text(encoding="utf-8")
     return with_process(item)
 
 
@@ -98,9 +98,9 @@ if __name__ == "__main__":
 def test_children_end_if_their_parent_is_killed(pipe: Path, tmp_path: Path) -> None:
     root = str(Path(__file__).parents[2])
     file = tmp_path / "script.py"
-    file.write_text(SCRIPT.format(pipe=pipe))
+    file.write_text(SCRIPT.format(pipe=pipe), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": root}
-    result = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=root, env=environment)
+    result = subprocess.run([sys.executable, file], capture_output=True, encoding="utf-8", cwd=root, env=environment)
     assert result.returncode == -signal.SIGKILL, result.stderr
     child = int(result.stdout)
     if psutil.pid_exists(child):

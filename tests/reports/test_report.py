@@ -70,7 +70,7 @@ def test_parquet_files_have_the_columns_of_the_csv_files(out: Path) -> None:
 
 
 def test_the_latex_document_inputs_every_table(out: Path) -> None:
-    text = (out / "tables.tex").read_text()
+    text = (out / "tables.tex").read_text(encoding="utf-8")
     inputs = re.findall(r"\\input\{(.*?)\}", text)
     assert sorted(inputs) == sorted(file.stem for file in out.glob("*.tex") if file.stem != "tables")
 
@@ -86,14 +86,14 @@ class _Links(html.parser.HTMLParser):
 
 def test_the_page_links_only_to_existing_files(out: Path) -> None:
     links = _Links()
-    links.feed((out / "index.html").read_text())
+    links.feed((out / "index.html").read_text(encoding="utf-8"))
     relative = {address for address in links.addresses if not address.startswith(("#", "data:"))}
     assert relative
     assert all((out / address).is_file() for address in relative)
 
 
 def test_the_page_names_its_command_features_configuration_and_hardware(out: Path, records: list[Record]) -> None:
-    text = (out / "index.html").read_text()
+    text = (out / "index.html").read_text(encoding="utf-8")
     assert "conclugen report sweep --out out" in text
     assert records[0].features["pretrain"] in text
     assert "confirm-ConCluGen-00000" in text
@@ -103,7 +103,7 @@ def test_the_page_names_its_command_features_configuration_and_hardware(out: Pat
 
 
 def test_the_page_shows_representations_only_if_given(out: Path, records: list[Record], folder: Path) -> None:
-    text = html.unescape((out / "index.html").read_text())
+    text = html.unescape((out / "index.html").read_text(encoding="utf-8"))
     assert text.count("Representations of all test samples of planted by each method's best head") == 3
     coordinates = pd.read_csv(out / "embeddings.csv")
     assert list(dict.fromkeys(coordinates["method"])) == list(SUBSETS)
@@ -140,7 +140,7 @@ def test_figures_order_methods_as_the_table_does(out: Path) -> None:
     for name in ("confusion.csv", "expected-best.csv"):
         methods = list(dict.fromkeys(pd.read_csv(out / name)["method"]))
         assert methods == [method for method in table if method in methods]
-    texts = re.findall(r">([A-Za-z_]+)</text>", (out / "history.svg").read_text())
+    texts = re.findall(r">([A-Za-z_]+)</text>", (out / "history.svg").read_text(encoding="utf-8"))
     titles = [text for text in texts if text in table]
     assert titles == [method for method in table if method in titles]
     assert len(titles) > 1
@@ -161,4 +161,4 @@ def test_two_equal_sweeps_have_no_differences(records: list[Record], folder: Pat
     frame = pd.read_csv(tmp_path / "comparison.csv")
     assert frame["difference"].abs().max() == 0
     assert frame["paired"].all()
-    assert "sweep and other" in (tmp_path / "index.html").read_text()
+    assert "sweep and other" in (tmp_path / "index.html").read_text(encoding="utf-8")

@@ -44,7 +44,7 @@ def _problems(
 
 def _store(folder: Path, text: str) -> str:
     path = folder / "mine.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return str(path)
 
 

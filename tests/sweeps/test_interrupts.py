@@ -36,7 +36,7 @@ except KeyboardInterrupt:
 
 def start(script: str) -> subprocess.Popen[str]:
     pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=pipe, stderr=pipe, encoding="utf-8")
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process

@@ -27,10 +27,10 @@ print("after")
 def test_everything_but_the_console_goes_to_the_log(tmp_path: Path) -> None:
     """Python's streams, raw writes and child processes, as Ray and its C++ parts would write."""
     path = tmp_path / "logs" / "ray.log"
-    result = subprocess.run([sys.executable, "-c", SCRIPT, path], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", SCRIPT, path], capture_output=True, encoding="utf-8", check=True)
     assert result.stdout == "seen\nafter\n"
     assert result.stderr == ""
-    assert set(path.read_text().split()) == {"python", "message", "raw", "child"}
+    assert set(path.read_text(encoding="utf-8").split()) == {"python", "message", "raw", "child"}
 
 
 def test_output_returns_after_an_exception(tmp_path: Path) -> None:

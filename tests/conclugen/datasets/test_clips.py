@@ -220,7 +220,7 @@ class TestFiles:
         assert any(expected in problem for problem in _refused(lambda: ClipList.read(file)))
 
     def test_files_that_cannot_be_read_are_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "text.parquet").write_text("sample_id,split\n")
+        (tmp_path / "text.parquet").write_text("sample_id,split\n", encoding="utf-8")
         assert "there is no such file" in _refused(lambda: ClipList.read(tmp_path / "none.parquet"))[0]
         assert "cannot be read as Parquet" in _refused(lambda: ClipList.read(tmp_path / "text.parquet"))[0]
 

@@ -71,12 +71,15 @@ class TestVoxCeleb2:
 
     def test_transcripts_come_from_a_csv(self, tmp_path: Path) -> None:
         root, file = self._root(tmp_path / "data"), tmp_path / "transcripts.csv"
-        file.write_text('sample_id,transcript\nid00900/w/00001,"well, hello"\nid7/x/00001,gone\nid00001/v1/00001,\n')
+        file.write_text(
+            'sample_id,transcript\nid00900/w/00001,"well, hello"\nid7/x/00001,gone\nid00001/v1/00001,\n',
+            encoding="utf-8",
+        )
         listing = voxceleb2.read(root, transcripts=file)
         assert _clips(listing, root)["id00900/w/00001"].transcript == "well, hello"
         assert listing.missing == ("*/mp4/id7/x/00001.mp4",)
         assert listing.notes == [f"120 clips have no transcript in {file}."]
-        file.write_text("sample_id,transcript\nid7/x/00001,a\nid7/x/00001,b\n")
+        file.write_text("sample_id,transcript\nid7/x/00001,a\nid7/x/00001,b\n", encoding="utf-8")
         assert _refused(lambda: voxceleb2.read(root, transcripts=file)) == [
             f"{file}: line 3: id7/x/00001 has a transcript already; leave one out."
         ]
@@ -214,11 +217,13 @@ class TestMOSEI:
         _files(root, *(f"Raw/Videos/Full/Combined/{video}.mp4" for video in ("aa", "-b", "cc")))
         folder = root / "Raw/Transcript/Segmented/Combined"
         folder.mkdir(parents=True)
-        (folder / "aa.txt").write_text("aa___0___0.0___3.1___Oh, well___really.\naa___1___2.95___7.5___Bad.\n")
-        (folder / "-b.txt").write_text("-b___0___0.0___3.1___Fine.\n")
+        (folder / "aa.txt").write_text(
+            "aa___0___0.0___3.1___Oh, well___really.\naa___1___2.95___7.5___Bad.\n", encoding="utf-8"
+        )
+        (folder / "-b.txt").write_text("-b___0___0.0___3.1___Fine.\n", encoding="utf-8")
         folds = {"train": ["aa", "nolabels"], "valid": ["-b"], "test": ["gone"], **lists}
         lines = [f"standard_{name}_fold = {videos!r}" for name, videos in folds.items()]
-        (root / "cmu_mosei_std_folds.py").write_text("\n".join(lines))
+        (root / "cmu_mosei_std_folds.py").write_text("\n".join(lines), encoding="utf-8")
         sequences = {
             "aa": ([[-1.0, 0, 0.33, 0, 0, 0, 0.67], [2.0, 1, 0, 0, 2, 0, 0]], [[2.9, 7.45], [0.0, 3.1]]),
             "-b": ([[0.0] * 7, [1.0] * 7], [[-0.5, 8.0], [-2.0, -0.5]]),
@@ -287,13 +292,13 @@ class TestMOSEI:
         root = self._root(tmp_path)
         trace = tmp_path / "trace"
         file = root / "cmu_mosei_std_folds.py"
-        file.write_text(f"standard_train_fold = [open({str(trace)!r}, 'w').name]\n")
+        file.write_text(f"standard_train_fold = [open({str(trace)!r}, 'w').name]\n", encoding="utf-8")
         assert "is not the SDK's file of lists" in _refused(lambda: mosei.read(root))[0]
         assert not trace.exists()
 
     def test_bad_files_are_refused_with_their_faults(self, tmp_path: Path) -> None:
         root = self._root(tmp_path, ("happy",) * 7, test=["aa"])
-        (root / "Raw/Transcript/Segmented/Combined/aa.txt").write_text("aa___0___zero___3.1___x\n")
+        (root / "Raw/Transcript/Segmented/Combined/aa.txt").write_text("aa___0___zero___3.1___x\n", encoding="utf-8")
         overlap, columns = _refused(lambda: mosei.read(root))
         assert "aa is in train and in test" in overlap
         assert "lack anger, disgust, fear, sad, sentiment, surprise" in columns
@@ -350,7 +355,7 @@ class TestRAVDESS:
 class TestTable:
     def _file(self, folder: Path, text: str) -> Path:
         file = folder / "own.csv"
-        file.write_text(text)
+        file.write_text(text, encoding="utf-8")
         return file
 
     def test_labels_are_given_by_name(self, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ _SOUNDS = {"feature_size": 1, "sampling_rate": 16000, "padding_value": 0.0, "do_
 
 def _save(folder: Path, model: Any, processor: dict[str, Any]) -> Path:
     model.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor), encoding="utf-8")
     return folder
 
 

@@ -200,9 +200,11 @@ def test_a_model_that_brings_its_own_code_is_refused_and_runs_none(tmp_path: Pat
     folder = tmp_path / "custom"
     folder.mkdir()
     (folder / "config.json").write_text(
-        '{"model_type": "custom", "auto_map": {"AutoModel": "m.M", "AutoConfig": "m.C"}}'
+        '{"model_type": "custom", "auto_map": {"AutoModel": "m.M", "AutoConfig": "m.C"}}', encoding="utf-8"
     )
-    (folder / "m.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\nclass M: pass\n")
+    (folder / "m.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\nclass M: pass\n", encoding="utf-8"
+    )
     assert len(refusals([Backbone(model=str(folder), kind="text")])) == 1
     assert not (tmp_path / "ran").exists()
 

@@ -84,7 +84,7 @@ def test_a_finished_folder_is_a_feature_set(tmp_path: Path) -> None:
     assert split.labels[:4].tolist() == [0, 0, 0, 1]
     assert split.gather("video", split.clean_rows[1:2]).tolist() == [[1.0, 0.0, 0.5]]
     assert split.gather("text", split.versions[2]).tolist() == [[4.0, 1.0, float(v)] for v in range(3)]
-    assert (tmp_path / "out" / "failures.csv").read_text().splitlines()[1:] == ["clip4,silent,x"]
+    assert (tmp_path / "out" / "failures.csv").read_text(encoding="utf-8").splitlines()[1:] == ["clip4,silent,x"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -167,7 +167,7 @@ def test_another_extraction_is_refused_and_changes_nothing(tmp_path: Path) -> No
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(RecipeError, match="not empty"):
         open_folder(tmp_path, clip_list())
 

@@ -9,7 +9,7 @@ from conclugen.extraction.recipe import PRESETS, Backbone, RecipeError, load_rec
 
 def write(folder: Path, text: str) -> str:
     file = folder / "recipe.yaml"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return str(file)
 
 

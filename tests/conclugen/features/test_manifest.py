@@ -52,7 +52,7 @@ def _document(**changes: Any) -> dict[str, Any]:
 
 
 def _store(folder: Path, **changes: Any) -> Path:
-    (folder / MANIFEST_FILE).write_text(json.dumps(_document(**changes)))
+    (folder / MANIFEST_FILE).write_text(json.dumps(_document(**changes)), encoding="utf-8")
     return folder
 
 
@@ -81,7 +81,7 @@ class TestRoundTrip:
     def test_the_file_is_plain_json(self, tmp_path: Path) -> None:
         """Field names are the format: sets on disk outlive the code that wrote them."""
         _MANIFEST.write(tmp_path)
-        assert json.loads((tmp_path / MANIFEST_FILE).read_text()) == {
+        assert json.loads((tmp_path / MANIFEST_FILE).read_text(encoding="utf-8")) == {
             "schema_version": 2,
             "dtype": "float32",
             "modalities": [
@@ -124,7 +124,7 @@ class TestUnreadable:
     def test_a_half_written_manifest_is_refused(self, tmp_path: Path) -> None:
         _MANIFEST.write(tmp_path)
         path = tmp_path / MANIFEST_FILE
-        path.write_text(path.read_text()[:-40])
+        path.write_text(path.read_text(encoding="utf-8")[:-40], encoding="utf-8")
         with pytest.raises(FeatureSetError, match="cannot be read"):
             Manifest.read(tmp_path)
 
@@ -159,7 +159,7 @@ class TestUnreadable:
     def test_a_missing_field_is_refused(self, tmp_path: Path, field: str) -> None:
         document = _document()
         del document[field]
-        (tmp_path / MANIFEST_FILE).write_text(json.dumps(document))
+        (tmp_path / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
         with pytest.raises(FeatureSetError, match=rf"\n{field}\n"):
             Manifest.read(tmp_path)
 

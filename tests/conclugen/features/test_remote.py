@@ -251,7 +251,7 @@ class TestBound:
             [sys.executable, "-c", script, str(tmp_path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             cwd=ROOT,
         ) as user:
             assert user.stdout is not None
@@ -285,7 +285,7 @@ def test_processes_fetch_the_same_set_only_once(tmp_path: Path) -> None:
             [sys.executable, "-c", script, str(tmp_path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             cwd=ROOT,
         )
         for _ in range(3)
@@ -296,7 +296,7 @@ def test_processes_fetch_the_same_set_only_once(tmp_path: Path) -> None:
     for user in users:
         user.communicate("\n")
     assert [user.returncode for user in users] == [0, 0, 0]
-    assert sorted((tmp_path / "log").read_text().split()) == ["a", "b", "c"]
+    assert sorted((tmp_path / "log").read_text(encoding="utf-8").split()) == ["a", "b", "c"]
 
 
 def test_a_removed_cache_is_fetched_anew(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_set_larger_than_memory_can_be_read_in_batches(tmp_path: Path) -> None
     size = sum(file.stat().st_size for file in folder.glob("*.arrow"))
     expected = sum(float(block.features["x"].astype(np.float32).sum(dtype=np.float64)) for block in blocks)
     del blocks
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     memory = 1024 * int(status.partition("VmData:")[2].split()[0])
     before = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (memory + size // 2, before[1]))

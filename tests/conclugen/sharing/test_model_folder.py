@@ -100,10 +100,10 @@ class TestExport:
         out = tmp_path / "out"
         content = out if kind == "file" else out / "notes"
         content.parent.mkdir(exist_ok=True)
-        content.write_text("mine")
+        content.write_text("mine", encoding="utf-8")
         with pytest.raises(SharingError, match="out already exists and is not an empty folder; choose another one"):
             export_head(out, _heads(), None, _WIDTHS, _CARD)
-        assert content.read_text() == "mine"
+        assert content.read_text(encoding="utf-8") == "mine"
         assert _names_in(tmp_path) == ["out"]
 
     def test_an_interrupted_export_leaves_no_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ class TestExport:
         assert _names_in(tmp_path) == []
 
     def test_an_out_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_text("")
+        (tmp_path / "file").write_text("", encoding="utf-8")
         with pytest.raises(SharingError, match="cannot be written"):
             export_head(tmp_path / "file" / "out", _heads(), None, _WIDTHS, _CARD)
 
@@ -289,7 +289,9 @@ class TestImport:
     def test_the_card_names_the_checkpoint(self, tmp_path: Path) -> None:
         import_checkpoint(_save(tmp_path, _checkpoint()), tmp_path / "out")
         text = HubModelCard.load(tmp_path / "out" / "README.md").text
-        digest = subprocess.run(["sha256sum", tmp_path / "released.ckpt"], capture_output=True, text=True, check=True)
+        digest = subprocess.run(
+            ["sha256sum", tmp_path / "released.ckpt"], capture_output=True, encoding="utf-8", check=True
+        )
         assert f"PyTorch Lightning checkpoint of the released code (SHA-256 `{digest.stdout.split()[0]}`)" in text
         assert '"pytorch-lightning": "1.9.5"' in text
         assert "No standardisation is part of the model" in text
@@ -310,7 +312,7 @@ class TestImport:
 
     def test_import_keeps_an_existing_folder(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
-        (tmp_path / "out" / "notes").write_text("mine")
+        (tmp_path / "out" / "notes").write_text("mine", encoding="utf-8")
         with pytest.raises(SharingError, match="already exists"):
             import_checkpoint(_save(tmp_path, _checkpoint()), tmp_path / "out")
 
@@ -406,7 +408,8 @@ class TestNothingIsExecuted:
         assert not marker.exists()
 
     @pytest.mark.parametrize(
-        ("function", "name"), [(eval, "eval"), (Path.touch, "getattr"), (shutil.rmtree, "shutil.rmtree")]
+        ("function", "name"),
+        [(eval, "eval"), (Path.touch, "getattr"), (shutil.rmtree, "shutil.rmtree")],  # noqa: S307 - nothing is called
     )
     def test_other_callables_are_refused(self, function: Callable[..., object], name: str, tmp_path: Path) -> None:
         content = _checkpoint(hyper_parameters={"x": _Calls(function, str(tmp_path / "marker"))})

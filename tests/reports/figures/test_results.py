@@ -300,7 +300,7 @@ def test_a_figure_is_written_as_svg_and_as_png_at_200_dots_per_inch(tmp_path: Pa
     figure = search_figures.expected_best(expected_frame())
     svg_file, png_file = write_figure(figure, "expected", tmp_path / "new")
     assert (svg_file.name, png_file.name) == ("expected.svg", "expected.png")
-    assert svg_file.read_text() == svg(search_figures.expected_best(expected_frame()))
+    assert svg_file.read_text(encoding="utf-8") == svg(search_figures.expected_best(expected_frame()))
     width, height = struct.unpack(">II", png_file.read_bytes()[16:24])
     assert (width, height) == tuple(200 * figure.get_size_inches())
 

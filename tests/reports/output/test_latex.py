@@ -36,9 +36,9 @@ CONFIG = config(
 def compiled(folder: Path, document: str) -> str:
     """Compile a document of the folder without an error; return its log."""
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", document]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace")
+    result = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", errors="replace")
     assert result.returncode == 0, result.stdout[-2000:]
-    return (folder / document).with_suffix(".log").read_text(errors="replace").replace("\n", "")
+    return (folder / document).with_suffix(".log").read_text(errors="replace", encoding="utf-8").replace("\n", "")
 
 
 def overfull(log: str) -> list[float]:
@@ -75,7 +75,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_latex_document_compiles_and_fits_its_pages(out: Path) -> None:
-    inputs = re.findall(r"\\input\{(.*)\}", (out / "tables.tex").read_text())
+    inputs = re.findall(r"\\input\{(.*)\}", (out / "tables.tex").read_text(encoding="utf-8"))
     assert sorted(inputs) == sorted(path.stem for path in out.glob("*.tex") if path.stem != "tables")
     assert {"ablation", "modalities", "labels", "pairs", "configurations", "accounting"} < set(inputs)
     log = compiled(out, "tables.tex")
@@ -94,9 +94,11 @@ def test_latex_prints_any_letter_and_any_two_punctuation_marks(out: Path) -> Non
     marks = ("plain", "best", "tied")
     shown = pd.DataFrame({"x": [Cell(text, marks[n % 3]) for n, text in enumerate(texts)], "y": texts})
     table = Table("letters", "".join(NAMES), string.punctuation + NAMES[3], pd.DataFrame({"x": [0]}), shown)
-    preamble = (out / "tables.tex").read_text().partition(r"\begin{document}")[0]
+    preamble = (out / "tables.tex").read_text(encoding="utf-8").partition(r"\begin{document}")[0]
     floats = latex(table)
     assert floats.count(r"\begin{table}") > 60  # more floats than LaTeX holds by default
-    (out / "letters.tex").write_text(rf"{preamble}\begin{{document}}\listoftables {floats}\end{{document}}")
+    (out / "letters.tex").write_text(
+        rf"{preamble}\begin{{document}}\listoftables {floats}\end{{document}}", encoding="utf-8"
+    )
     for _ in range(2):  # the first run writes the titles for the list of tables of the second
         assert max(overfull(compiled(out, "letters.tex")), default=0) < 1

@@ -131,12 +131,12 @@ def test_files_hold_the_same_table(table: Table, tmp_path: Path) -> None:
     numbers = pd.DataFrame({"name": ["lr", "mode"], "value": [1e-9, "log"], "score": [0.1, float("nan")]})
     paths = write_table(table_of(table.shown, numbers=numbers), tmp_path / "new")
     assert [path.name for path in paths] == [f"ablation.{suffix}" for suffix in ("csv", "parquet", "md", "tex")]
-    assert paths[0].read_text() == "name,value,score\nlr,1e-09,0.1\nmode,log,\n"
+    assert paths[0].read_text(encoding="utf-8") == "name,value,score\nlr,1e-09,0.1\nmode,log,\n"
     read = pd.read_parquet(paths[1])
     assert read["value"].tolist() == ["1e-09", "log"]
     assert read["score"].isna().tolist() == [False, True]
-    assert paths[2].read_text() == markdown(table_of(table.shown))
-    assert paths[3].read_text() == latex(table_of(table.shown))
+    assert paths[2].read_text(encoding="utf-8") == markdown(table_of(table.shown))
+    assert paths[3].read_text(encoding="utf-8") == latex(table_of(table.shown))
 
 
 def test_a_table_without_rows_keeps_its_headings() -> None:

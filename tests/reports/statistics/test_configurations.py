@@ -30,7 +30,7 @@ def best(records: list[Record]) -> pd.DataFrame:
 
 def config_with_space(tmp_path: Path) -> dict[str, Any]:
     """Return a configuration whose search space is SPACE."""
-    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "space.yaml").write_text(SPACE, encoding="utf-8")
     return config(space=str(tmp_path / "space.yaml"))
 
 

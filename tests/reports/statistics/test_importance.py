@@ -51,7 +51,7 @@ def sweep(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """Return a configuration with its search space, or one whose space is gone, so that values replace it."""
     path = tmp_path / "space.yaml"
     if request.param == "space":
-        path.write_text(SPACE)
+        path.write_text(SPACE, encoding="utf-8")
     return config(space=str(path))
 
 

@@ -11,7 +11,7 @@ TABLE = pd.DataFrame({"dataset": ["caer", "caer@5"], "metric": ["weighted_f1", "
 
 def write(folder: Path, *lines: str) -> Path:
     path = folder / "published.csv"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

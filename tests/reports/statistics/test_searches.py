@@ -30,7 +30,7 @@ def two_trials(space: str | Path, method: str = "Clu", **changes: Any) -> list[R
 @pytest.fixture
 def space(tmp_path: Path) -> Path:
     path = tmp_path / "space.yaml"
-    path.write_text(SPACE)
+    path.write_text(SPACE, encoding="utf-8")
     return path
 
 
@@ -61,7 +61,7 @@ def test_multiples_of_a_step_may_differ_by_rounding(space: Path) -> None:
 
 def test_a_missing_or_broken_space_is_none(tmp_path: Path) -> None:
     assert searched_space(two_trials(tmp_path / "gone.yaml")) is None
-    (tmp_path / "broken.yaml").write_text("parameters: [")
+    (tmp_path / "broken.yaml").write_text("parameters: [", encoding="utf-8")
     assert searched_space(two_trials(tmp_path / "broken.yaml")) is None
 
 

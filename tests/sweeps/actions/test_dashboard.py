@@ -43,7 +43,7 @@ def command(folder: Path, *options: object) -> list[str]:
 @contextmanager
 def served(folder: SweepFolder) -> Iterator[str]:
     """Serve a dashboard on a free port, yield its address, and end it with Ctrl-C."""
-    with subprocess.Popen(command(folder.root, "--port", 0), stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command(folder.root, "--port", 0), stdout=subprocess.PIPE, encoding="utf-8") as process:
         try:
             line = process.stdout.readline()
             assert "shows the studies of sweep tiny" in line
@@ -99,7 +99,7 @@ def test_the_dashboard_refuses_every_request_that_writes(sweep: SweepFolder) -> 
 
 def refusal_of(folder: Path, *options: object) -> str:
     """Run the command, which must refuse its input; return its message."""
-    result = subprocess.run(command(folder, *options), capture_output=True, text=True, check=False)
+    result = subprocess.run(command(folder, *options), capture_output=True, encoding="utf-8", check=False)
     assert (result.returncode, result.stdout) == (2, "")
     assert "Traceback" not in result.stderr
     return result.stderr

@@ -70,7 +70,7 @@ def test_an_exported_model_maps_raw_features_to_the_scored_representations(
         run.run_epoch()
     data = next(iter(runner.scoring.search_sets.values()))[0].parts["val"].only(model.config.modalities)
     assert torch.equal(representations, represent(run.head, data, rows))
-    card = (tmp_path / "model" / "README.md").read_text()
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     assert str(record.seed) in card
     assert record.features["pretrain"] in card
 
@@ -83,7 +83,7 @@ def test_the_model_card_has_only_the_scores_of_the_sweeps_own_probe(finished: Sw
         if metric.split == "test" and metric.metric in SUMMARY_METRICS
     }
     assert {instrument for _, _, instrument in scores} == {"", "knn"}
-    card = (tmp_path / "model" / "README.md").read_text()
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     rows = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| planted |")]
     names = {"": "all labels", "2": "2 per class"}
     assert sorted(rows) == sorted(

@@ -79,9 +79,9 @@ def last_session(folder: SweepFolder) -> dict[str, Any]:
 
 def write_other_space(folder: SweepFolder, to: Path) -> Path:
     """Write the sweep's space with another range into the file ``to``."""
-    space = yaml.safe_load(folder.space.read_text())
+    space = yaml.safe_load(folder.space.read_text(encoding="utf-8"))
     space["parameters"]["lr"] = {"low": 1e-3, "high": 2e-3, "default": 1e-3}
-    to.write_text(yaml.safe_dump(space))
+    to.write_text(yaml.safe_dump(space), encoding="utf-8")
     return to
 
 
@@ -171,7 +171,9 @@ def test_an_interrupt_cannot_part_the_session_on_record_from_its_configuration(
 
 
 def test_a_setting_changed_by_hand_is_refused_with_the_remedy(folder: SweepFolder, interrupts: Interrupts) -> None:
-    folder.config.write_text(folder.config.read_text().replace("epochs: 4", "epochs: 8"))
+    folder.config.write_text(
+        folder.config.read_text(encoding="utf-8").replace("epochs: 4", "epochs: 8"), encoding="utf-8"
+    )
     before = contents(folder)
     with pytest.raises(ConfigError) as refusal:
         resume(folder.root, interrupts)
@@ -350,7 +352,7 @@ def test_a_folder_with_other_files_is_not_taken_for_a_killed_launch(
     folder = SweepFolder(tmp_path / "sweep")
     for name in names:
         (folder.root / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder.root / name).write_text("mine")
+        (folder.root / name).write_text("mine", encoding="utf-8")
     with pytest.raises(ConfigError, match="is not an empty folder"):
         launch(load_config(write_config()), folder.root, interrupts)
-    assert {path.read_text() for path in folder.root.rglob("*") if path.is_file()} == {"mine"}
+    assert {path.read_text(encoding="utf-8") for path in folder.root.rglob("*") if path.is_file()} == {"mine"}

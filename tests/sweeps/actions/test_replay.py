@@ -88,8 +88,8 @@ def test_the_replay_of_a_record_of_a_former_version_equals_it(tmp_path: Path, pl
     }
     ledger.set_aside(record.key, "original")
     ledger.add(replace(record, config={**record.config, "probe": former}))
-    document = yaml.safe_load(folder.config.read_text())
-    folder.config.write_text(yaml.safe_dump({**document, "probe": former}))
+    document = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    folder.config.write_text(yaml.safe_dump({**document, "probe": former}), encoding="utf-8")
     assert [difference for difference in replay(folder, record.key) if not difference.equal] == []
 
 

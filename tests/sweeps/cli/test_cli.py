@@ -30,7 +30,7 @@ COMMANDS = (
 def process(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run ``conclugen`` in a process of its own."""
     command = [sys.executable, "-m", "sweeps", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
 
 
 def conclugen(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -157,7 +157,9 @@ def test_a_tracker_that_is_not_installed_is_bad_input(
     config, out = write_config(tracking={"wandb": {"project": "p"}}), tmp_path / "out"
     arguments = ["sweep", command, str(config), *(["--out", str(out)] if command == "run" else [])]
     script = "import sys; sys.modules['wandb'] = None; from sweeps.cli import main; main()"
-    result = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, encoding="utf-8", check=False
+    )
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("error: 1 problem\n  tracking.wandb: the package wandb is not installed")
     assert not out.exists()
@@ -168,7 +170,7 @@ def test_run_refuses_a_folder_that_is_not_empty_and_leaves_it_alone(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "precious").write_text("data")
+    (out / "precious").write_text("data", encoding="utf-8")
     result = process("sweep", "run", write_config(), "--out", out)
     assert result.returncode == 2
     assert "exists and is not an empty folder" in result.stderr
@@ -218,11 +220,11 @@ def test_status_counts_jobs_by_state(half_done: SweepFolder) -> None:
 
 def test_status_reads_the_configuration_of_an_earlier_version(half_done: SweepFolder) -> None:
     """Such a configuration names no kind of probe, and has a setting of the paper's probe."""
-    document = yaml.safe_load(half_done.config.read_text())
+    document = yaml.safe_load(half_done.config.read_text(encoding="utf-8"))
     for name in ("kind", "also", "selection"):
         del document["probe"][name]
     document["probe"]["patience"] = 15
-    half_done.config.write_text(yaml.safe_dump(document))
+    half_done.config.write_text(yaml.safe_dump(document), encoding="utf-8")
     status = conclugen("sweep", "status", half_done.root)
     assert (status.returncode, status.stderr) == (0, "")
 
@@ -247,7 +249,7 @@ def test_report_of_an_unfinished_sweep_exits_1_and_marks_missing_results(
     assert "no result" in result.stdout
     assert str(out / "index.html") in result.stdout
     assert (out / "ablation.csv").is_file()
-    lines = (out / "ablation.csv").read_text().splitlines()
+    lines = (out / "ablation.csv").read_text(encoding="utf-8").splitlines()
     con = next(line for line in lines if line.startswith("planted,Con,weighted_f1,"))
     assert con.split(",")[3] == "0.6"
     assert con.split(",")[7:] == ["2", "2", "1", "0"]
@@ -287,7 +289,10 @@ def test_demo_configuration_is_valid_and_has_all_seven_subsets(tmp_path: Path) -
     assert len(config.subsets) == 7
     assert config.budget.trials_per_subset >= 4
     assert config.budget.seeds >= 3
-    assert yaml.safe_load((tmp_path / "demo" / "demo.yaml").read_text())["features"]["pretrain"] == "digits"
+    assert (
+        yaml.safe_load((tmp_path / "demo" / "demo.yaml").read_text(encoding="utf-8"))["features"]["pretrain"]
+        == "digits"
+    )
 
 
 @pytest.mark.parametrize("command", ["demo", "run", "report", "import"])

@@ -92,7 +92,7 @@ def test_verify_finds_leakage_by_imported_speakers(tmp_path: Path) -> None:
 
 def test_the_manifest_of_a_set_without_speakers_does_not_mention_them(planted: Path) -> None:
     """So the fingerprint stays the one that records of earlier versions name."""
-    assert '"speakers"' not in (planted / "manifest.json").read_text()
+    assert '"speakers"' not in (planted / "manifest.json").read_text(encoding="utf-8")
     with_speakers = Manifest.read(planted).model_copy(update={"speakers": True})
     assert with_speakers.fingerprint != Manifest.read(planted).fingerprint
 
@@ -119,7 +119,7 @@ class TestRemoteSets:
         config = load_config(path)
         assert config.features.pretrain == remote_set
         copy = tmp_path / "copy.yaml"
-        copy.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+        copy.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
         assert load_config(copy) == config
         assert type(config).model_validate(config.model_dump(mode="json")) == config  # as a replay reads a record
 

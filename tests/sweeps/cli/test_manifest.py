@@ -42,7 +42,7 @@ def test_a_clip_list_is_written_and_missing_files_are_counted_and_listed(caer: P
     assert "Missing: 8 files" in result.stdout
     assert "  validation/Happy/*.avi\n" in result.stdout
     assert "  and 3 more\n" in result.stdout
-    missing = (tmp_path / "caer.parquet.missing.txt").read_text().splitlines()
+    missing = (tmp_path / "caer.parquet.missing.txt").read_text(encoding="utf-8").splitlines()
     assert len(missing) == 8
     assert missing[-1] == "test/Anger/*.avi"
     clips = ClipList.read(out)
@@ -51,11 +51,14 @@ def test_a_clip_list_is_written_and_missing_files_are_counted_and_listed(caer: P
 
 def test_existing_files_are_not_replaced(caer: Path, tmp_path: Path) -> None:
     out = tmp_path / "caer.parquet"
-    out.write_text("mine")
+    out.write_text("mine", encoding="utf-8")
     result = conclugen("caer", "--root", tmp_path / "none", "--out", out)
     assert result.returncode == 2
     assert result.stderr.startswith("error: 2 problems\n")
-    assert (out.read_text(), sorted(path.name for path in tmp_path.iterdir())) == ("mine", ["caer", "caer.parquet"])
+    assert (out.read_text(encoding="utf-8"), sorted(path.name for path in tmp_path.iterdir())) == (
+        "mine",
+        ["caer", "caer.parquet"],
+    )
 
 
 @pytest.mark.parametrize("dataset", ["voxceleb2", "caer", "meld", "mosei", "ravdess"])
@@ -71,7 +74,7 @@ def test_an_empty_folder_is_bad_input(dataset: str, tmp_path: Path) -> None:
 
 def test_verify_accepts_an_imported_list_once_its_videos_exist(tmp_path: Path) -> None:
     table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
-    table.write_text("sample_id,split,video,labels\na,train,a.mp4,joy\nb,test,b.mp4,anger\n")
+    table.write_text("sample_id,split,video,labels\na,train,a.mp4,joy\nb,test,b.mp4,anger\n", encoding="utf-8")
     imported = conclugen("import", table, "--root", tmp_path, "--out", out, "--classes", "joy, anger")
     assert (imported.returncode, imported.stderr) == (0, "")
     refused = conclugen("verify", out)
@@ -87,7 +90,7 @@ def test_verify_accepts_an_imported_list_once_its_videos_exist(tmp_path: Path) -
 
 def test_imported_clips_must_keep_the_rules_of_clip_lists(tmp_path: Path) -> None:
     table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
-    table.write_text("sample_id,split,video,start,end\na,train,a.mp4,3,2\na,no,b.mp4,,\n")
+    table.write_text("sample_id,split,video,start,end\na,train,a.mp4,3,2\na,no,b.mp4,,\n", encoding="utf-8")
     result = conclugen("import", table, "--root", tmp_path, "--out", out)
     assert result.returncode == 2
     assert [line.partition(":")[0].strip() for line in result.stderr.splitlines()[1:]] == ["sample_id", "split", "end"]

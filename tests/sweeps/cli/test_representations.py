@@ -103,10 +103,10 @@ def test_missing_heads_and_sets_are_left_out_with_the_reason(
     """One head is gone and another damaged; one set is gone and another replaced."""
     copy = SweepFolder(tmp_path / "sweep")
     shutil.copytree(sweep.root, copy.root)
-    text = copy.config.read_text()
+    text = copy.config.read_text(encoding="utf-8")
     other = write_planted(tmp_path / "other", rows=48, seed=1)
     text = text.replace(str(sweep.root.parent / "several"), str(tmp_path / "gone"))
-    copy.config.write_text(text.replace(str(sweep.root.parent / "folded"), str(other)))
+    copy.config.write_text(text.replace(str(sweep.root.parent / "folded"), str(other)), encoding="utf-8")
     next(copy.heads.glob("confirm-Con-*")).unlink()
     damaged = next(copy.heads.glob("confirm-SimCLR-*"))
     content = damaged.read_bytes()

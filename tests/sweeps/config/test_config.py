@@ -61,7 +61,7 @@ def test_every_problem_is_listed_at_once(write_config: WriteConfig) -> None:
 
 def test_missing_sections_are_named(tmp_path: Path) -> None:
     path = tmp_path / "empty.yaml"
-    path.write_text("name: x")
+    path.write_text("name: x", encoding="utf-8")
     assert problems_of(path) == [
         "features: is required; add it.",
         "modalities: is required; add it.",
@@ -72,7 +72,7 @@ def test_missing_sections_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["- a\n- b\n", "just text", "a: [1\n", "", "\x00"])
 def test_a_file_without_a_mapping_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert len(problems_of(path)) == 1
 
 
@@ -135,7 +135,7 @@ def test_the_written_configuration_loads_to_the_same_sweep(write_config: WriteCo
     folder.prepare(config)
     space = str(folder.root / "space.yaml")
     assert load_config(folder.config) == config.model_copy(update={"space": space})
-    assert yaml.safe_load(folder.config.read_text())["search"]["pruner"] == "median"
+    assert yaml.safe_load(folder.config.read_text(encoding="utf-8"))["search"]["pruner"] == "median"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_modality_subsets_take_the_sweeps_order_and_survive_being_written(
 def test_a_password_stays_in_the_environment(write_config: WriteConfig, tmp_path: Path) -> None:
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(load_config(write_config(storage="postgresql://u:${SECRET}@h/db")))
-    assert "${SECRET}" in folder.config.read_text()
+    assert "${SECRET}" in folder.config.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_space_beside_the_configuration_is_found_from_anywhere(
     write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "tiny").write_text((tmp_path / "tiny.yaml").read_text())
+    (tmp_path / "tiny").write_text((tmp_path / "tiny.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     config = write_config(space="tiny")
     monkeypatch.chdir("/")
     assert load_config(config).space == str(tmp_path / "tiny")
@@ -294,7 +294,9 @@ def test_search_options_that_cannot_work_are_refused(
 
 def test_a_grid_needs_a_number_of_trials(write_config: WriteConfig, tmp_path: Path) -> None:
     space = tmp_path / "finite.yaml"
-    space.write_text("description: x\nparameters: {batch_size: 20, warmup_epochs: 1, projection_dim: 8}\n")
+    space.write_text(
+        "description: x\nparameters: {batch_size: 20, warmup_epochs: 1, projection_dim: 8}\n", encoding="utf-8"
+    )
     settings = {"space": str(space), "search": {"sampler": "grid"}, "subsets": ["Con"]}
     problems = problems_of(write_config(**settings, budget={"hours": 1, "epochs": 4}))
     assert [p.partition(": ")[2].partition(": ")[2] for p in problems] == [
@@ -308,7 +310,8 @@ def late(tmp_path: Path) -> dict[str, Any]:
     space = tmp_path / "late.yaml"
     space.write_text(
         "description: x\nparameters: {batch_size: 20, warmup_epochs: 1, kmeans_queue_size: 0, num_clusters: 4,"
-        " kmeans_start_epoch: {fixed: 3, min_losses: 2}}\n"
+        " kmeans_start_epoch: {fixed: 3, min_losses: 2}}\n",
+        encoding="utf-8",
     )
     return {"space": str(space), "subsets": ["ConClu"]}
 

@@ -29,7 +29,7 @@ from sweeps.execution.capacity import grow
 
 FOLDER = Path(sweeps.__file__).parent / "deploy"
 README = Path(__file__).parents[3] / "README.md"
-_CONSTRAINTS = (Path(__file__).parents[3] / "constraints.txt").read_text().splitlines()
+_CONSTRAINTS = (Path(__file__).parents[3] / "constraints.txt").read_text(encoding="utf-8").splitlines()
 (PINNED_RAY,) = (line.removeprefix("ray==") for line in _CONSTRAINTS if line.startswith("ray=="))
 """The version of Ray that `make test` installs; the files start clusters of it."""
 KUBERNETES = "1.30"  # the oldest version that should accept the files
@@ -42,13 +42,15 @@ def parse_ray_start(arguments: list[str]) -> dict[str, Any]:
 
 def ray_exec(path: Path) -> list[str]:
     """The words of the command that ``ray exec`` runs according to the text in ``path``."""
-    (command,) = re.findall(r"ray exec autoscaler.yaml '(.+?)'", re.sub(r"\\\n#?", " ", path.read_text()))
+    (command,) = re.findall(
+        r"ray exec autoscaler.yaml '(.+?)'", re.sub(r"\\\n#?", " ", path.read_text(encoding="utf-8"))
+    )
     return shlex.split(command)
 
 
 def kuberay_entrypoint(path: Path) -> list[str]:
     """The words of the command that the RayJob in ``path`` runs."""
-    _, job = yaml.safe_load_all(path.read_text())
+    _, job = yaml.safe_load_all(path.read_text(encoding="utf-8"))
     return shlex.split(job["spec"]["entrypoint"])
 
 
@@ -92,7 +94,7 @@ def test_a_sweep_that_finds_only_a_head_waits_for_another_node(
 
 @pytest.fixture
 def autoscaler() -> dict[str, Any]:
-    return yaml.safe_load((FOLDER / "autoscaler.yaml").read_text())
+    return yaml.safe_load((FOLDER / "autoscaler.yaml").read_text(encoding="utf-8"))
 
 
 def test_the_autoscaler_accepts_its_file(autoscaler: dict[str, Any]) -> None:
@@ -133,7 +135,7 @@ def test_the_autoscaler_adds_a_machine_for_each_trial_up_to_the_maximum(autoscal
 def test_ray_and_conclugen_accept_the_commands_in_the_autoscaler_file(
     autoscaler: dict[str, Any], parse_run: Callable[[list[str]], dict[str, Any]]
 ) -> None:
-    text = (FOLDER / "autoscaler.yaml").read_text()
+    text = (FOLDER / "autoscaler.yaml").read_text(encoding="utf-8")
     program, *arguments = ray_exec(FOLDER / "autoscaler.yaml")
     assert program == "conclugen"
     assert parse_run(arguments)["address"] == "auto"
@@ -200,7 +202,7 @@ class RayJob(Closed):
 
 @pytest.fixture
 def documents() -> tuple[dict[str, Any], dict[str, Any]]:
-    claim, job = yaml.safe_load_all((FOLDER / "rayjob.yaml").read_text())
+    claim, job = yaml.safe_load_all((FOLDER / "rayjob.yaml").read_text(encoding="utf-8"))
     return claim, job
 
 

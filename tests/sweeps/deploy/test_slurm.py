@@ -74,7 +74,7 @@ def install(folder: Path, **programs: str) -> Path:
     """Write Python programs into ``folder``, for the shell to find by their names; return the folder."""
     folder.mkdir()
     for name, source in programs.items():
-        (folder / name).write_text(f"#!{sys.executable} -IS\n{source}")
+        (folder / name).write_text(f"#!{sys.executable} -IS\n{source}", encoding="utf-8")
         (folder / name).chmod(0o755)
     return folder
 
@@ -113,7 +113,7 @@ def test_sbatch_accepts_the_scripts_options() -> None:
         "signal": r"B:TERM@\d+",
     }.items():
         sbatch.add_argument(f"--{option}", type=re.compile(pattern).fullmatch)
-    text = SCRIPT.read_text()
+    text = SCRIPT.read_text(encoding="utf-8")
     header = text[: text.index("\nset ")]
     lines = re.findall(r"^#SBATCH (.+)$", header, re.MULTILINE)
     assert len(lines) == text.count("#SBATCH")  # sbatch reads no line below the first command
@@ -141,7 +141,7 @@ def test_a_missing_argument_is_refused_before_anything_starts(
 ) -> None:
     job = stand_ins(CONCLUGEN)
     command = ["bash", str(SCRIPT), *arguments]
-    result = subprocess.run(command, env=job, cwd=tmp_path, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=job, cwd=tmp_path, capture_output=True, encoding="utf-8", check=False)
     assert result.returncode != 0
     assert "usage: sbatch slurm.sh CONFIG DIR" in result.stderr
     assert not list(tmp_path.glob("*.json"))
@@ -152,16 +152,16 @@ def test_slurms_signal_interrupts_the_sweep_and_then_ends_the_nodes(
 ) -> None:
     job = stand_ins(CONCLUGEN)
     command = ["bash", str(SCRIPT), "config.yaml", "runs/a sweep", "--set", "budget.seeds=3"]
-    with subprocess.Popen(command, env=job, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as script:
+    with subprocess.Popen(command, env=job, cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8") as script:
         assert script.stdout.readline() == "started\n"
         script.send_signal(signal.SIGTERM)
         assert script.wait() == 130
 
-    sweep = parse_run(json.loads((tmp_path / "conclugen.json").read_text()))
+    sweep = parse_run(json.loads((tmp_path / "conclugen.json").read_text(encoding="utf-8")))
     assert sweep["config_file"] == Path("config.yaml")
     assert sweep["out"] == Path("runs/a sweep")
     assert sweep["overrides"] == ["budget.seeds=3"]
-    nodes = [json.loads((tmp_path / f"ray-{number}.json").read_text()) for number in range(2)]
+    nodes = [json.loads((tmp_path / f"ray-{number}.json").read_text(encoding="utf-8")) for number in range(2)]
     head, worker = (start.make_context("ray start", node["arguments"][1:]).params for node in nodes)
     assert head["head"]
     assert sweep["address"] == worker["address"] == f"127.0.0.1:{head['port']}"
@@ -190,7 +190,7 @@ def test_the_script_runs_a_whole_sweep_on_two_nodes(write_config: Callable[..., 
     budget = {"trials_per_subset": 2, "epochs": 2, "seeds": 1}
     config = write_config(subsets=["Con"], budget=budget, baselines=["raw_features"])
     command = ["bash", str(SCRIPT), str(config), str(out)]
-    result = subprocess.run(command, env=job, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, env=job, capture_output=True, encoding="utf-8", check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "2 trials at a time" in result.stdout  # each node has one CPU
     assert [record.state for record in Ledger(out / "ledger")] == ["complete"] * 4

@@ -97,7 +97,7 @@ class TestProbe:
     ) -> Callable[..., SweepConfig]:
         space = tmp_path / "wide.yaml"
         parameters = {"representation_dim": self.WIDTH, "projection_dim": 8, "batch_size": 20, "warmup_epochs": 1}
-        space.write_text(yaml.safe_dump({"description": "wide", "parameters": parameters}))
+        space.write_text(yaml.safe_dump({"description": "wide", "parameters": parameters}), encoding="utf-8")
         features = {"pretrain": str(planted), "downstream": {"small": str(planted), "large": str(large)}}
         settings = {"features": features, "subsets": ["Con"], "baselines": [], "space": str(space)}
         return lambda **probe: load_config(write_config(**settings, probe=probe))

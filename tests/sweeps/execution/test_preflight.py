@@ -169,7 +169,7 @@ def test_a_change_in_any_folder_of_the_code_is_refused(package: Path, file: str)
     before = code_checksum([package.name])
     assert code_checksum([package.name]) == before
     (package / file).parent.mkdir(exist_ok=True)
-    with (package / file).open("a") as source:
+    with (package / file).open("a", encoding="utf-8") as source:
         source.write("\n# changed\n")
     after = code_checksum([package.name])
     assert after != before
@@ -206,7 +206,7 @@ def test_a_host_name_that_is_a_loopback_address_is_recognised(
 
 def test_the_smallest_gpu_of_a_machine_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\nprintf '81559\\n40960\\n'\n")
+    tool.write_text("#!/bin/sh\nprintf '81559\\n40960\\n'\n", encoding="utf-8")
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert collect(str(tmp_path), []).gpu_memory == 40960 * 2**20

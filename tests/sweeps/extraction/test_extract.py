@@ -88,7 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "faces": {"margin": 0.2},
         "augmented": 1,
     }
-    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (root / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     return root
 
 
@@ -234,7 +234,9 @@ def test_bad_input_lists_every_problem_and_writes_nothing(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("bad.yaml").write_text("modalities: {a: [{model: ./none, kind: text}], b: [{model: /no, kind: text}]}")
+    Path("bad.yaml").write_text(
+        "modalities: {a: [{model: ./none, kind: text}], b: [{model: /no, kind: text}]}", encoding="utf-8"
+    )
     clips, recipe = str(folder / "clips.parquet"), str(folder / "recipe.yaml")
     for arguments, problems, part in (
         ([clips, "--backbones", "bad.yaml"], 2, "modalities.b.0.model: '/no' is neither a folder nor a hub id"),
@@ -321,20 +323,23 @@ def test_a_killed_extraction_ends_with_the_set_of_an_undisturbed_one(
 ) -> None:
     """It keeps the finished shard and leaves no half-written file."""
     out = tmp_path / "out"
-    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     del recipe["modalities"]["video"][1]  # each backbone costs one more process that imports transformers
-    (folder / "fewer.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (folder / "fewer.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False), encoding="utf-8")
     command = ["extract", folder / "clips.parquet", "--backbones", folder / "fewer.yaml", "--max-failed", "5"]
     command = [*map(str, command), "--clips-per-shard", "2", "--out"]
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED_AT_SECOND_SHARD, *command, out], capture_output=True, text=True, check=False
+        [sys.executable, "-c", KILLED_AT_SECOND_SHARD, *command, out],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [file.name for file in out.glob("*.arrow")] == ["train-00000.arrow"]
     assert not (out / "manifest.json").exists()
     finished_files = file_versions(out / "train-00000.arrow", out / "parts" / "00000.json")
     goes_on = [sys.executable, "-m", "sweeps", *command, out]
-    finished = subprocess.run(goes_on, capture_output=True, text=True, check=False)
+    finished = subprocess.run(goes_on, capture_output=True, encoding="utf-8", check=False)
     assert finished.returncode == 0, finished.stderr
     assert "features of 5 of 10 clips, 8 of them now" in finished.stdout
     assert "1 silent" in finished.stdout
@@ -354,5 +359,5 @@ def test_a_killed_extraction_ends_with_the_set_of_an_undisturbed_one(
     assert (manifest.rows("train"), manifest.rows("val")) == (8, 1)
     train = FeatureSet(out).split("train")
     assert train.sample_ids == [name for name in ("plain", "stereo", "uneven", "turned") for _ in range(2)]
-    failures = [line.split(",")[:2] for line in (out / "failures.csv").read_text().splitlines()]
+    failures = [line.split(",")[:2] for line in (out / "failures.csv").read_text(encoding="utf-8").splitlines()]
     assert dict(failures) == {"sample_id": "reason", **REASONS}

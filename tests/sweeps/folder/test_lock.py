@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> SweepFolder:
 def holder(folder: SweepFolder, setup: str = "") -> Iterator[subprocess.Popen[str]]:
     """Start a process that holds the lock after it has run ``setup``; kill it at the end."""
     command = [sys.executable, "-c", setup + HOLD, folder.root]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -101,7 +101,7 @@ def test_the_lock_excludes_where_the_file_system_has_no_flock(
 ) -> None:
     def attempt() -> list[str]:
         command = [sys.executable, "-c", WITHOUT_FLOCK + TRY, folder.root]
-        return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
+        return subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout.splitlines()
 
     def missing(*arguments: object) -> None:
         raise OSError(errno.ENOSYS, "Function not implemented")

@@ -62,7 +62,7 @@ def other_space(folder: Path) -> Path:
     """Write the tests' space with other ranges; return the file."""
     parameters = {**TINY_SPACE["parameters"], "lr": {"low": 1e-3, "high": 2e-3, "default": 1e-3}}
     space = folder / "other.yaml"
-    space.write_text(yaml.safe_dump({**TINY_SPACE, "parameters": parameters}))
+    space.write_text(yaml.safe_dump({**TINY_SPACE, "parameters": parameters}), encoding="utf-8")
     return space
 
 
@@ -112,9 +112,9 @@ class TestFormerVersion:
     @pytest.fixture(params=["sessions", "ledger"])
     def former(self, request: pytest.FixtureRequest, folder: SweepFolder) -> SweepFolder:
         """Return such a folder, with its sessions or with a ledger alone."""
-        document = yaml.safe_load(folder.config.read_text())
+        document = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
         without_new_settings(document)
-        folder.config.write_text(yaml.safe_dump(document))
+        folder.config.write_text(yaml.safe_dump(document), encoding="utf-8")
         if request.param == "ledger":
             newest = record(folder)
             config = json.loads(json.dumps(newest.config))
@@ -197,7 +197,7 @@ def recorded_sessions(folder: SweepFolder) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(("old", "new"), [("epochs: 4", "epochs: 8"), ("seed: 127", "seed: 126")])
 def test_an_edit_of_the_configuration_file_is_a_change(folder: SweepFolder, old: str, new: str) -> None:
-    folder.config.write_text(folder.config.read_text().replace(old, new))
+    folder.config.write_text(folder.config.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
     (change,) = Sessions(folder).changes(load_config(folder.config))
     assert f"was {old.split()[1]}, and is {new.split()[1]}." in change
 
@@ -266,5 +266,5 @@ def test_a_damaged_space_is_not_taken_for_the_earlier_one(folder: SweepFolder, t
 
 
 def test_damaged_sessions_stop_no_sweep_without_records(folder: SweepFolder) -> None:
-    folder.sessions.write_text("[{")
+    folder.sessions.write_text("[{", encoding="utf-8")
     assert Sessions(folder).changes(load_config(folder.config, ["seed=1"])) == []

@@ -50,7 +50,8 @@ class TestOrigins:
         space = folder.root.parent / "finite.yaml"
         space.write_text(
             "description: x\nparameters: {representation_dim: {choices: [8, 16], default: 16}, batch_size: 20,"
-            " projection_dim: 8, warmup_epochs: 1}\n"
+            " projection_dim: 8, warmup_epochs: 1}\n",
+            encoding="utf-8",
         )
         path = write_config(space=str(space), subsets=["Con"], search={"sampler": "grid"})
         config, search = open_search(path, folder, "baselines=[]")
@@ -117,7 +118,8 @@ class TestWarmStart:
         space = folder.root.parent / "other.yaml"
         space.write_text(
             "description: x\nparameters: {lr: {low: 0.1, high: 0.2, log: true, default: 0.2}, batch_size: 20,"
-            " representation_dim: {choices: [4], default: 4}, warmup_epochs: 1}\n"
+            " representation_dim: {choices: [4], default: 4}, warmup_epochs: 1}\n",
+            encoding="utf-8",
         )
         config, search = open_search(path, folder, f"space={space}", "subsets=[Con]")
         Simulation(config, search, constant).run()

@@ -53,7 +53,7 @@ def run(
     **settings: object,
 ) -> list[Record]:
     """Search Con alone, one trial at a time; a trial's objective grows to ``evaluate``'s value over its epochs."""
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space), encoding="utf-8")
     config = load_config(write_config(subsets=["Con"], baselines=[], space=str(tmp_path / "space.yaml"), **settings))
     folder = SweepFolder(tmp_path / "sweep")
     folder.prepare(config)
@@ -165,7 +165,7 @@ def test_cmaes_proposes_what_one_lasting_optimiser_would() -> None:
 
 def test_cmaes_learns_only_from_trials_that_it_has_drawn(write_config: Callable[..., Path], tmp_path: Path) -> None:
     """Eleven slots start together. They have no finished trials to learn from, and draw at random."""
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(RANGES))
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(RANGES), encoding="utf-8")
     cmaes = {"sampler": "cmaes", "pruner": "none"}
     config = load_config(
         write_config(subsets=["Con"], baselines=[], space=str(tmp_path / "space.yaml"), budget=budget(12), search=cmaes)
@@ -177,7 +177,7 @@ def test_cmaes_learns_only_from_trials_that_it_has_drawn(write_config: Callable[
         assert job is not None
         search.report(job.key, Report(epochs=config.budget.epochs, value=0.1 * job.number, state="complete"))
     assert search.next_job() is not None
-    assert '"generation":0' in folder.journal.read_text()
+    assert '"generation":0' in folder.journal.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("pruner", ["successive_halving", "hyperband"])

@@ -279,7 +279,7 @@ def test_database_passwords_come_from_the_environment(
     monkeypatch.setenv("DB_NAME", "studies")
     Search(config, folder)
     assert (tmp_path / "studies.db").exists()
-    assert "studies" not in folder.config.read_text()
+    assert "studies" not in folder.config.read_text(encoding="utf-8")
 
 
 def test_a_new_sweep_in_a_former_folder_starts_anew_in_a_shared_database(

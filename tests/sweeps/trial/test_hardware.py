@@ -39,7 +39,7 @@ def test_the_processor_is_named_or_else_its_architecture(
 ) -> None:
     file = tmp_path / "cpuinfo"
     if cpuinfo is not None:
-        file.write_text(cpuinfo)
+        file.write_text(cpuinfo, encoding="utf-8")
     monkeypatch.setattr(hardware, "CPUINFO", file)
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "arm")
