@@ -7,6 +7,7 @@ record of the ledger.
 
 import hashlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from operator import not_
@@ -15,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from conclugen.features.remote import RemoteError, check_uri, is_uri, node_cache, read_remote
+from conclugen.features.remote import RemoteError, check_uri, is_uri, local_path, node_cache, read_remote
 from conclugen.files.durable import DamagedError, checked
 
 __all__ = [
@@ -173,6 +174,7 @@ class Manifest(_Strict):
         Raises:
             FeatureSetError: the folder does not exist, has no manifest, or has one that this version cannot read.
         """
+        folder = location_of(folder)
         path = folder / MANIFEST_FILE if isinstance(folder, Path) else f"{folder}/{MANIFEST_FILE}"
         supported = cls.model_fields["schema_version"].default
         try:
@@ -185,17 +187,29 @@ class Manifest(_Strict):
                     f"(schema version {version}; this one reads {supported}); make the set again."
                 )
             return cls.model_validate(document)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise FeatureSetError(
-                f"{folder} is not a feature set: it holds no {MANIFEST_FILE}. "
-                "Make one with `conclugen features import`."
+                f"{folder} is not a feature set: {_absence(folder)}. Make one with `conclugen features import`."
             ) from None
         except RemoteError as error:
             raise FeatureSetError(str(error)) from None
-        except (json.JSONDecodeError, ValidationError, UnicodeDecodeError, RecursionError, OSError) as error:
+        except OSError as error:
+            raise FeatureSetError(f"{path} cannot be read: {error.strerror or error}; make it readable.") from None
+        except (json.JSONDecodeError, ValidationError, UnicodeDecodeError, RecursionError) as error:
             raise FeatureSetError(
                 f"{path} cannot be read as a feature-set manifest of schema version {supported}: {error}"
             ) from None
+
+
+def _absence(folder: Location) -> str:
+    """Return why the manifest in ``folder`` is not there."""
+    if isinstance(folder, str) or folder.is_dir():
+        return f"it holds no {MANIFEST_FILE}"
+    if folder.exists():
+        return "it is a file; give the folder of a set"
+    if (address := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/[^/]", str(folder))) is not None:
+        return f"there is no such folder; an address starts with {address[1]}:// and two slashes"
+    return "there is no such folder"
 
 
 def statistics_problem(location: Location) -> str | None:
@@ -207,6 +221,7 @@ def statistics_problem(location: Location) -> str | None:
     from safetensors import deserialize  # as in conclugen.files.tensors
 
     widths = Manifest.read(location).widths
+    location = location_of(location)
     expected = {f"{name}.{kind}": [width] for name, width in widths.items() for kind in ("mean", "std")}
     file = location / STATISTICS_FILE if isinstance(location, Path) else f"{location}/{STATISTICS_FILE}"
     try:
@@ -220,19 +235,24 @@ def statistics_problem(location: Location) -> str | None:
     return None
 
 
-def location_of(text: str) -> Location:
-    """Return the location that ``text`` names: a path, or the URI unchanged.
+def location_of(place: Location) -> Location:
+    """Return the location that a text names: a path on this machine, or the URI of a remote folder.
+
+    Every reader of sets takes its location from here. A ``file://`` address is a path, so such a set is read in place.
 
     Raises:
-        FeatureSetError: the URI holds a password, so it must not be written into records.
+        FeatureSetError: the URI holds a password, so it must not be written into records; or it is a ``file://``
+            address of another machine.
     """
-    if not is_uri(text):
-        return Path(text)
+    if isinstance(place, Path) or not is_uri(place):
+        return Path(place)
     try:
-        check_uri(text)
+        check_uri(place)
+        path = local_path(place)
     except RemoteError as error:
         raise FeatureSetError(str(error)) from None
-    return text
+    scheme, _, rest = place.partition("://")
+    return f"{scheme}://{rest.rstrip('/')}" if path is None else path
 
 
 @cache
@@ -254,6 +274,7 @@ def local_folder(location: Location, *, distrust: bool = False) -> Path:
     Raises:
         FeatureSetError: there is no set that this version can read, or it cannot be fetched.
     """
+    location = location_of(location)
     if isinstance(location, Path):
         return location
     manifest = Manifest.read(location)

@@ -1,13 +1,14 @@
 """Remote feature sets: checked local copies of folders named by a URI, shared by a machine's processes.
 
-Any file system that fsspec knows (s3, gs, abfs, http, sftp, file, ...) can hold a set. The set is copied to a local
+Any remote file system that fsspec knows (s3, gs, abfs, http, sftp, ...) can hold a set. The set is copied to a local
 folder before it is read, because memory-mapping needs a file. Reading rows over the network was rejected, because
 training reads every row again in each epoch. The file system takes credentials and endpoints from its usual places
 (environment, profile). They never come from the URI, because records store the URI.
 
-A *version* of a set is its URI with its fingerprint, so a replaced set does not mix with the one before. A file gets
-its name only after its checksum was verified, so an interrupted copy continues with the missing files. A copied file
-is verified again only if its size, modification time or inode has changed.
+A *version* of a set is its content: the fingerprint, and the checksums of all files. A replaced set does not mix with
+the one before, and a set with two addresses is kept once. A file gets its name only after its checksum was verified, so
+an interrupted copy continues with the missing files. A copied file is verified again only if its size, modification
+time or inode has changed.
 
 Locks are the operating system's (flock), which releases them however a process ends. A process that uses a version
 holds the version's ``use`` lock, shared, until it ends. A process that fetches holds the cache's ``change`` lock. It
@@ -27,13 +28,13 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock
 
 from conclugen.files.durable import write_whole
 
-__all__ = ["NodeCache", "RemoteError", "check_uri", "is_uri", "node_cache", "read_remote"]
+__all__ = ["NodeCache", "RemoteError", "check_uri", "is_uri", "local_path", "node_cache", "read_remote"]
 
 CACHE_VARIABLE, SIZE_VARIABLE = "CONCLUGEN_CACHE", "CONCLUGEN_CACHE_GB"
 _DEFAULT_GIGABYTES = 100.0  # limit of all versions together
@@ -49,6 +50,25 @@ class RemoteError(ValueError):
 def is_uri(text: str) -> bool:
     """Return whether ``text`` is a URI and not a path."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path that a ``file://`` address names on this machine; None for any other address.
+
+    Characters may be written as in RFC 8089: ``%20`` is a space.
+
+    Raises:
+        RemoteError: the address names another machine.
+    """
+    scheme, _, rest = uri.partition("://")
+    if scheme.lower() not in ("file", "local"):
+        return None
+    host, slash, path = rest.partition("/")
+    if host not in ("", "localhost") or not path:
+        raise RemoteError(
+            f"{uri} names no folder of this machine; write {scheme}:///folder with three slashes, or the path itself."
+        )
+    return Path(slash + unquote(path))
 
 
 def check_uri(uri: str) -> None:
@@ -134,7 +154,7 @@ class NodeCache:
 
         Args:
             uri: the remote folder.
-            version: identity of its content.
+            version: fingerprint of its content.
             files: name -> SHA-256 of each file to fetch.
             beside: name -> content of further, small files.
             distrust: verify all files again, whatever their stamps say.
@@ -145,7 +165,8 @@ class NodeCache:
         """
         if outside := [name for name in (*files, *beside) if name != Path(name).name or name == ".."]:
             raise RemoteError(f"{uri}: names the file {outside[0]!r}, which lies outside the set; make the set again.")
-        key = f"{re.sub(r'[^A-Za-z0-9]+', '-', uri)[-40:].strip('-')}-{_digest(uri.encode())[:8]}-{version}"
+        checksums = {**files, **{name: _digest(content) for name, content in beside.items()}}
+        key = f"{version}-{_digest(json.dumps(checksums, sort_keys=True).encode())[:16]}"
         copy = self._root / key
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -205,6 +226,8 @@ class NodeCache:
         Raises:
             RemoteError: the bytes do not fit even then.
         """
+        for partial in self._root.glob("*/.*.partial"):  # of processes that died: this one holds the cache's lock
+            partial.unlink()
         versions = [path for path in self._root.iterdir() if path.is_dir() and path != copy]
         for version in sorted(versions, key=lambda path: path.stat().st_mtime):
             if self._fits(needed):
@@ -240,17 +263,21 @@ def node_cache(root: str | None = None, gigabytes: str | None = None) -> NodeCac
         gigabytes: limit of its size; by default that in ``CONCLUGEN_CACHE_GB``, or else 100.
 
     Raises:
-        RemoteError: the limit is not a number.
+        RemoteError: the limit is not a number, or the user has no folder for caches.
     """
     root = root or os.environ.get(CACHE_VARIABLE)
-    if root is None:
+    if not root:
         import platformdirs
 
         root = platformdirs.user_cache_dir("conclugen")
-    gigabytes = gigabytes or os.environ.get(SIZE_VARIABLE, str(_DEFAULT_GIGABYTES))
+    try:
+        folder = Path(root).expanduser().absolute()
+    except RuntimeError:  # a process without HOME, of a user whom the system does not know
+        raise RemoteError(f"{root} cannot keep remote sets: there is no home folder; set {CACHE_VARIABLE}.") from None
+    gigabytes = gigabytes or os.environ.get(SIZE_VARIABLE) or str(_DEFAULT_GIGABYTES)
     if re.fullmatch(r"\d+(\.\d*)?", gigabytes) is None:
         raise RemoteError(f"{SIZE_VARIABLE}={gigabytes}: must be a number of gigabytes, such as 100.")
-    return NodeCache(Path(root) / "features", int(float(gigabytes) * 1e9))
+    return NodeCache(folder / "features", int(float(gigabytes) * 1e9))
 
 
 def _complete(copy: Path, files: Mapping[str, str], beside: Mapping[str, bytes]) -> bool:

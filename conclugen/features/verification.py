@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from conclugen.features.manifest import FeatureSetError, Manifest, Shard, shard_damage
+from conclugen.features.manifest import FeatureSetError, Location, Manifest, Shard, shard_damage
 from conclugen.features.shards import FeatureSet
 
 __all__ = ["Findings", "identifier_hashes", "verify"]
@@ -38,19 +38,20 @@ class Findings:
 
 
 def verify(
-    folder: Path, *, shared_speakers: bool = False, tick: Callable[[Shard], object] = lambda _: None
+    location: Location, *, shared_speakers: bool = False, tick: Callable[[Shard], object] = lambda _: None
 ) -> Findings:
-    """Check everything in the set in ``folder``.
+    """Check everything in a set; of a remote one, everything in this machine's copy.
 
     Args:
-        folder: the set.
+        location: the set.
         shared_speakers: whether speakers may be in several splits, which is then a note and not a problem.
         tick: called with each shard after its check.
 
     Raises:
-        FeatureSetError: ``folder`` holds no feature set that this version can read.
+        FeatureSetError: there is no feature set that this version can read, or it cannot be fetched.
     """
-    features = FeatureSet(folder)
+    features = FeatureSet(location)
+    folder = features.folder
     findings = Findings()
     manifest = features.manifest
     try:

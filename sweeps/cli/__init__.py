@@ -16,6 +16,7 @@ import typer
 from conclugen import __version__
 from sweeps.cli import demo, extract, features, manifest, models, report, sweep
 from sweeps.cli.console import INTERRUPTED
+from sweeps.cli.local_paths import with_local_paths
 
 __all__ = ["app", "main"]
 
@@ -35,6 +36,10 @@ app.command("import-checkpoint")(models.import_checkpoint)
 app.add_typer(features.app, name="features")
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(sweep.app, name="sweep")
+for group in (app, features.app, manifest.app, sweep.app):
+    for registered in group.registered_commands:
+        if registered.callback is not None:
+            registered.callback = with_local_paths(registered.callback)
 
 
 def main() -> None:

@@ -11,13 +11,16 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from conclugen.features.manifest import SPLITS, Manifest
+from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
 from sweeps.cli.console import AsJson, bad_input, console
 from sweeps.config import ConfigError
 
 __all__ = ["app"]
 
+FeaturePlace = Annotated[
+    str, typer.Argument(metavar="DIR", help="A feature set: its folder, or an address such as s3://bucket/folder.")
+]
 Dtype = Annotated[str, typer.Option(help="Stored precision: float32 or float16.")]
 Number = TypeVar("Number", int, float)
 
@@ -109,13 +112,14 @@ def synthesise(
 
 @app.command("verify")
 def verify_features(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A feature set.")],
+    place: FeaturePlace,
     shared_speakers: Annotated[
         bool, typer.Option("--shared-speakers", help="Speakers may be in several splits, as officially in MELD.")
     ] = False,
 ) -> None:
     """Check every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
     with bad_input():
+        folder = location_of(place)
         manifest = Manifest.read(folder)
         from conclugen.features.verification import verify
 
@@ -135,7 +139,10 @@ def verify_features(
 
 @app.command("probe")
 def probe_set(
-    folder: Annotated[str, typer.Argument(metavar="DIR", help="A labelled feature set with train, val and test.")],
+    place: Annotated[
+        str,
+        typer.Argument(metavar="DIR", help="A labelled feature set with train, val and test: a folder or an address."),
+    ],
     modalities: Annotated[
         str, typer.Option(metavar="NAME,...", help="Modalities that the probe sees. Default: all.")
     ] = "",
@@ -159,6 +166,7 @@ def probe_set(
 ) -> None:
     """Score a probe on the features as they are, the score that a pretrained head has to beat."""
     with bad_input():
+        folder = location_of(place)
         budgets = _budgets(labels_per_class)
         import torch
 
@@ -176,7 +184,7 @@ def probe_set(
     if as_json:
         typer.echo(json.dumps([result.document() for result in results], indent=2))
         return
-    table = Table(title=f"Probe ({instrument}) on {escape(folder)}", title_justify="left")
+    table = Table(title=f"Probe ({instrument}) on {escape(str(folder))}", title_justify="left")
     metrics = ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll")
     for column in ("labels per class", "val weighted F1", *(f"test {_in_words(name)}" for name in metrics), "chosen"):
         table.add_column(column, justify="left" if column == "chosen" else "right")
@@ -193,10 +201,12 @@ def _in_words(metric: str) -> str:
 
 @app.command("info")
 def features_info(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A feature set.")], as_json: AsJson = False
+    place: FeaturePlace,
+    as_json: AsJson = False,
 ) -> None:
     """Show a feature set's modalities, splits, labels and fingerprint."""
     with bad_input():
+        folder = location_of(place)
         manifest = Manifest.read(folder)
     if as_json:
         rows = {split: manifest.rows(split) for split in manifest.folds or SPLITS}
@@ -259,7 +269,7 @@ def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str,
     return {name: content for name, _, content in pairs}
 
 
-def _print_manifest(folder: Path, manifest: Manifest) -> None:
+def _print_manifest(folder: Location, manifest: Manifest) -> None:
     table = Table(title=f"Feature set {escape(str(folder))}", title_justify="left", show_header=False)
     for modality in manifest.modalities:
         table.add_row(modality.name, escape(f"{modality.width} x {manifest.dtype}, from {modality.source}"))

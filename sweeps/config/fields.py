@@ -51,7 +51,7 @@ def _resolve_set(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str):
         return value
     location = location_of(value)
-    return location_of(str(_resolve(value, info))) if isinstance(location, Path) else location
+    return location_of(str(_resolve(str(location), info))) if isinstance(location, Path) else location
 
 
 def _readable_set(location: Location, info: ValidationInfo) -> Location:

@@ -150,6 +150,65 @@ class TestSets:
             location_of("sftp://me:hunter2@host/set")
         assert "hunter2" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        ("text", "location"),
+        [
+            ("file:///sets/planted/", Path("/sets/planted")),
+            ("FILE://localhost/a%20b", Path("/a b")),
+            ("file:///100%/a#b", Path("/100%/a#b")),
+            ("local:///a", Path("/a")),
+            ("C:\\sets", Path("C:\\sets")),
+            ("a b/c%20d#e", Path("a b/c%20d#e")),
+            ("s3://bucket/set//", "s3://bucket/set"),
+            (Path("s3:/x"), Path("s3:/x")),
+        ],
+    )
+    def test_an_address_of_this_machine_is_a_path(self, text: str, location: manifest.Location) -> None:
+        assert location_of(text) == location
+
+    @pytest.mark.parametrize("text", ["file://sets", "file://host/sets", "file://"])
+    def test_a_file_address_of_another_machine_is_refused(self, text: str) -> None:
+        with pytest.raises(FeatureSetError, match="three slashes, or the path itself"):
+            location_of(text)
+
+    @pytest.mark.parametrize("spelling", ["{}", "{}/", "file://{}", "{}/../planted", "link"])
+    def test_a_local_set_is_read_in_place_under_every_spelling(
+        self, cache: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spelling: str
+    ) -> None:
+        (tmp_path / "link").symlink_to(planted)
+        monkeypatch.chdir(tmp_path)
+        place = spelling.format(planted)
+        assert FeatureSet(place).folder.samefile(planted)
+        assert local_folder(place).samefile(planted)
+        assert damaged_shards(place) == []
+        assert manifest.statistics_problem(place) is None
+        assert not cache.exists()
+
+    def test_a_set_with_two_addresses_is_copied_once(self, cache: Path, remote_set: str) -> None:
+        fsspec.filesystem("memory").copy("/sets/planted", "/sets/mirror", recursive=True)
+        copies = {local_folder(place) for place in (remote_set, f"{remote_set}/", "memory://sets/mirror")}
+        assert len(copies) == 1
+        assert [path.name for path in cache.iterdir() if path.is_dir()] == [copy.name for copy in copies]
+
+    @pytest.mark.parametrize(
+        ("place", "expected"),
+        [
+            ("nothing", "nothing is not a feature set: there is no such folder"),
+            ("file", "file is not a feature set: it is a file; give the folder of a set"),
+            ("file/manifest.json", "it is a file; give the folder|there is no such folder"),
+            ("empty", r"empty is not a feature set: it holds no manifest\.json"),
+            ("s3:/bucket/set", "there is no such folder; an address starts with s3:// and two slashes"),
+        ],
+    )
+    def test_a_place_without_a_set_is_refused_with_the_reason(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, expected: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("file").write_bytes(b"")
+        Path("empty").mkdir()
+        with pytest.raises(FeatureSetError, match=expected):
+            Manifest.read(place)
+
 
 def test_a_set_on_an_s3_compatible_server_is_read(
     cache: Path, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -213,6 +272,30 @@ class TestCopies:
     def test_a_limit_that_is_no_number_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RemoteError, match="CONCLUGEN_CACHE_GB=much: must be a number"):
             remote.node_cache("anywhere", "much")
+
+    def test_empty_variables_count_as_unset(
+        self, cache: Path, remote_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name, value in (("CONCLUGEN_CACHE", ""), ("CONCLUGEN_CACHE_GB", ""), ("XDG_CACHE_HOME", str(tmp_path))):
+            monkeypatch.setenv(name, value)
+        assert local_folder(remote_set).is_relative_to(tmp_path / "conclugen")
+
+    def test_a_user_without_a_home_is_told_to_name_a_cache(
+        self, cache: Path, remote_set: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        with monkeypatch.context() as environment:
+            environment.setenv("CONCLUGEN_CACHE", "~nobody-of-this-name/cache")  # as for a process without HOME
+            with pytest.raises(FeatureSetError, match="there is no home folder; set CONCLUGEN_CACHE"):
+                local_folder(remote_set)
+        assert not list(tmp_path.iterdir())
+
+    def test_partial_files_of_killed_processes_take_no_room(self, tmp_path: Path) -> None:
+        dead = tmp_path / "cache" / "other" / ".x.partial"
+        dead.parent.mkdir(parents=True)
+        dead.write_bytes(b"0" * 900)
+        assert version(NodeCache(tmp_path / "cache", 1900), tmp_path, "p", 1000).exists()
+        assert not dead.exists()
 
 
 def version(cache: NodeCache, tmp_path: Path, name: str, size: int) -> Path:

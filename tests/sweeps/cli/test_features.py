@@ -219,6 +219,26 @@ class TestProbe:
         assert refused.exit_code == 2
         assert expected in refused.stderr
 
+    @pytest.mark.parametrize("command", ["info", "verify", "probe"])
+    def test_a_local_set_is_never_copied_and_never_meets_the_limit_of_the_cache(
+        self, planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    ) -> None:
+        monkeypatch.setenv("CONCLUGEN_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("CONCLUGEN_CACHE_GB", "0")
+        remote.node_cache.cache_clear()
+        for place in (planted, f"{planted}/", f"file://{planted}"):
+            result = features(command, place)
+            assert result.exit_code == 0, result.output
+            assert "planted" in result.stdout
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("command", ["info", "verify", "probe"])
+    def test_every_command_takes_an_address(self, remote_set: str, command: str) -> None:
+        result = features(command, remote_set)
+        assert result.exit_code == 0, result.output
+        assert remote_set in result.stdout
+        assert f"{remote_set}0 is not a feature set" in features(command, f"{remote_set}0").stderr
+
     def test_a_missing_set_is_refused(self, tmp_path: Path) -> None:
         refused = features("probe", tmp_path / "none")
         assert refused.exit_code == 2
