@@ -22,8 +22,10 @@ ALLOWED = {
         "sweeps.ledger",
         "search_spaces",
         "conclugen.files.durable",
+        "conclugen.files.tables",
         "conclugen.hyperparameters",
         "conclugen.labels",
+        "conclugen.names",
     },
 }
 """Package -> what its modules may import of our packages; the command line may import reports as well."""
@@ -61,6 +63,7 @@ FLOORS = {
         "hyperparameters",
         "distributed",
         "labels",
+        "names",
         "seeds",
         "subsets",
     ),

@@ -38,6 +38,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from conclugen import __version__
 from conclugen.features.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, SplitName, fold_name
 from conclugen.files.durable import write_whole
+from conclugen.names import class_problems
 
 __all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError", "rows_shown"]
 
@@ -289,9 +290,7 @@ def _cast(table: pa.Table) -> pa.Table:
 
 def _header_problems(header: ClipHeader) -> Iterator[str]:
     if header.labels is not None:
-        classes = header.labels.classes
-        if len(classes) < 2 or len(set(classes)) < len(classes) or not all(name.strip() for name in classes):
-            yield f"classes: {', '.join(map(repr, classes))}; there must be two or more names, each given once."
+        yield from class_problems(header.labels.classes, "classes")
 
 
 def _problems(table: pa.Table, labels: Labels | None) -> Iterator[str]:

@@ -15,13 +15,14 @@ Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recogn
 of the classes: docs/method.md, section 1.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from conclugen.datasets.clips import Clip, ClipListError
-from conclugen.datasets.listing import Listing, read_csv
+from conclugen.datasets.listing import Listing
 from conclugen.features.manifest import SPLIT_ALIASES, Labels
+from conclugen.files.tables import TextTable, read_table
 
 __all__ = ["read"]
 
@@ -46,20 +47,31 @@ _PUNCTUATION = {
 }
 
 
-def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion", text_only: bool = False) -> Listing:
+def read(
+    root: Path,
+    *,
+    labels: Literal["emotion", "sentiment"] = "emotion",
+    text_only: bool = False,
+    encoding: str | None = None,
+) -> Listing:
     """List the clips in the order of the annotations, with sample_ids such as ``train/dia0_utt0``.
 
     Args:
         root: folder with annotations and videos.
         labels: annotation that becomes the labels.
         text_only: list the utterances without their videos, which then may be absent.
+        encoding: encoding of the annotations; None for UTF-8, or what a byte order mark says.
 
     Raises:
         ClipListError: there are no annotations, or some cannot be understood.
+        TableError: annotations cannot be read.
     """
     classes = _CLASSES[labels]
-    clips, missing, problems = [], [], []
-    for source, row in _annotations(root):
+    clips: list[Clip] = []
+    missing: list[str] = []
+    problems: list[str] = []
+    tables = _annotations(root, encoding, problems)
+    for source, row in _utterances(tables):
         name = f"dia{row['dialogue_id']}_utt{row['utterance_id']}"
         part = {"val": "dev"}.get(row["split"], row["split"])
         if part not in _PARTS:
@@ -92,25 +104,32 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion", tex
         )
     if problems:
         raise ClipListError(problems)
-    return Listing(clips=clips, labels=Labels(classes=classes), missing=missing)
+    notes = [table.note for _, table in tables]
+    return Listing(clips=clips, labels=Labels(classes=classes), missing=missing, notes=notes)
 
 
-def _annotations(root: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield file and line of each utterance, and its row under the column names of the single file."""
+def _annotations(root: Path, encoding: str | None, problems: list[str]) -> list[tuple[str | None, TextTable]]:
+    """Return the part and the table of each file; the part is None for the single file, which has a column of it."""
     files = {}
     for part in _PARTS:
         name = f"{part}_sent_emo.csv"
         files[part] = next((file for file in (root / name, root / part / name) if file.is_file()), None)
     if all(file is None for file in files.values()) and (root / _SINGLE_FILE).is_file():
-        for line, row in read_csv(root / _SINGLE_FILE, _COLUMNS):
-            yield f"{root / _SINGLE_FILE}: line {line}", row
-        return
+        return [(None, read_table(root / _SINGLE_FILE, _COLUMNS, problems, encoding=encoding))]
     if absent := [f"{part}_sent_emo.csv" for part, file in files.items() if file is None]:
         raise ClipListError([f"--root {root}: has no {', '.join(absent)}; give the folder with MELD's CSV files."])
-    for part, file in files.items():
-        if file is not None:
-            for line, row in read_csv(file, _COLUMNS[1:], _OFFICIAL):
-                yield f"{file}: line {line}", {**row, "split": part}
+    return [
+        (part, read_table(file, _COLUMNS[1:], problems, aliases=_OFFICIAL, encoding=encoding))
+        for part, file in files.items()
+        if file is not None
+    ]
+
+
+def _utterances(tables: Iterable[tuple[str | None, TextTable]]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield file and line of each utterance, and its row under the column names of the single file."""
+    for part, table in tables:
+        for line, row in table:
+            yield f"{table.file}: line {line}", row if part is None else {**row, "split": part}
 
 
 def _video_candidates(part: str, name: str) -> list[str]:

@@ -4,69 +4,94 @@
 columns of a clip list may be left out, and an empty cell is null. The rules of clip lists hold for everything else.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from conclugen.datasets.clips import Clip, ClipListError
-from conclugen.datasets.listing import Listing, read_csv
-from conclugen.features.manifest import SPLIT_ALIASES, Labels
+from conclugen.datasets.listing import Listing
+from conclugen.features.manifest import Labels, split_name
+from conclugen.files.tables import read_table
+from conclugen.names import class_problems, classes_of, merges_shown, name_problem, tidy
 
 __all__ = ["read"]
 
-_TEXTS = ("sample_id", "split", "video", "transcript", "speaker")
-_COLUMNS = (*_TEXTS, "start", "end", "fold", "labels")
+_TEXTS = ("video", "transcript")
+_NAMES = ("sample_id", "speaker")
+_COLUMNS = ("sample_id", "split", "video", "transcript", "speaker", "start", "end", "fold", "labels")
 
 
-def read(file: Path, *, classes: Sequence[str] | None = None, several: bool = False) -> Listing:
+def read(
+    file: Path,
+    *,
+    classes: Sequence[str] | None = None,
+    several: bool = False,
+    merge_labels: bool = False,
+    encoding: str | None = None,
+) -> Listing:
     """List the clips of a CSV.
 
     Args:
         file: the CSV; it must have the column sample_id.
         classes: names of the classes in their order; None for the names in the file, sorted.
         several: whether a clip may have several labels.
+        merge_labels: whether labels that look alike are one class; otherwise they are refused.
+        encoding: the file's encoding; None for UTF-8, or what its byte order mark says.
 
     Raises:
         ClipListError: with every cell that cannot be understood.
+        TableError: the file cannot be read.
     """
-    rows = list(read_csv(file, ("sample_id",)))
-    problems = [
+    problems: list[str] = []
+    table = read_table(file, ("sample_id",), problems, encoding=encoding)
+    problems += [
         f"{file}: column {name!r} is none of {', '.join(_COLUMNS)}; leave it out."
-        for name in (rows[0][1] if rows else ())
+        for name in table.columns
         if name not in _COLUMNS
     ]
-    labelled = bool(rows) and "labels" in rows[0][1]
-    names_by_row = [_names(row.get("labels", ""), several) for _, row in rows]
-    order = list(classes) if classes is not None else sorted({name for names in names_by_row for name in names})
+    labelled = "labels" in table.columns
+    order = None if classes is None else [tidy(name) for name in classes]
+    if order is not None and labelled:
+        problems += class_problems(order, "--classes")
+    names_by_row = [_names(row.get("labels", ""), several) for _, row in table]
+    counts = Counter(name for names in names_by_row for name in names)
+    label_problems: list[str] = []
+    class_of = classes_of(counts, label_problems, classes=order, merge=merge_labels)
+    problems += [f"{file}: {problem}" for problem in label_problems]
+    if order is None:
+        order = sorted(set(class_of.values()))
     clips = []
-    for (line, row), names in zip(rows, names_by_row, strict=True):
+    for (line, row), names in zip(table, names_by_row, strict=True):
         source = f"{file}: line {line}"
-        if unknown := [name for name in names if name not in order]:
+        present = [class_of[name] for name in names]
+        if unknown := [name for name in present if name not in order and name_problem(name) is None]:
             problems.append(f"{source}: labels: {', '.join(map(repr, unknown))} is none of {', '.join(order)}.")
         texts = {name: row.get(name) or None for name in _TEXTS}
+        ids = {name: tidy(row.get(name, "")) or None for name in _NAMES}
         times = [_number(row, name, float, source, problems) for name in ("start", "end")]
         fold = _number(row, "fold", int, source, problems)
         clips.append(
             Clip(
-                sample_id=row["sample_id"],
-                split=SPLIT_ALIASES.get(texts["split"] or "", texts["split"]),
+                sample_id=ids["sample_id"] or "",
+                split=split_name(row.get("split", "")) or None,
                 video=texts["video"],
                 start=times[0],
                 end=times[1],
                 transcript=texts["transcript"],
-                labels=tuple(sorted({order.index(name) for name in names if name in order})) if labelled else None,
-                speaker=texts["speaker"],
+                labels=tuple(sorted({order.index(name) for name in present if name in order})) if labelled else None,
+                speaker=ids["speaker"],
                 fold=None if fold is None else int(fold),
             )
         )
     if problems:
         raise ClipListError(problems)
     labels = Labels(kind="multilabel" if several else "multiclass", classes=tuple(order)) if labelled else None
-    return Listing(clips=clips, labels=labels)
+    return Listing(clips=clips, labels=labels, notes=[table.note, *merges_shown(class_of, counts)])
 
 
 def _names(cell: str, several: bool) -> list[str]:
     parts = cell.split(";") if several else [cell]
-    return [name for part in parts if (name := part.strip())]
+    return [name for part in parts if (name := tidy(part))]
 
 
 def _number(

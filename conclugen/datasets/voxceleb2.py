@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conclugen.datasets.clips import Clip, ClipListError
-from conclugen.datasets.listing import Listing, find_folder, folders, read_csv, visible
+from conclugen.datasets.listing import Listing, find_folder, folders, visible
+from conclugen.files.tables import read_table
 
 __all__ = ["VAL_SHARE", "read"]
 
@@ -19,25 +20,29 @@ VAL_SHARE = 0.01
 """Default share of the dev speakers that are val."""
 
 
-def read(root: Path, *, transcripts: Path | None = None, val_share: float = VAL_SHARE) -> Listing:
+def read(
+    root: Path, *, transcripts: Path | None = None, encoding: str | None = None, val_share: float = VAL_SHARE
+) -> Listing:
     """List the clips: dev clips become train or val, depending on the speaker; test clips become test.
 
     Args:
         root: folder with ``dev``, and perhaps ``test``.
         transcripts: CSV with the columns ``sample_id`` (such as ``id00012/21Uxsk56VDQ/00001``) and ``transcript``.
+        encoding: encoding of ``transcripts``; None for UTF-8, or what its byte order mark says.
         val_share: expected share of the dev speakers that are val. A speaker's name alone decides, so a speaker stays
             val whichever other speakers exist. Among few speakers, perhaps none is val.
 
     Raises:
-        ClipListError: ``root`` has no folder ``dev/mp4``, or ``transcripts`` cannot be read.
+        ClipListError: ``root`` has no folder ``dev/mp4``, or ``transcripts`` has bad rows.
+        TableError: ``transcripts`` cannot be read.
     """
     dev = find_folder(root, "dev/mp4", holds="speakers' folders")
-    texts = _transcripts(transcripts) if transcripts is not None else {}
+    notes: list[str] = []
+    texts = _transcripts(transcripts, encoding, notes) if transcripts is not None else {}
     clips = list(_clips(root, dev, texts, val_share))
     if (test := root / "test" / "mp4").is_dir():
         clips += _clips(root, test, texts, None)
     names = {clip.sample_id for clip in clips}
-    notes = []
     if transcripts is not None and (count := sum(clip.transcript is None for clip in clips)):
         notes.append(f"{count:,} clips have no transcript in {transcripts}.")
     missing = tuple(f"*/mp4/{name}.mp4" for name in texts if name not in names)
@@ -69,10 +74,12 @@ def _fraction(speaker: str) -> float:
     return int.from_bytes(hashlib.sha256(speaker.encode()).digest()[:6]) / 2**48
 
 
-def _transcripts(file: Path) -> dict[str, str]:
+def _transcripts(file: Path, encoding: str | None, notes: list[str]) -> dict[str, str]:
     texts: dict[str, str] = {}
-    problems = []
-    for line, row in read_csv(file, ("sample_id", "transcript")):
+    problems: list[str] = []
+    table = read_table(file, ("sample_id", "transcript"), problems, encoding=encoding)
+    notes.append(table.note)
+    for line, row in table:
         if row["sample_id"] in texts:
             problems.append(f"{file}: line {line}: {row['sample_id']} has a transcript already; leave one out.")
         elif row["transcript"]:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conclugen.features.remote import RemoteError, check_uri, is_uri, local_path, node_cache, read_remote
 from conclugen.files.durable import DamagedError, checked
+from conclugen.names import tidy
 
 __all__ = [
     "FOLDS",
@@ -40,6 +41,7 @@ __all__ = [
     "location_of",
     "remote_file",
     "shard_damage",
+    "split_name",
     "statistics_problem",
 ]
 
@@ -55,6 +57,13 @@ FOLDS = 1000
 """Number of possible folds; they are numbered from 0."""
 LEAST_FOLDS = 3
 """Fewest folds of a cross-validated set: one each for train, val and test."""
+
+
+def split_name(text: str) -> str:
+    """Return the split that ``text`` means, whatever its case and the space around it; other texts unchanged."""
+    name = tidy(text).lower()
+    name = SPLIT_ALIASES.get(name, name)
+    return name if name in SPLITS else text
 
 
 def fold_name(fold: int) -> SplitName:

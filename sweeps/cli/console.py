@@ -14,6 +14,7 @@ from rich.console import Console
 from conclugen.datasets.clips import ClipListError
 from conclugen.extraction.recipe import RecipeError
 from conclugen.features.manifest import FeatureSetError
+from conclugen.files.tables import TableError
 from sweeps.config import ConfigError
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, LedgerError, Record
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from sweeps.interrupts import Interrupts
 
 __all__ = [
-    "BAD_INPUT", "INCOMPLETE", "INTERRUPTED", "OK", "AsJson", "SweepDir", "bad_input", "command", "console", "records",
-    "run_to_end", "sweep_folder",
+    "BAD_INPUT", "INCOMPLETE", "INTERRUPTED", "OK", "AsJson", "Encoding", "MergeLabels", "SweepDir", "bad_input",
+    "command", "console", "records", "run_to_end", "sweep_folder",
 ]  # fmt: skip
 
 OK = 0
@@ -32,6 +33,16 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 SweepDir = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder.")]
+Encoding = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Encoding of the CSV, such as cp1252 or gb18030. Default: UTF-8."),
+]
+MergeLabels = Annotated[
+    bool,
+    typer.Option(
+        "--merge-labels", help="Labels that differ only in case, width or invisible characters are one class."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -40,9 +51,9 @@ def bad_input() -> Iterator[None]:
     """Turn errors that the user can mend into messages on standard error and exit code 2."""
     try:
         yield
-    except (ConfigError, RecipeError) as error:
+    except (ClipListError, ConfigError, RecipeError, TableError) as error:
         problems = error.problems
-    except (ClipListError, FeatureSetError, LedgerError) as error:
+    except (FeatureSetError, LedgerError) as error:
         problems = str(error).splitlines()
     except OSError as error:
         problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]

@@ -18,7 +18,7 @@ from conclugen.datasets import voxceleb2 as voxceleb2_layout
 from conclugen.datasets.clips import ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.files.durable import write_whole
-from sweeps.cli.console import bad_input, console
+from sweeps.cli.console import Encoding, MergeLabels, bad_input, console
 
 __all__ = ["app"]
 
@@ -49,12 +49,18 @@ def voxceleb2(
     transcripts: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Transcripts: columns sample_id, transcript.")
     ] = None,
+    encoding: Encoding = None,
     val_share: Annotated[
         float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of the dev speakers that are val, not train.")
     ] = voxceleb2_layout.VAL_SHARE,
 ) -> None:
     """List VoxCeleb2: {dev,test}/mp4/SPEAKER/VIDEO/NUMBER.mp4, unlabelled."""
-    _make("voxceleb2", root, out, lambda: voxceleb2_layout.read(root, transcripts=transcripts, val_share=val_share))
+    _make(
+        "voxceleb2",
+        root,
+        out,
+        lambda: voxceleb2_layout.read(root, transcripts=transcripts, encoding=encoding, val_share=val_share),
+    )
 
 
 @app.command()
@@ -71,9 +77,15 @@ def meld(
     text_only: Annotated[
         bool, typer.Option("--text-only", help="List the utterances without their videos, which then may be absent.")
     ] = False,
+    encoding: Encoding = None,
 ) -> None:
     """List MELD: {train,dev,test}_sent_emo.csv (or meld_utterances.csv) and videos, 7 emotions or 3 sentiments."""
-    _make("meld", root, out, lambda: meld_layout.read(root, labels=_annotation(labels), text_only=text_only))
+    _make(
+        "meld",
+        root,
+        out,
+        lambda: meld_layout.read(root, labels=_annotation(labels), text_only=text_only, encoding=encoding),
+    )
 
 
 @app.command()
@@ -99,10 +111,16 @@ def import_table(
     multilabel: Annotated[
         bool, typer.Option("--multilabel", help="A clip may have several labels, separated by semicolons.")
     ] = False,
+    merge_labels: MergeLabels = False,
+    encoding: Encoding = None,
 ) -> None:
     """List clips of your own: sample_id, split or fold, video, start, end, transcript, labels, speaker."""
-    order = [name.strip() for name in classes.split(",")] if classes is not None else None
-    _make(file.stem, root, out, lambda: own_table.read(file, classes=order, several=multilabel))
+    order = classes.split(",") if classes is not None else None
+
+    def listing() -> Listing:
+        return own_table.read(file, classes=order, several=multilabel, merge_labels=merge_labels, encoding=encoding)
+
+    _make(file.stem, root, out, listing)
 
 
 @app.command()

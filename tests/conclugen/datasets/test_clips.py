@@ -142,10 +142,21 @@ def test_each_broken_rule_of_folds_is_named(folds: tuple[int | None, ...], split
     assert any(problem.startswith(expected) for problem in _refused(lambda: _list(*clips)))
 
 
-@pytest.mark.parametrize("classes", [("joy",), ("joy", "joy"), ("joy", " ")])
-def test_classes_must_be_two_or_more_names(classes: tuple[str, ...]) -> None:
-    (problem,) = _refused(lambda: _list(_clip("a", labels=(0,)), labels=Labels(classes=classes)))
-    assert problem.startswith("classes: 'joy'")
+@pytest.mark.parametrize(
+    ("classes", "problem"),
+    [
+        (("joy",), "classes: 'joy' is too few"),
+        (("joy", "joy"), "classes: 'joy' is given more than once"),
+        (("joy", " "), "classes: ' ' stands for a missing value"),
+        (("joy", "nan"), "classes: 'nan' stands for a missing value"),
+        (("joy", "Joy"), "classes: 'Joy', 'joy' look alike"),
+        (("joy", "anger "), "classes: 'anger ' has white space around it"),
+        (("joy", "an\nger"), r"classes: 'an\nger' holds a line break"),
+    ],
+)
+def test_classes_are_two_or_more_names_that_differ(classes: tuple[str, ...], problem: str) -> None:
+    problems = _refused(lambda: _list(_clip("a", labels=(0,)), labels=Labels(classes=classes)))
+    assert any(line.startswith(problem) for line in problems)
 
 
 def test_an_empty_list_is_refused() -> None:

@@ -15,6 +15,7 @@ import pytest
 from conclugen.datasets import caer, meld, mosei, ravdess, table, voxceleb2
 from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.files.tables import TableError
 
 _REAL_MELD = Path(__file__).parents[4] / "shared" / "data" / "meld_utterances.csv"
 
@@ -34,7 +35,7 @@ def _clips(listing: Listing, root: Path) -> dict[str, Clip]:
 
 
 def _refused(read: Callable[[], object]) -> list[str]:
-    with pytest.raises(ClipListError) as caught:
+    with pytest.raises((ClipListError, TableError)) as caught:
         read()
     return caught.value.problems
 
@@ -78,7 +79,7 @@ class TestVoxCeleb2:
         listing = voxceleb2.read(root, transcripts=file)
         assert _clips(listing, root)["id00900/w/00001"].transcript == "well, hello"
         assert listing.missing == ("*/mp4/id7/x/00001.mp4",)
-        assert listing.notes == [f"120 clips have no transcript in {file}."]
+        assert listing.notes == [f"{file} was read as UTF-8.", f"120 clips have no transcript in {file}."]
         file.write_text("sample_id,transcript\nid7/x/00001,a\nid7/x/00001,b\n", encoding="utf-8")
         assert _refused(lambda: voxceleb2.read(root, transcripts=file)) == [
             f"{file}: line 3: id7/x/00001 has a transcript already; leave one out."
@@ -154,7 +155,15 @@ class TestMELD:
     def test_punctuation_of_any_encoding_is_restored(self, tmp_path: Path, utterance: str, encoding: str) -> None:
         """The cases: Windows-1252 mistaken for Latin-1, real Windows-1252, and real UTF-8."""
         root = self._annotations(tmp_path, encoding, train=[f"1,{utterance},Joey,joy,positive,0,0,4,7,x,y"])
-        assert meld.read(root, text_only=True).clips[0].transcript == "I’m “fine” …"
+        listing = meld.read(root, text_only=True, encoding=encoding)
+        assert listing.clips[0].transcript == "I’m “fine” …"
+        assert f"{root / 'train_sent_emo.csv'} was read as {encoding.upper()}." in listing.notes
+
+    def test_an_encoding_is_not_guessed(self, tmp_path: Path) -> None:
+        root = self._annotations(tmp_path, "cp1252", train=["1,I’m fine,Joey,joy,positive,0,0,4,7,x,y"])
+        (problem,) = _refused(lambda: meld.read(root, text_only=True))
+        assert problem.startswith(f"{root / 'train_sent_emo.csv'}: line 2: byte 0x92 is not UTF-8;")
+        assert "--encoding cp1252" in problem
 
     def test_annotations_that_cannot_be_understood_are_listed(self, tmp_path: Path) -> None:
         self._annotations(
@@ -390,7 +399,7 @@ class TestTable:
         [
             ("", "has no column sample_id; it has none"),
             ("name\na\n", "has no column sample_id; it has name"),
-            ("sample_id,split\na,train,more\n", "line 2 has 3 cells, its header 2"),
+            ("sample_id,split\na,train,more\n", "line 2: has 3 cells, its header 2"),
         ],
     )
     def test_files_that_are_no_tables_are_refused(self, tmp_path: Path, text: str, expected: str) -> None:

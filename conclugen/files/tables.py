@@ -1,0 +1,185 @@
+"""Text tables (CSV): the one place where a user's tables are read.
+
+A table is in UTF-8, or in UTF-16 or UTF-32 with a byte order mark. Any other encoding has to be named. Guessing was
+rejected: almost every file is valid Windows-1252, and its letters come out wrong. Cells are separated by commas,
+semicolons or tabs; the header tells which. Lines are counted from 1 with the header, as an editor shows them.
+"""
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+
+from conclugen.names import tidy
+
+__all__ = ["TableError", "TextTable", "read_table"]
+
+_SPACE = " \t\r\n"
+"""Characters stripped off cells; Python's own strip would also take a Windows-1252 ellipsis (0x85)."""
+_SEPARATORS = (",", ";", "\t")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",  # before that of UTF-16, with which it begins
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_REMEDY = "save the file as UTF-8, or name its encoding, such as --encoding cp1252 or --encoding gb18030"
+
+
+class TableError(ValueError):
+    """A text table cannot be read; the message has a line for each of its ``problems``."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTable:
+    """A text table; iterating yields the number of each row's first line, and its cells by column."""
+
+    file: Path
+    encoding: str
+    """The encoding that the file was read in, such as ``utf-8``."""
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[int, list[str]]]
+    """First line and stripped cells of each row that is not blank."""
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, str]]]:
+        for line, cells in self.rows:
+            yield line, dict(zip(self.columns, cells, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def note(self) -> str:
+        """A sentence for the user that says how the file was read."""
+        return f"{self.file} was read as {self.encoding.upper()}."
+
+
+def read_table(
+    file: Path,
+    needed: Collection[str],
+    problems: list[str],
+    *,
+    aliases: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+) -> TextTable:
+    """Read a table with a header.
+
+    Empty cells after the last column, and rows without any text, are skipped.
+
+    Args:
+        file: the table.
+        needed: columns that it must have.
+        problems: list to which a message is appended for every row that is longer or shorter than the header, or cannot
+            be read; such rows are left out.
+        aliases: name of a column in the file -> name in ``needed``.
+        encoding: the file's encoding; None for UTF-8, or what its byte order mark says.
+
+    Raises:
+        TableError: the file cannot be read or decoded, lacks columns, or has a column twice.
+    """
+    text, encoding = _decoded(file, encoding)
+    header_line = next((line for line in io.StringIO(text, newline="") if line.strip('," ;\t\r\n')), "")
+    columns: tuple[str, ...] = ()
+    separator = ","
+    for candidate in _SEPARATORS:
+        found = _columns(header_line, candidate, aliases or {})
+        if set(needed) <= set(found):
+            columns, separator = found, candidate
+            break
+        columns = columns or found
+    if header_problems := _header_problems(file, columns, needed):
+        raise TableError(header_problems)
+    rows = []
+    # io.StringIO knows the line ends of csv; str.splitlines would also split at control characters.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
+    line = 0
+    header_seen = False
+    try:
+        while True:
+            line = reader.line_num + 1
+            cells = [cell.strip(_SPACE) for cell in next(reader)]
+            if not any(cells):
+                continue
+            if not header_seen:
+                header_seen = True
+            elif len(cells) < len(columns) or any(cells[len(columns) :]):
+                separated = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
+                problems.append(
+                    f"{file}: line {line}: has {len(cells)} cells, its header {len(columns)}; "
+                    f"quote cells that hold {separated}."
+                )
+            else:
+                rows.append((line, cells[: len(columns)]))
+    except StopIteration:
+        pass
+    except csv.Error as error:
+        problems.append(
+            f"{file}: line {line}: cannot be read: {error}; close each quotation mark, and double those within a cell."
+        )
+    return TextTable(file=file, encoding=encoding, columns=columns, rows=rows)
+
+
+def _decoded(file: Path, encoding: str | None) -> tuple[str, str]:
+    """Return the text of a file without a byte order mark, and its encoding."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise TableError([f"{file}: cannot be read: {error.strerror}; give a CSV file."]) from None
+    if encoding is None:
+        encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding).removeprefix("\ufeff")
+    except LookupError:
+        raise TableError(
+            [f"--encoding {encoding}: there is no such encoding; such are utf-8, cp1252, gb18030."]
+        ) from None
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode(encoding, errors="replace")
+        line, byte = len(_LINE_END.findall(before)) + 1, content[error.start]
+        raise TableError([f"{file}: line {line}: byte 0x{byte:02x} is not {encoding.upper()}; {_REMEDY}."]) from None
+    except UnicodeError as error:
+        raise TableError([f"{file}: is not {encoding.upper()}: {error}; {_REMEDY}."]) from None
+    if (place := text.find("\0")) >= 0:
+        line = len(_LINE_END.findall(text, 0, place)) + 1
+        raise TableError(
+            [f"{file}: line {line}: holds a zero byte, so it is no text in {encoding.upper()}; {_REMEDY}."]
+        )
+    return text, encoding
+
+
+def _columns(line: str, separator: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the columns, without those without a name at the end."""
+    try:
+        names = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:  # longer than any name
+        return ()
+    columns = [aliases.get(name := tidy(raw), name) for raw in names]
+    while columns and not columns[-1]:
+        columns.pop()
+    return tuple(columns)
+
+
+def _header_problems(file: Path, columns: Sequence[str], needed: Collection[str]) -> list[str]:
+    problems = []
+    if absent := [name for name in needed if name not in columns]:
+        problems.append(
+            f"{file}: has no column {', '.join(absent)}; it has {shorten(', '.join(columns), 300) or 'none'}."
+        )
+    if "" in columns:
+        problems.append(f"{file}: column {columns.index('') + 1} has no name; name it, or leave it out.")
+    problems += [
+        f"{file}: column {name!r} is there {columns.count(name)} times; leave all but one out."
+        for name in dict.fromkeys(columns)
+        if name and columns.count(name) > 1
+    ]
+    return problems
