@@ -197,10 +197,8 @@ def write_report(content: Report, out: Path, processes: Processes = ALONE) -> li
     files = [file for files in file_lists for file in files]
     sections = []
     for part in content.parts:
-        svgs = [
-            (figure.name, figure.caption, (out / f"{figure.name}.svg").read_text(encoding="utf-8"))
-            for figure in part.figures
-        ]
+        texts = [(out / f"{figure.name}.svg").read_text(encoding="utf-8") for figure in part.figures]
+        svgs = [(figure.name, figure.caption, text) for figure, text in zip(part.figures, texts, strict=True)]
         sections.append(Section(part.title, part.text, part.tables, svgs))
     for name, frame in content.frames.items():
         files += _write_frame(frame, name, out)
