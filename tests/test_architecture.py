@@ -46,6 +46,7 @@ FLOORS = {
         "ledger",
         "interrupts",
         "terminal",
+        "tables",
     ),
     "conclugen": (
         "sharing",

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from sweeps.search.progress import Progress
+from sweeps.tables import Fitted
 
 __all__ = ["Display", "progress_table"]
 
@@ -20,7 +21,7 @@ __all__ = ["Display", "progress_table"]
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
     """Return the sweep's state as a table: a row for each arm, then one for confirmations and baselines."""
     table = Table(title=title, title_justify="left")
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for column in ("planned", "running", "done", "pruned", "failed", "best val", "time left"):
         table.add_column(column, justify="right")
     overall = _mean([row.seconds_per_job for row in rows])
@@ -115,7 +116,7 @@ class Display:
     def show(self, rows: Sequence[Progress], slots: int) -> None:
         """Show the sweep's state: redraw the table, or print a line for each row in which a job has ended."""
         if self._live is not None:
-            self._live.update(progress_table(rows, slots, self._title))
+            self._live.update(Fitted(progress_table(rows, slots, self._title)))
         else:
             self._print_changes(rows, slots)
         self._last = rows

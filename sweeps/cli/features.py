@@ -7,7 +7,6 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
 from sweeps.cli.console import AsJson, bad_input, console
 from sweeps.config import ConfigError
+from sweeps.tables import Fitted
 
 __all__ = ["app"]
 
@@ -184,15 +184,15 @@ def probe_set(
     if as_json:
         typer.echo(json.dumps([result.document() for result in results], indent=2))
         return
-    table = Table(title=f"Probe ({instrument}) on {escape(str(folder))}", title_justify="left")
+    table = Table(title=f"Probe ({instrument}) on {folder}", title_justify="left")
     metrics = ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll")
     for column in ("labels per class", "val weighted F1", *(f"test {_in_words(name)}" for name in metrics), "chosen"):
         table.add_column(column, justify="left" if column == "chosen" else "right")
     for result in results:
         scores = [result.validation["weighted_f1"], *(result.test[name] for name in metrics)]
         settings = ", ".join(dict.fromkeys(result.chosen))
-        table.add_row(result.labels or "all", *map(str, scores), escape(settings))
-    console().print(table)
+        table.add_row(result.labels or "all", *map(str, scores), settings)
+    console().print(Fitted(table))
 
 
 def _in_words(metric: str) -> str:
@@ -270,11 +270,11 @@ def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str,
 
 
 def _print_manifest(folder: Location, manifest: Manifest) -> None:
-    table = Table(title=f"Feature set {escape(str(folder))}", title_justify="left", show_header=False)
+    table = Table(title=f"Feature set {folder}", title_justify="left", show_header=False)
     for modality in manifest.modalities:
-        table.add_row(modality.name, escape(f"{modality.width} x {manifest.dtype}, from {modality.source}"))
+        table.add_row(modality.name, f"{modality.width} x {manifest.dtype}, from {modality.source}")
     for split in manifest.folds or SPLITS:
         table.add_row(split, f"{manifest.rows(split)} rows")
-    table.add_row("labels", escape(", ".join(manifest.labels.classes)) if manifest.labels is not None else "none")
+    table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
     table.add_row("fingerprint", manifest.fingerprint)
-    console().print(table)
+    console().print(Fitted(table))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from conclugen.datasets import caer as caer_layout
@@ -19,6 +18,7 @@ from conclugen.datasets.clips import ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.files.durable import write_whole
 from sweeps.cli.console import Encoding, MergeLabels, bad_input, console
+from sweeps.tables import Fitted
 
 __all__ = ["app"]
 
@@ -181,5 +181,5 @@ def _print(file: Path, clips: ClipList) -> None:
         table.add_column(part, justify="right")
     table.add_row("clips", *(f"{total:,}" for total, _ in counts.values()))
     for index, name in enumerate(labels.classes if labels is not None else ()):
-        table.add_row(escape(name), *(f"{by_class[index]:,}" for _, by_class in counts.values()))
-    console().print(table)
+        table.add_row(name, *(f"{by_class[index]:,}" for _, by_class in counts.values()))
+    console().print(Fitted(table))

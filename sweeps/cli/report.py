@@ -10,6 +10,7 @@ import typer
 from sweeps.cli.console import INCOMPLETE, OK, SweepDir, bad_input, command, console, records, sweep_folder
 from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Record
+from sweeps.tables import Fitted
 
 if TYPE_CHECKING:
     from reports.report import Report
@@ -139,4 +140,4 @@ def _print_tables(content: "Report") -> None:
     from reports.output.terminal import terminal_table
 
     for table in content.main:
-        console().print(terminal_table(table))
+        console().print(Fitted(terminal_table(table)))

@@ -22,6 +22,7 @@ from sweeps.cli.console import (
     sweep_folder,
 )
 from sweeps.config import ConfigError, load_config
+from sweeps.tables import Fitted
 
 __all__ = ["Address", "app"]
 
@@ -69,14 +70,14 @@ def sweep_check(
         remote_sets = [location for location in dict.fromkeys(sets) if not isinstance(location, Path)]
         costs = [] if remote_sets else estimate(config)
     if remote_sets:
-        console().print(space_table(config))
+        console().print(Fitted(space_table(config)))
         typer.echo(
             "Valid. Nothing is estimated, because these feature sets are remote and were not fetched: "
             f"{', '.join(remote_sets)}."
         )
         return
-    console().print(plan_table(config, costs))
-    console().print(space_table(config))
+    console().print(Fitted(plan_table(config, costs)))
+    console().print(Fitted(space_table(config)))
     typer.echo(cost_summary(config, costs))
 
 
@@ -140,7 +141,7 @@ def sweep_replay(
     for difference in differences:
         numbers = (str(difference.recorded), str(difference.replayed))
         table.add_row(difference.what, *numbers, "" if difference.equal else "differs")
-    console().print(table)
+    console().print(Fitted(table))
     raise typer.Exit(OK if all(difference.equal for difference in differences) else INCOMPLETE)
 
 
@@ -164,7 +165,7 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
         document = {"name": config.name, "running": alive, "failures": reasons, "rows": [asdict(row) for row in rows]}
         typer.echo(json.dumps(document, indent=2))
         return
-    console().print(progress_table(rows, max(1, len(unfinished)), f"sweep {config.name}"))
+    console().print(Fitted(progress_table(rows, max(1, len(unfinished)), f"sweep {config.name}")))
     if reasons:
         typer.echo("Failed: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()))
     if not alive and not all(row.finished for row in rows):

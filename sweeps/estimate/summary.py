@@ -39,7 +39,7 @@ def space_table(config: SweepConfig) -> Table:
     space = config.load_space()
     arms = {arm.method: arm.parameters(space) for arm in config.arms.values()}
     table = Table(title=f"Space {config.space}: + searched, = fixed", title_justify="left")
-    table.add_column("hyperparameter", no_wrap=True)
+    table.add_column("hyperparameter")
     table.add_column("values")
     table.add_column("first trial", justify="right")
     for method in arms:

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from reports.output.table import Cell, Table
 from reports.output.terminal import terminal_table
+from sweeps.tables import Fitted
 
 
 def table(*scores: Cell | str) -> Table:
@@ -22,7 +23,7 @@ def printed(width: int, **options: bool) -> str:
     """Return what a terminal of this width shows."""
     console = Console(file=io.StringIO(), width=width, **options)
     scores = (Cell("0.500 ± 0.010", "tied"), Cell("0.750 ± 0.020", "best", ("s: confirm-Con-00000",)), "no result")
-    console.print(terminal_table(table(*scores)))
+    console.print(Fitted(terminal_table(table(*scores))))
     return console.file.getvalue()
 
 
