@@ -6,8 +6,11 @@ SVG, byte by byte. Text in an SVG stays text, for search and for screen readers.
 
 import io
 import math
+import re
 import textwrap
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +27,7 @@ from matplotlib.text import Text
 from matplotlib.typing import RcKeyType
 
 from conclugen.files.durable import write_whole
+from reports.figures.fonts import use_fonts
 from reports.figures.svg import compact
 
 __all__ = [
@@ -92,20 +96,35 @@ GREY = "#595959"
 MANY = 500
 """Number of points in a panel above which an SVG holds them as pixels; axes and text stay vectors. Otherwise the file
 would have megabytes and take seconds to display."""
-IN_STYLE = mpl.rc_context(_STYLE)
-"""Decorator for functions that draw: applies the style, and restores matplotlib's settings afterwards."""
+
+
+@contextmanager
+def _in_style() -> Iterator[None]:
+    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
+    with mpl.rc_context({**defaults, **_STYLE}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `letters_without_font` names them
+        yield
+
+
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # a name may contain them, an XML document not
+IN_STYLE = _in_style()
+"""Decorator for functions that draw: applies the style to matplotlib's defaults, and restores the settings afterwards.
+
+A user's own settings, such as `text.usetex`, change nothing.
+"""
 
 
 @IN_STYLE
 def svg(figure: Figure) -> str:
     """Return the figure as SVG, with its text as text; the same figure gives the same bytes."""
+    use_fonts(figure)
     _lay_out(figure)
     file = io.StringIO()
     resolution = figure.dpi
     no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     FigureCanvasSVG(figure).print_svg(file, metadata=no_metadata)  # type: ignore[no-untyped-call]
     figure.dpi = resolution  # the canvas has set it to 72, an SVG's points per inch
-    return compact(file.getvalue())
+    return compact(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", file.getvalue()))
 
 
 @IN_STYLE
