@@ -111,6 +111,7 @@ def report(
     folders: Sequence[Path],
     command: str,
     published_file: Path | None = None,
+    encoding: str | None = None,
     representations: Sequence[Representations] = (),
     processes: Processes = ALONE,
 ) -> Report:
@@ -121,15 +122,15 @@ def report(
         folders: folder of each sweep.
         command: command line that makes this report.
         published_file: published numbers for comparison; see :func:`reports.statistics.published.published`.
+        encoding: encoding of that file; None for UTF-8.
         representations: representations of test samples to draw.
         processes: processes that share the long computations.
 
     Raises:
         ReportError: the ledgers, or the published numbers, cannot be made into a report.
-        OSError: the file of published numbers cannot be read.
     """
     table = ablation(ledgers)
-    published_numbers = None if published_file is None else published(published_file, table.frame)
+    published_numbers = None if published_file is None else published(published_file, table.frame, encoding)
     sources = cell_sources(ledgers)
     paired = pairs(ledgers, processes=processes)
     certainty = intervals(ledgers, processes=processes)

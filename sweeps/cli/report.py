@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sweeps.cli.console import INCOMPLETE, OK, SweepDir, bad_input, command, console, records, sweep_folder
+from sweeps.cli.console import INCOMPLETE, OK, Encoding, SweepDir, bad_input, command, console, records, sweep_folder
 from sweeps.config import ConfigError, load_config
 from sweeps.ledger import Record
 from sweeps.tables import Fitted
@@ -28,6 +28,7 @@ def report(
             metavar="FILE.csv", help="Published numbers to show beside ours: dataset,method,metric,value,source."
         ),
     ] = None,
+    encoding: Encoding = None,
     embeddings: Annotated[
         bool,
         typer.Option("--embeddings", help="Draw t-SNE of the test samples' representations by the best heads, too."),
@@ -41,6 +42,8 @@ def report(
             problems.append(f"--compare: compares two sweeps, but {len(folders)} folders are given; give two.")
         if compare and published is not None:
             problems.append("--published: a comparison shows no published numbers; leave --compare or --published out.")
+        if encoding is not None and published is None:
+            problems.append("--encoding: is that of --published, which is not given; leave it out.")
         if compare and embeddings:
             problems.append("--embeddings: a comparison draws no embeddings; leave --compare or --embeddings out.")
         for folder in folders:
@@ -53,12 +56,14 @@ def report(
         command_line = command("report", *folders, "--out", out)
         if published is not None:
             command_line += f" {shlex.join(['--published', str(published)])}"
+        if encoding is not None:
+            command_line += f" {shlex.join(['--encoding', encoding])}"
         if embeddings:
             command_line += " --embeddings"
         if compare:
             code = _make_comparison(folders, out, f"{command_line} --compare")
         else:
-            code = make_report(folders, out, command_line, published, embeddings)
+            code = make_report(folders, out, command_line, published, encoding, embeddings=embeddings)
     raise typer.Exit(code)
 
 
@@ -83,7 +88,13 @@ def dashboard(
 
 
 def make_report(
-    folders: list[Path], out: Path, command_line: str, published: Path | None = None, embeddings: bool = False
+    folders: list[Path],
+    out: Path,
+    command_line: str,
+    published: Path | None = None,
+    encoding: str | None = None,
+    *,
+    embeddings: bool = False,
 ) -> int:
     """Write the report of the sweeps in ``folders``, print its main tables, and return the exit code.
 
@@ -92,6 +103,7 @@ def make_report(
         out: folder for the report.
         command_line: the command that makes this report again, which the report quotes.
         published: CSV file of published numbers.
+        encoding: encoding of that file; None for UTF-8.
         embeddings: whether to draw representations of test samples, too.
 
     Raises:
@@ -105,7 +117,7 @@ def make_report(
 
         ledgers = records(folders)
         represented = _represented(folders, ledgers) if embeddings else []
-        content = report(ledgers, folders, command_line, published, represented, processes)
+        content = report(ledgers, folders, command_line, published, encoding, represented, processes)
         files = write_report(content, out, processes)
     _print_tables(content)
     typer.echo(f"Report: {files[0]}, and {len(files) - 1} files of tables and figures beside it")
