@@ -7,10 +7,12 @@ Source: Lee, Kim, Kim, Park, Sohn, "Context-Aware Emotion Recognition Networks",
 docs/method.md, section 1.
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 
-from conclugen.datasets.clips import Clip
-from conclugen.datasets.listing import Listing, find_folder, visible
+from conclugen.datasets.clips import Clip, ClipListError
+from conclugen.datasets.listing import Listing
+from conclugen.datasets.survey import Survey
 from conclugen.features.manifest import Labels
 
 __all__ = ["read"]
@@ -31,20 +33,51 @@ def read(root: Path) -> Listing:
     """List the clips; an emotion's folder that is absent or empty counts as missing.
 
     Args:
-        root: folder with ``train``, ``validation`` and ``test``.
+        root: folder with ``train``, ``validation`` and ``test``, or with one folder that holds them.
 
     Raises:
-        ClipListError: ``root`` has no folder ``train``.
+        ClipListError: there is no folder ``train``, or an emotion's folder has another name, or there is no video.
     """
-    find_folder(root, "train", holds="a folder per emotion")
-    clips, missing = [], []
-    for split, folder in _SPLITS.items():
+    survey = Survey(root)
+    base = survey.find("train", holds="a folder per emotion").parent
+    split_folders = {folder.name.lower(): folder for folder in survey.folders(base, holds="folders of splits")}
+    clips, missing, problems = [], [], []
+    for split, name in _SPLITS.items():
+        emotions = {}
+        if (folder := split_folders.get(name)) is not None:
+            emotions = {path.name.lower(): path for path in survey.folders(folder, holds="folders of emotions")}
+        problems += _misnamed(survey, emotions)
         for label, emotion in enumerate(_FOLDERS.values()):
-            files = visible(root / folder / emotion, "*.avi")
-            if not files:
-                missing.append(f"{folder}/{emotion}/*.avi")
-            for file in files:
-                video = file.relative_to(root)
-                name = video.with_suffix("").as_posix()
-                clips.append(Clip(sample_id=name, split=split, video=video.as_posix(), labels=(label,)))
-    return Listing(clips=clips, labels=Labels(classes=tuple(_FOLDERS)), missing=missing)
+            inner = emotions.get(emotion.lower())
+            videos = survey.videos(inner, ".avi") if inner is not None else {}
+            if not videos:
+                missing.append(f"{name}/{emotion}/*.avi")
+            for stem, file in videos.items():
+                video = file.relative_to(root).as_posix()
+                clips.append(Clip(sample_id=f"{name}/{emotion}/{stem}", split=split, video=video, labels=(label,)))
+    if not clips and not problems:
+        problems.append(f"--root {root}: holds no video in {base / 'train'}/<Emotion>.{survey.archives()}")
+    if problems:
+        raise ClipListError(problems)
+    notes = [sentence.strip()] if missing and (sentence := survey.archives()) else []
+    return Listing(
+        clips=clips, labels=Labels(classes=tuple(_FOLDERS)), missing=missing, left_out=survey.left_out, notes=notes
+    )
+
+
+def _misnamed(survey: Survey, folders: dict[str, Path]) -> list[str]:
+    """Return a message per folder that may be a class under another name; leave out those that cannot be one."""
+    absent = [emotion for emotion in _FOLDERS.values() if emotion.lower() not in folders]
+    problems = []
+    for name, folder in folders.items():
+        if name.capitalize() in _FOLDERS.values():
+            continue
+        if not absent:
+            survey.leave_out("a folder that is no emotion", folder)
+            continue
+        nearest = get_close_matches(name.capitalize(), absent, 1, 0.4) or [" or ".join(absent)]
+        problems.append(
+            f"{folder}: is no emotion of CAER, and {', '.join(absent)} is absent; "
+            f"rename it to {nearest[0]}, or take it away."
+        )
+    return problems

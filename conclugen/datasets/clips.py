@@ -8,7 +8,8 @@ folder of the files, the meaning of the labels.
 A CSV was rejected because it has neither types, nulls nor metadata. Feature shards were rejected because nothing is
 memory-mapped here, and other programs write Parquet more easily.
 
-The rows stay an Arrow table, as VoxCeleb2 has more than a million of them. Row numbers in messages count from 0.
+The rows stay an Arrow table, as VoxCeleb2 has more than a million of them. Messages count rows from 1. If a list was
+made of a CSV, they give its lines instead, as an editor shows them.
 
 | column | type | |
 |---|---|---|
@@ -22,7 +23,9 @@ The rows stay an Arrow table, as VoxCeleb2 has more than a million of them. Row 
 | fold | int16 | 0 to 999, in a list for cross-validation; null in a list with splits |
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +43,7 @@ from conclugen.features.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, Spli
 from conclugen.files.durable import write_whole
 from conclugen.names import class_problems
 
-__all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError", "rows_shown"]
+__all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError", "file_fault"]
 
 _HEADER = b"conclugen.clips"
 _SCHEMA = pa.schema(
@@ -112,28 +115,41 @@ class ClipList:
     Args:
         table: the rows; columns are cast to the types of a clip list if that loses nothing.
         header: the metadata.
+        lines: line of each row in the CSV that the rows come from, for messages; None without a CSV.
 
     Raises:
         ClipListError: with every broken rule and its rows.
     """
 
-    def __init__(self, table: pa.Table, header: ClipHeader) -> None:
+    def __init__(self, table: pa.Table, header: ClipHeader, lines: Sequence[int] | None = None) -> None:
         self.header = header
         self.table = _cast(table)
-        if problems := [*_header_problems(header), *_problems(self.table, header.labels)]:
+        self._lines = lines
+        if problems := [*_header_problems(header), *_problems(self.table, header.labels, self.place)]:
             raise ClipListError(problems)
 
     @classmethod
-    def of(cls, clips: Iterable[Clip], *, dataset: str, root: Path, labels: Labels | None) -> Self:
-        """Make a list of ``clips`` in their order.
+    def of(
+        cls,
+        clips: Iterable[Clip],
+        *,
+        dataset: str,
+        root: Path,
+        labels: Labels | None,
+        lines: Sequence[int] | None = None,
+    ) -> Self:
+        """Make a list of ``clips`` in their order; ``lines`` are those of the CSV that the clips come from.
 
         Raises:
-            ClipListError: the clips break rules.
+            ClipListError: the clips break rules, or the root's name is not UTF-8.
         """
         rows = list(clips)
         table = pa.table({name: [getattr(clip, name) for clip in rows] for name in _SCHEMA.names}, _SCHEMA)
-        header = ClipHeader(dataset=dataset, root=str(root.absolute()), labels=labels)
-        return cls(table, header)
+        try:
+            header = ClipHeader(dataset=dataset, root=str(root.absolute()), labels=labels)
+        except ValidationError:
+            raise ClipListError([f"--root {str(root)!a}: its name is not UTF-8; rename the folder."]) from None
+        return cls(table, header, lines)
 
     @classmethod
     def read(cls, file: Path, root: Path | None = None) -> Self:
@@ -223,16 +239,23 @@ class ClipList:
         """Return the path of the video of ``clip``; None for a clip that is text only."""
         return None if clip.video is None else Path(self.header.root) / clip.video
 
-    def missing(self) -> list[tuple[int, Path]]:
-        """Return row and file of each clip whose video is absent; each file is looked up once."""
-        exists: dict[Path, bool] = {}
+    def place(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> str:
+        """Return the places of rows for a message: the first few, and the number of the others."""
+        numbers = [row + 1 if self._lines is None else self._lines[row] for row in rows[:_ROWS_SHOWN]]
+        more = f" and {len(rows) - _ROWS_SHOWN:,} more" if len(rows) > _ROWS_SHOWN else ""
+        unit = "row" if self._lines is None else "line"
+        return f"{unit if len(rows) == 1 else f'{unit}s'} {', '.join(map(str, numbers))}{more}"
+
+    def missing(self) -> list[tuple[int, Path, str]]:
+        """Return row, file and fault of each clip whose video cannot be read; each file is looked up once."""
+        faults: dict[Path, str | None] = {}
         missing = []
         for row, clip in enumerate(self):
             if (file := self.file(clip)) is not None:
-                if file not in exists:
-                    exists[file] = file.is_file()
-                if not exists[file]:
-                    missing.append((row, file))
+                if file not in faults:
+                    faults[file] = file_fault(file)
+                if fault := faults[file]:
+                    missing.append((row, file, fault))
         return missing
 
     def encode(self, clips: Sequence[Clip]) -> npt.NDArray[np.int64] | None:
@@ -252,11 +275,22 @@ class ClipList:
         return encoded
 
 
-def rows_shown(rows: Sequence[int] | npt.NDArray[np.integer]) -> str:
-    """Return row numbers for a message: the first few, and the number of the others."""
-    first = ", ".join(map(str, rows[:_ROWS_SHOWN]))
-    more = f" and {len(rows) - _ROWS_SHOWN:,} more" if len(rows) > _ROWS_SHOWN else ""
-    return f"{'row' if len(rows) == 1 else 'rows'} {first}{more}"
+def file_fault(file: Path) -> str | None:
+    """Return why a media file cannot be read, such as "empty"; None if it seems fit. The file is not opened."""
+    try:
+        status = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "a link to nothing" if file.is_symlink() else "not there"
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        return f"not to be read ({getattr(error, 'strerror', None) or error})"
+    if not stat.S_ISREG(status.st_mode):
+        return "no file"
+    if not status.st_size:
+        return "empty (0 bytes)"
+    # The question whether this user may read costs a call, on a network perhaps a millisecond.
+    if not status.st_mode & stat.S_IROTH and not os.access(file, os.R_OK):
+        return "not to be read (Permission denied)"
+    return None
 
 
 def _cast(table: pa.Table) -> pa.Table:
@@ -293,8 +327,8 @@ def _header_problems(header: ClipHeader) -> Iterator[str]:
         yield from class_problems(header.labels.classes, "classes")
 
 
-def _problems(table: pa.Table, labels: Labels | None) -> Iterator[str]:
-    """Yield a message per rule that rows break."""
+def _problems(table: pa.Table, labels: Labels | None, place: Callable[..., str]) -> Iterator[str]:
+    """Yield a message per rule that rows break; ``place`` turns rows into words."""
     if not len(table):
         yield "clips: there is none."
         return
@@ -305,7 +339,7 @@ def _problems(table: pa.Table, labels: Labels | None) -> Iterator[str]:
         *_labelling(table["labels"], labels),
     ]:
         if len(rows := np.flatnonzero(np.asarray(broken))):
-            yield f"{column}: {fault} in {rows_shown(rows)}; {remedy}."
+            yield f"{column}: {fault} in {place(rows)}; {remedy}."
     folds = pc.count_distinct(table["fold"]).as_py()
     if 0 < folds < LEAST_FOLDS:
         yield f"fold: {folds} are too few; train, val and test take {LEAST_FOLDS} at least."

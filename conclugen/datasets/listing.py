@@ -1,17 +1,16 @@
-"""The result of every dataset reader, and tools that readers share for folders.
+"""The result of every dataset reader.
 
 A clip whose file is absent is left out, and the file is listed as missing. So a clip list holds only clips that can be
 extracted. Keeping such clips was rejected: extraction would find each of them missing, after hours.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from conclugen.datasets.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip
 from conclugen.features.manifest import Labels
 
-__all__ = ["Listing", "find_folder", "folders", "visible"]
+__all__ = ["Listing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,29 +21,9 @@ class Listing:
     labels: Labels | None
     missing: Sequence[str] = ()
     """Files that the dataset should have, relative to its root."""
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Reason -> files, or lines of files, that are there and are not used."""
     notes: Sequence[str] = ()
     """Other facts that a user should know, a sentence each."""
-
-
-def find_folder(root: Path, *candidates: str, holds: str) -> Path:
-    """Return the first of ``candidates``, paths relative to ``root``, that is a folder.
-
-    Raises:
-        ClipListError: no candidate is a folder; the message says what the folder ``holds``.
-    """
-    for candidate in candidates:
-        if (root / candidate).is_dir():
-            return root / candidate
-    raise ClipListError(
-        [f"--root {root}: has no folder {' or '.join(candidates)}, which holds {holds}; give the dataset's own folder."]
-    )
-
-
-def visible(folder: Path, pattern: str) -> list[Path]:
-    """Return the paths in ``folder`` that match ``pattern``, sorted by name, without hidden files (``.DS_Store``)."""
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
-
-
-def folders(folder: Path) -> list[Path]:
-    """Return the folders in ``folder``, sorted by name."""
-    return [path for path in visible(folder, "*") if path.is_dir()]
+    lines: Sequence[int] | None = None
+    """Line of each clip in the CSV that the clips come from."""

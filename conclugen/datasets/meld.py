@@ -1,26 +1,28 @@
 """MELD: utterances of the TV series Friends, labelled with seven emotions, and with sentiment.
 
 Published layout: the annotations are ``train_sent_emo.csv``, ``dev_sent_emo.csv`` and ``test_sent_emo.csv``. The videos
-are in ``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, which may lie within ``train``,
-``dev`` and ``test``. Each utterance has one video ``dia<dialogue>_utt<utterance>.mp4``; some of test are named
+are in ``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, wherever in the root the archives
+were unpacked. Each utterance has one video ``dia<dialogue>_utt<utterance>.mp4``; some of test are named
 ``final_videos_testdia<dialogue>_utt<utterance>.mp4``. StartTime and EndTime count within the episode, so a clip is its
 whole file. Without the three CSV files, the reader takes ``meld_utterances.csv``, the same annotations in one file
 (split, dialogue_id, utterance_id, speaker, text, emotion, sentiment).
 
 Known flaws of the release are handled. dia110_utt7 of dev has no video. dia125_utt3 of train has a video that cannot be
-decoded: it is listed, and extraction reports it. In some copies, Windows-1252 punctuation became control characters;
-the reader turns them back.
+decoded: it is listed, and extraction reports it. dev and test have videos without annotation; they are left out.
 
 Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recognition in Conversations", ACL 2019; order
 of the classes: docs/method.md, section 1.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.datasets.survey import Survey
+from conclugen.datasets.transcripts import PUNCTUATION, mended
 from conclugen.features.manifest import SPLIT_ALIASES, Labels
 from conclugen.files.tables import TextTable, read_table
 
@@ -30,6 +32,7 @@ _CLASSES = {
     "emotion": ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger"),
     "sentiment": ("negative", "neutral", "positive"),
 }
+_RENAMED = "final_videos_test"
 _PARTS = {"train": "train_splits", "dev": "dev_splits_complete", "test": "output_repeated_splits_test"}
 _SINGLE_FILE = "meld_utterances.csv"
 _COLUMNS = ("split", "dialogue_id", "utterance_id", "speaker", "text", "emotion", "sentiment")
@@ -41,10 +44,8 @@ _OFFICIAL = {
     "Emotion": "emotion",
     "Sentiment": "sentiment",
 }
-# 0x80 to 0x9f are control characters in Unicode and punctuation in Windows-1252, which leaves five of them out
-_PUNCTUATION = {
-    code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if code not in (0x81, 0x8D, 0x8F, 0x90, 0x9D)
-}
+_NUMBER = re.compile(r"0*([0-9]+)(?:\.0*)?")
+"""A whole number, as spreadsheets and pandas may write it: 7, 007 or 7.0."""
 
 
 def read(
@@ -67,57 +68,95 @@ def read(
         TableError: annotations cannot be read.
     """
     classes = _CLASSES[labels]
+    survey = Survey(root)
+    videos = {part: _videos(survey, folder) if not text_only else {} for part, folder in _PARTS.items()}
     clips: list[Clip] = []
     missing: list[str] = []
     problems: list[str] = []
-    tables = _annotations(root, encoding, problems)
-    for source, row in _utterances(tables):
-        name = f"dia{row['dialogue_id']}_utt{row['utterance_id']}"
+    first_places: dict[str, str] = {}
+    tables = _annotations(survey, encoding, problems)
+    for place, row in _utterances(tables):
+        numbers = [_NUMBER.fullmatch(row[name]) for name in ("dialogue_id", "utterance_id")]
         part = {"val": "dev"}.get(row["split"], row["split"])
-        if part not in _PARTS:
-            problems.append(f"{source}: split: {row['split']!r} is none of train, dev (val), test.")
+        faults = [
+            *([] if part in _PARTS else [f"split: {row['split']!r} is none of train, dev (val), test."]),
+            *(
+                f"{name}: {row[name]!r} is no whole number."
+                for name, number in zip(("dialogue_id", "utterance_id"), numbers, strict=True)
+                if number is None
+            ),
+            *(
+                []
+                if row[labels].lower() in classes
+                else [f"{labels}: {row[labels]!r} is none of {', '.join(classes)}."]
+            ),
+        ]
+        if faults:
+            problems += [f"{place}: {fault}" for fault in faults]
             continue
-        if row[labels].lower() not in classes:
-            problems.append(f"{source}: {labels}: {row[labels]!r} is none of {', '.join(classes)}.")
+        name = "dia{}_utt{}".format(*(number[1] for number in numbers if number is not None))
+        sample_id = f"{SPLIT_ALIASES.get(part, part)}/{name}"
+        if (first := first_places.setdefault(sample_id, place)) != place:
+            problems.append(f"{place}: {name} of {part} is there already, in {first}; leave one out.")
             continue
-        video = None
-        if not text_only:
-            candidates = _video_candidates(part, name)
-            video = next((candidate for candidate in candidates if (root / candidate).is_file()), None)
-            if video is None:
-                missing.append(candidates[0])
-                continue
+        file = videos[part].pop(name, None)
+        if not text_only and file is None:
+            missing.append(f"{_PARTS[part]}/{name}.mp4")
+            continue
         clips.append(
             Clip(
-                sample_id=f"{SPLIT_ALIASES.get(part, part)}/{name}",
+                sample_id=sample_id,
                 split=SPLIT_ALIASES.get(part, part),
-                video=video,
-                transcript=row["text"].translate(_PUNCTUATION).strip() or None,
+                video=None if file is None else file.relative_to(root).as_posix(),
+                transcript=row["text"] or None,
                 labels=(classes.index(row[labels].lower()),),
-                speaker=row["speaker"].translate(_PUNCTUATION) or None,
+                speaker=row["speaker"].translate(PUNCTUATION) or None,
             )
         )
     if not clips and missing:
         problems.append(
-            f"--root {root}: none of {len(missing):,} videos exists, such as {missing[0]}; "
-            "give the dataset's own folder, or --text-only for a list without videos."
+            f"--root {root}: none of {len(missing):,} videos exists, such as {missing[0]}; give the dataset's own "
+            f"folder, or --text-only for a list without videos.{survey.archives()}"
         )
     if problems:
         raise ClipListError(problems)
-    notes = [table.note for _, table in tables]
-    return Listing(clips=clips, labels=Labels(classes=classes), missing=missing, notes=notes)
+    for file in (file for files in videos.values() for file in files.values()):
+        survey.leave_out("a video without annotation", file)
+    clips, mends = mended(clips)
+    notes = [table.note for _, table in tables] + mends
+    if text_only and (silent := [clip.sample_id for clip in clips if clip.transcript is None]):
+        survey.left_out["an utterance without text"] = silent
+        clips = [clip for clip in clips if clip.transcript is not None]
+    if missing and (sentence := survey.archives()):
+        notes.append(sentence.strip())
+    return Listing(clips=clips, labels=Labels(classes=classes), missing=missing, left_out=survey.left_out, notes=notes)
 
 
-def _annotations(root: Path, encoding: str | None, problems: list[str]) -> list[tuple[str | None, TextTable]]:
+def _videos(survey: Survey, folder_name: str) -> dict[str, Path]:
+    """Return dia<dialogue>_utt<utterance> -> video of a part; of a clip that is there twice, the first is taken."""
+    videos: dict[str, Path] = {}
+    renamed: dict[str, Path] = {}
+    for folder in survey.matches(folder_name):
+        for stem, file in survey.videos(folder, ".mp4").items():
+            name = stem.lower().removeprefix(_RENAMED)
+            place = videos if name == stem.lower() else renamed
+            if place.setdefault(name, file) != file:
+                survey.leave_out("the same clip again", file)
+    for name, file in renamed.items():
+        if videos.setdefault(name, file) != file:
+            survey.leave_out("the same clip again", file)
+    return videos
+
+
+def _annotations(survey: Survey, encoding: str | None, problems: list[str]) -> list[tuple[str | None, TextTable]]:
     """Return the part and the table of each file; the part is None for the single file, which has a column of it."""
-    files = {}
-    for part in _PARTS:
-        name = f"{part}_sent_emo.csv"
-        files[part] = next((file for file in (root / name, root / part / name) if file.is_file()), None)
-    if all(file is None for file in files.values()) and (root / _SINGLE_FILE).is_file():
-        return [(None, read_table(root / _SINGLE_FILE, _COLUMNS, problems, encoding=encoding))]
+    files = {part: next(iter(survey.matches(f"{part}_sent_emo.csv", files=True)), None) for part in _PARTS}
+    single = survey.matches(_SINGLE_FILE, files=True)
+    if all(file is None for file in files.values()) and single:
+        return [(None, read_table(single[0], _COLUMNS, problems, encoding=encoding))]
     if absent := [f"{part}_sent_emo.csv" for part, file in files.items() if file is None]:
-        raise ClipListError([f"--root {root}: has no {', '.join(absent)}; give the folder with MELD's CSV files."])
+        problem = f"has no {', '.join(absent)}; give the folder with MELD's CSV files."
+        raise ClipListError([f"--root {survey.root}: {problem}{survey.archives()}"])
     return [
         (part, read_table(file, _COLUMNS[1:], problems, aliases=_OFFICIAL, encoding=encoding))
         for part, file in files.items()
@@ -130,9 +169,3 @@ def _utterances(tables: Iterable[tuple[str | None, TextTable]]) -> Iterator[tupl
     for part, table in tables:
         for line, row in table:
             yield f"{table.file}: line {line}", row if part is None else {**row, "split": part}
-
-
-def _video_candidates(part: str, name: str) -> list[str]:
-    """Return the paths that an utterance's video may have, relative to the root, the published one first."""
-    names = [name, f"final_videos_test{name}"] if part == "test" else [name]
-    return [f"{folder}/{file}.mp4" for folder in (_PARTS[part], f"{part}/{_PARTS[part]}") for file in names]

@@ -16,20 +16,29 @@ Some intervals of the release begin before their video (-NFrJFQijFE has one at -
 beginning. Users of the SDK also report intervals that are shifted against their video (the SDK's issues 227 and 278).
 This reader does not correct them.
 
+One bad entry must not cost 23,000 good ones. A transcript's line that cannot be read is left out with its number; its
+clip then has no transcript. An interval whose intensities are not numbers has no label and is left out. More than a few
+bad lines mean another format, which is refused.
+
 Source: Bagher Zadeh et al., "Multimodal Language Analysis in the Wild: CMU-MOSEI Dataset and Interpretable Dynamic
 Fusion Graph", ACL 2018. A label is present where its intensity is above 0; docs/method.md, section 1, has this rule and
 the order of the classes.
 """
 
 import ast
+import codecs
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 from conclugen.datasets.clips import Clip, ClipListError
-from conclugen.datasets.listing import Listing, find_folder
+from conclugen.datasets.listing import Listing
+from conclugen.datasets.survey import Survey
+from conclugen.datasets.transcripts import mended
 from conclugen.features.manifest import Labels
 
 __all__ = ["read"]
@@ -49,6 +58,12 @@ _SPLIT_FILE = "cmu_mosei_std_folds.py"
 _SPLITS = {"standard_train_fold": "train", "standard_valid_fold": "val", "standard_test_fold": "test"}
 _TOLERANCE = 0.1
 """Largest difference in seconds between the times of a segment and of a labelled interval."""
+_LINE_BREAK = re.compile(rb"\r\n|\n|\r")
+"""What editors take for the end of a line; str.splitlines would also split at characters within a text."""
+_BAD_SHARE = 0.01
+_BAD_LINES = 10
+"""Lines that may be bad whatever their share, as long as most are good."""
+_BAD_LINE = "a transcript's line that is not video___segment___start___end___text in UTF-8"
 
 
 @dataclass(frozen=True)
@@ -60,6 +75,10 @@ class _Interval:
     intensities: Mapping[str, float]
 
 
+_Segment = tuple[float, float, str]
+"""Start and end in seconds, and text, of a line of a transcript."""
+
+
 def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> Listing:
     """List the labelled intervals of the videos of the three splits.
 
@@ -68,41 +87,44 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
         labels: emotion (a clip has any number of six) or sentiment (negative, neutral or positive).
 
     Raises:
-        ClipListError: a folder or file is absent or cannot be understood, or h5py is not installed.
+        ClipListError: a folder or file is absent or cannot be understood, there is no clip, or h5py is not installed.
     """
+    survey = Survey(root)
     problems: list[str] = []
     places = {"videos": root, "transcripts": root}
     for name, content in (("Videos/Full/Combined", "videos"), ("Transcript/Segmented/Combined", "transcripts")):
         try:
-            places[content] = find_folder(root, f"Raw/{name}", name, holds=content)
+            places[content] = survey.find(f"Raw/{name}", name, holds=content)
         except ClipListError as error:
             problems += error.problems
-    split_of = _splits(root / _SPLIT_FILE, problems)
-    intervals_of = _intervals(root / _LABEL_FILE, problems)
+    split_of = _splits(_file(survey, _SPLIT_FILE), problems)
+    intervals_of = _intervals(_file(survey, _LABEL_FILE), problems)
     if problems:
         raise ClipListError(problems)
 
+    videos = survey.videos(places["videos"], ".mp4")
+    transcripts = _Transcripts(survey)
     clips, missing = [], []
-    empty = 0
     for video, split in split_of.items():
         intervals = intervals_of.get(video)
         if intervals is None:
             continue
-        file = places["videos"] / f"{video}.mp4"
-        if not file.is_file():
-            missing.append(file.relative_to(root).as_posix())
+        file = videos.get(video)
+        if file is None:
+            missing.append(survey.name(places["videos"] / f"{video}.mp4"))
             continue
         transcript = places["transcripts"] / f"{video}.txt"
         if not transcript.is_file():
-            missing.append(transcript.relative_to(root).as_posix())
-        segments = _segments(transcript, problems) if transcript.is_file() else []
+            missing.append(survey.name(transcript))
+        segments = transcripts.read(transcript) if transcript.is_file() else []
         for index, interval in enumerate(intervals):
-            if interval.end <= max(interval.start, 0.0):
-                empty += 1
+            name = f"{video}[{index}]"
+            if fault := _fault(interval, labels):
+                survey.leave_out(fault, name)
                 continue
             clips.append(
                 Clip(
-                    sample_id=f"{video}[{index}]",
+                    sample_id=name,
                     split=split,
                     video=file.relative_to(root).as_posix(),
                     start=max(interval.start, 0.0),
@@ -111,19 +133,42 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
                     labels=_classes(interval.intensities, labels),
                 )
             )
-    if problems:
-        raise ClipListError(problems)
+    transcripts.check()
+    if not clips:
+        raise ClipListError(
+            [
+                f"--root {root}: none of {len(split_of):,} videos of the splits has a file in {places['videos']} and a "
+                f"label in {_LABEL_FILE}; give the dataset's own folder.{survey.archives()}"
+            ]
+        )
+    clips, notes = mended(clips)
     counts = {
         f"videos with labels are in no split of {_SPLIT_FILE}; they are left out": len(intervals_of.keys() - split_of),
         f"videos of a split have no labels in {_LABEL_FILE}; they are left out": len(split_of.keys() - intervals_of),
-        "labelled intervals lie outside their video; they are left out": empty,
         "clips have no transcript": sum(clip.transcript is None for clip in clips),
     }
-    notes = [f"{count:,} {fact}." for fact, count in counts.items() if count]
+    notes += [f"{count:,} {fact}." for fact, count in counts.items() if count]
     classes = (
         Labels(kind="multilabel", classes=tuple(_EMOTIONS)) if labels == "emotion" else Labels(classes=_SENTIMENTS)
     )
-    return Listing(clips=clips, labels=classes, missing=missing, notes=notes)
+    return Listing(clips=clips, labels=classes, missing=missing, left_out=survey.left_out, notes=notes)
+
+
+def _file(survey: Survey, name: str) -> Path:
+    """Return the path of a file that lies in the root or below, or the path that it should have."""
+    return next(iter(survey.matches(name, files=True)), survey.root / name)
+
+
+def _fault(interval: _Interval, labels: str) -> str | None:
+    """Return why an interval is no clip; None if it is one."""
+    needed = _EMOTIONS.values() if labels == "emotion" else ("sentiment",)
+    if not all(isfinite(interval.intensities[column]) for column in needed):
+        return "a labelled interval whose intensities are not all numbers"
+    if not (isfinite(interval.start) and isfinite(interval.end)):
+        return "a labelled interval whose times are not numbers"
+    if interval.end <= interval.start:
+        return "a labelled interval that ends before it begins"
+    return "a labelled interval that lies before its video" if interval.end <= 0 else None
 
 
 def _classes(intensities: Mapping[str, float], labels: str) -> tuple[int, ...]:
@@ -155,7 +200,10 @@ def _splits(file: Path, problems: list[str]) -> dict[str, str]:
         problems.append(f"{file}: has no {', '.join(absent)}; copy the file of the CMU Multimodal SDK.")
     split_of: dict[str, str] = {}
     for name, videos in lists.items():
-        for video in videos:
+        if not isinstance(videos, list | tuple | set) or not all(isinstance(video, str) for video in videos):
+            problems.append(f"{file}: {name} is no list of videos; copy the file of the CMU Multimodal SDK.")
+            continue
+        for video in sorted(videos) if isinstance(videos, set) else videos:
             if split_of.setdefault(video, _SPLITS[name]) != _SPLITS[name]:
                 problems.append(f"{file}: {video} is in {split_of[video]} and in {_SPLITS[name]}.")
     return split_of
@@ -173,6 +221,8 @@ def _intervals(file: Path, problems: list[str]) -> dict[str, list[_Interval]]:
         return {}
     try:
         with h5py.File(file, "r") as content:
+            if len(content) != 1:
+                raise ValueError(f"it holds {', '.join(content) or 'nothing'} where one sequence is expected")
             (sequence,) = content.values()
             columns = _columns(sequence)
             intervals = {}
@@ -185,7 +235,7 @@ def _intervals(file: Path, problems: list[str]) -> dict[str, list[_Interval]]:
                     _Interval(float(start), float(end), dict(zip(columns, map(float, row), strict=True)))
                     for row, (start, end) in zip(rows, times, strict=True)
                 ]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError) as error:
         problems.append(f"{file}: is no computational sequence of CMU-MOSEI's labels: {error}; download it again.")
         return {}
     return intervals
@@ -202,25 +252,69 @@ def _columns(sequence: Any) -> tuple[str, ...]:
     return columns
 
 
-def _segments(file: Path, problems: list[str]) -> list[tuple[float, float, str]]:
-    """Read start, end and text of each line, and append messages about bad lines to ``problems``."""
-    segments = []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        if not line.strip():
-            continue
+class _Transcripts:
+    """Reads transcripts, and keeps count of their lines, good and bad."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self._lines = 0
+
+    def read(self, file: Path) -> list[_Segment]:
+        """Return the segments of a video; lines that cannot be read are left out with their numbers.
+
+        Raises:
+            ClipListError: the file cannot be read.
+        """
         try:
-            _, _, start, end, text = line.split("___", 4)
-            segments.append((float(start), float(end), text.strip()))
-        except ValueError:
-            problems.append(f"{file}: line {number} is not video___segment___start___end___text.")
-    return segments
+            content = file.read_bytes().removeprefix(codecs.BOM_UTF8)
+        except OSError as error:
+            raise ClipListError([f"{file}: cannot be read: {error.strerror}."]) from None
+        segments = []
+        for number, line in enumerate(_LINE_BREAK.split(content), 1):
+            if line.strip():
+                self._lines += 1
+                try:
+                    segments.append(_segment(line.decode(), file.stem))
+                except ValueError:  # bytes that are no UTF-8 are one, too
+                    self._survey.leave_out(_BAD_LINE, f"{self._survey.name(file)}: line {number}")
+        return segments
+
+    def check(self) -> None:
+        """Refuse transcripts of which more than a few lines could not be read.
+
+        Raises:
+            ClipListError: with the first of these lines.
+        """
+        bad = self._survey.left_out.get(_BAD_LINE, [])
+        if len(bad) > max(_BAD_SHARE * self._lines, min(_BAD_LINES, self._lines / 2)):
+            summary = (
+                f"{len(bad):,} of {self._lines:,} lines of the transcripts cannot be read, more than one in a hundred"
+            )
+            more = f" and {len(bad) - _BAD_LINES:,} more" if len(bad) > _BAD_LINES else ""
+            places = "; ".join(bad[:_BAD_LINES])
+            raise ClipListError([f"{summary}: they are not video___segment___start___end___text: {places}{more}."])
 
 
-def _text_of(interval: _Interval, segments: list[tuple[float, float, str]]) -> str | None:
+def _segment(line: str, video: str) -> _Segment:
+    """Return the times and the text of a line.
+
+    Raises:
+        ValueError: the line is not ``<video>___<segment>___<start>___<end>___<text>``.
+    """
+    # The identifier of a video may itself hold three underscores.
+    rest = line.removeprefix(f"{video}___") if line.startswith(f"{video}___") else line.partition("___")[2]
+    _, start, end, text = rest.split("___", 3)
+    segment = (float(start), float(end), text)
+    if not (isfinite(segment[0]) and isfinite(segment[1])):
+        raise ValueError("times must be numbers")
+    return segment
+
+
+def _text_of(interval: _Interval, segments: list[_Segment]) -> str | None:
     """Return the text of the segment with the interval's times; None if there is none."""
 
-    def distance(segment: tuple[float, float, str]) -> float:
+    def distance(segment: _Segment) -> float:
         return max(abs(segment[0] - interval.start), abs(segment[1] - interval.end))
 
     nearest = min(segments, key=distance, default=None)
-    return nearest[2] or None if nearest is not None and distance(nearest) <= _TOLERANCE else None
+    return nearest[2] if nearest is not None and distance(nearest) <= _TOLERANCE else None

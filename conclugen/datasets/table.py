@@ -10,6 +10,7 @@ from pathlib import Path
 
 from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.datasets.transcripts import mended
 from conclugen.features.manifest import Labels, split_name
 from conclugen.files.tables import read_table
 from conclugen.names import class_problems, classes_of, merges_shown, name_problem, tidy
@@ -86,7 +87,9 @@ def read(
     if problems:
         raise ClipListError(problems)
     labels = Labels(kind="multilabel" if several else "multiclass", classes=tuple(order)) if labelled else None
-    return Listing(clips=clips, labels=labels, notes=[table.note, *merges_shown(class_of, counts)])
+    clips, mends = mended(clips)
+    notes = [table.note, *merges_shown(class_of, counts), *mends]
+    return Listing(clips=clips, labels=labels, notes=notes, lines=[line for line, _ in table])
 
 
 def _names(cell: str, several: bool) -> list[str]:

@@ -1,7 +1,8 @@
 """VoxCeleb2: a million unlabelled utterances of celebrities, on which ConCluGen is pretrained.
 
-Published layout: ``{dev,test}/mp4/<speaker id>/<YouTube id>/<number>.mp4``, one utterance per file. The dataset has
-neither labels nor transcripts; a CSV of transcripts, such as a speech recogniser makes, can be added.
+Published layout: ``{dev,test}/mp4/<speaker id>/<YouTube id>/<number>.mp4``, one utterance per file. A folder ``aac``
+beside ``mp4`` holds the sound alone, which the videos have, too. The dataset has neither labels nor transcripts; a CSV
+of transcripts, such as a speech recogniser makes, can be added.
 
 Source: Chung, Nagrani, Zisserman, "VoxCeleb2: Deep Speaker Recognition", Interspeech 2018.
 """
@@ -11,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conclugen.datasets.clips import Clip, ClipListError
-from conclugen.datasets.listing import Listing, find_folder, folders, visible
+from conclugen.datasets.listing import Listing
+from conclugen.datasets.survey import Survey, shown
+from conclugen.datasets.transcripts import mended
 from conclugen.files.tables import read_table
 
 __all__ = ["VAL_SHARE", "read"]
@@ -33,35 +36,57 @@ def read(
             val whichever other speakers exist. Among few speakers, perhaps none is val.
 
     Raises:
-        ClipListError: ``root`` has no folder ``dev/mp4``, or ``transcripts`` has bad rows.
+        ClipListError: there is no folder ``dev/mp4``, it holds no video, or ``transcripts`` has bad rows.
         TableError: ``transcripts`` cannot be read.
     """
-    dev = find_folder(root, "dev/mp4", holds="speakers' folders")
+    survey = Survey(root)
+    dev = _part(survey, "dev")
     notes: list[str] = []
     texts = _transcripts(transcripts, encoding, notes) if transcripts is not None else {}
-    clips = list(_clips(root, dev, texts, val_share))
-    if (test := root / "test" / "mp4").is_dir():
-        clips += _clips(root, test, texts, None)
+    clips = _clips(survey, dev, texts, val_share)
+    for test in survey.matches("test/mp4")[:1]:
+        clips += _clips(survey, test, texts, None)
+    if not clips:
+        raise ClipListError([f"--root {root}: holds no video in {dev}/<speaker>/<video>.{survey.archives()}"])
+    for folder in survey.matches("dev/aac", "test/aac"):
+        survey.leave_out("a folder of sound alone, as the mp4 files have sound", folder)
+    clips, mends = mended(clips)
+    notes += mends
     names = {clip.sample_id for clip in clips}
     if transcripts is not None and (count := sum(clip.transcript is None for clip in clips)):
         notes.append(f"{count:,} clips have no transcript in {transcripts}.")
-    missing = tuple(f"*/mp4/{name}.mp4" for name in texts if name not in names)
-    return Listing(clips=clips, labels=None, missing=missing, notes=notes)
+    missing = [f"*/mp4/{shown(name)}.mp4" for name in texts if name not in names]
+    return Listing(clips=clips, labels=None, missing=missing, left_out=survey.left_out, notes=notes)
 
 
-def _clips(root: Path, part: Path, texts: Mapping[str, str], val_share: float | None) -> list[Clip]:
+def _part(survey: Survey, part: str) -> Path:
+    """Return the folder of a part's videos.
+
+    Raises:
+        ClipListError: there is none, or several; the message says so where there is sound alone.
+    """
+    try:
+        return survey.find(f"{part}/mp4", holds="speakers' folders")
+    except ClipListError as error:
+        if sound := survey.matches(f"{part}/aac"):
+            remedy = f"unpack the archives vox2_{part}_mp4 beside it."
+            raise ClipListError([f"{error} {survey.name(sound[0])} holds sound alone; {remedy}"]) from None
+        raise
+
+
+def _clips(survey: Survey, part: Path, texts: Mapping[str, str], val_share: float | None) -> list[Clip]:
     """Return the clips of dev, or those of test if ``val_share`` is None."""
     clips = []
-    for speaker in folders(part):
+    for speaker in survey.folders(part, holds="speakers' folders"):
         split = "test" if val_share is None else "val" if _fraction(speaker.name) < val_share else "train"
-        for video in folders(speaker):
-            for file in visible(video, "*.mp4"):
-                name = f"{speaker.name}/{video.name}/{file.stem}"
+        for video in survey.folders(speaker, holds="folders of videos"):
+            for stem, file in survey.videos(video, ".mp4").items():
+                name = f"{speaker.name}/{video.name}/{stem}"
                 clips.append(
                     Clip(
                         sample_id=name,
                         split=split,
-                        video=file.relative_to(root).as_posix(),
+                        video=file.relative_to(survey.root).as_posix(),
                         transcript=texts.get(name),
                         speaker=speaker.name,
                     )

@@ -58,7 +58,7 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
     try:
         export_head(out, head, standardisation, widths, card)
     except SharingError as error:
-        raise ConfigError(str(error).splitlines()) from None
+        raise ConfigError(str(error).split("\n")) from None
     return best
 
 
@@ -71,7 +71,7 @@ def import_released(file: Path, out: Path) -> ConCluGenConfig:
     try:
         return import_checkpoint(file, out)
     except SharingError as error:
-        raise ConfigError(str(error).splitlines()) from None
+        raise ConfigError(str(error).split("\n")) from None
 
 
 def _remedy(folder: SweepFolder) -> str:

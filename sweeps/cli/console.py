@@ -54,7 +54,7 @@ def bad_input() -> Iterator[None]:
     except (ClipListError, ConfigError, RecipeError, TableError) as error:
         problems = error.problems
     except (FeatureSetError, LedgerError) as error:
-        problems = str(error).splitlines()
+        problems = str(error).split("\n")  # str.splitlines would also split at characters within a name
     except OSError as error:
         problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]
     else:

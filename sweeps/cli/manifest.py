@@ -1,6 +1,6 @@
 """`conclugen manifest`: make and check clip lists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,6 +16,8 @@ from conclugen.datasets import table as own_table
 from conclugen.datasets import voxceleb2 as voxceleb2_layout
 from conclugen.datasets.clips import ClipList, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.datasets.survey import shown
+from conclugen.features.manifest import SPLITS
 from conclugen.files.durable import write_whole
 from sweeps.cli.console import Encoding, MergeLabels, bad_input, console
 from sweeps.tables import Fitted
@@ -29,6 +31,7 @@ app = typer.Typer(
 )
 
 _FILES_SHOWN = 5
+_CLIPS_SHOWN = 10
 
 Root = Annotated[Path, typer.Option(metavar="DIR", help="Folder that the dataset was unpacked in.")]
 Out = Annotated[Path, typer.Option(metavar="FILE.parquet", help="The clip list; must be new.")]
@@ -111,6 +114,9 @@ def import_table(
     multilabel: Annotated[
         bool, typer.Option("--multilabel", help="A clip may have several labels, separated by semicolons.")
     ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="List clips whose videos are not there yet.")
+    ] = False,
     merge_labels: MergeLabels = False,
     encoding: Encoding = None,
 ) -> None:
@@ -120,7 +126,12 @@ def import_table(
     def listing() -> Listing:
         return own_table.read(file, classes=order, several=multilabel, merge_labels=merge_labels, encoding=encoding)
 
-    _make(file.stem, root, out, listing)
+    def check(clips: ClipList) -> None:
+        if not allow_missing and (problems := _absent(file, clips)):
+            remedy = "correct --root or the column video, or list files that are still to come with --allow-missing."
+            raise ClipListError([*problems, f"{file}: {remedy}"])
+
+    _make(file.stem, root, out, listing, check)
 
 
 @app.command()
@@ -133,8 +144,8 @@ def verify(
     """Check a clip list: every rule, and that every video exists."""
     with bad_input():
         clips = ClipList.read(file, root)
-        if missing := clips.missing():
-            raise ClipListError([f"{file}: row {row}: video {place} is not there." for row, place in missing])
+        if problems := _absent(file, clips):
+            raise ClipListError(problems)
     _print(file, clips)
 
 
@@ -142,11 +153,28 @@ def _annotation(kind: _Annotation) -> Literal["emotion", "sentiment"]:
     return "emotion" if kind is _Annotation.EMOTION else "sentiment"
 
 
-def _make(dataset: str, root: Path, out: Path, read: Callable[[], Listing]) -> None:
-    """Write the clip list that ``read`` returns, and print its counts and the missing files."""
-    missing_file = out.with_name(f"{out.name}.missing.txt")
+def _absent(file: Path, clips: ClipList) -> list[str]:
+    """Return a message for each of the first clips of ``file`` whose video cannot be read, and the number of all."""
+    missing = clips.missing()
+    problems = [f"{file}: {clips.place([row])}: video {shown(str(path))} is {fault}." for row, path, fault in missing]
+    if len(missing) > _CLIPS_SHOWN:
+        problems[_CLIPS_SHOWN:] = [
+            f"{file}: {len(missing):,} of {len(clips):,} clips lack their video; these are the first."
+        ]
+    return problems
+
+
+def _make(
+    dataset: str,
+    root: Path,
+    out: Path,
+    read: Callable[[], Listing],
+    check: Callable[[ClipList], None] = lambda _: None,
+) -> None:
+    """Write the clip list that ``read`` returns and ``check`` accepts; print its counts and what it lacks."""
+    accounts = {name: out.with_name(f"{out.name}.{name}.txt") for name in ("missing", "left_out")}
     with bad_input():
-        outputs = (out, missing_file)
+        outputs = (out, *accounts.values())
         problems = [f"--out {path}: exists; remove it, or choose another." for path in outputs if path.exists()]
         if not out.parent.is_dir():
             problems.append(f"--out {out}: there is no folder {out.parent}; make it first.")
@@ -155,31 +183,44 @@ def _make(dataset: str, root: Path, out: Path, read: Callable[[], Listing]) -> N
         if problems:
             raise ClipListError(problems)
         listing = read()
-        clips = ClipList.of(listing.clips, dataset=dataset, root=root, labels=listing.labels)
-        if listing.missing:
-            write_whole(missing_file, "".join(f"{name}\n" for name in listing.missing).encode())
+        clips = ClipList.of(listing.clips, dataset=dataset, root=root, labels=listing.labels, lines=listing.lines)
+        check(clips)
+        left_out = [f"{reason}: {item}" for reason, items in listing.left_out.items() for item in items]
+        for lines, file in zip((listing.missing, left_out), accounts.values(), strict=True):
+            if lines:
+                write_whole(file, "".join(f"{line}\n" for line in lines).encode())
         clips.write(out)
     _print(out, clips)
     for note in listing.notes:
         typer.echo(note)
     if listing.missing:
         count = len(listing.missing)
-        typer.echo(f"Missing: {count:,} {'file' if count == 1 else 'files'}, listed in {missing_file}:")
-        for name in listing.missing[:_FILES_SHOWN]:
-            typer.echo(f"  {name}")
-        if count > _FILES_SHOWN:
-            typer.echo(f"  and {count - _FILES_SHOWN:,} more")
+        typer.echo(f"Missing: {count:,} {'file' if count == 1 else 'files'}, listed in {accounts['missing']}:")
+        typer.echo(_first(listing.missing))
+    if left_out:
+        typer.echo(f"Left out: {len(left_out):,}, listed in {accounts['left_out']}:")
+        for reason, items in listing.left_out.items():
+            typer.echo(f"  {len(items):,}: {reason}\n{_first(items, '    ')}")
+
+
+def _first(items: Sequence[str], indent: str = "  ") -> str:
+    """Return lines with the first items, and the number of the others."""
+    more = [f"and {len(items) - _FILES_SHOWN:,} more"] if len(items) > _FILES_SHOWN else []
+    return "\n".join(f"{indent}{line}" for line in [*items[:_FILES_SHOWN], *more])
 
 
 def _print(file: Path, clips: ClipList) -> None:
-    """Print the number of clips of each split or fold, in all and per class."""
+    """Print the number of clips of each split, even of an empty one, or of each fold, in all and per class."""
     labels, counts = clips.header.labels, clips.counts()
     typer.echo(f"{file}: {len(clips):,} clips of {clips.header.dataset}; videos are in {clips.header.root}")
+    classes = labels.classes if labels is not None else ()
+    if "train" in counts:
+        counts = {split: counts.get(split, (0, (0,) * len(classes))) for split in SPLITS}
     table = Table()
     table.add_column("")
     for part in counts:
         table.add_column(part, justify="right")
     table.add_row("clips", *(f"{total:,}" for total, _ in counts.values()))
-    for index, name in enumerate(labels.classes if labels is not None else ()):
+    for index, name in enumerate(classes):
         table.add_row(name, *(f"{by_class[index]:,}" for _, by_class in counts.values()))
     console().print(Fitted(table))

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -23,7 +23,7 @@ _REAL_MELD = Path(__file__).parents[4] / "shared" / "data" / "meld_utterances.cs
 def _files(root: Path, *names: str) -> Path:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+        (root / name).write_bytes(b"\0")  # an empty file would be left out
     return root
 
 
@@ -78,12 +78,26 @@ class TestVoxCeleb2:
         )
         listing = voxceleb2.read(root, transcripts=file)
         assert _clips(listing, root)["id00900/w/00001"].transcript == "well, hello"
-        assert listing.missing == ("*/mp4/id7/x/00001.mp4",)
+        assert listing.missing == ["*/mp4/id7/x/00001.mp4"]
         assert listing.notes == [f"{file} was read as UTF-8.", f"120 clips have no transcript in {file}."]
         file.write_text("sample_id,transcript\nid7/x/00001,a\nid7/x/00001,b\n", encoding="utf-8")
         assert _refused(lambda: voxceleb2.read(root, transcripts=file)) == [
             f"{file}: line 3: id7/x/00001 has a transcript already; leave one out."
         ]
+
+    def test_sound_alone_beside_the_videos_is_left_out(self, tmp_path: Path) -> None:
+        _files(tmp_path, "dev/aac/id1/v/00001.m4a")
+        (problem,) = _refused(lambda: voxceleb2.read(tmp_path))
+        assert "dev/aac holds sound alone; unpack the archives vox2_dev_mp4 beside it." in problem
+        root = _files(tmp_path, "vox2_test/test/mp4/id2/w/00001.MP4", "dev/mp4/id1/v/00001.mp4", "dev/mp4/id1/v/2.wav")
+        listing = voxceleb2.read(root, val_share=0)
+        assert {name: clip.split for name, clip in _clips(listing, root).items()} == {
+            "id1/v/00001": "train", "id2/w/00001": "test",
+        }  # fmt: skip
+        assert listing.left_out == {
+            "no video by the ending of its name": ["dev/mp4/id1/v/2.wav"],
+            "a folder of sound alone, as the mp4 files have sound": ["dev/aac"],
+        }
 
     def test_another_folder_is_refused(self, tmp_path: Path) -> None:
         (problem,) = _refused(lambda: voxceleb2.read(tmp_path))
@@ -111,6 +125,55 @@ class TestCAER:
         assert missing[0] == "train/Sad/*.avi"
         assert len(missing) == 9
         assert "has no folder train" in _refused(lambda: caer.read(tmp_path / "train"))[0]
+
+    def test_videos_of_any_ending_are_listed_and_other_files_are_named(self, tmp_path: Path) -> None:
+        for split in ("train", "validation", "test"):
+            _files(tmp_path, *(f"{split}/{emotion}/0001.AVI" for emotion in self._ORDER))
+        _files(
+            tmp_path, "train/Fear/2.mp4", "train/Fear/2.avi", "train/Fear/3.mkv", "train/Fear/notes.txt", "train/x.zip"
+        )
+        _files(tmp_path, "train/Fear/._4.avi", "train/Fear/in/5.avi", "train/__MACOSX/Fear/1.avi", "train/Bored/1.avi")
+        (tmp_path / "train/Fear/6.avi").touch()
+        (tmp_path / "train/Fear/7.avi").symlink_to("gone.avi")
+        listing = caer.read(tmp_path)
+        clips = _clips(listing, tmp_path)
+        assert len(clips) == 3 * 7 + 2
+        assert [clips[f"train/Fear/{name}"].video for name in ("0001", "2", "3")] == [
+            "train/Fear/0001.AVI", "train/Fear/2.avi", "train/Fear/3.mkv",
+        ]  # fmt: skip
+        assert listing.left_out == {
+            "a file where folders of emotions should lie": ["train/x.zip"],
+            "a folder that is no emotion": ["train/Bored"],
+            "empty (0 bytes)": ["train/Fear/6.avi"],
+            "a link to nothing": ["train/Fear/7.avi"],
+            "the same clip in another format": ["train/Fear/2.mp4"],
+            "a folder where videos should lie": ["train/Fear/in"],
+            "no video by the ending of its name": ["train/Fear/notes.txt"],
+        }
+
+    def test_a_folder_that_an_archive_added_is_passed(self, tmp_path: Path) -> None:
+        _files(tmp_path, *(f"CAER/CAER/Train/{emotion.lower()}/1.avi" for emotion in self._ORDER))
+        _files(tmp_path, "CAER/__MACOSX/train/Fear/1.avi", "CAER/test.zip")
+        listing = caer.read(tmp_path)
+        assert _clips(listing, tmp_path)["train/Fear/1"].video == "CAER/CAER/Train/fear/1.avi"
+        assert listing.notes == ["Not unpacked yet: CAER/test.zip."]
+
+    def test_two_folders_that_could_be_meant_are_refused(self, tmp_path: Path) -> None:
+        _files(tmp_path, "CAER/train/Fear/1.avi", "CAER-S/train/Fear/1.avi")
+        (problem,) = _refused(lambda: caer.read(tmp_path))
+        assert "CAER/train and CAER-S/train could both be meant" in problem or "CAER-S/train and CAER/train" in problem
+
+    def test_misnamed_emotions_are_refused_with_the_name_that_is_meant(self, tmp_path: Path) -> None:
+        names = {"Happy": "Happiness", "Anger": "Angry"}
+        _files(tmp_path, *(f"train/{names.get(emotion, emotion)}/1.avi" for emotion in self._ORDER))
+        problems = _refused(lambda: caer.read(tmp_path))
+        assert [problem.partition("; ")[2] for problem in problems] == [
+            "rename it to Anger, or take it away.", "rename it to Happy, or take it away.",
+        ]  # fmt: skip
+
+    def test_archives_that_are_not_unpacked_are_named(self, tmp_path: Path) -> None:
+        (problem,) = _refused(lambda: caer.read(_files(tmp_path, "CAER.zip")))
+        assert problem.endswith("give the dataset's own folder. Not unpacked yet: CAER.zip.")
 
 
 class TestMELD:
@@ -176,6 +239,42 @@ class TestMELD:
             "line 2: emotion: 'bo",
             "line 2: emotion: 'ha",
         ]
+
+    def test_repeated_and_unnumbered_utterances_are_listed_with_their_lines(self, tmp_path: Path) -> None:
+        row = "1,Hi,Joey,joy,positive,{},{},4,7,x,y"
+        rows = [row.format(0, 0), row.format("0.0", "00"), row.format("x", 1), row.format(1, "")]
+        problems = _refused(lambda: meld.read(self._annotations(tmp_path, train=rows), text_only=True))
+        file = tmp_path / "train_sent_emo.csv"
+        assert [problem.removeprefix(f"{file}: ") for problem in problems] == [
+            f"line 3: dia0_utt0 of train is there already, in {file}: line 2; leave one out.",
+            "line 4: dialogue_id: 'x' is no whole number.",
+            "line 5: utterance_id: '' is no whole number.",
+        ]
+
+    def test_videos_are_matched_whatever_their_ending_and_the_others_are_named(self, tmp_path: Path) -> None:
+        root = self._annotations(tmp_path / "MELD.Raw", test=["1,Hi.,Joey,joy,positive,0,0,4,7,x,y"])
+        test = "MELD.Raw/test/output_repeated_splits_test"
+        _files(tmp_path, "MELD.Raw/train_splits/dia0_utt0.MP4", "MELD.Raw/dev_splits_complete/dia0_utt0.avi")
+        _files(tmp_path, f"{test}/dia0_utt0.mp4", f"{test}/final_videos_testdia0_utt0.mp4", f"{test}/._dia0_utt0.mp4")
+        _files(tmp_path, f"{test}/dia9_utt9.mp4", "MELD.Raw/train_splits/dia0_utt0.srt", "MELD.Raw/train.tar.gz")
+        listing = meld.read(tmp_path)
+        assert [clip.video for clip in _clips(listing, tmp_path).values()] == [
+            "MELD.Raw/train_splits/dia0_utt0.MP4",
+            "MELD.Raw/dev_splits_complete/dia0_utt0.avi",
+            f"{test}/dia0_utt0.mp4",
+        ]
+        assert listing.left_out == {
+            "no video by the ending of its name": ["MELD.Raw/train_splits/dia0_utt0.srt"],
+            "the same clip again": [f"{test}/final_videos_testdia0_utt0.mp4"],
+            "a video without annotation": [f"{test}/dia9_utt9.mp4"],
+        }
+        assert root.is_dir()
+
+    def test_an_utterance_without_text_is_left_out_of_a_list_of_texts(self, tmp_path: Path) -> None:
+        rows = ["1,Hi,Joey,joy,positive,0,0,4,7,x,y", "2,,Joey,joy,positive,0,1,4,7,x,y"]
+        listing = meld.read(self._annotations(tmp_path, train=rows), text_only=True)
+        assert listing.left_out == {"an utterance without text": ["train/dia0_utt1"]}
+        assert "train/dia0_utt1" not in _clips(listing, tmp_path)
 
     def test_without_any_video_text_only_is_proposed(self, tmp_path: Path) -> None:
         (problem,) = _refused(lambda: meld.read(self._annotations(tmp_path)))
@@ -273,7 +372,8 @@ class TestMOSEI:
             ),
         }
         assert listing.missing == ["Raw/Videos/Full/Combined/gone.mp4"]
-        assert [note.split()[0] for note in listing.notes] == ["1", "1", "1", "1"]
+        assert [note.split()[0] for note in listing.notes] == ["1", "1", "1"]
+        assert listing.left_out == {"a labelled interval that lies before its video": ["-b[1]"]}
 
     def test_columns_are_found_by_name(self, tmp_path: Path) -> None:
         root = self._root(tmp_path, ("fear", "disgust", "surprise", "anger", "sad", "happy", "sentiment"))
@@ -313,6 +413,121 @@ class TestMOSEI:
         assert "lack anger, disgust, fear, sad, sentiment, surprise" in columns
         (root / "CMU_MOSEI_Labels.csd").write_bytes(b"not HDF5")
         assert "is no computational sequence" in _refused(lambda: mosei.read(root))[1]
+
+    def _transcript(self, root: Path, content: bytes) -> Path:
+        (root / "Raw/Transcript/Segmented/Combined/aa.txt").write_bytes(content)
+        return root
+
+    @pytest.mark.parametrize("character", ["\u2028", "\x0c", "\x1c", "\u2029", "\x0b"])
+    @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+    def test_a_text_is_not_split_at_characters_within_it(self, tmp_path: Path, character: str, line_break: str) -> None:
+        lines = [f"aa___0___0.0___3.1___Oh{character}well.", "aa___1___2.95___7.5___Bad.", ""]
+        listing = mosei.read(self._transcript(self._root(tmp_path), line_break.join(lines).encode()))
+        clips = _clips(listing, tmp_path)
+        assert [clips[f"aa[{i}]"].transcript for i in (1, 0)] == [f"Oh{character}well.", "Bad."]
+
+    def test_windows_punctuation_within_a_text_is_restored(self, tmp_path: Path) -> None:
+        line = "aa___0___0.0___3.1___Oh\x85 I\x92m\n".encode()
+        assert (
+            _clips(mosei.read(self._transcript(self._root(tmp_path), line)), tmp_path)["aa[1]"].transcript == "Oh… I’m"
+        )
+
+    def test_a_line_that_cannot_be_read_is_left_out_with_its_number(self, tmp_path: Path) -> None:
+        content = b"aa___0___0.0___3.1___Oh.\n\naa___1___2.95___7.5___Caf\xe9\n"
+        listing = mosei.read(self._transcript(self._root(tmp_path), content))
+        assert listing.left_out["a transcript's line that is not video___segment___start___end___text in UTF-8"] == [
+            "Raw/Transcript/Segmented/Combined/aa.txt: line 3"
+        ]
+        clips = _clips(listing, tmp_path)
+        assert (clips["aa[0]"].transcript, clips["aa[1]"].transcript) == (None, "Oh.")
+        assert "2 clips have no transcript." in listing.notes
+
+    def test_transcripts_of_another_format_are_refused_with_the_first_lines(self, tmp_path: Path) -> None:
+        lines = ["nan___nan", *("aa___0___nan___3.1___x" for _ in range(30))]
+        root = self._transcript(self._root(tmp_path), "\n".join(lines).encode())
+        (problem,) = _refused(lambda: mosei.read(root))
+        assert problem.startswith("31 of 32 lines of the transcripts cannot be read")
+        assert problem.endswith("Combined/aa.txt: line 10 and 21 more.")
+
+    def test_one_bad_line_of_two_hundred_is_no_refusal_and_eleven_are(self, tmp_path: Path) -> None:
+        good = [f"aa___{i}___{i}.0___{i}.9___x" for i in range(300)]
+        root = self._transcript(self._root(tmp_path), "\n".join(["x"] * 10 + good).encode())
+        assert len(next(iter(mosei.read(root).left_out.values()))) == 10
+        (problem,) = _refused(lambda: mosei.read(self._transcript(root, "\n".join(["x"] * 11 + good).encode())))
+        assert problem.startswith("11 of 312 lines")
+
+    def test_bytes_written_as_python_prints_them_are_decoded(self, tmp_path: Path) -> None:
+        content = b"aa___0___0.0___3.1___b'caf\\xc3\\xa9 I\\'m'\naa___1___2.95___7.5___b'cause 'twas\n"
+        listing = mosei.read(self._transcript(self._root(tmp_path), content))
+        clips = _clips(listing, tmp_path)
+        assert [clips[f"aa[{i}]"].transcript for i in (1, 0)] == ["café I'm", "b'cause 'twas"]
+        assert "1 transcripts were written as Python's bytes (b'...'); they were decoded." in listing.notes
+
+    def test_a_video_s_name_may_hold_the_separator(self, tmp_path: Path) -> None:
+        root = self._root(tmp_path, train=["a___1___2"])
+        _files(root, "Raw/Videos/Full/Combined/a___1___2.mp4")
+        text = "a___1___2___0___0.0___3.1___Fine.\n"
+        (root / "Raw/Transcript/Segmented/Combined/a___1___2.txt").write_text(text, encoding="utf-8")
+        with h5py.File(root / "CMU_MOSEI_Labels.csd", "a") as file:
+            group = file.create_group("All Labels/data/a___1___2")
+            group["features"], group["intervals"] = np.ones((1, 7), "f4"), np.array([[0.0, 3.1]])
+        assert _clips(mosei.read(root), root)["a___1___2[0]"].transcript == "Fine."
+
+    @pytest.mark.parametrize("labels", ["emotion", "sentiment"])
+    def test_an_interval_without_numbers_is_left_out_as_it_has_no_label(
+        self, tmp_path: Path, labels: Literal["emotion", "sentiment"]
+    ) -> None:
+        root = self._root(tmp_path)
+        nan = float("nan")
+        with h5py.File(root / "CMU_MOSEI_Labels.csd", "a") as file:
+            group = file.create_group("All Labels/data/cc")
+            group["features"] = np.array([[1.0, 0, 0, nan, 0, 0, 0], [nan, 1, 0, 0, 0, 0, 0], *([[1.0] * 7] * 3)], "f4")
+            group["intervals"] = np.array([[0.0, 1.0], [1.0, 2.0], [4.0, 3.0], [nan, 5.0], [5.0, 6.0]])
+        (root / "cmu_mosei_std_folds.py").write_text(
+            "standard_train_fold = ['cc']\nstandard_valid_fold = []\nstandard_test_fold = []\n"
+        )
+        listing = mosei.read(root, labels=labels)
+        index, other = (0, 1) if labels == "emotion" else (1, 0)
+        assert listing.left_out == {
+            "a labelled interval whose intensities are not all numbers": [f"cc[{index}]"],
+            "a labelled interval that ends before it begins": ["cc[2]"],
+            "a labelled interval whose times are not numbers": ["cc[3]"],
+        }
+        assert set(_clips(listing, root)) == {f"cc[{other}]", "cc[4]"}
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (lambda file: file.clear(), "it holds nothing where one sequence is expected"),
+            (lambda file: file.create_group("second"), "it holds All Labels, second where one sequence"),
+            (lambda file: file.__delitem__("All Labels/data/aa/intervals"), "is no computational sequence"),
+            (lambda file: file.__delitem__("All Labels/data"), "is no computational sequence"),
+            (lambda file: file["All Labels/metadata/dimension names"].resize((0,)), "is no computational sequence"),
+        ],
+        ids=["empty", "two sequences", "no intervals", "no data", "no names"],
+    )
+    def test_a_label_file_without_its_parts_is_refused(
+        self, tmp_path: Path, change: Callable[[h5py.File], object], expected: str
+    ) -> None:
+        root = self._root(tmp_path, None)
+        with h5py.File(root / "CMU_MOSEI_Labels.csd", "a") as file:
+            names = np.array([json.dumps(self._COLUMNS)], dtype=h5py.string_dtype())
+            file.create_dataset("All Labels/metadata/dimension names", data=names, maxshape=(None,), chunks=(1,))
+            change(file)
+        (problem,) = _refused(lambda: mosei.read(root))
+        assert expected in problem
+
+    def test_a_label_file_that_was_cut_short_is_refused(self, tmp_path: Path) -> None:
+        file = self._root(tmp_path) / "CMU_MOSEI_Labels.csd"
+        file.write_bytes(file.read_bytes()[:3000])
+        assert "is no computational sequence" in _refused(lambda: mosei.read(tmp_path))[0]
+
+    def test_lists_of_something_else_are_refused(self, tmp_path: Path) -> None:
+        root = self._root(tmp_path, train="aa", valid=[1])
+        assert [problem.split(": ")[1] for problem in _refused(lambda: mosei.read(root))] == [
+            "standard_train_fold is no list of videos; copy the file of the CMU Multimodal SDK.",
+            "standard_valid_fold is no list of videos; copy the file of the CMU Multimodal SDK.",
+        ]
 
 
 class TestRAVDESS:
@@ -357,8 +572,52 @@ class TestRAVDESS:
         assert listing.missing == [absent]
         assert len(_clips(listing, tmp_path)) == 1439
 
+    def test_sound_and_video_archives_may_lie_side_by_side(self, tmp_path: Path) -> None:
+        """The sound of all actors fills the folders Actor_01 to Actor_24, the videos lie in their archives' folders."""
+        for actor in ("01", "03", "05"):
+            speech = [f"{{:02d}}-01-{emotion:02d}-01-01-01-{actor}" for emotion in range(1, 7)]
+            video = f"Video_Speech_Actor_{actor}/Actor_{actor}"
+            _files(tmp_path, *(f"Actor_{actor}/{name.format(3)}.wav" for name in speech))
+            _files(tmp_path, *(f"{video}/{name.format(modality)}.mp4" for name in speech for modality in (1, 2)))
+        _files(tmp_path, "Video_Song_Actor_01/Actor_01/01-02-01-01-01-01-01.mp4", "Video_Speech_Actor_02.zip", "a.mp4")
+        _files(tmp_path, "copy/01-01-02-01-01-01-01.MP4", "copy/01-01-09-01-01-01-01.mp4")
+        (tmp_path / "copy/loop").symlink_to(tmp_path)
+        listing = ravdess.read(tmp_path)
+        clips = _clips(listing, tmp_path)
+        assert len(clips) == 18
+        assert clips["01-01-02-01-01-01-01"].video == "Video_Speech_Actor_01/Actor_01/01-01-02-01-01-01-01.mp4"
+        assert len(listing.missing) == 1440 - 18
+        assert {reason: len(files) for reason, files in listing.left_out.items()} == {
+            "speech, sound without video (03-01)": 18,
+            "speech, video without sound (02-01)": 18,
+            "song, with video and sound (01-02)": 1,
+            "an archive that is not unpacked": 1,
+            "the same clip again": 1,
+            "a name that RAVDESS does not have": 2,
+        }
+
+    def test_actors_of_too_few_folds_are_refused_by_name(self, tmp_path: Path) -> None:
+        _files(tmp_path, *(f"Actor_{actor}/01-01-01-01-01-01-{actor}.mp4" for actor in ("01", "02", "23")))
+        (problem,) = _refused(lambda: ravdess.read(tmp_path))
+        assert problem.endswith(
+            "has clips of Actor_01, Actor_02, Actor_23 alone, which are in 2 of the 10 folds; "
+            "three folds are the least, so unpack the archives of more actors."
+        )
+
+    def test_sound_and_video_in_two_files_are_not_paired_and_it_is_said_what_was_found(self, tmp_path: Path) -> None:
+        _files(tmp_path, "Actor_01/03-01-01-01-01-01-01.wav", "Actor_01/02-01-01-01-01-01-01.mp4", "Video_Song.zip")
+        (problem,) = _refused(lambda: ravdess.read(tmp_path))
+        found = (
+            "found are: speech, video without sound (02-01): 1, an archive that is not unpacked: 1, "
+            "speech, sound without video (03-01): 1. Unpack Video_Speech_Actor_01.zip"
+        )
+        assert found in problem
+
     def test_another_folder_is_refused(self, tmp_path: Path) -> None:
-        assert "has no folder Actor_01 to Actor_24" in _refused(lambda: ravdess.read(tmp_path))[0]
+        assert (
+            "holds no speech with video and sound, files 01-01-*.mp4; found are: nothing."
+            in _refused(lambda: ravdess.read(tmp_path))[0]
+        )
 
 
 class TestTable:

@@ -1,5 +1,6 @@
 """`conclugen manifest`: output, exit codes, and no file written on bad input."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def caer(tmp_path: Path) -> Path:
     for split, count in emotions.items():
         for emotion in ("Neutral", "Surprise", "Fear", "Sad", "Happy", "Disgust", "Anger")[:count]:
             (root / split / emotion).mkdir(parents=True)
-            (root / split / emotion / "0001.avi").touch()
+            (root / split / emotion / "0001.avi").write_bytes(b"\0")
     return root
 
 
@@ -72,20 +73,67 @@ def test_an_empty_folder_is_bad_input(dataset: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [root]
 
 
-def test_verify_accepts_an_imported_list_once_its_videos_exist(tmp_path: Path) -> None:
+def test_a_list_of_videos_that_are_not_there_is_refused_unless_they_are_to_come(tmp_path: Path) -> None:
     table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
-    table.write_text("sample_id,split,video,labels\na,train,a.mp4,joy\nb,test,b.mp4,anger\n", encoding="utf-8")
-    imported = conclugen("import", table, "--root", tmp_path, "--out", out, "--classes", "joy, anger")
+    table.write_text(
+        "sample_id,split,video,labels\na,train,a.mp4,joy\nb,test,b.mp4,anger\nc,test,c.mp4,joy\n", encoding="utf-8"
+    )
+    (tmp_path / "a.mp4").write_bytes(b"\0")
+    (tmp_path / "c.mp4").touch()
+    arguments = ("import", table, "--root", tmp_path, "--out", out, "--classes", "joy, anger")
+    refused = conclugen(*arguments)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines() == [
+        "error: 3 problems",
+        f"  {table}: line 3: video {tmp_path / 'b.mp4'} is not there.",
+        f"  {table}: line 4: video {tmp_path / 'c.mp4'} is empty (0 bytes).",
+        f"  {table}: correct --root or the column video, or list files that are still to come with --allow-missing.",
+    ]
+    assert not out.exists()
+    imported = conclugen(*arguments, "--allow-missing")
     assert (imported.returncode, imported.stderr) == (0, "")
     refused = conclugen("verify", out)
     assert refused.returncode == 2
-    assert refused.stderr.startswith("error: 2 problems\n")
-    assert f"row 1: video {tmp_path / 'b.mp4'} is not there" in refused.stderr
-    for name in ("a.mp4", "b.mp4"):
-        (tmp_path / name).touch()
+    assert f"row 2: video {tmp_path / 'b.mp4'} is not there" in refused.stderr
+    for name in ("b.mp4", "c.mp4"):
+        (tmp_path / name).write_bytes(b"\0")
     verified = conclugen("verify", out)
     assert (verified.returncode, verified.stderr) == (0, "")
     assert imported.stdout == f"{verified.stdout}{table} was read as UTF-8.\n"
+
+
+def test_of_many_missing_videos_the_first_ten_are_named(tmp_path: Path) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text("sample_id,split,video\n" + "".join(f"s{i},train,{i}.mp4\n" for i in range(30)), encoding="utf-8")
+    result = conclugen("import", table, "--root", tmp_path, "--out", tmp_path / "own.parquet")
+    lines = result.stderr.splitlines()
+    assert (result.returncode, len(lines)) == (2, 1 + 10 + 2)
+    assert lines[10].startswith(f"  {table}: line 11: video")
+    assert lines[11] == f"  {table}: 30 of 30 clips lack their video; these are the first."
+
+
+def test_files_that_are_not_used_are_counted_and_named(caer: Path, tmp_path: Path) -> None:
+    (caer / "train" / "Fear" / "no\ntes\u2028.txt").touch()
+    (caer / "train" / "Fear" / os.fsdecode(b"caf\xe9.avi")).write_bytes(b"\0")
+    (caer / "train" / "Fear" / "2.avi").touch()
+    result = conclugen("caer", "--root", caer, "--out", tmp_path / "caer.parquet")
+    assert result.returncode == 0
+    account = tmp_path / "caer.parquet.left_out.txt"
+    assert account.read_text(encoding="utf-8").split("\n") == [
+        r"a name that is not UTF-8: train/Fear/caf\udce9.avi",
+        "empty (0 bytes): train/Fear/2.avi",
+        r"no video by the ending of its name: train/Fear/no\ntes\u2028.txt",
+        "",
+    ]
+    assert f"Left out: 3, listed in {account}:\n  1: a name that is not UTF-8\n    train/Fear/caf" in result.stdout
+
+
+def test_an_empty_split_is_shown_with_no_clips(tmp_path: Path) -> None:
+    table = tmp_path / "own.csv"
+    table.write_text("sample_id,split,transcript,labels\na,train,x,joy\nb,test,y,fear\n", encoding="utf-8")
+    result = conclugen("import", table, "--root", tmp_path, "--out", tmp_path / "own.parquet")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.stdout.splitlines() if "│" in line]
+    assert rows == [["clips", "1", "0", "1"], ["fear", "0", "0", "1"], ["joy", "1", "0", "0"]]
 
 
 def test_imported_clips_must_keep_the_rules_of_clip_lists(tmp_path: Path) -> None:
