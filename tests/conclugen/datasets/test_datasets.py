@@ -484,7 +484,7 @@ class TestMOSEI:
             group["features"] = np.array([[1.0, 0, 0, nan, 0, 0, 0], [nan, 1, 0, 0, 0, 0, 0], *([[1.0] * 7] * 3)], "f4")
             group["intervals"] = np.array([[0.0, 1.0], [1.0, 2.0], [4.0, 3.0], [nan, 5.0], [5.0, 6.0]])
         (root / "cmu_mosei_std_folds.py").write_text(
-            "standard_train_fold = ['cc']\nstandard_valid_fold = []\nstandard_test_fold = []\n"
+            "standard_train_fold = ['cc']\nstandard_valid_fold = []\nstandard_test_fold = []\n", encoding="utf-8"
         )
         listing = mosei.read(root, labels=labels)
         index, other = (0, 1) if labels == "emotion" else (1, 0)
