@@ -63,7 +63,12 @@ def test_a_user_s_matplotlib_settings_change_no_byte_of_a_figure(
         "PYTHONPATH": str(ROOT),
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", DRAW, "out"], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+        [sys.executable, "-c", DRAW, "out"],
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+        capture_output=True,
+        encoding="utf-8",
     )
     assert done.stderr == ""
     assert [(tmp_path / "out" / name).read_bytes() for name in ("x.svg", "x.png")] == expected
