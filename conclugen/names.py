@@ -92,8 +92,8 @@ def classes_of(
         merge: whether labels that look alike are merged; otherwise each group of them is a problem.
     """
     problems += [
-        f"labels: {problem} ({count:,} rows); leave these rows out, or name their class."
-        for name, count in counts.items()
+        f"labels: {problem} (in {count:,}); leave these rows out, or name their class."
+        for name, count in sorted(counts.items())
         if (problem := name_problem(name))
     ]
     class_of = {single_key(name): name for name in reversed(classes or ())}

@@ -6,7 +6,8 @@ All problems of the input are reported before anything is written, so that a use
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +17,16 @@ from conclugen.features.manifest import (
     FOLDS,
     LEAST_FOLDS,
     MODALITY_NAME,
-    SPLIT_ALIASES,
     SPLITS,
     FeatureSetError,
     Labels,
     Manifest,
     Modality,
     fold_name,
+    split_name,
 )
 from conclugen.features.shards import FeatureWriter
+from conclugen.names import class_problems, classes_of, look_alikes, merges_shown, name_problem, tidy
 
 __all__ = ["SHARD_BYTES", "import_arrays", "import_npz"]
 
@@ -42,12 +44,14 @@ def import_npz(
     split: str | None = None,
     folds: str | None = None,
     speakers: str | None = None,
+    merge_labels: bool = False,
     dtype: str = "float32",
+    note: Callable[[str], object] = lambda _: None,
 ) -> Manifest:
     """Turn the arrays of one .npz file into a feature set.
 
     Args:
-        file: the .npz file; object arrays are refused, so nothing in it is executed.
+        file: the .npz file; object arrays are refused, so nothing in it is executed. Strings may be bytes in UTF-8.
         out: folder for the set; must not hold one yet.
         modalities: modality -> key of its (n, d_m) array, in modality order.
         labels: key of the (n,) labels, integers or strings. If the file has the key ``class_names``, this array gives
@@ -57,21 +61,13 @@ def import_npz(
         split: key of the (n,) split names (train, val, test; dev and valid mean val); without it all rows are train.
         folds: key of the (n,) fold numbers of a cross-validated set, instead of ``split``.
         speakers: key of the (n,) names or numbers of the speakers, if they are known.
+        merge_labels: whether labels that look alike are one class; otherwise they are refused.
         dtype: stored precision, float16 or float32.
+        note: called with a sentence for each class that labels were merged into.
 
     Raises:
         FeatureSetError: the file has problems; the message has one line for each.
     """
-    try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array, without a key")
-        with archive:
-            arrays = {key: array for key in archive.files if isinstance(array := archive[key], np.ndarray)}
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise FeatureSetError(
-            f"{file} cannot be read as an .npz file of plain arrays: {error}; write it again with numpy.savez."
-        ) from None
     key_of = {
         **{f"modality {name!r}": key for name, key in modalities.items()},
         "--labels": labels,
@@ -79,13 +75,16 @@ def import_npz(
         "--folds": folds,
         "--speakers": speakers,
     }
-    problems = [
-        f"{argument}: {file} has no array {key!r}; it has {', '.join(sorted(arrays))}."
+    needed = {key for key in key_of.values() if key is not None} | ({"class_names"} if labels is not None else set())
+    problems: list[str] = []
+    arrays, keys = _read(file, needed, problems)
+    problems += [
+        f"{argument}: {file} has no array {key!r}; it has {', '.join(keys)}."
         for argument, key in key_of.items()
-        if key is not None and key not in arrays
+        if key is not None and key not in keys
     ]
     names = arrays.get("class_names") if labels is not None else None
-    if names is not None and (names.ndim != 1 or names.dtype.kind not in "iuU"):
+    if names is not None and (names.ndim != 1 or names.dtype.kind not in "iuUS"):
         problems.append(f"class_names: expected names of shape (classes,), {file} has {names.dtype} {names.shape}.")
     if problems:
         raise FeatureSetError("\n".join(problems))
@@ -93,12 +92,14 @@ def import_npz(
         {name: arrays[key] for name, key in modalities.items()},
         out,
         labels=arrays[labels] if labels is not None else None,
-        class_names=[str(name) for name in names] if names is not None else None,
+        class_names=[str(name) for name in _texts("class_names", names, [])] if names is not None else None,
         split=arrays[split] if split is not None else None,
         folds=arrays[folds] if folds is not None else None,
         speakers=arrays[speakers] if speakers is not None else None,
         sources={name: f"{file.name}:{key}" for name, key in modalities.items()},
+        merge_labels=merge_labels,
         dtype=dtype,
+        note=note,
     )
 
 
@@ -112,7 +113,9 @@ def import_arrays(
     folds: Array | None = None,
     speakers: Array | None = None,
     sources: Mapping[str, str],
+    merge_labels: bool = False,
     dtype: str = "float32",
+    note: Callable[[str], object] = lambda _: None,
 ) -> Manifest:
     """Write ``features``, modality -> (n, d_m), as a feature set; see :func:`import_npz` for the other arguments.
 
@@ -141,12 +144,23 @@ def import_arrays(
             problems.append(f"modality {name!r}: has {len(array)} rows, another array has {n}.")
         elif bad := int((~np.isfinite(array.astype(dtype))).any(axis=1).sum()):
             problems.append(f"modality {name!r}: {bad} of {n} rows hold NaN or infinite values in {dtype}.")
+    valid = [name for name in features if re.fullmatch(MODALITY_NAME, name)]
+    problems += [f"modalities {', '.join(group)}: look alike; rename all but one." for group in look_alikes(valid)]
+    split = _texts("split", split, problems)
+    speakers = _texts("speakers", speakers, problems)
     splits = _canonical_splits(split, n, problems) if folds is None else _fold_names(folds, n, problems)
     if folds is not None and split is not None:
         problems.append("folds: a set has splits or folds; give one of the two.")
-    codes, classes = _encode_labels(labels, class_names, n, problems)
+    codes, classes = _encode_labels(labels, class_names, n, problems, merge=merge_labels, note=note)
     if speakers is not None and (speakers.shape != (n,) or speakers.dtype.kind not in "iuU"):
         problems.append(f"speakers: expected {n} integers or strings, got {speakers.dtype} {speakers.shape}.")
+    elif speakers is not None:
+        speakers = np.array([tidy(str(speaker)) for speaker in speakers])
+        problems += [
+            f"speakers: {problem} (in {count:,}); name every speaker, or leave --speakers out."
+            for name, count in sorted(Counter(speakers.tolist()).items())
+            if (problem := name_problem(name))
+        ]
     if problems:
         raise FeatureSetError("\n".join(problems))
 
@@ -171,13 +185,54 @@ def import_arrays(
     return Manifest.read(out)
 
 
+def _read(file: Path, needed: set[str], problems: list[str]) -> tuple[dict[str, Array], list[str]]:
+    """Return the needed arrays of a file and the sorted keys of all its arrays.
+
+    Raises:
+        FeatureSetError: it is no .npz file, or one that is damaged.
+    """
+    arrays: dict[str, Array] = {}
+    try:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array, without a key")
+        with archive:
+            keys = sorted(key for key in archive.files if f"{key}.npy" in archive.zip.namelist())
+            for key in sorted(needed & set(keys)):
+                try:
+                    arrays[key] = archive[key]
+                except ValueError as error:
+                    if "allow_pickle" not in str(error):
+                        raise
+                    problems.append(
+                        f"{file}: array {key!r} holds Python objects, which are not read; "
+                        "write it as plain numbers or strings, such as by .astype(str)."
+                    )
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise FeatureSetError(
+            f"{file} cannot be read as an .npz file of plain arrays: {error}; write it again with numpy.savez."
+        ) from None
+    return arrays, keys
+
+
+def _texts(what: str, array: Array | None, problems: list[str]) -> Array | None:
+    """Return an array of bytes as strings, and any other unchanged."""
+    if array is None or array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        problems.append(f"{what}: holds bytes that are not UTF-8 ({error.object!r}); give strings.")
+        return np.char.decode(array, "utf-8", "replace")
+
+
 def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.NDArray[np.str_]:
     if split is None:
         return np.full(n, "train")
     if split.shape != (n,):
         problems.append(f"split: expected {n} names, got shape {split.shape}.")
         return np.full(n, "train")
-    names = [SPLIT_ALIASES.get(str(value), str(value)) for value in split]
+    names = [split_name(str(value)) for value in split]
     if unknown := sorted(set(names) - set(SPLITS)):
         problems.append(f"split: {', '.join(map(repr, unknown))} is none of train, val (dev, valid, validation), test.")
     if "train" not in names:
@@ -195,38 +250,73 @@ def _fold_names(folds: Array, n: int, problems: list[str]) -> npt.NDArray[np.str
 
 
 def _encode_labels(
-    labels: Array | None, class_names: Sequence[str] | None, n: int, problems: list[str]
+    labels: Array | None,
+    class_names: Sequence[str] | None,
+    n: int,
+    problems: list[str],
+    *,
+    merge: bool,
+    note: Callable[[str], object],
 ) -> tuple[npt.NDArray[np.int64] | None, Sequence[str] | None]:
+    """Return the labels as a feature set stores them, and the classes; the classes alone if there are problems."""
+    labels = _texts("labels", labels, problems)
     if labels is None:
         return None, None
-    names = list(class_names or ())
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
-        problems.append(f"class_names: {', '.join(map(repr, repeated))} is given more than once; name a class once.")
+    names = None if class_names is None else [tidy(name) for name in class_names]
+    if names is not None:
+        problems += class_problems(names, "class_names")
     if labels.ndim == 2:
-        if labels.shape != (n, len(names)) or labels.dtype.kind not in "biu" or not np.isin(labels, (0, 1)).all():
-            problems.append(
-                f"labels: several labels per sample are 0 or 1 in an array of shape ({n}, classes), with as many "
-                f"class_names; got {labels.dtype} {labels.shape} and {len(names)} names."
-            )
-        return labels.astype(np.int64), names
+        problems += _problems_of_several(labels, n, names or [])
+        return labels.astype(np.int64) if labels.dtype.kind in "biu" else None, names
     if labels.shape != (n,):
         problems.append(f"labels: expected {n} values, got shape {labels.shape}.")
-        return None, None
+        return None, names
     if labels.dtype.kind not in "iuU":
-        problems.append(f"labels: expected integers or strings, got {labels.dtype}.")
-        return None, None
-    unique, codes = np.unique(labels, return_inverse=True)
+        missing = int(np.isnan(labels).sum()) if labels.dtype.kind == "f" else 0
+        drop = f", {missing} of them NaN; leave these rows out, and give labels" if missing else "; give them as labels"
+        problems.append(f"labels: expected integers or strings, got {labels.dtype}{drop}.astype(int).")
+        return None, names
+    unique, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     values = unique.tolist()
-    if class_names is None:
-        if negative := [value for value in values if not isinstance(value, str) and value < 0]:
-            problems.append(
-                f"labels: {negative} are negative; drop these rows if they have no label, else give strings."
-            )
-        return codes.astype(np.int64), [str(value) for value in values]
-    allowed: Sequence[object] = names if labels.dtype.kind == "U" else range(len(names))
-    if outside := [value for value in values if value not in allowed]:
-        problems.append(
-            f"labels: {outside} are none of {[*allowed]}, which class_names allows; correct one of the two."
-        )
-        return None, None
-    return np.array([allowed.index(value) for value in values], np.int64)[codes], names
+    if labels.dtype.kind == "U" or names is None:
+        tidied = [tidy(str(value)) for value in values]
+        counts: Counter[str] = Counter()
+        for name, size in zip(tidied, sizes.tolist(), strict=True):
+            counts[name] += size
+        class_of = classes_of(counts, problems, classes=names, merge=merge)
+        for sentence in merges_shown(class_of, counts):
+            note(sentence)
+        chosen = [class_of[name] for name in tidied]
+        in_order = sorted(set(chosen)) if labels.dtype.kind == "U" else chosen  # the values are sorted as numbers
+        order = names if names is not None else in_order
+    else:
+        order = names
+        chosen = [order[value] if 0 <= value < len(order) else str(value) for value in values]
+    if labels.dtype.kind != "U":
+        outside = [value for value in values if value < 0 or (names is not None and value >= len(names))]
+        allowed: Sequence[object] = [*range(len(order))]
+    else:
+        outside = sorted({name for name in chosen if name not in order and name_problem(name) is None})
+        allowed = order
+    if outside and names is None:
+        problems.append(f"labels: {outside} are negative; drop these rows if they have no label, else give strings.")
+    elif outside:
+        problems.append(f"labels: {outside} are none of {allowed}, which class_names allows; correct one of the two.")
+    if problems:
+        return None, names
+    return np.array([order.index(name) for name in chosen], np.int64)[codes], order
+
+
+def _problems_of_several(labels: Array, n: int, names: Sequence[str]) -> list[str]:
+    """Return the problems of labels (n, classes) of 0 and 1."""
+    if labels.shape == (n, 1) and len(names) != 1:
+        return [f"labels: expected {n} values, got shape {labels.shape}; give labels[:, 0]."]
+    if labels.shape != (n, len(names)) or labels.dtype.kind not in "biu" or not np.isin(labels, (0, 1)).all():
+        return [
+            f"labels: several labels per sample are 0 or 1 in an array of shape ({n}, classes), with as many "
+            f"class_names; got {labels.dtype} {labels.shape} and {len(names)} names. "
+            "For one label per sample give labels.argmax(axis=1)."
+        ]
+    if (labels.sum(axis=1) == 1).all():
+        return ["labels: every row has exactly one 1, so no sample has several labels; give labels.argmax(axis=1)."]
+    return []

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from conclugen.features.manifest import FeatureSetError, Location, Manifest, Shard, shard_damage
 from conclugen.features.shards import FeatureSet
+from conclugen.names import class_problems, name_problem, single_key, tidy
 
 __all__ = ["Findings", "identifier_hashes", "verify"]
 
@@ -80,7 +81,20 @@ def verify(
                 if manifest.speakers:
                     speakers.setdefault(shard.split, set()).update(mapped.speakers)
         tick(shard)
+    if manifest.labels is not None:
+        findings.problems += [
+            f"{problem} Import the set again, with --merge-labels if labels look alike."
+            for problem in class_problems(manifest.labels.classes, "classes")
+        ]
     findings.problems += _identities(features, keys)
+    findings.problems += sorted(
+        {
+            f"speakers: {problem}; name every speaker, or none."
+            for names in speakers.values()
+            for name in names
+            if (problem := name_problem(name))
+        }
+    )
     speaker_leaks = _speaker_leaks(speakers)
     (findings.notes if shared_speakers else findings.problems).extend(speaker_leaks)
     if not manifest.speakers:
@@ -179,8 +193,8 @@ class _RowKeys:
 
 
 def identifier_hashes(identifiers: list[str]) -> npt.NDArray[np.uint64]:
-    """Return a 64-bit hash of each identifier."""
-    digests = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in identifiers)
+    """Return a 64-bit hash of each identifier; white space around it does not count."""
+    digests = b"".join(hashlib.blake2b(tidy(text).encode(), digest_size=8).digest() for text in identifiers)
     return np.frombuffer(digests, np.uint64)
 
 
@@ -196,7 +210,7 @@ def _identities(features: FeatureSet, keys: _RowKeys) -> Iterator[str]:
         except FeatureSetError:
             continue  # already among the problems
         for row in np.flatnonzero(np.isin(identifier_hashes(ids := mapped.sample_ids), suspicious)):
-            rows[ids[row]].append((shard.split, int(mapped.augmentation[row])))
+            rows[tidy(ids[row])].append((shard.split, int(mapped.augmentation[row])))
     duplicates = sorted(sample for sample, places in rows.items() if sum(version == 0 for _, version in places) > 1)
     orphans = sorted(sample for sample, places in rows.items() if all(version for _, version in places))
     leaks: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -217,15 +231,15 @@ def _identities(features: FeatureSet, keys: _RowKeys) -> Iterator[str]:
 
 
 def _speaker_leaks(speakers: dict[str, set[str]]) -> Iterator[str]:
-    """Yield the leaks between splits of ``speakers``, a mapping from split to speakers."""
-    splits_of: dict[str, list[str]] = defaultdict(list)
+    """Yield the leaks between splits of ``speakers``, split -> speakers; speakers who look alike are one."""
+    splits_of: dict[str, dict[str, str]] = defaultdict(dict)
     for split, names in speakers.items():
         for name in names:
-            splits_of[name].append(split)
+            splits_of[single_key(name)][split] = name
     leaks: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name, splits_of_name in splits_of.items():
-        if len(splits_of_name) > 1:
-            leaks[tuple(sorted(splits_of_name))].append(name)
+    for spellings in splits_of.values():
+        if len(spellings) > 1:
+            leaks[tuple(sorted(spellings))].append(min(spellings.values()))
     for splits, leaking in sorted(leaks.items()):
         yield (
             f"leakage by speaker: {_some(leaking, 'speakers')} in {' and '.join(splits)} alike; divide by speaker, or "

@@ -8,6 +8,7 @@ answer at once.
 """
 
 import gc
+import io
 import sys
 from typing import Annotated
 
@@ -44,6 +45,9 @@ for group in (app, features.app, manifest.app, sweep.app):
 
 def main() -> None:
     """Run the command line; console script `conclugen`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without a letter shows its number
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except KeyboardInterrupt:

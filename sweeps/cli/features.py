@@ -12,7 +12,7 @@ from rich.table import Table
 
 from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
-from sweeps.cli.console import AsJson, bad_input, console
+from sweeps.cli.console import AsJson, MergeLabels, bad_input, console
 from sweeps.config import ConfigError
 from sweeps.tables import Fitted
 
@@ -46,6 +46,7 @@ def import_features(
     speakers: Annotated[
         str | None, typer.Option(metavar="KEY", help="Key of the speakers, by which `verify` finds leakage.")
     ] = None,
+    merge_labels: MergeLabels = False,
     dtype: Dtype = "float32",
 ) -> None:
     """Turn the arrays of an .npz file into a feature set of memory-mapped shards."""
@@ -55,8 +56,14 @@ def import_features(
             raise ConfigError(problems)
         from conclugen.features.importing import import_npz
 
-        manifest = import_npz(file, out, pairs, labels=labels, split=split, folds=folds, speakers=speakers, dtype=dtype)
+        merges: list[str] = []
+        manifest = import_npz(
+            file, out, pairs, labels=labels, split=split, folds=folds, speakers=speakers, merge_labels=merge_labels,
+            dtype=dtype, note=merges.append,
+        )  # fmt: skip
     _print_manifest(out, manifest)
+    for sentence in merges:
+        typer.echo(sentence)
 
 
 @app.command("synth")

@@ -15,6 +15,7 @@ import pytest
 from conclugen.datasets import caer, meld, mosei, ravdess, table, voxceleb2
 from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.features.manifest import Labels
 from conclugen.files.tables import TableError
 
 _REAL_MELD = Path(__file__).parents[4] / "shared" / "data" / "meld_utterances.csv"
@@ -643,6 +644,25 @@ class TestTable:
         clips = ClipList.of(listing.clips, dataset="own", root=tmp_path, labels=listing.labels)
         assert [clip.labels for clip in clips] == [(0, 1), (), (0,)]
         assert clips.parts == ("fold-000", "fold-001", "fold-002")
+
+    def test_labels_that_look_alike_are_refused_or_merged(self, tmp_path: Path) -> None:
+        rows = enumerate(["joy", "joy ", "Joy", "jo\u200by", "fear", "nan"])
+        text = "sample_id,split,labels\n" + "".join(f"{row},Train,{label}\n" for row, label in rows)
+        file = self._file(tmp_path, text)
+        assert [problem.partition(";")[0] for problem in _refused(lambda: table.read(file))] == [
+            f"{file}: labels: 'nan' stands for a missing value (in 1)",
+            f"{file}: labels: 'Joy' (1), 'joy' (2), 'jo\\u200by' (1) look alike",
+        ]
+        listing = table.read(self._file(tmp_path, text.replace("nan", "fear")), merge_labels=True)
+        assert listing.labels == Labels(classes=("fear", "joy"))
+        assert [clip.labels for clip in listing.clips] == [(1,)] * 4 + [(0,)] * 2
+        assert {clip.split for clip in listing.clips} == {"train"}
+        assert listing.notes[-1] == "'Joy' (1), 'jo\\u200by' (1) became 'joy'."
+
+    def test_samples_and_speakers_are_tidy_names(self, tmp_path: Path) -> None:
+        text = "sample_id,split,speaker,transcript\n\u00a0e\u0301,train,\ufeffAnn,hi\n"
+        (clip,) = table.read(self._file(tmp_path, text)).clips
+        assert (clip.sample_id, clip.speaker) == ("\u00e9", "Ann")
 
     def test_every_wrong_cell_is_listed(self, tmp_path: Path) -> None:
         text = "sample_id,start,fold,labels,age\na,soon,1.5,joy,3\nb,1,x,boredom,4\n"

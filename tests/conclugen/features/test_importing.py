@@ -38,6 +38,10 @@ def _arrays_with(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
     return {**_arrays(), name: array}
 
 
+def _arrays_named(*names: str) -> dict[str, Any]:
+    return {"features": {name: np.ones((6, 2)) for name in names}}
+
+
 def _array_with(value: float, rows: list[int]) -> np.ndarray:
     array = np.ones((6, 3))
     array[rows, 1] = value
@@ -104,8 +108,12 @@ class TestRules:
                 {"labels": np.full((6, 2), 2), "class_names": ["a", "b"]},
                 "labels: several labels per sample are 0 or 1",
             ),
-            ({"labels": np.zeros((6, 2), int), "class_names": ["a"]}, "got int64 (6, 2) and 1 names"),
-            ({"labels": np.zeros((5, 1), int), "class_names": ["a"]}, "got int64 (5, 1) and 1 names"),
+            ({"labels": np.zeros((6, 2), int), "class_names": ["a", "b", "c"]}, "got int64 (6, 2) and 3 names"),
+            ({"labels": np.zeros((5, 2), int), "class_names": ["a", "b"]}, "got int64 (5, 2) and 2 names"),
+            ({"labels": np.full((6, 2), 0.5), "class_names": ["a", "b"]}, "give labels.argmax(axis=1)"),
+            ({"labels": np.eye(2, dtype=int)[[0, 1] * 3], "class_names": ["a", "b"]}, "every row has exactly one 1"),
+            ({"labels": np.array([[0], [1]] * 3)}, "expected 6 values, got shape (6, 1); give labels[:, 0]"),
+            ({"labels": np.array([["a"], ["b"]] * 3)}, "expected 6 values, got shape (6, 1); give labels[:, 0]"),
             ({"split": None, "folds": np.zeros(5, int)}, "folds: expected 6 integers in 0..999, got int64 (5,)"),
             ({"split": None, "folds": np.array([0, 1, 2, -1, 0, 1])}, "folds: expected 6 integers in 0..999"),
             ({"split": None, "folds": np.zeros(6)}, "folds: expected 6 integers in 0..999, got float64"),
@@ -115,8 +123,21 @@ class TestRules:
                 "folds: a set has splits or folds; give one of the two",
             ),
             ({"labels": np.zeros(6)}, "labels: expected integers or strings, got float64"),
-            ({"labels": np.zeros(6), "class_names": ["a"]}, "labels: expected integers or strings, got float64"),
-            ({"labels": np.zeros(6, bool)}, "labels: expected integers or strings, got bool"),
+            (
+                {"labels": np.array([1.0, 2.0, np.nan] * 2), "class_names": ["a", "b"]},
+                "labels: expected integers or strings, got float64, 2 of them NaN; leave these rows out",
+            ),
+            (
+                {"labels": np.zeros(6, bool)},
+                "labels: expected integers or strings, got bool; give them as labels.astype",
+            ),
+            ({"labels": np.array([b"joy", b"\xfc"] * 3)}, "labels: holds bytes that are not UTF-8 (b'\\xfc')"),
+            ({"labels": np.zeros(6, int)}, "labels: all rows are of one class, '0'; give 2 classes or more"),
+            ({"labels": np.array(["a "] * 6)}, "labels: all rows are of one class, 'a'; give 2 classes or more"),
+            (
+                {"speakers": np.array(["Ann", " ", "Bob"] * 2)},
+                "speakers: '' stands for a missing value (in 2); name every speaker, or leave --speakers out.",
+            ),
             (
                 {"labels": np.array([0, 1, 2, -1, 9, 9]), "class_names": ["a", "b"]},
                 "labels: [-1, 2, 9] are none of [0, 1], which class_names allows",
@@ -125,7 +146,9 @@ class TestRules:
                 {"labels": np.array(["a", "b", "c"] * 2), "class_names": ["b", "d"]},
                 "labels: ['a', 'c'] are none of ['b', 'd'], which class_names allows",
             ),
-            ({"labels": np.zeros(6, int), "class_names": []}, "labels: [0] are none of [], which class_names allows"),
+            ({"labels": np.array([0, 1] * 3), "class_names": ["a", "A"]}, "class_names: 'A', 'a' look alike; rename"),
+            ({"labels": np.array([0, 0] * 3), "class_names": ["a"]}, "class_names: 'a' is too few; there must be 2"),
+            (_arrays_named("text", "Text"), "modalities Text, text: look alike; rename all but one."),
             ({"labels": np.array([0, 1, -1, -2, 1, 0])}, "labels: [-2, -1] are negative; drop these rows"),
             (
                 {"labels": np.array([0, 1] * 3), "class_names": ["b", "a", "b"]},
@@ -188,8 +211,9 @@ class TestSplits:
         manifest = _import(tmp_path / "set")
         assert [manifest.rows(split) for split in SPLITS] == [6, 0, 0]
 
-    def test_aliases_of_val_are_understood(self, tmp_path: Path) -> None:
-        names = np.array(["train", "dev", "valid", "validation", "val", "test"])
+    @pytest.mark.parametrize("kind", [np.str_, np.bytes_])
+    def test_aliases_of_val_are_understood(self, tmp_path: Path, kind: type) -> None:
+        names = np.array(["Train ", "dev", "VALID", "validation", " val", "test"], kind)
         _import(tmp_path / "set", split=names)
         features = FeatureSet(tmp_path / "set")
         assert [features.split(split).sample_ids for split in SPLITS] == [["0"], ["1", "2", "3", "4"], ["5"]]
@@ -215,9 +239,12 @@ class TestLabels:
             (["joy", "anger", "joy", "joy"], ["joy", "fear", "anger"], [0, 2, 0, 0], ["joy", "fear", "anger"]),
             ([7, 3, 7, 10], None, [1, 0, 1, 2], ["3", "7", "10"]),
             ([1, 0, 1, 3], ["joy", "anger", "fear", "calm"], [1, 0, 1, 3], ["joy", "anger", "fear", "calm"]),
-            ([0, 0, 0, 0], ["only"], [0, 0, 0, 0], ["only"]),
+            ([0, 0, 0, 0], ["only", "never"], [0, 0, 0, 0], ["only", "never"]),
+            ([b"joy", b"\xc3\xbc", b"joy", b"joy"], None, [0, 1, 0, 0], ["joy", "ü"]),
+            (["a", " a", "b\t", "\u200bb"], None, [0, 0, 1, 1], ["a", "b"]),
+            (["é", "e\u0301", "b", "b"], ["b", "e\u0301"], [1, 1, 0, 0], ["b", "é"]),
         ],
-        ids=["strings", "strings with names", "integers", "integers with names", "one class"],
+        ids=["strings", "names", "integers", "indices", "one of two", "bytes", "space", "composed"],
     )
     def test_labels_become_codes_of_their_classes(
         self, tmp_path: Path, labels: list[Any], class_names: list[str] | None, codes: list[int], classes: list[str]
@@ -232,6 +259,35 @@ class TestLabels:
     def test_labels_may_be_any_integers(self, tmp_path: Path, dtype: type[np.integer]) -> None:
         _import(tmp_path / "set", labels=np.array([2, 0, 1, 1, 2, 0], dtype), class_names=["a", "b", "c"])
         assert FeatureSet(tmp_path / "set").split("train").labels.tolist() == [2, 0, 1, 1, 2, 0]
+
+    def test_labels_that_look_alike_are_refused_with_their_counts(self, tmp_path: Path) -> None:
+        labels = np.array(["joy", "Joy", "joy", "ｊoy", "1", "1.0", "jo\u200by", "nan", ""])
+        problems = _problems(tmp_path / "set", _arrays(9), labels=labels)
+        assert problems == [
+            "labels: '' stands for a missing value (in 1); leave these rows out, or name their class.",
+            "labels: 'nan' stands for a missing value (in 1); leave these rows out, or name their class.",
+            "labels: '1' (1), '1.0' (1) look alike; make them one class by --merge-labels, or rename them.",
+            "labels: 'Joy' (1), 'joy' (2), 'jo\\u200by' (1), 'ｊoy' (1) look alike; make them one class by "
+            "--merge-labels, or rename them.",
+        ]
+
+    def test_labels_that_look_alike_are_merged_on_request(self, tmp_path: Path) -> None:
+        notes: list[str] = []
+        labels = np.array(["Joy", "joy", "joy", "fear", "FEAR", "FEAR"])
+        manifest = _import(tmp_path / "set", labels=labels, merge_labels=True, note=notes.append)
+        assert manifest.labels is not None
+        assert manifest.labels.classes == ("FEAR", "joy")
+        assert FeatureSet(tmp_path / "set").split("train").labels.tolist() == [1, 1, 1, 0, 0, 0]
+        assert notes == ["'fear' (1) became 'FEAR'.", "'Joy' (1) became 'joy'."]
+
+    def test_labels_that_look_like_a_named_class_are_merged_into_it(self, tmp_path: Path) -> None:
+        options = {"labels": np.array(["JOY", "JOY", "fear"] * 2), "class_names": ["joy", "fear"]}
+        (problem,) = _problems(tmp_path / "set", **options)
+        assert problem.startswith("labels: 'JOY' (4), 'joy' (0) look alike; make them one class by --merge-labels")
+        manifest = _import(tmp_path / "set", **options, merge_labels=True)
+        assert manifest.labels is not None
+        assert manifest.labels.classes == ("joy", "fear")
+        assert FeatureSet(tmp_path / "set").split("train").labels.tolist() == [0, 0, 1] * 2
 
     def test_without_labels_the_set_is_unlabelled(self, tmp_path: Path) -> None:
         assert _import(tmp_path / "set", class_names=["a"]).labels is None
@@ -408,10 +464,11 @@ class TestNpz:
                 return Path.touch, (touched,)
 
         np.savez(file, frames=np.ones((2, 2)), trap=np.array([Trap()], dtype=object))
-        with pytest.raises(FeatureSetError, match="plain arrays"):
-            import_npz(file, tmp_path / "set", {"video": "frames"})
-        assert not touched.exists()
+        with pytest.raises(FeatureSetError, match=r"array 'trap' holds Python objects, which are not read; .*\.astype"):
+            import_npz(file, tmp_path / "set", {"video": "frames"}, labels="trap")
         assert not (tmp_path / "set" / MANIFEST_FILE).exists()
+        import_npz(file, tmp_path / "set", {"video": "frames"})
+        assert not touched.exists()
 
 
 def test_several_labels_and_folds_are_imported(tmp_path: Path) -> None:

@@ -162,3 +162,38 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
     problems = verify(folder).problems
     assert ["val-00001.arrow is damaged" in problems[0], "leakage by speaker: 7 speakers" in problems[1]] == [True] * 2
     assert len(problems) == 2
+
+
+def test_classes_that_look_alike_or_are_missing_are_problems(tmp_path: Path) -> None:
+    """Sets that another tool wrote, or an earlier version imported."""
+    labels = Labels(classes=("anger", "Anger", "joy ", "nan"))
+    with FeatureWriter(tmp_path, [Modality(name="x", width=3, source="planted")], labels=labels) as writer:
+        writer.write("train", list("abcd"), {"x": X[:4]}, labels=np.arange(4))
+    problems = verify(tmp_path).problems
+    assert [problem.partition(";")[0] for problem in problems] == [
+        "classes: 'joy ' has white space around it, or letters that are not composed (Unicode's NFC)",
+        "classes: 'nan' stands for a missing value",
+        "classes: 'Anger', 'anger' look alike",
+    ]
+    assert all("Import the set again, with --merge-labels" in problem for problem in problems)
+
+
+def test_a_set_of_one_class_is_a_problem(tmp_path: Path) -> None:
+    labels = Labels(classes=("anger",))
+    with FeatureWriter(tmp_path, [Modality(name="x", width=3, source="planted")], labels=labels) as writer:
+        writer.write("train", list("abcd"), {"x": X[:4]}, labels=np.zeros(4, int))
+    (problem,) = verify(tmp_path).problems
+    assert problem.startswith("classes: 'anger' is too few; there must be 2 classes or more.")
+
+
+def test_samples_and_speakers_that_look_alike_leak(tmp_path: Path) -> None:
+    with FeatureWriter(tmp_path, [Modality(name="x", width=3, source="planted")], speakers=True) as writer:
+        writer.write("train", ["a", "\u00e9", "B"], {"x": X[:3]}, speakers=["Ann", "Bob", "Bob"])
+        writer.write("test", ["a ", "e\u0301", "b"], {"x": X[3:]}, speakers=["ann", "", "Eve"])
+    problems = verify(tmp_path).problems
+    assert [problem.partition(";")[0] for problem in problems] == [
+        "leakage: 2 samples ('a', '\u00e9') are in test and train alike",
+        "duplicate sample_id: 2 samples ('a', '\u00e9') are more than once as clean rows",
+        "speakers: '' stands for a missing value",
+        "leakage by speaker: 1 speakers ('Ann') are in test and train alike",
+    ]

@@ -90,6 +90,26 @@ def test_verify_finds_leakage_by_imported_speakers(tmp_path: Path) -> None:
     assert "speakers: expected 6 integers or strings, got float64 (6, 2)." in wrong.output
 
 
+def test_labels_that_look_alike_are_refused_or_merged(tmp_path: Path) -> None:
+    """Of 120 rows of three classes, a third has `anger`, in six spellings; two of them are one name."""
+    spellings = ["anger", "anger ", "Anger", "a\u200bnger", "\uff41nger", "\u2007anger"]
+    labels = np.array([spellings[row // 3 % 6] if row % 3 == 0 else ("joy", "fear")[row % 3 - 1] for row in range(120)])
+    np.savez(tmp_path / "x.npz", v=np.random.default_rng(0).normal(size=(120, 8)), y=labels)
+    arguments = ("import", tmp_path / "x.npz", "--modalities", "video=v", "--labels", "y", "--out", tmp_path / "set")
+    refused = features(*arguments)
+    assert refused.exit_code == 2
+    assert "error: 1 problem" in refused.output
+    assert "labels: 'Anger' (7), 'anger' (20), 'a\\u200bnger' (7), '\uff41nger' (6) look alike" in refused.output
+    assert not (tmp_path / "set").exists()
+    merged = features(*arguments, "--merge-labels")
+    assert merged.exit_code == 0, merged.output
+    assert "'Anger' (7), 'a\\u200bnger' (7), '\uff41nger' (6) became 'anger'." in merged.output
+    content = Manifest.read(tmp_path / "set")
+    assert content.labels is not None
+    assert content.labels.classes == ("anger", "fear", "joy")
+    assert "no problem" in features("verify", tmp_path / "set").output
+
+
 def test_the_manifest_of_a_set_without_speakers_does_not_mention_them(planted: Path) -> None:
     """So the fingerprint stays the one that records of earlier versions name."""
     assert '"speakers"' not in (planted / "manifest.json").read_text(encoding="utf-8")
