@@ -86,13 +86,15 @@ def import_npz(
     names = arrays.get("class_names") if labels is not None else None
     if names is not None and (names.ndim != 1 or names.dtype.kind not in "iuUS"):
         problems.append(f"class_names: expected names of shape (classes,), {file} has {names.dtype} {names.shape}.")
+    elif names is not None:
+        names = _texts("class_names", names, problems)
     if problems:
         raise FeatureSetError("\n".join(problems))
     return import_arrays(
         {name: arrays[key] for name, key in modalities.items()},
         out,
         labels=arrays[labels] if labels is not None else None,
-        class_names=[str(name) for name in _texts("class_names", names, [])] if names is not None else None,
+        class_names=[str(name) for name in names] if names is not None else None,
         split=arrays[split] if split is not None else None,
         folds=arrays[folds] if folds is not None else None,
         speakers=arrays[speakers] if speakers is not None else None,
@@ -146,8 +148,8 @@ def import_arrays(
             problems.append(f"modality {name!r}: {bad} of {n} rows hold NaN or infinite values in {dtype}.")
     valid = [name for name in features if re.fullmatch(MODALITY_NAME, name)]
     problems += [f"modalities {', '.join(group)}: look alike; rename all but one." for group in look_alikes(valid)]
-    split = _texts("split", split, problems)
-    speakers = _texts("speakers", speakers, problems)
+    split = split if split is None else _texts("split", split, problems)
+    speakers = speakers if speakers is None else _texts("speakers", speakers, problems)
     splits = _canonical_splits(split, n, problems) if folds is None else _fold_names(folds, n, problems)
     if folds is not None and split is not None:
         problems.append("folds: a set has splits or folds; give one of the two.")
@@ -197,7 +199,8 @@ def _read(file: Path, needed: set[str], problems: list[str]) -> tuple[dict[str, 
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it holds a single array, without a key")
         with archive:
-            keys = sorted(key for key in archive.files if f"{key}.npy" in archive.zip.namelist())
+            members = archive.zip.namelist() if archive.zip is not None else []
+            keys = sorted(key for key in archive.files if f"{key}.npy" in members)
             for key in sorted(needed & set(keys)):
                 try:
                     arrays[key] = archive[key]
@@ -215,15 +218,16 @@ def _read(file: Path, needed: set[str], problems: list[str]) -> tuple[dict[str, 
     return arrays, keys
 
 
-def _texts(what: str, array: Array | None, problems: list[str]) -> Array | None:
+def _texts(what: str, array: Array, problems: list[str]) -> Array:
     """Return an array of bytes as strings, and any other unchanged."""
-    if array is None or array.dtype.kind != "S":
+    if array.dtype.kind != "S":
         return array
+    content = array.astype(np.bytes_)
     try:
-        return np.char.decode(array, "utf-8")
+        return np.char.decode(content, "utf-8")
     except UnicodeDecodeError as error:
         problems.append(f"{what}: holds bytes that are not UTF-8 ({error.object!r}); give strings.")
-        return np.char.decode(array, "utf-8", "replace")
+        return np.char.decode(content, "utf-8", "replace")
 
 
 def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.NDArray[np.str_]:
@@ -259,9 +263,9 @@ def _encode_labels(
     note: Callable[[str], object],
 ) -> tuple[npt.NDArray[np.int64] | None, Sequence[str] | None]:
     """Return the labels as a feature set stores them, and the classes; the classes alone if there are problems."""
-    labels = _texts("labels", labels, problems)
     if labels is None:
         return None, None
+    labels = _texts("labels", labels, problems)
     names = None if class_names is None else [tidy(name) for name in class_names]
     if names is not None:
         problems += class_problems(names, "class_names")
