@@ -13,7 +13,7 @@ from pathlib import Path
 from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.datasets.survey import Survey
-from conclugen.features.manifest import Labels
+from conclugen.features.manifest import Labels, split_name
 
 __all__ = ["read"]
 
@@ -40,23 +40,29 @@ def read(root: Path) -> Listing:
     """
     survey = Survey(root)
     base = survey.find("train", holds="a folder per emotion").parent
-    split_folders = {folder.name.lower(): folder for folder in survey.folders(base, holds="folders of splits")}
+    split_folders = {}
+    for folder in survey.folders(base, holds="folders of splits"):
+        if (split := split_name(folder.name)) not in _SPLITS or split in split_folders:
+            survey.leave_out("a folder that is no split", folder)
+        else:
+            split_folders[split] = folder
     clips, missing, problems = [], [], []
     for split, name in _SPLITS.items():
         emotions = {}
-        if (folder := split_folders.get(name)) is not None:
-            emotions = {path.name.lower(): path for path in survey.folders(folder, holds="folders of emotions")}
+        if split in split_folders:
+            inner = survey.folders(split_folders[split], holds="folders of emotions")
+            emotions = {folder.name.lower(): folder for folder in inner}
         problems += _misnamed(survey, emotions)
         for label, emotion in enumerate(_FOLDERS.values()):
-            inner = emotions.get(emotion.lower())
-            videos = survey.videos(inner, ".avi") if inner is not None else {}
+            place = emotions.get(emotion.lower())
+            videos = survey.videos(place, ".avi") if place is not None else {}
             if not videos:
                 missing.append(f"{name}/{emotion}/*.avi")
             for stem, file in videos.items():
                 video = file.relative_to(root).as_posix()
                 clips.append(Clip(sample_id=f"{name}/{emotion}/{stem}", split=split, video=video, labels=(label,)))
     if not clips and not problems:
-        problems.append(f"--root {root}: holds no video in {base / 'train'}/<Emotion>.{survey.archives()}")
+        problems.append(f"--root {root}: holds no video in {base / 'train'}/<Emotion>.{survey.found()}")
     if problems:
         raise ClipListError(problems)
     notes = [sentence.strip()] if missing and (sentence := survey.archives()) else []

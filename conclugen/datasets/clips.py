@@ -23,8 +23,7 @@ made of a CSV, they give its lines instead, as an editor shows them.
 | fold | int16 | 0 to 999, in a list for cross-validation; null in a list with splits |
 """
 
-import os
-import stat
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,7 +42,7 @@ from conclugen.features.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, Spli
 from conclugen.files.durable import write_whole
 from conclugen.names import class_problems
 
-__all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError", "file_fault"]
+__all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError"]
 
 _HEADER = b"conclugen.clips"
 _SCHEMA = pa.schema(
@@ -246,18 +245,6 @@ class ClipList:
         unit = "row" if self._lines is None else "line"
         return f"{unit if len(rows) == 1 else f'{unit}s'} {', '.join(map(str, numbers))}{more}"
 
-    def missing(self) -> list[tuple[int, Path, str]]:
-        """Return row, file and fault of each clip whose video cannot be read; each file is looked up once."""
-        faults: dict[Path, str | None] = {}
-        missing = []
-        for row, clip in enumerate(self):
-            if (file := self.file(clip)) is not None:
-                if file not in faults:
-                    faults[file] = file_fault(file)
-                if fault := faults[file]:
-                    missing.append((row, file, fault))
-        return missing
-
     def encode(self, clips: Sequence[Clip]) -> npt.NDArray[np.int64] | None:
         """Return the labels of n ``clips`` of this list as a feature set stores them.
 
@@ -273,24 +260,6 @@ class ClipList:
         for row, present in zip(encoded, labels, strict=True):
             row[list(present)] = 1
         return encoded
-
-
-def file_fault(file: Path) -> str | None:
-    """Return why a media file cannot be read, such as "empty"; None if it seems fit. The file is not opened."""
-    try:
-        status = file.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return "a link to nothing" if file.is_symlink() else "not there"
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        return f"not to be read ({getattr(error, 'strerror', None) or error})"
-    if not stat.S_ISREG(status.st_mode):
-        return "no file"
-    if not status.st_size:
-        return "empty (0 bytes)"
-    # The question whether this user may read costs a call, on a network perhaps a millisecond.
-    if not status.st_mode & stat.S_IROTH and not os.access(file, os.R_OK):
-        return "not to be read (Permission denied)"
-    return None
 
 
 def _cast(table: pa.Table) -> pa.Table:
@@ -339,7 +308,9 @@ def _problems(table: pa.Table, labels: Labels | None, place: Callable[..., str])
         *_labelling(table["labels"], labels),
     ]:
         if len(rows := np.flatnonzero(np.asarray(broken))):
-            yield f"{column}: {fault} in {place(rows)}; {remedy}."
+            values = dict.fromkeys(reprlib.repr(table[column][row].as_py()) for row in rows[:_ROWS_SHOWN].tolist())
+            given = ", ".join(value for value in values if value != "None")
+            yield f"{column}: {fault} in {place(rows)}{f' ({given})' if given else ''}; {remedy}."
     folds = pc.count_distinct(table["fold"]).as_py()
     if 0 < folds < LEAST_FOLDS:
         yield f"fold: {folds} are too few; train, val and test take {LEAST_FOLDS} at least."

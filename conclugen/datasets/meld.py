@@ -116,7 +116,7 @@ def read(
     if not clips and missing:
         problems.append(
             f"--root {root}: none of {len(missing):,} videos exists, such as {missing[0]}; give the dataset's own "
-            f"folder, or --text-only for a list without videos.{survey.archives()}"
+            f"folder, or --text-only for a list without videos.{survey.found()}"
         )
     if problems:
         raise ClipListError(problems)

@@ -37,7 +37,7 @@ from typing import Any, Literal
 
 from conclugen.datasets.clips import Clip, ClipListError
 from conclugen.datasets.listing import Listing
-from conclugen.datasets.survey import Survey
+from conclugen.datasets.survey import Survey, shown
 from conclugen.datasets.transcripts import mended
 from conclugen.features.manifest import Labels
 
@@ -135,12 +135,9 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
             )
     transcripts.check()
     if not clips:
-        raise ClipListError(
-            [
-                f"--root {root}: none of {len(split_of):,} videos of the splits has a file in {places['videos']} and a "
-                f"label in {_LABEL_FILE}; give the dataset's own folder.{survey.archives()}"
-            ]
-        )
+        found = f"{len(missing):,} files are missing, such as {missing[0]}." if missing else "No file is missing."
+        none = f"no labelled interval of the {len(split_of):,} videos of the splits can be listed"
+        raise ClipListError([f"--root {root}: {none}. {found}{survey.found()}"])
     clips, notes = mended(clips)
     counts = {
         f"videos with labels are in no split of {_SPLIT_FILE}; they are left out": len(intervals_of.keys() - split_of),
@@ -148,6 +145,8 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
         "clips have no transcript": sum(clip.transcript is None for clip in clips),
     }
     notes += [f"{count:,} {fact}." for fact, count in counts.items() if count]
+    if missing and (sentence := survey.archives()):
+        notes.append(sentence.strip())
     classes = (
         Labels(kind="multilabel", classes=tuple(_EMOTIONS)) if labels == "emotion" else Labels(classes=_SENTIMENTS)
     )
@@ -217,7 +216,9 @@ def _intervals(file: Path, problems: list[str]) -> dict[str, list[_Interval]]:
         problems.append(f"{file}: reading it needs h5py; install it: pip install 'conclugen-sweeps[mosei]'.")
         return {}
     if not file.is_file():
-        problems.append(f"{file}: there is no such file; download the SDK's labels of CMU-MOSEI there.")
+        others = ", ".join(sorted(shown(other.name) for other in file.parent.glob("*.csd")))
+        hint = f" The folder has {others}." if others else ""
+        problems.append(f"{file}: there is no such file; download the SDK's labels of CMU-MOSEI there.{hint}")
         return {}
     try:
         with h5py.File(file, "r") as content:

@@ -78,7 +78,12 @@ def read(root: Path) -> Listing:
     for file in videos.values():
         survey.leave_out("a name that RAVDESS does not have", file)
     if not clips:
-        raise ClipListError([_nothing(survey)])
+        remedy = (
+            "unpack Video_Speech_Actor_01.zip to Video_Speech_Actor_24.zip there; "
+            "a clip is one file, so a video and its sound in two files are not paired"
+        )
+        nothing = f"--root {root}: holds no speech with video and sound, files 01-01-*.mp4"
+        raise ClipListError([f"{nothing}; {remedy}.{survey.found()}"])
     if (folds := len({clip.fold for clip in clips})) < LEAST_FOLDS:
         actors = ", ".join(sorted({clip.speaker for clip in clips if clip.speaker is not None}))
         problem = f"has clips of {actors} alone, which are in {folds} of the {_FOLDS} folds"
@@ -104,13 +109,3 @@ def _videos(survey: Survey) -> dict[str, Path]:
         else:
             videos[file.stem] = file
     return videos
-
-
-def _nothing(survey: Survey) -> str:
-    """Return a message that says what lies there instead of clips, and what to do."""
-    found = ", ".join(f"{reason}: {len(files):,}" for reason, files in survey.left_out.items()) or "nothing"
-    return (
-        f"--root {survey.root}: holds no speech with video and sound, files 01-01-*.mp4; found are: {found}. "
-        "Unpack Video_Speech_Actor_01.zip to Video_Speech_Actor_24.zip there; "
-        "a clip is one file, so a video and its sound in two files are not paired."
-    )

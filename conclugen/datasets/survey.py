@@ -8,13 +8,14 @@ A file counts as a video by the ending of its name. Opening each of a million fi
 """
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from os import DirEntry
 from pathlib import Path
 
-from conclugen.datasets.clips import ClipListError, file_fault
+from conclugen.datasets.clips import Clip, ClipListError
 
-__all__ = ["VIDEO_SUFFIXES", "Survey", "shown"]
+__all__ = ["VIDEO_SUFFIXES", "Survey", "missing_files", "shown"]
 
 VIDEO_SUFFIXES = (
     ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".asf", ".flv", ".3gp", ".ogv", ".ts",
@@ -59,7 +60,7 @@ class Survey:
         """
         found = []
         for entry in self._entries(folder):
-            if entry.is_dir():
+            if _is_folder(entry):
                 found.append(Path(entry.path))
             else:
                 self.leave_out(f"a file where {holds} should lie", Path(entry.path))
@@ -86,12 +87,12 @@ class Survey:
 
     def video_fault(self, entry: "DirEntry[str]") -> str | None:
         """Return why an entry of a folder is no video that can be listed; None if it is one."""
-        if entry.is_dir():
+        if _is_folder(entry):
             return "a folder where videos should lie"
         suffix = Path(entry.name).suffix.lower()
         if suffix not in VIDEO_SUFFIXES:
             return "an archive that is not unpacked" if suffix in _ARCHIVES else "no video by the ending of its name"
-        return file_fault(Path(entry.path))
+        return _file_fault(Path(entry.path))
 
     def walk(self) -> Iterator["DirEntry[str]"]:
         """Yield the files of all folders below the root, each folder once, whatever links lead to it.
@@ -108,8 +109,8 @@ class Survey:
                 continue
             visited.add(place)
             entries = self._entries(folder)
-            yield from (entry for entry in entries if not entry.is_dir())
-            waiting += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
+            yield from (entry for entry in entries if not _is_folder(entry))
+            waiting += [Path(entry.path) for entry in reversed(entries) if _is_folder(entry)]
 
     def find(self, *candidates: str, holds: str) -> Path:
         """Return the folder among ``candidates``, below the root or below a folder that an archive added.
@@ -149,19 +150,26 @@ class Survey:
                 level = [folder for base in level for folder in self._inner(base)]
         return list(dict.fromkeys(found))
 
+    def found(self) -> str:
+        """Return sentences about what lies there instead of clips, after a space; nothing if that is nothing."""
+        reasons = [
+            f" Left out: {len(items):,} ({reason}), such as {items[0]}." for reason, items in self.left_out.items()
+        ]
+        return "".join(reasons) + self.archives()
+
     def archives(self) -> str:
         """Return a sentence about archives that are not unpacked, after a space; nothing if there are none."""
         names = [
             self.name(Path(entry.path))
             for folder in (self.root, *self._inner(self.root))
             for entry in self._entries(folder)
-            if entry.name.lower().endswith(_ARCHIVES) and entry.is_file()
+            if entry.name.lower().endswith(_ARCHIVES) and not _is_folder(entry)
         ]
         more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
         return f" Not unpacked yet: {', '.join(names[:_NAMES_SHOWN])}{more}." if names else ""
 
     def _inner(self, folder: Path) -> Sequence[Path]:
-        inner = [Path(entry.path) for entry in self._entries(folder) if entry.is_dir()]
+        inner = [Path(entry.path) for entry in self._entries(folder) if _is_folder(entry)]
         return inner if len(inner) <= _MOST_FOLDERS else ()
 
     def _match(self, base: Path, candidate: str) -> Path | None:
@@ -198,6 +206,45 @@ _NO_TEXT = "a name that is not UTF-8"
 def shown(name: str) -> str:
     """Return a name fit for one line of a message: line breaks and bytes that are no text become escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def missing_files(clips: Iterable[Clip], root: Path) -> list[tuple[int, Path, str]]:
+    """Return row, file and fault of each clip whose video cannot be read; each file is looked up once."""
+    faults: dict[Path, str | None] = {}
+    missing = []
+    for row, clip in enumerate(clips):
+        if clip.video is not None:
+            file = root / clip.video
+            if file not in faults:
+                faults[file] = _file_fault(file)
+            if fault := faults[file]:
+                missing.append((row, file, fault))
+    return missing
+
+
+def _file_fault(file: Path) -> str | None:
+    """Return why a media file cannot be read, such as "empty"; None if it seems fit. The file is not opened."""
+    try:
+        status = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "a link to nothing" if file.is_symlink() else "not there"
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        return f"not to be read ({getattr(error, 'strerror', None) or error})"
+    if not stat.S_ISREG(status.st_mode):
+        return "no file"
+    if not status.st_size:
+        return "empty (0 bytes)"
+    # The question whether this user may read costs a call, on a network perhaps a millisecond.
+    if not status.st_mode & stat.S_IROTH and not os.access(file, os.R_OK):
+        return "not to be read (Permission denied)"
+    return None
+
+
+def _is_folder(entry: "DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _is_text(name: str) -> bool:

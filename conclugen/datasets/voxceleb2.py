@@ -44,12 +44,16 @@ def read(
     notes: list[str] = []
     texts = _transcripts(transcripts, encoding, notes) if transcripts is not None else {}
     clips = _clips(survey, dev, texts, val_share)
-    for test in survey.matches("test/mp4")[:1]:
+    tests = survey.matches("test/mp4")
+    for test in tests[:1]:
         clips += _clips(survey, test, texts, None)
     if not clips:
-        raise ClipListError([f"--root {root}: holds no video in {dev}/<speaker>/<video>.{survey.archives()}"])
+        raise ClipListError([f"--root {root}: holds no video in {dev}/<speaker>/<video>.{survey.found()}"])
     for folder in survey.matches("dev/aac", "test/aac"):
         survey.leave_out("a folder of sound alone, as the mp4 files have sound", folder)
+    for folder in survey.matches("mp4"):
+        if folder != dev and folder not in tests[:1]:
+            survey.leave_out("a folder mp4 that lies neither in dev nor in test, or is there again", folder)
     clips, mends = mended(clips)
     notes += mends
     names = {clip.sample_id for clip in clips}

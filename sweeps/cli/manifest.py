@@ -16,7 +16,7 @@ from conclugen.datasets import table as own_table
 from conclugen.datasets import voxceleb2 as voxceleb2_layout
 from conclugen.datasets.clips import ClipList, ClipListError
 from conclugen.datasets.listing import Listing
-from conclugen.datasets.survey import shown
+from conclugen.datasets.survey import missing_files, shown
 from conclugen.features.manifest import SPLITS
 from conclugen.files.durable import write_whole
 from sweeps.cli.console import Encoding, MergeLabels, bad_input, console
@@ -68,7 +68,7 @@ def voxceleb2(
 
 @app.command()
 def caer(root: Root, out: Out) -> None:
-    """List CAER: {train,validation,test}/EMOTION/NUMBER.avi, 7 emotions."""
+    """List CAER: {train,validation,test}/EMOTION/NUMBER.avi, or another kind of video, 7 emotions."""
     _make("caer", root, out, lambda: caer_layout.read(root))
 
 
@@ -99,7 +99,7 @@ def mosei(root: Root, out: Out, labels: Kind = _Annotation.EMOTION) -> None:
 
 @app.command()
 def ravdess(root: Root, out: Out) -> None:
-    """List RAVDESS: Actor_01 to Actor_24 of audio-visual speech, 8 emotions, 10 folds of actors."""
+    """List RAVDESS: speech with video and sound (01-01-*.mp4) in any folders, 8 emotions, 10 folds of actors."""
     _make("ravdess", root, out, lambda: ravdess_layout.read(root))
 
 
@@ -126,12 +126,13 @@ def import_table(
     def listing() -> Listing:
         return own_table.read(file, classes=order, several=multilabel, merge_labels=merge_labels, encoding=encoding)
 
-    def check(clips: ClipList) -> None:
-        if not allow_missing and (problems := _absent(file, clips)):
-            remedy = "correct --root or the column video, or list files that are still to come with --allow-missing."
-            raise ClipListError([*problems, f"{file}: {remedy}"])
+    def absent(clips: Listing) -> list[str]:
+        missing = [] if allow_missing else missing_files(clips.clips, root)
+        remedy = "correct --root or the column video (folders are separated by /), or list files that are still to come"
+        problems = _absent(missing, len(clips.clips), lambda row: f"line {(clips.lines or ())[row]}")
+        return [*problems, f"{remedy} with --allow-missing."] if problems else []
 
-    _make(file.stem, root, out, listing, check)
+    _make(file.stem, root, out, listing, absent, f"{file}: ")
 
 
 @app.command()
@@ -144,8 +145,9 @@ def verify(
     """Check a clip list: every rule, and that every video exists."""
     with bad_input():
         clips = ClipList.read(file, root)
-        if problems := _absent(file, clips):
-            raise ClipListError(problems)
+        missing = missing_files(clips, Path(clips.header.root))
+        if problems := _absent(missing, len(clips), lambda row: clips.place([row])):
+            raise ClipListError([f"{file}: {problem}" for problem in problems])
     _print(file, clips)
 
 
@@ -153,14 +155,11 @@ def _annotation(kind: _Annotation) -> Literal["emotion", "sentiment"]:
     return "emotion" if kind is _Annotation.EMOTION else "sentiment"
 
 
-def _absent(file: Path, clips: ClipList) -> list[str]:
-    """Return a message for each of the first clips of ``file`` whose video cannot be read, and the number of all."""
-    missing = clips.missing()
-    problems = [f"{file}: {clips.place([row])}: video {shown(str(path))} is {fault}." for row, path, fault in missing]
+def _absent(missing: Sequence[tuple[int, Path, str]], clips: int, place: Callable[[int], str]) -> list[str]:
+    """Return a message for each of the first rows whose video cannot be read, and the number of all."""
+    problems = [f"{place(row)}: video {shown(str(path))} is {fault}." for row, path, fault in missing[:_CLIPS_SHOWN]]
     if len(missing) > _CLIPS_SHOWN:
-        problems[_CLIPS_SHOWN:] = [
-            f"{file}: {len(missing):,} of {len(clips):,} clips lack their video; these are the first."
-        ]
+        problems.append(f"{len(missing):,} of {clips:,} clips lack their video; these are the first.")
     return problems
 
 
@@ -169,9 +168,10 @@ def _make(
     root: Path,
     out: Path,
     read: Callable[[], Listing],
-    check: Callable[[ClipList], None] = lambda _: None,
+    check: Callable[[Listing], list[str]] = lambda _: [],
+    source: str = "",
 ) -> None:
-    """Write the clip list that ``read`` returns and ``check`` accepts; print its counts and what it lacks."""
+    """Write the clip list that ``read`` returns if ``check`` finds no problem; print its counts and what it lacks."""
     accounts = {name: out.with_name(f"{out.name}.{name}.txt") for name in ("missing", "left_out")}
     with bad_input():
         outputs = (out, *accounts.values())
@@ -183,8 +183,23 @@ def _make(
         if problems:
             raise ClipListError(problems)
         listing = read()
-        clips = ClipList.of(listing.clips, dataset=dataset, root=root, labels=listing.labels, lines=listing.lines)
-        check(clips)
+        problems = check(listing)
+        try:
+            clips = ClipList.of(listing.clips, dataset=dataset, root=root, labels=listing.labels, lines=listing.lines)
+        except ClipListError as error:
+            accounts_given = (("missing", {"files": listing.missing}), ("left out", listing.left_out))
+            problems = [
+                *error.problems,
+                *problems,
+                *(
+                    f"{account}: {len(items):,} ({reason}), such as {items[0]}."
+                    for account, by_reason in accounts_given
+                    for reason, items in by_reason.items()
+                    if items
+                ),
+            ]
+        if problems:
+            raise ClipListError([f"{source}{problem}" for problem in problems])
         left_out = [f"{reason}: {item}" for reason, items in listing.left_out.items() for item in items]
         for lines, file in zip((listing.missing, left_out), accounts.values(), strict=True):
             if lines:

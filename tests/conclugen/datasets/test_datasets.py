@@ -15,6 +15,7 @@ import pytest
 from conclugen.datasets import caer, meld, mosei, ravdess, table, voxceleb2
 from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.datasets.survey import missing_files
 from conclugen.features.manifest import Labels
 from conclugen.files.tables import TableError
 
@@ -31,7 +32,7 @@ def _files(root: Path, *names: str) -> Path:
 def _clips(listing: Listing, root: Path) -> dict[str, Clip]:
     """Return name -> clip; a clip list must accept the clips, and their videos must exist."""
     clips = ClipList.of(listing.clips, dataset="planted", root=root, labels=listing.labels)
-    assert clips.missing() == []
+    assert missing_files(clips, root) == []
     return {clip.sample_id: clip for clip in clips}
 
 
@@ -91,6 +92,7 @@ class TestVoxCeleb2:
         (problem,) = _refused(lambda: voxceleb2.read(tmp_path))
         assert "dev/aac holds sound alone; unpack the archives vox2_dev_mp4 beside it." in problem
         root = _files(tmp_path, "vox2_test/test/mp4/id2/w/00001.MP4", "dev/mp4/id1/v/00001.mp4", "dev/mp4/id1/v/2.wav")
+        _files(root, "old/mp4/id3/v/00001.mp4")
         listing = voxceleb2.read(root, val_share=0)
         assert {name: clip.split for name, clip in _clips(listing, root).items()} == {
             "id1/v/00001": "train", "id2/w/00001": "test",
@@ -98,6 +100,7 @@ class TestVoxCeleb2:
         assert listing.left_out == {
             "no video by the ending of its name": ["dev/mp4/id1/v/2.wav"],
             "a folder of sound alone, as the mp4 files have sound": ["dev/aac"],
+            "a folder mp4 that lies neither in dev nor in test, or is there again": ["old/mp4"],
         }
 
     def test_another_folder_is_refused(self, tmp_path: Path) -> None:
@@ -158,6 +161,22 @@ class TestCAER:
         listing = caer.read(tmp_path)
         assert _clips(listing, tmp_path)["train/Fear/1"].video == "CAER/CAER/Train/fear/1.avi"
         assert listing.notes == ["Not unpacked yet: CAER/test.zip."]
+
+    def test_a_split_may_have_another_of_its_names_and_other_folders_are_named(self, tmp_path: Path) -> None:
+        _files(
+            tmp_path, *(f"{s}/{e}/1.avi" for s in ("train", "Val", "test") for e in self._ORDER), "frames/Fear/1.avi"
+        )
+        (tmp_path / "train" / "Fear" / "2.avi").symlink_to("2.avi")
+        listing = caer.read(tmp_path)
+        assert _clips(listing, tmp_path)["validation/Sad/1"].video == "Val/Sad/1.avi"
+        assert listing.left_out == {
+            "a folder that is no split": ["frames"],
+            "not to be read (Too many levels of symbolic links)": ["train/Fear/2.avi"],
+        }
+
+    def test_a_folder_without_videos_is_refused_with_what_lies_there(self, tmp_path: Path) -> None:
+        (problem,) = _refused(lambda: caer.read(_files(tmp_path, "train/Fear/1.png", "train/Fear/2.png")))
+        assert problem.endswith(" Left out: 2 (no video by the ending of its name), such as train/Fear/1.png.")
 
     def test_two_folders_that_could_be_meant_are_refused(self, tmp_path: Path) -> None:
         _files(tmp_path, "CAER/train/Fear/1.avi", "CAER-S/train/Fear/1.avi")
@@ -518,6 +537,21 @@ class TestMOSEI:
         (problem,) = _refused(lambda: mosei.read(root))
         assert expected in problem
 
+    def test_a_label_file_of_another_name_is_told(self, tmp_path: Path) -> None:
+        file = self._root(tmp_path) / "CMU_MOSEI_Labels.csd"
+        file.rename(tmp_path / "Labels.csd")
+        assert _refused(lambda: mosei.read(tmp_path))[0].endswith(" The folder has Labels.csd.")
+
+    def test_a_set_without_any_number_is_refused_with_what_lies_there(self, tmp_path: Path) -> None:
+        root = self._root(tmp_path, train=["aa"], valid=[], test=[])
+        with h5py.File(root / "CMU_MOSEI_Labels.csd", "a") as file:
+            file["All Labels/data/aa/features"][:] = float("nan")
+        (problem,) = _refused(lambda: mosei.read(root))
+        assert problem.endswith(
+            "no labelled interval of the 1 videos of the splits can be listed. No file is missing. "
+            "Left out: 2 (a labelled interval whose intensities are not all numbers), such as aa[0]."
+        )
+
     def test_a_label_file_that_was_cut_short_is_refused(self, tmp_path: Path) -> None:
         file = self._root(tmp_path) / "CMU_MOSEI_Labels.csd"
         file.write_bytes(file.read_bytes()[:3000])
@@ -609,16 +643,15 @@ class TestRAVDESS:
         _files(tmp_path, "Actor_01/03-01-01-01-01-01-01.wav", "Actor_01/02-01-01-01-01-01-01.mp4", "Video_Song.zip")
         (problem,) = _refused(lambda: ravdess.read(tmp_path))
         found = (
-            "found are: speech, video without sound (02-01): 1, an archive that is not unpacked: 1, "
-            "speech, sound without video (03-01): 1. Unpack Video_Speech_Actor_01.zip"
+            " Left out: 1 (speech, video without sound (02-01)), such as Actor_01/02-01-01-01-01-01-01.mp4."
+            " Left out: 1 (an archive that is not unpacked), such as Video_Song.zip."
+            " Left out: 1 (speech, sound without video (03-01)), such as Actor_01/03-01-01-01-01-01-01.wav."
         )
         assert found in problem
 
     def test_another_folder_is_refused(self, tmp_path: Path) -> None:
-        assert (
-            "holds no speech with video and sound, files 01-01-*.mp4; found are: nothing."
-            in _refused(lambda: ravdess.read(tmp_path))[0]
-        )
+        (problem,) = _refused(lambda: ravdess.read(tmp_path))
+        assert "holds no speech with video and sound, files 01-01-*.mp4; unpack" in problem
 
 
 class TestTable:

@@ -1,12 +1,12 @@
-"""What lies below a dataset's folder: which endings are videos, and folders that are odd."""
+"""What lies below a dataset's folder: which endings are videos, odd folders, and files that cannot be read."""
 
 from pathlib import Path
 
 import av
 import pytest
 
-from conclugen.datasets.clips import ClipListError
-from conclugen.datasets.survey import VIDEO_SUFFIXES, Survey
+from conclugen.datasets.clips import Clip, ClipListError
+from conclugen.datasets.survey import VIDEO_SUFFIXES, Survey, missing_files
 
 
 @pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
@@ -39,3 +39,33 @@ def test_a_part_is_not_looked_for_further_down(tmp_path: Path) -> None:
     (tmp_path / "a" / "b" / "c" / "train").mkdir(parents=True)
     with pytest.raises(ClipListError, match="has no folder train, which holds emotions"):
         Survey(tmp_path).find("train", holds="emotions")
+
+
+def test_relative_videos_are_looked_up_in_the_root_and_absolute_ones_at_their_path(tmp_path: Path) -> None:
+    present, absent = tmp_path / "present.mp4", tmp_path / "absent.mp4"
+    present.write_bytes(b"\0")
+    videos = ("present.mp4", "absent.mp4", str(present), None)
+    clips = [Clip(sample_id=str(index), video=video) for index, video in enumerate(videos)]
+    assert missing_files(clips, tmp_path) == [(1, absent, "not there")]
+    assert [row for row, _, _ in missing_files(clips, tmp_path / "elsewhere")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        ("empty", "empty (0 bytes)"),
+        ("folder", "no file"),
+        ("link", "a link to nothing"),
+        ("loop", "not to be read (Too many levels of symbolic links)"),
+        ("absent", "not there"),
+    ],
+)
+def test_a_video_that_cannot_be_read_is_told_with_its_fault(tmp_path: Path, kind: str, fault: str) -> None:
+    file = tmp_path / "a.mp4"
+    if kind == "empty":
+        file.touch()
+    elif kind == "folder":
+        file.mkdir()
+    elif kind != "absent":
+        file.symlink_to("gone.mp4" if kind == "link" else "a.mp4")
+    assert missing_files([Clip(sample_id="a", video="a.mp4")], tmp_path) == [(0, file, fault)]

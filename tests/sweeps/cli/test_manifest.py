@@ -87,7 +87,8 @@ def test_a_list_of_videos_that_are_not_there_is_refused_unless_they_are_to_come(
         "error: 3 problems",
         f"  {table}: line 3: video {tmp_path / 'b.mp4'} is not there.",
         f"  {table}: line 4: video {tmp_path / 'c.mp4'} is empty (0 bytes).",
-        f"  {table}: correct --root or the column video, or list files that are still to come with --allow-missing.",
+        f"  {table}: correct --root or the column video (folders are separated by /), "
+        "or list files that are still to come with --allow-missing.",
     ]
     assert not out.exists()
     imported = conclugen(*arguments, "--allow-missing")
@@ -128,6 +129,18 @@ def test_files_that_are_not_used_are_counted_and_named(caer: Path, tmp_path: Pat
     assert f"Left out: 3, listed in {account}:\n  1: a name that is not UTF-8\n    train/Fear/caf" in result.stdout
 
 
+def test_a_list_without_training_clips_is_refused_with_what_is_missing_and_left_out(caer: Path, tmp_path: Path) -> None:
+    for file in (caer / "train").glob("*/*.avi"):
+        file.write_bytes(b"")
+    result = conclugen("caer", "--root", caer, "--out", tmp_path / "caer.parquet")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[1:] == [
+        "  split: no clip is 'train'; the standardisation of features needs training clips.",
+        "  missing: 15 (files), such as train/Neutral/*.avi.",
+        "  left out: 7 (empty (0 bytes)), such as train/Neutral/0001.avi.",
+    ]
+
+
 def test_an_empty_split_is_shown_with_no_clips(tmp_path: Path) -> None:
     table = tmp_path / "own.csv"
     table.write_text("sample_id,split,transcript,labels\na,train,x,joy\nb,test,y,fear\n", encoding="utf-8")
@@ -141,5 +154,14 @@ def test_imported_clips_must_keep_the_rules_of_clip_lists(tmp_path: Path) -> Non
     table.write_text("sample_id,split,video,start,end\na,train,a.mp4,3,2\na,no,b.mp4,,\n", encoding="utf-8")
     result = conclugen("import", table, "--root", tmp_path, "--out", out)
     assert result.returncode == 2
-    assert [line.partition(":")[0].strip() for line in result.stderr.splitlines()[1:]] == ["sample_id", "split", "end"]
+    assert result.stderr.splitlines()[1:] == [
+        f"  {table}: sample_id: the same in lines 2, 3 ('a'); make them unique.",
+        f"  {table}: split: none of train, val, test in line 3 ('no'); "
+        "correct it; a list that has folds has them everywhere.",
+        f"  {table}: end: not after the start in line 2 (2.0); correct one of the two.",
+        f"  {table}: line 2: video {tmp_path / 'a.mp4'} is not there.",
+        f"  {table}: line 3: video {tmp_path / 'b.mp4'} is not there.",
+        f"  {table}: correct --root or the column video (folders are separated by /), "
+        "or list files that are still to come with --allow-missing.",
+    ]
     assert not out.exists()
