@@ -81,7 +81,7 @@ class Survey:
             file = Path(entry.path)
             if fault := self.video_fault(entry):
                 self.leave_out(fault, file)
-            elif by_stem.setdefault(file.stem, file) != file:
+            elif by_stem.setdefault(file.stem, file) is not file:
                 self.leave_out("the same clip in another format", file)
         return {stem: by_stem[stem] for stem in sorted(by_stem)}
 
@@ -89,10 +89,10 @@ class Survey:
         """Return why an entry of a folder is no video that can be listed; None if it is one."""
         if _is_folder(entry):
             return "a folder where videos should lie"
-        suffix = Path(entry.name).suffix.lower()
+        suffix = os.path.splitext(entry.name)[1].lower()
         if suffix not in VIDEO_SUFFIXES:
             return "an archive that is not unpacked" if suffix in _ARCHIVES else "no video by the ending of its name"
-        return _file_fault(Path(entry.path))
+        return _file_fault(entry.path)
 
     def walk(self) -> Iterator["DirEntry[str]"]:
         """Yield the files of all folders below the root, each folder once, whatever links lead to it.
@@ -216,18 +216,18 @@ def missing_files(clips: Iterable[Clip], root: Path) -> list[tuple[int, Path, st
         if clip.video is not None:
             file = root / clip.video
             if file not in faults:
-                faults[file] = _file_fault(file)
+                faults[file] = _file_fault(str(file))
             if fault := faults[file]:
                 missing.append((row, file, fault))
     return missing
 
 
-def _file_fault(file: Path) -> str | None:
+def _file_fault(file: str) -> str | None:
     """Return why a media file cannot be read, such as "empty"; None if it seems fit. The file is not opened."""
     try:
-        status = file.stat()
+        status = os.stat(file)
     except (FileNotFoundError, NotADirectoryError):
-        return "a link to nothing" if file.is_symlink() else "not there"
+        return "a link to nothing" if os.path.islink(file) else "not there"
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         return f"not to be read ({getattr(error, 'strerror', None) or error})"
     if not stat.S_ISREG(status.st_mode):

@@ -24,7 +24,7 @@ _BYTES = re.compile(r"""b(["']).*\1""", re.DOTALL)
 
 
 def mended(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
-    """Return the clips with mended transcripts, and sentences that say how many were Python's bytes.
+    """Return the clips with mended transcripts, and a sentence that says how many were Python's bytes, if any.
 
     A transcript without text becomes None.
     """
@@ -37,9 +37,7 @@ def mended(clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
             count += decoded != text
             text = decoded.translate(PUNCTUATION).strip() or None
         result.append(clip if text == clip.transcript else replace(clip, transcript=text))
-    return result, [
-        f"{count:,} transcripts were written as Python's bytes (b'...'); they were decoded."
-    ] if count else []
+    return result, [f"Transcripts written as Python's bytes (b'...') were decoded: {count:,}."] if count else []
 
 
 def _decoded(text: str) -> str:

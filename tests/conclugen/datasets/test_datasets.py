@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
@@ -481,7 +482,7 @@ class TestMOSEI:
         listing = mosei.read(self._transcript(self._root(tmp_path), content))
         clips = _clips(listing, tmp_path)
         assert [clips[f"aa[{i}]"].transcript for i in (1, 0)] == ["café I'm", "b'cause 'twas"]
-        assert "1 transcripts were written as Python's bytes (b'...'); they were decoded." in listing.notes
+        assert "Transcripts written as Python's bytes (b'...') were decoded: 1." in listing.notes
 
     def test_a_video_s_name_may_hold_the_separator(self, tmp_path: Path) -> None:
         root = self._root(tmp_path, train=["a___1___2"])
@@ -536,6 +537,12 @@ class TestMOSEI:
             change(file)
         (problem,) = _refused(lambda: mosei.read(root))
         assert expected in problem
+
+    def test_without_h5py_the_extra_to_install_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        root = self._root(tmp_path)
+        monkeypatch.setitem(sys.modules, "h5py", None)
+        (problem,) = _refused(lambda: mosei.read(root))
+        assert problem.endswith("reading it needs h5py; install it: pip install 'conclugen-sweeps[mosei]'.")
 
     def test_a_label_file_of_another_name_is_told(self, tmp_path: Path) -> None:
         file = self._root(tmp_path) / "CMU_MOSEI_Labels.csd"

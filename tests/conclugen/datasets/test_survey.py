@@ -1,5 +1,7 @@
 """What lies below a dataset's folder: which endings are videos, odd folders, and files that cannot be read."""
 
+import errno
+import os
 from pathlib import Path
 
 import av
@@ -69,3 +71,25 @@ def test_a_video_that_cannot_be_read_is_told_with_its_fault(tmp_path: Path, kind
     elif kind != "absent":
         file.symlink_to("gone.mp4" if kind == "link" else "a.mp4")
     assert missing_files([Clip(sample_id="a", video="a.mp4")], tmp_path) == [(0, file, fault)]
+
+
+def test_a_file_that_the_user_may_not_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The superuser may read everything, so the system's answer is planted."""
+    for name, mode in (("mine.mp4", 0o600), ("all.mp4", 0o644)):
+        (tmp_path / name).write_bytes(b"\0")
+        (tmp_path / name).chmod(mode)
+    monkeypatch.setattr(os, "access", lambda file, mode: False)
+    survey = Survey(tmp_path)
+    assert list(survey.videos(tmp_path, ".mp4")) == ["all"]
+    assert survey.left_out == {"not to be read (Permission denied)": ["mine.mp4"]}
+
+
+def test_a_folder_that_the_user_may_not_read_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ClipListError, match=f"{tmp_path}: cannot be read: Permission denied; give yourself the right"):
+        list(Survey(tmp_path).walk())

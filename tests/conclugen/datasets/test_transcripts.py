@@ -28,4 +28,4 @@ def test_only_texts_that_a_program_wrote_wrongly_change(text: str, expected: str
 
 def test_the_number_of_decoded_texts_is_told() -> None:
     clips = [Clip(sample_id=name, transcript=text) for name, text in (("a", "b'x'"), ("b", "x"), ("c", None))]
-    assert mended(clips)[1] == ["1 transcripts were written as Python's bytes (b'...'); they were decoded."]
+    assert mended(clips)[1] == ["Transcripts written as Python's bytes (b'...') were decoded: 1."]
