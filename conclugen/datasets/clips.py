@@ -162,7 +162,7 @@ class ClipList:
             ClipListError: there is no such file, it is no clip list, or it breaks rules.
         """
         try:
-            table = pq.read_table(file, page_checksum_verification=True)
+            table = pq.read_table(pa.OSFile(os.fsencode(file)), page_checksum_verification=True)
             # Only the metadata is checked here; the constructor below checks the columns.
             header = ClipHeader.model_validate_json((table.schema.metadata or {})[_HEADER])
         except FileNotFoundError:

@@ -15,6 +15,7 @@ Shapes: n rows of a split, b rows of a batch, d_m width of modality m.
 """
 
 import hashlib
+import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
@@ -150,7 +151,7 @@ class FeatureWriter:
         batch = pa.record_batch({name: columns[name] for name in self._schema.names}, self._schema)
         file = f"{split}-{len(self._shards) if number is None else number:05d}.arrow"
         temporary = self._folder / f".{file}.partial"
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        with pa.OSFile(os.fsencode(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
         with temporary.open("rb") as stream:
             checksum = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -275,7 +276,7 @@ class MappedShard:
         schema = _schema(manifest.dtype, manifest.modalities, manifest.labels, manifest.speakers)
         expected = _describe(shard.rows, schema)
         try:
-            self._batch = pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
+            self._batch = pa.ipc.open_file(pa.memory_map(os.fsencode(file))).get_batch(0)
             if (content := _describe(self._batch.num_rows, self._batch.schema)) != expected:
                 raise ValueError(f"it holds {content}; the manifest says {expected}")
             self._batch.validate()
