@@ -23,6 +23,7 @@ made of a CSV, they give its lines instead, as an editor shows them.
 | fold | int16 | 0 to 999, in a list for cross-validation; null in a list with splits |
 """
 
+import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

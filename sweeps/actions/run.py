@@ -1,5 +1,6 @@
 """Starting and resuming a sweep: what is refused, what is written into its folder, and when its session begins."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         SweepFailedError: the sweep stopped early.
         KeyboardInterrupt: the sweep was asked to end, and everything is saved.
     """
-    if problems := _unusable(config):
+    if problems := [*_not_utf8(root), *_unusable(config)]:
         raise ConfigError(problems)
     folder = SweepFolder(root)
     _refuse_taken(folder)
@@ -89,6 +90,8 @@ def resume(
         KeyboardInterrupt: the sweep was asked to end, and everything is saved.
     """
     folder = SweepFolder(root)
+    if problems := _not_utf8(root):
+        raise ConfigError(problems)
     with held(folder):
         try:
             config = load_config(folder.config, overrides, written=True)
@@ -189,6 +192,14 @@ def _prepare(folder: SweepFolder, config: SweepConfig) -> None:
 
 def _unwritable(root: Path, error: OSError) -> str:
     return f"{root}: cannot be written: {error.strerror}; choose another folder, or make it writable."
+
+
+def _not_utf8(root: Path) -> list[str]:
+    """Return a problem if the path of a sweep folder is not UTF-8 on disk: Ray would make another one beside it."""
+    path = os.path.abspath(root)
+    if os.fsencode(path) == path.encode("utf-8", "replace"):
+        return []
+    return [f"{root}: is not UTF-8 on disk, as Ray needs it; rename the folders of this path, or choose another."]
 
 
 def _unusable(config: SweepConfig) -> list[str]:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -183,6 +184,16 @@ def test_a_setting_changed_by_hand_is_refused_with_the_remedy(folder: SweepFolde
     assert contents(folder) == before
     resume(folder.root, interrupts, ["budget.epochs=4"])
     assert load_config(folder.config).budget.epochs == 4
+
+
+def test_a_folder_that_ray_cannot_name_is_refused(
+    write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts
+) -> None:
+    config, out = load_config(write_config()), tmp_path / os.fsdecode(b"s\xe9t")
+    for start in (lambda: launch(config, out, interrupts), lambda: resume(out, interrupts)):
+        with pytest.raises(ConfigError, match="is not UTF-8 on disk, as Ray needs it; rename the folders"):
+            start()
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("loss", ["gone", "empty", "damaged"])
