@@ -274,7 +274,7 @@ def sample_phases(file: Path, command: Sequence[str]) -> None:
     sampler.start()
     try:
         with patch.object(sys, "argv", ["conclugen", *command]):
-            from sweeps.cli import main as conclugen
+            from sweeps.__main__ import main as conclugen
 
             conclugen()
     except SystemExit as end:

@@ -21,6 +21,7 @@ ALLOWED = {
         "reports",
         "sweeps.ledger",
         "search_spaces",
+        "conclugen.counts",
         "conclugen.files.durable",
         "conclugen.files.tables",
         "conclugen.hyperparameters",
@@ -47,6 +48,7 @@ FLOORS = {
         "interrupts",
         "terminal",
         "tables",
+        "exit_codes",
     ),
     "conclugen": (
         "sharing",
@@ -67,6 +69,7 @@ FLOORS = {
         "names",
         "seeds",
         "subsets",
+        "counts",
     ),
     "reports": ("report", "output", "figures", "statistics", "processes"),
 }

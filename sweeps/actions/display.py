@@ -14,6 +14,7 @@ from rich.table import Table
 
 from sweeps.search.progress import Progress
 from sweeps.tables import Fitted
+from sweeps.terminal import redrawable
 
 __all__ = ["Display", "progress_table"]
 
@@ -95,12 +96,19 @@ class Display:
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = title
-        self._live = Live(console=console, refresh_per_second=2) if console.is_terminal else None
+        # Rich would send what Python prints to the terminal instead of the log.
+        self._live = (
+            Live(console=console, refresh_per_second=2, redirect_stdout=False, redirect_stderr=False)
+            if redrawable(console)
+            else None
+        )
         self._last: Sequence[Progress] = ()
 
     def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
+            # A process that is stopped (Ctrl-Z) or killed cannot show the cursor again.
+            self._console.show_cursor(True)
         return self
 
     def __exit__(

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from conclugen.counts import counted
 from sweeps.actions.display import Display
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
-from sweeps.interrupts import Interrupts
-from sweeps.terminal import output_to_log
+from sweeps.interrupts import Interrupts, hangups_blocked
+from sweeps.terminal import log, output_to_log
 
 if TYPE_CHECKING:
     from sweeps.execution.capacity import Capacity
@@ -66,6 +67,9 @@ class SweepRun:
                 self._execute(display, self._check_cluster(display.say, shared=shared))
             except OSError as error:
                 raise self._ended_early(error) from error
+            except KeyboardInterrupt:
+                log(f"{self.interrupts.cause}; {self.interrupts.advice}")
+                raise
             finally:
                 cluster.disconnect(withdraw=shared and self.config.workers.concurrent_trials != "auto")
             shutil.rmtree(self.folder.ray, ignore_errors=True)
@@ -78,7 +82,9 @@ class SweepRun:
         if (warning := cluster.untested_version()) is not None:
             say(warning)
         with _loading("sweeps.execution.executor", "sweeps.execution.preflight", "sweeps.execution.tracking"):
-            cluster.connect(self.address)
+            with hangups_blocked():
+                cluster.connect(self.address)
+            self.interrupts.install()  # again, because Ray has a handler of its own
         if shared:
             from sweeps.execution.capacity import grow
 
@@ -118,8 +124,9 @@ class SweepRun:
             search = Search(self.config, self.folder, say=display.say, retry_failed=self.retry_failed)
             allocation = capacity.allocation
             display.say(
-                f"{allocation.slots} trials at a time, each on {allocation.workers} workers with {allocation.cpus} CPU"
-                + (f" and {allocation.gpus} GPU" if allocation.gpus else "")
+                f"{counted(allocation.slots, 'trial')} at a time, each on {counted(allocation.workers, 'worker')} "
+                f"with {counted(allocation.cpus, 'CPU')}"
+                + (f" and {counted(allocation.gpus, 'GPU')}" if allocation.gpus else "")
                 + f"; Ray's output goes to {self.folder.log}"
             )
 

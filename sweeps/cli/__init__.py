@@ -1,25 +1,18 @@
 """The command line: read arguments, print messages and return exit codes; the work itself is done elsewhere.
 
-Exit codes: 0 done; 1 not all done or not the same (a cell of the tables has no result, a run stopped early, a replay
-differs); 2 bad input, with every problem listed and nothing written; 130 interrupted.
-
 A command imports modules that load torch, Ray or pandas only when it runs. So `--help` and a refused configuration
 answer at once.
 """
 
-import gc
-import io
-import sys
 from typing import Annotated
 
 import typer
 
 from conclugen import __version__
 from sweeps.cli import demo, extract, features, manifest, models, report, sweep
-from sweeps.cli.console import INTERRUPTED
 from sweeps.cli.local_paths import with_local_paths
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     help="Sweep and ablate ConCluGen pretraining: seven loss subsets, searched fairly, on Ray.",
@@ -41,19 +34,6 @@ for group in (app, features.app, manifest.app, sweep.app):
     for registered in group.registered_commands:
         if registered.callback is not None:
             registered.callback = with_local_paths(registered.callback)
-
-
-def main() -> None:
-    """Run the command line; console script `conclugen`."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without a letter shows its number
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    finally:
-        gc.freeze()  # otherwise Python would search all objects for cycles at exit, for most of a second
 
 
 def _print_version(wanted: bool) -> None:

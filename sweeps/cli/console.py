@@ -6,31 +6,27 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
 from conclugen.datasets.clips import ClipListError
 from conclugen.extraction.recipe import RecipeError
 from conclugen.features.manifest import FeatureSetError
 from conclugen.files.tables import TableError
 from sweeps.config import ConfigError
+from sweeps.exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from sweeps.folder.layout import SweepFolder
+from sweeps.interrupts import Interrupts
 from sweeps.ledger import Ledger, LedgerError, Record
-
-if TYPE_CHECKING:
-    from sweeps.interrupts import Interrupts
+from sweeps.terminal import redrawable
 
 __all__ = [
     "BAD_INPUT", "INCOMPLETE", "INTERRUPTED", "OK", "AsJson", "Encoding", "MergeLabels", "SweepDir", "bad_input",
-    "command", "console", "records", "run_to_end", "sweep_folder",
+    "command", "console", "progress_bar", "records", "run_to_end", "sweep_folder",
 ]  # fmt: skip
-
-OK = 0
-INCOMPLETE = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
 
 SweepDir = Annotated[Path, typer.Argument(metavar="DIR", help="The sweep's folder.")]
 Encoding = Annotated[
@@ -109,24 +105,31 @@ def console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
-def run_to_end(out: Path, run: Callable[["Interrupts"], None]) -> None:
+def progress_bar() -> Progress:
+    """Return a bar on standard error, which shows nothing where that is no terminal."""
+    terminal = Console(stderr=True)
+    return Progress(console=terminal, transient=True, disable=not redrawable(terminal))
+
+
+def run_to_end(out: Path, run: Callable[[Interrupts], None]) -> None:
     """Call ``run`` for the sweep in ``out``, and print how to go on if the sweep does not reach its end.
 
     Raises:
         typer.Exit: the sweep stopped early (code 1), or the user interrupted it (code 130).
     """
     from sweeps.actions.sweep_run import SweepFailedError
-    from sweeps.interrupts import Interrupts
 
     layout = SweepFolder(out)
     go_on = f"go on with: {command('sweep', 'resume', out)}"
     resumed = layout.config.is_file()
+    interrupts = Interrupts(go_on if resumed else f"if {layout.config} is there, {go_on}")
     try:
-        run(Interrupts(f"interrupted; {go_on}" if resumed else f"interrupted; if {layout.config} is there, {go_on}"))
+        run(interrupts)
     except SweepFailedError as error:
         typer.echo(f"error: {error}\n{go_on}", err=True)
         raise typer.Exit(INCOMPLETE) from None
     except KeyboardInterrupt:
         begun = layout.config.is_file()
-        typer.echo(f"interrupted; {go_on if begun else f'{out} holds no sweep yet, run the command again.'}", err=True)
+        advice = go_on if begun else f"{out} holds no sweep yet, run the command again."
+        typer.echo(f"{interrupts.cause}; {advice}", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -8,6 +8,7 @@ import typer
 from sweeps.cli.console import bad_input, command, run_to_end
 from sweeps.cli.report import make_report
 from sweeps.config import ConfigError, load_config
+from sweeps.terminal import outlive_output
 
 __all__ = ["demo"]
 
@@ -22,6 +23,7 @@ def demo(
     The data are scikit-learn's bundled handwritten digits seen three ways (pixels, 2D Fourier magnitudes,
     gradient-orientation histograms), which stand in for video, audio and text. No claim about faces follows.
     """
+    outlive_output()
     with bad_input():
         if out.exists():
             raise ConfigError([f"--out {out}: exists; choose another folder, or remove it first."])

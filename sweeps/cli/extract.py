@@ -9,9 +9,11 @@ import typer
 
 from conclugen.datasets.clips import ClipList
 from conclugen.extraction.recipe import load_recipe
-from sweeps.cli.console import INCOMPLETE, INTERRUPTED, bad_input, command
+from sweeps.cli.console import INCOMPLETE, INTERRUPTED, bad_input
 from sweeps.cli.sweep import Address
 from sweeps.config import ConfigError
+from sweeps.interrupts import Interrupts
+from sweeps.terminal import outlive_output
 
 __all__ = ["allowed_failures", "extract"]
 
@@ -40,13 +42,14 @@ def extract(
     address: Address = None,
 ) -> None:
     """Run frozen backbones over clips on Ray. The same command goes on after an interruption."""
+    outlive_output()
     with bad_input():
         if dtype not in ("float32", "float16"):
             raise ConfigError([f"--dtype {dtype}: must be float32 or float16."])
         recipe = load_recipe(backbones)
         clips = ClipList.read(clip_list, root)
         allowed = allowed_failures(max_failed, len(clips))
-        go_on = f"go on with: {command('extract', clip_list, '--out', out, '--backbones', backbones)}"
+        interrupts = Interrupts("the same command goes on.")
         from sweeps.extraction.extract import StoppedError
         from sweeps.extraction.extract import extract as run
 
@@ -60,13 +63,13 @@ def extract(
                 max_failed=allowed,
                 retry_failed=retry_failed,
                 address=address,
-                farewell=f"interrupted; {go_on}",
+                interrupts=interrupts,
             )
         except StoppedError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(INCOMPLETE) from None
         except KeyboardInterrupt:
-            typer.echo(f"interrupted; finished shards are in {out}; {go_on}", err=True)
+            typer.echo(f"{interrupts.cause}; finished shards are in {out}; {interrupts.advice}", err=True)
             raise typer.Exit(INTERRUPTED) from None
     reasons = Counter(failure.reason for failure in summary.failures)
     this_run = (

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
-from sweeps.cli.console import AsJson, MergeLabels, bad_input, console
+from sweeps.cli.console import AsJson, MergeLabels, bad_input, console, progress_bar
 from sweeps.config import ConfigError
 from sweeps.tables import Fitted
 
@@ -130,7 +128,7 @@ def verify_features(
         manifest = Manifest.read(folder)
         from conclugen.features.verification import verify
 
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("Verifying", total=sum(shard.rows for shard in manifest.shards))
             findings = verify(
                 folder,
@@ -185,7 +183,7 @@ def probe_set(
         )  # fmt: skip
         names = [name.strip() for name in modalities.split(",")] if modalities else []
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with Progress(console=Console(stderr=True), transient=True) as progress:
+        with progress_bar() as progress:
             task = progress.add_task("Probing", total=len(budgets))
             results = probe_features(folder, names, probe, device, done=lambda: progress.advance(task))
     if as_json:

@@ -23,6 +23,7 @@ from sweeps.cli.console import (
 )
 from sweeps.config import ConfigError, load_config
 from sweeps.tables import Fitted
+from sweeps.terminal import outlive_output
 
 __all__ = ["Address", "app"]
 
@@ -89,6 +90,7 @@ def sweep_run(
     address: Address = None,
 ) -> None:
     """Run a sweep: search every loss subset, confirm the best with fresh seeds, score them on test."""
+    outlive_output()
     with bad_input():
         config = load_config(config_file, overrides or ())
         from sweeps.actions.run import launch
@@ -111,6 +113,7 @@ def sweep_resume(
     ] = False,
 ) -> None:
     """Go on with an interrupted sweep, or extend a sweep: --set gives more trials, seeds, subsets or sets."""
+    outlive_output()
     with bad_input():
         sweep_folder(folder)
         from sweeps.actions.run import resume

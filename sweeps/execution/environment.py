@@ -20,6 +20,10 @@ DEFAULTS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "10000",  # no limit: the searcher has one, and Tune's starts slots one by one
+    # The log is a file: no colours, no line that stands for the same one of other workers, no message twice.
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # For a Ray that the sweep starts: its log monitor looks for new files twice a second instead of ten times.
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
     # For a Ray that the sweep starts: with Ray's niceness of 15 for workers, jobs took some percent longer (LOG.md).

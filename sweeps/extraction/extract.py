@@ -15,8 +15,8 @@ from conclugen.extraction.recipe import Recipe
 from sweeps.execution.cluster import connect, disconnect
 from sweeps.extraction.pipeline import SOFTWARE, results
 from sweeps.extraction.progress import ClipProgress
-from sweeps.interrupts import Interrupts
-from sweeps.terminal import output_to_log
+from sweeps.interrupts import Interrupts, hangups_blocked
+from sweeps.terminal import log, output_to_log
 
 __all__ = ["StoppedError", "Summary", "extract"]
 
@@ -49,7 +49,7 @@ def extract(
     max_failed: int = 0,
     retry_failed: bool = False,
     address: str | None = None,
-    farewell: str = "interrupted",
+    interrupts: Interrupts | None = None,
 ) -> Summary:
     """Extract features of ``clips`` into the folder ``out``, or continue an extraction there.
 
@@ -62,7 +62,7 @@ def extract(
         max_failed: the number of clips without features that the run accepts; one more stops the run.
         retry_failed: try clips again that failed in an earlier run.
         address: Ray cluster; None for the one that RAY_ADDRESS names, or else a new one on this machine.
-        farewell: message for the user who interrupts twice.
+        interrupts: signals that ask the run to end; None for those that this process has.
 
     Raises:
         KeyboardInterrupt: the user interrupted; finished shards stay.
@@ -80,14 +80,17 @@ def extract(
         clips_per_shard=clips_per_shard,
         versions={name: importlib.metadata.version(name) for name in SOFTWARE},
     )
+    log_file = out / "extraction.log"
     began = time.monotonic()
     extracted = 0
     with ExtractionFolder(out, clips, recipe, identity, retry_failed=retry_failed) as folder:
         if todo := folder.todo:
-            with output_to_log(out / "extraction.log") as console:
-                connect(address)
-                Interrupts(farewell)  # after Ray, whose own handlers would end the process silently
+            with output_to_log(log_file) as console:
                 try:
+                    with hangups_blocked():
+                        connect(address)
+                    if interrupts is not None:
+                        interrupts.install()  # again, because Ray has a handler of its own
                     with (
                         closing(results(clips, recipe, descriptions, folder, todo)) as clip_results,
                         ClipProgress(console, len(clips), len(clips) - len(todo)) as display,
@@ -100,8 +103,11 @@ def extract(
                                 raise StoppedError(_too_many(folder, max_failed, out))
                 except ray.exceptions.RayError as error:
                     reason = str(error).strip().splitlines()[-1]
-                    log = out / "extraction.log"
-                    raise StoppedError(f"{reason}\nSee {log}; finished shards stay in {out}.") from None
+                    raise StoppedError(f"{reason}\nSee {log_file}; finished shards stay in {out}.") from None
+                except KeyboardInterrupt:
+                    if interrupts is not None:
+                        log(f"{interrupts.cause}; {interrupts.advice}")
+                    raise
                 finally:
                     disconnect()
         if not folder.finished:

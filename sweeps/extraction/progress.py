@@ -5,6 +5,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sweeps.terminal import redrawable
+
 __all__ = ["ClipProgress"]
 
 _LINE_SECONDS = 30.0  # between two lines where there is no terminal
@@ -32,12 +34,16 @@ class ClipProgress:
             TimeRemainingColumn(),
             TextColumn("{task.fields[failed]}"),
             console=console,
-            disable=not console.is_terminal,
+            redirect_stdout=False,  # both go to the log, where Rich would take Python's output away from
+            redirect_stderr=False,
+            disable=not redrawable(console),
         )
         self._task = self._bar.add_task("", total=clips, completed=done, rate="", failed="")
 
     def __enter__(self) -> "ClipProgress":
         self._bar.start()
+        if not self._bar.disable:
+            self._console.show_cursor(True)  # a stopped or killed process could not show it again
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,7 +57,7 @@ class ClipProgress:
         rate = extracted / max(now - self._began, 1.0)
         done = self._done + extracted
         self._bar.update(self._task, completed=done, rate=f"{rate:.1f} clips/s", failed=f"{failed} failed")
-        if not self._console.is_terminal and (now - self._last_line >= _LINE_SECONDS or done == self._clips):
+        if self._bar.disable and (now - self._last_line >= _LINE_SECONDS or done == self._clips):
             self._last_line = now
             seconds = round((self._clips - done) / rate)
             self._console.print(

@@ -66,8 +66,9 @@ def test_the_dashboard_shows_the_studies_of_a_running_sweep(sweep: SweepFolder) 
         search.next_job()
         search.report("search-Con-00000", Report(epochs=4, value=0.625, state="complete"))
         studies = {study["study_name"]: study for study in ask(f"{address}api/studies")["study_summaries"]}
-        assert set(studies) == {f"tiny/{subset}@{sweep.identity}" for subset in SUBSETS}
-        con = studies[f"tiny/Con@{sweep.identity}"]["study_id"]
+        assert set(studies) == {f"tiny {subset}" for subset in SUBSETS}
+        con = studies["tiny Con"]["study_id"]
+        assert ask(f"{address}api/studies/{con}")["name"] == "tiny Con"
         (trial,) = (row for row in ask(f"{address}api/studies/{con}")["trials"] if row["state"] == "Complete")
         assert trial["values"] == [0.625]
         with urllib.request.urlopen(f"{address}dashboard") as page:  # noqa: S310
@@ -80,7 +81,7 @@ def test_the_dashboard_refuses_every_request_that_writes(sweep: SweepFolder) -> 
     before = {path: path.read_bytes() for path in sweep.root.parent.rglob("*") if path.is_file()}
     with served(sweep) as address:
         summaries = ask(f"{address}api/studies")["study_summaries"]
-        study = next(summary["study_id"] for summary in summaries if "/Con@" in summary["study_name"])
+        study = next(summary["study_id"] for summary in summaries if summary["study_name"] == "tiny Con")
         trial = ask(f"{address}api/studies/{study}")["trials"][0]["trial_id"]
         for method, path, body in (
             ("POST", "api/studies", {"study_name": "new", "directions": ["maximize"]}),

@@ -156,7 +156,7 @@ def test_a_tracker_that_is_not_installed_is_bad_input(
 ) -> None:
     config, out = write_config(tracking={"wandb": {"project": "p"}}), tmp_path / "out"
     arguments = ["sweep", command, str(config), *(["--out", str(out)] if command == "run" else [])]
-    script = "import sys; sys.modules['wandb'] = None; from sweeps.cli import main; main()"
+    script = "import sys; sys.modules['wandb'] = None; from sweeps.__main__ import main; main()"
     result = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, encoding="utf-8", check=False
     )

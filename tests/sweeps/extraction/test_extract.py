@@ -27,6 +27,7 @@ from sweeps.estimate.room import Node
 from sweeps.extraction import extract as extraction
 from sweeps.extraction.assembly import assembled_clips
 from sweeps.extraction.pipeline import BackboneActor, decode, pack_blocks, share_cluster, to_result, unpack_blocks
+from sweeps.interrupts import Interrupts
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
 from tests.media import ffmpeg, film, grey, speech, write_clip
@@ -274,7 +275,7 @@ def without_ray(replace: Callable[[Any, str, Any], None]) -> None:
     replace(extraction, "results", results)
     replace(extraction, "connect", lambda address: None)
     replace(extraction, "disconnect", lambda: None)
-    replace(extraction, "Interrupts", lambda farewell: None)
+    replace(Interrupts, "install", lambda interrupts: None)
 
 
 def test_too_many_failures_stop_the_extraction_and_a_higher_limit_goes_on(
@@ -294,7 +295,7 @@ def test_too_many_failures_stop_the_extraction_and_a_higher_limit_goes_on(
 
 KILLED_AT_SECOND_SHARD = """
 import os, signal, sys
-from sweeps.cli import main
+from sweeps.__main__ import main
 
 shards = 0
 

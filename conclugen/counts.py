@@ -1,0 +1,14 @@
+"""Counts in messages: "1 trial", "2 trials". This is the only place that knows how a plural is made."""
+
+__all__ = ["counted"]
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return ``number`` and its noun, with separators between thousands.
+
+    Args:
+        number: how many there are.
+        noun: the noun in the singular.
+        plural: its plural, where that is not the singular with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
