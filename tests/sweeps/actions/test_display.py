@@ -1,7 +1,9 @@
 """The table and the lines that a user sees while a sweep runs."""
 
 import io
+import sys
 
+import pytest
 from rich.console import Console
 
 from sweeps.actions.display import Display, progress_table
@@ -59,9 +61,49 @@ def test_without_a_terminal_each_finished_job_prints_a_line() -> None:
     ]
 
 
-def test_on_a_terminal_the_table_is_drawn_in_place() -> None:
-    out = io.StringIO()
-    with Display(Console(file=out, force_terminal=True, width=120), "sweep x") as display:
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_table_is_drawn_in_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What Python prints meanwhile goes where it went before: in a sweep, into the log."""
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with Display(Console(file=out, width=120), "sweep x") as display:
         display.show([row(), row("Gen")], slots=1)
+        sys.stdout.write("chatter\n")
+        sys.stderr.write("more chatter\n")
     assert "sweep x" in out.getvalue()
     assert "\x1b[" in out.getvalue()
+    assert "chatter" not in out.getvalue()
+    assert capsys.readouterr() == ("chatter\n", "more chatter\n")
+
+
+def test_a_killed_or_stopped_sweep_leaves_the_cursor_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with Display(Console(file=out, width=120), "sweep x") as display:
+        display.show([row(), row("Gen")], slots=1)
+        assert out.getvalue().rindex("\x1b[?25h") > out.getvalue().rindex("\x1b[?25l")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "variables"),
+    [(io.StringIO, {"TERM": "xterm", "FORCE_COLOR": "1"}), (Terminal, {"TERM": "dumb"})],
+)
+def test_where_nothing_can_be_drawn_over_each_finished_job_prints_a_line(
+    monkeypatch: pytest.MonkeyPatch, terminal: type[io.StringIO], variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    out = terminal()
+    with Display(Console(file=out), "sweep x") as display:
+        display.show([row(complete=0, pruned=0), row("Gen", complete=0, pruned=0)], slots=1)
+        display.show([row(complete=1, pruned=0), row("Gen", complete=0, pruned=0)], slots=1)
+    assert out.getvalue().startswith("[1/8] Con: 1 done")
+    assert "\x1b" not in out.getvalue()

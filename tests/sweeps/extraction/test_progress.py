@@ -23,9 +23,17 @@ def test_lines_say_count_rate_failures_and_time_left(monkeypatch: pytest.MonkeyP
     ]
 
 
-def test_a_terminal_shows_a_bar_with_the_rate() -> None:
-    out = io.StringIO()
-    with ClipProgress(Console(file=out, force_terminal=True, width=120), clips=4, done=0) as progress:
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_bar_with_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with ClipProgress(Console(file=out, width=120), clips=4, done=0) as progress:
         progress.show(3, 1)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
     assert "3/4" in text
