@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -49,12 +49,13 @@ class _Output(io.FileIO):
             return memoryview(content).nbytes
 
 
-def _text(output: _Output, like: io.TextIOBase | None) -> io.TextIOWrapper:
-    """Return a text stream on ``output`` with the encoding of the stream ``like``."""
+def _text(output: _Output, like: TextIO | None) -> io.TextIOWrapper:
+    """Return a text stream on ``output`` with the encoding of ``like``; it spells out letters that this lacks."""
+    errors = getattr(like, "errors", None) or "strict"
     return io.TextIOWrapper(
         io.BufferedWriter(output),
         encoding=getattr(like, "encoding", None) or "utf-8",
-        errors=getattr(like, "errors", None),
+        errors="backslashreplace" if errors == "strict" else errors,
         line_buffering=output.isatty() or not output.needed,
         write_through=bool(getattr(like, "write_through", False)),
     )

@@ -22,7 +22,7 @@ def run(command: list[str], planted: Path, redirection: str = "", **variables: s
     script = f'"$@" {redirection}'
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", script, "bash", *CONCLUGEN, *words],
-        capture_output=True, text=True, check=False, env=os.environ | variables,
+        capture_output=True, encoding="utf-8", check=False, env=os.environ | variables,
     )  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def python(script: str, *options: str, **variables: str) -> subprocess.Completed
     """Run ``conclugen --version`` in a process that first runs ``script``, which may change what it does."""
     program = f"import sys; sys.argv = ['conclugen', '--version']\n{script}\nfrom sweeps.__main__ import main; main()"
     command = [sys.executable, *options, "-c", program]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | variables)
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=os.environ | variables)
 
 
 INSTEAD = "from sweeps import cli; cli.app = lambda: command()\n"
@@ -59,7 +59,7 @@ def command():
 """
     program = f"import sys\n{INSTEAD}{script}\nfrom sweeps.__main__ import main; main()"
     subprocess.run(["bash", "-c", '"$@" >&- 2>&-', "bash", sys.executable, "-c", program], check=True)
-    assert (tmp_path / "data").read_text() == "data"
+    assert (tmp_path / "data").read_text(encoding="utf-8") == "data"
 
 
 @pytest.mark.parametrize("command", SHORT, ids=" ".join)
@@ -97,9 +97,9 @@ def command():
 """
     program = f"import sys\n{INSTEAD}{script}\nfrom sweeps.__main__ import main; main()"
     shell = ["bash", "-o", "pipefail", "-c", f'"$@" {redirection}', "bash", sys.executable, "-c", program]
-    result = subprocess.run(shell, capture_output=True, text=True, check=False)
+    result = subprocess.run(shell, capture_output=True, encoding="utf-8", check=False)
     assert (result.returncode, result.stderr) == (0, "")
-    assert (tmp_path / "log").read_text() == "for the log\n"
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "for the log\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -137,7 +137,9 @@ def test_an_error_that_nobody_foresaw_is_one_line_and_a_file(tmp_path: Path) -> 
         f"error: KeyError: 'a name'. This is a fault of conclugen {__version__}, not of your input. "
         f"Its traceback is in {file}: report it with that file.\n"
     )
-    assert re.search(r"^conclugen --version\n.*Traceback .*KeyError: 'a name'\n$", file.read_text(), re.DOTALL)
+    assert re.search(
+        r"^conclugen --version\n.*Traceback .*KeyError: 'a name'\n$", file.read_text(encoding="utf-8"), re.DOTALL
+    )
 
 
 WARNS = """
@@ -165,7 +167,7 @@ def command():
         warn()
 """)
     assert (result.stdout, result.stderr) == ("", "")
-    log = (tmp_path / "log").read_text()
+    log = (tmp_path / "log").read_text(encoding="utf-8")
     for text in ("FutureWarning: a library's opinion", "a library's message", "ZeroDivisionError"):
         assert text in log
 
