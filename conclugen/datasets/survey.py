@@ -23,7 +23,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip
 """Endings of video files, in lower case, all of formats that extraction decodes."""
 _ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".rar", ".7z")
-_CLUTTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir")
+_CLUTTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found")
 """Names that operating systems add; names that begin with a dot (``.DS_Store``, ``._clip.mp4``) are clutter, too."""
 _LEVELS = 2
 """Folder levels below the root in which parts of a dataset are looked for."""
@@ -162,14 +162,14 @@ class Survey:
         names = [
             self.name(Path(entry.path))
             for folder in (self.root, *self._inner(self.root))
-            for entry in self._entries(folder)
+            for entry in self._readable(folder)
             if entry.name.lower().endswith(_ARCHIVES) and not _is_folder(entry)
         ]
         more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
         return f" Not unpacked yet: {', '.join(names[:_NAMES_SHOWN])}{more}." if names else ""
 
     def _inner(self, folder: Path) -> Sequence[Path]:
-        inner = [Path(entry.path) for entry in self._entries(folder) if _is_folder(entry)]
+        inner = [Path(entry.path) for entry in self._readable(folder) if _is_folder(entry)]
         return inner if len(inner) <= _MOST_FOLDERS else ()
 
     def _match(self, base: Path, candidate: str) -> Path | None:
@@ -177,13 +177,22 @@ class Survey:
             if (base / name).exists():
                 base = base / name
                 continue
-            alike = [entry.name for entry in self._entries(base) if entry.name.lower() == name.lower()]
+            alike = [entry.name for entry in self._readable(base) if entry.name.lower() == name.lower()]
             if not alike:
                 return None
             base = base / alike[0]
             if not base.is_dir():
                 return base if name == Path(candidate).name else None
         return base
+
+    def _readable(self, folder: Path) -> list["DirEntry[str]"]:
+        """Return what lies in a folder; nothing if it cannot be read, as it need not be part of the dataset."""
+        try:
+            return self._entries(folder)
+        except ClipListError:
+            if self.name(folder) not in self.left_out.get(_UNREADABLE, ()):
+                self.leave_out(_UNREADABLE, folder)
+            return []
 
     def _entries(self, folder: Path) -> list["DirEntry[str]"]:
         """Return what lies in a folder by name, without clutter; a name that is no text is left out."""
@@ -201,6 +210,7 @@ class Survey:
 
 
 _NO_TEXT = "a name that is not UTF-8"
+_UNREADABLE = "a folder that cannot be read"
 
 
 def shown(name: str) -> str:

@@ -93,3 +93,21 @@ def test_a_folder_that_the_user_may_not_read_is_refused_by_name(
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(ClipListError, match=f"{tmp_path}: cannot be read: Permission denied; give yourself the right"):
         list(Survey(tmp_path).walk())
+
+
+def test_a_folder_beside_the_dataset_that_cannot_be_read_does_not_hinder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "CAER" / "train").mkdir(parents=True)
+    (tmp_path / "private").mkdir()
+    scan = os.scandir
+
+    def refuse_private(folder: Path) -> object:
+        if folder.name == "private":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return scan(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse_private)
+    survey = Survey(tmp_path)
+    assert survey.find("train", holds="emotions") == tmp_path / "CAER" / "train"
+    assert survey.left_out == {"a folder that cannot be read": ["private"]}
