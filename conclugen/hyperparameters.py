@@ -48,31 +48,31 @@ class Hyperparameters:
     time (benchmarks/kmeans.py). A run ignores the fields of losses that it does not use.
     """
 
-    representation_dim: Annotated[int, Field(ge=1)] = 1024
+    representation_dim: Annotated[int, Field(ge=1, le=65_536)] = 1024
     """R, the width of each modality's representation."""
     lift_audio: bool = False
     """Keep the gated unit of ``audio`` at the width of its features and lift it to R by a plain linear layer."""
-    projection_dim: Annotated[int, Field(ge=1), _COMPARING] = 512
+    projection_dim: Annotated[int, Field(ge=1, le=65_536), _COMPARING] = 512
     """P, the width of the shared projections; used by Con and Clu."""
     temperature: Annotated[float, Field(gt=0), _CON] = 1.0
     """Con: divisor of the similarities; 1 reproduces the paper."""
     margin: Annotated[float, Field(ge=0), _COMPARING] = 0.001
     """Con and Clu: delta, subtracted from the logits of the positives."""
-    num_clusters: Annotated[int, Field(ge=1), _CLU] = 8
+    num_clusters: Annotated[int, Field(ge=1, le=65_536), _CLU] = 8
     """Clu: K, the number of clusters and width of the cluster head."""
-    kmeans_start_epoch: Annotated[int, Field(ge=0), _beside_others(_CLU)] = 0
+    kmeans_start_epoch: Annotated[int, Field(ge=0, le=1_000_000), _beside_others(_CLU)] = 0
     """Clu: first epoch (0-based) with the clustering loss; a run with Clu alone cannot train before."""
-    kmeans_queue_size: Annotated[int, Field(ge=0), _CLU] = 2
+    kmeans_queue_size: Annotated[int, Field(ge=0, le=1_000_000), _CLU] = 2
     """Clu: number of past batches that k-means sees beside the current one; 0 for none."""
-    kmeans_queue_thinning: Annotated[int, Field(ge=1), _CLU] = 1
+    kmeans_queue_thinning: Annotated[int, Field(ge=1, le=1_000_000), _CLU] = 1
     """Clu: every n-th sample of a past batch is kept; 1 keeps all."""
     kmeans_warm_start: Annotated[bool, _CLU] = True
     """Clu: each step's k-means starts from the last step's centroids; false starts from random points, as the paper."""
-    kmeans_iterations: Annotated[int, Field(ge=1), _CLU] = 10
+    kmeans_iterations: Annotated[int, Field(ge=1, le=1_000_000), _CLU] = 10
     """Clu: most Lloyd iterations per step; the paper has 100, from random points."""
     kmeans_loss_mode: Annotated[Literal["individual", "joint"], _CLU] = "individual"
     """Clu: one cross-entropy per modality, or one on the modalities' mean."""
-    reconstruction_dim: Annotated[int, Field(ge=1), _GEN] = 512
+    reconstruction_dim: Annotated[int, Field(ge=1, le=65_536), _GEN] = 512
     """Gen: D, the hidden width of the reconstruction heads."""
     reconstruction_relu: Annotated[bool, _GEN] = True
     """Gen: end the reconstruction heads with a ReLU, which is wrong for standardised, signed features."""
@@ -83,18 +83,18 @@ class Hyperparameters:
     weight_gen: Annotated[float, Field(ge=0), _beside_others(_GEN)] = 1.0
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability of zeroing an input feature in pretraining; 0 reproduces the paper."""
-    batch_size: Annotated[int, Field(ge=2)] = 4096
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 4096
     """Samples per step, at least two for batch statistics; a smaller set is one step per epoch."""
     lr: Annotated[float, Field(gt=0)] = 1e-4
     """AdamW's learning rate after warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
-    warmup_epochs: Annotated[int, Field(ge=0)] = 5
+    warmup_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 5
     """Epochs of linear warm-up from a tenth of ``lr``; cosine decay to 0 follows."""
-    restart_epochs: Annotated[int, Field(ge=0), _PRETRAINING] = 0
+    restart_epochs: Annotated[int, Field(ge=0, le=1_000_000), _PRETRAINING] = 0
     """Epochs of each cosine cycle; 0 for a single one over the rest of the budget."""
     restart_decay: Annotated[float, Field(gt=0, le=1), _PRETRAINING] = 1.0
     """Factor from one cycle's peak learning rate to the next's."""
-    early_stop_epochs: Annotated[int, Field(ge=0), _PRETRAINING] = 0
+    early_stop_epochs: Annotated[int, Field(ge=0, le=1_000_000), _PRETRAINING] = 0
     """Stop after so many epochs without a lower total loss, counted while all losses are active; 0 never stops."""
 
 

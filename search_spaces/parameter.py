@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from conclugen.hyperparameters import USES, Hyperparameters, Use
+from conclugen.settings.wording import rule_of, shown
 from conclugen.subsets import Loss
 
 __all__ = ["Parameter", "Scalar"]
@@ -47,6 +48,14 @@ def _number(value: object) -> int | float:
     return value
 
 
+class ParameterError(ValueError):
+    """A parameter contradicts itself or its hyperparameter; ``problems`` holds one message per problem."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = list(problems)
+
+
 _Scalar = Annotated[Scalar, PlainValidator(_scalar)]  # one message; pydantic would give one per type of the union
 _Number = Annotated[int | float, PlainValidator(_number)]
 
@@ -65,12 +74,13 @@ class Parameter(BaseModel):
     low: _Number | None = None
     high: _Number | None = None
     step: _Number | None = None
-    log: bool = False
+    log: Annotated[bool, Field(strict=True)] = False
     default: _Scalar | None = None
-    needs: Annotated[frozenset[Loss], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)] = (
-        frozenset()
-    )
-    min_losses: Annotated[int, Field(ge=1, le=3)] = 1
+    needs: Annotated[
+        frozenset[Loss],
+        BeforeValidator(lambda value: [part.strip() for part in value.split(",")] if isinstance(value, str) else value),
+    ] = frozenset()
+    min_losses: Annotated[int, Field(ge=1, le=3, strict=True)] = 1
 
     @model_validator(mode="after")
     def _sound(self, info: ValidationInfo) -> Self:
@@ -79,7 +89,7 @@ class Parameter(BaseModel):
             name = info.context["hyperparameter"]
             problems += [*self._refused_values(_ALLOWED[name]), *self._refused_conditions(USES[name])]
         if problems:
-            raise ValueError("\n".join(problems))
+            raise ParameterError(problems)
         return self
 
     def _contradictions(self) -> Iterator[str]:
@@ -132,7 +142,7 @@ class Parameter(BaseModel):
                 if value is not None:
                     allowed.validate_python(value)
             except ValidationError as error:
-                yield f"{key}={value!r} {error.errors()[0]['msg'].removeprefix('Input ')}."
+                yield f"{key}={shown(value)} {rule_of(error.errors()[0])}"
 
     def _refused_conditions(self, use: Use) -> Iterator[str]:
         if use.losses and not self.needs <= use.losses:

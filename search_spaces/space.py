@@ -20,16 +20,16 @@ how much tuning gained.
 
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
 
 from conclugen.hyperparameters import HYPERPARAMETERS, USES
+from conclugen.settings.documents import DocumentError, read_settings
+from conclugen.settings.wording import problems_of, suggestion
 from conclugen.subsets import Loss
 from search_spaces.parameter import Parameter, Scalar
 
@@ -44,6 +44,13 @@ class SpaceError(ValueError):
         self.problems = list(problems)
 
 
+class _UnknownError(ValueError):
+    """A parameter's name is no hyperparameter; the message needs no value beside it."""
+
+
+_NAMES = ", ".join(sorted(HYPERPARAMETERS))
+
+
 def _with_names(parameters: object) -> object:
     """Pair each entry with its name, which pydantic does not pass to an entry's validator."""
     if not isinstance(parameters, Mapping):
@@ -54,7 +61,8 @@ def _with_names(parameters: object) -> object:
 def _parameter(named_entry: tuple[str, object]) -> Parameter:
     name, entry = named_entry
     if name not in HYPERPARAMETERS:
-        raise ValueError(f"is no hyperparameter; allowed are {', '.join(sorted(HYPERPARAMETERS))}.")
+        near = suggestion(name, HYPERPARAMETERS)
+        raise _UnknownError(f"is no hyperparameter.{near or f' Allowed are {_NAMES}.'}")
     values = entry if isinstance(entry, Mapping | Parameter) else {"fixed": entry}
     return Parameter.model_validate(values, context={"hyperparameter": name})
 
@@ -64,8 +72,12 @@ class Space(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    description: str
-    parameters: Annotated[Mapping[str, Annotated[Parameter, PlainValidator(_parameter)]], BeforeValidator(_with_names)]
+    description: Annotated[str, Field(description="what the space is for, in a sentence")]
+    parameters: Annotated[
+        Mapping[str, Annotated[Parameter, PlainValidator(_parameter)]],
+        BeforeValidator(_with_names),
+        Field(description="a line for each hyperparameter, such as `lr: 1e-3`"),
+    ]
 
     def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int | None) -> list[str]:
         """Return the reasons why a sampler cannot search the space, each with a remedy.
@@ -202,15 +214,6 @@ def _folder() -> Any:
     return resources.files(__package__)
 
 
-class _Loader(yaml.SafeLoader):
-    """A YAML loader that reads 1e-4 as a number, as YAML 1.2 does; PyYAML itself reads it as a word."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
 def load_space(name: str) -> Space:
     """Load a named space, or the YAML file at the path ``name``.
 
@@ -220,18 +223,11 @@ def load_space(name: str) -> Space:
     named = name in named_spaces()
     if not named and not os.path.isfile(name):  # Path(name).is_file() raises on a name too long for the file system
         raise SpaceError([f"{name!r} is neither a named space ({', '.join(named_spaces())}) nor a YAML file."])
+    file = _folder() / f"{name}.yaml" if named else Path(name)
     try:
-        text = (_folder() / f"{name}.yaml" if named else Path(name)).read_text(encoding="utf-8")
-        document = _Loader(text).get_single_data()
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or a date such as 2026-02-30
-        raise SpaceError([f"{name} cannot be read as YAML: {error}"]) from None
-    try:
-        return Space.model_validate(document)
+        return Space.model_validate(read_settings(file))
+    except DocumentError as error:
+        problems = error.problems
     except ValidationError as error:
-        raise SpaceError([f"{name}: {problem}" for e in error.errors() for problem in _messages(e)]) from None
-
-
-def _messages(details: Mapping[str, Any]) -> list[str]:
-    """Turn one pydantic error into messages ``field: rule``; a parameter's error has one line per problem."""
-    field = ".".join(map(str, details["loc"])) or "space"
-    return [f"{field}: {rule}" for rule in details["msg"].removeprefix("Value error, ").splitlines()]
+        problems = problems_of(error, Space)
+    raise SpaceError([f"{name}: {problem}" for problem in problems])

@@ -27,6 +27,7 @@ ALLOWED = {
         "conclugen.hyperparameters",
         "conclugen.labels",
         "conclugen.names",
+        "conclugen.settings.documents",
     },
 }
 """Package -> what its modules may import of our packages; the command line may import reports as well."""
@@ -59,6 +60,7 @@ FLOORS = {
         "datasets",
         "features",
         "files",
+        "settings",
         "model",
         "heads",
         "losses",

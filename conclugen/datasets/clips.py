@@ -42,6 +42,7 @@ from conclugen import __version__
 from conclugen.features.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, SplitName, fold_name
 from conclugen.files.durable import write_whole
 from conclugen.names import class_problems
+from conclugen.settings.wording import problems_of
 
 __all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError"]
 
@@ -177,10 +178,7 @@ class ClipList:
             ) from None
         except ValidationError as error:
             raise ClipListError(
-                [
-                    f"{file}: metadata {_HEADER.decode()!r}: {'.'.join(map(str, details['loc']))}: {details['msg']}."
-                    for details in error.errors()
-                ]
+                [f"{file}: metadata {_HEADER.decode()!r}: {problem}" for problem in problems_of(error, ClipHeader)]
             ) from None
         except (OSError, pa.ArrowException) as error:
             raise ClipListError([f"{file}: cannot be read as Parquet: {error}; make it again."]) from None

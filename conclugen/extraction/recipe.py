@@ -8,15 +8,16 @@ type was rejected: a CLIP model reads both images and text, and nobody would not
 """
 
 import re
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from conclugen.features.manifest import MODALITY_NAME
+from conclugen.settings.documents import DocumentError, UnreadableError, read_settings
+from conclugen.settings.paths import PathError, expanded
+from conclugen.settings.wording import problems_of
 
 __all__ = ["PRESETS", "Backbone", "Faces", "Kind", "Recipe", "RecipeError", "load_recipe"]
 
@@ -49,24 +50,24 @@ class Backbone(_Section):
     """Input that the model reads: single frames, clips (windows of frames), audio or text."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
-    rate: Annotated[float, Field(gt=0, le=240)] | None = None
+    rate: Annotated[float, Field(gt=0, le=240, strict=True)] | None = None
     """Frames per second; None for 1 of frames and 16 of clips."""
-    stride: Annotated[int, Field(gt=0)] | None = None
+    stride: Annotated[int, Field(gt=0, le=1_000_000, strict=True)] | None = None
     """Frames from one window's start to the next one's; None for windows without overlap or gap."""
-    window: Annotated[float, Field(gt=0)] | None = None
+    window: Annotated[float, Field(gt=0, le=86_400, strict=True)] | None = None
     """Longest stretch of sound in seconds that is one block; None for 10."""
     pooling: Literal["mean", "cls", "pooler"] = "mean"
     """A block's vector: mean over all positions of the last hidden state, its first position, or the pooled output."""
-    batch: Annotated[int, Field(gt=0)] = 32
+    batch: Annotated[int, Field(gt=0, le=1_000_000, strict=True)] = 32
     """Blocks per forward pass."""
-    gpus: Annotated[float, Field(gt=0, le=1)] | None = None
+    gpus: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     """Share of a GPU that one copy takes; None to divide a GPU equally among one copy of each backbone."""
 
     @model_validator(mode="after")
     def _of_the_kind(self) -> "Backbone":
         for name, kinds in _FIELDS_OF.items():
             if getattr(self, name) is not None and self.kind not in kinds:
-                raise ValueError(f"{name} is for {' and '.join(kinds)}, not for {self.kind}; leave it out")
+                raise ValueError(f"{name} is for {' and '.join(kinds)}, not for {self.kind}; leave it out.")
         return self
 
     @property
@@ -83,8 +84,21 @@ class Backbone(_Section):
 class Faces(_Section):
     """Crops of every frame to its largest face."""
 
-    margin: Annotated[float, Field(ge=0, le=2)] = 0.3
+    margin: Annotated[float, Field(ge=0, le=2, strict=True)] = 0.3
     """Margin on each side, as a share of the face's width."""
+
+
+def _modality(name: str) -> str:
+    if not re.match(MODALITY_NAME, name):
+        raise ValueError(
+            "is no name for a modality; names start with a letter, hold only letters, digits and underscores, and are "
+            "not sample_id, augmentation, label or speaker."
+        )
+    return name
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
 
 
 class Recipe(_Section):
@@ -92,12 +106,15 @@ class Recipe(_Section):
 
     description: str = ""
     modalities: Annotated[
-        dict[Annotated[str, Field(pattern=MODALITY_NAME)], Annotated[tuple[Backbone, ...], Field(min_length=1)]],
+        dict[
+            Annotated[str, AfterValidator(_modality)],
+            Annotated[tuple[Backbone, ...], BeforeValidator(_as_list), Field(min_length=1)],
+        ],
         Field(min_length=1),
     ]
     """Modality -> backbones, whose vectors are concatenated, in modality order."""
     faces: Faces | None = None
-    augmented: Annotated[int, Field(ge=0, le=1000)] = 0
+    augmented: Annotated[int, Field(ge=0, le=1000, strict=True)] = 0
     """Augmented versions of each training clip, beside the clean one."""
 
     @property
@@ -120,40 +137,23 @@ def load_recipe(source: str) -> Recipe:
     Raises:
         RecipeError: with every problem of the file.
     """
-    file = Path(source)
     try:
-        if source in PRESETS and not file.exists():
-            text, folder = (resources.files(__package__) / "presets" / f"{source}.yaml").read_text("utf-8"), None
+        path = Path(expanded(source))
+        if source in PRESETS and not path.exists():
+            file, folder = resources.files(__package__) / "presets" / f"{source}.yaml", None
         else:
-            text, folder = file.read_text("utf-8"), file.parent
-        content = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no text in UTF-8"
+            file, folder = path, path.parent
+        recipe = Recipe.model_validate(read_settings(file))
+    except PathError as error:
+        raise RecipeError([f"--backbones {source}: {error}"]) from None
+    except UnreadableError as error:
         presets = " or ".join(PRESETS)
-        raise RecipeError([f"--backbones {source}: {reason}; give a YAML file, or {presets}."]) from None
-    except yaml.YAMLError as error:
-        raise RecipeError([f"{source}: is no YAML: {' '.join(str(error).split())}."]) from None
-    try:
-        recipe = Recipe.model_validate(content)
+        raise RecipeError([f"--backbones {source}: {error} Give a YAML file, or {presets}."]) from None
+    except DocumentError as error:
+        raise RecipeError([f"{source}: {problem}" for problem in error.problems]) from None
     except ValidationError as error:
-        raise RecipeError([f"{source}: {problem}" for problem in _messages(error)]) from None
+        raise RecipeError([f"{source}: {problem}" for problem in problems_of(error, Recipe)]) from None
     return _with_folders(recipe, folder, source)
-
-
-def _messages(error: ValidationError) -> Iterator[str]:
-    for details in error.errors():
-        place = [*map(str, details["loc"])]
-        value = details["input"]
-        if details["type"] == "too_short" and value:
-            continue  # its entries are wrong, and each has a message of its own
-        if place and place[-1] == "[key]":
-            yield (
-                f"{'.'.join(place[:-1])}: is no name for a modality; names start with a letter, hold only "
-                "letters, digits and underscores, and are not sample_id, augmentation or label."
-            )
-            continue
-        suffix = f", got {value!r}" if not isinstance(value, dict | list) else ""
-        yield f"{'.'.join(place) or 'the file'}: {details['msg'].removeprefix('Value error, ')}{suffix}."
 
 
 def _with_folders(recipe: Recipe, folder: Path | None, source: str) -> Recipe:
@@ -165,7 +165,11 @@ def _with_folders(recipe: Recipe, folder: Path | None, source: str) -> Recipe:
     problems: list[str] = []
 
     def resolve(place: str, backbone: Backbone) -> Backbone:
-        local = None if folder is None else (folder / Path(backbone.model).expanduser()).absolute()
+        try:
+            local = None if folder is None else (folder / expanded(backbone.model, folder)).absolute()
+        except PathError as error:
+            problems.append(f"{source}: {place}.model: {error}")
+            return backbone
         if local is not None and local.is_dir():
             changes: dict[str, Any] = {"model": str(local)}
             if backbone.revision is not None:

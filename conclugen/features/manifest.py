@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from conclugen.features.remote import RemoteError, check_uri, is_uri, local_path, node_cache, read_remote
 from conclugen.files.durable import DamagedError, checked
 from conclugen.names import tidy
+from conclugen.settings.wording import problems_of
 
 __all__ = [
     "FOLDS",
@@ -205,8 +206,9 @@ class Manifest(_Strict):
         except OSError as error:
             raise FeatureSetError(f"{path} cannot be read: {error.strerror or error}; make it readable.") from None
         except (json.JSONDecodeError, ValidationError, UnicodeDecodeError, RecursionError) as error:
+            reason = "; ".join(problems_of(error, cls)) if isinstance(error, ValidationError) else str(error)
             raise FeatureSetError(
-                f"{path} cannot be read as a feature-set manifest of schema version {supported}: {error}"
+                f"{path} cannot be read as a feature-set manifest of schema version {supported}: {reason}"
             ) from None
 
 

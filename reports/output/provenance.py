@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
+from conclugen.settings.documents import dump
 from reports.output.page import Provenance
 from sweeps.ledger import Hardware, Record
 
@@ -41,7 +40,7 @@ def provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], com
         versions = dict.fromkeys(tuple(sorted(record.versions.items())) for record in records)
         for combination in versions:  # several if the sweep was resumed with another version
             facts.append((f"{name}: versions", ", ".join(f"{package} {version}" for package, version in combination)))
-        configs[f"{name}: configuration"] = yaml.safe_dump(dict(latest.config), sort_keys=False)
+        configs[f"{name}: configuration"] = dump(dict(latest.config))
     return Provenance(facts, configs)
 
 

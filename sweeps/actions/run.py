@@ -14,10 +14,10 @@ from sweeps.folder.layout import SweepFolder
 from sweeps.folder.lock import held
 from sweeps.folder.sessions import Sessions
 from sweeps.interrupts import Interrupts
-from sweeps.ledger import Ledger, LedgerError
+from sweeps.ledger import Ledger
 from sweeps.search.journal import mend_journal
 from sweeps.search.storage import open_storage
-from sweeps.search.warm_start import proposals
+from sweeps.search.warm_start import warm_start_problems
 
 __all__ = ["launch", "resume"]
 
@@ -37,17 +37,17 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         SweepFailedError: the sweep stopped early.
         KeyboardInterrupt: the sweep was asked to end, and everything is saved.
     """
-    if problems := [*_not_utf8(root), *_unusable(config)]:
-        raise ConfigError(problems)
     folder = SweepFolder(root)
-    _refuse_taken(folder)
+    if problems := [*_not_utf8(root), *folder.occupation, *_unusable(config)]:
+        raise ConfigError(problems)
     new_folders = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError([_unwritable(root, error)]) from None
     with held(folder):
-        _refuse_taken(folder)  # another process may have begun a sweep here before this one held the lock
+        if folder.occupation:  # another process may have begun a sweep here before this one held the lock
+            raise ConfigError(folder.occupation)
         try:
             _prepare(folder, config)
             config = load_config(folder.config, written=True)  # with the space in the folder, as in later sessions
@@ -174,15 +174,6 @@ def _without_warm_start(problem: str) -> str:
     return f"{problem} The sweep can go on without: --set search.warm_start=null." if named else problem
 
 
-def _refuse_taken(folder: SweepFolder) -> None:
-    if folder.config.is_file():
-        raise ConfigError([f"--out {folder.root}: holds a sweep; `conclugen sweep resume` goes on with it."])
-    if not folder.vacant:
-        raise ConfigError(
-            [f"--out {folder.root}: exists and is not an empty folder; choose another, or remove it first."]
-        )
-
-
 def _prepare(folder: SweepFolder, config: SweepConfig) -> None:
     try:
         folder.prepare(config)
@@ -204,14 +195,9 @@ def _not_utf8(root: Path) -> list[str]:
 
 def _unusable(config: SweepConfig) -> list[str]:
     """Return the problems that show before Ray starts. The check reads all shards of the feature sets."""
-    if config.search.warm_start is not None:
-        try:
-            proposals(config.search.warm_start, config.arms.values(), config.load_space())
-        except LedgerError as error:
-            raise ConfigError([f"search.warm_start: {error}"]) from None
     sets = dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
     damaged = [f"features: {problem}" for path in sets for problem in damaged_shards(path)]
-    return [*config.tracking.missing(), *damaged]
+    return [*config.tracking.missing(), *warm_start_problems(config), *damaged]
 
 
 def _remove(folder: SweepFolder, new_folders: Sequence[Path]) -> None:

@@ -16,6 +16,7 @@ from conclugen.datasets.clips import ClipListError
 from conclugen.extraction.recipe import RecipeError
 from conclugen.features.manifest import FeatureSetError
 from conclugen.files.tables import TableError
+from conclugen.settings.paths import PathError
 from sweeps.config import ConfigError
 from sweeps.exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from sweeps.folder.layout import SweepFolder
@@ -49,7 +50,7 @@ def bad_input() -> Iterator[None]:
         yield
     except (ClipListError, ConfigError, RecipeError, TableError) as error:
         problems = error.problems
-    except (FeatureSetError, LedgerError) as error:
+    except (FeatureSetError, LedgerError, PathError) as error:
         problems = str(error).split("\n")  # str.splitlines would also split at characters within a name
     except OSError as error:
         problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]

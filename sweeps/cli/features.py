@@ -10,6 +10,7 @@ from rich.table import Table
 
 from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
+from conclugen.settings.paths import expanded
 from sweeps.cli.console import AsJson, MergeLabels, bad_input, console, progress_bar
 from sweeps.config import ConfigError
 from sweeps.tables import Fitted
@@ -124,7 +125,7 @@ def verify_features(
 ) -> None:
     """Check every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
     with bad_input():
-        folder = location_of(place)
+        folder = location_of(expanded(place))
         manifest = Manifest.read(folder)
         from conclugen.features.verification import verify
 
@@ -171,7 +172,7 @@ def probe_set(
 ) -> None:
     """Score a probe on the features as they are, the score that a pretrained head has to beat."""
     with bad_input():
-        folder = location_of(place)
+        folder = location_of(expanded(place))
         budgets = _budgets(labels_per_class)
         import torch
 
@@ -211,7 +212,7 @@ def features_info(
 ) -> None:
     """Show a feature set's modalities, splits, labels and fingerprint."""
     with bad_input():
-        folder = location_of(place)
+        folder = location_of(expanded(place))
         manifest = Manifest.read(folder)
     if as_json:
         rows = {split: manifest.rows(split) for split in manifest.folds or SPLITS}

@@ -22,6 +22,7 @@ from sweeps.cli.console import (
     sweep_folder,
 )
 from sweeps.config import ConfigError, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.tables import Fitted
 from sweeps.terminal import outlive_output
 
@@ -55,20 +56,20 @@ def sweep_check(
     """Validate a configuration; print the plan, the search space of each method, and an estimate of time and disk."""
     with bad_input():
         config = load_config(config_file, overrides or ())
-        if problems := config.tracking.missing():
-            raise ConfigError(problems)
         from sweeps.estimate.duration import estimate
-        from sweeps.estimate.footprint import gpu_problems, smallest_gpu
+        from sweeps.estimate.footprint import cpu_problems, gpu_problems, own_memory, smallest_gpu
         from sweeps.estimate.summary import cost_summary, plan_table, space_table
-        from sweeps.search.warm_start import proposals
+        from sweeps.search.warm_start import warm_start_problems
 
-        if (earlier := config.search.warm_start) is not None:
-            proposals(earlier, config.arms.values(), config.load_space())  # raises if that sweep finished no trial
-        memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
-        if memory is not None and (problems := gpu_problems(config, memory)):
-            raise ConfigError(problems)
         sets = [config.features.pretrain, *config.features.downstream.values()]
         remote_sets = [location for location in dict.fromkeys(sets) if not isinstance(location, Path)]
+        memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
+        if memory is not None:
+            too_large = gpu_problems(config, memory)
+        else:
+            too_large = [] if remote_sets else cpu_problems(config, own_memory())
+        if problems := [*config.tracking.missing(), *warm_start_problems(config), *too_large]:
+            raise ConfigError(problems)
         costs = [] if remote_sets else estimate(config)
     if remote_sets:
         console().print(Fitted(space_table(config)))
@@ -92,7 +93,10 @@ def sweep_run(
     """Run a sweep: search every loss subset, confirm the best with fresh seeds, score them on test."""
     outlive_output()
     with bad_input():
-        config = load_config(config_file, overrides or ())
+        try:
+            config = load_config(config_file, overrides or ())
+        except ConfigError as error:
+            raise ConfigError([*SweepFolder(out).occupation, *error.problems]) from None
         from sweeps.actions.run import launch
 
         run_to_end(out, lambda interrupts: launch(config, out, interrupts, address))

@@ -3,7 +3,6 @@
 Some values name things outside the file: a feature set, a space, an earlier sweep. They are resolved and checked here.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 
 from conclugen.features.manifest import Location, Manifest, location_of
+from conclugen.settings.documents import plain_value
+from conclugen.settings.paths import PathError, expanded, with_variables
+from conclugen.settings.wording import suggestion
 from conclugen.subsets import SUBSETS
 from search_spaces import load_space, named_spaces
 from sweeps.config.errors import ConfigError
@@ -20,7 +22,7 @@ from sweeps.ledger import BASELINES
 
 
 def with_environment(setting: str, text: str) -> str:
-    """Return ``text`` with each ``${VARIABLE}`` replaced by its value in the environment.
+    """Return ``text`` with each ``$VARIABLE`` and ``${VARIABLE}`` replaced by its value in the environment.
 
     Args:
         setting: the setting that holds the text, for messages.
@@ -29,16 +31,29 @@ def with_environment(setting: str, text: str) -> str:
     Raises:
         ConfigError: the environment lacks a variable.
     """
-    missing = [name for name in re.findall(r"\$\{(\w+)\}", text) if name not in os.environ]
-    if missing:
-        raise ConfigError([f"{setting}: the environment has no variable {name}; set it." for name in missing])
-    return re.sub(r"\$\{(\w+)\}", lambda match: os.environ[match[1]], text)
+    try:
+        return with_variables(text)
+    except PathError as error:
+        raise ConfigError([f"{setting}: {error}"]) from None
+
+
+def _written_path(value: object, info: ValidationInfo) -> object:
+    """Return a path as the user means it, with ``~`` and variables replaced; it may still be relative."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise ValueError("must be a path.")
+    base = (info.context or {}).get("base")
+    return expanded(value, base) if isinstance(value, str) and base is not None else value
+
+
+def _absolute(path: object, info: ValidationInfo) -> object:
+    """Return an absolute path; a relative one counts from the folder of the configuration file."""
+    base = (info.context or {}).get("base")
+    return str(Path(base, path).resolve()) if isinstance(path, str) and base is not None else path
 
 
 def _resolve(value: object, info: ValidationInfo) -> object:
-    """Return an absolute path; a relative one counts from the folder of the configuration file."""
-    base = (info.context or {}).get("base")
-    return str(Path(base, value).resolve()) if isinstance(value, str) and base is not None else value
+    """Return the absolute path that a user means."""
+    return _absolute(_written_path(value, info), info)
 
 
 def checks_references(info: ValidationInfo) -> bool:
@@ -48,10 +63,11 @@ def checks_references(info: ValidationInfo) -> bool:
 
 def _resolve_set(value: object, info: ValidationInfo) -> object:
     """Return a feature set's location; a path counts from the configuration's folder, a URI stays as it is."""
-    if not isinstance(value, str):
-        return value
-    location = location_of(value)
-    return location_of(str(_resolve(str(location), info))) if isinstance(location, Path) else location
+    path = _written_path(value, info)
+    if not isinstance(path, str):
+        return path
+    location = location_of(path)
+    return location_of(str(_absolute(str(location), info))) if isinstance(location, Path) else location
 
 
 def _readable_set(location: Location, info: ValidationInfo) -> Location:
@@ -62,13 +78,17 @@ def _readable_set(location: Location, info: ValidationInfo) -> Location:
 
 def _known_subset(name: str) -> str:
     if name not in SUBSETS:
-        raise ValueError(f"is no loss subset; allowed are all, or a list of {', '.join(SUBSETS)}.")
+        raise ValueError(
+            f"is no loss subset; allowed are all, or a list of {', '.join(SUBSETS)}.{suggestion(name, SUBSETS)}"
+        )
     return name
 
 
 def _known_baseline(name: str) -> str:
     if name not in BASELINES:
-        raise ValueError(f"is no baseline; allowed are all, or a list of {', '.join(BASELINES)}.")
+        raise ValueError(
+            f"is no baseline; allowed are all, or a list of {', '.join(BASELINES)}.{suggestion(name, BASELINES)}"
+        )
     return name
 
 
@@ -89,7 +109,8 @@ def metrics_of(classes: Sequence[str]) -> list[str]:
 def _known_metric(name: str) -> str:
     score, separator, _ = name.partition("/")
     if name not in _SUMMARIES and not (separator and score in _SCORES):
-        raise ValueError(f"is no metric; allowed are {', '.join(metrics_of(['<class>']))}.")
+        allowed = metrics_of(["<class>"])
+        raise ValueError(f"is no metric; allowed are {', '.join(allowed)}.{suggestion(name, allowed)}")
     return name
 
 
@@ -125,7 +146,7 @@ def _safe_storage(url: str) -> str:
     # One option may hold several others: odbc_connect=DRIVER=...;UID=...;PWD=...
     options += [(key, value) for _, text in options for key, _, value in [o.partition("=") for o in text.split(";")]]
     secrets = [("password", parsed.password or ""), *(option for option in options if _SECRET.search(option[0]))]
-    if visible := [key for key, value in secrets if value and not re.fullmatch(r"\$\{\w+\}", value)]:
+    if visible := [key for key, value in secrets if value and not re.fullmatch(r"\$(\w+|\{\w+\})", value)]:
         # The message of a ValueError would repeat the URL.
         raise ConfigError([f"holds a secret ({visible[0]}); put it into the environment, and ${{ITS_VARIABLE}} here."])
     if parsed.drivername.startswith("sqlite") and not Path(parsed.database or "").is_absolute():
@@ -150,8 +171,30 @@ def _safe_tracking(uri: str) -> str:
 
 
 def as_list(value: object) -> object:
-    """Return a list: one number or name becomes a list of it, and None an empty list."""
+    """Return a list: one value becomes a list of it, values between commas a list of them, and None an empty list."""
+    if isinstance(value, str) and "," in value:
+        return [plain_value(part.strip()) for part in value.split(",") if part.strip()]
     return [] if value is None else [value] if isinstance(value, int | float | str) else value
+
+
+def as_lists(value: object) -> object:
+    """Return a list of lists: one list of words, or words between commas, becomes a list of it."""
+    entries = as_list(value)
+    return [entries] if isinstance(entries, list) and entries and not any(map(_is_list, entries)) else entries
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
+        proposal = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")[:64]
+        raise ValueError(
+            "must begin with a letter or digit and hold at most 64 letters, digits, dots, hyphens and underscores"
+            f"{f'; write {proposal}' if proposal else ''}."
+        )
+    return name
 
 
 def _sweep_folder(path: Path, info: ValidationInfo) -> Path:
@@ -161,10 +204,12 @@ def _sweep_folder(path: Path, info: ValidationInfo) -> Path:
 
 
 FeatureFolder = Annotated[Location, BeforeValidator(_resolve_set), AfterValidator(_readable_set)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-Positive = Annotated[int, Field(gt=0, strict=True)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Name = Annotated[str, AfterValidator(_name)]
+Positive = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
+Hours = Annotated[Number, Field(gt=0, le=100_000)]
 MetricName = Annotated[str, AfterValidator(_known_metric)]
 SubsetName = Annotated[str, AfterValidator(_known_subset)]
 BaselineName = Annotated[str, AfterValidator(_known_baseline)]

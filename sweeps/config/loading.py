@@ -1,15 +1,14 @@
 """Loads a configuration from a YAML file and overrides, or lists all problems."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from conclugen.features.manifest import FeatureSetError
-from search_spaces import SpaceError
+from conclugen.settings.documents import DocumentError, parse, read_settings
+from conclugen.settings.wording import problems_of
+from sweeps.config.checks import contradictions, valid_part
 from sweeps.config.errors import ConfigError
 from sweeps.config.sweep import SweepConfig
 from sweeps.ledger import with_former_settings
@@ -33,54 +32,57 @@ def load_config(
         ConfigError: the configuration is invalid; the error holds every problem.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: no UTF-8, or no such date
-        raise ConfigError([f"{path} cannot be read as YAML: {error}"]) from None
-    if not isinstance(data, dict):
-        raise ConfigError([f"{path} must hold a mapping of settings, but holds {type(data).__name__}."])
+        data = read_settings(path)
+    except DocumentError as error:
+        raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from None
     if written and isinstance(data.get("probe"), dict):
         data = with_former_settings(data)
-    problems = [problem for override in overrides if (problem := _apply(data, override)) is not None]
+    problems = _apply(data, overrides)
+    context = {"base": path.resolve().parent, "alone": alone}
     try:
-        config = SweepConfig.model_validate(data, context={"base": path.resolve().parent, "alone": alone})
+        config = SweepConfig.model_validate(data, context=context)
     except ValidationError as error:
-        problems += [message for details in error.errors() for message in _messages(details)]
+        problems += problems_of(error, SweepConfig)
+        config = valid_part(data, context)
+    problems += contradictions(config, alone=alone)
     if problems:
         raise ConfigError(problems)
     return config
 
 
-def _apply(data: dict[str, Any], override: str) -> str | None:
-    """Set one ``dotted.key=value`` in ``data``; return its problem, if it has one."""
-    key, separator, text = override.partition("=")
-    if not separator or not all(key.split(".")):
-        return f"--set {override}: expected key=value, such as budget.epochs=30."
+def _apply(data: dict[str, Any], overrides: Sequence[str]) -> list[str]:
+    """Set each ``dotted.key=value`` in ``data``; return the problems of those that cannot be set."""
+    problems: list[str] = []
+    earlier: dict[str, str] = {}
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        key = key.strip()
+        if not separator or not all(key.split(".")):
+            problems.append(f"--set {override}: expected key=value, such as budget.epochs=30.")
+            continue
+        if (lost := next((other for other in earlier if f"{other}.".startswith(f"{key}.")), None)) is not None:
+            problems.append(f"--set {override}: replaces --set {earlier[lost]}; keep one of the two.")
+            continue
+        earlier[key] = override
+        try:
+            value = parse(text, lines=False)
+        except DocumentError as error:
+            problems += [f"--set {key}: {problem}" for problem in error.problems]
+            continue
+        if (problem := _set(data, key, value)) is not None:
+            problems.append(f"--set {override}: {problem}")
+    return problems
+
+
+def _set(data: dict[str, Any], key: str, value: object) -> str | None:
+    """Set the setting ``key`` in ``data``; return why that is impossible, or None."""
     *parents, last = key.split(".")
+    section: Any = data
     for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
-            return f"--set {override}: {parent} is a single value, it has no settings of its own."
-    try:
-        data[last] = yaml.safe_load(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        return f"--set {override}: the value is not valid YAML: {error}"
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            return f"{parent} is a single value, it has no settings of its own."
+    section[last] = value
     return None
-
-
-def _messages(details: Mapping[str, Any]) -> list[str]:
-    """Return the messages of one pydantic error, each ``field: value: rule``."""
-    # The location also names the branch of a union, such as literal['auto'] or constrained-int.
-    field = ".".join(
-        part for part in map(str, details["loc"]) if not re.fullmatch(r"literal\[.*\]|(constrained-)?(int|str)", part)
-    )
-    error = (details.get("ctx") or {}).get("error")
-    if isinstance(error, ConfigError | SpaceError):
-        return [f"{field}: {problem}" for problem in error.problems]
-    if isinstance(error, FeatureSetError):
-        return [f"{field}: {error}"]
-    if details["type"] == "missing":
-        return [f"{field}: is required; add it."]
-    if details["type"] == "extra_forbidden":
-        return [f"{field}: is no setting of a sweep; the README lists the settings."]
-    rule = details["msg"].removeprefix("Value error, ")
-    return [f"{field}: {details['input']!r}: {rule[:1].lower()}{rule[1:]}"]

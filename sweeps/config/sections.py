@@ -1,30 +1,29 @@
 """The sections of a sweep's configuration: every setting with its default, meaning and rule.
 
-pydantic checks each field by itself, and `sweeps.config.sweep` checks one section against another. The configuration is
+pydantic checks each field by itself, and `sweeps.config.checks` checks one against another. The configuration is
 written into the sweep's folder for everyone to read, so secrets stay in the environment.
 """
 
 from importlib.util import find_spec
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from conclugen.features.manifest import SPLITS, Manifest, statistics_problem
 from conclugen.labels import LabelBudget
-from sweeps.config.errors import ConfigError
 from sweeps.config.fields import (
     FeatureFolder,
+    Flag,
     Fraction,
     Hours,
     MetricName,
     Name,
+    Number,
     Positive,
     SweepFolderPath,
     Text,
     TrackingUri,
     Unique,
     as_list,
-    checks_references,
 )
 
 
@@ -32,6 +31,12 @@ class Section(BaseModel):
     """A part of the configuration; it is immutable and refuses unknown settings, so misspelt ones are noticed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_lines(cls, section: object) -> object:
+        """Return the defaults for a name without lines below it, as where all of them are comments."""
+        return {} if section is None else section
 
 
 class Features(Section):
@@ -41,31 +46,9 @@ class Features(Section):
     downstream: Annotated[dict[Name, FeatureFolder], Field(min_length=1)] = Field(
         description="labelled feature sets that probes are trained and scored on, by the name they have in tables"
     )
-    standardise: bool = Field(
+    standardise: Flag = Field(
         True, description="give features zero mean and unit variance over the pretraining rows; the paper does not"
     )
-
-    @model_validator(mode="after")
-    def _sets_fit_each_other(self, info: ValidationInfo) -> Self:
-        if not checks_references(info):
-            return self
-        widths = Manifest.read(self.pretrain).widths
-        problems = []
-        if self.standardise and (problem := statistics_problem(self.pretrain)) is not None:  # every trial would fail
-            problems.append(f"pretrain: {problem}")
-        for name, folder in self.downstream.items():
-            manifest = Manifest.read(folder)
-            if manifest.labels is None:
-                problems.append(f"downstream.{name}: {folder} has no labels; import it with --labels.")
-            if not manifest.folds and (missing := [split for split in SPLITS if manifest.rows(split) == 0]):
-                problems.append(
-                    f"downstream.{name}: {folder} has no rows in {', '.join(missing)}; import with --split or --folds."
-                )
-            if differences := {m: w for m, w in manifest.widths.items() if m in widths and widths[m] != w}:
-                problems.append(f"downstream.{name}: widths {differences} differ from those of the pretraining set.")
-        if problems:
-            raise ConfigError(problems)
-        return self
 
 
 class Budget(Section):
@@ -82,20 +65,12 @@ class Budget(Section):
         validate_default=True,
         description="search trials of each loss subset, with pruned and failed ones; give this, hours or gpu_hours",
     )
-    epochs: Annotated[int, Field(ge=2, strict=True)] = Field(description="pretraining epochs of a full trial")
-    seeds: Annotated[int, Field(ge=1, strict=True)] = Field(
+    epochs: Annotated[int, Field(ge=2, le=1_000_000, strict=True)] = Field(
+        description="pretraining epochs of a full trial"
+    )
+    seeds: Annotated[int, Field(ge=1, le=10_000, strict=True)] = Field(
         5, description="confirmation runs of each subset's best configuration"
     )
-
-    @field_validator("trials_per_subset")
-    @classmethod
-    def _one_measure(cls, trials: int | None, info: ValidationInfo) -> int | None:
-        measures = {"trials_per_subset": trials, **{name: info.data.get(name) for name in ("hours", "gpu_hours")}}
-        names = [name for name, value in measures.items() if value is not None]
-        if len(names) != 1 and {"hours", "gpu_hours"} <= info.data.keys():
-            text = " and ".join(names) or "none of them"
-            raise ConfigError([f"give one of trials_per_subset, hours and gpu_hours, but got {text}."])
-        return trials
 
 
 class Objective(Section):
@@ -113,12 +88,6 @@ class Objective(Section):
         None, description="label budget of the search's probe, samples per class; null for all labels"
     )
     label_fraction: Fraction | None = Field(None, description="the same as a fraction of the labels; null for all")
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        if self.labels_per_class is not None and self.label_fraction is not None:
-            raise ValueError("labels_per_class and label_fraction exclude each other; keep one.")
-        return self
 
     @property
     def budget(self) -> LabelBudget:
@@ -154,11 +123,9 @@ class Probe(Section):
     fusion: str = Field(
         "concat", description="how the probe joins the modalities' representations: concat, mean, or one modality alone"
     )
-    layers: Annotated[int, Field(ge=1, le=3)] = Field(1, description="layers of the paper's probe")
+    layers: Annotated[int, Field(ge=1, le=3, strict=True)] = Field(1, description="layers of the paper's probe")
     hidden_dim: Positive = Field(256, description="width of the hidden layers of the paper's probe, if it has any")
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        9.67e-3, description="learning rate of the paper's probe"
-    )
+    lr: Annotated[Number, Field(gt=0)] = Field(9.67e-3, description="learning rate of the paper's probe")
     patience: Positive = Field(
         40,
         description="epochs without a better validation loss after which the paper's probe stops; the released code "
@@ -170,23 +137,6 @@ class Probe(Section):
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="weights of the classes when a classifier is fitted"
     )
-
-    @model_validator(mode="after")
-    def _no_idle_setting(self) -> Self:
-        problems = []
-        if self.kind in self.also:
-            problems.append(f"also: {self.kind} is the probe itself; drop it there, or choose another kind.")
-        if "paper" not in (self.kind, *self.also):
-            fields = type(self).model_fields
-            problems += [
-                f"{name}: {getattr(self, name)!r} is a setting of the paper's probe, which this sweep does not use; "
-                "give probe.kind: paper or probe.also: [paper], or drop it."
-                for name in ("layers", "hidden_dim", "lr", "patience")
-                if getattr(self, name) != fields[name].default
-            ]
-        if problems:
-            raise ConfigError(problems)
-        return self
 
     @property
     def budgets(self) -> tuple[LabelBudget, ...]:
@@ -201,7 +151,7 @@ class Workers(Section):
     per_trial: Positive = Field(
         1, description="Ray Train workers that train one trial together, each on its share of every batch"
     )
-    gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1)] = Field(
+    gpus: Literal["auto"] | Annotated[int, Field(ge=0, le=1, strict=True)] = Field(
         "auto", description="GPUs of a worker: 0, 1, or auto for 1 where the cluster has GPUs"
     )
     concurrent_trials: Literal["auto"] | Positive = Field(
@@ -209,10 +159,10 @@ class Workers(Section):
         description="trials at a time; auto for one per GPU, or per CPU where trials use none; on a cluster given by "
         "address, auto follows the nodes that come and go, and a number asks the autoscaler for that much",
     )
-    wait_minutes: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+    wait_minutes: Annotated[Number, Field(ge=0, le=1_000_000)] = Field(
         0, description="how long to wait for nodes where a cluster given by address has no room for a single trial"
     )
-    hang_minutes: Annotated[float, Field(ge=0.5, allow_inf_nan=False)] | None = Field(
+    hang_minutes: Annotated[Number, Field(ge=0.5, le=1_000_000)] | None = Field(
         30,
         description="minutes without any progress of a job (an epoch, a probe, a report) after which its workers are "
         "killed and the job is started again from its last checkpoint, three times at most in all; null for never",
@@ -229,18 +179,18 @@ class Search(Section):
         "median",
         description="how trials are stopped, each within its own study: median, successive_halving, hyperband, none",
     )
-    reduction_factor: Annotated[int, Field(ge=2)] = Field(
+    reduction_factor: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
         3, description="at a rung of successive halving and hyperband, one trial in so many continues"
     )
     warm_start: SweepFolderPath | None = Field(
         None, description="folder of an earlier sweep; its best configurations are among each subset's first trials"
     )
-    share_best: bool = Field(
+    share_best: Flag = Field(
         False,
         description="one early trial of each subset copies the hyperparameters that it shares with the other subsets' "
         "best so far",
     )
-    nested: Annotated[tuple[Literal["modalities", "labels"], ...], Unique] = Field(
+    nested: Annotated[tuple[Literal["modalities", "labels"], ...], BeforeValidator(as_list), Unique] = Field(
         (),
         description="search each of modality_subsets (modalities), or each label budget of the probe (labels), by "
         "itself with the whole budget; without this, the one best configuration is confirmed there",
@@ -252,7 +202,7 @@ class Checkpoint(Section):
 
     every: Positive = Field(10, description="epochs between a trial's checkpoints")
     heads: Positive = Field(1, description="kept heads of each method, those of its best confirmation runs")
-    probabilities: bool = Field(
+    probabilities: Flag = Field(
         True, description="keep the class probabilities of confirmed test predictions in the ledger, in half precision"
     )
 
@@ -274,7 +224,7 @@ class WeightsAndBiases(Section):
 class Tracking(Section):
     """The services that receive the runs, besides the ledger."""
 
-    tensorboard: bool = Field(True, description="write TensorBoard event files into the sweep's folder")
+    tensorboard: Flag = Field(True, description="write TensorBoard event files into the sweep's folder")
     mlflow: MLflow | None = Field(
         None,
         description="runs in MLflow: `{tracking_uri, experiment}`, a server or database; secrets in the environment",

@@ -1,8 +1,7 @@
-"""The model of a whole configuration, and the checks of one section against another.
+"""The model of a whole configuration, and what follows from it: arms, confirmations, epochs of probes.
 
-pydantic checks each field by itself. A validator of the later section checks one section against another: modalities
-against features, space against budget. It sees only valid earlier sections, so a wrong field neither hides other
-problems nor causes false ones. The rest of the program relies on a valid configuration.
+pydantic checks each field by itself, and :mod:`sweeps.config.checks` checks one against another. The rest of the
+program relies on a valid configuration.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from conclugen.features.manifest import Manifest
 from conclugen.labels import LabelBudget
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import Parameter, Space, load_space
-from sweeps.config.errors import ConfigError
 from sweeps.config.fields import (
     BaselineName,
     Name,
@@ -23,13 +21,13 @@ from sweeps.config.fields import (
     StorageUrl,
     SubsetName,
     Unique,
-    checks_references,
-    metrics_of,
+    as_list,
+    as_lists,
 )
 from sweeps.config.sections import Budget, Checkpoint, Features, Objective, Probe, Search, Section, Tracking, Workers
 from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
 
-__all__ = ["Arm", "ConfigError", "SweepConfig"]
+__all__ = ["Arm", "SweepConfig", "probe_epochs", "searched_methods"]
 
 
 @dataclass(frozen=True)
@@ -62,32 +60,31 @@ class SweepConfig(Section):
 
     name: Name = Field(description="name of the sweep, in its studies and records")
     features: Features
-    modalities: Annotated[tuple[str, ...], Field(min_length=2), Unique] = Field(
+    modalities: Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=2), Unique] = Field(
         description="feature columns that are used, in the order of the contrastive ring"
     )
     subsets: Annotated[
         tuple[SubsetName, ...],
-        BeforeValidator(lambda value: list(SUBSETS) if value == "all" else value),
+        BeforeValidator(lambda value: list(SUBSETS) if value == "all" else as_list(value)),
         Field(min_length=1),
         Unique,
     ] = Field(tuple(SUBSETS), description="all, or a list of loss subsets")
     baselines: Annotated[
         tuple[BaselineName, ...],
-        BeforeValidator(lambda value: list(BASELINES) if value == "all" else value),
+        BeforeValidator(lambda value: list(BASELINES) if value == "all" else as_list(value)),
         Unique,
     ] = Field(
         tuple(name for name in BASELINES if name != "SimCLR"),
         validate_default=True,
         description="methods beside the loss subsets: all, or a list",
     )
-    modality_subsets: tuple[tuple[str, ...], ...] = Field(
+    modality_subsets: Annotated[tuple[tuple[str, ...], ...], BeforeValidator(as_lists)] = Field(
         (),
-        validate_default=True,
         description="lists of modalities; every best configuration is confirmed on each of them as well",
     )
     budget: Budget
     objective: Objective = Objective()
-    probe: Probe = Field(Probe(), validate_default=True)
+    probe: Probe = Probe()
     workers: Workers = Workers()
     search: Search = Search()
     space: SpaceName = Field("small", validate_default=True, description="a named search space, or a YAML file")
@@ -98,134 +95,16 @@ class SweepConfig(Section):
         "file in the sweep's folder",
     )
     tracking: Tracking = Tracking()
-    seed: Annotated[int, Field(ge=0, strict=True)] = Field(
+    seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = Field(
         127, description="every random choice of the sweep follows from it"
     )
 
-    @field_validator("modalities")
-    @classmethod
-    def _modalities_in_features(cls, modalities: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if checks_references(info) and (features := info.data.get("features")) is not None:
-            sets = {"pretrain": features.pretrain, **{f"downstream.{n}": f for n, f in features.downstream.items()}}
-            problems = [
-                f"{name!r} is no modality of features.{where}, which has {', '.join(manifest.widths)}."
-                for where, folder in sets.items()
-                for manifest in [Manifest.read(folder)]
-                for name in modalities
-                if name not in manifest.widths
-            ]
-            if problems:
-                raise ConfigError(problems)
-        return modalities
-
-    @field_validator("baselines")
-    @classmethod
-    def _baselines_suit_labels(cls, baselines: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        downstream = info.data["features"].downstream if checks_references(info) and "features" in info.data else {}
-        sets = [name for name, folder in downstream.items() if Manifest.read(folder).multi_label]
-        if sets and "label_spreading" in baselines:
-            raise ConfigError(
-                [
-                    f"label_spreading cannot give samples of {', '.join(sets)} several labels; "
-                    "leave label_spreading out of baselines."
-                ]
-            )
-        return baselines
-
-    @field_validator("objective")
-    @classmethod
-    def _objective_of_known_sets(cls, objective: Objective, info: ValidationInfo) -> Objective:
-        if "features" not in info.data:
-            return objective
-        sets = info.data["features"].downstream
-        if objective.dataset is not None and objective.dataset not in sets:
-            raise ConfigError(
-                [f"dataset: {objective.dataset!r} is no set of features.downstream, which has {', '.join(sets)}."]
-            )
-        if checks_references(info):
-            names = list(sets) if objective.dataset is None else [objective.dataset]
-            labels = [Manifest.read(sets[name]).labels for name in names]
-            classes = [each.classes if each is not None else () for each in labels]
-            shared = [label for label in classes[0] if all(label in each for each in classes)]
-            if objective.metric not in (allowed := metrics_of(shared)):
-                raise ConfigError(
-                    [f"metric: {objective.metric!r} must be one that {', '.join(names)} has: {', '.join(allowed)}."]
-                )
-        return objective
-
-    @field_validator("search")
-    @classmethod
-    def _search_not_idle(cls, search: Search, info: ValidationInfo) -> Search:
-        problems = []
-        if search.sampler == "grid" and (search.warm_start is not None or search.share_best):
-            problems.append("sampler: a grid visits its own points only; drop warm_start and share_best.")
-        if "modalities" in search.nested and info.data.get("modality_subsets") == ():
-            problems.append("nested: modalities has nothing to search without modality_subsets; list some.")
-        if "labels" in search.nested and "probe" in info.data and len(info.data["probe"].budgets) < 2:
-            problems.append("nested: labels has nothing to search without label budgets of the probe; list some.")
-        if problems:
-            raise ConfigError(problems)
-        return search
-
-    @field_validator("workers")
-    @classmethod
-    def _workers_can_spend(cls, workers: Workers, info: ValidationInfo) -> Workers:
-        if workers.gpus == 0 and "budget" in info.data and info.data["budget"].gpu_hours is not None:
-            raise ConfigError(["gpus: none, so no gpu_hours of the budget are ever used; give budget.hours."])
-        return workers
-
     @field_validator("modality_subsets")
     @classmethod
-    def _proper_subsets(cls, subsets: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
+    def _in_order(cls, subsets: tuple[tuple[str, ...], ...], info: ValidationInfo) -> tuple[tuple[str, ...], ...]:
         """Return the subsets, each in the sweep's order of modalities, which the contrastive ring follows."""
-        if (every := info.data.get("modalities")) is None:
-            return subsets
-        problems = [
-            f"{list(subset)}: must name some, not all, of {', '.join(every)}, at least two and each once."
-            for subset in subsets
-            if not set(subset) < set(every) or len(set(subset)) != len(subset) or len(subset) < 2
-        ]
-        ordered = [tuple(name for name in every if name in subset) for subset in subsets]
-        problems += [
-            f"{list(subset)}: is listed twice." for subset in dict.fromkeys(ordered) if ordered.count(subset) > 1
-        ]
-        if problems:
-            raise ConfigError(problems)
-        return tuple(ordered)
-
-    @field_validator("probe")
-    @classmethod
-    def _known_fusion(cls, probe: Probe, info: ValidationInfo) -> Probe:
-        allowed = ("concat", "mean", *info.data.get("modalities", (probe.fusion,)))
-        if probe.fusion not in allowed:
-            raise ConfigError([f"fusion: {probe.fusion!r} must be one of {', '.join(allowed)}."])
-        if probe.fusion not in allowed[:2] and info.data.get("modality_subsets"):
-            raise ConfigError(["fusion: one modality alone leaves nothing of modality_subsets to compare; drop one."])
-        return probe
-
-    @field_validator("space")
-    @classmethod
-    def _space_fits_budget(cls, name: str, info: ValidationInfo) -> str:
-        valid = info.data if checks_references(info) else {}
-        if {"features", "subsets", "baselines", "budget", "probe", "workers", "search"} <= valid.keys():
-            pretrain = Manifest.read(valid["features"].pretrain)
-            space = load_space(name)
-            searched = {method: LOSSES[method] for method in _searched(valid["subsets"], valid["baselines"])}
-            budget = valid["budget"]
-            probe = valid["probe"]
-            pruned = valid["search"].pruner != "none"
-            problems = space.problems(
-                searched,
-                epochs=budget.epochs,
-                first_rung=_probe_epochs(budget, probe)[0] if pruned else None,
-                rungs_grow=probe.every is None,
-                rows=sum(map(pretrain.samples, pretrain.training)),
-                workers=valid["workers"].per_trial,
-            )
-            problems += space.unsuitable(valid["search"].sampler, searched, budget.trials_per_subset)
-            if problems:
-                raise ConfigError([f"{name}: {problem}" for problem in problems])
-        return name
+        order = info.data.get("modalities", ())
+        return tuple(tuple(sorted(subset, key=lambda name: (*order, name).index(name))) for subset in subsets)
 
     @property
     def arms(self) -> dict[str, Arm]:
@@ -235,7 +114,7 @@ class SweepConfig(Section):
         arms = [
             Arm(method, modalities, labels)
             for labels in (self.probe.budgets if every_budget else [None])
-            for method in _searched(self.subsets, self.baselines)
+            for method in searched_methods(self.subsets, self.baselines)
             for modalities in (self.modality_choices(method) if every_choice else [()])
         ]
         return {arm.name: arm for arm in arms}
@@ -274,18 +153,19 @@ class SweepConfig(Section):
     @property
     def probe_epochs(self) -> tuple[int, ...]:
         """The numbers of finished epochs after which a search trial is probed; the last is the whole budget."""
-        return _probe_epochs(self.budget, self.probe)
+        return probe_epochs(self.budget, self.probe)
 
     def load_space(self) -> Space:
         """Return the search space, which validation has already loaded once."""
         return load_space(self.space)
 
 
-def _searched(subsets: Sequence[str], baselines: Sequence[str]) -> list[str]:
+def searched_methods(subsets: Sequence[str], baselines: Sequence[str]) -> list[str]:
     """Return the methods that are searched."""
     return [*subsets, *(name for name in TUNED_BASELINES if name in baselines)]
 
 
-def _probe_epochs(budget: Budget, probe: Probe) -> tuple[int, ...]:
+def probe_epochs(budget: Budget, probe: Probe) -> tuple[int, ...]:
+    """Return the numbers of finished epochs after which a search trial is probed."""
     every = probe.every or max(1, budget.epochs // 5)
     return (*range(every, budget.epochs, every), budget.epochs)

@@ -1,8 +1,9 @@
 """How much disk and GPU memory a sweep will need, before anything is launched."""
 
+import os
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -17,6 +18,7 @@ from conclugen.features.placement import RESIDENT_SHARE
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import Loss
 from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
+from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
 from sweeps.estimate.duration import Cost, slots, trials_in_time
 from sweeps.folder.comparability import provenance
@@ -24,7 +26,7 @@ from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stag
 from sweeps.trial.checkpoints import KEPT
 from sweeps.trial.hardware import own_hardware
 
-__all__ = ["disk_bytes", "gpu_problems", "smallest_gpu"]
+__all__ = ["cpu_problems", "disk_bytes", "gpu_problems", "own_memory", "smallest_gpu"]
 
 _REPORT_BYTES = 200  # one report in a checkpoint: epochs, objective, losses, as JSON within JSON
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
@@ -147,6 +149,19 @@ def smallest_gpu(config: SweepConfig) -> int | None:
     return min(sizes, default=None)
 
 
+def own_memory() -> int:
+    """Return the bytes of this machine's memory."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def cpu_problems(config: SweepConfig, memory: int) -> list[str]:
+    """Return a message for each arm whose default configuration cannot be measured in ``memory`` bytes on CPUs.
+
+    Larger heads are no problem: the sweep may run elsewhere. Features lie in files, and count for nothing.
+    """
+    return _memory_problems(config, memory, 0, "this machine", lambda parameter: parameter.start)
+
+
 def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     """Return a message with the remedy for each arm that does not fit a GPU of ``memory`` bytes.
 
@@ -154,17 +169,25 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
     training step of the largest heads that the space allows, or a probe of their representations with all labels
     (`conclugen.training.memory`).
     """
-    features = _feature_bytes(config, memory)
-    room = f"{features / 2**30:.1f} GiB for features, but a GPU has {memory / 2**30:.1f} GiB"
+    return _memory_problems(config, memory, _feature_bytes(config, memory), "a GPU", _highest)
+
+
+def _memory_problems(
+    config: SweepConfig, memory: int, features: int, owner: str, size: Callable[[Parameter], Any]
+) -> list[str]:
+    """Return a message for each arm that does not fit; ``size`` says which value of a parameter counts."""
+    beside = f" and {features / 2**30:.1f} GiB for features" if features else ""
+    room = f"{beside}, but {owner} has {memory / 2**30:.1f} GiB"
     problems = list[str]()
     for arm in config.arms.values():
-        largest = _largest(config, arm)
+        chosen = _sizes(config, arm, size)
+        largest = replace(Hyperparameters(), **chosen)
         widths = config.widths(arm.method, arm.modalities)
         step = step_bytes(widths, arm.losses, largest, workers=config.workers.per_trial)
         if features + step > memory:
-            sizes = ", ".join(f"{name} {getattr(largest, name)}" for name in _sizes(config, arm))
+            sizes = ", ".join(f"{name} {value}" for name, value in chosen.items())
             problems.append(
-                f"space: {arm.name} with {sizes} needs at least {step / 2**30:.1f} GiB for a step and {room}; lower "
+                f"space: {arm.name} with {sizes} needs at least {step / 2**30:.1f} GiB for a step{room}; lower "
                 "representation_dim or batch_size, or use more workers.per_trial."
             )
         if "logistic" in (config.probe.kind, *config.probe.also) and arm.method != "supervised_head":
@@ -173,7 +196,7 @@ def gpu_problems(config: SweepConfig, memory: int) -> list[str]:
             if features + probe > memory:
                 problems.append(
                     f"probe: {arm.name} with representation_dim {largest.representation_dim} needs at least "
-                    f"{probe / 2**30:.1f} GiB for a probe of all labels and {room}; lower representation_dim, or take "
+                    f"{probe / 2**30:.1f} GiB for a probe of all labels{room}; lower representation_dim, or take "
                     "the mean of the modalities (probe.fusion: mean)."
                 )
     return problems
@@ -188,14 +211,18 @@ def _most_labelled(config: SweepConfig) -> int:
     )
 
 
-def _sizes(config: SweepConfig, arm: Arm) -> dict[str, Any]:
-    """Return the hyperparameters of ``arm`` that set sizes, each at the largest value in the space."""
+def _sizes(config: SweepConfig, arm: Arm, size: Callable[[Parameter], Any]) -> dict[str, Any]:
+    """Return the hyperparameters of ``arm`` that set sizes, each at the value that ``size`` chooses."""
     parameters = arm.parameters(config.load_space())
-    return {name: max(parameters[name].extremes()) for name in _SIZES if name in parameters}
+    return {name: size(parameters[name]) for name in _SIZES if name in parameters}
+
+
+def _highest(parameter: Parameter) -> Any:
+    return max(parameter.extremes())
 
 
 def _largest(config: SweepConfig, arm: Arm) -> Hyperparameters:
-    return replace(Hyperparameters(), **_sizes(config, arm))
+    return replace(Hyperparameters(), **_sizes(config, arm, _highest))
 
 
 def _feature_bytes(config: SweepConfig, memory: int) -> int:

@@ -8,9 +8,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from conclugen.files.durable import write_whole
+from conclugen.settings.documents import dump
 from search_spaces import named_spaces
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.ledger import JobKey
@@ -131,6 +130,15 @@ class SweepFolder:
         return not paths or (self.lock in paths and all(expected))
 
     @property
+    def occupation(self) -> list[str]:
+        """The reason why no new sweep can begin in the folder, as a list of problems; empty if one can."""
+        if self.config.is_file():
+            return [f"--out {self.root}: holds a sweep; `conclugen sweep resume` goes on with it."]
+        if not self.vacant:
+            return [f"--out {self.root}: exists and is not an empty folder; choose another, or remove it first."]
+        return []
+
+    @property
     def _id(self) -> Path:
         return self.root / "id"
 
@@ -154,7 +162,7 @@ class SweepFolder:
         if config.space not in named_spaces():
             write_whole(self.space, Path(config.space).read_bytes())
             document["space"] = self.space.name
-        write_whole(self.config, yaml.safe_dump(document, sort_keys=False).encode())
+        write_whole(self.config, dump(document).encode())
 
 
 def _is_key(name: str) -> bool:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import Space
-from sweeps.config import Arm, ConfigError
+from sweeps.config import Arm, ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
-from sweeps.ledger import Ledger, Record, method_of
+from sweeps.ledger import Ledger, LedgerError, Record, method_of
 
-__all__ = ["proposals"]
+__all__ = ["proposals", "warm_start_problems"]
 
 Proposal = tuple[str, Mapping[str, Any]]
 
@@ -42,6 +42,19 @@ def proposals(folder: Path, arms: Collection[Arm], space: Space) -> dict[Arm, li
             [f"search.warm_start: {folder} has no finished search trial yet; choose another, or drop it."]
         )
     return {arm: list(_proposals(arm, best, space, folder)) for arm in arms}
+
+
+def warm_start_problems(config: SweepConfig) -> list[str]:
+    """Return why the earlier sweep that ``config`` names cannot warm-start it; empty if it can, or none is named."""
+    if config.search.warm_start is None:
+        return []
+    try:
+        proposals(config.search.warm_start, config.arms.values(), config.load_space())
+    except ConfigError as error:
+        return error.problems
+    except LedgerError as error:
+        return [f"search.warm_start: {error}"]
+    return []
 
 
 def _proposals(arm: Arm, best: Mapping[str, Record], space: Space, folder: Path) -> Iterator[Proposal]:

@@ -59,9 +59,9 @@ def test_every_problem_is_listed_at_once(tmp_path: Path) -> None:
     [
         ("modalities: {a: [{model: ./no/such, kind: text}]}", "neither a folder nor a hub id"),
         ("modalities: {a: [{model: /no/such, kind: text}]}", "neither a folder nor a hub id"),
-        ("a: [", "is no YAML"),
-        ("", "valid dictionary"),
-        ("modalities: {}", "at least 1"),
+        ("a: [", "cannot be read as YAML"),
+        ("", "is empty; it must have settings"),
+        ("modalities: {}", "needs at least 1"),
     ],
 )
 def test_a_bad_recipe_is_refused_with_the_reason(tmp_path: Path, text: str, part: str) -> None:
@@ -97,3 +97,38 @@ def test_default_rates_depend_on_the_kind() -> None:
     assert Backbone(model="a/b", kind="frames").frame_rate == 1
     assert Backbone(model="a/b", kind="clips").frame_rate == 16
     assert Backbone(model="a/b", kind="audio").seconds == 10
+
+
+def test_a_key_that_is_there_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    text = "modalities:\n  text: [{model: a/b, kind: text}]\n  text: [{model: c/d, kind: text}]\n"
+    with pytest.raises(RecipeError, match=r"line 3: modalities\.text: is given twice \(lines 2 and 3\)"):
+        load_recipe(write(tmp_path, text))
+
+
+def test_one_backbone_needs_no_list(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, "modalities: {text: {model: a/b, kind: text, pooling: cls}}"))
+    assert recipe.backbones == (Backbone(model="a/b", kind="text", pooling="cls"),)
+
+
+def test_a_problem_is_told_in_plain_words(tmp_path: Path) -> None:
+    text = "modalities: {text: [{model: a/b, kind: txt, batch: 8.0, poling: cls}]}"
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(write(tmp_path, text))
+    assert [problem.partition("recipe.yaml: modalities.text.0.")[2] for problem in caught.value.problems] == [
+        "kind: 'txt': must be frames, clips, audio or text. Did you mean text?",
+        "batch: 8.0: must be a whole number; write 8.",
+        "poling: is no setting here. Did you mean pooling?",
+    ]
+
+
+def test_home_and_variables_are_replaced_in_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("NOWHERE", raising=False)
+    (tmp_path / "models" / "own").mkdir(parents=True)
+    write(tmp_path, "modalities: {text: [{model: $MODELS/own, kind: text}, {model: ~/models/own, kind: text}]}")
+    assert {b.model for b in load_recipe("~/recipe.yaml").backbones} == {str(tmp_path / "models" / "own")}
+    with pytest.raises(RecipeError, match=r"text\.0\.model: the environment has no variable NOWHERE; set it\."):
+        load_recipe(write(tmp_path, "modalities: {text: [{model: $NOWHERE/own, kind: text}]}"))
+    with pytest.raises(RecipeError, match=r"--backbones \$NOWHERE: the environment has no variable NOWHERE"):
+        load_recipe("$NOWHERE")

@@ -200,6 +200,66 @@ def half_done(write_config: Callable[..., Path], tmp_path: Path) -> SweepFolder:
     return folder
 
 
+def test_run_lists_the_problems_of_the_folder_and_of_the_configuration_together(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    taken = tmp_path / "taken"
+    (taken / "mine").mkdir(parents=True)
+    result = conclugen("sweep", "run", write_config(subsets=["Conn"]), "--out", taken, "--set", "budget.epochs")
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [
+        "error: 3 problems",
+        f"  --out {taken}: exists and is not an empty folder; choose another, or remove it first.",
+        "  --set budget.epochs: expected key=value, such as budget.epochs=30.",
+        "  subsets.0: 'Conn': is no loss subset; allowed are all, or a list of Con, Clu, Gen, ConClu, ConGen, CluGen, "
+        "ConCluGen. Did you mean Con?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (100_000_000, "parameters.representation_dim: fixed=100000000 must be at most 65536."),
+        (65_536, "space: Con with representation_dim 65536, batch_size 20 needs at least"),
+    ],
+)
+def test_check_refuses_heads_that_no_machine_holds(
+    write_config: Callable[..., Path], tmp_path: Path, width: int, expected: str
+) -> None:
+    space = tmp_path / "wide.yaml"
+    parameters = f"{{representation_dim: {width}, batch_size: 20, warmup_epochs: 1}}"
+    space.write_text(f"description: wide\nparameters: {parameters}\n", encoding="utf-8")
+    result = conclugen("sweep", "check", write_config(space=str(space), subsets=["Con"]))
+    assert result.returncode == 2
+    assert expected in result.stderr
+
+
+@pytest.mark.parametrize("option", ["--out=~/set", "--out=$SETS/set"])
+def test_paths_of_options_have_home_and_variables_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SETS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    result = conclugen("features", "synth", option, "--samples", 40, "--dims", "video=4,audio=4", "--classes", 3)
+    assert result.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert conclugen("features", "info", "~/set").returncode == 0
+
+
+def test_variables_that_are_not_set_are_listed_for_all_paths_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOWHERE", raising=False)
+    result = conclugen("report", "$NOWHERE/a", "--out", "${NOWHERE}/b")
+    assert (result.returncode, result.stderr.splitlines()) == (
+        2,
+        [
+            "error: 2 problems",
+            "  $NOWHERE/a: the environment has no variable NOWHERE; set it.",
+            "  ${NOWHERE}/b: the environment has no variable NOWHERE; set it.",
+        ],
+    )
+
+
 def test_status_counts_jobs_by_state(half_done: SweepFolder) -> None:
     rows = {
         row["name"]: row for row in json.loads(conclugen("sweep", "status", half_done.root, "--json").stdout)["rows"]

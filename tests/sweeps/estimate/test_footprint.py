@@ -14,7 +14,7 @@ from conclugen.subsets import SUBSETS
 from conclugen.training.memory import probe_bytes, step_bytes, stored_bytes
 from sweeps.config import SweepConfig, load_config
 from sweeps.estimate.duration import Cost
-from sweeps.estimate.footprint import disk_bytes, gpu_problems
+from sweeps.estimate.footprint import cpu_problems, disk_bytes, gpu_problems
 from sweeps.folder.layout import SweepFolder
 from sweeps.search import Search
 from tests.conftest import write_planted
@@ -39,6 +39,15 @@ def test_a_space_that_does_not_fit_the_gpu_is_refused_with_sizes_and_remedy(writ
     assert all("lower representation_dim or batch_size, or use more workers.per_trial" in p for p in problems)
     assert not any(p.startswith("space: Con ") for p in gpu_problems(config, CON_STEP + FEATURES))
     assert gpu_problems(config, 2**30) == []
+
+
+def test_a_default_configuration_that_this_machine_cannot_measure_is_refused(write_config: Callable[..., Path]) -> None:
+    config = load_config(write_config(subsets=["Con"], baselines=[]))
+    measured = step_bytes(WIDTHS, SUBSETS["Con"], replace(Hyperparameters(), **{**LARGEST, "representation_dim": 8}))
+    (problem,) = (p for p in cpu_problems(config, measured - 1) if p.startswith("space: "))
+    assert problem.startswith("space: Con with representation_dim 8, projection_dim 8, batch_size 20 needs at least")
+    assert "GiB for a step, but this machine has" in problem
+    assert not any(p.startswith("space: ") for p in cpu_problems(config, measured))
 
 
 @pytest.mark.parametrize("nested", [[], ["modalities"], ["labels"], ["modalities", "labels"]])
