@@ -43,6 +43,7 @@ from reports.output.tables import (
     plain_table,
     published_table,
     selection_sentence,
+    usage_table,
 )
 from reports.processes import ALONE, Processes
 from reports.statistics.ablation import Ablation, PlannedColumn, ablation, latest_config
@@ -133,7 +134,6 @@ def report(
     published_numbers = None if published_file is None else published(published_file, table.frame, encoding)
     sources = cell_sources(ledgers)
     paired = pairs(ledgers, processes=processes)
-    certainty = intervals(ledgers, processes=processes)
     tied = tied_with_best(paired, table.frame[~table.frame["method"].str.contains("[", regex=False)])
     confusions = confusion(ledgers)
     curve = expected_best(ledgers)
@@ -143,7 +143,7 @@ def report(
     parts = [
         _ablation_part(table, tied, sources, selection_sentence(ledgers)),
         _instrument_part(instrument_effects(ledgers)),
-        _protocol_part(table, tied, sources),
+        _protocol_part(table, tied, sources, usage_table(ledgers)),
         _calibration_part(table, sources),
         _confusion_part(confusions),
         Part(
@@ -151,7 +151,7 @@ def report(
             "Chance has two sources, which are reported separately: the seed of the training, and the choice of test "
             "samples. The tables show scores by the sweep's probe. Their files also have the scores by further "
             "instruments.",
-            [interval_table(certainty, _METRIC, sources), pair_table(paired, _METRIC)],
+            [interval_table(intervals(ledgers, processes=processes), _METRIC, sources), pair_table(paired, _METRIC)],
         ),
         _effects_part(factorial(ledgers)),
         _published_part(table, published_numbers, sources),
@@ -248,9 +248,9 @@ def _calibration_part(table: Ablation, sources: Sources) -> Part:
     return Part("Probabilities", "", [shown for shown in tables if shown is not None])
 
 
-def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], sources: Sources) -> Part:
+def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], sources: Sources, usage: Table | None) -> Part:
     labels = label_table(table, _METRIC, tied, sources)
-    tables = [modality_table(table, _METRIC, tied, sources), labels, *class_tables(table, sources)]
+    tables = [modality_table(table, _METRIC, tied, sources), labels, usage, *class_tables(table, sources)]
     drawings = []
     if labels is not None:
         caption = f"Test {_METRIC} over the number of labels per class, with a line for each method."

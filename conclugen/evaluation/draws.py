@@ -17,7 +17,7 @@ from conclugen.evaluation.classification import ClassWeights
 from conclugen.labels import LabelBudget
 from conclugen.seeds import derive_seed
 
-__all__ = ["LabelledDraws", "Selection", "draw_labels", "draw_selection"]
+__all__ = ["LabelledDraws", "Selection", "draw_labels", "draw_selection", "number_drawn"]
 
 Selection = Literal["validation", "budget"]
 """Validation labels that choose a classifier's settings: all, or as many as the label budget allows for training."""
@@ -82,6 +82,17 @@ class LabelledDraws:
         return self.samples[..., None] if self.versions is None else self.versions[self.samples]
 
 
+def number_drawn(samples: int, budget: LabelBudget) -> int:
+    """Return how many of ``samples`` a budget draws, at least one if there is one.
+
+    Args:
+        samples: training samples of a class; for a fraction of a multi-label set, all training samples.
+        budget: a budget per class, or a fraction.
+    """
+    wanted = budget.per_class if budget.fraction is None else max(1, round(budget.fraction * samples))
+    return samples if wanted is None else min(samples, wanted)
+
+
 def draw_labels(labels: Tensor, budget: LabelBudget, draws: int, seed: int) -> Tensor:
     """Choose the labelled samples of each draw.
 
@@ -144,7 +155,7 @@ def _draw(labels: Tensor, order: Tensor, budget: LabelBudget) -> Tensor:
     """Return the samples of one draw: the first in ``order`` (n,) that the budget allows, class by class."""
     multi_label = labels.dim() == 2
     if multi_label and budget.fraction is not None:
-        return order[: max(1, round(budget.fraction * len(order)))]
+        return order[: number_drawn(len(order), budget)]
     ordered = labels[order]
     if multi_label:
         rank = (ordered > 0).cumsum(dim=0)  # [n, C]: place of each positive among those of its class
@@ -155,6 +166,5 @@ def _draw(labels: Tensor, order: Tensor, budget: LabelBudget) -> Tensor:
     parts = []
     for c in labels.unique():
         members = order[ordered == c]
-        share = budget.per_class or max(1, round((budget.fraction or 0) * len(members)))
-        parts.append(members[:share])
+        parts.append(members[: number_drawn(len(members), budget)])
     return torch.cat(parts)

@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from conclugen.evaluation.budgets import budget_notes, takes_every_label
 from conclugen.evaluation.classification import Classifiers, ClassWeights
 from conclugen.evaluation.draws import LabelledDraws, Selection, draw_labels, draw_selection
 from conclugen.evaluation.metrics import classification_metrics, probability_metrics
 from conclugen.evaluation.probe import Instrument, fit_probes
 from conclugen.features.batches import StandardisedSplit
+from conclugen.features.classes import class_findings, label_counts
 from conclugen.features.manifest import SPLITS, FeatureSetError, Location
 from conclugen.features.shards import FeatureSet
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
 
-__all__ = ["FeatureProbe", "Probed", "Spread", "probe_features"]
+__all__ = ["FeatureProbe", "Probed", "Spread", "probe_features", "probe_notes"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Probed:
 
     labels: str
     """The label budget; empty for all labels."""
+    train_samples: Sequence[int]
+    """How many labelled samples each draw learned from."""
     chosen: Sequence[str]
     """The setting that validation labels chose for each draw, such as ``C=0.01``."""
     validation: Mapping[str, Spread]
@@ -124,7 +128,8 @@ def probe_features(
         )
         probes = fit_probes(how.instrument, data, seed=how.seed)
         validation, test = (_scores(probes, clean[part], labels[part], classes) for part in ("val", "test"))
-        results.append(Probed(str(budget), list(probes.chosen), validation, test))
+        used = (draws >= 0).sum(dim=1).tolist()
+        results.append(Probed(str(budget), used, list(probes.chosen), validation, test))
         done()
     return results
 
@@ -150,6 +155,31 @@ def _classes(features: FeatureSet, modalities: Sequence[str]) -> tuple[str, ...]
     if problems or manifest.labels is None:
         raise FeatureSetError("\n".join(problems))
     return tuple(manifest.labels.classes)
+
+
+def probe_notes(location: Location, modalities: Sequence[str], budgets: Sequence[LabelBudget]) -> list[str]:
+    """Return notes on the classes of a set, and on label budgets that it cannot meet.
+
+    Raises:
+        FeatureSetError: :func:`probe_features` would raise it; or train or val has a single class; or a budget takes
+            every label.
+    """
+    features = FeatureSet(location)
+    classes = _classes(features, modalities)
+    manifest = features.manifest
+    divisions = label_counts(features.folder)
+    findings = class_findings(manifest, divisions)
+    smaller = [budget for budget in budgets if budget != LabelBudget()]
+    problems = list(findings.problems)
+    for budget in smaller:
+        notes = budget_notes(divisions, classes, budget, manifest.multi_label)
+        if takes_every_label(divisions, budget, manifest.multi_label):
+            problems += [f"{note.removesuffix('.')}; leave it out, as all labels are probed anyway." for note in notes]
+        else:
+            findings.notes += notes
+    if problems:
+        raise FeatureSetError("\n".join(problems))
+    return findings.notes
 
 
 def _scores(probes: Classifiers, x: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, Spread]:

@@ -34,6 +34,7 @@ __all__ = [
     "Location",
     "Manifest",
     "Modality",
+    "Part",
     "Shard",
     "SplitName",
     "damaged_shards",
@@ -53,6 +54,8 @@ MODALITY_NAME = r"^(?!(sample_id|augmentation|label|speaker)\Z)[A-Za-z][A-Za-z0-
 """Pattern of a modality's name; it names a column beside the four that every shard may have."""
 SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+Part = Literal["train", "val", "test"]
+"""The role of rows in a division of a labelled set."""
 SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
 FOLDS = 1000
 """Number of possible folds; they are numbered from 0."""
@@ -157,6 +160,22 @@ class Manifest(_Strict):
     def folds(self) -> tuple[SplitName, ...]:
         """The names of the set's folds, in order; empty for a set with splits."""
         return tuple(sorted({shard.split for shard in self.shards} - set(SPLITS)))
+
+    @property
+    def divisions(self) -> tuple[dict[Part, tuple[SplitName, ...]], ...]:
+        """Part -> its splits, for each way to divide a labelled set.
+
+        A set without folds has one division, by the names of its splits. With folds, fold i is test in division i, the
+        next fold is val, and the others are train.
+        """
+        folds = self.folds
+        if not folds:
+            return ({"train": SPLITS[:1], "val": SPLITS[1:2], "test": SPLITS[2:]},)
+        pairs = [(test, folds[(i + 1) % len(folds)]) for i, test in enumerate(folds)]
+        return tuple(
+            {"train": tuple(fold for fold in folds if fold not in (test, val)), "val": (val,), "test": (test,)}
+            for test, val in pairs
+        )
 
     @property
     def training(self) -> tuple[SplitName, ...]:

@@ -12,7 +12,6 @@ turns a feature that is constant over the training rows into 0.
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +19,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from conclugen.features.classes import Findings, class_findings, label_counts
 from conclugen.features.manifest import FeatureSetError, Location, Manifest, Shard, shard_damage
 from conclugen.features.shards import FeatureSet
 from conclugen.names import class_problems, name_problem, single_key, tidy
 
-__all__ = ["Findings", "identifier_hashes", "verify"]
+__all__ = ["identifier_hashes", "verify"]
 
 _BLOCK_ROWS = 4096
 _EXAMPLES = 3  # samples or speakers that a message names
-
-
-@dataclass
-class Findings:
-    """Problems and notes, one line each."""
-
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
 
 
 def verify(
@@ -62,6 +54,7 @@ def verify(
     constants = {modality.name: _ConstantFeatures() for modality in manifest.modalities}
     keys = _RowKeys()
     speakers: dict[str, set[str]] = {}
+    sound_labels = 0  # shards
     for shard in manifest.shards:
         if (damage := shard_damage(folder, shard)) is not None:
             findings.problems.append(damage)
@@ -73,7 +66,9 @@ def verify(
             else:
                 training = shard.split not in ("val", "test")
                 findings.problems += _values(folder, shard, mapped.features, constants if training else {})
-                findings.problems += _labels(folder, shard, mapped.labels, manifest)
+                wrong_labels = list(_labels(folder, shard, mapped.labels, manifest))
+                findings.problems += wrong_labels
+                sound_labels += not wrong_labels
                 keys.add(shard.split, mapped.sample_ids, mapped.augmentation)
                 if int((mapped.augmentation == 0).sum()) != shard.samples:
                     findings.problems.append(f"shard {folder / shard.file} lacks the {shard.samples} clean rows that "
@@ -87,6 +82,10 @@ def verify(
             for problem in class_problems(manifest.labels.classes, "classes")
         ]
     findings.problems += _identities(features, keys)
+    if manifest.labels is not None and len(manifest.labels.classes) > 1 and sound_labels == len(manifest.shards):
+        classes = class_findings(manifest, label_counts(folder))
+        findings.problems += classes.problems
+        findings.notes += classes.notes
     findings.problems += sorted(
         {
             f"speakers: {problem}; name every speaker, or none."

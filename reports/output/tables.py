@@ -28,6 +28,7 @@ from reports.output.cells import (
 )
 from reports.output.table import Cell, Table
 from reports.statistics.ablation import Ablation, PlannedColumn, latest_config, planned_columns, planned_methods
+from reports.statistics.label_usage import class_gaps, label_usage, unmet_budgets
 from reports.statistics.pairs import ALPHA
 from sweeps.ledger import SUMMARY_METRICS, Record, method_of
 
@@ -44,6 +45,7 @@ __all__ = [
     "plain_table",
     "published_table",
     "selection_sentence",
+    "usage_table",
 ]
 
 _ALL = "all"
@@ -74,9 +76,10 @@ def cell_sources(ledgers: Sequence[Sequence[Record]]) -> Sources:
 
 
 def selection_sentence(ledgers: Sequence[Sequence[Record]]) -> str:
-    """Return the part of a caption that names the probe and the validation labels that chose its settings.
+    """Return the part of a caption that says how scores came about.
 
-    Scores at few labels depend on both.
+    It names the probe, the validation labels that chose its settings, and what data sets could not give: the labels of
+    a budget, or samples of a class.
     """
     sentences: list[tuple[str, str]] = []
     for records in ledgers:
@@ -89,7 +92,34 @@ def selection_sentence(ledgers: Sequence[Sequence[Record]]) -> str:
         sentences.append((", ".join(config["features"]["downstream"]), sentence))
     same = len({sentence for _, sentence in sentences}) == 1
     texts = [sentences[0][1]] if same else [f"{names}: {sentence}" for names, sentence in sentences]
-    return " ".join([*texts, "The search of hyperparameters saw all validation labels."])
+    texts.append("The search of hyperparameters saw all validation labels.")
+    if unmet := unmet_budgets(label_usage(ledgers)):
+        texts.append(f"Labels that were used where a budget was not met: {'; '.join(unmet)}.")
+    if gaps := class_gaps(ledgers):
+        texts.append(f"Classes without samples, whose F1 is 0 and counts in macro F1: {'; '.join(gaps)}.")
+    return " ".join(texts)
+
+
+def usage_table(ledgers: Sequence[Sequence[Record]]) -> Table | None:
+    """Return a table of the labels that each label budget used; None without budgets, or if no record says it."""
+    frame = label_usage(ledgers)
+    if frame.empty:
+        return None
+    counts = ["labels used", "validation labels"]
+    shown = frame.assign(
+        **{name: [f"{value:.1f}".removesuffix(".0") for value in frame[name]] for name in counts},
+        share=[f"{value:.1%}" for value in frame["share"]],
+    )
+    return Table(
+        "label-usage",
+        "Labels used",
+        "Labelled samples that the probe learned from, and validation samples that chose its settings: means over "
+        "seeds, folds and draws. share: of all training samples. per class: the fewest and the most samples of a class "
+        "in any draw. A class with fewer samples than the budget gives all of them. A fraction is rounded for each "
+        "class, and takes at least one sample of it.",
+        frame,
+        shown.astype(str),
+    )
 
 
 def ablation_tables(
@@ -126,8 +156,8 @@ def ablation_tables(
             "ablation" if metric == metrics[0] else f"ablation-{metric}",
             f"Ablation: {heading(metric)}",
             f"Test {heading(metric)}, mean ± standard deviation over confirmation seeds. Columns name@n are scores "
-            f"with n labels per class.{instruments} {selection} {_MARKS} The columns trials and pruned count search "
-            "trials; failed also counts failed confirmation runs.",
+            f"with n labels per class, name@n% with n % of the labels.{instruments} {selection} {_MARKS} The columns "
+            "trials and pruned count search trials; failed also counts failed confirmation runs.",
             frame if metric == metrics[0] else frame[frame["metric"] == metric],
             cells.join(counts).reset_index(),
         )

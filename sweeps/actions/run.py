@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from conclugen.features.classes import Findings
 from conclugen.features.manifest import damaged_shards
 from conclugen.files.durable import write_whole
 from sweeps.actions.sweep_run import SweepRun
 from sweeps.config import ConfigError, SweepConfig, load_config
+from sweeps.estimate.labels import label_findings
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.lock import held
 from sweeps.folder.sessions import Sessions
@@ -38,7 +40,8 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         KeyboardInterrupt: the sweep was asked to end, and everything is saved.
     """
     folder = SweepFolder(root)
-    if problems := [*_not_utf8(root), *folder.occupation, *_unusable(config)]:
+    problems, warnings = _unusable(config)
+    if problems := [*_not_utf8(root), *folder.occupation, *problems]:
         raise ConfigError(problems)
     new_folders = [path for path in (root, *root.parents) if not path.exists()]
     try:
@@ -51,12 +54,18 @@ def launch(config: SweepConfig, root: Path, interrupts: Interrupts, address: str
         try:
             _prepare(folder, config)
             config = load_config(folder.config, written=True)  # with the space in the folder, as in later sessions
+
+            def begin(say: Callable[[str], None]) -> None:
+                Sessions(folder).begin(config)
+                for warning in warnings:
+                    say(warning)
+
             SweepRun(
                 config=config,
                 folder=folder,
                 interrupts=interrupts,
                 address=address,
-                begin=lambda say: Sessions(folder).begin(config),
+                begin=begin,
             ).run()
         except ConfigError:
             _remove(folder, new_folders)
@@ -95,7 +104,7 @@ def resume(
     with held(folder):
         try:
             config = load_config(folder.config, overrides, written=True)
-            problems = _unusable(config)
+            problems, warnings = _unusable(config)
         except ConfigError as error:
             raise ConfigError([_without_warm_start(problem) for problem in error.problems]) from None
         changes = Sessions(folder).changes(config)
@@ -114,7 +123,7 @@ def resume(
                 with interrupts.deferred():  # the session on record and the folder's configuration change together
                     messages = Sessions(folder).begin(config, changes)
                     begun()
-                    for message in messages:
+                    for message in (*messages, *warnings):
                         say(message)
                     for partial in (*folder.root.glob(".*.partial"), *folder.heads.glob(".*.partial")):
                         partial.unlink()
@@ -193,11 +202,13 @@ def _not_utf8(root: Path) -> list[str]:
     return [f"{root}: is not UTF-8 on disk, as Ray needs it; rename the folders of this path, or choose another."]
 
 
-def _unusable(config: SweepConfig) -> list[str]:
-    """Return the problems that show before Ray starts. The check reads all shards of the feature sets."""
+def _unusable(config: SweepConfig) -> tuple[list[str], list[str]]:
+    """Return problems and warnings that show before Ray starts. The check reads all shards of the feature sets."""
     sets = dict.fromkeys([config.features.pretrain, *config.features.downstream.values()])
     damaged = [f"features: {problem}" for path in sets for problem in damaged_shards(path)]
-    return [*config.tracking.missing(), *warm_start_problems(config), *damaged]
+    findings = Findings() if damaged else label_findings(config, fetch=True)
+    warnings = [f"Warning: {note}" for note in findings.notes]
+    return [*config.tracking.missing(), *warm_start_problems(config), *damaged, *findings.problems], warnings
 
 
 def _remove(folder: SweepFolder, new_folders: Sequence[Path]) -> None:

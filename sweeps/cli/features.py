@@ -1,13 +1,14 @@
 """`conclugen features`: make and inspect feature sets."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 import typer
 from rich.table import Table
 
+from conclugen.features.classes import class_findings, label_counts
 from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
 from conclugen.settings.paths import expanded
@@ -63,6 +64,7 @@ def import_features(
     _print_manifest(out, manifest)
     for sentence in merges:
         typer.echo(sentence)
+    _print_class_findings(out, manifest)
 
 
 @app.command("synth")
@@ -176,7 +178,7 @@ def probe_set(
         budgets = _budgets(labels_per_class)
         import torch
 
-        from conclugen.evaluation.feature_probe import FeatureProbe, probe_features
+        from conclugen.evaluation.feature_probe import FeatureProbe, probe_features, probe_notes
 
         probe = FeatureProbe(
             instrument=instrument, budgets=budgets, draws=draws, selection=selection, class_weights=class_weights,
@@ -184,6 +186,8 @@ def probe_set(
         )  # fmt: skip
         names = [name.strip() for name in modalities.split(",")] if modalities else []
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        for note in probe_notes(folder, names, budgets):
+            typer.echo(f"Warning: {note}", err=True)
         with progress_bar() as progress:
             task = progress.add_task("Probing", total=len(budgets))
             results = probe_features(folder, names, probe, device, done=lambda: progress.advance(task))
@@ -192,13 +196,24 @@ def probe_set(
         return
     table = Table(title=f"Probe ({instrument}) on {folder}", title_justify="left")
     metrics = ("weighted_f1", "macro_f1", "balanced_accuracy", "accuracy", "nll")
-    for column in ("labels per class", "val weighted F1", *(f"test {_in_words(name)}" for name in metrics), "chosen"):
+    for column in (
+        "labels per class",
+        "labels used",
+        "val weighted F1",
+        *(f"test {_in_words(name)}" for name in metrics),
+        "chosen",
+    ):
         table.add_column(column, justify="left" if column == "chosen" else "right")
     for result in results:
         scores = [result.validation["weighted_f1"], *(result.test[name] for name in metrics)]
         settings = ", ".join(dict.fromkeys(result.chosen))
-        table.add_row(result.labels or "all", *map(str, scores), settings)
+        table.add_row(result.labels or "all", _span(result.train_samples), *map(str, scores), settings)
     console().print(Fitted(table))
+
+
+def _span(numbers: Sequence[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _in_words(metric: str) -> str:
@@ -218,8 +233,10 @@ def features_info(
         rows = {split: manifest.rows(split) for split in manifest.folds or SPLITS}
         document = {**manifest.model_dump(mode="json"), "fingerprint": manifest.fingerprint, "rows": rows}
         typer.echo(json.dumps(document, indent=2))
-    else:
-        _print_manifest(folder, manifest)
+        return
+    _print_manifest(folder, manifest)
+    if isinstance(folder, Path):  # a remote set is not fetched for this
+        _print_class_findings(folder, manifest)
 
 
 def _bad_dtype(dtype: str) -> list[str]:
@@ -273,6 +290,16 @@ def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str,
         f"{option} {text}: {name!r} is given twice." for name in sorted({n for n in names if names.count(n) > 1})
     ]
     return {name: content for name, _, content in pairs}
+
+
+def _print_class_findings(folder: Path, manifest: Manifest) -> None:
+    """Print what is wrong with the classes of a labelled set; sets for pretraining may have such classes."""
+    if manifest.labels is None:
+        return
+    with bad_input():
+        findings = class_findings(manifest, label_counts(folder))
+    for finding in [*findings.problems, *findings.notes]:
+        typer.echo(f"Warning: {finding}")
 
 
 def _print_manifest(folder: Location, manifest: Manifest) -> None:

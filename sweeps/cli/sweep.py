@@ -58,9 +58,11 @@ def sweep_check(
         config = load_config(config_file, overrides or ())
         from sweeps.estimate.duration import estimate
         from sweeps.estimate.footprint import cpu_problems, gpu_problems, own_memory, smallest_gpu
+        from sweeps.estimate.labels import label_findings
         from sweeps.estimate.summary import cost_summary, plan_table, space_table
         from sweeps.search.warm_start import warm_start_problems
 
+        findings = label_findings(config, fetch=False)
         sets = [config.features.pretrain, *config.features.downstream.values()]
         remote_sets = [location for location in dict.fromkeys(sets) if not isinstance(location, Path)]
         memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
@@ -68,7 +70,8 @@ def sweep_check(
             too_large = gpu_problems(config, memory)
         else:
             too_large = [] if remote_sets else cpu_problems(config, own_memory())
-        if problems := [*config.tracking.missing(), *warm_start_problems(config), *too_large]:
+        problems = [*config.tracking.missing(), *warm_start_problems(config), *findings.problems, *too_large]
+        if problems:
             raise ConfigError(problems)
         costs = [] if remote_sets else estimate(config)
     if remote_sets:
@@ -77,10 +80,12 @@ def sweep_check(
             "Valid. Nothing is estimated, because these feature sets are remote and were not fetched: "
             f"{', '.join(remote_sets)}."
         )
-        return
-    console().print(Fitted(plan_table(config, costs)))
-    console().print(Fitted(space_table(config)))
-    typer.echo(cost_summary(config, costs))
+    else:
+        console().print(Fitted(plan_table(config, costs)))
+        console().print(Fitted(space_table(config)))
+        typer.echo(cost_summary(config, costs))
+    for note in findings.notes:
+        typer.echo(f"Warning: {note}")
 
 
 @app.command("run")

@@ -127,6 +127,12 @@ class Predictions:
 
     Empty where they were not kept, or where the ledger was read without them.
     """
+    train_samples: int = 0
+    """How many labelled training samples this draw learned from; 0 in records of an earlier version."""
+    train_labels: Sequence[int] = ()
+    """How many of them have each class; empty in records of an earlier version."""
+    selection_samples: int = 0
+    """How many validation samples chose the setting; 0 in records of an earlier version."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,11 +44,14 @@ _PREDICTIONS = pa.struct(
         ("predicted", pa.list_(pa.int32())),
         ("instrument", pa.string()),
         ("chosen", pa.string()),
+        ("train_samples", pa.int64()),
+        ("train_labels", pa.list_(pa.int32())),
+        ("selection_samples", pa.int64()),
     ]
 )
 _SUFFIX = ".arrow"
-_SCHEMA_VERSION = "5"
-_READABLE = ("4", _SCHEMA_VERSION)
+_SCHEMA_VERSION = "6"
+_READABLE = ("4", "5", _SCHEMA_VERSION)
 _JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
 _SHARED_FIELDS = ("config", "features", "versions", "hardware")  # mostly equal in all records of a sweep
 AT_ONCE = 256
@@ -206,7 +209,7 @@ def _batch(path: Path, probabilities: bool) -> pa.RecordBatch:
     if version not in _READABLE:
         raise LedgerError(f"{path} is a record of schema version {version}; this version reads {', '.join(_READABLE)}.")
     row = stream.read_next_batch()
-    if version == _SCHEMA_VERSION and not probabilities:
+    if "probabilities" in row.schema.names and not probabilities:
         return row.drop_columns(["probabilities"])
     return row
 
@@ -226,10 +229,15 @@ def _records(table: pa.Table) -> Iterator[Record]:
     values["hardware"] = [None if fields is None else Hardware(**fields) for fields in values["hardware"]]
     values["history"] = _parts(nested["history"], list(zip(*_fields(nested["history"]), strict=True)))
     values["metrics"] = _parts(nested["metrics"], list(starmap(Metric, zip(*_fields(nested["metrics"]), strict=True))))
+    names = [field.name for field in nested["predictions"].type.value_type]  # an earlier version has fewer
     predictions = [*_fields(nested["predictions"])]
     if probabilities is not None:
+        names.append("probabilities")
         predictions.append(_only_chunk(probabilities).values.to_pylist())
-    values["predictions"] = _parts(nested["predictions"], list(starmap(Predictions, zip(*predictions, strict=True))))
+    values["predictions"] = _parts(
+        nested["predictions"],
+        [Predictions(**dict(zip(names, row, strict=True))) for row in zip(*predictions, strict=True)],
+    )
     for row in zip(*values.values(), strict=True):
         yield Record(**dict(zip(values, row, strict=True)))
 

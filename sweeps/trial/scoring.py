@@ -10,11 +10,11 @@ without the division's test rows.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +27,7 @@ from conclugen.evaluation.metrics import classification_metrics, probability_met
 from conclugen.evaluation.paper_probe import PaperSettings
 from conclugen.evaluation.probe import Instrument, fit_probes
 from conclugen.features.batches import StandardisedSplit
-from conclugen.features.manifest import SPLITS, Manifest
+from conclugen.features.manifest import Manifest, Part
 from conclugen.features.shards import FeatureSet
 from conclugen.features.standardise import Standardisation
 from conclugen.heads import fuse
@@ -41,7 +41,6 @@ __all__ = ["Encode", "Fit", "Fitted", "Scoring", "pca_whitening", "raw_features"
 
 _BRIEF_EPOCHS = 45  # 25 (to the first restart) rank heads worse, 65 (to the second) hardly better (LOG.md)
 
-Part = Literal["train", "val", "test"]
 Encode = Callable[[StandardisedSplit, Tensor], Tensor]
 """Maps rows (n,) of a split to representations (n, F)."""
 
@@ -71,6 +70,18 @@ class LabelChoice:
     """(D, s) training samples of each label draw; short draws are padded with -1."""
     selection: Tensor | None
     """(D, m) validation samples that may choose a classifier's setting; None for all."""
+
+    def counts(self, division: Division, draw: int) -> dict[str, Any]:
+        """Return what predictions record of a draw's labels: how many there were, and of which classes."""
+        samples = self.draws[draw][self.draws[draw] >= 0]
+        labels = division.labels("train")[samples]
+        by_class = labels.sum(dim=0) if labels.dim() == 2 else labels.bincount(minlength=len(division.classes))
+        selected = division.rows("val") if self.selection is None else self.selection[draw][self.selection[draw] >= 0]
+        return {
+            "train_samples": len(samples),
+            "train_labels": by_class.tolist(),
+            "selection_samples": len(selected),
+        }
 
 
 @dataclass(frozen=True)
@@ -177,7 +188,8 @@ class Scoring:
         scores: dict[tuple[str, ScoredSplit, str], list[float]] = {}
         predictions: list[Predictions] = []
         for division in divisions:
-            results = fit(division, self.label_choice(division, budget, seed), seed)
+            choice = self.label_choice(division, budget, seed)
+            results = fit(division, choice, seed)
             for (instrument, fitted), part in product(results.items(), parts):
                 truth = division.labels(part).numpy()
                 answers = fitted.answer(part)
@@ -202,6 +214,7 @@ class Scoring:
                                 predicted=predicted.reshape(-1).tolist(),
                                 instrument=instrument,
                                 chosen=fitted.chosen[draw],
+                                **choice.counts(division, draw),
                                 probabilities=probabilities.astype("<f2").tobytes() if keeps_probabilities else b"",
                             )
                         )
@@ -357,7 +370,7 @@ class Scoring:
                         for part in parts
                     },
                 )
-                for fold, splits in enumerate(_divisions(manifest))
+                for fold, splits in enumerate(manifest.divisions)
             ]
         return sets
 
@@ -381,22 +394,3 @@ def pca_whitening(train: StandardisedSplit) -> Encode:
 def _fitted(classifiers: Classifiers, inputs: Mapping[Any, Tensor]) -> Fitted:
     """Join classifiers and their inputs: part -> representations."""
     return Fitted(classifiers.chosen, lambda part: classifiers.answer(inputs[part]))
-
-
-def _divisions(manifest: Manifest) -> Iterator[dict[Part, tuple[str, ...]]]:
-    """Yield part -> its splits, for each division.
-
-    A set without folds has one division, by the names of its splits. With folds, fold i is test in division i, the next
-    fold is val, and the others are train.
-    """
-    folds = manifest.folds
-    if not folds:
-        yield {"train": SPLITS[:1], "val": SPLITS[1:2], "test": SPLITS[2:]}
-    for i in range(len(folds)):
-        test = folds[i]
-        val = folds[(i + 1) % len(folds)]
-        yield {
-            "train": tuple(fold for fold in folds if fold not in (test, val)),
-            "val": (val,),
-            "test": (test,),
-        }

@@ -282,6 +282,26 @@ def test_a_refused_launch_leaves_no_folder(
     assert not (tmp_path / "new").exists()
 
 
+def test_a_label_budget_that_takes_every_label_is_refused(
+    write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts
+) -> None:
+    path = write_config(probe={"labels_per_class": [2, 20], "label_draws": 2})
+    with pytest.raises(ConfigError, match=r"probe\.labels_per_class: 20 labels per class take every training label"):
+        launch(load_config(path), tmp_path / "sweep", interrupts)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_launch_warns_of_label_budgets_that_a_set_cannot_meet(
+    write_config: Callable[..., Path], tmp_path: Path, interrupts: Interrupts, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_config(probe={"label_fraction": 0.001, "label_draws": 2})
+    warning = "Warning: features.downstream.planted: 0.1% of the labels: 3 of 60 training samples are used (5.0%)"
+    launch(load_config(path), tmp_path / "sweep", interrupts)
+    assert warning in capfd.readouterr().out.replace("\n", " ")
+    resume(tmp_path / "sweep", interrupts)
+    assert warning in capfd.readouterr().out.replace("\n", " ")
+
+
 @pytest.mark.parametrize("damage", ["flipped", "missing", "of an older format"])
 @pytest.mark.parametrize("command", ["check", "run", "resume"])
 def test_unreadable_statistics_are_refused_before_the_first_trial(

@@ -18,6 +18,7 @@ from conclugen.features.verification import verify
 from sweeps.cli import app
 from sweeps.config import ConfigError, load_config
 from sweeps.execution.preflight import collect
+from tests.conftest import write_planted
 
 SYNTH = ("synth", "--samples", 40, "--labelled", "--dims", "video=9,text=8", "--classes", 4)
 
@@ -217,6 +218,35 @@ class TestProbe:
         scores = [json.loads(features(*arguments, "--seed", seed).stdout) for seed in (0, 1)]
         assert scores[0][0]["test"] == scores[1][0]["test"]  # with all labels there is nothing to draw
         assert scores[0][1]["test"] != scores[1][1]["test"]
+
+    def test_the_labels_that_were_used_are_shown_and_unmet_budgets_are_said(self, tmp_path: Path) -> None:
+        labels = np.repeat([0, 1, 2, 0, 1, 2, 0, 1, 2], [9, 9, 2, 4, 4, 4, 4, 4, 4])
+        part = np.repeat(["train", "val", "test"], [20, 12, 12])
+        rare = write_planted(tmp_path / "rare", rows=44, labels=labels, split=part)
+        probed = features("probe", rare, "--labels-per-class", "1,4", "--json")
+        assert [set(result["train_samples"]) for result in json.loads(probed.stdout)] == [{20}, {3}, {10}]
+        assert (
+            "Warning: 4 labels per class: smaller classes give all of their training samples: 'c' has 2."
+            in probed.stderr
+        )
+        assert " 10 " in features("probe", rare, "--labels-per-class", 4).stdout
+
+    def test_a_budget_of_every_label_is_refused(self, planted: Path) -> None:
+        refused = features("probe", planted, "--labels-per-class", "2,20,1000")
+        assert refused.exit_code == 2
+        for number in (20, 1000):
+            text = f"{number} labels per class: takes every training label; the largest class has 20 samples; leave it"
+            assert text in refused.stderr
+
+    def test_a_set_with_one_class_to_choose_by_is_refused(self, tmp_path: Path) -> None:
+        labels = np.array([0, 1, 2] * 4 + [0] * 3 + [0, 1, 2])
+        part = np.repeat(["train", "val", "test"], [12, 3, 3])
+        folder = write_planted(tmp_path / "set", rows=18, labels=labels, split=part)
+        for command in ("probe", "verify"):
+            refused = features(command, folder)
+            assert refused.exit_code == 2
+            assert "val has a single class; divide the set again" in refused.stderr
+        assert "Warning: val has a single class; divide the set again" in features("info", folder).stdout
 
     def test_every_bad_label_budget_is_named(self, planted: Path) -> None:
         refused = features("probe", planted, "--labels-per-class", "1,few,0,-2,2.5")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conclugen.files.durable import SEAL, write_sealed
+from conclugen.files.durable import SEAL, read_sealed, write_sealed
 from sweeps.ledger import (
     Hardware,
     Ledger,
@@ -48,6 +48,9 @@ predictions = st.integers(0, 5).flatmap(
         instrument_names,
         st.sampled_from(["", "C=0.01", "k=5", "epoch 40"]),
         st.binary(max_size=12),
+        small,
+        st.lists(small, max_size=3),
+        small,
     )
 )
 counts = st.integers(1, 256)
@@ -208,7 +211,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes
         hyperparameters={"lr": 0.1},
         metrics=[Metric("d", "test", "", "macro_f1", 0.25)],
         predictions=[
-            Predictions("d", "", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0], "", "C=0.01", bytes(range(12)))
+            Predictions(
+                "d", "", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0], "", "C=0.01", bytes(range(12)), 3, [1, 2], 3
+            )
         ],
     )
     Ledger(folder).add(written)
@@ -336,6 +341,29 @@ class TestSchema4:
         kept = b"\x00\x3c" if probabilities else b""
         assert [[p.probabilities for p in read[number].predictions] for number in (1, 2)] == [[kept], [b"", b""]]
         assert [each.key for each in ledger.readable()] == [each.key for each in read]
+
+    @pytest.mark.parametrize("probabilities", [False, True])
+    def test_a_record_of_version_5_is_read_without_its_numbers_of_labels(
+        self, tmp_path: Path, probabilities: bool
+    ) -> None:
+        answers = Predictions("d", "", 0, 0, ["a"], False, [0], [0], "knn", "k=5", b"\x00\x3c", 7, [7], 4)
+        Ledger(tmp_path).add(record(predictions=[answers]))
+        (path,) = tmp_path.glob("*.arrow")
+        stream = pa.ipc.open_stream(read_sealed(path))
+        (row,) = stream.read_next_batch().to_pylist()
+        fields = [field for field in stream.schema.field("predictions").type.value_type if "samples" not in field.name]
+        fields = [field for field in fields if field.name != "train_labels"]
+        place = stream.schema.get_field_index("predictions")
+        schema = stream.schema.set(place, pa.field("predictions", pa.list_(pa.struct(fields))))
+        schema = schema.with_metadata({"schema_version": "5", "seal": SEAL})
+        file = io.BytesIO()
+        with pa.ipc.new_stream(file, schema) as former:
+            former.write(pa.RecordBatch.from_pylist([row], schema=schema))
+        write_sealed(path, file.getvalue())
+        (read,) = Ledger(tmp_path, probabilities=probabilities)
+        kept = b"\x00\x3c" if probabilities else b""
+        expected = replace(answers, probabilities=kept, train_samples=0, train_labels=(), selection_samples=0)
+        assert plain(read) == plain(record(predictions=[expected]))
 
     def test_a_ledger_of_old_and_new_records_is_sound(self, tmp_path: Path) -> None:
         self.write(tmp_path, self.former())

@@ -141,3 +141,25 @@ def test_training_draws_do_not_depend_on_the_selection(scoring_of: Callable[[Pat
         scoring = scoring_of(sound, selection)
         draws.append(scoring.label_choice(division_of(scoring), BUDGET, SEED).draws)
     assert torch.equal(*draws)
+
+
+@pytest.mark.parametrize(
+    ("selection", "budget", "numbers"),
+    [
+        ("budget", BUDGET, (9, [3, 3, 3], 9)),
+        ("validation", BUDGET, (9, [3, 3, 3], 120)),
+        ("budget", LabelBudget(), (240, [80, 80, 80], 120)),
+        ("budget", LabelBudget(fraction=0.001), (3, [1, 1, 1], 3)),
+    ],
+)
+def test_predictions_record_how_many_labels_were_used(
+    scoring_of: Callable[[Path, str], Scoring],
+    sound: Path,
+    selection: str,
+    budget: LabelBudget,
+    numbers: tuple[int, list[int], int],
+) -> None:
+    scoring = scoring_of(sound, selection)
+    _, _, predictions = scoring.confirm(scoring.probe(raw_features, list(WIDTHS)), SEED, budget)
+    for draw in predictions:
+        assert (draw.train_samples, draw.train_labels, draw.selection_samples) == numbers
