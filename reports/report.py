@@ -1,26 +1,23 @@
-"""The whole report: its tables, figures and sections, their order, and the files that it writes.
+"""The whole report: its tables, figures and sections, and their order.
 
-Every table is written as CSV, Parquet, Markdown and LaTeX under its name, and every figure as SVG and PNG. `index.html`
-shows everything on one page, and `tables.tex` is a document that inputs the LaTeX tables. Parts that the sweeps did not
-plan, such as a modality ablation, are left out. Planned results that do not exist yet are shown as missing.
+Parts that the sweeps did not plan, such as a modality ablation, are left out. Planned results that do not exist yet are
+shown as missing.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from conclugen.files.durable import write_whole
+from reports.contents import Part, PlannedFigure, Report
 from reports.figures import results as figures
 from reports.figures import search as search_figures
 from reports.figures.embedding import embedding, embedding_caption
-from reports.figures.style import write_figure
 from reports.output.cells import Sources, probe_rows
-from reports.output.markup import write_table
-from reports.output.page import Provenance, Section, page
 from reports.output.probe_tables import (
     calibration_table,
     class_tables,
@@ -61,50 +58,16 @@ from reports.statistics.published import published
 from reports.statistics.ranking import ranking
 from reports.statistics.searches import full_trials, trial_history, varying
 from reports.statistics.selection import selection
+from reports.statistics.shared_sets import named_apart, refuse_mixing, refuse_other_samples, settings_in_words
 from reports.statistics.tuning import expected_best, tuning
 from sweeps.ledger import Record
 
-__all__ = ["Part", "PlannedFigure", "Report", "comparison_report", "report", "write_report"]
+__all__ = ["comparison_report", "report"]
+
+Named = TypeVar("Named", Table, PlannedFigure)
 
 _METRIC = "weighted_f1"
 _MIN_TRIALS = 3  # of a figure of lines across hyperparameters; fewer lines show nothing
-_MAX_DOWNLOAD = 64_000  # bytes; the page contains CSV files up to this size, and links to larger ones
-
-
-@dataclass(frozen=True)
-class PlannedFigure:
-    """A figure of the report, which is drawn when its files are written."""
-
-    name: str
-    caption: str
-    """The caption, which is also the text alternative for people who cannot see the figure."""
-    draw: Callable[[], Figure]
-    """Draws the figure: a partial of a function of a module, so that another process can run it."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A section of the report."""
-
-    title: str
-    text: str = ""
-    tables: Sequence[Table] = ()
-    figures: Sequence[PlannedFigure] = ()
-
-
-@dataclass(frozen=True)
-class Report:
-    """The contents of a report, before any file is written."""
-
-    title: str
-    parts: Sequence[Part]
-    provenance: Provenance
-    main: Sequence[Table]
-    """The tables that a terminal shows."""
-    complete: bool = True
-    """True if every planned cell has a result."""
-    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
-    """Numbers that only figures show: name -> frame."""
 
 
 def report(
@@ -130,6 +93,8 @@ def report(
     Raises:
         ReportError: the ledgers, or the published numbers, cannot be made into a report.
     """
+    ledgers = named_apart(ledgers, folders)
+    refuse_mixing(ledgers)
     table = ablation(ledgers)
     published_numbers = None if published_file is None else published(published_file, table.frame, encoding)
     sources = cell_sources(ledgers)
@@ -159,7 +124,7 @@ def report(
         _search_part(ledgers, curve, importance(ledgers, processes)),
         _accounting_part(accounting(ledgers)),
     ]
-    parts = [part for part in parts if part.tables or part.figures]
+    parts = _files_apart([part for part in parts if part.tables or part.figures])
     title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
     frames = {"confusion": confusions, "expected-best": curve}
     if coordinates is not None:
@@ -172,52 +137,36 @@ def comparison_report(ledgers: Sequence[Sequence[Record]], folders: Sequence[Pat
     """Compute the comparison of two sweeps; arguments as for :func:`report`.
 
     Raises:
-        ReportError: a sweep has no record, or the sweeps have no score in common.
+        ReportError: a sweep has no record, or the sweeps have no score in common, or other test samples.
     """
-    names = [folder.name for folder in folders]
+    first, second = named_apart(ledgers, folders)
+    names = [folder.resolve().name for folder in folders]
     if names[0] == names[1]:
         names = [str(folder) for folder in folders]
-    table = comparison_table(comparison(*ledgers), _METRIC, *names)
-    text = " ".join(f"{name}: {selection_sentence([records])}" for name, records in zip(names, ledgers, strict=True))
+    refuse_other_samples(first, second, names)
+    table = comparison_table(comparison(first, second), _METRIC, *names)
+    sentences = [
+        f"{name}: {selection_sentence([records])}" for name, records in zip(names, (first, second), strict=True)
+    ]
+    text = " ".join([*sentences, settings_in_words(first, second)])
     parts = [Part("Two sweeps", text, [table])]
-    return Report(" and ".join(names), parts, provenance(ledgers, folders, command), [table])
+    return Report(" and ".join(names), parts, provenance((first, second), folders, command), [table])
 
 
-def write_report(content: Report, out: Path, processes: Processes = ALONE) -> list[Path]:
-    """Write all files of a report; return their paths, ``index.html`` first.
+def _files_apart(parts: Sequence[Part]) -> list[Part]:
+    """Return the parts with a number behind the name of every table or figure that has the files of an earlier one.
 
-    Args:
-        content: the report.
-        out: folder of the files; it is created if missing.
-        processes: processes that share the files.
+    Names of sets and sweeps may differ in letters that file names lack, or only in case.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    drawings = [figure for part in content.parts for figure in part.figures]
-    tables = [table for part in content.parts for table in part.tables]
-    file_lists = processes.map(partial(_write, out), [*drawings, *tables])  # figures first, as they take longest
-    files = [file for files in file_lists for file in files]
-    sections = []
-    for part in content.parts:
-        texts = [(out / f"{figure.name}.svg").read_text(encoding="utf-8") for figure in part.figures]
-        svgs = [(figure.name, figure.caption, text) for figure, text in zip(part.figures, texts, strict=True)]
-        sections.append(Section(part.title, part.text, part.tables, svgs))
-    for name, frame in content.frames.items():
-        files += _write_frame(frame, name, out)
-    downloads: dict[str, bytes | str] = {}
-    for file in files:
-        small = file.suffix == ".csv" and file.stat().st_size <= _MAX_DOWNLOAD
-        downloads[file.name] = file.read_bytes() if small else file.name
-    document = out / "tables.tex"
-    write_whole(document, _document(tables).encode())
-    index = out / "index.html"
-    write_whole(index, page(content.title, sections, content.provenance, downloads).encode())
-    return [index, document, *files]
+    names = set[str]()
 
+    def apart(item: Named) -> Named:
+        choices = chain([item.name], (f"{item.name}-{number}" for number in count(2)))
+        name = next(choice for choice in choices if f"{type(item).__name__} {choice}".casefold() not in names)
+        names.add(f"{type(item).__name__} {name}".casefold())
+        return replace(item, name=name)
 
-def _write(out: Path, item: PlannedFigure | Table) -> list[Path]:
-    if isinstance(item, Table):
-        return write_table(item, out)
-    return write_figure(item.draw(), item.name, out)
+    return [replace(part, tables=[*map(apart, part.tables)], figures=[*map(apart, part.figures)]) for part in parts]
 
 
 # -- parts -----------------------------------------------------------------------------------------------------------
@@ -391,30 +340,3 @@ def _accounting_part(frame: pd.DataFrame) -> Part:
         frame,
     )
     return Part("Accounting", "Every planned job, how it ended, and what it cost.", [table])
-
-
-# -- files -----------------------------------------------------------------------------------------------------------
-
-
-def _document(tables: Sequence[Table]) -> str:
-    """Return a LaTeX document with all tables."""
-    return "\n".join(
-        [
-            r"\documentclass{article}",
-            r"\usepackage[a4paper,margin=2cm]{geometry}",
-            r"\usepackage{booktabs,graphicx}",
-            r"\extrafloats{1000}\maxdeadcycles=1000",  # without text between tables, all may wait for the end
-            r"\begin{document}",
-            *(rf"\input{{{table.name}}}" for table in tables),
-            r"\end{document}",
-            "",
-        ]
-    )
-
-
-def _write_frame(frame: pd.DataFrame, name: str, out: Path) -> list[Path]:
-    csv = out / f"{name}.csv"
-    parquet = out / f"{name}.parquet"
-    write_whole(csv, frame.to_csv(index=False, float_format="%.10g").encode())
-    write_whole(parquet, frame.to_parquet(index=False))
-    return [csv, parquet]

@@ -73,7 +73,17 @@ FLOORS = {
         "subsets",
         "counts",
     ),
-    "reports": ("report", "output", "figures", "statistics", "processes"),
+    "reports": (
+        "report",
+        "writing",
+        "contents",
+        "folder",
+        "output",
+        "figures",
+        "statistics",
+        "processes",
+        "errors",
+    ),
 }
 """Package -> its folders and modules from top to bottom; each imports only what stands below it."""
 
@@ -302,6 +312,11 @@ def calls_without_encoding(source: str) -> list[int]:
         if text:
             lines.append(node.lineno)
     return sorted(lines)
+
+
+def test_only_figures_import_matplotlib() -> None:
+    """Their package hides the user's settings from it."""
+    assert {path for path in importers("matplotlib") if not path.startswith("reports/figures/")} == set()
 
 
 def test_text_is_never_in_the_encoding_of_the_locale() -> None:

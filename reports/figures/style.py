@@ -41,6 +41,7 @@ __all__ = [
     "ORANGE",
     "PAGE_WIDTH",
     "VERMILLION",
+    "Figure",
     "Labels",
     "finish",
     "is_left",

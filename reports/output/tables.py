@@ -345,8 +345,8 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
         "comparison",
         f"{first} and {second}",
         "Means ± standard deviations over confirmation seeds, and their difference with its 95 % interval. If both "
-        "sweeps used the same seeds (paired), the interval is Student's t over the differences; otherwise it is "
-        "Welch's.",
+        "sweeps used the same seeds on the same features (paired), the interval is Student's t over the differences; "
+        "otherwise it is Welch's.",
         frame,
         metric,
         lambda rows: {

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy import stats
 
+from reports.errors import ReportError
 from sweeps.ledger import (
     REPRESENTED,
     SUMMARY_METRICS,
     TUNED_BASELINES,
-    LedgerError,
     Metric,
     Predictions,
     Record,
@@ -31,16 +31,18 @@ from sweeps.ledger import (
 )
 
 __all__ = [
+    "NOTHING_FINISHED",
     "Ablation",
     "PlannedColumn",
-    "ReportError",
     "ablation",
     "latest_config",
+    "latest_record",
     "planned_columns",
     "planned_methods",
     "seed_statistics",
 ]
 
+NOTHING_FINISHED = "a sweep has no finished job yet; report again when `conclugen sweep status` shows some."
 _CONFIDENCE = 0.95
 COLUMNS = (
     "dataset",
@@ -55,10 +57,6 @@ COLUMNS = (
     "n_pruned",
     "n_failed",
 )
-
-
-class ReportError(LedgerError):
-    """The ledgers cannot be made into one table."""
 
 
 class PlannedColumn(NamedTuple):
@@ -116,7 +114,7 @@ def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
         ReportError: a ledger has no record, or two of them have results for the same dataset and method.
     """
     if not all(ledgers):
-        raise ReportError("a sweep has no finished job yet; report again when `conclugen sweep status` shows some.")
+        raise ReportError(NOTHING_FINISHED)
     frames = [pd.DataFrame(_rows(records), columns=COLUMNS) for records in ledgers]
     frame = pd.concat(frames, ignore_index=True)
     if (repeated := frame.duplicated(["dataset", "method", "metric"])).any():
@@ -151,9 +149,14 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
                 yield (dataset, method, metric, *seed_statistics(scores.get((recorded, metric), [])), *counts)
 
 
+def latest_record(records: Sequence[Record]) -> Record:
+    """Return the sweep's latest record: its configuration plans all that an extended sweep plans."""
+    return max(records, key=lambda record: record.started)
+
+
 def latest_config(records: Sequence[Record]) -> dict[str, Any]:
-    """Return the sweep's configuration from its latest record: an extended sweep plans more than it did at first."""
-    return dict(max(records, key=lambda record: record.started).config)
+    """Return the configuration of the sweep's latest record."""
+    return dict(latest_record(records).config)
 
 
 def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[str, str]:

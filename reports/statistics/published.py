@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from conclugen.files.tables import TableError, TextTable, read_table
-from reports.statistics.ablation import ReportError
+from reports.errors import ReportError
 
 __all__ = ["COLUMNS", "published"]
 

@@ -23,8 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
+from reports.errors import ReportError
 from reports.processes import ALONE, Processes
-from reports.statistics.ablation import PlannedColumn, ReportError, latest_config, planned_columns, planned_methods
+from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns, planned_methods
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 
 __all__ = [

@@ -1,6 +1,7 @@
 """`conclugen report` and `conclugen dashboard`: look at the results of sweeps."""
 
 import shlex
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,11 +10,12 @@ import typer
 
 from sweeps.cli.console import INCOMPLETE, OK, Encoding, SweepDir, bad_input, command, console, records, sweep_folder
 from sweeps.config import ConfigError, load_config
+from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Record
 from sweeps.tables import Fitted
 
 if TYPE_CHECKING:
-    from reports.report import Report
+    from reports.contents import Report
     from reports.statistics.embedding import Representations
 
 __all__ = ["dashboard", "make_report", "report"]
@@ -46,11 +48,7 @@ def report(
             problems.append("--encoding: is that of --published, which is not given; leave it out.")
         if compare and embeddings:
             problems.append("--embeddings: a comparison draws no embeddings; leave --compare or --embeddings out.")
-        for folder in folders:
-            try:
-                sweep_folder(folder)
-            except ConfigError as error:
-                problems += error.problems
+        problems += [*_folder_problems(folders, compare=compare), *_out_problems(out)]
         if problems:
             raise ConfigError(problems)
         command_line = command("report", *folders, "--out", out)
@@ -65,6 +63,37 @@ def report(
         else:
             code = make_report(folders, out, command_line, published, encoding, embeddings=embeddings)
     raise typer.Exit(code)
+
+
+def _folder_problems(folders: list[Path], *, compare: bool) -> Iterator[str]:
+    """Yield a message for each folder that holds no sweep, or a sweep that is given already."""
+    given: dict[Path, Path] = {}
+    identities: dict[str, Path] = {}
+    for folder in folders:
+        try:
+            layout = sweep_folder(folder)
+        except ConfigError as error:
+            yield from error.problems
+            continue
+        first = given.setdefault(folder.resolve(), folder)
+        if first is not folder:
+            yield f"{folder}: is given twice; give each sweep once."
+        elif not compare:  # a copy that was extended may be compared with the original
+            with suppress(OSError, ConfigError):  # an identity that is missing or damaged tells nothing
+                first = identities.setdefault(layout.identity, folder)
+            if first is not folder:
+                yield f"{folder}: is a copy of {first}, which is the same sweep; give one of them."
+
+
+def _out_problems(out: Path) -> list[str]:
+    """Return a message if no report can be written into ``out``."""
+    from reports.folder import folder_problems
+
+    for folder in (out, *out.resolve().parents):
+        layout = SweepFolder(folder)
+        if layout.config.is_file() and layout.ledger.is_dir() and layout.reserves(out):
+            return [f"--out {out}: is a folder of the sweep in {folder}; give another, such as {folder / 'report'}."]
+    return folder_problems(out)
 
 
 def dashboard(
@@ -112,14 +141,20 @@ def make_report(
     """
     from reports.processes import Processes, processors
 
-    with Processes(processors(), ["reports.report", "sklearn.ensemble"]) as processes:  # the latter for Optuna's fANOVA
-        from reports.report import report, write_report
+    with Processes(
+        processors(), ["reports.report", "reports.writing", "sklearn.ensemble"]
+    ) as processes:  # the latter for Optuna's fANOVA
+        from reports.figures.fonts import letters_without_font
+        from reports.report import report
+        from reports.writing import write_report
 
         ledgers = records(folders)
         represented = _represented(folders, ledgers) if embeddings else []
         content = report(ledgers, folders, command_line, published, encoding, represented, processes)
         files = write_report(content, out, processes)
     _print_tables(content)
+    if lacking := letters_without_font(file.read_text(encoding="utf-8") for file in files if file.suffix == ".svg"):
+        typer.echo(f"note: no installed font has {' '.join(lacking)}; PNG figures show boxes instead.", err=True)
     typer.echo(f"Report: {files[0]}, and {len(files) - 1} files of tables and figures beside it")
     return OK if content.complete else INCOMPLETE
 
@@ -139,7 +174,8 @@ def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Repr
 
 def _make_comparison(folders: list[Path], out: Path, command_line: str) -> int:
     """Write and print the comparison of two sweeps, and return the exit code."""
-    from reports.report import comparison_report, write_report
+    from reports.report import comparison_report
+    from reports.writing import write_report
 
     content = comparison_report(records(folders), folders, command_line)
     files = write_report(content, out)

@@ -21,33 +21,9 @@ from conclugen.hyperparameters import Hyperparameters
 from sweeps.config import SweepConfig
 from sweeps.config.sections import Objective, Probe
 from sweeps.jobs import Job
+from sweeps.ledger.comparability import CODE, GROWING, objective_sets, setting_differences
 
-__all__ = [
-    "CODE",
-    "confirmation_basis",
-    "mean_over",
-    "objective_sets",
-    "provenance",
-    "reports_basis",
-    "setting_changes",
-]
-
-CODE = "conclugen-sweeps"
-"""The name of this code among the versions that records keep."""
-_FREE = (
-    "budget.trials_per_subset",
-    "budget.hours",
-    "budget.gpu_hours",
-    "budget.seeds",
-    "checkpoint",
-    "search.warm_start",
-    "storage",
-    "tracking",
-    "workers",
-)
-"""Settings that change how much is run and where, not what a result means."""
-_GROWING = ("baselines", "modality_subsets", "probe.also", "probe.label_fraction", "probe.labels_per_class", "subsets")
-"""Lists that may get longer: new entries are run, and earlier results stay."""
+__all__ = ["confirmation_basis", "provenance", "reports_basis", "setting_changes"]
 
 
 def confirmation_basis(
@@ -119,40 +95,27 @@ def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
     }
 
 
-def setting_changes(former: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def setting_changes(former: Mapping[str, Any], current: Mapping[str, Any]) -> Iterator[str]:
     """Yield a message for each changed setting that makes results differ in meaning.
 
-    Free settings may change, and growing lists may get longer. A setting that the former configuration lacks is no
-    change. `sweeps.folder.sessions` compares the objective's sets, the space and the features.
+    Free settings may change, and growing lists may get longer. `sweeps.folder.sessions` compares the objective's sets,
+    the space and the features.
 
     Args:
-        former: the configuration of the last session, or a section of it.
-        current: the same part of the configuration from now on.
-        prefix: the section's dotted name, with a dot at the end; empty for the whole configuration.
+        former: the configuration of the last session.
+        current: the configuration from now on.
     """
-    for name, old in former.items():
-        key = f"{prefix}{name}"
-        new = current.get(name)
-        if old == new or key in (*_FREE, "objective.dataset", "space", "features.pretrain"):
-            continue
-        if key == "features.downstream":
-            missing = sorted(set(old) - set(new or ()))
-            yield from (f"{key}.{entry}: is missing now, and was there before; keep it." for entry in missing)
-        elif key in _GROWING:
-            missing = [entry for entry in old if entry not in (new or ())]
-            yield from (f"{key}: had {entry}, and lacks it now; keep it." for entry in missing)
-        elif isinstance(old, dict) and isinstance(new, dict):
-            yield from setting_changes(old, new, f"{key}.")
-        else:
-            yield f"{key}: was {old}, and is {new}."
+    missing = sorted(set(former["features"]["downstream"]) - set(current["features"]["downstream"]))
+    yield from (f"features.downstream.{name}: is missing now, and was there before; keep it." for name in missing)
+    for key in GROWING:
+        old, new = (_setting(config, key) for config in (former, current))
+        yield from (f"{key}: had {entry}, and lacks it now; keep it." for entry in old if entry not in new)
+    yield from (f"{key}: was {old}, and is {new}." for key, old, new in setting_differences(former, current))
 
 
-def objective_sets(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of the labelled sets that a configuration's objective counts."""
-    dataset = config["objective"].get("dataset")
-    return [dataset] if dataset is not None else sorted(config["features"]["downstream"])
-
-
-def mean_over(sets: list[str]) -> str:
-    """Return the words for the mean over labelled sets, or the name of a single one."""
-    return sets[0] if len(sets) == 1 else f"the mean over {', '.join(sets)}"
+def _setting(config: Mapping[str, Any], key: str) -> list[Any]:
+    """Return a list of the configuration by its dotted name; empty where an earlier version had no such setting."""
+    *sections, name = key.split(".")
+    for section in sections:
+        config = config[section]
+    return list(config.get(name, ()))

@@ -129,6 +129,12 @@ class SweepFolder:
         expected = [path in files or (path in self._folders and not any(path.iterdir())) for path in paths]
         return not paths or (self.lock in paths and all(expected))
 
+    def reserves(self, path: Path) -> bool:
+        """Return whether a path is the folder of the sweep itself, or lies in one of the sweep's own folders."""
+        root, path = self.root.resolve(), path.resolve()
+        own = [root / folder.relative_to(self.root) for folder in (*self._folders, self.tensorboard)]
+        return path == root or any(path.is_relative_to(folder) for folder in own)
+
     @property
     def occupation(self) -> list[str]:
         """The reason why no new sweep can begin in the folder, as a list of problems; empty if one can."""

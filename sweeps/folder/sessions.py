@@ -18,9 +18,10 @@ from conclugen import release
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, set_aside, write_sealed
 from search_spaces import Space, SpaceError, load_space, named_spaces
 from sweeps.config import SweepConfig
-from sweeps.folder.comparability import CODE, mean_over, objective_sets, provenance, setting_changes
+from sweeps.folder.comparability import provenance, setting_changes
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, with_former_settings
+from sweeps.ledger.comparability import CODE, mean_over, objective_sets
 
 __all__ = ["Session", "Sessions"]
 

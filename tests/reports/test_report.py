@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from conclugen.subsets import SUBSETS
+from reports.contents import Report
 from reports.processes import Processes
-from reports.report import Report, comparison_report, report, write_report
+from reports.report import comparison_report, report
+from reports.writing import write_report
 from sweeps.cli.representations import representations
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Record

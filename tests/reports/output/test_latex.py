@@ -13,7 +13,8 @@ import pytest
 
 from reports.output.markup import latex
 from reports.output.table import Cell, Table
-from reports.report import report, write_report
+from reports.report import report
+from reports.writing import write_report
 from sweeps.ledger import Metric, Predictions, Record
 from tests.reports.records import config, failed, record, trial
 

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.statistics.ablation import ReportError, ablation
+from reports.errors import ReportError
+from reports.statistics.ablation import ablation
 from sweeps.ledger import SUMMARY_METRICS, Metric, Record
 
 CONFIG: dict[str, Any] = {

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from reports.statistics.ablation import ReportError
+from reports.errors import ReportError
 from reports.statistics.comparison import COLUMNS, comparison
 from sweeps.ledger import Record
 from tests.reports.statistics.test_ablation import confirm, search

@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reports.statistics.ablation import ReportError
+from reports.errors import ReportError
 from reports.statistics.published import COLUMNS, published
 
 TABLE = pd.DataFrame(

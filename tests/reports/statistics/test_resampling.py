@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from conclugen.evaluation.metrics import classification_metrics
-from reports.statistics.ablation import ReportError
+from reports.errors import ReportError
 from reports.statistics.resampling import Column, Fold, Run, bootstrap, columns
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 from tests.reports.statistics.test_ablation import CONFIG

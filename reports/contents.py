@@ -1,0 +1,48 @@
+"""The contents of a report, before any file is written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from reports.figures.style import Figure
+from reports.output.page import Provenance
+from reports.output.table import Table
+
+__all__ = ["Part", "PlannedFigure", "Report"]
+
+
+@dataclass(frozen=True)
+class PlannedFigure:
+    """A figure of the report, which is drawn when its files are written."""
+
+    name: str
+    caption: str
+    """The caption, which is also the text alternative for people who cannot see the figure."""
+    draw: Callable[[], Figure]
+    """Draws the figure: a partial of a function of a module, so that another process can run it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the report."""
+
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    figures: Sequence[PlannedFigure] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The contents of a report, before any file is written."""
+
+    title: str
+    parts: Sequence[Part]
+    provenance: Provenance
+    main: Sequence[Table]
+    """The tables that a terminal shows."""
+    complete: bool = True
+    """True if every planned cell has a result."""
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Numbers that only figures show: name -> frame."""

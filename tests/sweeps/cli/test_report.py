@@ -1,0 +1,234 @@
+"""`conclugen report` of sweeps that share names, folders and terminals, as users have them."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner, Result
+
+from sweeps.cli import app
+from sweeps.folder.layout import SweepFolder
+from sweeps.ledger import Ledger, Record
+from tests.conftest import config_writer
+from tests.sweeps.simulation import run_here
+
+pytestmark = pytest.mark.timeout(180)  # the fixture trains a sweep, once
+
+OTHER = "0" * 16
+METHODS = ("Con", "Gen", "raw_features")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> Path:
+    """The folder of a finished sweep of two loss subsets."""
+    root = tmp_path_factory.mktemp("cli")
+    config = config_writer(root, planted)(
+        subsets=["Con", "Gen"],
+        baselines=["raw_features"],
+        budget={"trials_per_subset": 1, "epochs": 2, "seeds": 2},
+        probe={},
+        objective={},
+    )
+    run_here(config, SweepFolder(root / "sweep"))
+    return root / "sweep"
+
+
+Change = Callable[[Record], Record]
+
+
+@pytest.fixture
+def copy(sweep: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that copies the sweep's results of some methods, with changes, into a sweep of its own."""
+
+    def make(name: str, methods: tuple[str, ...], change: Change = lambda record: record) -> Path:
+        folder = SweepFolder(tmp_path / name)
+        shutil.copytree(sweep, folder.root, ignore=shutil.ignore_patterns("ledger", "id"))
+        folder.ledger.mkdir()
+        (folder.root / "id").write_text(f"{abs(hash(name)):032x}"[:32], encoding="utf-8")
+        planned = {
+            "subsets": [method for method in methods if method != "raw_features"],
+            "baselines": [method for method in methods if method == "raw_features"],
+        }
+        for record in Ledger(SweepFolder(sweep).ledger, probabilities=True):
+            if record.method in methods:
+                Ledger(folder.ledger).add(change(replace(record, config={**record.config, **planned})))
+        return folder.root
+
+    return make
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def problems(result: Result) -> list[str]:
+    """Return the problems of a command that refused its input."""
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ")
+    return [line.strip() for line in result.stderr.splitlines()[1:]]
+
+
+def with_setting(record: Record, section: str, **settings: Any) -> Record:
+    return replace(record, config={**record.config, section: {**record.config[section], **settings}})
+
+
+def with_features(record: Record) -> Record:
+    return replace(record, features={**record.features, "downstream.planted": OTHER})
+
+
+def with_classes(record: Record) -> Record:
+    predictions = [replace(p, classes=["x", "y", "z"]) for p in record.predictions]
+    return with_features(replace(record, predictions=predictions))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (with_features, rf"the fingerprint of features\.downstream\.planted is [0-9a-f]+ in .*, and {OTHER} in "),
+        (with_classes, r"the fingerprint of features\.downstream\.planted is"),
+        (lambda r: replace(r, features={**r.features, "pretrain": OTHER}), r"the fingerprint of features\.pretrain is"),
+        (lambda r: with_setting(r, "probe", kind="paper"), r"probe\.kind is logistic in .*, and paper in "),
+        (lambda r: with_setting(r, "probe", selection="validation"), r"probe\.selection is budget in"),
+        (lambda r: with_setting(r, "probe", label_draws=7), r"probe\.label_draws is 5 in .*, and 7 in"),
+        (lambda r: with_setting(r, "budget", epochs=99), r"budget\.epochs is 2 in .*, and 99 in"),
+        (lambda r: with_setting(r, "objective", metric="accuracy"), r"objective\.metric is weighted_f1 in"),
+        (lambda r: replace(r, config={**r.config, "modalities": ["video"]}), r"modalities is \['video', 'audio', "),
+        (lambda r: replace(r, config={**r.config, "seed": 5}), r"seed is 127 in .*, and 5 in"),
+        (lambda r: replace(r, versions={**r.versions, "conclugen-sweeps": "0.1.0"}), "the version of conclugen-sweeps"),
+    ],
+)  # fmt: skip
+def test_sweeps_that_mean_something_else_by_a_set_share_no_column(
+    copy: Callable[..., Path], tmp_path: Path, change: Change, what: str
+) -> None:
+    first, second = copy("first", ("Con",)), copy("second", ("Gen",), change)
+    (problem,) = problems(run(first, second, "--out", tmp_path / "out"))
+    assert problem.startswith(f"planted: tiny ({first}) and tiny ({second}) would share the column planted, but ")
+    assert re.search(what, problem)
+    assert "Report them one by one" in problem
+    assert not (tmp_path / "out").exists()
+
+
+def test_sweeps_of_the_same_set_and_protocol_share_a_column(copy: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [copy("first", ("Con", "raw_features")), copy("second", ("Gen",))]
+    assert run(*folders, "--out", tmp_path / "out").exit_code == 0
+    frame = pd.read_csv(tmp_path / "out" / "ablation.csv")
+    assert set(frame["method"]) == set(METHODS)
+    assert set(frame["dataset"]) == {"planted"}
+
+
+def test_sweeps_of_one_name_are_told_by_their_folders(copy: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [copy("first", ("Con",)), copy("second", ("Gen",))]
+    assert run(*folders, "--out", tmp_path / "out").exit_code == 0
+    names = [f"tiny ({folder})" for folder in folders]
+    assert set(pd.read_csv(tmp_path / "out" / "accounting.csv")["sweep"]) == set(names)
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert all(f"{name}: configuration" in page for name in names)
+
+
+def test_a_comparison_of_other_features_is_not_paired(sweep: Path, copy: Callable[..., Path], tmp_path: Path) -> None:
+    result = run(sweep, copy("other", METHODS, with_features), "--out", tmp_path / "out", "--compare")
+    assert result.exit_code == 0
+    assert not pd.read_csv(tmp_path / "out" / "comparison.csv")["paired"].any()
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "What differs: the fingerprint of features.downstream.planted is" in page
+
+
+def test_a_comparison_of_the_same_features_is_paired(sweep: Path, copy: Callable[..., Path], tmp_path: Path) -> None:
+    other = copy("other", METHODS, lambda record: with_setting(record, "probe", kind="paper"))
+    assert run(sweep, other, "--out", tmp_path / "out", "--compare").exit_code == 0
+    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["paired"].all()
+    assert "What differs: probe.kind is" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_sweeps_tested_on_other_labels_are_not_compared(sweep: Path, copy: Callable[..., Path], tmp_path: Path) -> None:
+    other = copy("other", METHODS, with_classes)
+    (problem,) = problems(run(sweep, other, "--out", tmp_path / "out", "--compare"))
+    assert problem.startswith("--compare: planted: the sweeps were tested on other samples or labels: ")
+    assert "30 labels of a, b, c in sweep; 30 labels of x, y, z in other" in problem
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_report_owns_the_folder(copy: Callable[..., Path], tmp_path: Path) -> None:
+    def renamed(record: Record) -> Record:
+        metrics = [replace(metric, dataset="other") for metric in record.metrics]
+        predictions = [replace(p, dataset="other") for p in record.predictions]
+        features = {"pretrain": record.features["pretrain"], "downstream.other": record.features["downstream.planted"]}
+        record = replace(record, metrics=metrics, predictions=predictions, features=features)
+        return with_setting(record, "features", downstream={"other": "/somewhere"})
+
+    out = tmp_path / "out"
+    assert run(copy("first", METHODS), "--out", out).exit_code == 0
+    assert (out / "classes-planted.csv").exists()
+    (out / "notes.txt").write_text("mine", encoding="utf-8")
+    assert run(copy("second", METHODS, renamed), "--out", out).exit_code == 0
+    names = {path.name for path in out.iterdir()}
+    assert {"classes-other.csv", "confusion-other.svg", "notes.txt"} <= names
+    assert not [name for name in names if "planted" in name]
+    assert names - {"notes.txt", "report-files.json"} == set(json.loads((out / "report-files.json").read_bytes()))
+
+
+def test_every_problem_of_the_folders_is_listed_at_once(sweep: Path, tmp_path: Path) -> None:
+    shutil.copytree(sweep, tmp_path / "copy")
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    lines = problems(run(sweep, sweep / ".", tmp_path / "copy", tmp_path, "--out", tmp_path / "file"))
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        "is given twice; give each sweep once.",
+        f"is a copy of {sweep}, which is the same sweep; give one of them.",
+        "holds no sweep (config.yaml is missing); give the --out of a sweep run.",
+        "is a file; give a folder.",
+    ]
+
+
+@pytest.mark.parametrize("place", [".", "ledger", "ledger/report", "heads", "logs"])
+def test_no_report_goes_into_the_sweep_s_own_folders(sweep: Path, place: str) -> None:
+    (problem,) = problems(run(sweep, "--out", sweep / place))
+    assert (
+        f"is a folder of the sweep in {sweep.resolve()}; give another, such as {sweep.resolve() / 'report'}" in problem
+    )
+
+
+def test_a_report_beside_the_sweep_s_files_is_allowed(sweep: Path, tmp_path: Path) -> None:
+    shutil.copytree(sweep, tmp_path / "sweep")
+    assert run(tmp_path / "sweep", "--out", tmp_path / "sweep" / "report").exit_code == 0
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+def test_a_report_in_a_narrow_terminal_shows_every_score_and_no_warning(
+    sweep: Path, tmp_path: Path, columns: int
+) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nunknown: 1\n", encoding="utf-8")
+    environment = {
+        **os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline", "MPLCONFIGDIR": "/proc/none",
+        "COLUMNS": str(columns), "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path]),
+    }  # fmt: skip
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "sweeps", "report", str(sweep), "--out", "out"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=terminal, stderr=subprocess.PIPE) as process:
+        os.close(terminal)
+        shown = _read(master)
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+    assert "…" not in shown
+    for mean in pd.read_csv(tmp_path / "out" / "ablation.csv").query("metric == 'weighted_f1'")["mean"]:
+        assert f"{mean:.3f}" in shown
+
+
+def _read(terminal: int) -> str:
+    """Return what a process shows on a terminal, until it ends."""
+    content = b""
+    with suppress(OSError), open(terminal, "rb", buffering=0) as file:  # the end of a terminal is an error
+        while part := file.read(4096):
+            content += part
+    return content.decode("utf-8")
