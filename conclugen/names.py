@@ -23,6 +23,8 @@ __all__ = [
 ]
 
 FEWEST_CLASSES = 2
+_LONGEST = 200
+"""Most characters of a name; longer ones are texts that were given as labels by mistake."""
 _EDGES = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 """Characters that nobody sees, which mean nothing at the edge of a name."""
 _MISSING = frozenset({"", "nan", "<na>", "nat", "null", "n/a", "#n/a"})
@@ -42,6 +44,8 @@ def name_problem(name: str) -> str | None:
     """Return what is wrong with a name by itself, or None."""
     if tidy(name).lower() in _MISSING or tidy(name) == "None":
         return f"{name!r} stands for a missing value"
+    if len(name) > _LONGEST:
+        return f"{name[:20]!r}... has {len(name):,} characters, more than {_LONGEST}"
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
         return f"{name!r} holds a line break or another control character"
     if name != tidy(name):

@@ -324,7 +324,9 @@ _Rules = Iterator[tuple[str, Any, str, str]]
 def _texts(table: pa.Table) -> _Rules:
     name, video, transcript = table["sample_id"], table["video"], table["transcript"]
     yield "sample_id", _blank(name, or_null=True), "missing", "give every clip one"
-    yield "sample_id", _repeated(name), "the same", "make them unique"
+    yield "sample_id", _repeated(_tidy(name)), "the same", "make them unique"
+    yield "sample_id", _controlled(name), "with a line break or another control character", "rename it"
+    yield "speaker", _blank(table["speaker"]), "blank", "an unknown speaker is null"
     yield "video", _blank(video), "blank", "a clip without a video has null"
     yield "transcript", _blank(transcript), "blank", "a clip without a transcript has null"
     neither = pc.and_(pc.is_null(video), pc.is_null(transcript))
@@ -378,6 +380,15 @@ def _mask(rows: npt.NDArray[np.integer], column: pa.ChunkedArray) -> npt.NDArray
 
 def _blank(column: pa.ChunkedArray, *, or_null: bool = False) -> pa.ChunkedArray:
     return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), or_null)
+
+
+def _tidy(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return names as :func:`conclugen.names.tidy` does, but for invisible characters; a list may have a million."""
+    return pc.utf8_trim_whitespace(pc.utf8_normalize(names, form="NFC"))
+
+
+def _controlled(names: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.match_substring_regex(names, pattern=r"\p{Cc}|\p{Zl}|\p{Zp}"), False)
 
 
 def _repeated(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:

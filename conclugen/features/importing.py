@@ -276,9 +276,7 @@ def _encode_labels(
         problems.append(f"labels: expected {n} values, got shape {labels.shape}.")
         return None, names
     if labels.dtype.kind not in "iuU":
-        missing = int(np.isnan(labels).sum()) if labels.dtype.kind == "f" else 0
-        drop = f", {missing} of them NaN; leave these rows out, and give labels" if missing else "; give them as labels"
-        problems.append(f"labels: expected integers or strings, got {labels.dtype}{drop}.astype(int).")
+        problems.append(f"labels: expected integers or strings, got {labels.dtype}{_integers_from(labels)}.")
         return None, names
     unique, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     values = unique.tolist()
@@ -309,6 +307,17 @@ def _encode_labels(
     if problems:
         return None, names
     return np.array([order.index(name) for name in chosen], np.int64)[codes], order
+
+
+def _integers_from(labels: Array) -> str:
+    """Return the end of a message: how labels of another type become integers, if they can."""
+    if labels.dtype.kind not in "bf":
+        return ""
+    if missing := int(np.isnan(labels.astype(float)).sum()):
+        return f", {missing} of them NaN; leave these rows out, and give labels.astype(int)"
+    if (labels.astype(float) % 1).any():
+        return ", not all of them whole; labels are classes, so divide a scale into some first"
+    return "; give labels.astype(int)"
 
 
 def _problems_of_several(labels: Array, n: int, names: Sequence[str]) -> list[str]:

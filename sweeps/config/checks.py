@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from conclugen.features.manifest import SPLITS, Location, Manifest, statistics_problem
+from conclugen.names import look_alikes
 from conclugen.settings.wording import shown, suggestion
 from search_spaces import load_space
 from sweeps.config.fields import metrics_of
@@ -190,6 +191,12 @@ def _gpus_can_spend(config: SweepConfig) -> Iterator[str]:
         yield "workers.gpus: none, so no gpu_hours of the budget are ever used; give budget.hours."
 
 
+def _names_of_sets_differ(config: SweepConfig) -> Iterator[str]:
+    for group in look_alikes(config.features.downstream):
+        names = ", ".join(group)
+        yield f"features.downstream: {names} look alike, and so do the files of reports; rename all but one."
+
+
 def _statistics_can_be_read(config: SweepConfig) -> Iterator[str]:
     if config.features.standardise and (problem := statistics_problem(config.features.pretrain)) is not None:
         yield f"features.pretrain: {problem}"  # every trial would fail
@@ -294,6 +301,7 @@ _ALONE = (
     _gpus_can_spend,
 )
 _WITH_REFERENCES = (
+    _names_of_sets_differ,
     _statistics_can_be_read,
     _downstream_sets_are_labelled,
     _widths_agree,

@@ -83,6 +83,12 @@ def test_a_list_is_read_back_as_written(tmp_path_factory: pytest.TempPathFactory
     [
         ({"sample_id": " "}, "sample_id: missing in row 2 (' '); give every clip one."),
         ({"sample_id": "a"}, "sample_id: the same in rows 1, 2 ('a'); make them unique."),
+        ({"sample_id": "a "}, "sample_id: the same in rows 1, 2 ('a', 'a '); make them unique."),
+        (
+            {"sample_id": "b\n1"},
+            r"sample_id: with a line break or another control character in row 2 ('b\n1'); rename it.",
+        ),
+        ({"speaker": " "}, "speaker: blank in row 2 (' '); an unknown speaker is null."),
         ({"split": "dev"}, "split: none of train, val, test in row 2 ('dev');"),
         ({"split": None}, "split: none of train, val, test in row 2;"),
         ({"video": ""}, "video: blank in row 2 ('');"),

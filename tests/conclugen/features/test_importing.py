@@ -129,8 +129,11 @@ class TestRules:
             ),
             (
                 {"labels": np.zeros(6, bool)},
-                "labels: expected integers or strings, got bool; give them as labels.astype",
+                "labels: expected integers or strings, got bool; give labels.astype(int)",
             ),
+            ({"labels": np.full(6, 0.5)}, "got float64, not all of them whole; labels are classes, so divide a scale"),
+            ({"labels": np.zeros(6, "datetime64[D]")}, "labels: expected integers or strings, got datetime64[D]."),
+            ({"labels": np.array(["a" * 201, "b"] * 3)}, "... has 201 characters, more than 200 (in 3); leave these"),
             ({"labels": np.array([b"joy", b"\xfc"] * 3)}, "labels: holds bytes that are not UTF-8 (b'\\xfc')"),
             ({"labels": np.zeros(6, int)}, "labels: all rows are of one class, '0'; give 2 classes or more"),
             ({"labels": np.array(["a "] * 6)}, "labels: all rows are of one class, 'a'; give 2 classes or more"),

@@ -87,6 +87,13 @@ def test_a_missing_feature_set_is_refused_with_the_command_that_makes_one(
     assert "conclugen features import" in problem
 
 
+def test_sets_whose_names_look_alike_are_refused(write_config: WriteConfig, planted: Path) -> None:
+    """Their files in a report would replace each other where a file system ignores case."""
+    sets = {"pretrain": str(planted), "downstream": {"meld": str(planted), "MELD": str(planted)}}
+    (problem,) = problems_of(write_config(features=sets))
+    assert problem.startswith("features.downstream: MELD, meld look alike")
+
+
 def test_relative_paths_count_from_the_configuration_file(
     write_config: WriteConfig, planted: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
