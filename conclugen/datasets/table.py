@@ -67,6 +67,8 @@ def read(
         present = [class_of[name] for name in names]
         if unknown := [name for name in present if name not in order and name_problem(name) is None]:
             problems.append(f"{source}: labels: {', '.join(map(repr, unknown))} is none of {', '.join(order)}.")
+        if labelled and not several and not names:
+            problems.append(f"{source}: labels: is blank; give each clip one class, or leave it out.")
         texts = {name: row.get(name) or None for name in _TEXTS}
         ids = {name: tidy(row.get(name, "")) or None for name in _NAMES}
         times = [_number(row, name, float, source, problems) for name in ("start", "end")]

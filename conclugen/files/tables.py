@@ -29,7 +29,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_REMEDY = "save the file as UTF-8, or name its encoding, such as --encoding cp1252 or --encoding gb18030"
+_REMEDY = "save the file as UTF-8, or name its encoding, such as --encoding cp1252, gb18030 or utf-16-le"
 
 
 class TableError(ValueError):
@@ -112,7 +112,11 @@ def read_table(
                 continue
             if not header_seen:
                 header_seen = True
-            elif len(cells) < len(columns) or any(cells[len(columns) :]):
+            elif len(cells) < len(columns):
+                problems.append(
+                    f"{file}: line {line}: has {len(cells)} cells, its header {len(columns)}; leave cells empty."
+                )
+            elif any(cells[len(columns) :]):
                 separated = {",": "commas", ";": "semicolons", "\t": "tabs"}[separator]
                 problems.append(
                     f"{file}: line {line}: has {len(cells)} cells, its header {len(columns)}; "
@@ -135,6 +139,8 @@ def _decoded(file: Path, encoding: str | None) -> tuple[str, str]:
         content = file.read_bytes()
     except OSError as error:
         raise TableError([f"{file}: cannot be read: {error.strerror}; give a CSV file."]) from None
+    if content.startswith(b"PK\x03\x04"):
+        raise TableError([f"{file}: is a spreadsheet or another archive; export it as CSV in UTF-8."])
     if encoding is None:
         encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:

@@ -705,12 +705,13 @@ class TestTable:
         assert (clip.sample_id, clip.speaker) == ("\u00e9", "Ann")
 
     def test_every_wrong_cell_is_listed(self, tmp_path: Path) -> None:
-        text = "sample_id,start,fold,labels,age\na,soon,1.5,joy,3\nb,1,x,boredom,4\n"
+        text = "sample_id,start,fold,labels,age\na,soon,1.5,joy,3\nb,1,x,boredom,4\nc,1,1,,5\n"
         problems = _refused(lambda: table.read(self._file(tmp_path, text), classes=["joy", "anger"]))
         assert "column 'age' is none of sample_id, split" in problems[0]
         assert [problem.partition(": ")[2] for problem in problems[1:]] == [
             "line 2: start: 'soon' is no number of seconds.", "line 2: fold: '1.5' is no integer.",
             "line 3: labels: 'boredom' is none of joy, anger.", "line 3: fold: 'x' is no integer.",
+            "line 4: labels: is blank; give each clip one class, or leave it out.",
         ]  # fmt: skip
 
     @pytest.mark.parametrize(

@@ -69,9 +69,10 @@ def test_lines_are_those_of_an_editor(tmp_path: Path) -> None:
     text = '\na,b\n\n"two\nlines",x\n,\nshort\n  \r\nlast\u2028one,y\n1,2,3\n'
     table, problems = _table(tmp_path, text)
     assert table.rows == [(4, ["two\nlines", "x"]), (9, ["last\u2028one", "y"])]
-    assert [problem.partition(";")[0] for problem in problems] == [
-        "line 7: has 1 cells, its header 2", "line 10: has 3 cells, its header 2",
-    ]  # fmt: skip
+    assert problems == [
+        "line 7: has 1 cells, its header 2; leave cells empty.",
+        "line 10: has 3 cells, its header 2; quote cells that hold commas.",
+    ]
 
 
 def test_empty_cells_after_the_last_column_say_nothing(tmp_path: Path) -> None:
@@ -93,6 +94,10 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b"A,a,b\n1,2,3\n")
     with pytest.raises(TableError, match="column 'a' is there 2 times"):
         read_table(file, ("a",), [], aliases={"A": "a"})
+
+
+def test_a_spreadsheet_is_no_table(tmp_path: Path) -> None:
+    assert _refused(tmp_path, b"PK\x03\x04\x00") == ["is a spreadsheet or another archive; export it as CSV in UTF-8."]
 
 
 def test_missing_columns_and_files_are_named(tmp_path: Path) -> None:
