@@ -55,7 +55,7 @@ def _text(output: _Output, like: TextIO | None) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         io.BufferedWriter(output),
         encoding=getattr(like, "encoding", None) or "utf-8",
-        errors="backslashreplace" if errors == "strict" else errors,
+        errors="backslashreplace" if errors in ("strict", "surrogateescape") else errors,
         line_buffering=output.isatty() or not output.needed,
         write_through=bool(getattr(like, "write_through", False)),
     )

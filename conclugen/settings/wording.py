@@ -136,7 +136,7 @@ def rule_of(details: Any) -> str:
     if kind == "value_error":
         return str(details["msg"].removeprefix("Value error, "))
     if kind in ("literal_error", "enum"):
-        allowed = re.findall(r"'([^']*)'", context["expected"])
+        allowed = re.findall(r"'([^']*)'", context["expected"]) or [context["expected"]]  # a number has no quotes
         return f"must be {alternatives(allowed)}.{suggestion(value, allowed)}"
     if kind not in _RULES:
         return f"{details['msg'][:1].lower()}{details['msg'][1:]}."

@@ -227,10 +227,10 @@ class TestFiles:
         ("header", "expected"),
         [
             (None, "is no clip list, since its metadata lacks 'conclugen.clips'"),
-            ("{}", "dataset: Field required"),
-            ('{"dataset": "x", "root": "", "labels": null}', "root: String should have at least 1"),
-            ('{"schema_version": 2, "dataset": "x", "root": "/", "labels": null}', "schema_version: Input should be 1"),
-            ("no JSON", "Invalid JSON"),
+            ("{}", "dataset: is required"),
+            ('{"dataset": "x", "root": "", "labels": null}', "root: '': must not be empty"),
+            ('{"schema_version": 2, "dataset": "x", "root": "/", "labels": null}', "schema_version: 2: must be 1"),
+            ("no JSON", "expected ident at line 1"),
         ],
     )
     def test_wrong_metadata_is_refused(self, tmp_path: Path, header: str | None, expected: str) -> None:
