@@ -333,7 +333,7 @@ def test_unreadable_statistics_are_refused_before_the_first_trial(
         assert result.exit_code == 2
         heading, problem = result.stderr.splitlines()
         assert heading == "error: 1 problem"
-    assert problem.lstrip().startswith(f"features: pretrain: {statistics} cannot be read: ")
+    assert problem.lstrip().startswith(f"features.pretrain: {statistics} cannot be read: ")
     assert problem.endswith("make the set again.")
     assert contents(folder) == before
     assert not out.exists()
