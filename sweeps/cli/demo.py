@@ -1,5 +1,6 @@
 """`conclugen demo`: a whole sweep on built-in data."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,10 @@ def demo(
         )
         from sweeps.actions.run import launch
 
-        run_to_end(out / "sweep", lambda interrupts: launch(load_config(config_file), out / "sweep", interrupts))
+        try:
+            run_to_end(out / "sweep", lambda interrupts: launch(load_config(config_file), out / "sweep", interrupts))
+        except ConfigError:
+            shutil.rmtree(out)  # the command can be repeated
+            raise
         code = make_report([out / "sweep"], out / "report", command("report", out / "sweep", "--out", out / "report"))
     raise typer.Exit(code)

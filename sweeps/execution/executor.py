@@ -26,7 +26,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from sweeps.execution.capacity import Capacity, NoNodeError
-from sweeps.execution.mailbox import GroupDisplacedError
+from sweeps.execution.code import code_here, origin
+from sweeps.execution.mailbox import ForeignCodeError, GroupDisplacedError
 from sweeps.execution.ray_internals.state import process_died, remove_orphaned_groups
 from sweeps.execution.slot import Slot
 from sweeps.folder.layout import SweepFolder
@@ -135,6 +136,7 @@ class JobSearcher(Searcher):
             "workers": allocation.workers,
             "cpus": allocation.cpus,
             "gpus": allocation.gpus,
+            "code": origin(code_here()),
         }
         self._live: set[str] = set()  # ids of Tune's running trials
         self._running: set[str] = set()  # keys of jobs
@@ -205,23 +207,34 @@ class JobScheduler(FIFOScheduler):
         """Have the job of a lost slot started again, by the executor or by the search.
 
         Raises:
-            ExecutorError: too many slots in a row were lost.
+            ExecutorError: too many slots in a row were lost, or a worker found other code than the sweep's.
         """
         job: Job = trial.config["job"]
-        if _lost_with_its_node(trial.get_pickled_error()):
+        cause = _cause(trial.get_pickled_error())
+        if isinstance(cause, ForeignCodeError):
+            raise ExecutorError(f"{cause}.")
+        if _lost_with_its_node(cause):
             self._searcher.put_back(job)
             return
         self._losses_in_a_row += 1
         if self._losses_in_a_row == _MOST_LOSSES:  # no single job is to blame, so no more jobs may fail
-            raise ExecutorError(f"{_MOST_LOSSES} slots in a row were lost without having reported anything.")
+            reason = str(cause).strip().splitlines()[-1:]
+            raise ExecutorError(
+                f"{_MOST_LOSSES} slots in a row were lost without having reported anything, the last one with: "
+                f"{' '.join(reason)}"
+            )
         self._searcher.ended(job)
         self._search.lose(job.key)
         self._on_change()
 
 
-def _lost_with_its_node(error: Exception | None) -> bool:
-    """Whether the cluster ended a slot, which raised ``error``: its node was lost, or there was no room."""
-    cause = error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+def _cause(error: Exception | None) -> Exception | None:
+    """Return what a slot raised, without Ray's wrapping."""
+    return error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
+
+
+def _lost_with_its_node(cause: Exception | None) -> bool:
+    """Whether the cluster ended a slot, for ``cause``: its node was lost, or there was no room."""
     if isinstance(cause, ray.exceptions.RayActorError):  # the slot's process died, or its mailbox's
         return not process_died(cause.actor_id)
     return isinstance(cause, GroupDisplacedError)

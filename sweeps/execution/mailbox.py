@@ -23,7 +23,7 @@ from typing import Protocol, cast
 
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 
-__all__ = ["Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox", "Process"]
+__all__ = ["ForeignCodeError", "Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox", "Process"]
 
 
 class GroupBrokenError(RuntimeError):
@@ -32,6 +32,10 @@ class GroupBrokenError(RuntimeError):
 
 class GroupDisplacedError(GroupBrokenError):
     """The cluster has no room for the worker group any more; the group's job is not to blame."""
+
+
+class ForeignCodeError(GroupBrokenError):
+    """A worker would run other code than the sweep was started with; no slot can do better."""
 
 
 class Process(Protocol):
@@ -118,10 +122,10 @@ class Mailbox:
             self._closed, self._job = True, None
             self._changed.notify_all()
 
-    async def break_off(self, reason: str, *, displaced: bool = False) -> None:
-        """Note that the group has ended, or has no room. The first reason stays: it is the cause of later ones."""
+    async def break_off(self, error: GroupBrokenError) -> None:
+        """Note that the group has ended, and why. The first error stays: it is the cause of later ones."""
         async with self._changed:
-            self._broken = self._broken or (GroupDisplacedError if displaced else GroupBrokenError)(reason)
+            self._broken = self._broken or error
             self._changed.notify_all()
 
     # -- the worker's side ---------------------------------------------------------------------------------------

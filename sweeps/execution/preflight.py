@@ -8,7 +8,6 @@ A node that joins later is checked in the same way, and counts as room only afte
 unused: the sweep says why and goes on without the node.
 """
 
-import hashlib
 import os
 import platform
 import shutil
@@ -17,25 +16,25 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from conclugen import __version__
 from conclugen.features.manifest import FeatureSetError, Manifest, location_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate.room import Node
+from sweeps.execution import code as code_module
 from sweeps.execution.cluster import alive_nodes
+from sweeps.execution.code import Code, code_here
 from sweeps.folder.layout import SweepFolder
 
-__all__ = ["PACKAGES", "Facts", "Preflight", "code_checksum", "collect", "problems"]
-
-PACKAGES = ("conclugen", "search_spaces", "sweeps")
-"""The packages that run on nodes."""
+__all__ = ["Facts", "Preflight", "check_code", "collect", "problems"]
 
 _ANSWER_SECONDS = 120.0  # for a node's first process to start and answer; a busy node takes a few
 _OBJECT_STORE = 75 * 2**20  # bytes: the smallest object store that Ray accepts, which lies in shared memory
@@ -48,8 +47,6 @@ class Facts:
 
     versions: Mapping[str, str]
     """Versions of Python and of the libraries that a trial's result depends on."""
-    code: str
-    """Checksum of this project's files."""
     folder: str
     """Identity of the sweep at the sweep folder's path; empty if there is none."""
     writable: bool
@@ -92,9 +89,8 @@ def collect(root: str, features: Sequence[str]) -> Facts:
         if isinstance(location, Path):  # a remote set has no files to check: a worker downloads it when it starts
             missing += [str(file) for shard in manifest.shards if not (file := location / shard.file).is_file()]
     return Facts(
-        versions={"Python": platform.python_version(), "conclugen-sweeps": __version__}
+        versions={"Python": platform.python_version()}
         | {name: version(name).partition("+")[0] for name in ("ray", "torch")},  # builds for CPU and GPU count as equal
-        code=code_checksum(),
         folder=identity,
         writable=_writable(folder.running),
         configuration=_configuration(folder.config) if identity else (),
@@ -104,19 +100,6 @@ def collect(root: str, features: Sequence[str]) -> Facts:
         gpu_memory=_gpu_memory(),
         loopback=_loopback(),
     )
-
-
-def code_checksum(packages: Sequence[str] = PACKAGES) -> str:
-    """Return a checksum of the Python and YAML files of ``packages``, sub-folders included, wherever they lie."""
-    checksum = hashlib.sha256()
-    for package in packages:
-        spec = find_spec(package)
-        for location in (spec.submodule_search_locations or ()) if spec is not None else ():
-            root = Path(location)
-            for file in sorted(file for file in root.rglob("*") if file.suffix in (".py", ".yaml")):
-                name = f"{package}/{file.relative_to(root).as_posix()}"
-                checksum.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return checksum.hexdigest()[:16]
 
 
 def _writable(folder: Path) -> bool:
@@ -178,25 +161,20 @@ def problems(
     lines: list[str] = []
     for node, facts in nodes.items():
         if isinstance(facts, str):
-            remedy = f"install conclugen-sweeps {expected.versions['conclugen-sweeps']} on the node"
-            texts = [f"cannot run this project's code: {facts}; {remedy}."]
+            texts = [facts]
         else:
-            texts = [*_code(expected, facts), *_folder(expected, facts, root), *_features(expected, facts)]
+            texts = [*_versions(expected, facts), *_folder(expected, facts, root), *_features(expected, facts)]
             texts += _machine(facts, workers, gpus, spread=spread)
         lines += [f"node {node.address}: {text}" for text in texts]
     return lines
 
 
-def _code(expected: Facts, facts: Facts) -> list[str]:
-    texts = [
+def _versions(expected: Facts, facts: Facts) -> list[str]:
+    return [
         f"has {name} {facts.versions[name]}, but this machine has {required}; install the same version on both."
         for name, required in expected.versions.items()
         if facts.versions[name] != required
     ]
-    if not texts and facts.code != expected.code:
-        checksums = f"checksum {facts.code}, not {expected.code}"
-        texts = [f"the project's files differ from those on this machine ({checksums}); update the older ones."]
-    return texts
 
 
 def _folder(expected: Facts, facts: Facts, root: Path) -> list[str]:
@@ -236,13 +214,28 @@ def _machine(facts: Facts, workers: int, gpus: int, *, spread: bool) -> list[str
     return texts
 
 
-def _collect_on(node: Node, root: str, features: Sequence[str]) -> Any:
-    """Start :func:`collect` on ``node``; return the reference of its facts."""
+def _ask(node: Node, code: Code, question: str = "", *arguments: Any) -> Any:
+    """Start :func:`sweeps.execution.code.answer` on ``node``; return the reference of its answer."""
+    cloudpickle.register_pickle_by_value(code_module)  # a node with other files would import another check
     # The process ends after one call. Ray set its thread count of NumPy for a task without CPUs, and a worker that
     # reused the process would keep that count.
-    task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(collect)
+    task: Any = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(code_module.answer)
     placement = NodeAffinitySchedulingStrategy(node.identity, soft=False)
-    return task.options(scheduling_strategy=placement).remote(root, features)
+    return task.options(scheduling_strategy=placement).remote(code, question, *arguments)
+
+
+def check_code(nodes: Sequence[Node]) -> None:
+    """Check that workers on ``nodes`` import the files that this process has imported.
+
+    Raises:
+        ConfigError: on a node, they would import others.
+    """
+    code = code_here()
+    pending = {_ask(node, code): node for node in nodes}
+    ray.wait(list(pending), num_returns=len(pending), timeout=_ANSWER_SECONDS)
+    answers = {node: _answer(reference) for reference, node in pending.items()}
+    if lines := [f"node {node.address}: {text}" for node, text in answers.items() if isinstance(text, str)]:
+        raise ConfigError(lines)
 
 
 class Preflight:
@@ -253,7 +246,7 @@ class Preflight:
         folder: the sweep folder, already prepared.
         gpus: the number of GPUs of a worker.
         say: called with a sentence for each problem of a node that joins later.
-        ask: takes a node and the paths of the sweep folder and of the feature sets; starts collecting the node's facts
+        ask: takes a node, our code, the name of :func:`collect` and its arguments; starts collecting the node's facts
             and returns their Ray reference.
     """
 
@@ -263,7 +256,7 @@ class Preflight:
         folder: SweepFolder,
         gpus: int,
         say: Callable[[str], None],
-        ask: Callable[[Node, str, Sequence[str]], Any] = _collect_on,
+        ask: Callable[..., Any] = _ask,
     ) -> None:
         self._root = folder.root.resolve()
         self._features = sorted({str(config.features.pretrain), *map(str, config.features.downstream.values())})
@@ -272,7 +265,7 @@ class Preflight:
         self._gpus = gpus
         self._say = say
         self._ask = ask
-        self._expected = collect(str(self._root), self._features)
+        self._code = code_here()
         self._pending: dict[Any, Node] = {}  # by the reference of the node's facts
         self._good: dict[str, Node] = {}
         self._bad: dict[str, Node] = {}
@@ -282,13 +275,9 @@ class Preflight:
         """Identities of the nodes that joined late and cannot be used."""
         return tuple(self._bad)
 
-    def check_here(self) -> None:
-        """Check this machine alone, for a sweep that uses no other.
-
-        Raises:
-            ConfigError: the machine has a problem.
-        """
-        self._raise(self._problems({Node("", "localhost", 0, 0): self._expected}))
+    @cached_property
+    def _expected(self) -> Facts:
+        return collect(str(self._root), self._features)
 
     def check(self, nodes: Sequence[Node]) -> None:
         """Check ``nodes`` and wait for their facts.
@@ -297,6 +286,7 @@ class Preflight:
             ConfigError: a node has a problem.
         """
         self._start_asking(nodes)
+        _ = self._expected  # collected here while the nodes collect theirs
         ray.wait(list(self._pending), num_returns=len(self._pending), timeout=_ANSWER_SECONDS)
         alive = {node.identity for node in alive_nodes()}
         answers = {node: _answer(reference) for reference, node in self._pending.items() if node.identity in alive}
@@ -323,7 +313,8 @@ class Preflight:
 
     def _start_asking(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
-            self._pending[self._ask(node, str(self._root), self._features)] = node
+            question = f"{collect.__module__}:{collect.__name__}"
+            self._pending[self._ask(node, self._code, question, str(self._root), self._features)] = node
 
     def _ready(self) -> list[Any]:
         """Return the references whose facts have arrived."""
@@ -359,12 +350,17 @@ class Preflight:
             raise ConfigError(lines)
 
 
-def _answer(reference: Any) -> Facts | str:
-    """Return the facts of a node, or the reason why the node sent none."""
+def _answer(reference: Any) -> Any:
+    """Return a node's answer, or a text that says why its code cannot be used."""
     try:
-        facts: Facts = ray.get(reference, timeout=0)
+        answer = ray.get(reference, timeout=0)
     except ray.exceptions.GetTimeoutError:
-        return f"no answer within {_ANSWER_SECONDS:.0f} s"
+        reason = f"no answer within {_ANSWER_SECONDS:.0f} s"
     except (ray.exceptions.RayError, ImportError) as error:
-        return str(error).strip().splitlines()[-1]
-    return facts
+        reason = str(error).strip().splitlines()[-1]
+    else:
+        if not isinstance(answer, list):
+            return answer
+        remedy = "install the same files in both places, or take the wrong ones off the PYTHONPATH of its Ray"
+        return f"its workers would run other code than this process: {'; '.join(answer)}; {remedy}."
+    return f"cannot run this project's code: {reason}; install conclugen-sweeps {__version__} on the node."

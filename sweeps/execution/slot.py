@@ -23,7 +23,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from sweeps.execution.mailbox import GroupBrokenError, Mailbox
+from sweeps.execution.mailbox import GroupBrokenError, GroupDisplacedError, Mailbox
 from sweeps.execution.ray_internals.train import Trainer, found_no_room
 from sweeps.folder.layout import SweepFolder
 
@@ -85,7 +85,8 @@ class Slot(tune.Trainable):
     """One concurrent trial: a mailbox, and the worker group that works for it.
 
     Its Tune configuration has ``job`` (the job to run), ``folder`` (the sweep's), ``workers`` (of the group), ``cpus``
-    and ``gpus`` (of a worker), and ``avoid`` (nodes that nothing of the slot may be placed on).
+    and ``gpus`` (of a worker), ``avoid`` (nodes that nothing of the slot may be placed on), and ``code`` (the origin of
+    the sweep's code).
     """
 
     @classmethod
@@ -104,7 +105,7 @@ class Slot(tune.Trainable):
         trainer = Trainer(
             _train_loop,
             backend_config=_TorchOnDemandConfig(),
-            train_loop_config={"mailbox": self._mailbox, "folder": config["folder"], "cpus": config["cpus"]},
+            train_loop_config={"mailbox": self._mailbox, **{name: config[name] for name in ("folder", "cpus", "code")}},
             scaling_config=ScalingConfig(  # type: ignore[call-arg]  # mypy sees the class of Train's first version
                 num_workers=config["workers"],
                 use_gpu=config["gpus"] > 0,
@@ -145,11 +146,10 @@ class Slot(tune.Trainable):
         self._group.join(_CLOSE_SECONDS)
 
     def _train(self, trainer: Trainer) -> None:
-        reason = "the worker group ended"
-        displaced = False
+        broken = GroupBrokenError("the worker group ended")
         try:
             trainer.fit()
         except Exception as error:  # for any error, the slot that waits for a report must learn of it
-            reason = f"the worker group failed: {error}"
-            displaced = found_no_room(error)
-        self._mailbox.break_off.remote(reason, displaced=displaced)
+            kind = GroupDisplacedError if found_no_room(error) else GroupBrokenError
+            broken = kind(f"the worker group failed: {error}")
+        self._mailbox.break_off.remote(broken)

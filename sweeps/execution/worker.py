@@ -23,7 +23,8 @@ from conclugen.distributed import PeerLostError, collective
 from conclugen.training.execution import Execution
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import load_config
-from sweeps.execution.mailbox import Group
+from sweeps.execution.code import change
+from sweeps.execution.mailbox import ForeignCodeError, Group, GroupBrokenError
 from sweeps.execution.worker_process import WorkerProcess
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
@@ -75,9 +76,13 @@ def serve(settings: dict[str, Any]) -> None:
     """Take jobs from a mailbox and run them until there are no more.
 
     Args:
-        settings: ``mailbox`` (the slot's mailbox), ``folder`` (the sweep folder) and ``cpus`` (granted by Ray, and the
-            number of threads that compute).
+        settings: ``mailbox`` (the slot's mailbox), ``folder`` (the sweep folder), ``cpus`` (granted by Ray, and the
+            number of threads that compute) and ``code`` (the origin of the sweep's code).
     """
+    if (difference := change(settings["code"])) is not None:
+        node = ray.util.get_node_ip_address()
+        ray.get(settings["mailbox"].break_off.remote(ForeignCodeError(f"on node {node}, {difference}")))
+        return
     with computing(settings["cpus"]):
         _take_jobs(SweepFolder(Path(settings["folder"])), settings["mailbox"])
 
@@ -99,7 +104,7 @@ def _take_jobs(folder: SweepFolder, mailbox: Any) -> None:
         raise  # the group starts again
     except Exception as error:  # no job is to blame, and Train would start the group again and again
         traceback.print_exc()
-        ray.get(mailbox.break_off.remote(f"a worker cannot start: {error}"))
+        ray.get(mailbox.break_off.remote(GroupBrokenError(f"a worker cannot start: {error}")))
         return
 
     def take() -> Job | None:

@@ -1,8 +1,10 @@
 """Extract the features of a clip list into a folder, as `conclugen extract` does."""
 
 import importlib.metadata
+import shutil
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from conclugen.datasets.clips import ClipList
 from conclugen.extraction.backbones import describe
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, fingerprint
 from conclugen.extraction.recipe import Recipe
-from sweeps.execution.cluster import connect, disconnect
+from sweeps.config import ConfigError
+from sweeps.execution.cluster import alive_nodes, connect, disconnect
+from sweeps.execution.preflight import check_code
 from sweeps.extraction.pipeline import SOFTWARE, results
 from sweeps.extraction.progress import ClipProgress
 from sweeps.interrupts import Interrupts, hangups_blocked
@@ -67,7 +71,8 @@ def extract(
     Raises:
         KeyboardInterrupt: the user interrupted; finished shards stay.
         RecipeError: a backbone cannot be used, or the folder belongs to another extraction; nothing is written.
-        ConfigError: there is no such cluster, or it has too few GPUs.
+        ConfigError: there is no such cluster, it has too few GPUs, or its nodes have other code; a new folder is
+            removed.
         FeatureSetError: no training clip has features.
         StoppedError: more than ``max_failed`` clips failed, or Ray failed.
     """
@@ -83,7 +88,10 @@ def extract(
     log_file = out / "extraction.log"
     began = time.monotonic()
     extracted = 0
-    with ExtractionFolder(out, clips, recipe, identity, retry_failed=retry_failed) as folder:
+    with (
+        _removed_if_refused(out),
+        ExtractionFolder(out, clips, recipe, identity, retry_failed=retry_failed) as folder,
+    ):
         if todo := folder.todo:
             with output_to_log(log_file) as console:
                 try:
@@ -91,6 +99,7 @@ def extract(
                         connect(address)
                     if interrupts is not None:
                         interrupts.install()  # again, because Ray has a handler of its own
+                    check_code(alive_nodes())
                     with (
                         closing(results(clips, recipe, descriptions, folder, todo)) as clip_results,
                         ClipProgress(console, len(clips), len(clips) - len(todo)) as display,
@@ -113,6 +122,20 @@ def extract(
         if not folder.finished:
             folder.finish()
         return Summary(len(clips), tuple(folder.failures), time.monotonic() - began, extracted)
+
+
+@contextmanager
+def _removed_if_refused(out: Path) -> Iterator[None]:
+    """Remove a folder that the body has made, if the body raises ConfigError."""
+    new = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        yield
+    except ConfigError:
+        if new:
+            shutil.rmtree(out)
+        for folder in new[1:]:
+            folder.rmdir()
+        raise
 
 
 def _too_many(folder: ExtractionFolder, max_failed: int, out: Path) -> str:

@@ -9,6 +9,7 @@ One Ray Data pipeline per shard was rejected, because each would load all models
 backbones was rejected, too: the slowest backbone could not have more copies than the others.
 """
 
+import json
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -32,6 +33,7 @@ from conclugen.extraction.recipe import Recipe
 from sweeps.config import ConfigError
 from sweeps.estimate.room import Node
 from sweeps.execution.cluster import alive_nodes
+from sweeps.execution.code import Origin, change, code_here, origin
 from sweeps.extraction.assembly import ClipResult, assembled_clips
 
 __all__ = [
@@ -70,8 +72,9 @@ def results(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     settings = recipe.model_dump_json()
+    code = origin(code_here())
     data = ray.data.from_arrow(_tables_of_versions(clips, folder, todo)).map_batches(
-        partial(decode, settings=settings),
+        partial(decode, settings=settings, code=code),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=shares.decode_cpus,
@@ -81,7 +84,7 @@ def results(
             BackboneActor,
             batch_size=None,
             batch_format="pyarrow",
-            fn_constructor_args=(settings, index, description.width, max(1, int(shares.cpus))),
+            fn_constructor_args=(settings, code, index, description.width, max(1, int(shares.cpus))),
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=shares.copies),
             num_cpus=shares.cpus,
             num_gpus=shares.gpus[index],
@@ -135,26 +138,36 @@ def _tables_of_versions(clips: ClipList, folder: ExtractionFolder, todo: Sequenc
     return tables
 
 
+def _refuse_other_code(code: Origin) -> None:
+    if (difference := change(code)) is not None:
+        raise RuntimeError(f"a process of Ray would run other code: {difference}")
+
+
 @cache
-def _preparation(settings: str) -> Preparation:
+def _preparation(settings: str, code: str) -> Preparation:
     """Return the preparation that all tasks in this process share."""
+    _refuse_other_code(json.loads(code))
     torch.set_num_threads(1)
     return Preparation(Recipe.model_validate_json(settings))
 
 
-def decode(versions: pa.Table, settings: str) -> Iterator[pa.Table]:
+def decode(versions: pa.Table, settings: str, code: Origin) -> Iterator[pa.Table]:
     """Decode versions of clips into rows, one per portion.
 
     Args:
         versions: a row per version, with the columns sample_id, video, start, end, transcript, clip, root and version.
         settings: the recipe as JSON.
+        code: the code that the extraction was started with.
 
     Yields:
         Tables of one row with these columns: clip; version; portion (its number); last (whether it is the last);
         reason and details of a failure (empty without one); blocks_0, blocks_1, ... from :func:`pack_blocks`, one per
         backbone.
+
+    Raises:
+        RuntimeError: this process has other code.
     """
-    preparation = _preparation(settings)
+    preparation = _preparation(settings, json.dumps(code))
     count = len(Recipe.model_validate_json(settings).backbones)
     for version in versions.to_pylist():
         clip = Clip(**{name: version[name] for name in ("sample_id", "video", "start", "end", "transcript")})
@@ -212,12 +225,14 @@ class BackboneActor:
 
     Args:
         settings: the recipe as JSON.
+        code: the code that the extraction was started with.
         index: which of the recipe's backbones.
         width: of its vectors.
         threads: of torch in this process.
     """
 
-    def __init__(self, settings: str, index: int, width: int, threads: int) -> None:
+    def __init__(self, settings: str, code: Origin, index: int, width: int, threads: int) -> None:
+        _refuse_other_code(code)
         torch.set_num_threads(threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._encoder = Encoder(Recipe.model_validate_json(settings).backbones[index], device)

@@ -17,7 +17,7 @@ import torch
 from sweeps.actions.run import launch, resume
 from sweeps.config import load_config
 from sweeps.estimate.room import Node
-from sweeps.execution import cluster, executor, preflight, tracking  # noqa: F401  # two are imported only to load them
+from sweeps.execution import cluster, executor, preflight, tracking  # noqa: F401  # one is imported only to load it
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
 from sweeps.search import Search
@@ -39,6 +39,7 @@ def without_ray(replace: Callable[[Any, str, Any], None], *, train: bool) -> Non
     replace(cluster, "connect", lambda address: None)
     replace(cluster, "disconnect", lambda **options: None)
     replace(cluster, "alive_nodes", lambda: [Node("a", "localhost", 1, 0)])
+    replace(preflight.Preflight, "check", lambda self, nodes: None)
     replace(executor, "execute", execute)
 
 

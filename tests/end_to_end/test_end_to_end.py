@@ -14,6 +14,7 @@ from conclugen.subsets import SUBSETS
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import BASELINES, TUNED_BASELINES, Ledger
 from tests.buckets import served
+from tests.strays import write_strays
 from tests.sweeps.simulation import run_here
 
 pytestmark = pytest.mark.timeout(900)  # on a machine that is busy with other tests
@@ -74,7 +75,10 @@ def test_a_sweep_of_all_subsets_and_its_report_are_complete(write_config: Callab
 def test_two_workers_per_trial_give_the_scores_of_one(
     write_config: Callable[..., Path], planted: Path, tmp_path: Path
 ) -> None:
-    """The two workers run on Ray, with the features in a bucket. The one runs in this process, with a local copy."""
+    """The two workers run on Ray, with the features in a bucket. The one runs in this process, with a local copy.
+
+    The sweep on Ray is started in a folder whose files would give other scores, or none.
+    """
     budget = {"trials_per_subset": 2, "epochs": 6, "seeds": 2}
     one = run_here(write_config(subsets=["ConCluGen"], budget=budget), SweepFolder(tmp_path / "one"))
     out = tmp_path / "two"
@@ -86,10 +90,10 @@ def test_two_workers_per_trial_give_the_scores_of_one(
         budget=budget,
         workers={"per_trial": 2, "concurrent_trials": 1},
     )
-    command = [sys.executable, "-m", "sweeps", "sweep", "run", str(config), "--out", str(out)]
+    command = [*write_strays(tmp_path / "strays"), "sweep", "run", str(config), "--out", str(out)]
     with served(tmp_path) as environment:
-        environment |= {"CONCLUGEN_CACHE": str(tmp_path / "cache")}
-        subprocess.run(command, capture_output=True, check=True, env=os.environ | environment)
+        environment |= {"CONCLUGEN_CACHE": str(tmp_path / "cache"), "PYTHONPATH": ""}
+        subprocess.run(command, capture_output=True, check=True, env=os.environ | environment, cwd=tmp_path / "strays")
     (copy,) = (tmp_path / "cache" / "features").glob("*/manifest.json")
     assert copy.read_bytes() == (planted / "manifest.json").read_bytes()
     two = {record.key: record for record in Ledger(out / "ledger")}

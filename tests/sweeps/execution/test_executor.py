@@ -17,7 +17,7 @@ from sweeps.execution import capacity as capacity_module
 from sweeps.execution import executor
 from sweeps.execution.capacity import Capacity
 from sweeps.execution.executor import ExecutorError, JobScheduler, JobSearcher
-from sweeps.execution.mailbox import GroupBrokenError, GroupDisplacedError
+from sweeps.execution.mailbox import ForeignCodeError, GroupBrokenError, GroupDisplacedError
 from sweeps.execution.slot import Slot
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
@@ -93,8 +93,19 @@ def test_six_lost_slots_in_a_row_end_the_sweep(search: tuple[Search, SweepFolder
     for _ in range(5):
         scheduler.on_trial_error(controller, trial)
         search[0].next_job()
-    with pytest.raises(ExecutorError, match="6 slots in a row"):
+    with pytest.raises(ExecutorError, match=r"6 slots in a row .* the last one with: the worker group failed"):
         scheduler.on_trial_error(controller, trial)
+
+
+def test_a_worker_with_other_code_ends_the_sweep_at_once_and_no_job_fails(search: tuple[Search, SweepFolder]) -> None:
+    scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
+    job = search[0].next_job()
+    assert job is not None
+    trial: Any = LostTrial(job, task_error(ForeignCodeError("conclugen from /a is not what conclugen from /b was")))
+    controller: Any = None
+    with pytest.raises(ExecutorError, match="conclugen from /a is not what conclugen from /b was"):
+        scheduler.on_trial_error(controller, trial)
+    assert search[0].next_job() != job  # it was not given up, which would have handed it out again
 
 
 class LostTrial:

@@ -184,8 +184,8 @@ def test_the_slot_learns_of_a_broken_group_after_the_groups_last_report() -> Non
         await mailbox.assign(job())
         await mailbox.take(Group())
         await mailbox.report(job().key, Report(epochs=3, state="complete"))
-        await mailbox.break_off("first reason")
-        await mailbox.break_off("second reason")
+        await mailbox.break_off(GroupBrokenError("first reason"))
+        await mailbox.break_off(GroupDisplacedError("second reason"))
         assert (await mailbox.advance()).epochs == 3
         with pytest.raises(GroupBrokenError, match="first reason"):
             await mailbox.advance()
@@ -197,7 +197,7 @@ def test_a_group_without_room_has_an_error_of_its_own() -> None:
     async def scenario() -> None:
         mailbox = Mailbox()
         await mailbox.assign(job())
-        await mailbox.break_off("no room", displaced=True)
+        await mailbox.break_off(GroupDisplacedError("no room"))
         with pytest.raises(GroupDisplacedError, match="no room"):
             await mailbox.advance()
 

@@ -20,12 +20,15 @@ from conclugen.training import pretrain
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import load_config
 from sweeps.execution import worker
+from sweeps.execution.code import code_here, origin
+from sweeps.execution.mailbox import ForeignCodeError, GroupBrokenError
 from sweeps.execution.worker import Team, attempt, serve
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.trial import TrialRunner
 from sweeps.trial.hardware import own_hardware
 
+CODE = origin(code_here())
 JOB = Job(stage="search", method="Con", number=3, seed=1, hyperparameters={})
 
 
@@ -218,7 +221,7 @@ def test_only_the_first_worker_shows_progress_and_at_most_once_a_second(
     monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: clock.now))
     monkeypatch.setattr(ray, "get_runtime_context", lambda: CONTEXT)
     monkeypatch.setattr(ray, "nodes", list)
-    serve({"mailbox": mailbox, "folder": str(folder.root), "cpus": 1})
+    serve({"mailbox": mailbox, "folder": str(folder.root), "cpus": 1, "code": CODE})
     assert signs == expected
 
 
@@ -248,13 +251,25 @@ def test_a_worker_that_cannot_start_reports_why_and_raises_nothing(
     mailbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the worker raised, Train would start its group again, with the same result."""
-    reasons: list[str] = []
+    reasons: list[GroupBrokenError] = []
     mailbox.break_off = SimpleNamespace(remote=reasons.append)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: CONTEXT)
-    serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
+    serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1, "code": CODE})
     (reason,) = reasons
-    assert reason.startswith("a worker cannot start: ")
-    assert "config.yaml cannot be read" in reason
+    assert str(reason).startswith("a worker cannot start: ")
+    assert "config.yaml cannot be read" in str(reason)
+
+
+def test_a_worker_with_other_code_than_the_sweeps_runs_no_job(mailbox: Any, tmp_path: Path) -> None:
+    """The mailbox has no ``take``, so a worker that asked for a job would raise."""
+    reasons: list[GroupBrokenError] = []
+    mailbox.break_off = SimpleNamespace(remote=reasons.append)
+    place, _ = CODE["conclugen"]
+    code = {**CODE, "conclugen": ("/old/conclugen", "01d")}
+    serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1, "code": code})
+    (reason,) = reasons
+    assert isinstance(reason, ForeignCodeError)
+    assert f"conclugen from {place} is not what conclugen from /old/conclugen was" in str(reason)
 
 
 def test_a_worker_that_loses_a_peer_at_its_start_raises_so_that_train_restarts_the_group(
@@ -265,7 +280,7 @@ def test_a_worker_that_loses_a_peer_at_its_start_raises_so_that_train_restarts_t
 
     monkeypatch.setattr(ray, "get_runtime_context", lost)
     with pytest.raises(PeerLostError):
-        serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1})
+        serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1, "code": CODE})
 
 
 def test_a_worker_computes_with_one_thread_for_each_of_its_cpus(
@@ -274,5 +289,5 @@ def test_a_worker_computes_with_one_thread_for_each_of_its_cpus(
     threads: list[int] = []
     mailbox.break_off = SimpleNamespace(remote=lambda _: threads.append(torch.get_num_threads()))
     monkeypatch.setattr(ray, "get_runtime_context", lambda: CONTEXT)
-    serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 3})
+    serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 3, "code": CODE})
     assert threads == [3]

@@ -24,6 +24,7 @@ from sweeps.cli import app
 from sweeps.cli.extract import allowed_failures
 from sweeps.config import ConfigError
 from sweeps.estimate.room import Node
+from sweeps.execution.code import code_here, origin
 from sweeps.extraction import extract as extraction
 from sweeps.extraction.assembly import assembled_clips
 from sweeps.extraction.pipeline import BackboneActor, decode, pack_blocks, share_cluster, to_result, unpack_blocks
@@ -31,7 +32,9 @@ from sweeps.interrupts import Interrupts
 from tests.conclugen.extraction import models
 from tests.conclugen.extraction.faces import drawn_face
 from tests.media import ffmpeg, film, grey, speech, write_clip
+from tests.strays import write_strays
 
+CODE = origin(code_here())
 SENTENCE = "Kids are talking by the door."
 REASONS = {
     "silent": "silent",
@@ -110,11 +113,11 @@ def in_process(
     table = table.append_column("clip", pa.array(rows)).append_column("root", pa.array([clips.header.root] * len(rows)))
     table = pa.concat_tables([table.append_column("version", pa.array([v] * len(rows))) for v in range(versions)])
     settings = recipe.model_dump_json()
-    tables = list(decode(table, settings))
+    tables = list(decode(table, settings, CODE))
     if together:
         tables = [pa.concat_tables(tables)]
     for index, description in enumerate(descriptions):
-        actor = BackboneActor(settings, index, description.width, 1)
+        actor = BackboneActor(settings, CODE, index, description.width, 1)
         tables = [actor(table) for table in tables]
     return dict(assembled_clips(tables[::-1], descriptions, lambda _: versions))
 
@@ -276,6 +279,8 @@ def without_ray(replace: Callable[[Any, str, Any], None]) -> None:
     replace(extraction, "connect", lambda address: None)
     replace(extraction, "disconnect", lambda: None)
     replace(Interrupts, "install", lambda interrupts: None)
+    replace(extraction, "alive_nodes", list)
+    replace(extraction, "check_code", lambda nodes: None)
 
 
 def test_too_many_failures_stop_the_extraction_and_a_higher_limit_goes_on(
@@ -322,7 +327,7 @@ def file_versions(*files: Path) -> dict[Path, tuple[int, int]]:
 def test_a_killed_extraction_ends_with_the_set_of_an_undisturbed_one(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It keeps the finished shard and leaves no half-written file."""
+    """It keeps the finished shard, leaves no half-written file, and imports nothing of its working directory."""
     out = tmp_path / "out"
     recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     del recipe["modalities"]["video"][1]  # each backbone costs one more process that imports transformers
@@ -339,8 +344,8 @@ def test_a_killed_extraction_ends_with_the_set_of_an_undisturbed_one(
     assert [file.name for file in out.glob("*.arrow")] == ["train-00000.arrow"]
     assert not (out / "manifest.json").exists()
     finished_files = file_versions(out / "train-00000.arrow", out / "parts" / "00000.json")
-    goes_on = [sys.executable, "-m", "sweeps", *command, out]
-    finished = subprocess.run(goes_on, capture_output=True, encoding="utf-8", check=False)
+    goes_on = [*write_strays(tmp_path / "strays"), *command, out]
+    finished = subprocess.run(goes_on, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path / "strays")
     assert finished.returncode == 0, finished.stderr
     assert "features of 5 of 10 clips, 8 of them now" in finished.stdout
     assert "1 silent" in finished.stdout
