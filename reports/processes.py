@@ -14,10 +14,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Self, TypeVar
 
@@ -46,9 +46,10 @@ class Processes:
         self._room = 2 * (number - 1)
         if number > 1:
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(number - 1, mp_context=context, initializer=_begin)
-            for _ in range(number - 1):
-                self._pool.submit(_load, tuple(modules))  # each submission starts a process
+            with _safe_path():
+                self._pool = ProcessPoolExecutor(number - 1, mp_context=context, initializer=_begin)
+                for _ in range(number - 1):
+                    self._pool.submit(_load, tuple(modules))  # each submission starts a process
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +102,20 @@ class Processes:
 
 ALONE = Processes()
 """This process without children."""
+
+
+@contextmanager
+def _safe_path() -> Iterator[None]:
+    """Keep processes that the body starts from importing files of the working directory, before they get our path."""
+    former = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = former
 
 
 def _begin() -> None:

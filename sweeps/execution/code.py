@@ -117,8 +117,8 @@ def right_search_path() -> Iterator[None]:
     for name in _PATHS:
         if value := os.environ.pop(name, ""):  # an empty variable would mean the working directory
             os.environ[name] = os.path.abspath(value)
-    if value := os.environ.get("PYTHONPATH"):
-        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, value.split(os.pathsep)))
+    if entries := os.environ.get("PYTHONPATH"):
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, entries.split(os.pathsep)))
     with contextlib.chdir(_first_folder()):
         yield
 

@@ -1,8 +1,8 @@
 """The preflight check: every node has what the sweep needs, checked before anything runs.
 
-One short task on each node collects facts. A pure function compares them with the facts of this process and lists every
-problem at once. Workers would find each of these faults too, but late, one after the other, and as a traceback of a
-process on another machine.
+One short task on each node compares the project's files, and then collects facts. A pure function compares them with
+the facts of this process and lists every problem at once. Workers would find each of these faults too, but late, one
+after the other, and as a traceback of a process on another machine.
 
 A node that joins later is checked in the same way, and counts as room only after the check. A node with a problem stays
 unused: the sweep says why and goes on without the node.

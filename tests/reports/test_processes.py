@@ -109,3 +109,27 @@ def test_children_end_if_their_parent_is_killed(pipe: Path, tmp_path: Path) -> N
 
 def test_a_report_uses_one_to_four_processors() -> None:
     assert 1 <= processors() <= 4
+
+
+PATIENT_SCRIPT = """
+import sys
+sys.path.append({root!r})
+from reports.processes import Processes
+if __name__ == "__main__":
+    with Processes(2, ["math"]) as processes:
+        print(*processes.map(str, range(4)))
+"""
+
+
+def test_children_import_nothing_of_the_working_directory(tmp_path: Path) -> None:
+    """Python itself would, before a child gets this process's path: `pickle`, for one."""
+    for name in ("pickle", "random", "socket", "reports"):
+        (tmp_path / f"{name}.py").write_text(f"raise AssertionError('the stray {name}')\n", encoding="utf-8")
+    script = tmp_path / "bin" / "script.py"
+    script.parent.mkdir()
+    script.write_text(PATIENT_SCRIPT.format(root=str(Path(__file__).parents[2])), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": ""}
+    result = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=True
+    )
+    assert (result.stdout, result.stderr) == ("0 1 2 3\n", "")

@@ -60,7 +60,7 @@ def test_code_in_another_place_is_the_same_code_if_its_files_are() -> None:
 def test_a_package_that_is_missing_or_a_file_is_named_with_both_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "stray.py").write_text("x = 1\n")
+    (tmp_path / "stray.py").write_text("x = 1\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     expected = {"stray": ("/good/stray", {"__init__.py": "0", "jobs.py": "1"}), "absent": ("/good/absent", {})}
     assert differences(expected, code_here(tuple(expected))) == [
@@ -71,7 +71,7 @@ def test_a_package_that_is_missing_or_a_file_is_named_with_both_places(
 
 def test_a_process_with_other_code_imports_none_of_it(package: Path) -> None:
     expected = code_here([package.name])
-    (package / "__init__.py").write_text("raise AssertionError('imported')\n")
+    (package / "__init__.py").write_text("raise AssertionError('imported')\n", encoding="utf-8")
     assert answer(expected, f"{package.name}.jobs:Job") == differences(expected, code_here([package.name]))
 
 
@@ -93,7 +93,7 @@ def folder_of_workers(cwd: Path, arguments: Sequence[str], **environment: str) -
     """The folder that Ray puts first on the workers' search path, for a driver that is started in ``cwd``."""
     command = [sys.executable, *arguments]
     result = subprocess.run(
-        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, encoding="utf-8", check=True
     )
     inside, after = result.stdout.split()
     assert Path(after).samefile(cwd)
@@ -104,11 +104,11 @@ def folder_of_workers(cwd: Path, arguments: Sequence[str], **environment: str) -
 def stray(tmp_path: Path) -> Path:
     """A folder with what must not be imported: a copy of a package of ours, and files with the names of others."""
     (tmp_path / "conclugen" / "evaluation").mkdir(parents=True)
-    (tmp_path / "conclugen" / "__init__.py").write_text("raise AssertionError('a copy')\n")
+    (tmp_path / "conclugen" / "__init__.py").write_text("raise AssertionError('a copy')\n", encoding="utf-8")
     for name in ("sweeps", "random", "yaml"):
-        (tmp_path / f"{name}.py").write_text(f"raise AssertionError({name!r})\n")
+        (tmp_path / f"{name}.py").write_text(f"raise AssertionError({name!r})\n", encoding="utf-8")
     (tmp_path / "script").mkdir()
-    (tmp_path / "script" / "conclugen").write_text(SCRIPT)
+    (tmp_path / "script" / "conclugen").write_text(SCRIPT, encoding="utf-8")
     return tmp_path
 
 
@@ -118,7 +118,7 @@ LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 def test_workers_of_an_installed_command_search_no_working_directory(stray: Path) -> None:
     """Its packages come after the standard library, as in `site-packages`."""
     script = f"import sys; sys.path.append({str(ROOT)!r})\n{SCRIPT}"
-    (stray / "script" / "conclugen").write_text(script)
+    (stray / "script" / "conclugen").write_text(script, encoding="utf-8")
     assert folder_of_workers(stray, ["script/conclugen"], PYTHONPATH="") == LIBRARY
 
 
