@@ -111,7 +111,7 @@ def test_a_report_uses_one_to_four_processors() -> None:
     assert 1 <= processors() <= 4
 
 
-PATIENT_SCRIPT = """
+TEXTS_SCRIPT = """
 import sys
 sys.path.append({root!r})
 from reports.processes import Processes
@@ -127,7 +127,7 @@ def test_children_import_nothing_of_the_working_directory(tmp_path: Path) -> Non
         (tmp_path / f"{name}.py").write_text(f"raise AssertionError('the stray {name}')\n", encoding="utf-8")
     script = tmp_path / "bin" / "script.py"
     script.parent.mkdir()
-    script.write_text(PATIENT_SCRIPT.format(root=str(Path(__file__).parents[2])), encoding="utf-8")
+    script.write_text(TEXTS_SCRIPT.format(root=str(Path(__file__).parents[2])), encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": ""}
     result = subprocess.run(
         [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=True
