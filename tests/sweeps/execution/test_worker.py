@@ -257,7 +257,7 @@ def test_a_worker_that_cannot_start_reports_why_and_raises_nothing(
     serve({"mailbox": mailbox, "folder": str(tmp_path), "cpus": 1, "code": CODE})
     (reason,) = reasons
     assert str(reason).startswith("a worker cannot start: ")
-    assert "config.yaml cannot be read" in str(reason)
+    assert "config.yaml: cannot be read" in str(reason)
 
 
 def test_a_worker_with_other_code_than_the_sweeps_runs_no_job(mailbox: Any, tmp_path: Path) -> None:
