@@ -222,7 +222,8 @@ def load_space(name: str) -> Space:
     """
     named = name in named_spaces()
     if not named and not os.path.isfile(name):  # Path(name).is_file() raises on a name too long for the file system
-        raise SpaceError([f"{name!r} is neither a named space ({', '.join(named_spaces())}) nor a YAML file."])
+        near = suggestion(os.path.basename(name), named_spaces())
+        raise SpaceError([f"{name!r} is neither a named space ({', '.join(named_spaces())}) nor a YAML file.{near}"])
     file = _folder() / f"{name}.yaml" if named else Path(name)
     try:
         return Space.model_validate(read_settings(file))

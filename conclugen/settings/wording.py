@@ -29,6 +29,7 @@ _RULES = {
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number of at most 18 digits",
     "int_type": "must be a whole number",
+    "json_invalid": "must be JSON: {error}",
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
     "list_type": "must be a list",

@@ -601,14 +601,24 @@ class TestLoadSpace:
         path = _store(tmp_path, yaml.safe_dump({"description": "mine", "parameters": {"lr": {"fixed": 0.5}}}))
         assert load_space(path) == Space(description="mine", parameters={"lr": Parameter(fixed=0.5)})
 
-    @pytest.mark.parametrize("name", ["smal", "small.yaml", "nowhere/mine.yaml", "."])
+    @pytest.mark.parametrize(
+        ("name", "near"),
+        [
+            ("smal", " Did you mean small?"),
+            ("/here/defualt", " Did you mean default?"),
+            ("nowhere/mine.yaml", ""),
+            (".", ""),
+        ],
+    )
     def test_a_name_of_no_space_and_no_file_is_refused(
-        self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, name: str, near: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(SpaceError) as caught:
             load_space(name)
-        assert caught.value.problems == [f"{name!r} is neither a named space (default, paper, small) nor a YAML file."]
+        assert caught.value.problems == [
+            f"{name!r} is neither a named space (default, paper, small) nor a YAML file.{near}"
+        ]
 
     @pytest.mark.parametrize("text", ["parameters: {lr: [", "a: b: c", "\t- x"])
     def test_a_file_that_is_no_yaml_is_refused(self, tmp_path: Path, text: str) -> None:

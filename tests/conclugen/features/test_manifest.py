@@ -153,7 +153,7 @@ class TestUnreadable:
         assert Manifest.read(_store(tmp_path)) == _MANIFEST
         with pytest.raises(FeatureSetError) as caught:
             Manifest.read(_store(tmp_path, **changes))
-        assert f"\n{named}\n" in str(caught.value)
+        assert f" {named}: " in str(caught.value)
 
     @pytest.mark.parametrize("field", ["dtype", "modalities", "labels", "shards", "created_by"])
     def test_a_missing_field_is_refused(self, tmp_path: Path, field: str) -> None:

@@ -114,6 +114,6 @@ def test_the_objective_may_name_a_class_only_if_every_counted_set_has_it(
     for allowed in ({"metric": "f1/c"}, {"metric": "f1/e", "dataset": "second"}):
         load_config(write_config(features=features, objective=allowed))
     for refused in ({"metric": "f1/e"}, {"metric": "f1/e", "dataset": "first"}):
-        with pytest.raises(ConfigError, match="objective: metric: 'f1/e' must be one that first"):
+        with pytest.raises(ConfigError, match=r"objective\.metric: 'f1/e' must be one that first"):
             load_config(write_config(features=features, objective=refused))
     assert load_config(write_config(features=features, objective={"metric": "f1/z"}), alone=True)
