@@ -138,7 +138,10 @@ def _no_predictions(config: SweepConfig) -> Iterator[Predictions]:
         folds = range(max(1, len(manifest.folds)))
         for (budget, draws), fold, instrument in product(draws_of, folds, instruments(probe)):
             for draw in range(draws):
-                yield Predictions(dataset, budget, fold, draw, classes, multi_label, (), (), instrument, "C=0.000775")
+                yield Predictions(
+                    dataset, budget, fold, draw, classes, multi_label, (), (), instrument, "C=0.000775",
+                    train_labels=(0,) * len(classes),
+                )  # fmt: skip
 
 
 def smallest_gpu(config: SweepConfig) -> int | None:
