@@ -21,7 +21,7 @@ from typing import Any
 import optuna
 import torch
 
-from benchmarks.measuring import parser, write
+from benchmarks.measuring import merged, parser, write
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import DivergedError
@@ -132,7 +132,7 @@ def main() -> None:
     quick = ["subsets=[Con, Gen]", "budget.epochs=8", "probe.every=4"] if arguments.quick else []
     with tempfile.TemporaryDirectory() as scratch, computing(arguments.threads):
         config_file = arguments.config or write_demo(Path(scratch))
-        config = load_config(config_file, [*defaults, *quick, *arguments.overrides])
+        config = load_config(config_file, merged(defaults, quick, arguments.overrides))
         number = arguments.heads or (4 if arguments.quick else 28)
         if number < 2 * len(config.subsets):
             options.error(f"--heads {number}: give at least two of each of {len(config.subsets)} subsets.")

@@ -16,7 +16,7 @@ from sweeps.jobs import Report
 from sweeps.ledger import Record
 from sweeps.trial.hardware import own_hardware
 
-__all__ = ["check_same", "machine", "parser", "spread", "spread_text", "write"]
+__all__ = ["check_same", "machine", "merged", "parser", "spread", "spread_text", "write"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -25,6 +25,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--quick", action="store_true", help="less of everything: in under two minutes on a CPU")
     options.add_argument("--json", type=Path, metavar="FILE", help="where to write all numbers")
     return options
+
+
+def merged(*overrides: Sequence[str]) -> list[str]:
+    """Return one ``key=value`` for each setting, the last one; a configuration refuses a setting given twice."""
+    return list({override.partition("=")[0]: override for part in overrides for override in part}.values())
 
 
 def spread(values: Sequence[float] | npt.NDArray[np.floating]) -> list[float]:

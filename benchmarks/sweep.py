@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import torch
 
-from benchmarks.measuring import check_same, parser, spread, spread_text, write
+from benchmarks.measuring import check_same, merged, parser, spread, spread_text, write
 from sweeps.actions.demo import write_demo
 from sweeps.actions.replay import job_of, run_again
 from sweeps.config import load_config
@@ -114,10 +114,8 @@ def main() -> None:
     options.add_argument("--set", metavar="KEY=VALUE", dest="overrides", action="append", default=[])
     arguments = options.parse_args()
     epochs = arguments.epochs or (6 if arguments.quick else 700)
-    overrides = [
-        *FEW_JOBS, *(QUICK if arguments.quick else ()), f"budget.epochs={epochs}", "probe.every=null",
-        "workers.concurrent_trials=1", *arguments.overrides,
-    ]  # fmt: skip
+    settings = (f"budget.epochs={epochs}", "probe.every=null", "workers.concurrent_trials=1")
+    overrides = merged(FEW_JOBS, QUICK if arguments.quick else (), settings, arguments.overrides)
     sweeps = list[Seconds]()
     loops = list[Seconds]()
     with tempfile.TemporaryDirectory() as scratch:

@@ -30,7 +30,7 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.measuring import parser, spread, spread_text, write
+from benchmarks.measuring import merged, parser, spread, spread_text, write
 from conclugen.features.synthesis import PAPER_WIDTHS, SyntheticSet, write_synthetic
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
@@ -85,7 +85,7 @@ def write_size(size: str, folder: Path, overrides: Sequence[str]) -> SweepConfig
         )
         write_synthetic(plain, folder / "made-up")
         write_synthetic(replace(labelled, labelled=True), folder / "labelled")
-    return load_config(config_file, [*SIZES[size], *overrides])
+    return load_config(config_file, merged(SIZES[size], overrides))
 
 
 def trial(config: SweepConfig, method: str, number: int, representation: int | None = None) -> Job:
