@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from conclugen import __version__
+from conclugen.counts import counted
 from conclugen.features.manifest import (
     MANIFEST_FILE,
     SPLITS,
@@ -310,7 +311,7 @@ class MappedShard:
 
 
 def _describe(rows: int, schema: pa.Schema) -> str:
-    return f"{rows} rows of {', '.join(f'{column.name} {column.type}' for column in schema)}"
+    return f"{counted(rows, 'row')} of {', '.join(f'{column.name} {column.type}' for column in schema)}"
 
 
 def _as_tensor(array: pa.Array) -> Tensor:

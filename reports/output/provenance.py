@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from conclugen.counts import counted
 from conclugen.settings.documents import dump
 from reports.output.page import Provenance
 from sweeps.ledger import Hardware, Record
@@ -58,7 +59,7 @@ def hardware_lines(records: Sequence[Record]) -> list[str]:
 
 
 def _jobs(number: int) -> str:
-    return "1 job" if number == 1 else f"{number} jobs"
+    return counted(number, "job")
 
 
 def _kind(kind: Hardware) -> str:

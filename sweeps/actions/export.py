@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from conclugen.counts import counted
 from conclugen.files.durable import DamagedError
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.model import ConCluGenConfig
@@ -52,7 +53,8 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
             if metric.split == "test" and metric.metric in SUMMARY_METRICS and not metric.instrument
         ],
         versions=best.versions,
-        origin=f"The best on validation data of {len(_seeds(confirmations, method))} confirmation runs of the sweep "
+        origin=f"The best on validation data of "
+        f"{counted(len(_seeds(confirmations, method)), 'confirmation run')} of the sweep "
         f"{best.sweep}; the scores are those of this run on test data.",
     )
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from conclugen.counts import counted
 from conclugen.features.manifest import damaged_shards
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.comparability import provenance
@@ -127,7 +128,7 @@ def _differences(record: Record, values: dict[int, float | None], final: Report)
         yield Difference("failure", record.reason or None, final.reason or None)
     yield Difference("epochs", record.epochs, final.epochs)
     for epochs, value in record.history:
-        yield Difference(f"objective after {epochs} epochs", value, values.get(epochs))
+        yield Difference(f"objective after {counted(epochs, 'epoch')}", value, values.get(epochs))
     yield Difference("objective", record.value, final.value)
     for name, loss in record.losses.items():
         yield Difference(f"loss {name}", loss, final.losses.get(name))

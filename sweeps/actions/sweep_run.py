@@ -4,6 +4,7 @@ All output of Ray goes to the sweep's log file; the user sees the display only. 
 reason, leaves every finished job in the ledger.
 """
 
+import shlex
 import shutil
 import threading
 import time
@@ -68,7 +69,7 @@ class SweepRun:
             except OSError as error:
                 raise self._ended_early(error) from error
             except KeyboardInterrupt:
-                log(f"{self.interrupts.cause}; {self.interrupts.advice}")
+                log(f"{self.interrupts.cause}; go on with: conclugen sweep resume {shlex.quote(str(self.folder.root))}")
                 raise
             finally:
                 cluster.disconnect(withdraw=shared and self.config.workers.concurrent_trials != "auto")

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from conclugen.counts import counted
 from conclugen.datasets.clips import ClipListError
 from conclugen.extraction.recipe import RecipeError
 from conclugen.features.manifest import FeatureSetError
@@ -56,8 +57,9 @@ def bad_input() -> Iterator[None]:
         problems = [f"{error.filename or 'file system'}: {error.strerror or error}; choose another place."]
     else:
         return
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    typer.echo("\n".join([f"error: {count}", *(f"  {problem}" for problem in problems)]), err=True)
+    typer.echo(
+        "\n".join([f"error: {counted(len(problems), 'problem')}", *(f"  {problem}" for problem in problems)]), err=True
+    )
     raise typer.Exit(BAD_INPUT)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 import typer
 from rich.table import Table
 
+from conclugen.counts import counted
 from conclugen.features.classes import class_findings, label_counts
 from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
@@ -142,7 +143,9 @@ def verify_features(
             typer.echo(f"note: {note}")
         if findings.problems:
             raise ConfigError(findings.problems)
-    typer.echo(f"{folder}: {len(manifest.shards)} shards, {sum(s.rows for s in manifest.shards)} rows, no problem.")
+    shards = counted(len(manifest.shards), "shard")
+    rows = counted(sum(shard.rows for shard in manifest.shards), "row")
+    typer.echo(f"{folder}: {shards}, {rows}, no problem.")
 
 
 @app.command("probe")
@@ -307,7 +310,7 @@ def _print_manifest(folder: Location, manifest: Manifest) -> None:
     for modality in manifest.modalities:
         table.add_row(modality.name, f"{modality.width} x {manifest.dtype}, from {modality.source}")
     for split in manifest.folds or SPLITS:
-        table.add_row(split, f"{manifest.rows(split)} rows")
+        table.add_row(split, counted(manifest.rows(split), "row"))
     table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
     table.add_row("fingerprint", manifest.fingerprint)
     console().print(Fitted(table))

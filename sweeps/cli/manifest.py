@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from conclugen.counts import counted
 from conclugen.datasets import caer as caer_layout
 from conclugen.datasets import meld as meld_layout
 from conclugen.datasets import mosei as mosei_layout
@@ -210,7 +211,7 @@ def _make(
         typer.echo(note)
     if listing.missing:
         count = len(listing.missing)
-        typer.echo(f"Missing: {count:,} {'file' if count == 1 else 'files'}, listed in {accounts['missing']}:")
+        typer.echo(f"Missing: {counted(count, 'file')}, listed in {accounts['missing']}:")
         typer.echo(_first(listing.missing))
     if left_out:
         typer.echo(f"Left out: {len(left_out):,}, listed in {accounts['left_out']}:")
@@ -227,7 +228,7 @@ def _first(items: Sequence[str], indent: str = "  ") -> str:
 def _print(file: Path, clips: ClipList) -> None:
     """Print the number of clips of each split, even of an empty one, or of each fold, in all and per class."""
     labels, counts = clips.header.labels, clips.counts()
-    typer.echo(f"{file}: {len(clips):,} clips of {clips.header.dataset}; videos are in {clips.header.root}")
+    typer.echo(f"{file}: {counted(len(clips), 'clip')} of {clips.header.dataset}; videos are in {clips.header.root}")
     classes = labels.classes if labels is not None else ()
     if "train" in counts:
         counts = {split: counts.get(split, (0, (0,) * len(classes))) for split in SPLITS}

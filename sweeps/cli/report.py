@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from conclugen.counts import counted
 from sweeps.cli.console import INCOMPLETE, OK, Encoding, SweepDir, bad_input, command, console, records, sweep_folder
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
@@ -155,7 +156,7 @@ def make_report(
     _print_tables(content)
     if lacking := letters_without_font(file.read_text(encoding="utf-8") for file in files if file.suffix == ".svg"):
         typer.echo(f"note: no installed font has {' '.join(lacking)}; PNG figures show boxes instead.", err=True)
-    typer.echo(f"Report: {files[0]}, and {len(files) - 1} files of tables and figures beside it")
+    typer.echo(f"Report: {files[0]}, and {counted(len(files) - 1, 'file')} of tables and figures beside it")
     return OK if content.complete else INCOMPLETE
 
 
@@ -180,7 +181,7 @@ def _make_comparison(folders: list[Path], out: Path, command_line: str) -> int:
     content = comparison_report(records(folders), folders, command_line)
     files = write_report(content, out)
     _print_tables(content)
-    typer.echo(f"Report: {files[0]}, and {len(files) - 1} files of tables beside it")
+    typer.echo(f"Report: {files[0]}, and {counted(len(files) - 1, 'file')} of tables beside it")
     return OK
 
 

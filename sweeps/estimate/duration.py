@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from conclugen.counts import counted
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
@@ -109,8 +110,8 @@ def lack_of_room(config: SweepConfig) -> str | None:
         return None
     unit = "GPU" if config.workers.gpus == 1 or on_gpus(config) else "CPU"
     return (
-        f"{trials} trials at a time of {workers} workers need a {unit} for each worker, and this machine has "
-        f"{os.cpu_count() or 1} CPUs and {torch.cuda.device_count()} GPUs"
+        f"{counted(trials, 'trial')} at a time of {counted(workers, 'worker')} would need a {unit} for each worker, "
+        f"and this machine has {os.cpu_count() or 1} CPUs and {torch.cuda.device_count()} GPUs"
     )
 
 

@@ -7,6 +7,7 @@ hold two workers of 2 CPUs, not three. The workers of one trial may lie on sever
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from conclugen.counts import counted
 from sweeps.config import ConfigError
 from sweeps.config.sections import Workers
 
@@ -71,13 +72,16 @@ def allocate(settings: Workers, nodes: Sequence[Node], *, may_grow: bool = False
     least = 1 if settings.concurrent_trials == "auto" else settings.concurrent_trials
     if most == 0 or (least > most and not may_grow):
         unit = "GPU" if gpus else "CPU"
-        demand = f"{least} trials at a time of {workers} workers need a {unit} for each worker"
+        demand = (
+            f"{counted(least, 'trial')} at a time of {counted(workers, 'worker')} would need a {unit} for each worker"
+        )
         total_cpus = sum(node.cpus for node in nodes)
         total_gpus = sum(node.gpus for node in nodes)
-        supply = f"the cluster has {total_cpus} CPUs and {total_gpus} GPUs on {len(nodes)} nodes"
+        processors = f"{counted(total_cpus, 'CPU')} and {counted(total_gpus, 'GPU')}"
+        supply = f"the cluster has {processors} on {counted(len(nodes), 'node')}"
         fewer = f"; ask for at most {most}" if most else ""
         later = "; add nodes, or let workers.wait_minutes wait for them" if may_grow else ""
-        raise ConfigError([f"workers: {demand}, but {supply}: room for {most} trials{fewer}{later}."])
+        raise ConfigError([f"workers: {demand}, but {supply}: room for {counted(most, 'trial')}{fewer}{later}."])
     slots = most if settings.concurrent_trials == "auto" else min(least, most)
     # A worker gets as many CPUs as possible while all slots still fit.
     largest = max(node.cpus for node in nodes)

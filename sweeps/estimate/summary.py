@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from conclugen.counts import counted
 from search_spaces import Parameter
 from sweeps.config import SweepConfig
 from sweeps.estimate.duration import Cost, lack_of_room, total_seconds, trials_in_time
@@ -63,16 +64,16 @@ def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
     budget = config.budget
     arms = len(config.arms)
     if budget.trials_per_subset is not None:
-        search = f"{budget.trials_per_subset * arms} search trials"
+        search = counted(budget.trials_per_subset * arms, "search trial")
     elif budget.hours is not None:
         search = f"{budget.hours:g} hours of search, {budget.hours / arms:.3g} for each of {arms}; trials"
     else:
         hours = budget.gpu_hours or 0.0
         search = f"{hours:g} GPU hours of search, {hours / arms:.3g} for each of {arms}; trials"
     lines = [
-        f"{search} of at most {budget.epochs} epochs, probed on validation after epochs "
+        f"{search} of at most {counted(budget.epochs, 'epoch')}, probed on validation after epochs "
         f"{', '.join(map(str, config.probe_epochs))}, the last time at full length; then "
-        f"{sum(cost.confirmations for cost in costs)} confirmation runs, scored on test."
+        f"{counted(sum(cost.confirmations for cost in costs), 'confirmation run')}, scored on test."
     ]
     if (lack := lack_of_room(config)) is not None:
         return "\n".join(

@@ -16,6 +16,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import placement_group, remove_placement_group
 
+from conclugen.counts import counted
 from sweeps.config.sections import Workers
 from sweeps.estimate.room import Allocation, Node, gpus_per_worker, trials_that_fit
 from sweeps.execution.cluster import alive_nodes
@@ -38,8 +39,8 @@ def grow(settings: Workers, say: Callable[[str], None]) -> None:
     _request(settings, nodes)
     if trials_that_fit(nodes, settings.per_trial, 1, bundle.get("GPU", 0)) or not settings.wait_minutes:
         return
-    need = f"{settings.per_trial} workers of {', '.join(f'{n} {name}' for name, n in bundle.items())}"
-    say(f"Waiting for nodes, at most {settings.wait_minutes:g} minutes: the first trial needs {need}.")
+    need = f"{counted(settings.per_trial, 'worker')} of {', '.join(f'{n} {name}' for name, n in bundle.items())}"
+    say(f"Waiting for nodes, at most {settings.wait_minutes:g} min: the first trial needs {need}.")
     group = placement_group([bundle] * settings.per_trial)  # a pending group makes the cluster grow too
     try:
         ray.wait([group.ready()], timeout=60 * settings.wait_minutes)
@@ -127,7 +128,8 @@ class Capacity:
         if slots != self._slots:
             self._slots = slots
             waiting = "" if slots else "; waiting for nodes"
-            self._say(f"The cluster has {len(nodes)} nodes now: room for {slots} trials at a time{waiting}.")
+            room = f"room for {counted(slots, 'trial')} at a time{waiting}"
+            self._say(f"The cluster has {counted(len(nodes), 'node')} now: {room}.")
         # A cluster keeps only the latest request, and Ray Train makes one of its own for each worker group that runs.
         if self._gate is not None and self._last_look - self._last_request >= _REQUEST_SECONDS:
             self._last_request = self._last_look

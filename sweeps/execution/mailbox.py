@@ -21,6 +21,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from conclugen.counts import counted
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
 
 __all__ = ["ForeignCodeError", "Group", "GroupBrokenError", "GroupDisplacedError", "Mailbox", "Process"]
@@ -200,11 +201,10 @@ class Mailbox:
         """Return why a job failed that was attempted too often: what ended its last attempt."""
         last = attempts[-1]
         if last.hung:
-            times = f"{sum(attempt.hung for attempt in attempts)} times in {len(attempts)} starts"
+            times = f"{counted(sum(attempt.hung for attempt in attempts), 'time')} in {counted(len(attempts), 'start')}"
             return FailureReason.HUNG.because(f"its worker showed no progress for workers.hang_minutes, {times}")
         if any(process.starved() for process in last.group.processes):
-            detail = (
-                f"its worker process died {len(attempts)} times, the last time because its node was short of memory"
-            )
+            times = counted(len(attempts), "time")
+            detail = f"its worker process died {times}, the last time because its node was short of memory"
             return FailureReason.OUT_OF_MEMORY.because(f"{detail}; use fewer workers.concurrent_trials")
-        return FailureReason.WORKER_LOST.because(f"its worker process died {len(attempts)} times")
+        return FailureReason.WORKER_LOST.because(f"its worker process died {counted(len(attempts), 'time')}")

@@ -26,6 +26,7 @@ from ray import cloudpickle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from conclugen import __version__
+from conclugen.counts import counted
 from conclugen.features.manifest import FeatureSetError, Manifest, location_of
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate.room import Node
@@ -196,7 +197,7 @@ def _features(expected: Facts, facts: Facts) -> list[str]:
             texts.append(f"the feature set {path} differs from that on this machine ({fingerprints}); copy it again.")
     if facts.missing:
         count, example = len(facts.missing), facts.missing[0]
-        texts.append(f"feature sets on the node lack {count} files, such as {example}; copy the sets again.")
+        texts.append(f"feature sets on the node lack {counted(count, 'file')}, such as {example}; copy the sets again.")
     return texts
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from conclugen.counts import counted
 from sweeps.config import Arm, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.unfinished import UnfinishedJob, UnfinishedJobs
@@ -155,7 +156,7 @@ class Search:
             live,
             "pruned",
             report,
-            f"{pruner}: too low beside the other trials of its study after {report.epochs} epochs",
+            f"{pruner}: too low beside the other trials of its study after {counted(report.epochs, 'epoch')}",
         )
         return True
 

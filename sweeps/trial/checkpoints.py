@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from conclugen.counts import counted
 from conclugen.distributed import average, broadcast, rank_and_size
 from conclugen.files.durable import DamagedError, set_aside
 from conclugen.files.tensors import read_tensors, write_tensors
@@ -51,7 +52,10 @@ def save(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        log(f"{folder}: no checkpoint after {epoch} epochs: {os.strerror(error.errno)}; the earlier one is kept.")
+        log(
+            f"{folder}: no checkpoint after {counted(epoch, 'epoch')}: {os.strerror(error.errno)}; "
+            "the earlier one is kept."
+        )
         return
     for old_epoch in _epochs(folder, identity)[KEPT:]:
         _path(folder, identity, old_epoch).unlink(missing_ok=True)

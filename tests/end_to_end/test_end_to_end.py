@@ -41,6 +41,9 @@ def test_a_sweep_of_all_subsets_and_its_report_are_complete(write_config: Callab
     assert sum(line.startswith("[") for line in lines) == planned
     assert f"[{planned}/{planned}]" in run.stdout
     assert "ray" not in "".join(line for line in lines if line.startswith("["))
+    log = (out / "logs" / "ray.log").read_text(encoding="utf-8")
+    assert "steps on cpu" in log
+    assert "\x1b" not in log
 
     records = list(Ledger(out / "ledger"))
     assert len(records) == planned

@@ -462,7 +462,7 @@ class TestDamage:
         [
             (
                 _Rows("train", ["p"], {"x": np.ones((1, 2))}),
-                "holds 1 rows of sample_id string, augmentation int16, x f",
+                "holds 1 row of sample_id string, augmentation int16, x f",
             ),
             (_Rows("train", ["p", "q"], {"x": np.ones((2, 3))}), r"x fixed_size_list<item: float>\[3\]; the manifest"),
             (_Rows("train", ["p", "q"], {"y": np.ones((2, 2))}), r"y fixed_size_list<item: float>\[2\]; the manifest"),
@@ -483,7 +483,7 @@ class TestDamage:
         rows = _Rows("train", ["p"], {"x": np.ones((1, 2))}, None if classes is None else np.array([0]))
         folder, file = _one_column(tmp_path / "set", ("train", [[1, 2]])), "train-00000.arrow"
         (_write(tmp_path / "other", [rows], dtype, classes) / file).replace(folder / file)
-        with pytest.raises(FeatureSetError, match="the manifest says 1 rows"):
+        with pytest.raises(FeatureSetError, match="the manifest says 1 row"):
             FeatureSet(folder).split("train")
 
     def test_a_shard_without_rows_is_refused(self, folder: Path) -> None:

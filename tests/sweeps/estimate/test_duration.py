@@ -61,10 +61,15 @@ def test_as_many_trials_run_as_the_machine_has_room_for(
 @pytest.mark.parametrize(
     ("cpus", "gpus", "workers", "reason"),
     [
-        (2, 0, {"per_trial": 4}, "1 trials at a time of 4 workers need a CPU for each worker, and this machine has 2"),
-        (2, 0, {"concurrent_trials": 3}, "3 trials at a time of 1 workers need a CPU"),
-        (8, 0, {"gpus": 1}, "1 trials at a time of 1 workers need a GPU"),
-        (8, 2, {"per_trial": 4}, "4 workers need a GPU for each worker, and this machine has 8 CPUs and 2 GPUs"),
+        (
+            2,
+            0,
+            {"per_trial": 4},
+            "1 trial at a time of 4 workers would need a CPU for each worker, and this machine has",
+        ),
+        (2, 0, {"concurrent_trials": 3}, "3 trials at a time of 1 worker would need a CPU"),
+        (8, 0, {"gpus": 1}, "1 trial at a time of 1 worker would need a GPU"),
+        (8, 2, {"per_trial": 4}, "4 workers would need a GPU for each worker, and this machine has 8 CPUs and 2 GPUs"),
     ],
 )
 def test_nothing_is_estimated_where_the_machine_has_no_room(

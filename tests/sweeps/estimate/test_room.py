@@ -44,7 +44,7 @@ def test_the_cluster_is_divided_into_slots_that_fit_on_its_nodes(
 @pytest.mark.parametrize(
     ("sizes", "settings", "message"),
     [
-        ([(2, 0)], {"gpus": 1}, "a GPU for each worker, but the cluster has 2 CPUs and 0 GPUs on 1 nodes"),
+        ([(2, 0)], {"gpus": 1}, "a GPU for each worker, but the cluster has 2 CPUs and 0 GPUs on 1 node"),
         ([(2, 0)], {"concurrent_trials": 3}, "3 trials at a time .* room for 2 trials; ask for at most 2"),
         ([(1, 0), (1, 0)], {"per_trial": 3}, "of 3 workers .* 2 CPUs and 0 GPUs on 2 nodes: room for 0 trials"),
         ([(0, 0)], {}, "room for 0 trials"),

@@ -59,7 +59,7 @@ def test_equal_nodes_have_no_problem() -> None:
             replace(EXPECTED, features={"/data/clips": "bad"}),
             ["/data/clips differs from that on this machine (fingerprint bad, not f00d)", "copy it again"],
         ),
-        (replace(EXPECTED, missing=("/data/clips/train.arrow",)), ["lack 1 files, such as /data/clips/train.arrow"]),
+        (replace(EXPECTED, missing=("/data/clips/train.arrow",)), ["lack 1 file, such as /data/clips/train.arrow"]),
         (
             replace(EXPECTED, shared_memory=2**26),
             ["its /dev/shm has 64 MiB, but Ray's object store needs 75 MiB", "--shm-size=1g"],
@@ -127,7 +127,7 @@ def test_a_missing_or_incomplete_feature_set_is_a_problem(sweep: tuple[SweepConf
     whole = facts_of(sweep)
     next(config.features.pretrain.glob("*.arrow")).unlink()
     (problem,) = problems(whole, {FIRST: facts_of(sweep)}, root=folder.root, workers=1, gpus=0)
-    assert "lack 1 files" in problem
+    assert "lack 1 file" in problem
     (config.features.pretrain / "manifest.json").unlink()
     lines = problems(whole, {FIRST: facts_of(sweep)}, root=folder.root, workers=1, gpus=0)
     assert [line.split(":")[1] for line in lines] == [" features.pretrain", " features.downstream.planted"]
