@@ -82,7 +82,7 @@ def report(
     """Compute the report of one or more sweeps.
 
     Args:
-        ledgers: records of each sweep.
+        ledgers: records of each sweep, from :func:`reports.statistics.shared_sets.named_apart`.
         folders: folder of each sweep.
         command: command line that makes this report.
         published_file: published numbers for comparison; see :func:`reports.statistics.published.published`.
@@ -93,7 +93,6 @@ def report(
     Raises:
         ReportError: the ledgers, or the published numbers, cannot be made into a report.
     """
-    ledgers = named_apart(ledgers, folders)
     refuse_mixing(ledgers)
     table = ablation(ledgers)
     published_numbers = None if published_file is None else published(published_file, table.frame, encoding)

@@ -42,7 +42,8 @@ def report(
     with bad_input():
         problems = []
         if compare and len(folders) != 2:
-            problems.append(f"--compare: compares two sweeps, but {len(folders)} folders are given; give two.")
+            given = "1 folder is" if len(folders) == 1 else f"{len(folders)} folders are"
+            problems.append(f"--compare: compares two sweeps, but {given} given; give two.")
         if compare and published is not None:
             problems.append("--published: a comparison shows no published numbers; leave --compare or --published out.")
         if encoding is not None and published is None:
@@ -147,9 +148,11 @@ def make_report(
     ) as processes:  # the latter for Optuna's fANOVA
         from reports.figures.fonts import letters_without_font
         from reports.report import report
+        from reports.statistics.shared_sets import named_apart, refuse_mixing
         from reports.writing import write_report
 
-        ledgers = records(folders)
+        ledgers = named_apart(records(folders), folders)
+        refuse_mixing(ledgers)  # before heads are loaded
         represented = _represented(folders, ledgers) if embeddings else []
         content = report(ledgers, folders, command_line, published, encoding, represented, processes)
         files = write_report(content, out, processes)

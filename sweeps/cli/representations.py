@@ -37,19 +37,20 @@ def representations(folder: Path, records: Sequence[Record], omissions: list[str
 
     Args:
         folder: the sweep folder.
-        records: the sweep's ledger.
+        records: the sweep's ledger, with a record at least.
         omissions: gets a message for each method or set that is left out, with the reason.
     """
     layout = SweepFolder(folder)
     config = load_config(layout.config, alone=True, written=True)
+    sweep = records[-1].sweep  # not the configuration's name, which several sweeps may have
     best = best_heads(layout, records)
     planned = [arm.name for arm in config.arms.values() if not arm.modalities and arm.method != "supervised_head"]
-    omissions += [f"{config.name}: {method} has no head yet." for method in planned if method not in best]
+    omissions += [f"{sweep}: {method} has no head yet." for method in planned if method not in best]
     for dataset, location in config.features.downstream.items():
         try:
             split, labels = _test_samples(location, records[-1].features.get(f"downstream.{dataset}", ""))
         except (FeatureSetError, OSError) as error:
-            omissions.append(f"{config.name}: {dataset}: {error}")
+            omissions.append(f"{sweep}: {dataset}: {error}")
             continue
         samples = _in_proportion(labels, config.seed)
         sample_labels = [labels[sample] for sample in samples.tolist()]
@@ -59,9 +60,9 @@ def representations(folder: Path, records: Sequence[Record], omissions: list[str
             try:
                 vectors = _represent(layout.head(record.key), record, split, split.clean_rows[samples])
             except (DamagedError, OSError) as error:
-                omissions.append(f"{config.name}: {method} on {dataset}: {error}")
+                omissions.append(f"{sweep}: {method} on {dataset}: {error}")
                 continue
-            yield Representations(config.name, dataset, method, vectors, sample_labels, len(labels))
+            yield Representations(sweep, dataset, method, vectors, sample_labels, len(labels))
 
 
 def _test_samples(location: Location, fingerprint: str) -> tuple[Split, list[str]]:

@@ -190,6 +190,23 @@ def test_every_problem_of_the_folders_is_listed_at_once(sweep: Path, tmp_path: P
     ]
 
 
+def test_a_sweep_without_a_record_is_refused_before_its_heads_are_read(
+    sweep: Path, copy: Callable[..., Path], tmp_path: Path
+) -> None:
+    (problem,) = problems(run(sweep, copy("empty", ()), "--out", tmp_path / "out", "--embeddings"))
+    assert problem.startswith("a sweep has no finished job yet")
+
+
+def test_embeddings_of_sweeps_of_one_name_are_figures_of_their_own(copy: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [copy("first", ("Con",)), copy("second", ("Gen",))]
+    assert run(*folders, "--out", tmp_path / "out", "--embeddings").exit_code == 0
+    methods = pd.read_csv(tmp_path / "out" / "embeddings.csv").groupby("sweep")["method"].unique()
+    assert {name: list(found) for name, found in methods.items()} == {
+        f"tiny ({folders[0]})": ["Con"], f"tiny ({folders[1]})": ["Gen"],
+    }  # fmt: skip
+    assert len(list((tmp_path / "out").glob("embedding-*.svg"))) == 2
+
+
 @pytest.mark.parametrize("place", [".", "ledger", "ledger/report", "heads", "logs"])
 def test_no_report_goes_into_the_sweep_s_own_folders(sweep: Path, place: str) -> None:
     (problem,) = problems(run(sweep, "--out", sweep / place))
