@@ -55,6 +55,11 @@ def replaced_report(out: Path) -> Iterator[Path]:
         partial.mkdir(parents=True)
         yield partial
         _replace(partial, out)
+    except OSError as error:
+        hidden = error.filename is None or partial in Path(error.filename).parents
+        if hidden and error.errno is not None:  # the user knows the folder only
+            error.filename = str(out)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError):  # a folder with files stays

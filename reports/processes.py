@@ -15,7 +15,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -67,21 +67,25 @@ class Processes:
             items: the items; those that take longest should come first.
 
         Raises:
-            Exception: any error of ``function``.
+            Exception: any error of ``function``, once the children have ended what they were given.
         """
         work = list(items)
         waiting = deque(range(len(work)))
         results: dict[int, Result] = {}
         futures: dict[int, Future[Result] | None] = {}
-        while waiting:
-            while waiting and sum(1 for future in futures.values() if future and not future.done()) < self._room:
-                index = waiting.popleft()
-                futures[index] = self._submit(function, work[index])
-            if waiting:
-                index = waiting.pop()
-                results[index] = function(work[index])
-        for index, future in futures.items():
-            results[index] = self._result(future, function, work[index])
+        try:
+            while waiting:
+                while waiting and sum(1 for future in futures.values() if future and not future.done()) < self._room:
+                    index = waiting.popleft()
+                    futures[index] = self._submit(function, work[index])
+                if waiting:
+                    index = waiting.pop()
+                    results[index] = function(work[index])
+            for index, future in futures.items():
+                results[index] = self._result(future, function, work[index])
+        except BaseException:
+            wait([future for future in futures.values() if future])  # so that no child works on after the error
+            raise
         return [results[index] for index in range(len(work))]
 
     def _submit(self, function: Callable[[Item], Result], item: Item) -> Future[Result] | None:

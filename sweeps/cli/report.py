@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conclugen.counts import counted
-from sweeps.cli.console import INCOMPLETE, OK, Encoding, SweepDir, bad_input, command, console, records, sweep_folder
+from sweeps.cli.console import (
+    INCOMPLETE,
+    INTERRUPTED,
+    OK,
+    Encoding,
+    SweepDir,
+    bad_input,
+    command,
+    console,
+    records,
+    sweep_folder,
+)
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Record
@@ -60,10 +71,14 @@ def report(
             command_line += f" {shlex.join(['--encoding', encoding])}"
         if embeddings:
             command_line += " --embeddings"
-        if compare:
-            code = _make_comparison(folders, out, f"{command_line} --compare")
-        else:
-            code = make_report(folders, out, command_line, published, encoding, embeddings=embeddings)
+        try:
+            if compare:
+                code = _make_comparison(folders, out, f"{command_line} --compare")
+            else:
+                code = make_report(folders, out, command_line, published, encoding, embeddings=embeddings)
+        except KeyboardInterrupt:
+            typer.echo(f"interrupted; {out} is as it was before.", err=True)
+            code = INTERRUPTED
     raise typer.Exit(code)
 
 

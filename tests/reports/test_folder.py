@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -63,6 +64,12 @@ def test_a_first_report_that_fails_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"):
         write_half(tmp_path / "new" / "out", OSError("full"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_with_the_folder_of_the_report(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_half(tmp_path / "out", OSError(errno.ENOSPC, "No space left on device"))
+    assert caught.value.filename == str(tmp_path / "out")
 
 
 def test_what_a_killed_report_left_is_removed(tmp_path: Path) -> None:

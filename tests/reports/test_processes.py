@@ -133,3 +133,21 @@ def test_children_import_nothing_of_the_working_directory(tmp_path: Path) -> Non
         [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=True
     )
     assert (result.stdout, result.stderr) == ("0 1 2 3\n", "")
+
+
+def fail_while_a_child_works(pipe: Path, item: int) -> None:
+    """Fail as the last item once the first one works, which then writes a file."""
+    if item == 2:
+        pipe.open("w", encoding="utf-8").close()  # returns when the child has opened it
+        raise ValueError("the last item")
+    if item == 0:
+        pipe.open(encoding="utf-8").close()
+        sum(range(10_000_000))
+        (pipe.parent / "written").touch()
+
+
+def test_no_child_works_on_after_an_error(pipe: Path) -> None:
+    with Processes(2) as processes:
+        with pytest.raises(ValueError, match="the last item"):
+            processes.map(partial(fail_while_a_child_works, pipe), range(3))
+        assert (pipe.parent / "written").exists()
