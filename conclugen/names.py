@@ -10,6 +10,7 @@ be two classes.
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 
 __all__ = [
     "FEWEST_CLASSES",
@@ -57,7 +58,7 @@ def single_key(name: str) -> str:
     """Return the same text for all names that look alike."""
     visible = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) not in ("Cf", "Cc"))
     text = unicodedata.normalize("NFKC", " ".join(visible.split()).casefold())
-    return f"{float(text):.17g}" if _NUMBER.match(text) else text
+    return str(Fraction(text)) if _NUMBER.match(text) else text  # exact: a float holds 15 digits, identifiers have more
 
 
 def look_alikes(names: Iterable[str]) -> list[list[str]]:

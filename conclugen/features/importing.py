@@ -4,8 +4,6 @@ All problems of the input are reported before anything is written, so that a use
 """
 
 import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +23,7 @@ from conclugen.features.manifest import (
     fold_name,
     split_name,
 )
+from conclugen.features.npz import Array, read_npz
 from conclugen.features.shards import FeatureWriter
 from conclugen.names import class_problems, classes_of, look_alikes, merges_shown, name_problem, tidy
 
@@ -32,7 +31,6 @@ __all__ = ["SHARD_BYTES", "import_arrays", "import_npz"]
 
 SHARD_BYTES = 256 * 2**20
 """Most bytes of features in a shard, unless a single row has more."""
-Array = npt.NDArray[np.generic]
 
 
 def import_npz(
@@ -77,31 +75,40 @@ def import_npz(
     }
     needed = {key for key in key_of.values() if key is not None} | ({"class_names"} if labels is not None else set())
     problems: list[str] = []
-    arrays, keys = _read(file, needed, problems)
+    arrays, keys = read_npz(file, needed, problems)
     problems += [
         f"{argument}: {file} has no array {key!r}; it has {', '.join(keys)}."
         for argument, key in key_of.items()
         if key is not None and key not in keys
     ]
+    by_key: dict[str, list[str]] = {}
+    for name, key in modalities.items():
+        by_key.setdefault(key, []).append(name)
+    problems += [
+        f"modalities {', '.join(names)}: read the same array {key!r}; give each modality an array of its own."
+        for key, names in by_key.items()
+        if len(names) > 1
+    ]
     names = arrays.get("class_names") if labels is not None else None
     if names is not None and (names.ndim != 1 or names.dtype.kind not in "iuUS"):
         problems.append(f"class_names: expected names of shape (classes,), {file} has {names.dtype} {names.shape}.")
+        names = None
     elif names is not None:
         names = _texts("class_names", names, problems)
-    if problems:
-        raise FeatureSetError("\n".join(problems))
+    given = {argument: arrays.get(key) if key is not None else None for argument, key in key_of.items()}
     return import_arrays(
-        {name: arrays[key] for name, key in modalities.items()},
+        {name: arrays[key] for name, key in modalities.items() if key in arrays},
         out,
-        labels=arrays[labels] if labels is not None else None,
+        labels=given["--labels"],
         class_names=[str(name) for name in names] if names is not None else None,
-        split=arrays[split] if split is not None else None,
-        folds=arrays[folds] if folds is not None else None,
-        speakers=arrays[speakers] if speakers is not None else None,
+        split=given["--split"],
+        folds=given["--folds"],
+        speakers=given["--speakers"],
         sources={name: f"{file.name}:{key}" for name, key in modalities.items()},
         merge_labels=merge_labels,
         dtype=dtype,
         note=note,
+        known_problems=problems,
     )
 
 
@@ -118,19 +125,25 @@ def import_arrays(
     merge_labels: bool = False,
     dtype: str = "float32",
     note: Callable[[str], object] = lambda _: None,
+    known_problems: Sequence[str] = (),
 ) -> Manifest:
     """Write ``features``, modality -> (n, d_m), as a feature set; see :func:`import_npz` for the other arguments.
+
+    ``known_problems`` are reported with those of the arrays. So a user can mend all of them in one go.
 
     Raises:
         FeatureSetError: the arrays have problems; the message has one line for each.
     """
-    problems: list[str] = []
+    problems = list(known_problems)
     if dtype not in ("float16", "float32"):
         problems.append(f"dtype: expected float16 or float32, got {dtype!r}.")
         dtype = "float32"  # the other checks need a valid precision
-    if not features:
+    if not features and not known_problems:
         problems.append("modalities: there is none; give one at least.")
-    n = next((len(a) for a in (*features.values(), labels, split, folds) if a is not None and a.ndim and len(a)), 0)
+    lengths = Counter(
+        len(a) for a in (*features.values(), labels, split, folds, speakers) if a is not None and a.ndim and len(a)
+    )
+    n = max(lengths, key=lengths.__getitem__, default=0)  # most arrays have the right one
     for name, array in features.items():
         if not re.fullmatch(MODALITY_NAME, name):
             problems.append(
@@ -140,12 +153,13 @@ def import_arrays(
         if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "fiu":
             problems.append(
                 f"modality {name!r}: expected numbers of shape (samples, width), neither of them 0, "
-                f"got {array.dtype} {array.shape}."
+                f"got {array.dtype} {array.shape}{_vectors_from(array)}."
             )
         elif len(array) != n:
-            problems.append(f"modality {name!r}: has {len(array)} rows, another array has {n}.")
-        elif bad := int((~np.isfinite(array.astype(dtype))).any(axis=1).sum()):
-            problems.append(f"modality {name!r}: {bad} of {n} rows hold NaN or infinite values in {dtype}.")
+            remedy = "give array.T" if array.shape[1] == n else "give every array one row per sample"
+            problems.append(f"modality {name!r}: has {len(array)} rows, another array has {n}; {remedy}.")
+        elif fault := _value_fault(array, dtype):
+            problems.append(f"modality {name!r}: {fault}.")
     valid = [name for name in features if re.fullmatch(MODALITY_NAME, name)]
     problems += [f"modalities {', '.join(group)}: look alike; rename all but one." for group in look_alikes(valid)]
     split = split if split is None else _texts("split", split, problems)
@@ -155,7 +169,10 @@ def import_arrays(
         problems.append("folds: a set has splits or folds; give one of the two.")
     codes, classes = _encode_labels(labels, class_names, n, problems, merge=merge_labels, note=note)
     if speakers is not None and (speakers.shape != (n,) or speakers.dtype.kind not in "iuU"):
-        problems.append(f"speakers: expected {n} integers or strings, got {speakers.dtype} {speakers.shape}.")
+        problems.append(
+            f"speakers: expected {n} integers or strings, got {speakers.dtype} {speakers.shape}"
+            f"{_remedy('speakers', speakers, n)}."
+        )
     elif speakers is not None:
         speakers = np.array([tidy(str(speaker)) for speaker in speakers])
         problems += [
@@ -187,35 +204,31 @@ def import_arrays(
     return Manifest.read(out)
 
 
-def _read(file: Path, needed: set[str], problems: list[str]) -> tuple[dict[str, Array], list[str]]:
-    """Return the needed arrays of a file and the sorted keys of all its arrays.
+def _vectors_from(array: Array) -> str:
+    """Return the end of a message: how features of another shape or type become numbers (samples, width)."""
+    if 0 in array.shape:
+        return "; leave it out"
+    if array.dtype.kind == "b":
+        return "; give array.astype('float32')"
+    if array.dtype.kind not in "fiu":
+        return "; give real numbers, such as by array.astype('float32')"
+    if array.ndim == 1:
+        return "; give array[:, None] if it is one feature per sample"
+    return "; give one vector per sample, such as by array.mean(axis=1) over steps of time" if array.ndim > 2 else ""
 
-    Raises:
-        FeatureSetError: it is no .npz file, or one that is damaged.
-    """
-    arrays: dict[str, Array] = {}
-    try:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array, without a key")
-        with archive:
-            members = archive.zip.namelist() if archive.zip is not None else []
-            keys = sorted(key for key in archive.files if f"{key}.npy" in members)
-            for key in sorted(needed & set(keys)):
-                try:
-                    arrays[key] = archive[key]
-                except ValueError as error:
-                    if "allow_pickle" not in str(error):
-                        raise
-                    problems.append(
-                        f"{file}: array {key!r} holds Python objects, which are not read; "
-                        "write it as plain numbers or strings, such as by .astype(str)."
-                    )
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise FeatureSetError(
-            f"{file} cannot be read as an .npz file of plain arrays: {error}; write it again with numpy.savez."
-        ) from None
-    return arrays, keys
+
+def _value_fault(array: Array, dtype: str) -> str | None:
+    """Return which values of an array (n, d_m) cannot be stored, and what to do; None if there are none."""
+    with np.errstate(over="ignore"):
+        bad = np.flatnonzero(~np.isfinite(array.astype(dtype)).all(axis=1))
+    if not len(bad):
+        return None
+    fault = f"{len(bad)} of {len(array)} rows hold NaN or infinite values in {dtype}, the first is array[{bad[0]}]"
+    if np.isfinite(array[bad]).all():
+        largest = np.abs(array[bad]).max()
+        remedy = "store float32" if dtype == "float16" and largest <= np.finfo(np.float32).max else "scale them"
+        return f"{fault}; values up to {largest:.3g} are too large for {dtype}, so {remedy}"
+    return f"{fault}; leave these rows out of every array, or replace the values"
 
 
 def _texts(what: str, array: Array, problems: list[str]) -> Array:
@@ -234,19 +247,29 @@ def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.N
     if split is None:
         return np.full(n, "train")
     if split.shape != (n,):
-        problems.append(f"split: expected {n} names, got shape {split.shape}.")
+        problems.append(f"split: expected {n} names, got shape {split.shape}{_remedy('split', split, n)}.")
         return np.full(n, "train")
     names = [split_name(str(value)) for value in split]
-    if unknown := sorted(set(names) - set(SPLITS)):
-        problems.append(f"split: {', '.join(map(repr, unknown))} is none of train, val (dev, valid, validation), test.")
-    if "train" not in names:
+    counts = Counter(names)
+    if unknown := sorted(counts.keys() - set(SPLITS)):
+        shown = ", ".join(f"{name!r} ({counts[name]:,})" for name in unknown)
+        remedy = {
+            "i": "give names, such as numpy.array(['train', 'val', 'test'])[split]",
+            "b": "give names, such as numpy.where(split, 'train', 'test')",
+        }.get(split.dtype.kind, "rename them")
+        problems.append(f"split: {shown} is none of train, val (dev, valid, validation), test; {remedy}.")
+    elif "train" not in names:
         problems.append("split: no row is 'train'; the standardisation needs training rows.")
     return np.array(names)
 
 
 def _fold_names(folds: Array, n: int, problems: list[str]) -> npt.NDArray[np.str_]:
     if folds.shape != (n,) or folds.dtype.kind not in "iu" or not np.isin(folds, range(FOLDS)).all():
-        problems.append(f"folds: expected {n} integers in 0..{FOLDS - 1}, got {folds.dtype} {folds.shape}.")
+        outside = "" if folds.dtype.kind not in "iu" or not folds.size else f" from {folds.min()} to {folds.max()}"
+        problems.append(
+            f"folds: expected {n} integers in 0..{FOLDS - 1}, got {folds.dtype} {folds.shape}{outside}"
+            f"{_remedy('folds', folds, n)}."
+        )
         return np.full(n, "train")
     if (count := len(np.unique(folds))) < LEAST_FOLDS:
         problems.append(f"folds: {count} are too few; train, val and test take {LEAST_FOLDS} at least.")
@@ -273,10 +296,10 @@ def _encode_labels(
         problems += _problems_of_several(labels, n, names or [])
         return labels.astype(np.int64) if labels.dtype.kind in "biu" else None, names
     if labels.shape != (n,):
-        problems.append(f"labels: expected {n} values, got shape {labels.shape}.")
+        problems.append(f"labels: expected {n} values, got shape {labels.shape}{_remedy('labels', labels, n)}.")
         return None, names
     if labels.dtype.kind not in "iuU":
-        problems.append(f"labels: expected integers or strings, got {labels.dtype}{_integers_from(labels)}.")
+        problems.append(f"labels: expected integers or strings, got {labels.dtype}{_remedy('labels', labels, n)}.")
         return None, names
     unique, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     values = unique.tolist()
@@ -309,15 +332,22 @@ def _encode_labels(
     return np.array([order.index(name) for name in chosen], np.int64)[codes], order
 
 
-def _integers_from(labels: Array) -> str:
-    """Return the end of a message: how labels of another type become integers, if they can."""
-    if labels.dtype.kind not in "bf":
+def _remedy(name: str, array: Array, n: int) -> str:
+    """Return the end of a message: how an array becomes one integer or name per sample, if it can."""
+    if array.shape == (n, 1):
+        return f"; give {name}[:, 0]"
+    if array.shape != (n,):
+        return "; give one value per sample"
+    if array.dtype.kind in "US" and name == "folds":
+        return "; give numpy.unique(folds, return_inverse=True)[1]"
+    if array.dtype.kind not in "bf":
         return ""
-    if missing := int(np.isnan(labels.astype(float)).sum()):
-        return f", {missing} of them NaN; leave these rows out, and give labels.astype(int)"
-    if (labels.astype(float) % 1).any():
-        return ", not all of them whole; labels are classes, so divide a scale into some first"
-    return "; give labels.astype(int)"
+    if missing := int(np.isnan(array.astype(float)).sum()):
+        return f", {missing} of them NaN; leave these rows out, and give {name}.astype(int)"
+    if (array.astype(float) % 1).any():
+        scale = "labels are classes, so divide a scale into some first"
+        return f", not all of them whole; {scale if name == 'labels' else 'give whole numbers'}"
+    return f"; give {name}.astype(int)"
 
 
 def _problems_of_several(labels: Array, n: int, names: Sequence[str]) -> list[str]:
@@ -328,8 +358,14 @@ def _problems_of_several(labels: Array, n: int, names: Sequence[str]) -> list[st
         return [
             f"labels: several labels per sample are 0 or 1 in an array of shape ({n}, classes), with as many "
             f"class_names; got {labels.dtype} {labels.shape} and {len(names)} names. "
-            "For one label per sample give labels.argmax(axis=1)."
+            f"{_several_from(labels, n)}For one label per sample give labels.argmax(axis=1)."
         ]
     if (labels.sum(axis=1) == 1).all():
         return ["labels: every row has exactly one 1, so no sample has several labels; give labels.argmax(axis=1)."]
     return []
+
+
+def _several_from(labels: Array, n: int) -> str:
+    """Return a sentence: how 0 and 1 of another type become integers, if the labels are that."""
+    zero_one = labels.dtype.kind == "f" and len(labels) == n and bool(np.isin(labels, (0, 1)).all())
+    return "Give labels.astype(int). " if zero_one else ""

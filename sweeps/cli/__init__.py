@@ -4,17 +4,46 @@ A command imports modules that load torch, Ray or pandas only when it runs. So `
 answer at once.
 """
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from conclugen import __version__
 from sweeps.cli import demo, extract, features, manifest, models, report, sweep
+from sweeps.cli.console import bad_input
 from sweeps.cli.local_paths import with_local_paths
+from sweeps.config import ConfigError
 
 __all__ = ["app"]
 
+
+class _Arguments(TyperGroup):
+    """Refuses empty arguments, as a variable that is not set leaves: ``--out ""`` would mean the working directory."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        problems = [
+            f"{_name_of(args, place)}: is empty; give a value, or leave it out. A variable of the shell may not be set."
+            for place, argument in enumerate(args)
+            if re.fullmatch(r"(--[a-z-]+=)?\s*", argument)
+        ]
+        with bad_input():
+            if problems:
+                raise ConfigError(problems)
+        return super().parse_args(ctx, args)
+
+
+def _name_of(arguments: list[str], place: int) -> str:
+    """Return what an empty argument is called in messages: its option, or its place behind the command."""
+    if arguments[place].startswith("--"):
+        return arguments[place].rstrip("= ")
+    before = arguments[place - 1] if place else ""
+    return before if before.startswith("--") and "=" not in before else f"argument {place + 1}"
+
+
 app = typer.Typer(
+    cls=_Arguments,
     help="Sweep and ablate ConCluGen pretraining: seven loss subsets, searched fairly, on Ray.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

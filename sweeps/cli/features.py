@@ -1,6 +1,7 @@
 """`conclugen features`: make and inspect feature sets."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -52,9 +53,10 @@ def import_features(
 ) -> None:
     """Turn the arrays of an .npz file into a feature set of memory-mapped shards."""
     with bad_input():
-        pairs = _modality_keys(modalities)
-        if problems := _bad_dtype(dtype):
-            raise ConfigError(problems)
+        problems: list[str] = []
+        pairs = _pairs("--modalities", modalities, "key", problems)
+        if problems:
+            raise ConfigError([*problems, *_bad_dtype(dtype)])
         from conclugen.features.importing import import_npz
 
         merges: list[str] = []
@@ -101,7 +103,7 @@ def synthesise(
         problems = _bad_dtype(dtype)
         widths = _numbers("--dims", dims, int, problems)
         signals = _numbers("--signal", signal, float, problems) if signal else {}
-        if problems:
+        if len(problems) > len(_bad_dtype(dtype)):  # a plan needs readable numbers
             raise ConfigError(problems)
         from conclugen.features.synthesis import SyntheticSet, best_accuracy, write_synthetic
 
@@ -109,8 +111,8 @@ def synthesise(
             samples=samples, widths=widths, classes=classes, labelled=labelled, signal=signals, augmented=augmented,
             dtype="float16" if dtype == "float16" else "float32", seed=seed,
         )  # fmt: skip
-        if plan.problems:
-            raise ConfigError(plan.problems)
+        if problems := [*problems, *plan.problems]:
+            raise ConfigError(problems)
         manifest = write_synthetic(plan, out)
     _print_manifest(out, manifest)
     best = {name: best_accuracy([plan.signal_of(name)], classes) for name in widths}
@@ -188,6 +190,8 @@ def probe_set(
             seed=seed,
         )  # fmt: skip
         names = [name.strip() for name in modalities.split(",")] if modalities else []
+        if len(set(names)) < len(names):
+            raise ConfigError([f"--modalities {modalities}: a modality is given twice; name each once."])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         for note in probe_notes(folder, names, budgets):
             typer.echo(f"Warning: {note}", err=True)
@@ -246,14 +250,6 @@ def _bad_dtype(dtype: str) -> list[str]:
     return [] if dtype in ("float32", "float16") else [f"--dtype {dtype}: must be float32 or float16."]
 
 
-def _modality_keys(text: str) -> dict[str, str]:
-    problems: list[str] = []
-    pairs = _pairs("--modalities", text, "key", problems)
-    if problems:
-        raise ConfigError(problems)
-    return pairs
-
-
 def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: list[str]) -> dict[str, Number]:
     """Return modality -> number, and append messages about bad parts of ``text`` to ``problems``."""
     numbers: dict[str, Number] = {}
@@ -284,10 +280,13 @@ def _budgets(text: str) -> list[LabelBudget]:
 
 def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str, str]:
     """Return name -> value of ``name=value,...``, and append messages about bad parts to ``problems``."""
-    pairs = [part.partition("=") for part in text.split(",")]
+    parts = [part.strip() for part in text.split(",")]
     problems += [
-        f"{option} {text}: {''.join(pair)!r} is not of the form name={value}." for pair in pairs if not all(pair)
+        f"{option} {text}: {part!r} is not of the form name={value}; give such pairs, separated by commas."
+        for part in parts
+        if not re.fullmatch(r"[^=]*[^=\s]\s*=\s*\S.*", part)
     ]
+    pairs = [[side.strip() for side in part.partition("=")] for part in parts]
     names = [name for name, _, _ in pairs]
     problems += [
         f"{option} {text}: {name!r} is given twice." for name in sorted({n for n in names if names.count(n) > 1})

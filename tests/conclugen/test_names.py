@@ -84,3 +84,9 @@ def test_the_most_frequent_spelling_becomes_the_class(counts: Mapping[str, int],
 def test_a_merge_is_told() -> None:
     counts = {"a": 2_000, "A": 3_000, "b": 1}
     assert merges_shown(classes_of(counts, [], merge=True), counts) == ["'a' (2,000) became 'A'."]
+
+
+def test_long_numbers_that_differ_do_not_look_alike() -> None:
+    """A float holds 15 digits; identifiers of videos and posts have more."""
+    assert look_alikes(["1152921504606846976", "1152921504606846977"]) == []
+    assert look_alikes(["1152921504606846976", "01152921504606846976.0"]) != []

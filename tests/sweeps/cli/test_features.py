@@ -49,6 +49,7 @@ def test_synth_writes_a_set_that_verify_accepts(tmp_path: Path) -> None:
         (("--dims", "video=9,video=9"), "'video' is given twice"),
         (("--dims", "video"), "'video' is not of the form name=number"),
         (("--signal", "video=high"), "--signal video=high: must be a number."),
+        (("--samples", "3", "--dtype", "f4"), "error: 2 problems\n  --dtype f4: must be float32 or float16.\n  --samp"),
         (("--dtype", "float64"), "--dtype float64: must be float32 or float16."),
         (("--samples", "3"), "--samples 3: must be at least 20 with --labelled."),
     ],
@@ -88,7 +89,48 @@ def test_verify_finds_leakage_by_imported_speakers(tmp_path: Path) -> None:
     assert "note: leakage by speaker" in shared.output
     assert "--speakers: " in features(*arguments, "--out", tmp_path / "other", "--speakers", "nobody").output
     wrong = features(*arguments, "--out", tmp_path / "other", "--speakers", "v")
-    assert "speakers: expected 6 integers or strings, got float64 (6, 2)." in wrong.output
+    assert "speakers: expected 6 integers or strings, got float64 (6, 2); give one value per" in wrong.output
+
+
+def test_an_import_lists_the_problems_of_options_keys_and_arrays_together(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", v=np.full((6, 2), np.nan), y=np.arange(6.0) % 2, s=np.array(["trian"] * 6))
+    modalities = ("--modalities", "video=v, audio = v,text=w")
+    options = ("--labels", "y", "--split", "s", "--speakers", "who", "--dtype", "float64")
+    refused = features("import", tmp_path / "x.npz", "--out", tmp_path / "set", *modalities, *options)
+    assert (refused.exit_code, (tmp_path / "set").exists()) == (2, False)
+    places = [line.split(":")[0].strip() for line in refused.stderr.splitlines()]
+    assert places == [
+        "error",
+        "modality 'text'",
+        "--speakers",
+        "modalities video, audio",
+        "dtype",
+        "modality 'video'",
+        "modality 'audio'",
+        "split",
+        "labels",
+    ]
+    assert "modalities video, audio: read the same array 'v'; give each modality an array of its own." in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "is not there; give an .npz file."),
+        (b"MATLAB 5.0 MAT-file", "is no .npz file; write its arrays into one with numpy.savez."),
+        (b"\x89HDF\r\n\x1a\n", "is no .npz file; write its arrays into one with numpy.savez."),
+        (b"PK\x05\x06" + bytes(18), "holds no array; write the arrays into it with numpy.savez."),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_without_advice_to_execute_it(
+    tmp_path: Path, content: bytes | None, expected: str
+) -> None:
+    file = tmp_path / "x.npz"
+    if content is not None:
+        file.write_bytes(content)
+    refused = features("import", file, "--out", tmp_path / "set", "--modalities", "video=v")
+    assert (refused.exit_code, refused.stderr) == (2, f"error: 1 problem\n  {file} {expected}\n")
+    assert "is a folder" in features("import", tmp_path, "--out", tmp_path / "set", "--modalities", "video=v").stderr
 
 
 def test_labels_that_look_alike_are_refused_or_merged(tmp_path: Path) -> None:
@@ -262,6 +304,7 @@ class TestProbe:
             ("--class-weights", "heavy", "'heavy' is not one of 'none', 'balanced'"),
             ("--draws", "0", "'--draws': Input should be greater than or equal to 1"),
             ("--modalities", "text,smell", "no modality 'smell'"),
+            ("--modalities", "text, text", "--modalities text, text: a modality is given twice; name each once."),
         ],
     )
     def test_bad_option_values_are_refused(self, planted: Path, option: str, value: str, expected: str) -> None:

@@ -33,3 +33,23 @@ def test_every_address_is_named() -> None:
     refused = CliRunner().invoke(app, ["report", "s3://a", "gs://b/c", "--out", "memory://d"])
     assert "error: 3 problems" in refused.stderr
     assert all(f"  {place}: is an address" in refused.stderr for place in ("s3://a", "gs://b/c", "memory://d"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "empty"),
+    [
+        (["manifest", "caer", "--root", ".", "--out", ""], ["--out"]),
+        (["manifest", "caer", "--root=", "--out", " "], ["--root", "--out"]),
+        (["features", "import", "x.npz", "--out", "", "--modalities", ""], ["--out", "--modalities"]),
+        (["features", "info", ""], ["argument 3"]),
+        (["demo", "--out="], ["--out"]),
+        (["report", "", "", "--out", "r"], ["argument 2", "argument 3"]),
+    ],
+)
+def test_an_empty_argument_does_not_mean_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], empty: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(app, arguments)
+    assert (refused.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert [line.split(": is empty; ")[0].strip() for line in refused.stderr.splitlines()[1:]] == empty
