@@ -14,6 +14,7 @@ from fractions import Fraction
 
 __all__ = [
     "FEWEST_CLASSES",
+    "MISSING",
     "class_problems",
     "classes_of",
     "look_alikes",
@@ -28,7 +29,7 @@ _LONGEST = 200
 """Most characters of a name; longer ones are texts that were given as labels by mistake."""
 _EDGES = "\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 """Characters that nobody sees, which mean nothing at the edge of a name."""
-_MISSING = frozenset({"", "nan", "<na>", "nat", "null", "n/a", "#n/a"})
+MISSING = ("", "nan", "<na>", "nat", "null", "n/a", "#n/a")
 """What programs write for a missing value, in lower case; `none` may be a class, `None` is Python's."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)\Z", re.ASCII)
 
@@ -43,7 +44,7 @@ def tidy(name: str) -> str:
 
 def name_problem(name: str) -> str | None:
     """Return what is wrong with a name by itself, or None."""
-    if tidy(name).lower() in _MISSING or tidy(name) == "None":
+    if tidy(name).lower() in MISSING or tidy(name) == "None":
         return f"{name!r} stands for a missing value"
     if len(name) > _LONGEST:
         return f"{name[:20]!r}... has {len(name):,} characters, more than {_LONGEST}"

@@ -40,13 +40,13 @@ def read(root: Path) -> Listing:
     """
     survey = Survey(root)
     base = survey.find("train", holds="a folder per emotion").parent
-    split_folders = {}
-    for folder in survey.folders(base, holds="folders of splits"):
-        if (split := split_name(folder.name)) not in _SPLITS or split in split_folders:
-            survey.leave_out("a folder that is no split", folder)
-        else:
-            split_folders[split] = folder
+    split_folders: dict[str, Path] = {}
     clips, missing, problems = [], [], []
+    for folder in survey.folders(base, holds="folders of splits"):
+        if (split := split_name(folder.name)) not in _SPLITS:
+            survey.leave_out("a folder that is no split", folder)
+        elif (other := split_folders.setdefault(split, folder)) != folder:
+            problems.append(f"{other} and {folder}: could both be {split}; take one away.")
     for split, name in _SPLITS.items():
         emotions = {}
         if split in split_folders:
@@ -83,7 +83,7 @@ def _misnamed(survey: Survey, folders: dict[str, Path]) -> list[str]:
             continue
         nearest = get_close_matches(name.capitalize(), absent, 1, 0.4) or [" or ".join(absent)]
         problems.append(
-            f"{folder}: is no emotion of CAER, and {', '.join(absent)} is absent; "
+            f"{folder}: is no emotion of CAER, and {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} absent; "
             f"rename it to {nearest[0]}, or take it away."
         )
     return problems

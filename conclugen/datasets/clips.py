@@ -41,7 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from conclugen import __version__
 from conclugen.features.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, SplitName, fold_name
 from conclugen.files.durable import write_whole
-from conclugen.names import class_problems
+from conclugen.names import MISSING, class_problems
 from conclugen.settings.wording import problems_of
 
 __all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError"]
@@ -181,7 +181,9 @@ class ClipList:
                 [f"{file}: metadata {_HEADER.decode()!r}: {problem}" for problem in problems_of(error, ClipHeader)]
             ) from None
         except (OSError, pa.ArrowException) as error:
-            raise ClipListError([f"{file}: cannot be read as Parquet: {error}; make it again."]) from None
+            raise ClipListError(
+                [f"{file}: cannot be read as Parquet: {error}; `conclugen manifest` makes clip lists."]
+            ) from None
         try:
             return cls(table, header if root is None else header.model_copy(update={"root": str(root.absolute())}))
         except ClipListError as error:
@@ -326,7 +328,8 @@ def _texts(table: pa.Table) -> _Rules:
     yield "sample_id", _blank(name, or_null=True), "missing", "give every clip one"
     yield "sample_id", _repeated(_tidy(name)), "the same", "make them unique"
     yield "sample_id", _controlled(name), "with a line break or another control character", "rename it"
-    yield "speaker", _blank(table["speaker"]), "blank", "an unknown speaker is null"
+    unknown = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(table["speaker"])), value_set=pa.array(MISSING))
+    yield "speaker", pc.fill_null(unknown, False), "blank, or a word for that,", "an unknown speaker is null"
     yield "video", _blank(video), "blank", "a clip without a video has null"
     yield "transcript", _blank(transcript), "blank", "a clip without a transcript has null"
     neither = pc.and_(pc.is_null(video), pc.is_null(transcript))

@@ -14,7 +14,6 @@ Source: Poria et al., "MELD: A Multimodal Multi-Party Dataset for Emotion Recogn
 of the classes: docs/method.md, section 1.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -24,7 +23,7 @@ from conclugen.datasets.listing import Listing
 from conclugen.datasets.survey import Survey
 from conclugen.datasets.transcripts import PUNCTUATION, mended
 from conclugen.features.manifest import SPLIT_ALIASES, Labels
-from conclugen.files.tables import TextTable, read_table
+from conclugen.files.tables import TextTable, read_table, whole_number
 
 __all__ = ["read"]
 
@@ -44,8 +43,6 @@ _OFFICIAL = {
     "Emotion": "emotion",
     "Sentiment": "sentiment",
 }
-_NUMBER = re.compile(r"0*([0-9]+)(?:\.0*)?")
-"""A whole number, as spreadsheets and pandas may write it: 7, 007 or 7.0."""
 
 
 def read(
@@ -76,25 +73,25 @@ def read(
     first_places: dict[str, str] = {}
     tables = _annotations(survey, encoding, problems)
     for place, row in _utterances(tables):
-        numbers = [_NUMBER.fullmatch(row[name]) for name in ("dialogue_id", "utterance_id")]
+        numbers = [whole_number(row[name]) for name in ("dialogue_id", "utterance_id")]
         part = {"val": "dev"}.get(row["split"], row["split"])
         faults = [
-            *([] if part in _PARTS else [f"split: {row['split']!r} is none of train, dev (val), test."]),
+            *([] if part in _PARTS else [f"split: {row['split']!r} is none of train, dev (val), test; correct it."]),
             *(
-                f"{name}: {row[name]!r} is no whole number."
+                f"{name}: {row[name]!r} is no whole number; correct it."
                 for name, number in zip(("dialogue_id", "utterance_id"), numbers, strict=True)
-                if number is None
+                if number is None or number < 0
             ),
             *(
                 []
                 if row[labels].lower() in classes
-                else [f"{labels}: {row[labels]!r} is none of {', '.join(classes)}."]
+                else [f"{labels}: {row[labels]!r} is none of {', '.join(classes)}; correct it."]
             ),
         ]
         if faults:
             problems += [f"{place}: {fault}" for fault in faults]
             continue
-        name = "dia{}_utt{}".format(*(number[1] for number in numbers if number is not None))
+        name = "dia{}_utt{}".format(*numbers)
         sample_id = f"{SPLIT_ALIASES.get(part, part)}/{name}"
         if (first := first_places.setdefault(sample_id, place)) != place:
             problems.append(f"{place}: {name} of {part} is there already, in {first}; leave one out.")
@@ -150,7 +147,12 @@ def _videos(survey: Survey, folder_name: str) -> dict[str, Path]:
 
 def _annotations(survey: Survey, encoding: str | None, problems: list[str]) -> list[tuple[str | None, TextTable]]:
     """Return the part and the table of each file; the part is None for the single file, which has a column of it."""
-    files = {part: next(iter(survey.matches(f"{part}_sent_emo.csv", files=True)), None) for part in _PARTS}
+    files: dict[str, Path | None] = {}
+    for part in _PARTS:
+        found = survey.matches(f"{part}_sent_emo.csv", files=True)
+        files[part] = found[0] if found else None
+        for other in found[1:]:
+            survey.leave_out("annotations that are there again, farther from the root", other)
     single = survey.matches(_SINGLE_FILE, files=True)
     if all(file is None for file in files.values()) and single:
         return [(None, read_table(single[0], _COLUMNS, problems, encoding=encoding))]

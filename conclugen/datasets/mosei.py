@@ -182,19 +182,20 @@ def _splits(file: Path, problems: list[str]) -> dict[str, str]:
     """Read video -> split, and append messages about a bad file to ``problems``."""
     try:
         statements = ast.parse(file.read_text(encoding="utf-8")).body
-        lists = {
-            target.id: ast.literal_eval(statement.value)
-            for statement in statements
-            if isinstance(statement, ast.Assign)
-            for target in statement.targets
-            if isinstance(target, ast.Name) and target.id in _SPLITS
-        }
     except OSError as error:
         problems.append(f"{file}: cannot be read: {error.strerror}; copy it there from the CMU Multimodal SDK.")
         return {}
     except (ValueError, SyntaxError, RecursionError) as error:
-        problems.append(f"{file}: is not the SDK's file of lists: {error}.")
+        problems.append(f"{file}: is not the SDK's file of lists: {error}; copy the file of the CMU Multimodal SDK.")
         return {}
+    lists = {}
+    for statement in statements:
+        for target in statement.targets if isinstance(statement, ast.Assign) else ():
+            if isinstance(statement, ast.Assign) and isinstance(target, ast.Name) and target.id in _SPLITS:
+                try:
+                    lists[target.id] = ast.literal_eval(statement.value)
+                except (ValueError, TypeError, RecursionError):  # the error would name objects of Python's parser
+                    lists[target.id] = None
     if absent := [name for name in _SPLITS if name not in lists]:
         problems.append(f"{file}: has no {', '.join(absent)}; copy the file of the CMU Multimodal SDK.")
     split_of: dict[str, str] = {}

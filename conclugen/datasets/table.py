@@ -4,16 +4,19 @@
 columns of a clip list may be left out, and an empty cell is null. The rules of clip lists hold for everything else.
 """
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from conclugen.datasets.clips import Clip, ClipListError
+from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.datasets.transcripts import mended
-from conclugen.features.manifest import Labels, split_name
-from conclugen.files.tables import read_table
+from conclugen.features.manifest import FOLDS, Labels, split_name
+from conclugen.files.tables import decimal_number, read_table, whole_number
 from conclugen.names import class_problems, classes_of, merges_shown, name_problem, tidy
+from conclugen.settings.wording import suggestion
 
 __all__ = ["read"]
 
@@ -29,6 +32,7 @@ def read(
     several: bool = False,
     merge_labels: bool = False,
     encoding: str | None = None,
+    check: Callable[[Listing], Sequence[str]] = lambda _: (),
 ) -> Listing:
     """List the clips of a CSV.
 
@@ -38,15 +42,17 @@ def read(
         several: whether a clip may have several labels.
         merge_labels: whether labels that look alike are one class; otherwise they are refused.
         encoding: the file's encoding; None for UTF-8, or what its byte order mark says.
+        check: returns further problems of the clips, which are reported with those of the cells.
 
     Raises:
-        ClipListError: with every cell that cannot be understood.
+        ClipListError: with every cell that cannot be understood, and then every other rule that the clips break.
         TableError: the file cannot be read.
     """
     problems: list[str] = []
     table = read_table(file, ("sample_id",), problems, encoding=encoding)
     problems += [
-        f"{file}: column {name!r} is none of {', '.join(_COLUMNS)}; leave it out."
+        f"{file}: column {name!r} is none of {', '.join(_COLUMNS)}; rename it, or leave it out."
+        f"{suggestion(name, _COLUMNS)}"
         for name in table.columns
         if name not in _COLUMNS
     ]
@@ -58,7 +64,7 @@ def read(
     counts = Counter(name for names in names_by_row for name in names)
     label_problems: list[str] = []
     class_of = classes_of(counts, label_problems, classes=order, merge=merge_labels)
-    problems += [f"{file}: {problem}" for problem in label_problems]
+    problems += [f"{file}: {problem}" for problem in [*label_problems, *_joined(counts, order or (), several)]]
     if order is None:
         order = sorted(set(class_of.values()))
     clips = []
@@ -66,13 +72,15 @@ def read(
         source = f"{file}: line {line}"
         present = [class_of[name] for name in names]
         if unknown := [name for name in present if name not in order and name_problem(name) is None]:
-            problems.append(f"{source}: labels: {', '.join(map(repr, unknown))} is none of {', '.join(order)}.")
+            problems.append(
+                f"{source}: labels: {', '.join(map(repr, unknown))} is none of {', '.join(order)}; correct it."
+            )
         if labelled and not several and not names:
             problems.append(f"{source}: labels: is blank; give each clip one class, or leave it out.")
         texts = {name: row.get(name) or None for name in _TEXTS}
         ids = {name: tidy(row.get(name, "")) or None for name in _NAMES}
-        times = [_number(row, name, float, source, problems) for name in ("start", "end")]
-        fold = _number(row, "fold", int, source, problems)
+        times = [_seconds(row.get(name, ""), f"{source}: {name}", problems) for name in ("start", "end")]
+        fold = _fold(row.get("fold", ""), f"{source}: fold", problems)
         clips.append(
             Clip(
                 sample_id=ids["sample_id"] or "",
@@ -83,15 +91,22 @@ def read(
                 transcript=texts["transcript"],
                 labels=tuple(sorted({order.index(name) for name in present if name in order})) if labelled else None,
                 speaker=ids["speaker"],
-                fold=None if fold is None else int(fold),
+                fold=fold,
             )
         )
+    lines = [line for line, _ in table]
     if problems:
+        unlabelled = [replace(clip, labels=None) for clip in clips]  # the labels were checked above
+        try:
+            ClipList.of(unlabelled, dataset=file.stem, root=Path(), labels=None, lines=lines)
+        except ClipListError as error:
+            problems += [f"{file}: {problem}" for problem in error.problems]
+        problems += [f"{file}: {problem}" for problem in check(Listing(clips=unlabelled, labels=None, lines=lines))]
         raise ClipListError(problems)
     labels = Labels(kind="multilabel" if several else "multiclass", classes=tuple(order)) if labelled else None
     clips, mends = mended(clips)
     notes = [table.note, *merges_shown(class_of, counts), *mends]
-    return Listing(clips=clips, labels=labels, notes=notes, lines=[line for line, _ in table])
+    return Listing(clips=clips, labels=labels, notes=notes, lines=lines)
 
 
 def _names(cell: str, several: bool) -> list[str]:
@@ -99,13 +114,31 @@ def _names(cell: str, several: bool) -> list[str]:
     return [name for part in parts if (name := tidy(part))]
 
 
-def _number(
-    row: dict[str, str], name: str, kind: type[float] | type[int], source: str, problems: list[str]
-) -> float | None:
-    """Return the number in a cell; None if it is empty, or bad, which appends a message to ``problems``."""
-    text = row.get(name, "")
-    try:
-        return kind(text) if text else None
-    except ValueError:
-        problems.append(f"{source}: {name}: {text!r} is no {'number of seconds' if kind is float else 'integer'}.")
-        return None
+def _joined(counts: Mapping[str, int], classes: Collection[str], several: bool) -> list[str]:
+    """Return a message for each label that consists of several classes, which would become a class of its own."""
+    problems = []
+    known = {*counts, *classes}
+    for name, count in counts.items():
+        parts = [tidy(part).strip("\"'") for part in re.split(r"[;,|+&/]", name.strip("[](){}"))]
+        if name in classes or len(parts) < 2 or not (any if several else all)(part in known for part in parts):
+            continue
+        remedy = "separate them by semicolons" if several else "separate them by semicolons, and give --multilabel"
+        problems.append(f"labels: {name!r} ({count:,}) is several classes; {remedy}, or name the class by --classes.")
+    return problems
+
+
+def _seconds(text: str, place: str, problems: list[str]) -> float | None:
+    """Return the seconds in a cell; None if it is empty, or bad, which appends a message to ``problems``."""
+    number = decimal_number(text)
+    if text and number is None:
+        problems.append(f"{place}: {text!r} is no number of seconds; write it like 75.5, or leave the cell empty.")
+    return number
+
+
+def _fold(text: str, place: str, problems: list[str]) -> int | None:
+    """Return the fold in a cell; None if it is empty; 0 if it is bad, which appends a message to ``problems``."""
+    number = whole_number(text)
+    if not text or (number is not None and 0 <= number < FOLDS):
+        return number
+    problems.append(f"{place}: {text!r} is no whole number in 0..{FOLDS - 1}; number folds from 0.")
+    return 0

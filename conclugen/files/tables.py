@@ -16,7 +16,7 @@ from textwrap import shorten
 
 from conclugen.names import tidy
 
-__all__ = ["TableError", "TextTable", "read_table"]
+__all__ = ["TableError", "TextTable", "decimal_number", "read_table", "whole_number"]
 
 _SPACE = " \t\r\n"
 """Characters stripped off cells; Python's own strip would also take a Windows-1252 ellipsis (0x85)."""
@@ -29,6 +29,15 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_OTHER_KINDS = {
+    b"PK\x03\x04": "a spreadsheet or another archive",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet or another document of an Office program",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF file",
+}
+"""First bytes of files that users give for a text table."""
+_WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,18})(?:\.0*)?")
+_DECIMAL_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _REMEDY = "save the file as UTF-8, or name its encoding, such as --encoding cp1252, gb18030 or utf-16-le"
 
 
@@ -64,6 +73,17 @@ class TextTable:
         return f"{self.file} was read as {self.encoding.upper()}."
 
 
+def whole_number(text: str) -> int | None:
+    """Return the whole number in a cell, as spreadsheets and pandas may write it (7, 007 or 7.0), or None."""
+    match = _WHOLE_NUMBER.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def decimal_number(text: str) -> float | None:
+    """Return the number in a cell, or None. Python's own float would also take 1_000, nan and infinity."""
+    return float(text) if _DECIMAL_NUMBER.fullmatch(text) else None
+
+
 def read_table(
     file: Path,
     needed: Collection[str],
@@ -89,15 +109,20 @@ def read_table(
     """
     text, encoding = _decoded(file, encoding)
     header_line = next((line for line in io.StringIO(text, newline="") if line.strip('," ;\t\r\n')), "")
+    aliases = aliases or {}
+    names: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     separator = ","
     for candidate in _SEPARATORS:
-        found = _columns(header_line, candidate, aliases or {})
-        if set(needed) <= set(found):
-            columns, separator = found, candidate
+        found = _columns(header_line, candidate)
+        renamed = tuple(aliases.get(name, name) for name in found)
+        if set(needed) <= set(renamed):
+            names, columns, separator = found, renamed, candidate
             break
-        columns = columns or found
-    if header_problems := _header_problems(file, columns, needed):
+        names, columns = names or found, columns or renamed
+    published = {name: own for own, name in aliases.items()}
+    absent = [published.get(name, name) for name in needed if name not in columns]
+    if header_problems := _header_problems(file, names, columns, absent):
         raise TableError(header_problems)
     rows = []
     # io.StringIO knows the line ends of csv; str.splitlines would also split at control characters.
@@ -139,8 +164,8 @@ def _decoded(file: Path, encoding: str | None) -> tuple[str, str]:
         content = file.read_bytes()
     except OSError as error:
         raise TableError([f"{file}: cannot be read: {error.strerror}; give a CSV file."]) from None
-    if content.startswith(b"PK\x03\x04"):
-        raise TableError([f"{file}: is a spreadsheet or another archive; export it as CSV in UTF-8."])
+    if kind := _OTHER_KINDS.get(content[:4]):
+        raise TableError([f"{file}: is {kind}; export it as CSV in UTF-8."])
     if encoding is None:
         encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
@@ -163,24 +188,25 @@ def _decoded(file: Path, encoding: str | None) -> tuple[str, str]:
     return text, encoding
 
 
-def _columns(line: str, separator: str, aliases: Mapping[str, str]) -> tuple[str, ...]:
+def _columns(line: str, separator: str) -> tuple[str, ...]:
     """Return the names of the columns, without those without a name at the end."""
     try:
         names = next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     except csv.Error:  # longer than any name
         return ()
-    columns = [aliases.get(name := tidy(raw), name) for raw in names]
+    columns = [tidy(name) for name in names]
     while columns and not columns[-1]:
         columns.pop()
     return tuple(columns)
 
 
-def _header_problems(file: Path, columns: Sequence[str], needed: Collection[str]) -> list[str]:
+def _header_problems(file: Path, names: Sequence[str], columns: Sequence[str], absent: Sequence[str]) -> list[str]:
+    """Return what is wrong with a header of ``names``, which mean ``columns`` and lack ``absent``."""
     problems = []
-    if absent := [name for name in needed if name not in columns]:
-        problems.append(
-            f"{file}: has no column {', '.join(absent)}; it has {shorten(', '.join(columns), 300) or 'none'}."
-        )
+    if absent:
+        has = f"it has {shorten(', '.join(names), 300) or 'none'}"
+        remedy = "name it so in the first line, and separate cells by commas, semicolons or tabs"
+        problems.append(f"{file}: has no column {', '.join(absent)}; {has}; {remedy}.")
     if "" in columns:
         problems.append(f"{file}: column {columns.index('') + 1} has no name; name it, or leave it out.")
     problems += [

@@ -124,14 +124,16 @@ def import_table(
     """List clips of your own: sample_id, split or fold, video, start, end, transcript, labels, speaker."""
     order = classes.split(",") if classes is not None else None
 
-    def listing() -> Listing:
-        return own_table.read(file, classes=order, several=multilabel, merge_labels=merge_labels, encoding=encoding)
-
     def absent(clips: Listing) -> list[str]:
         missing = [] if allow_missing else missing_files(clips.clips, root)
         remedy = "correct --root or the column video (folders are separated by /), or list files that are still to come"
         problems = _absent(missing, len(clips.clips), lambda row: f"line {(clips.lines or ())[row]}")
         return [*problems, f"{remedy} with --allow-missing."] if problems else []
+
+    def listing() -> Listing:
+        return own_table.read(
+            file, classes=order, several=multilabel, merge_labels=merge_labels, encoding=encoding, check=absent
+        )
 
     _make(file.stem, root, out, listing, absent, f"{file}: ")
 
@@ -145,10 +147,13 @@ def verify(
 ) -> None:
     """Check a clip list: every rule, and that every video exists."""
     with bad_input():
+        if root is not None and not root.is_dir():
+            raise ClipListError([f"--root {root}: is no folder; give the one that holds the videos."])
         clips = ClipList.read(file, root)
         missing = missing_files(clips, Path(clips.header.root))
         if problems := _absent(missing, len(clips), lambda row: clips.place([row])):
-            raise ClipListError([f"{file}: {problem}" for problem in problems])
+            remedy = f"give the videos' folder by --root (now {clips.header.root}), or make the list again."
+            raise ClipListError([f"{file}: {problem}" for problem in [*problems, remedy]])
     _print(file, clips)
 
 
@@ -173,10 +178,12 @@ def _make(
     source: str = "",
 ) -> None:
     """Write the clip list that ``read`` returns if ``check`` finds no problem; print its counts and what it lacks."""
-    accounts = {name: out.with_name(f"{out.name}.{name}.txt") for name in ("missing", "left_out")}
+    accounts = {name: out.parent / f"{out.name}.{name}.txt" for name in ("missing", "left_out")}
     with bad_input():
         outputs = (out, *accounts.values())
         problems = [f"--out {path}: exists; remove it, or choose another." for path in outputs if path.exists()]
+        if out.is_dir():
+            problems = [f"--out {out}: is a folder; give a file that does not exist yet."]
         if not out.parent.is_dir():
             problems.append(f"--out {out}: there is no folder {out.parent}; make it first.")
         if not root.is_dir():

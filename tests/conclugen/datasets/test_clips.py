@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.features.manifest import Labels
+from conclugen.names import MISSING
 
 _EMOTIONS = Labels(classes=("joy", "anger", "fear"))
 _SEVERAL = Labels(kind="multilabel", classes=("joy", "anger", "fear"))
@@ -61,7 +62,7 @@ def _lists(draw: st.DrawFn) -> ClipList:
                 start=times[0],
                 end=times[1],
                 labels=clip_labels,
-                speaker=draw(st.none() | _text),
+                speaker=draw(st.none() | _text.filter(lambda name: name.strip().lower() not in MISSING)),
             )
         )
     return ClipList.of(clips, dataset=draw(_text), root=Path(draw(_text)), labels=labels)
@@ -88,7 +89,8 @@ def test_a_list_is_read_back_as_written(tmp_path_factory: pytest.TempPathFactory
             {"sample_id": "b\n1"},
             r"sample_id: with a line break or another control character in row 2 ('b\n1'); rename it.",
         ),
-        ({"speaker": " "}, "speaker: blank in row 2 (' '); an unknown speaker is null."),
+        ({"speaker": " "}, "speaker: blank, or a word for that, in row 2 (' '); an unknown speaker is null."),
+        ({"speaker": "NaN"}, "speaker: blank, or a word for that, in row 2 ('NaN'); an unknown speaker is null."),
         ({"split": "dev"}, "split: none of train, val, test in row 2 ('dev');"),
         ({"split": None}, "split: none of train, val, test in row 2;"),
         ({"video": ""}, "video: blank in row 2 ('');"),

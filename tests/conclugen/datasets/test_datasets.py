@@ -112,6 +112,11 @@ class TestVoxCeleb2:
 class TestCAER:
     _ORDER = ("Neutral", "Surprise", "Fear", "Sad", "Happy", "Disgust", "Anger")
 
+    def test_two_folders_of_one_split_are_refused(self, tmp_path: Path) -> None:
+        _files(tmp_path, *(f"{s}/{e}/0001.avi" for s in ("train", "val", "validation") for e in self._ORDER))
+        (problem,) = _refused(lambda: caer.read(tmp_path))
+        assert problem == f"{tmp_path / 'val'} and {tmp_path / 'validation'}: could both be val; take one away."
+
     def test_classes_are_in_the_paper_s_order(self, tmp_path: Path) -> None:
         _files(tmp_path, *(f"{s}/{e}/0001.avi" for s in ("train", "validation", "test") for e in self._ORDER))
         listing = caer.read(_files(tmp_path, "train/Fear/0003.avi", "train/Fear/.DS_Store"))
@@ -261,6 +266,21 @@ class TestMELD:
             "line 2: emotion: 'ha",
         ]
 
+    def test_annotations_that_are_there_again_are_accounted_for(self, tmp_path: Path) -> None:
+        _files(tmp_path, "train_splits/dia0_utt0.mp4")
+        header = "Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n"
+        for part, folder in product(("train", "dev", "test"), (tmp_path, tmp_path / "data")):
+            folder.mkdir(exist_ok=True)
+            row = "Hi,Joey,joy,positive,0,0\n" if part == "train" else ""
+            (folder / f"{part}_sent_emo.csv").write_text(header + row, encoding="utf-8")
+        listing = meld.read(tmp_path)
+        assert [clip.transcript for clip in listing.clips] == ["Hi"]
+        assert listing.left_out == {
+            "annotations that are there again, farther from the root": [
+                f"data/{part}_sent_emo.csv" for part in ("train", "dev", "test")
+            ]
+        }
+
     def test_repeated_and_unnumbered_utterances_are_listed_with_their_lines(self, tmp_path: Path) -> None:
         row = "1,Hi,Joey,joy,positive,{},{},4,7,x,y"
         rows = [row.format(0, 0), row.format("0.0", "00"), row.format("x", 1), row.format(1, "")]
@@ -268,8 +288,8 @@ class TestMELD:
         file = tmp_path / "train_sent_emo.csv"
         assert [problem.removeprefix(f"{file}: ") for problem in problems] == [
             f"line 3: dia0_utt0 of train is there already, in {file}: line 2; leave one out.",
-            "line 4: dialogue_id: 'x' is no whole number.",
-            "line 5: utterance_id: '' is no whole number.",
+            "line 4: dialogue_id: 'x' is no whole number; correct it.",
+            "line 5: utterance_id: '' is no whole number; correct it.",
         ]
 
     def test_videos_are_matched_whatever_their_ending_and_the_others_are_named(self, tmp_path: Path) -> None:
@@ -423,7 +443,12 @@ class TestMOSEI:
         trace = tmp_path / "trace"
         file = root / "cmu_mosei_std_folds.py"
         file.write_text(f"standard_train_fold = [open({str(trace)!r}, 'w').name]\n", encoding="utf-8")
-        assert "is not the SDK's file of lists" in _refused(lambda: mosei.read(root))[0]
+        problems = _refused(lambda: mosei.read(root))
+        assert (
+            problems[1] == f"{file}: standard_train_fold is no list of videos; copy the file of the CMU Multimodal SDK."
+        )
+        file.write_text("standard_train_fold = [\n", encoding="utf-8")
+        assert "is not the SDK's file of lists: '[' was never closed" in _refused(lambda: mosei.read(root))[0]
         assert not trace.exists()
 
     def test_bad_files_are_refused_with_their_faults(self, tmp_path: Path) -> None:
@@ -687,7 +712,7 @@ class TestTable:
 
     def test_labels_that_look_alike_are_refused_or_merged(self, tmp_path: Path) -> None:
         rows = enumerate(["joy", "joy ", "Joy", "jo\u200by", "fear", "nan"])
-        text = "sample_id,split,labels\n" + "".join(f"{row},Train,{label}\n" for row, label in rows)
+        text = "sample_id,split,transcript,labels\n" + "".join(f"{row},Train,hi,{label}\n" for row, label in rows)
         file = self._file(tmp_path, text)
         assert [problem.partition(";")[0] for problem in _refused(lambda: table.read(file))] == [
             f"{file}: labels: 'nan' stands for a missing value (in 1)",
@@ -705,14 +730,51 @@ class TestTable:
         assert (clip.sample_id, clip.speaker) == ("\u00e9", "Ann")
 
     def test_every_wrong_cell_is_listed(self, tmp_path: Path) -> None:
-        text = "sample_id,start,fold,labels,age\na,soon,1.5,joy,3\nb,1,x,boredom,4\nc,1,1,,5\n"
-        problems = _refused(lambda: table.read(self._file(tmp_path, text), classes=["joy", "anger"]))
-        assert "column 'age' is none of sample_id, split" in problems[0]
+        text = (
+            "sample_id,start,end,fold,video,labels,lable\n"
+            "a,1:30,,1.5,a,joy,3\nb,1,,x,b,boredom,4\nc,1,0,2.0,c,,5\nd,nan,,99999,d,joy,\na,1_0,,1,,joy,\n"
+        )
+        file = self._file(tmp_path, text)
+        problems = _refused(
+            lambda: table.read(
+                file, classes=["joy", "anger"], check=lambda clips: [f"{len(clips.clips)} were checked."]
+            )
+        )
+        assert "column 'lable' is none of sample_id, split" in problems[0]
+        assert problems[0].endswith("rename it, or leave it out. Did you mean labels?")
+        seconds, fold = (
+            "write it like 75.5, or leave the cell empty",
+            "is no whole number in 0..999; number folds from 0",
+        )
         assert [problem.partition(": ")[2] for problem in problems[1:]] == [
-            "line 2: start: 'soon' is no number of seconds.", "line 2: fold: '1.5' is no integer.",
-            "line 3: labels: 'boredom' is none of joy, anger.", "line 3: fold: 'x' is no integer.",
+            f"line 2: start: '1:30' is no number of seconds; {seconds}.", f"line 2: fold: '1.5' {fold}.",
+            "line 3: labels: 'boredom' is none of joy, anger; correct it.", f"line 3: fold: 'x' {fold}.",
             "line 4: labels: is blank; give each clip one class, or leave it out.",
+            f"line 5: start: 'nan' is no number of seconds; {seconds}.", f"line 5: fold: '99999' {fold}.",
+            f"line 6: start: '1_0' is no number of seconds; {seconds}.",
+            "sample_id: the same in lines 2, 6 ('a'); make them unique.",
+            "video: missing, as is the transcript, in line 6; give either.",
+            "end: not after the start in line 4 (0.0); correct one of the two.",
+            "5 were checked.",
         ]  # fmt: skip
+
+    def test_a_cell_of_several_classes_is_no_class_of_its_own(self, tmp_path: Path) -> None:
+        rows = ["joy", "fear", "joy;fear", "joy|calm", "['joy', 'fear']"]
+        text = "sample_id,split,transcript,labels\n" + "".join(
+            f'{place},train,hi,"{row}"\n' for place, row in enumerate(rows)
+        )
+        single = _refused(lambda: table.read(self._file(tmp_path, text)))
+        assert [problem.partition(": labels: ")[2].partition(";" + " ")[0] for problem in single] == [
+            "'joy;fear' (1) is several classes", '"[\'joy\', \'fear\']" (1) is several classes',
+        ]  # fmt: skip
+        assert "separate them by semicolons, and give --multilabel, or name the class by --classes." in single[0]
+        several = _refused(lambda: table.read(self._file(tmp_path, text), several=True))
+        assert [problem.partition(": labels: ")[2].partition(" is ")[0] for problem in several] == [
+            "'joy|calm' (1)",
+            "\"['joy', 'fear']\" (1)",
+        ]
+        named = ["joy", "fear", *rows[2:]]
+        assert table.read(self._file(tmp_path, text), classes=named).labels == Labels(classes=tuple(named))
 
     @pytest.mark.parametrize(
         ("text", "expected"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from conclugen.files.tables import TableError, TextTable, read_table
+from conclugen.files.tables import TableError, TextTable, decimal_number, read_table, whole_number
 
 
 def _table(folder: Path, content: bytes | str, encoding: str | None = None) -> tuple[TextTable, list[str]]:
@@ -96,14 +96,42 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
         read_table(file, ("a",), [], aliases={"A": "a"})
 
 
-def test_a_spreadsheet_is_no_table(tmp_path: Path) -> None:
-    assert _refused(tmp_path, b"PK\x03\x04\x00") == ["is a spreadsheet or another archive; export it as CSV in UTF-8."]
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"PK\x03\x04", "a spreadsheet or another archive"),
+        (b"\xd0\xcf\x11\xe0", "a spreadsheet or another document of an Office program"),
+        (b"PAR1", "a Parquet file"),
+    ],
+)
+def test_a_file_of_another_kind_is_no_table(tmp_path: Path, start: bytes, kind: str) -> None:
+    assert _refused(tmp_path, start + b"\x00\xff") == [f"is {kind}; export it as CSV in UTF-8."]
+
+
+def test_missing_columns_are_named_as_the_file_would_name_them(tmp_path: Path) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("Utterance,emotion_label\nhi,joy\n", encoding="utf-8")
+    with pytest.raises(TableError, match=r"has no column Emotion; it has Utterance, emotion_label; name it so"):
+        read_table(file, ("text", "emotion"), [], aliases={"Utterance": "text", "Emotion": "emotion"})
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "decimal"),
+    [
+        ("7", 7, 7.0), ("007", 7, 7.0), ("7.0", 7, 7.0), ("-1", -1, -1.0), ("7.5", None, 7.5), (".5", None, 0.5),
+        ("1e3", None, 1000.0), ("1_000", None, None), ("nan", None, None), ("inf", None, None), ("0,5", None, None),
+        ("1:30", None, None), ("", None, None), ("\u0663", None, None),
+    ],
+)  # fmt: skip
+def test_numbers_in_cells_are_those_that_people_write(text: str, whole: int | None, decimal: float | None) -> None:
+    assert (whole_number(text), decimal_number(text)) == (whole, decimal)
 
 
 def test_missing_columns_and_files_are_named(tmp_path: Path) -> None:
-    assert _refused(tmp_path, "") == ["has no column a, b; it has none."]
-    assert _refused(tmp_path, "a|b\n") == ["has no column a, b; it has a|b."]
-    assert len(_refused(tmp_path, "x" * 200_000)[0]) < 400
+    remedy = "name it so in the first line, and separate cells by commas, semicolons or tabs"
+    assert _refused(tmp_path, "") == [f"has no column a, b; it has none; {remedy}."]
+    assert _refused(tmp_path, "a|b\n") == [f"has no column a, b; it has a|b; {remedy}."]
+    assert len(_refused(tmp_path, "x" * 200_000)[0]) < 500
     with pytest.raises(TableError, match="none: cannot be read: No such file or directory; give a CSV file"):
         read_table(tmp_path / "none", (), [])
 

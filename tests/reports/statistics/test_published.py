@@ -122,9 +122,9 @@ def test_values_up_to_the_largest_of_their_metric_are_read(tmp_path: Path, metri
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (("",), "has no column dataset, method, metric, value; it has none."),
+        (("",), "has no column dataset, method, metric, value; it has none; name it so in the first line"),
         ((HEADER,), "has no row below its header; give one for each published number."),
-        (("dataset,method", "caer,Con"), "has no column metric, value; it has dataset, method."),
+        (("dataset,method", "caer,Con"), "has no column metric, value; it has dataset, method; name it so in"),
         ((f"{HEADER},value", "caer,Con,nll,0.5,paper,0.6"), "column 'value' is there 2 times"),
         (("", f"{HEADER},sorce", "caer,Con,nll,0.5,paper,x"), "has the unknown column sorce; columns are dataset"),
         ((HEADER, 'caer,Con,nll,0.5,"paper'), "2: cannot be read:"),

@@ -96,6 +96,8 @@ def test_a_list_of_videos_that_are_not_there_is_refused_unless_they_are_to_come(
     refused = conclugen("verify", out)
     assert refused.returncode == 2
     assert f"row 2: video {tmp_path / 'b.mp4'} is not there" in refused.stderr
+    assert f"  {out}: give the videos' folder by --root (now {tmp_path}), or make the list again." in refused.stderr
+    assert "--root none: is no folder" in conclugen("verify", out, "--root", "none").stderr
     for name in ("b.mp4", "c.mp4"):
         (tmp_path / name).write_bytes(b"\0")
     verified = conclugen("verify", out)
@@ -165,3 +167,29 @@ def test_imported_clips_must_keep_the_rules_of_clip_lists(tmp_path: Path) -> Non
         "or list files that are still to come with --allow-missing.",
     ]
     assert not out.exists()
+
+
+def test_cells_rules_and_absent_videos_are_listed_together(tmp_path: Path) -> None:
+    table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
+    table.write_text("sample_id,split,video,labels\na,trian,a.mp4,joy\nb,train,b.mp4,\n", encoding="utf-8")
+    result = conclugen("import", table, "--root", tmp_path, "--out", out, "--classes", "joy,fear")
+    assert (result.returncode, out.exists()) == (2, False)
+    assert [line.removeprefix(f"  {table}: ").partition(";")[0] for line in result.stderr.splitlines()] == [
+        "error: 5 problems",
+        "line 3: labels: is blank",
+        "split: none of train, val, test in line 2 ('trian')",
+        f"line 2: video {tmp_path / 'a.mp4'} is not there.",
+        f"line 3: video {tmp_path / 'b.mp4'} is not there.",
+        "correct --root or the column video (folders are separated by /), or list files that are still to come with "
+        "--allow-missing.",
+    ]
+
+
+def test_a_folder_is_no_clip_list_to_be_written(caer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(caer)
+    for folder in (".", "..", caer / "train"):
+        result = conclugen("caer", "--root", ".", "--out", folder)
+        assert (result.returncode, result.stderr) == (
+            2,
+            f"error: 1 problem\n  --out {folder}: is a folder; give a file that does not exist yet.\n",
+        )
