@@ -39,12 +39,15 @@ _ALLOWED: dict[str, TypeAdapter[Any]] = {
 def _scalar(value: object) -> Scalar:
     if isinstance(value, bool | int | float | str):
         return value
-    raise ValueError(f"must be a number, a word, true or false, but got {value!r}.")
+    if isinstance(value, list | tuple) and value:
+        choices = ", ".join(map(shown, value))
+        raise ValueError(f"must be one value; write {{choices: [{choices}], default: {shown(value[0])}}} for several.")
+    raise ValueError("must be a number, a word, true or false.")
 
 
 def _number(value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
-        raise ValueError(f"must be a finite number, but got {value!r}.")
+        raise ValueError("must be a finite number.")
     return value
 
 
@@ -98,7 +101,11 @@ class Parameter(BaseModel):
         elif self.fixed is not None:
             yield from self._ignored("default", "step", "log", beside="a fixed value")
         elif self.choices is not None:
-            if self.default not in self.choices:
+            if not self.choices:
+                yield "choices needs at least one value."
+            elif self.default is None:
+                yield f"default is required, for the first trial; add one of the choices {list(self.choices)}."
+            elif self.default not in self.choices:
                 yield f"default must be one of the choices {list(self.choices)}, but got {self.default!r}."
             if len(set(self.choices)) < len(self.choices):
                 yield f"choices must differ from each other, but got {list(self.choices)}."
@@ -119,7 +126,9 @@ class Parameter(BaseModel):
             yield "a log range needs low > 0 and no step."
         if step is not None and step <= 0:
             yield f"step > 0 must hold, but got step={step}."
-        if isinstance(default, bool | str) or default is None or not low <= default <= high:
+        if default is None:
+            yield f"default is required, for the first trial; add a value in {low}..{high}."
+        elif isinstance(default, bool | str) or not low <= default <= high:
             yield f"default must lie in {low}..{high}, but got {default!r}."
         elif self.integral and (isinstance(default, float) or isinstance(step, float)):
             yield (

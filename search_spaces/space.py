@@ -89,19 +89,25 @@ class Space(BaseModel):
             trials: of each subset; None if the budget is a time.
         """
         problems: list[str] = []
+        unlisted: dict[str, None] = {}
+        unordered: dict[str, None] = {}
         for subset, losses in subsets.items():
             free = {name: p for name, p in self.for_losses(losses).items() if p.fixed is None}
             continuous = [name for name, parameter in free.items() if parameter.count is None]
             categorical = [name for name, parameter in free.items() if parameter.choices is not None]
             points = math.prod(parameter.count or 0 for parameter in free.values())
             if sampler == "grid" and continuous:
-                problems.append(f"a grid needs finitely many values: give {', '.join(continuous)} choices or a step.")
+                unlisted |= dict.fromkeys(continuous)
             elif sampler == "grid" and trials is None:
                 problems.append("a grid needs a number of trials, not a time; give budget.trials_per_subset.")
             elif sampler == "grid" and trials is not None and points < trials:
                 problems.append(f"the grid of {subset} has {points} points for {trials} trials; lower the budget.")
             elif sampler == "cmaes" and categorical:
-                problems.append(f"cmaes searches ranges only: fix {', '.join(categorical)}, or give them a range.")
+                unordered |= dict.fromkeys(categorical)
+        if unlisted:
+            problems.append(f"a grid needs finitely many values: give {', '.join(unlisted)} choices or a step.")
+        if unordered:
+            problems.append(f"cmaes searches ranges only: fix {', '.join(unordered)}, or give them a range.")
         return list(dict.fromkeys(problems))
 
     def for_losses(self, losses: Sequence[Loss]) -> dict[str, Parameter]:

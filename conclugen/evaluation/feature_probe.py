@@ -24,6 +24,7 @@ from conclugen.features.manifest import SPLITS, FeatureSetError, Location
 from conclugen.features.shards import FeatureSet
 from conclugen.heads import fuse
 from conclugen.labels import LabelBudget
+from conclugen.settings.wording import suggestion
 
 __all__ = ["FeatureProbe", "Probed", "Spread", "probe_features", "probe_notes"]
 
@@ -106,7 +107,10 @@ def probe_features(
         FeatureSetError: the set cannot be read, lacks a modality, labels or a split, or has folds.
     """
     features = FeatureSet(location)
-    classes = _classes(features, modalities)
+    labelling = features.manifest.labels
+    if (problems := _problems(features, modalities)) or labelling is None:
+        raise FeatureSetError("\n".join(problems))
+    classes = tuple(labelling.classes)
     names = list(modalities) or list(features.manifest.widths)
     parts = {name: StandardisedSplit(features.split(name), features.standardisation, names, device) for name in SPLITS}
     clean = {name: _representations(part, part.split.clean_rows) for name, part in parts.items() if name != "train"}
@@ -134,27 +138,22 @@ def probe_features(
     return results
 
 
-def _classes(features: FeatureSet, modalities: Sequence[str]) -> tuple[str, ...]:
-    """Return the class names of a set that can be probed.
-
-    Raises:
-        FeatureSetError: the set cannot be probed; the message lists every reason.
-    """
+def _problems(features: FeatureSet, modalities: Sequence[str]) -> list[str]:
+    """Return every reason why a set cannot be probed; a set without labels has one."""
     manifest = features.manifest
     problems = [
         f"{features.folder} has no modality {name!r}; it has {', '.join(manifest.widths)}."
+        f"{suggestion(name, manifest.widths)}"
         for name in modalities
         if name not in manifest.widths
     ]
     if manifest.labels is None:
-        problems.append(f"{features.folder} has no labels.")
+        problems.append(f"{features.folder} has no labels; import it with --labels.")
     if manifest.folds:
         problems.append(f"{features.folder} is cross-validated; a sweep with the baseline raw_features probes it.")
     else:
         problems += [f"{features.folder} has no rows in split {name!r}." for name in SPLITS if not manifest.rows(name)]
-    if problems or manifest.labels is None:
-        raise FeatureSetError("\n".join(problems))
-    return tuple(manifest.labels.classes)
+    return problems
 
 
 def probe_notes(location: Location, modalities: Sequence[str], budgets: Sequence[LabelBudget]) -> list[str]:
@@ -165,12 +164,15 @@ def probe_notes(location: Location, modalities: Sequence[str], budgets: Sequence
             every label.
     """
     features = FeatureSet(location)
-    classes = _classes(features, modalities)
     manifest = features.manifest
+    problems = _problems(features, modalities)
+    if manifest.labels is None or manifest.folds or not all(map(manifest.rows, SPLITS)):
+        raise FeatureSetError("\n".join(problems))
+    classes = manifest.labels.classes
     divisions = label_counts(features.folder)
     findings = class_findings(manifest, divisions)
     smaller = [budget for budget in budgets if budget != LabelBudget()]
-    problems = list(findings.problems)
+    problems += findings.problems
     for budget in smaller:
         notes = budget_notes(divisions, classes, budget, manifest.multi_label)
         if takes_every_label(divisions, budget, manifest.multi_label):

@@ -10,9 +10,18 @@ type was rejected: a CLIP model reads both images and text, and nobody would not
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from conclugen.features.manifest import MODALITY_NAME
 from conclugen.settings.documents import DocumentError, UnreadableError, read_settings
@@ -41,10 +50,22 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, regex_engine="python-re")
 
 
+def _model(model: str, info: ValidationInfo) -> str:
+    """Return a hub id, or the absolute path of a model's folder, where the recipe is read from a file."""
+    if info.context is None:
+        return model
+    folder: Path | None = info.context["folder"]
+    if folder is not None and (local := (folder / expanded(model, folder)).absolute()).is_dir():
+        return str(local)
+    if not re.fullmatch(_HUB_ID, model):
+        raise ValueError("is neither a folder nor a hub id such as facebook/wav2vec2-base; give one of the two.")
+    return model
+
+
 class Backbone(_Section):
     """A frozen model, and how it is applied."""
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1), AfterValidator(_model)]
     """A hub id, or a folder as `save_pretrained` writes it, relative to the recipe's folder."""
     kind: Kind
     """Input that the model reads: single frames, clips (windows of frames), audio or text."""
@@ -68,6 +89,8 @@ class Backbone(_Section):
         for name, kinds in _FIELDS_OF.items():
             if getattr(self, name) is not None and self.kind not in kinds:
                 raise ValueError(f"{name} is for {' and '.join(kinds)}, not for {self.kind}; leave it out.")
+        if self.revision is not None and Path(self.model).is_absolute():
+            raise ValueError(f"revision is for hub ids, but {self.model} is a folder; leave it out.")
         return self
 
     @property
@@ -143,7 +166,7 @@ def load_recipe(source: str) -> Recipe:
             file, folder = resources.files(__package__) / "presets" / f"{source}.yaml", None
         else:
             file, folder = path, path.parent
-        recipe = Recipe.model_validate(read_settings(file))
+        return Recipe.model_validate(read_settings(file), context={"folder": folder})
     except PathError as error:
         raise RecipeError([f"--backbones {source}: {error}"]) from None
     except UnreadableError as error:
@@ -153,39 +176,3 @@ def load_recipe(source: str) -> Recipe:
         raise RecipeError([f"{source}: {problem}" for problem in error.problems]) from None
     except ValidationError as error:
         raise RecipeError([f"{source}: {problem}" for problem in problems_of(error, Recipe)]) from None
-    return _with_folders(recipe, folder, source)
-
-
-def _with_folders(recipe: Recipe, folder: Path | None, source: str) -> Recipe:
-    """Return the recipe with absolute paths of local models.
-
-    Raises:
-        RecipeError: a model is neither a folder nor looks like a hub id.
-    """
-    problems: list[str] = []
-
-    def resolve(place: str, backbone: Backbone) -> Backbone:
-        try:
-            local = None if folder is None else (folder / expanded(backbone.model, folder)).absolute()
-        except PathError as error:
-            problems.append(f"{source}: {place}.model: {error}")
-            return backbone
-        if local is not None and local.is_dir():
-            changes: dict[str, Any] = {"model": str(local)}
-            if backbone.revision is not None:
-                problems.append(f"{source}: {place}.revision: is for hub ids, but {local} is a folder; leave it out.")
-            return backbone.model_copy(update=changes)
-        if not re.fullmatch(_HUB_ID, backbone.model):
-            problems.append(
-                f"{source}: {place}.model: {backbone.model!r} is neither a folder nor a hub id such as "
-                "facebook/wav2vec2-base; give one of the two."
-            )
-        return backbone
-
-    modalities = {
-        name: tuple(resolve(f"modalities.{name}.{index}", backbone) for index, backbone in enumerate(backbones))
-        for name, backbones in recipe.modalities.items()
-    }
-    if problems:
-        raise RecipeError(problems)
-    return recipe.model_copy(update={"modalities": modalities})

@@ -26,6 +26,17 @@ _TRUTH = {"true": True, "false": False}
 _FORMER_TRUTH = ("yes", "no", "on", "off")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FOREIGN_BLANK = re.compile(r"^[ \t]*([^\S \t\r\n])", re.MULTILINE)
+_REMEDIES = {
+    "'\\t'": "a tab cannot indent, use spaces",
+    "mapping values are not allowed": "put a blank after each colon, also in the line above, and indent settings alike",
+    "could not find expected ':'": "put a blank after each colon",
+    "expected ',' or": "close each bracket and quote, and put words with brackets or braces in quotes",
+    "cannot start any token": "put the word in quotes",
+    "end of stream": "close the quote",
+    "another document": "keep one, without a line ---",
+}
+"""Words of PyYAML -> remedy."""
 _SPECIAL = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
 _GROUPED = re.compile(r"[-+]?[0-9][0-9_]*_[0-9_]*(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 _SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
@@ -89,10 +100,12 @@ def parse(text: str, *, lines: bool = True) -> Any:
         document = None if node is None else reader.value(node, "")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = "a tab cannot indent; use spaces" if "'\\t'" in str(error.problem) else error.problem
-        reason = " ".join(f"{error.context or ''} {problem}".split())
+        reason = " ".join(f"{error.context or ''} {error.problem}".split())
+        begun = error.context_mark if str(error.context).startswith("while") else None
+        if lines and mark is not None and begun is not None and begun.line < mark.line:
+            reason += f", after line {begun.line + 1}"  # where a quote or bracket was opened
         where = f"line {mark.line + 1}: " if lines and mark is not None else ""
-        raise DocumentError([f"{where}cannot be read as YAML: {reason}."]) from None
+        raise DocumentError([f"{where}cannot be read as YAML: {reason}{_remedy(text, str(error.problem))}."]) from None
     except yaml.YAMLError as error:  # a letter that no YAML may hold
         reason = " ".join(str(error).split())
         raise DocumentError([f"cannot be read as YAML: {reason}."]) from None
@@ -103,6 +116,14 @@ def parse(text: str, *, lines: bool = True) -> Any:
     return document
 
 
+def _remedy(text: str, problem: str) -> str:
+    """Return how to mend a text that PyYAML refuses for ``problem``; empty if its words say it."""
+    if blanks := _FOREIGN_BLANK.search(text):
+        line = text.count("\n", 0, blanks.start()) + 1
+        return f"; line {line} begins with the blank U+{ord(blanks[1]):04X}: use plain spaces"
+    return next((f"; {remedy}" for words, remedy in _REMEDIES.items() if words in problem), "")
+
+
 def plain_value(text: str) -> bool | int | float | str | None:
     """Return the value of a word without quotes.
 
@@ -111,6 +132,8 @@ def plain_value(text: str) -> bool | int | float | str | None:
     """
     if text in _NULLS:
         return None
+    if (rule := _blank_rule(text)) is not None:
+        raise ValueError(rule)
     if text in (text.lower(), text.capitalize(), text.upper()) and text.lower() in (*_TRUTH, *_SPECIAL):
         lower = text.lower()
         return _TRUTH[lower] if lower in _TRUTH else _SPECIAL[lower]
@@ -140,6 +163,14 @@ def plain_value(text: str) -> bool | int | float | str | None:
             raise ValueError(f"would be stored as {value}; write a number between 1e-300 and 1e300.")
         return value
     return text
+
+
+def _blank_rule(word: str) -> str | None:
+    """Return the rule that a word without quotes breaks if it begins or ends with a blank that is no space."""
+    if word == word.strip():
+        return None
+    blank = word[0] if word[0].isspace() else word[-1]
+    return f"begins or ends with the blank U+{ord(blank):04X}, which is no space; delete it."
 
 
 def dump(document: Any) -> str:
@@ -213,6 +244,10 @@ class _Reader:
             if (key := self._key(key_node, field)) is None:
                 continue
             line = key_node.start_mark.line + 1
+            name, _, rest = key.partition(":")
+            if name and rest and key_node.tag == _PLAIN and value_node.start_mark.index == key_node.end_mark.index:
+                self._refuse(key_node, _below(field, key), f"lacks a blank after the colon; write {name}: {rest}.")
+                continue
             if key in first_lines:
                 also = f" (lines {first_lines[key]} and {line})" if self._lines else ""
                 self._refuse(key_node, _below(field, key), f"is given twice{also}; keep one, or join the two.")
@@ -229,6 +264,8 @@ class _Reader:
             self._refuse(node, field, "has a setting without a name; write the name before the colon.")
         elif node.tag == _PLAIN and node.value == "<<":
             self._refuse(node, field, "merges mappings by <<, which YAML 1.2 does not know; write the settings out.")
+        elif node.tag == _PLAIN and (rule := _blank_rule(node.value)) is not None:
+            self._refuse(node, _below(field, node.value.strip()), rule)
         else:
             return str(node.value)
         return None

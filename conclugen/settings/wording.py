@@ -6,7 +6,7 @@ pydantic finds the problems. Its own words name types of Python ("a valid tuple"
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,7 @@ __all__ = ["alternatives", "nearest", "problems_of", "rule_of", "shown", "sugges
 
 _LONGEST = 80
 _BRANCH = re.compile(r"literal\[.*\]|(constrained-)?(int|str|float)|function-.*|lax-or-strict.*|\[key\]")
+_OPTIONAL = "; give a value, or leave the line out."
 _SECTION = "must have settings of its own, each a line `name: value`"
 _RULES = {
     "bool_parsing": "must be true or false",
@@ -128,7 +129,20 @@ def _problems(details: Any, model: type[BaseModel]) -> Iterator[tuple[str, str]]
         yield "", _unknown(details["loc"], model)
     else:
         for rule in rule_of(details).splitlines():
-            yield shown(details["input"]), rule
+            yield shown(details["input"]), _fitting(rule, details["loc"], model)
+
+
+def _fitting(rule: str, location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """Return a rule that fits its place: a required setting stays, and a section says which settings it has."""
+    section, name = _section(location[:-1], model), str(location[-1])
+    if (field := section.model_fields.get(name)) is None:
+        return rule
+    if field.is_required():
+        rule = rule.replace(_OPTIONAL, "; give a value.")
+    inner = next(_models(field.annotation), None)
+    if inner is not None and rule.startswith(f"{_SECTION}.") and get_origin(field.annotation) is not dict:
+        rule = f"{_SECTION}; allowed are {', '.join(inner.model_fields)}."
+    return rule
 
 
 def rule_of(details: Any) -> str:
@@ -143,7 +157,7 @@ def rule_of(details: Any) -> str:
         return f"{details['msg'][:1].lower()}{details['msg'][1:]}."
     rule = _RULES[kind].format(**{name: _whole(limit) for name, limit in context.items()})
     if value is None:
-        return f"{rule}; give a value, or leave the line out."
+        return f"{rule}{_OPTIONAL}"
     if kind.startswith("string") and isinstance(value, bool | int | float):
         return f"{rule}; write '{shown(value)}' in quotes."
     written = _number(value) if kind.startswith(("int", "float")) else None

@@ -12,6 +12,7 @@ from conclugen.files.durable import write_whole
 from sweeps.actions.sweep_run import SweepRun
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate.labels import label_findings
+from sweeps.estimate.refusals import LATER
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.lock import held
 from sweeps.folder.sessions import Sessions
@@ -103,7 +104,7 @@ def resume(
         raise ConfigError(problems)
     with held(folder):
         try:
-            config = load_config(folder.config, overrides, written=True)
+            config = load_config(folder.config, overrides, written=True, later=LATER)
             problems, warnings = _unusable(config)
         except ConfigError as error:
             raise ConfigError([_without_warm_start(problem) for problem in error.problems]) from None

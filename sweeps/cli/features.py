@@ -11,7 +11,7 @@ from rich.table import Table
 
 from conclugen.counts import counted
 from conclugen.features.classes import class_findings, label_counts
-from conclugen.features.manifest import SPLITS, Location, Manifest, location_of
+from conclugen.features.manifest import SPLITS, FeatureSetError, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
 from conclugen.settings.paths import expanded
 from sweeps.cli.console import AsJson, MergeLabels, bad_input, console, progress_bar
@@ -180,20 +180,25 @@ def probe_set(
     """Score a probe on the features as they are, the score that a pretrained head has to beat."""
     with bad_input():
         folder = location_of(expanded(place))
-        budgets = _budgets(labels_per_class)
+        problems: list[str] = []
+        names = _names("--modalities", modalities, problems)
+        budgets = _budgets(labels_per_class, problems)
         import torch
 
         from conclugen.evaluation.feature_probe import FeatureProbe, probe_features, probe_notes
 
+        try:
+            notes = probe_notes(folder, names, budgets)
+        except FeatureSetError as error:
+            problems += str(error).split("\n")
+        if problems:
+            raise ConfigError(problems)
         probe = FeatureProbe(
             instrument=instrument, budgets=budgets, draws=draws, selection=selection, class_weights=class_weights,
             seed=seed,
         )  # fmt: skip
-        names = [name.strip() for name in modalities.split(",")] if modalities else []
-        if len(set(names)) < len(names):
-            raise ConfigError([f"--modalities {modalities}: a modality is given twice; name each once."])
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        for note in probe_notes(folder, names, budgets):
+        for note in notes:
             typer.echo(f"Warning: {note}", err=True)
         with progress_bar() as progress:
             task = progress.add_task("Probing", total=len(budgets))
@@ -261,20 +266,30 @@ def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: li
     return numbers
 
 
-def _budgets(text: str) -> list[LabelBudget]:
+def _names(option: str, text: str, problems: list[str]) -> list[str]:
+    """Return the comma-separated names of ``text``, and append messages about bad ones to ``problems``."""
+    names = [name for part in text.split(",") if (name := part.strip())]
+    if text and not names:
+        problems.append(f"{option} {text!r}: names nothing; give names between commas, or leave it out for all.")
+    problems += [
+        f"{option} {text}: {name!r} is given twice; list it once."
+        for name in dict.fromkeys(names)
+        if names.count(name) > 1
+    ]
+    return list(dict.fromkeys(names))
+
+
+def _budgets(text: str, problems: list[str]) -> list[LabelBudget]:
     """Return the budget of all labels, then those of ``text``, comma-separated labels per class.
 
-    Raises:
-        ConfigError: a part of ``text`` is no positive whole number.
+    Messages about parts that are no positive whole number are appended to ``problems``.
     """
-    budgets, problems = [LabelBudget()], []
-    for part in filter(None, text.split(",")):
+    budgets = [LabelBudget()]
+    for part in filter(None, map(str.strip, text.split(","))):
         try:
             budgets.append(LabelBudget(per_class=int(part)))
         except ValueError:
             problems.append(f"--labels-per-class {text}: {part!r} must be a whole number from 1 on.")
-    if problems:
-        raise ConfigError(problems)
     return list(dict.fromkeys(budgets))
 
 

@@ -55,30 +55,30 @@ def sweep_check(
 ) -> None:
     """Validate a configuration; print the plan, the search space of each method, and an estimate of time and disk."""
     with bad_input():
-        config = load_config(config_file, overrides or ())
+        from sweeps.estimate.refusals import LATER, remote_sets, too_large
+
+        config = load_config(config_file, overrides or (), later=(*LATER, lambda part: too_large(part, gpu_memory)))
         from sweeps.estimate.duration import estimate
-        from sweeps.estimate.footprint import cpu_problems, gpu_problems, own_memory, smallest_gpu
         from sweeps.estimate.labels import label_findings
         from sweeps.estimate.summary import cost_summary, plan_table, space_table
         from sweeps.search.warm_start import warm_start_problems
 
         findings = label_findings(config, fetch=False)
-        sets = [config.features.pretrain, *config.features.downstream.values()]
-        remote_sets = [location for location in dict.fromkeys(sets) if not isinstance(location, Path)]
-        memory = smallest_gpu(config) if gpu_memory is None else int(gpu_memory * 2**30)
-        if memory is not None:
-            too_large = gpu_problems(config, memory)
-        else:
-            too_large = [] if remote_sets else cpu_problems(config, own_memory())
-        problems = [*config.tracking.missing(), *warm_start_problems(config), *findings.problems, *too_large]
+        remote = remote_sets(config)
+        problems = [
+            *config.tracking.missing(),
+            *warm_start_problems(config),
+            *findings.problems,
+            *too_large(config, gpu_memory),
+        ]
         if problems:
             raise ConfigError(problems)
-        costs = [] if remote_sets else estimate(config)
-    if remote_sets:
+        costs = [] if remote else estimate(config)
+    if remote:
         console().print(Fitted(space_table(config)))
         typer.echo(
             "Valid. Nothing is estimated, because these feature sets are remote and were not fetched: "
-            f"{', '.join(remote_sets)}."
+            f"{', '.join(remote)}."
         )
     else:
         console().print(Fitted(plan_table(config, costs)))
@@ -98,8 +98,10 @@ def sweep_run(
     """Run a sweep: search every loss subset, confirm the best with fresh seeds, score them on test."""
     outlive_output()
     with bad_input():
+        from sweeps.estimate.refusals import LATER
+
         try:
-            config = load_config(config_file, overrides or ())
+            config = load_config(config_file, overrides or (), later=LATER)
         except ConfigError as error:
             raise ConfigError([*SweepFolder(out).occupation, *error.problems]) from None
         from sweeps.actions.run import launch

@@ -5,13 +5,14 @@ setting hides no problem of the others and causes no false one. Validators of py
 wrong setting would be wrong as a whole, and every check that reads the section would be left out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from types import FunctionType, MethodType
 from typing import Annotated, Any, cast, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from conclugen.features.manifest import SPLITS, Location, Manifest, statistics_problem
+from conclugen.features.manifest import SPLITS, FeatureSetError, Location, Manifest, statistics_problem
 from conclugen.names import look_alikes
 from conclugen.settings.wording import shown, suggestion
 from search_spaces import load_space
@@ -20,7 +21,7 @@ from sweeps.config.sections import Section
 from sweeps.config.sweep import SweepConfig, probe_epochs, searched_methods
 from sweeps.ledger import LOSSES
 
-__all__ = ["contradictions", "valid_part"]
+__all__ = ["contradictions", "problems_found", "valid_part"]
 
 
 def contradictions(config: SweepConfig, *, alone: bool) -> list[str]:
@@ -30,9 +31,21 @@ def contradictions(config: SweepConfig, *, alone: bool) -> list[str]:
         config: a configuration, or what :func:`valid_part` returns.
         alone: read nothing that lies outside the configuration.
     """
+    return problems_found(config, (*_ALONE, *(() if alone else _WITH_REFERENCES)))
+
+
+def problems_found(config: SweepConfig, checks: Sequence[Callable[[SweepConfig], Iterable[str]]]) -> list[str]:
+    """Return the problems that ``checks`` find.
+
+    A check that reads a wrong setting is left out, and so is one that reads a damaged set.
+
+    Args:
+        config: a configuration, or what :func:`valid_part` returns.
+        checks: functions from a configuration to problems.
+    """
     problems: list[str] = []
-    for check in (*_ALONE, *(() if alone else _WITH_REFERENCES)):
-        with suppress(_InvalidError):
+    for check in checks:
+        with suppress(_InvalidError, FeatureSetError):
             problems.extend(check(config))
     return problems
 
@@ -54,10 +67,12 @@ class _InvalidError(AttributeError):
 class _ValidPart:
     """The settings of a section that are valid; reading another one raises an error.
 
-    Of the lists at the top, the valid entries remain. A wrong entry of a mapping is None, so its name is known.
+    Properties and methods of the section's model work, if all that they read is valid. Of the lists at the top, the
+    valid entries remain. A wrong entry of a mapping is None, so its name is known.
     """
 
     def __init__(self, model: type[BaseModel], data: Mapping[str, Any], context: Mapping[str, Any]) -> None:
+        self._model = model
         for name, field in model.model_fields.items():
             if name not in data:
                 if not field.is_required():
@@ -76,6 +91,11 @@ class _ValidPart:
                 setattr(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
+        derived = vars(self._model).get(name)
+        if isinstance(derived, property) and derived.fget is not None:
+            return derived.fget(self)
+        if isinstance(derived, FunctionType):
+            return MethodType(derived, self)
         raise _InvalidError(name)
 
 

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from conclugen.features.manifest import Location, Manifest, location_of
 from conclugen.settings.documents import plain_value
 from conclugen.settings.paths import PathError, expanded, with_variables
-from conclugen.settings.wording import suggestion
+from conclugen.settings.wording import alternatives, suggestion
 from conclugen.subsets import SUBSETS
 from search_spaces import load_space, named_spaces
 from sweeps.config.errors import ConfigError
@@ -76,19 +76,17 @@ def _readable_set(location: Location, info: ValidationInfo) -> Location:
     return location
 
 
-def _known_subset(name: str) -> str:
+def _known_subset(name: object) -> object:
     if name not in SUBSETS:
-        raise ValueError(
-            f"is no loss subset; allowed are all, or a list of {', '.join(SUBSETS)}.{suggestion(name, SUBSETS)}"
-        )
+        near = suggestion(name, ("all", *SUBSETS))
+        raise ValueError(f"is no loss subset; allowed are all, or a list of {', '.join(SUBSETS)}.{near}")
     return name
 
 
-def _known_baseline(name: str) -> str:
+def _known_baseline(name: object) -> object:
     if name not in BASELINES:
-        raise ValueError(
-            f"is no baseline; allowed are all, or a list of {', '.join(BASELINES)}.{suggestion(name, BASELINES)}"
-        )
+        near = suggestion(name, ("all", *BASELINES))
+        raise ValueError(f"is no baseline; allowed are all, [] for none, or a list of {', '.join(BASELINES)}.{near}")
     return name
 
 
@@ -127,6 +125,8 @@ def _loadable(name: str, info: ValidationInfo) -> str:
 
 
 def _resolve_space(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str | Path):
+        raise ValueError(f"must be {alternatives(named_spaces())}, or a YAML file; the parameters go into such a file.")
     return value if value in named_spaces() else _resolve(value, info)
 
 
@@ -211,8 +211,8 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Fraction = Annotated[Number, Field(gt=0, lt=1)]
 Hours = Annotated[Number, Field(gt=0, le=100_000)]
 MetricName = Annotated[str, AfterValidator(_known_metric)]
-SubsetName = Annotated[str, AfterValidator(_known_subset)]
-BaselineName = Annotated[str, AfterValidator(_known_baseline)]
+SubsetName = Annotated[str, BeforeValidator(_known_subset)]
+BaselineName = Annotated[str, BeforeValidator(_known_baseline)]
 SpaceName = Annotated[str, BeforeValidator(_resolve_space), AfterValidator(_loadable)]
 StorageUrl = Annotated[str, AfterValidator(_safe_storage)]
 SweepFolderPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_sweep_folder)]

@@ -1,6 +1,6 @@
 """Loads a configuration from a YAML file and overrides, or lists all problems."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from conclugen.settings.documents import DocumentError, parse, read_settings
 from conclugen.settings.wording import problems_of
-from sweeps.config.checks import contradictions, valid_part
+from sweeps.config.checks import contradictions, problems_found, valid_part
 from sweeps.config.errors import ConfigError
 from sweeps.config.sweep import SweepConfig
 from sweeps.ledger import with_former_settings
@@ -17,7 +17,12 @@ __all__ = ["load_config"]
 
 
 def load_config(
-    path: Path, overrides: Sequence[str] = (), *, alone: bool = False, written: bool = False
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    alone: bool = False,
+    written: bool = False,
+    later: Sequence[Callable[[SweepConfig], Iterable[str]]] = (),
 ) -> SweepConfig:
     """Load and check a configuration.
 
@@ -27,6 +32,8 @@ def load_config(
         alone: check only the file itself, to inspect a sweep whose features may be gone.
         written: the file is from a sweep's folder, maybe of an earlier version; settings that the version lacked get
             the values that it worked with.
+        later: checks that the caller makes of a valid configuration, each of which returns problems. An invalid
+            configuration gets them here, as far as its valid part allows, so that all problems are listed at once.
 
     Raises:
         ConfigError: the configuration is invalid; the error holds every problem.
@@ -46,7 +53,7 @@ def load_config(
         config = valid_part(data, context)
     problems += contradictions(config, alone=alone)
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([*problems, *problems_found(config, later)])
     return config
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from conclugen.evaluation.budgets import Divisions, budget_notes, budget_text, equal_budgets, takes_every_label
 from conclugen.features.classes import Findings, class_findings, label_counts
-from conclugen.features.manifest import Manifest
+from conclugen.features.manifest import SPLITS, Location, Manifest
 from conclugen.labels import LabelBudget
 from sweeps.config import SweepConfig
 
@@ -27,9 +27,9 @@ def label_findings(config: SweepConfig, *, fetch: bool) -> Findings:
     """
     findings = Findings()
     sets = config.features.downstream
-    manifests = {name: Manifest.read(location) for name, location in sets.items()}
+    manifests = {name: manifest for name, location in sets.items() if (manifest := _labelled(location)) is not None}
     counted: dict[str, Divisions] = {
-        name: label_counts(location) for name, location in sets.items() if fetch or isinstance(location, Path)
+        name: label_counts(sets[name]) for name in manifests if fetch or isinstance(sets[name], Path)
     }
     for name, divisions in counted.items():
         found = class_findings(manifests[name], divisions)
@@ -45,7 +45,7 @@ def label_findings(config: SweepConfig, *, fetch: bool) -> Findings:
             continue
         usable = {name: counted[name] for name in names if name in counted}
         whole = [name for name, each in usable.items() if takes_every_label(each, budget, manifests[name].multi_label)]
-        if len(whole) == len(names):
+        if whole and len(whole) == len(names):
             setting = "label_fraction" if budget.fraction is not None else "labels_per_class"
             largest = max(max(division["train"].by_class) for name in whole for division in usable[name])
             remedy = "write null for all labels" if section == "objective" else "drop it: all labels have a column"
@@ -65,6 +65,15 @@ def label_findings(config: SweepConfig, *, fetch: bool) -> Findings:
             texts = " and ".join(map(budget_text, group))
             findings.notes.append(f"features.downstream.{name}: {texts} draw equally many labels.")
     return findings
+
+
+def _labelled(location: Location | None) -> Manifest | None:
+    """Return a set's manifest; None for a set that the configuration's own checks refuse."""
+    if location is None:  # a wrong entry of the valid part of a configuration
+        return None
+    manifest = Manifest.read(location)
+    divided = manifest.folds or all(map(manifest.rows, SPLITS))
+    return manifest if manifest.labels is not None and divided else None
 
 
 def _same_sets(manifests: Mapping[str, Manifest]) -> list[str]:

@@ -69,6 +69,26 @@ def test_a_bad_recipe_is_refused_with_the_reason(tmp_path: Path, text: str, part
         load_recipe(write(tmp_path, text))
 
 
+def test_a_model_that_is_nowhere_is_listed_with_the_other_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELS", raising=False)
+    text = (
+        "modalities:\n"
+        "  audio: [{model: ./none, kind: audio}, {model: $MODELS/x, kind: audio}]\n"
+        "  text: [{model: a/b, kind: txt}]\n"
+    )
+    recipe = write(tmp_path, text)
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(recipe)
+    assert caught.value.problems == [
+        f"{recipe}: modalities.audio.0.model: './none': is neither a folder nor a hub id such as "
+        "facebook/wav2vec2-base; give one of the two.",
+        f"{recipe}: modalities.audio.1.model: the environment has no variable MODELS; set it.",
+        f"{recipe}: modalities.text.0.kind: 'txt': must be frames, clips, audio or text. Did you mean text?",
+    ]
+
+
 def test_a_missing_file_names_the_presets(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="paper or strong"):
         load_recipe(str(tmp_path / "none.yaml"))

@@ -29,7 +29,10 @@ class Outer(BaseModel):
     ("settings", "expected"),
     [
         ({"budget": {}}, "budget.epochs: is required (length of a run); add it."),
-        ({"budget": 3}, "budget: 3: must have settings of its own, each a line `name: value`."),
+        (
+            {"budget": 3},
+            "budget: 3: must have settings of its own, each a line `name: value`; allowed are epochs, share.",
+        ),
         ({"budget": {"epochs": 1}}, "budget.epochs: 1: must be at least 2."),
         ({"budget": {"epochs": 3.0}}, "budget.epochs: 3.0: must be a whole number; write 3."),
         ({"budget": {"epochs": 3.5}}, "budget.epochs: 3.5: must be a whole number."),
@@ -37,7 +40,11 @@ class Outer(BaseModel):
         ({"budget": {"epochs": True}}, "budget.epochs: true: must be a whole number."),
         (
             {"budget": {"epochs": None}},
-            "budget.epochs: null: must be a whole number; give a value, or leave the line out.",
+            "budget.epochs: null: must be a whole number; give a value.",
+        ),
+        (
+            {"budget": {"epochs": 3, "share": None}},
+            "budget.share: null: must be a number; give a value, or leave the line out.",
         ),
         ({"budget": {"epochs": 3, "share": "0,5"}}, "budget.share: '0,5': must be a number; write 0.5."),
         ({"budget": {"epochs": 3, "share": "10%"}}, "budget.share: '10%': must be a number; write 0.1."),

@@ -151,6 +151,28 @@ def test_a_bad_configuration_lists_every_problem_and_writes_nothing(
 
 
 @pytest.mark.parametrize("command", ["check", "run"])
+def test_problems_of_every_stage_are_listed_together(
+    write_config: Callable[..., Path], tmp_path: Path, command: str
+) -> None:
+    earlier = SweepFolder(tmp_path / "earlier")
+    earlier.prepare(load_config(write_config()))
+    config = write_config(
+        modalities=["video", "smell"],
+        subsets=["Con", "Cnu"],
+        search={"warm_start": str(earlier.root)},
+        probe={"labels_per_class": 1000},
+    )
+    before = sorted(tmp_path.rglob("*"))
+    result = conclugen("sweep", command, config, *(["--out", tmp_path / "out"] if command == "run" else []))
+    assert result.returncode == 2
+    fields = [line.strip().partition(":")[0] for line in result.stderr.splitlines()]
+    assert fields == [
+        "error", "subsets.1", "modalities", "modalities", "search.warm_start", "probe.labels_per_class",
+    ]  # fmt: skip
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
 def test_a_tracker_that_is_not_installed_is_bad_input(
     write_config: Callable[..., Path], tmp_path: Path, command: str
 ) -> None:

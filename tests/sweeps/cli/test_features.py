@@ -296,15 +296,37 @@ class TestProbe:
         for part in ("few", "0", "-2", "2.5"):
             assert f"--labels-per-class 1,few,0,-2,2.5: {part!r} must be a whole number from 1 on." in refused.stderr
 
+    def test_problems_of_options_and_of_the_set_are_listed_together(self, planted: Path) -> None:
+        options = ("--modalities", "text,smell,vidoe", "--labels-per-class", "few,1000")
+        refused = features("probe", planted, *options)
+        assert refused.exit_code == 2
+        assert refused.stderr.splitlines() == [
+            "error: 4 problems",
+            "  --labels-per-class few,1000: 'few' must be a whole number from 1 on.",
+            f"  {planted} has no modality 'smell'; it has video, audio, text.",
+            f"  {planted} has no modality 'vidoe'; it has video, audio, text. Did you mean video?",
+            "  1000 labels per class: takes every training label; the largest class has 20 samples; leave it out, as "
+            "all labels are probed anyway.",
+        ]
+
+    def test_blanks_and_a_last_comma_name_no_modality(self, planted: Path) -> None:
+        written, plain = (
+            features("probe", planted, "--modalities", names, "--json") for names in (" video, text,", "video,text")
+        )
+        assert written.exit_code == plain.exit_code == 0
+        assert written.stdout == plain.stdout
+
     @pytest.mark.parametrize(
         ("option", "value", "expected"),
         [
+            ("--modalities", "text,video,text", "--modalities text,video,text: 'text' is given twice; list it once."),
+            ("--modalities", ",", "--modalities ',': names nothing"),
             ("--instrument", "svm", "'svm' is not one of 'logistic', 'knn', 'paper'"),
             ("--selection", "test", "'test' is not one of 'budget', 'validation'"),
             ("--class-weights", "heavy", "'heavy' is not one of 'none', 'balanced'"),
             ("--draws", "0", "'--draws': Input should be greater than or equal to 1"),
             ("--modalities", "text,smell", "no modality 'smell'"),
-            ("--modalities", "text, text", "--modalities text, text: a modality is given twice; name each once."),
+            ("--modalities", "text, text", "--modalities text, text: 'text' is given twice; list it once."),
         ],
     )
     def test_bad_option_values_are_refused(self, planted: Path, option: str, value: str, expected: str) -> None:

@@ -161,7 +161,14 @@ def test_the_written_configuration_loads_to_the_same_sweep(write_config: WriteCo
         ({"tracking": {"mlflow": {"tracking_uri": "mysql://u:secret@h/d", "experiment": "e"}}}, "into the environment"),
         ({"tracking": {"mlflow": {"tracking_uri": "https://h"}}}, "tracking.mlflow.experiment: is required"),
         ({"tracking": {"wandb": {"project": "p", "api_key": "k"}}}, "tracking.wandb.api_key: is no setting"),
-        ({"baselines": ["raw"]}, "is no baseline; allowed are all, or a list of raw_features"),
+        ({"baselines": ["raw"]}, "is no baseline; allowed are all, [] for none, or a list of raw_features"),
+        ({"baselines": False}, "baselines.0: false: is no baseline; allowed are all, [] for none"),
+        ({"subsets": "ALL"}, "Did you mean all?"),
+        (
+            {"space": {"lr": 0.1}},
+            "must be default, paper or small, or a YAML file; the parameters go into such a file.",
+        ),
+        ({"probe": "knn"}, "probe: 'knn': must have settings of its own, each a line `name: value`; allowed are kind"),
         ({"probe": {"fusion": "smell"}}, "fusion: 'smell' must be one of concat, mean, video, audio, text"),
         ({"objective": {"labels_per_class": 2, "label_fraction": 0.1}}, "exclude each other"),
         ({"budget": {"trials_per_subset": True, "epochs": 4}}, "budget.trials_per_subset"),
@@ -611,3 +618,19 @@ class TestAllAtOnce:
         assert problem.startswith("probe.kind: ")
         (problem,) = problems_of(write_config(budget={"trials_per_subset": 0, "epochs": 4}))
         assert problem.startswith("budget.trials_per_subset: 0: ")
+
+    def test_checks_that_follow_are_made_of_the_valid_part(self, write_config: WriteConfig) -> None:
+        path = write_config(subsets=["Con", "Genn"], probe={"labels_per_class": [5, 1000], "kind": "papre"})
+        with pytest.raises(ConfigError) as caught:
+            load_config(
+                path,
+                later=[
+                    lambda config: [f"budgets: {', '.join(map(str, config.probe.budgets[1:]))}"],
+                    lambda config: [f"arms: {', '.join(config.arms)}"],
+                    lambda config: [f"kind: {config.probe.kind}"],
+                ],
+            )
+        subset, kind, *later = caught.value.problems
+        assert subset.startswith("subsets.1: 'Genn': ")
+        assert kind.startswith("probe.kind: 'papre': ")
+        assert later == ["budgets: 5, 1000", "arms: Con"]
