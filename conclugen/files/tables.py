@@ -10,6 +10,7 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -174,18 +175,24 @@ def _decoded(file: Path, encoding: str | None) -> tuple[str, str]:
         raise TableError(
             [f"--encoding {encoding}: there is no such encoding; such are utf-8, cp1252, gb18030."]
         ) from None
-    except UnicodeDecodeError as error:
-        before = content[: error.start].decode(encoding, errors="replace")
-        line, byte = len(_LINE_END.findall(before)) + 1, content[error.start]
-        raise TableError([f"{file}: line {line}: byte 0x{byte:02x} is not {encoding.upper()}; {_REMEDY}."]) from None
     except UnicodeError as error:
-        raise TableError([f"{file}: is not {encoding.upper()}: {error}; {_REMEDY}."]) from None
+        raise TableError([f"{file}: {_undecodable(content, encoding, error)}; {_REMEDY}."]) from None
     if (place := text.find("\0")) >= 0:
         line = len(_LINE_END.findall(text, 0, place)) + 1
         raise TableError(
             [f"{file}: line {line}: holds a zero byte, so it is no text in {encoding.upper()}; {_REMEDY}."]
         )
     return text, encoding
+
+
+def _undecodable(content: bytes, encoding: str, error: UnicodeError) -> str:
+    """Return where, and why, a file cannot be decoded."""
+    if isinstance(error, UnicodeDecodeError):
+        with suppress(UnicodeError):  # a few codecs, such as idna, replace no bytes
+            before = content[: error.start].decode(encoding, errors="replace")
+            line = len(_LINE_END.findall(before)) + 1
+            return f"line {line}: byte 0x{content[error.start]:02x} is not {encoding.upper()}"
+    return f"is not {encoding.upper()}: {error}"
 
 
 def _columns(line: str, separator: str) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ import pandas as pd
 from conclugen.files.durable import write_whole
 from reports.output.table import Cell, Table
 
-__all__ = ["html_table", "latex", "markdown", "write_table"]
+__all__ = ["html_table", "latex", "markdown", "numeric_columns", "write_table"]
 
 _ROWS_PER_FLOAT = 40
 """Rows that fit on a page of a paper in LaTeX's normal size; a longer table continues in another float."""
@@ -114,7 +114,7 @@ _LATEX_ACCENTS = {
 
 def markdown(table: Table) -> str:
     """Return a heading, the caption and a pipe table for GitHub: best bold, tied underlined."""
-    numeric = _numeric(table.shown)
+    numeric = numeric_columns(table.shown)
     texts = [
         [_markdown_text(str(name)) for name in table.shown.columns],
         *([_markdown_cell(cell) for cell in row] for row in _rows(table.shown)),
@@ -150,7 +150,7 @@ def latex(table: Table, label_prefix: str = "tab:") -> str:
     title, caption = _latex_text(table.title), _latex_text(table.caption)
     first = [rf"  \caption[{{{title}}}]{{\textbf{{{title}.}} {caption}}}", rf"  \label{{{label}}}"]
     continued = [r"  \addtocounter{table}{-1}", rf"  \caption[]{{\textbf{{{title}}} (continued)}}"]
-    numeric = _numeric(table.shown)
+    numeric = numeric_columns(table.shown)
     bodies = [
         _latex_tabular(table.shown.iloc[start : start + _ROWS_PER_FLOAT, columns], [numeric[c] for c in columns])
         for columns in _latex_blocks(table.shown)
@@ -178,7 +178,7 @@ def html_table(table: Table) -> str:
     Headings of rows and columns have a ``scope``. Every cell has a sort key in ``data-sort``, which is empty for a cell
     without a number in a column of numbers. Ids start with the table's name.
     """
-    numeric = _numeric(table.shown)
+    numeric = numeric_columns(table.shown)
     name = _attribute(table.name)
     head = "".join(
         f'<th scope="col"{_class(right)}>{_html_text(str(column))}</th>'
@@ -228,7 +228,7 @@ def _rows(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
         yield tuple(cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row)
 
 
-def _numeric(shown: pd.DataFrame) -> list[bool]:
+def numeric_columns(shown: pd.DataFrame) -> list[bool]:
     """Return, for each column, whether at least half of its cells start with a number; empty cells do not count."""
     numeric: list[bool] = []
     for column in zip(*_rows(shown), strict=True):

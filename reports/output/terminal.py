@@ -3,6 +3,7 @@
 import rich.table
 from rich.text import Text
 
+from reports.output.markup import numeric_columns
 from reports.output.table import Cell, Mark, Table
 
 __all__ = ["terminal_table"]
@@ -15,8 +16,8 @@ def terminal_table(table: Table) -> rich.table.Table:
     rich_table = rich.table.Table(
         title=table.title, caption=table.caption, title_justify="left", caption_justify="left"
     )
-    for name in table.shown.columns:
-        rich_table.add_column(str(name), justify="left" if name == "method" else "right")
+    for name, numeric in zip(table.shown.columns, numeric_columns(table.shown), strict=True):
+        rich_table.add_column(str(name), justify="right" if numeric else "left")
     for row in table.shown.itertuples(index=False, name=None):
         rich_table.add_row(*map(_text, row))
     return rich_table

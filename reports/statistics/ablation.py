@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy import stats
 
-from reports.errors import ReportError
 from sweeps.ledger import (
     REPRESENTED,
     SUMMARY_METRICS,
@@ -31,7 +30,6 @@ from sweeps.ledger import (
 )
 
 __all__ = [
-    "NOTHING_FINISHED",
     "Ablation",
     "PlannedColumn",
     "ablation",
@@ -42,7 +40,6 @@ __all__ = [
     "seed_statistics",
 ]
 
-NOTHING_FINISHED = "a sweep has no finished job yet; report again when `conclugen sweep status` shows some."
 _CONFIDENCE = 0.95
 COLUMNS = (
     "dataset",
@@ -110,19 +107,11 @@ class Ablation:
 def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
     """Compute one table from the records of one or more sweeps.
 
-    Raises:
-        ReportError: a ledger has no record, or two of them have results for the same dataset and method.
+    Args:
+        ledgers: records of each sweep; :func:`reports.statistics.shared_sets.refuse_mixing` says which may be together.
     """
-    if not all(ledgers):
-        raise ReportError(NOTHING_FINISHED)
     frames = [pd.DataFrame(_rows(records), columns=COLUMNS) for records in ledgers]
     frame = pd.concat(frames, ignore_index=True)
-    if (repeated := frame.duplicated(["dataset", "method", "metric"])).any():
-        names = sorted(set(frame[repeated]["dataset"] + " / " + frame[repeated]["method"]))
-        raise ReportError(
-            f"several sweeps have results for {', '.join(names)}; report the sweeps separately, or give the datasets "
-            "other names in features.downstream."
-        )
     planned = {
         dataset: latest_config(records)["budget"]["seeds"]
         for records in ledgers

@@ -47,7 +47,7 @@ def comparison(first: Sequence[Record], second: Sequence[Record]) -> pd.DataFram
     seed (``paired``). Otherwise it is Welch's. It is NaN if either sweep has fewer than two seeds.
 
     Raises:
-        ReportError: a sweep has no record, or the sweeps have no score in common.
+        ReportError: the sweeps have no score in common.
     """
     first_scores = _scores(first)
     second_scores = _scores(second)
@@ -68,8 +68,6 @@ def comparison(first: Sequence[Record], second: Sequence[Record]) -> pd.DataFram
 
 def _scores(records: Sequence[Record]) -> dict[_Cell, dict[int, float]]:
     """Map each cell to its test scores by seed."""
-    if not records:
-        raise ReportError("--compare: a sweep has no finished job yet.")
     config = latest_config(records)
     scores: dict[_Cell, dict[int, float]] = {}
     for name, column in planned_columns(records).items():

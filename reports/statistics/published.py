@@ -36,12 +36,12 @@ def published(file: Path, table: pd.DataFrame, encoding: str | None = None) -> p
     try:
         rows = read_table(file, COLUMNS[:-1], problems, encoding=encoding)
     except TableError as error:
-        raise ReportError("\n".join(f"--published {problem}" for problem in error.problems)) from None
+        raise ReportError("\n".join(map(_named, error.problems))) from None
     problems += _problems(rows, table)
     if not rows and not problems:
         problems.append(f"{file}: has no row below its header; give one for each published number.")
     if problems:
-        raise ReportError("\n".join(f"--published {problem}" for problem in sorted(problems, key=_line)))
+        raise ReportError("\n".join(map(_named, sorted(problems, key=_line))))
     return pd.DataFrame([{"source": "", **row} for _, row in rows], columns=COLUMNS).astype({"value": float})
 
 
@@ -79,6 +79,11 @@ def _value_problem(metric: str, text: str) -> str | None:
     if highest == 1 and _DECIMAL.fullmatch(percentage) and 0 <= float(percentage) <= 100:
         return f"{rule}; divide percentages by 100: {float(percentage) / 100:.6g}."
     return f"{rule}."
+
+
+def _named(problem: str) -> str:
+    """Return a problem behind the option that it is about."""
+    return problem if problem.startswith("--encoding ") else f"--published {problem}"
 
 
 def _line(problem: str) -> int:

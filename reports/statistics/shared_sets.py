@@ -5,6 +5,7 @@ scored the same set in the same way. Sets are told by their fingerprint, not by 
 names were rejected: a reader could not tell what they are.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.errors import ReportError
-from reports.statistics.ablation import NOTHING_FINISHED, latest_config, latest_record
+from reports.statistics.ablation import PlannedColumn, latest_config, latest_record, planned_methods
 from sweeps.ledger import Record
 from sweeps.ledger.comparability import protocol_differences
 
@@ -27,8 +28,18 @@ def named_apart(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path]) ->
     Args:
         ledgers: records of each sweep.
         folders: folder of each sweep.
+
+    Raises:
+        ReportError: a ledger has no record; the message has a line for each such sweep.
     """
-    names = [records[-1].sweep if records else "" for records in ledgers]
+    problems = []
+    for records, folder in zip(ledgers, folders, strict=True):
+        if not records:
+            status = shlex.join(["conclugen", "sweep", "status", str(folder)])
+            problems.append(f"{folder}: has no finished job yet; report it when `{status}` shows some.")
+    if problems:
+        raise ReportError("\n".join(problems))
+    names = [records[-1].sweep for records in ledgers]
     apart = []
     for records, folder, name in zip(ledgers, folders, names, strict=True):
         if names.count(name) == 1:
@@ -50,14 +61,14 @@ def named_apart(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path]) ->
 
 
 def refuse_mixing(ledgers: Sequence[Sequence[Record]]) -> None:
-    """Check that sweeps give one name to one set only, and score it in the same way.
+    """Check that sweeps give one name to one set only, score it in the same way, and have other methods there.
+
+    Args:
+        ledgers: records of each sweep, one at least.
 
     Raises:
-        ReportError: a ledger has no record, or sweeps would share a column and must not; the message has a line for
-            each pair of sweeps and set.
+        ReportError: sweeps would share a column and must not; the message has a line for each pair of sweeps and set.
     """
-    if not all(ledgers):
-        raise ReportError(NOTHING_FINISHED)
     problems = []
     for first, second in combinations(map(latest_record, ledgers), 2):
         for dataset in _common(first.config, second.config):
@@ -67,12 +78,23 @@ def refuse_mixing(ledgers: Sequence[Sequence[Record]]) -> None:
                     f"{'; '.join(differences)}. Report them one by one; in a new sweep, give another set another name "
                     "in features.downstream."
                 )
+            elif methods := _common_methods(first.config, second.config, dataset):
+                problems.append(
+                    f"{dataset}: {first.sweep} and {second.sweep} both have {', '.join(methods)}. Report them one by "
+                    "one, or compare them by --compare; a new sweep may leave these methods out."
+                )
     if problems:
         raise ReportError("\n".join(problems))
 
 
 def _common(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     return [name for name in first["features"]["downstream"] if name in second["features"]["downstream"]]
+
+
+def _common_methods(first: Mapping[str, Any], second: Mapping[str, Any], dataset: str) -> list[str]:
+    column = PlannedColumn(dataset, "", "")
+    others = planned_methods(second, column)
+    return [method for method in planned_methods(first, column) if method in others]
 
 
 def _differences(first: Record, second: Record, dataset: str) -> Iterator[str]:

@@ -53,7 +53,10 @@ def load_config(
         config = valid_part(data, context)
     problems += contradictions(config, alone=alone)
     if problems:
-        raise ConfigError([*problems, *problems_found(config, later)])
+        further = problems_found(config, later)
+        if written and not overrides:  # the command was given a folder, so the file of a problem has to be told
+            problems = [f"{path}: {problem}" for problem in problems]
+        raise ConfigError([*problems, *further])
     return config
 
 

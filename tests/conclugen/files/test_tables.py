@@ -61,6 +61,7 @@ def test_an_encoding_that_does_not_fit_or_exist_is_refused(tmp_path: Path) -> No
     assert _refused(tmp_path, "a,b\n", "klingon") == [
         "--encoding klingon: there is no such encoding; such are utf-8, cp1252, gb18030."
     ]
+    assert _refused(tmp_path, "a,b\nFüße,x\n", "idna")[0].startswith("is not IDNA: ")
     assert _refused(tmp_path, "a,b\nx,y\n".encode("utf-16-le"))[0].startswith("line 1: holds a zero byte")
     assert _table(tmp_path, "a,b\nx,y\n".encode("utf-16-le"), "utf-16-le")[0].rows == [(2, ["x", "y"])]
 

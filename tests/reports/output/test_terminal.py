@@ -40,6 +40,14 @@ def test_a_narrow_terminal_cuts_no_cell() -> None:
     assert text.count("0.020") == 5
 
 
+def test_words_are_at_the_left_and_numbers_at_the_right() -> None:
+    shown = pd.DataFrame({"dataset": ["ok", "handwritten"], "n": ["1", "10"], "difference": ["+0.1", "−0.125"]})
+    console = Console(file=io.StringIO(), width=80)
+    console.print(Fitted(terminal_table(Table("t", "Table", "", pd.DataFrame(), shown))))
+    rows = [line for line in console.file.getvalue().splitlines() if line.startswith("│")]
+    assert rows == ["│ ok          │  1 │       +0.1 │", "│ handwritten │ 10 │     −0.125 │"]
+
+
 def test_the_best_is_bold_and_ties_are_underlined() -> None:
     text = printed(160, force_terminal=True, no_color=True)
     assert text.count("\x1b[1m0.750") == 5

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.errors import ReportError
 from reports.statistics.ablation import ablation
 from sweeps.ledger import SUMMARY_METRICS, Metric, Record
 
@@ -141,13 +140,3 @@ def test_sweeps_on_different_datasets_form_one_table() -> None:
     table = ablation([full_ledger(), other])
     assert set(table.frame["dataset"]) == {"digits", "digits@5", "faces", "faces@5"}
     assert set(table.planned_seeds) == set(table.frame["dataset"])
-
-
-def test_two_sweeps_with_results_for_the_same_cell_are_refused() -> None:
-    with pytest.raises(ReportError, match="digits / Con"):
-        ablation([full_ledger(), full_ledger()])
-
-
-def test_an_empty_ledger_is_refused() -> None:
-    with pytest.raises(ReportError, match="no finished job"):
-        ablation([full_ledger(), []])

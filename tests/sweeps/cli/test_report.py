@@ -193,8 +193,38 @@ def test_every_problem_of_the_folders_is_listed_at_once(sweep: Path, tmp_path: P
 def test_a_sweep_without_a_record_is_refused_before_its_heads_are_read(
     sweep: Path, copy: Callable[..., Path], tmp_path: Path
 ) -> None:
-    (problem,) = problems(run(sweep, copy("empty", ()), "--out", tmp_path / "out", "--embeddings"))
-    assert problem.startswith("a sweep has no finished job yet")
+    empty = [copy("empty", ()), copy("bare", ())]
+    expected = [
+        f"{folder}: has no finished job yet; report it when `conclugen sweep status {folder}` shows some."
+        for folder in empty
+    ]
+    assert problems(run(sweep, *empty, "--out", tmp_path / "out", "--embeddings")) == expected
+    assert problems(run(*empty, "--out", tmp_path / "out", "--compare")) == expected
+    assert not (tmp_path / "out").exists()
+
+
+def test_methods_that_two_sweeps_have_are_told_with_the_sweeps(copy: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [copy("first", METHODS), copy("second", ("Gen", "raw_features"))]
+    names = [f"tiny ({folder})" for folder in folders]
+    (problem,) = problems(run(*folders, "--out", tmp_path / "out"))
+    assert problem.startswith(f"planted: {names[0]} and {names[1]} both have raw_features, Gen. Report them one by one")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_setting_that_does_not_exist_is_told_with_the_sweep_s_file(copy: Callable[..., Path], tmp_path: Path) -> None:
+    folder = copy("first", ("Con",))
+    with (folder / "config.yaml").open("a", encoding="utf-8") as file:
+        file.write("colour: red\n")
+    (problem,) = problems(run(folder, "--out", tmp_path / "out", "--embeddings"))
+    assert problem.startswith(f"{folder / 'config.yaml'}: colour: is no setting here")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoding_that_does_not_exist_is_told_by_its_option(sweep: Path, tmp_path: Path) -> None:
+    file = tmp_path / "paper.csv"
+    file.write_text("dataset,method,metric,value\nplanted,Paper,weighted_f1,0.5\n", encoding="utf-8")
+    (problem,) = problems(run(sweep, "--out", tmp_path / "out", "--published", file, "--encoding", "klingon"))
+    assert problem.startswith("--encoding klingon: there is no such encoding")
 
 
 def test_embeddings_of_sweeps_of_one_name_are_figures_of_their_own(copy: Callable[..., Path], tmp_path: Path) -> None:
