@@ -9,7 +9,6 @@ import logging
 import os
 import platform
 import shlex
-import signal
 import sys
 import tempfile
 import threading
@@ -17,8 +16,8 @@ import traceback
 from types import TracebackType
 
 from sweeps.exit_codes import BAD_INPUT, FAULT, INTERRUPTED, UNREAD
-from sweeps.interrupts import end_like_ctrl_c
-from sweeps.terminal import OutputLostError, own_streams
+from sweeps.interrupts import end_at_once, end_like_ctrl_c
+from sweeps.terminal import OutputLostError, outlive_output, own_streams
 
 __all__ = ["main"]
 
@@ -34,23 +33,24 @@ def main() -> None:
         code = _run()
     except KeyboardInterrupt:
         code = INTERRUPTED
-    # From here on, Ctrl-C has nothing to interrupt but Python's own exit, which would answer with a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    outlive_output()  # what an interrupt or a fault has left in the buffer changes no exit code
+    end_at_once()
     gc.freeze()  # otherwise Python would search all objects for cycles at exit, for most of a second
     sys.exit(code)
 
 
 def _run() -> int | str | None:
     """Run the command and return its exit code."""
+    code: int | str | None = None
     try:
         try:
             from sweeps.cli import app
 
             app()
-        finally:
+        except SystemExit as end:
+            code = end.code
+        if code != INTERRUPTED:
             sys.stdout.flush()
-    except SystemExit as end:
-        return end.code
     except OutputLostError as error:
         if error.unread:
             return UNREAD
@@ -59,7 +59,7 @@ def _run() -> int | str | None:
     except Exception as error:  # whatever nobody foresaw: the user gets a line, and a developer the traceback
         sys.stderr.write(f"error: {_fault(error)}\n")
         return FAULT
-    return None
+    return code
 
 
 def _route_warnings() -> None:

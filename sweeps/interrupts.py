@@ -13,10 +13,11 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 from sweeps.exit_codes import INTERRUPTED
 
-__all__ = ["Interrupts", "end_like_ctrl_c", "hangups_blocked"]
+__all__ = ["Interrupts", "end_at_once", "end_like_ctrl_c", "hang_up", "hangups_blocked"]
 
 
 def _signals() -> list[signal.Signals]:
@@ -26,9 +27,31 @@ def _signals() -> list[signal.Signals]:
 
 
 def end_like_ctrl_c() -> None:
-    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, so that they leave no process and no temporary file behind."""
+    """Have SIGTERM and SIGHUP raise KeyboardInterrupt, so that they leave no process and no temporary file behind.
+
+    Only the first SIGHUP does: the second would interrupt what the first one has begun to tidy up.
+    """
     for number in _signals()[1:]:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, hang_up if number == signal.SIGHUP else signal.default_int_handler)
+
+
+def hang_up(*_: object) -> NoReturn:
+    """Interrupt this process, because its terminal is closed; no later SIGHUP does it again.
+
+    Raises:
+        KeyboardInterrupt: always.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def end_at_once() -> None:
+    """Have SIGINT and SIGTERM end this process at once, and SIGHUP no more: for Python's own exit.
+
+    There, a KeyboardInterrupt would be answered with a traceback.
+    """
+    for number in _signals():
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGHUP else signal.SIG_DFL)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ A stream can fail at any time. Its reader ends (``| head``), its disk is full, i
 from the start. A short command ends there, as every Unix tool does. A long one goes on without the stream, because
 hours of work are worth more than a message. Rejected: the default action of SIGPIPE, which would also end a process
 whose child or network connection is gone.
+
+A closed terminal also sends SIGHUP. Which of the two comes first is chance, so both interrupt a short command.
 """
 
 import errno
@@ -15,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from sweeps.interrupts import hang_up
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -28,8 +32,8 @@ class OutputLostError(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror)
-        self.unread = error.errno in (errno.EPIPE, errno.EIO)  # EIO: the terminal is gone
-        """Whether there is no reader any more; otherwise the disk is full."""
+        self.unread = error.errno == errno.EPIPE
+        """Whether there is no reader any more; otherwise the disk is full, or broken."""
 
 
 class _Output(io.FileIO):
@@ -38,6 +42,7 @@ class _Output(io.FileIO):
     def __init__(self, descriptor: int, *, needed: bool) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self.needed = needed
+        self._terminal = self.isatty()  # one that is closed does not tell any more
 
     def write(self, content: "ReadableBuffer", /) -> int:
         try:
@@ -45,6 +50,8 @@ class _Output(io.FileIO):
         except OSError as error:
             if self.needed:
                 self.needed = False  # what is still buffered must not raise once more, at the exit of the process
+                if self._terminal and error.errno == errno.EIO:  # it is closed
+                    hang_up()
                 raise OutputLostError(error) from None
             return memoryview(content).nbytes
 

@@ -22,6 +22,6 @@ def write_strays(folder: Path) -> list[str]:
         (folder / f"{name}.py").write_text(f"raise AssertionError('the stray {name}')\n", encoding="utf-8")
     script = folder / "bin" / "conclugen"
     script.parent.mkdir()
-    lines = ["import sys", f"sys.path.append({str(ROOT)!r})", "from sweeps.cli import main", "main()"]
+    lines = ["import sys", f"sys.path.append({str(ROOT)!r})", "from sweeps.__main__ import main", "main()"]
     script.write_text("\n".join(lines), encoding="utf-8")
     return [sys.executable, str(script)]

@@ -76,6 +76,33 @@ def test_a_full_disk_behind_standard_output_is_one_problem(command: list[str], p
     assert (result.returncode, result.stderr) == (2, f"error: 1 problem\n{problem}")
 
 
+def test_a_broken_disk_behind_standard_output_is_one_problem() -> None:
+    """The address 0 of a process can never be written, which is an error of input and output."""
+    with Path("/proc/self/mem").open("wb", buffering=0) as broken:
+        result = subprocess.run([*CONCLUGEN, "--version"], stdout=broken, stderr=subprocess.PIPE, check=False)
+    problem = b"  standard output: Input/output error; choose another place.\n"
+    assert (result.returncode, result.stderr) == (2, b"error: 1 problem\n" + problem)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(("error", "code"), [("KeyboardInterrupt", 130), ("KeyError", 70)])
+def test_output_that_cannot_be_written_hides_no_interrupt_and_no_fault(tmp_path: Path, error: str, code: int) -> None:
+    script = f"""{INSTEAD}
+def command():
+    sys.stdout.write("what stays in the buffer")
+    raise {error}
+"""
+    with Path("/dev/full").open("wb") as full:
+        program = f"import sys\n{script}\nfrom sweeps.__main__ import main; main()"
+        variables = os.environ | {"TMPDIR": str(tmp_path)}
+        result = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, check=False, env=variables
+        )
+    assert result.returncode == code
+    assert result.stderr.startswith(b"error: KeyError. This is a fault" if error == "KeyError" else b"")
+    assert result.stderr.count(b"\n") == (error == "KeyError")
+
+
 @pytest.mark.parametrize("lost", ["2>/dev/full", "2>&-"])
 def test_standard_error_that_cannot_be_written_keeps_the_exit_code(planted: Path, tmp_path: Path, lost: str) -> None:
     assert run(["features", "info", str(tmp_path)], planted, lost).returncode == 2
@@ -114,6 +141,28 @@ def command():
         print("cleaned up")
 """)
     assert (result.returncode, result.stdout, result.stderr) == (130, "cleaned up\n", "")
+
+
+def test_a_second_hangup_does_not_interrupt_the_cleaning_up() -> None:
+    result = python(f"""{INSTEAD}
+import os, signal
+def command():
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        os.kill(os.getpid(), signal.SIGHUP)
+        print("cleaned up")
+""")
+    assert (result.returncode, result.stdout, result.stderr) == (130, "cleaned up\n", "")
+
+
+def test_a_hangup_while_python_exits_changes_nothing() -> None:
+    result = python(f"""{INSTEAD}
+import atexit, os, signal
+def command():
+    atexit.register(os.kill, os.getpid(), signal.SIGHUP)
+""")
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_ctrl_c_while_modules_load_prints_no_traceback() -> None:
@@ -193,13 +242,22 @@ def command():
     assert python(script).stderr == ""
 
 
-def test_a_terminal_that_is_closed_interrupts_a_command() -> None:
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        "pass",
+        "print('more', flush=True)",
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN); print('more', flush=True)",
+    ],
+)
+def test_a_terminal_that_is_closed_interrupts_a_command(waiting: str) -> None:
     """A pseudo-terminal whose other end is closed sends SIGHUP, and cannot be written any more."""
     script = f"""{INSTEAD}
 import signal
 def command():
     print("ready", flush=True)
-    signal.pause()
+    while True:
+        {waiting}
 """
     leader, follower = os.openpty()
     program = f"import sys\n{script}\nfrom sweeps.__main__ import main; main()"
