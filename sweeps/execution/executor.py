@@ -16,10 +16,11 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -91,9 +92,14 @@ def execute(
                 verbose=0,
             ).result()
     except (TuneError, NoNodeError, ray.exceptions.RayError) as error:
-        raise ExecutorError(str(error).strip().splitlines()[-1]) from error
+        raise ExecutorError(_last_line(error)) from error
     if not search.finished:
         raise ExecutorError("Ray Tune ended with jobs left to run.")
+
+
+def _last_line(error: Exception) -> str:
+    """Return the last line of ``error``; Tune's errors end with the class and the text of ours."""
+    return str(error).strip().splitlines()[-1].removeprefix(f"{__name__}.{ExecutorError.__name__}: ")
 
 
 def _trial_name(trial: Trial) -> str:
@@ -210,7 +216,7 @@ class JobScheduler(FIFOScheduler):
             ExecutorError: too many slots in a row were lost, or a worker found other code than the sweep's.
         """
         job: Job = trial.config["job"]
-        cause = _cause(trial.get_pickled_error())
+        cause = _cause(trial)
         if isinstance(cause, ForeignCodeError):
             raise ExecutorError(f"{cause}.")
         if _lost_with_its_node(cause):
@@ -228,8 +234,14 @@ class JobScheduler(FIFOScheduler):
         self._on_change()
 
 
-def _cause(error: Exception | None) -> Exception | None:
-    """Return what a slot raised, without Ray's wrapping."""
+def _cause(trial: Trial) -> Exception | None:
+    """Return what a slot raised, without Ray's wrapping.
+
+    `Trial.get_pickled_error` is of no use here: it looks where Tune copies this file to, when all trials have ended.
+    """
+    if trial.pickled_error_file is None:
+        return None
+    error: Exception = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     return error.cause if isinstance(error, ray.exceptions.RayTaskError) else error
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import ray
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
@@ -78,7 +79,7 @@ def test_the_search_hands_the_job_of_a_dead_slot_out_again(search: tuple[Search,
     scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
     assert job is not None
-    trial: Any = LostTrial(job, task_error(GroupBrokenError("the worker group failed")))
+    trial = lost_trial(job, task_error(GroupBrokenError("the worker group failed")), search[1])
     scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
     assert search[0].next_job() == job
 
@@ -88,7 +89,7 @@ def test_six_lost_slots_in_a_row_end_the_sweep(search: tuple[Search, SweepFolder
     scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
     assert job is not None
-    trial: Any = LostTrial(job, task_error(GroupBrokenError("the worker group failed")))
+    trial = lost_trial(job, task_error(GroupBrokenError("the worker group failed")), search[1])
     controller: Any = None
     for _ in range(5):
         scheduler.on_trial_error(controller, trial)
@@ -101,21 +102,22 @@ def test_a_worker_with_other_code_ends_the_sweep_at_once_and_no_job_fails(search
     scheduler = JobScheduler(search[0], JobSearcher(*search, capacity([node(1)]), lambda: None), lambda: None)
     job = search[0].next_job()
     assert job is not None
-    trial: Any = LostTrial(job, task_error(ForeignCodeError("conclugen from /a is not what conclugen from /b was")))
+    trial = lost_trial(
+        job, task_error(ForeignCodeError("conclugen from /a is not what conclugen from /b was")), search[1]
+    )
     controller: Any = None
     with pytest.raises(ExecutorError, match="conclugen from /a is not what conclugen from /b was"):
         scheduler.on_trial_error(controller, trial)
     assert search[0].next_job() != job  # it was not given up, which would have handed it out again
 
 
-class LostTrial:
-    """Stands for a Tune trial that ended with ``error``."""
-
-    def __init__(self, job: Job, error: Exception | None) -> None:
-        self.config, self._error = {"job": job}, error
-
-    def get_pickled_error(self) -> Exception | None:
-        return self._error
+def lost_trial(job: Job, error: Exception, folder: SweepFolder) -> Any:
+    """Return a trial of Tune whose slot ended with ``error``, and which has not been copied into ``folder``."""
+    storage: Any = SimpleNamespace(trial_driver_staging_path=str(folder.root), trial_working_directory="")
+    trial = Trial("Slot", config={"job": job}, stub=True)
+    trial.storage = storage
+    trial.handle_error(error)
+    return trial
 
 
 def task_error(cause: Exception) -> ray.exceptions.RayTaskError:
@@ -129,7 +131,7 @@ def test_a_job_whose_workers_found_no_room_starts_again_and_counts_no_loss(
     scheduler = JobScheduler(search[0], searcher, lambda: None)
     job = searcher.suggest("t0")["job"]
     for number in range(20):
-        trial: Any = LostTrial(job, task_error(GroupDisplacedError("no room")))
+        trial = lost_trial(job, task_error(GroupDisplacedError("no room")), search[1])
         scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
         searcher.on_trial_complete(f"t{number}", error=True)
         assert searcher.suggest(f"t{number + 1}")["job"] == job
@@ -146,7 +148,7 @@ def test_a_slot_lost_with_its_node_counts_no_loss_of_its_job(
     monkeypatch.setattr(search[0], "lose", losses.append)
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     job = searcher.suggest("t0")["job"]
-    trial: Any = LostTrial(job, ray.exceptions.RayActorError(actor_id="ab"))
+    trial = lost_trial(job, ray.exceptions.RayActorError(actor_id="ab"), search[1])
     JobScheduler(search[0], searcher, lambda: None).on_trial_error(None, trial)  # type: ignore[arg-type]
     assert losses == ([job.key] if counts else [])
 
@@ -155,7 +157,7 @@ def test_a_job_that_ended_before_its_slot_was_lost_is_not_started_again(search: 
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)
     scheduler = JobScheduler(search[0], searcher, lambda: None)
     controller: Any = None
-    trial: Any = LostTrial(searcher.suggest("t0")["job"], task_error(GroupDisplacedError("no room")))
+    trial = lost_trial(searcher.suggest("t0")["job"], task_error(GroupDisplacedError("no room")), search[1])
     final = Report(epochs=4, value=0.6, state="complete")
     assert scheduler.on_trial_result(controller, trial, {"report": final}) == TrialScheduler.STOP
     scheduler.on_trial_error(controller, trial)
