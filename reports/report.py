@@ -51,9 +51,10 @@ from reports.statistics.confusion import confusion
 from reports.statistics.embedding import Representations, embedding_coordinates
 from reports.statistics.factorial import factorial
 from reports.statistics.importance import importance
+from reports.statistics.inference import confirmed_scores
 from reports.statistics.instruments import instrument_effects
 from reports.statistics.intervals import intervals
-from reports.statistics.pairs import pairs, tied_with_best
+from reports.statistics.pairs import EQUIVALENT, pairs, tied_with_best
 from reports.statistics.published import published
 from reports.statistics.ranking import ranking
 from reports.statistics.searches import full_trials, trial_history, varying
@@ -78,6 +79,7 @@ def report(
     encoding: str | None = None,
     representations: Sequence[Representations] = (),
     processes: Processes = ALONE,
+    equivalent: float = EQUIVALENT,
 ) -> Report:
     """Compute the report of one or more sweeps.
 
@@ -89,6 +91,7 @@ def report(
         encoding: encoding of that file; None for UTF-8.
         representations: representations of test samples to draw.
         processes: processes that share the long computations.
+        equivalent: the largest difference between two methods that does not matter.
 
     Raises:
         ReportError: the ledgers, or the published numbers, cannot be made into a report.
@@ -97,7 +100,9 @@ def report(
     table = ablation(ledgers)
     published_numbers = None if published_file is None else published(published_file, table.frame, encoding)
     sources = cell_sources(ledgers)
-    paired = pairs(ledgers, processes=processes)
+    scores = confirmed_scores(ledgers, processes)
+    paired = pairs(scores, equivalent)
+    effects = factorial(scores)
     tied = tied_with_best(paired, table.frame[~table.frame["method"].str.contains("[", regex=False)])
     confusions = confusion(ledgers)
     curve = expected_best(ledgers)
@@ -106,18 +111,18 @@ def report(
         coordinates = embedding_coordinates(representations, latest_config(ledgers[0])["seed"])
     parts = [
         _ablation_part(table, tied, sources, selection_sentence(ledgers)),
-        _instrument_part(instrument_effects(ledgers)),
+        _instrument_part(instrument_effects(ledgers, effects)),
         _protocol_part(table, tied, sources, usage_table(ledgers)),
         _calibration_part(table, sources),
         _confusion_part(confusions),
         Part(
             "Uncertainty",
-            "Chance has two sources, which are reported separately: the seed of the training, and the choice of test "
-            "samples. The tables show scores by the sweep's probe. Their files also have the scores by further "
+            "Chance has two sources: the seed of the training, and the choice of test samples. Intervals and tests "
+            "cover both. The tables show scores by the sweep's probe. Their files also have the scores by further "
             "instruments.",
-            [interval_table(intervals(ledgers, processes=processes), _METRIC, sources), pair_table(paired, _METRIC)],
+            [interval_table(intervals(scores), _METRIC, sources), pair_table(paired, _METRIC, equivalent)],
         ),
-        _effects_part(factorial(ledgers)),
+        _effects_part(effects),
         _published_part(table, published_numbers, sources),
         _embedding_part(representations, coordinates),
         _search_part(ledgers, curve, importance(ledgers, processes)),

@@ -304,8 +304,10 @@ class MappedShard:
         return ids
 
     @property
-    def speakers(self) -> list[str]:
-        """The speaker of each row, if the set has speakers."""
+    def speakers(self) -> list[str] | None:
+        """The speaker of each row; None if the set does not say who speaks."""
+        if _SPEAKER not in self._batch.schema.names:
+            return None
         speakers: list[str] = self._batch.column(_SPEAKER).to_pylist()
         return speakers
 
@@ -347,6 +349,12 @@ class Split:
     def sample_ids(self) -> list[str]:
         """The n sample identifiers."""
         return [sample_id for shard in self._shards for sample_id in shard.sample_ids]
+
+    @cached_property
+    def speakers(self) -> list[str] | None:
+        """The n speakers; None if the set does not say who speaks."""
+        by_shard = [shard.speakers for shard in self._shards]
+        return None if None in by_shard else [name for names in by_shard for name in names or ()]
 
     @cached_property
     def clean_rows(self) -> Tensor:

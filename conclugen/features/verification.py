@@ -74,7 +74,7 @@ def verify(
                     findings.problems.append(f"shard {folder / shard.file} lacks the {shard.samples} clean rows that "
                                           "the manifest names; make the set again.")  # fmt: skip
                 if manifest.speakers:
-                    speakers.setdefault(shard.split, set()).update(mapped.speakers)
+                    speakers.setdefault(shard.split, set()).update(mapped.speakers or ())
         tick(shard)
     if manifest.labels is not None:
         findings.problems += [

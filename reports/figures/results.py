@@ -211,7 +211,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
     """Draw a panel per dataset: the contribution of each loss, and the total of the contributions.
 
     Args:
-        frame: columns dataset, metric, quantity, kind, value, ci_low and ci_high. The figure shows the rows of the
+        frame: columns dataset, metric, quantity, kind, value, low and high. The figure shows the rows of the
             kinds ``shapley`` and ``total``.
         metric: the metric to draw.
     """
@@ -235,7 +235,7 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
         for place, quantity in enumerate(quantities):
             value, low, high = (
                 float(by_quantity[quantity][name]) if quantity in by_quantity else math.nan
-                for name in ("value", "ci_low", "ci_high")
+                for name in ("value", "low", "high")
             )
             if math.isnan(value):
                 write_at(panel, place, "× no result")

@@ -94,7 +94,7 @@ def instrument_table(frame: pd.DataFrame, metric: str) -> Table:
     effect = ["dataset", "quantity", "kind"]
     cells = [
         Cell(signed(value), "best" if excludes_zero(low, high) else "plain")
-        for value, low, high in zip(rows["value"], rows["ci_low"], rows["ci_high"], strict=True)
+        for value, low, high in zip(rows["value"], rows["low"], rows["high"], strict=True)
     ]
     by_instrument = rows.assign(by="by " + rows["instrument"], cell=pd.Series(cells, rows.index, dtype=object))
     table = by_instrument.pivot_table(index=effect, columns="by", values="cell", aggfunc="first", sort=False)
@@ -103,8 +103,8 @@ def instrument_table(frame: pd.DataFrame, metric: str) -> Table:
     return Table(
         "instruments",
         f"The same effects by each instrument: {heading(metric)}",
-        "Effects of the losses on the same heads, as each instrument measures them. Bold: the 95 % interval over "
-        "confirmation seeds excludes 0. An effect whose sign differs is as much about the instrument as about the "
+        "Effects of the losses on the same heads, as each instrument measures them. Bold: the 95 % interval excludes "
+        "0. An effect whose sign differs is as much about the instrument as about the "
         "loss.",
         frame,
         table.fillna("–"),
@@ -123,7 +123,7 @@ def sign_differences(frame: pd.DataFrame, metric: str) -> list[str]:
     for (dataset, quantity, kind), effect in rows.groupby(["dataset", "quantity", "kind"], sort=False):
         values = ", ".join(
             f"{row['value']:+.3f} by {row['instrument']}"
-            + ("" if excludes_zero(row["ci_low"], row["ci_high"]) else " (interval includes 0)")
+            + ("" if excludes_zero(row["low"], row["high"]) else " (interval includes 0)")
             for row in effect.to_dict("records")
         ).replace("-", "−")
         sentences.append(f"{dataset}, {kind} {quantity}: {values}.")

@@ -207,7 +207,7 @@ def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], s
 
 
 def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
-    """Return a table of both kinds of 95 % intervals: over seeds and over test samples.
+    """Return a table of the 95 % intervals, with both parts of their errors.
 
     Args:
         frame: from :func:`reports.statistics.intervals.intervals`.
@@ -217,9 +217,9 @@ def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
     return _metric_table(
         "intervals",
         "95 % intervals",
-        "Intervals over seeds are Student's t over confirmation seeds: they say how far another training run may "
-        "change the score. Intervals over test samples are percentile bootstraps: they say how far another test set "
-        "may change it.",
+        "Intervals cover another training run (seed, data order, label draw) and another test set of the same size "
+        "together. The standard error has two parts, whose squares add up. More confirmation seeds make the first part "
+        "smaller; only more test samples make the second part smaller.",
         frame,
         metric,
         lambda rows: {
@@ -229,28 +229,32 @@ def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
                 Cell(number(mean), records=sources.get((dataset, method), ()))
                 for dataset, method, mean in zip(rows["dataset"], rows["method"], rows["mean"], strict=True)
             ],
-            "over seeds": interval_texts(rows, "seed_low", "seed_high"),
-            "over test samples": interval_texts(rows, "sample_low", "sample_high"),
+            "95 % interval": interval_texts(rows, "low", "high"),
+            "error by seeds": [number(error) for error in rows["seed_error"]],
+            "error by test samples": [number(error) for error in rows["sample_error"]],
             "seeds": rows["n_seeds"].astype(str),
             "samples": rows["n_samples"].astype(str),
         },
     )
 
 
-def pair_table(frame: pd.DataFrame, metric: str) -> Table:
+def pair_table(frame: pd.DataFrame, metric: str, equivalent: float) -> Table:
     """Return a table of the comparison of every two methods.
 
     Args:
         frame: from :func:`reports.statistics.pairs.pairs`.
         metric: the metric to show.
+        equivalent: the largest difference that does not matter.
     """
     return _metric_table(
         "pairs",
         "Paired tests",
-        "Difference of the mean scores on the same test samples, with its paired bootstrap interval over test samples. "
-        "The p value is that of an approximate randomisation test, which exchanges the outputs of both methods for "
-        "random samples. Holm's method corrects it within a data set, separately for the pairs of loss subsets and the "
-        "pairs with a baseline. Corrected values below 0.05 are bold.",
+        "Difference of the mean scores on the same test samples with the same confirmation seeds. Interval and p value "
+        "cover seeds and test samples together (Obuchowski and Rockette 1995, Hillis 2007). Holm's method corrects p "
+        "within a data set, separately for the pairs of loss subsets and the pairs with a baseline. A pair is settled "
+        f"if the corrected p is below 0.05, and equal if its interval lies within ±{equivalent:g}. For an open pair, "
+        "seeds to go is how many more confirmation seeds would settle it if the difference stays as it is. Improvement "
+        "is the share of pairs of runs in which the first method scores higher.",
         frame,
         metric,
         lambda rows: {
@@ -259,10 +263,20 @@ def pair_table(frame: pd.DataFrame, metric: str) -> Table:
             "second": rows["second"],
             "first − second": [signed(value) for value in rows["difference"]],
             "95 % interval": interval_texts(rows, "low", "high", signed),
+            "improvement": [number(value) for value in rows["improvement"]],
             "p": [p_value(value) for value in rows["p"]],
             "p (Holm)": [Cell(p_value(value), "best" if value < ALPHA else "plain") for value in rows["p_holm"]],
+            "verdict": rows["verdict"],
+            "seeds to go": [_seeds_to_go(more) for more in rows["more_seeds"]],
         },
     )
+
+
+def _seeds_to_go(more: float) -> str:
+    """Return what would settle a pair; ``more`` is 0 for one that is settled or equal."""
+    if math.isinf(more):
+        return "more test samples"
+    return "–" if math.isnan(more) or more == 0 else f"{more:.0f}"
 
 
 def effect_table(frame: pd.DataFrame, metric: str) -> Table:
@@ -277,7 +291,7 @@ def effect_table(frame: pd.DataFrame, metric: str) -> Table:
         "Contribution of each loss",
         "The random head and the seven loss subsets form a full 2³ factorial design. Main effects and interactions are "
         "its contrasts. Shapley values divide the gain of ConCluGen over random_head among the losses without a "
-        "remainder. Intervals are Student's t over the confirmation seeds, which are paired.",
+        "remainder. Intervals cover confirmation seeds, which are paired, and test samples together.",
         frame,
         metric,
         lambda rows: {
@@ -285,7 +299,7 @@ def effect_table(frame: pd.DataFrame, metric: str) -> Table:
             "quantity": rows["quantity"],
             "kind": rows["kind"],
             "value": [signed(value) for value in rows["value"]],
-            "95 % interval": interval_texts(rows, "ci_low", "ci_high", signed),
+            "95 % interval": interval_texts(rows, "low", "high", signed),
             "seeds": rows["n_seeds"].astype(str),
         },
     )

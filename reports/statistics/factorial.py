@@ -5,8 +5,9 @@ effect says what a loss adds on average over the combinations of the other two. 
 or hinder each other. Shapley values divide the whole gain, score of ConCluGen minus score of the random head, among the
 losses without a remainder.
 
-All effects are differences of cells with the same confirmation seed, and their intervals are over seeds. Missing cells
-are not estimated: a column of the ablation table without all eight cells has no effects.
+All effects are weighted sums of cells with the same confirmation seed. Their intervals are over seeds and test samples
+together (:mod:`reports.statistics.inference`). Missing cells are not estimated: a column of the ablation table without
+all eight cells has no effects.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,30 +17,29 @@ from math import prod
 
 import pandas as pd
 
-from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns, planned_methods, seed_statistics
-from sweeps.ledger import SUMMARY_METRICS, Record
+from reports.statistics.inference import Scores
+from sweeps.ledger import SUMMARY_METRICS
 
 __all__ = ["COLUMNS", "LOSSES", "TOTAL", "effects", "factorial"]
 
-COLUMNS = ("dataset", "metric", "quantity", "kind", "value", "std", "ci_low", "ci_high", "n_seeds")
+COLUMNS = ("dataset", "metric", "quantity", "kind", "value", "low", "high", "n_seeds")
 LOSSES = ("Con", "Clu", "Gen")
 TOTAL = "ConCluGen - random_head"
 _EMPTY = "random_head"
 _SUBSETS = [subset for size in range(len(LOSSES) + 1) for subset in combinations(LOSSES, size)]
 
 
-def factorial(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
+def factorial(columns: Sequence[Scores]) -> pd.DataFrame:
     """Return one row per (dataset, summary metric) and quantity of :func:`effects`.
 
-    The statistics are over the ``n_seeds`` confirmation seeds that all eight cells have: ``value`` is the mean, ``std``
-    the sample standard deviation and ``ci_low..ci_high`` the 95 % Student-t interval. With a single seed, ``std`` and
-    the interval are NaN. A column of the ablation table has no rows if it lacks a cell, or if its eight cells have no
-    common seed.
+    ``value`` is the mean over the ``n_seeds`` confirmation seeds that all eight cells have, and ``low..high`` its 95 %
+    interval over seeds and test samples. With a single seed, the interval is NaN. A column of the ablation table has no
+    rows if it lacks a cell, or if its eight cells have no common seed.
 
     Args:
-        ledgers: records of one or more sweeps.
+        columns: from :func:`reports.statistics.inference.confirmed_scores`.
     """
-    return pd.DataFrame([row for records in ledgers for row in _rows(records)], columns=COLUMNS)
+    return pd.DataFrame([row for scores in columns for row in _rows(scores)], columns=COLUMNS)
 
 
 def effects(cells: Mapping[tuple[str, ...], float]) -> dict[tuple[str, str], float]:
@@ -76,26 +76,24 @@ def _weight(before: tuple[str, ...]) -> float:
     return orderings(len(before)) * orderings(len(LOSSES) - 1 - len(before)) / orderings(len(LOSSES))
 
 
-def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
-    config = latest_config(records)
-    for name, column in planned_columns(records).items():
-        recorded = planned_methods(config, column)
-        names = {cell: "".join(cell) or _EMPTY for cell in _SUBSETS}
-        if not recorded.keys() >= set(names.values()):
-            continue
-        cell_of = {recorded[method]: cell for cell, method in names.items()}
-        scores: dict[tuple[str, int], dict[tuple[str, ...], float]] = {}  # (metric, seed) -> cell -> score
-        for record in records:
-            if record.stage == "confirm" and record.method in cell_of:
-                for m in record.metrics:
-                    if m.split == "test" and PlannedColumn.of(m) == column:
-                        scores.setdefault((m.metric, record.number), {})[cell_of[record.method]] = m.value
-        for metric in SUMMARY_METRICS:
-            by_seed = [
-                effects(cells)
-                for (cells_metric, _), cells in scores.items()
-                if cells_metric == metric and len(cells) == 8
-            ]
-            for kind, quantity in by_seed[0] if by_seed else ():
-                value, std, low, high, n_seeds = seed_statistics([seed[kind, quantity] for seed in by_seed])
-                yield name, metric, quantity, kind, value, std, low, high, n_seeds
+def _weights() -> dict[tuple[str, str], dict[str, float]]:
+    """Map (kind, quantity) to the weight of each cell's method in the effect."""
+    weights: dict[tuple[str, str], dict[str, float]] = {}
+    for cell in _SUBSETS:
+        of_cell = effects({other: float(other == cell) for other in _SUBSETS})
+        for effect, weight in of_cell.items():
+            weights.setdefault(effect, {})["".join(cell) or _EMPTY] = weight
+    return weights
+
+
+def _rows(scores: Scores) -> Iterator[tuple[object, ...]]:
+    weights = _weights()
+    if not set(scores.methods) >= {method for of_methods in weights.values() for method in of_methods}:
+        return
+    estimates = {effect: scores.contrast(of_methods) for effect, of_methods in weights.items()}
+    for metric in SUMMARY_METRICS:
+        for (kind, quantity), by_metric in estimates.items():
+            estimate = by_metric[metric]
+            if estimate.n_seeds:
+                interval = estimate.interval()
+                yield scores.dataset, metric, quantity, kind, estimate.value, *interval, estimate.n_seeds

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns
-from reports.statistics.factorial import factorial
 from sweeps.ledger import Record
 
 __all__ = ["COLUMNS", "instrument_effects"]
@@ -22,15 +21,15 @@ COLUMNS = (
     "kind",
     "instrument",
     "value",
-    "ci_low",
-    "ci_high",
+    "low",
+    "high",
     "n_seeds",
     "same_sign",
 )
 _ROUNDING = 1e-9  # a value nearer to 0 has no sign
 
 
-def instrument_effects(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
+def instrument_effects(ledgers: Sequence[Sequence[Record]], effects: pd.DataFrame) -> pd.DataFrame:
     """Return one row per effect of a loss and instrument, for sweeps with several instruments.
 
     ``dataset`` is the column of the ablation table for the sweep's probe. The other instruments score the same heads at
@@ -38,16 +37,16 @@ def instrument_effects(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
     Args:
         ledgers: records of one or more sweeps.
+        effects: from :func:`reports.statistics.factorial.factorial`.
     """
     kinds = dict[str, str]()
     for records in ledgers:
         probe = latest_config(records)["probe"]
         kind = probe["kind"] if probe["also"] else ""
         kinds |= {name: column.instrument or kind for name, column in planned_columns(records).items()}
-    frame = factorial(ledgers)
-    columns = [PlannedColumn.named(name) for name in frame["dataset"]]
-    frame = frame.assign(
-        instrument=[kinds[name] for name in frame["dataset"]],
+    columns = [PlannedColumn.named(name) for name in effects["dataset"]]
+    frame = effects.assign(
+        instrument=[kinds[name] for name in effects["dataset"]],
         dataset=[column._replace(instrument="").name for column in columns],
     )
     frame = frame[frame["instrument"] != ""]

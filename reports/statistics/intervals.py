@@ -1,19 +1,15 @@
-"""Intervals for the numbers of the ablation table: two kinds, which answer two questions.
+"""Intervals of the numbers of the ablation table, with the two parts of their errors.
 
-The interval over seeds says how far another confirmation seed (initial weights, data order, label draws) may change a
-score. The interval over samples says how far another test set of the same size may change it. The two are not combined.
-A comparison of methods on this test set needs the first; a comparison for other data needs the second.
+The part of the seeds says how far another confirmation seed (initial weights, data order, label draws) may change a
+score. The part of the samples says how far another test set of the same size may change it. The interval covers both.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pandas as pd
 
-from reports.processes import ALONE, Processes
-from reports.statistics.ablation import seed_statistics
-from reports.statistics.resampling import RESAMPLES, Column, Numbers, bootstraps, columns
-from sweeps.ledger import SUMMARY_METRICS, Record
+from reports.statistics.inference import Scores
 
 __all__ = ["COLUMNS", "intervals"]
 
@@ -22,45 +18,34 @@ COLUMNS = (
     "method",
     "metric",
     "mean",
-    "seed_low",
-    "seed_high",
-    "sample_low",
-    "sample_high",
+    "low",
+    "high",
+    "error",
+    "seed_error",
+    "sample_error",
     "n_seeds",
     "n_samples",
+    "n_groups",
 )
 
 
-def intervals(
-    ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES, processes: Processes = ALONE
-) -> pd.DataFrame:
+def intervals(columns: Sequence[Scores]) -> pd.DataFrame:
     """Return one row per (dataset, confirmed method, summary metric).
 
-    ``seed_low..seed_high`` is the 95 % Student-t interval over ``n_seeds`` confirmation seeds; it is NaN for a single
-    seed. ``sample_low..sample_high`` is the 95 % percentile bootstrap interval over the ``n_samples`` test samples of
-    all folds. Methods without predictions have no row.
+    ``low..high`` is the 95 % interval over confirmation seeds and test samples together, and ``error`` the standard
+    error. ``seed_error`` and ``sample_error`` are its parts: their squares add up to the square of the whole. All of
+    them are NaN for a single seed. Test samples count as ``n_groups`` independent groups. Methods without predictions
+    have no row.
 
     Args:
-        ledgers: records of one or more sweeps.
-        resamples: number of bootstrap resamples.
-        processes: processes that share the columns.
-
-    Raises:
-        ReportError: runs were not tested on the same samples.
+        columns: from :func:`reports.statistics.inference.confirmed_scores`.
     """
-    tested = [column for records in ledgers for column in columns(records)]
-    scores = bootstraps(tested, resamples, processes)
-    rows = [row for column, resampled in zip(tested, scores, strict=True) for row in _rows(column, resampled)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame([row for scores in columns for row in _rows(scores)], columns=COLUMNS)
 
 
-def _rows(column: Column, resampled: Numbers) -> Iterator[tuple[object, ...]]:
-    scores = column.scores()  # [3, R]
-    bounds = np.percentile(resampled, [2.5, 97.5], axis=-1)  # [2, M, 3]
-    for method, low, high in zip(column.methods, *bounds, strict=True):
-        seeds = np.array([run.seed if run.method == method else -1 for run in column.runs])
-        by_seed = [scores[:, seeds == seed].mean(axis=1) for seed in np.unique(seeds[seeds >= 0])]
-        for index, metric in enumerate(SUMMARY_METRICS):
-            mean, _, *over_seeds, n_seeds = seed_statistics([float(values[index]) for values in by_seed])
-            over_samples = (float(low[index]), float(high[index]))
-            yield column.dataset, method, metric, mean, *over_seeds, *over_samples, n_seeds, column.n_samples
+def _rows(scores: Scores) -> Iterator[tuple[object, ...]]:
+    for method in scores.methods:
+        for metric, estimate in scores.contrast({method: 1.0}).items():
+            errors = (estimate.error, math.sqrt(estimate.between / estimate.n_seeds), math.sqrt(estimate.shared))
+            numbers = (estimate.value, *estimate.interval(), *errors)
+            yield scores.dataset, method, metric, *numbers, estimate.n_seeds, scores.n_samples, scores.n_groups

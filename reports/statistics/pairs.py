@@ -1,34 +1,29 @@
-"""Paired tests of confirmed methods: which differences are more than chance in the test samples.
+"""Paired tests of confirmed methods: which differences are settled, which are too small to matter, which are open.
 
-Two methods are scored on the same samples, so the test is a paired one: approximate randomisation (Noreen 1989, Yeh
-2000). Under the null hypothesis both methods are alike. Exchanging their outputs for a random half of the samples then
-often gives a score difference as large as the observed one. McNemar's test was rejected because it tests accuracy only.
-A t test over seeds was rejected because it has 3 to 5 values and takes the test set as fixed.
-
-A sample's outputs are exchanged in all seeds and label draws at once: the outputs of several seeds for one sample are
-not independent evidence.
+Two methods are scored on the same samples, and with the same confirmation seeds. So the test is a paired one, of the
+difference for each seed (:mod:`reports.statistics.inference`). It covers training and test samples together.
 """
 
 import gc
+import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from itertools import combinations
-from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
-from threadpoolctl import threadpool_limits
 
-from reports.processes import ALONE, Processes
-from reports.statistics.resampling import RESAMPLES, Column, Fold, Numbers, bootstraps, columns
-from sweeps.ledger import BASELINES, SUMMARY_METRICS, Record, method_of
+from reports.statistics.inference import CONFIDENCE, Estimate, Scores
+from sweeps.ledger import BASELINES, method_of
 
-__all__ = ["ALPHA", "COLUMNS", "pairs", "tied_with_best"]
+__all__ = ["ALPHA", "COLUMNS", "EQUIVALENT", "pairs", "tied_with_best"]
 
-ALPHA = 0.05
+ALPHA = 1 - CONFIDENCE
+EQUIVALENT = 0.01
+"""Half the width of the region of practical equivalence: differences inside it do not matter to the reader."""
+MOST_SEEDS = 100
+"""The most additional confirmation seeds that a verdict proposes."""
 COLUMNS = (
     "dataset",
     "metric",
@@ -40,46 +35,57 @@ COLUMNS = (
     "p",
     "p_holm",
     "family",
+    "improvement",
+    "verdict",
+    "more_seeds",
+    "seed_error",
+    "sample_error",
     "n_seeds",
 )
-_Test = tuple[npt.NDArray[np.float64], int]  # p values (3,) and the number of common seeds
-_ROUNDING = 2e-6  # of scores in single precision; one sample of one run among 10^5 changes a score by more
 
 
-def pairs(
-    ledgers: Sequence[Sequence[Record]], resamples: int = RESAMPLES, processes: Processes = ALONE
-) -> pd.DataFrame:
+def pairs(columns: Sequence[Scores], equivalent: float = EQUIVALENT) -> pd.DataFrame:
     """Return one row per (dataset, summary metric) and pair of confirmed methods on all of the sweep's modalities.
 
-    ``difference`` is the first method's mean score minus the second's. ``low..high`` is its 95 % paired bootstrap
-    interval over test samples. ``p`` is the p value of the two-sided randomisation test over the ``n_seeds``
-    confirmation seeds that both methods have; it is NaN without a common seed.
+    ``difference`` is the first method's mean score minus the second's, over the ``n_seeds`` confirmation seeds that
+    both methods have. ``low..high`` is its 95 % interval, and ``p`` the p value of the two-sided test that it is 0,
+    over seeds and test samples together. ``seed_error`` and ``sample_error`` are the two parts of its standard error:
+    their squares add up to the whole. All of them are NaN with fewer than two common seeds.
 
     ``p_holm`` is corrected by Holm's method within a family, separately for every dataset and metric. The family
     ``subsets`` holds the pairs of two loss subsets (21 pairs if all seven were confirmed): the question of the
     ablation. The family ``baselines`` holds the pairs with a baseline. Two families keep additional baselines from
     weakening the tests of the ablation.
 
-    Args:
-        ledgers: records of one or more sweeps.
-        resamples: number of bootstrap resamples, and of randomisations.
-        processes: processes that share the columns.
+    ``improvement`` is the share of pairs of a run of the first method and a run of the second in which the first scores
+    higher; equal scores count half (Agarwal et al. 2021, Deep Reinforcement Learning at the Edge of the Statistical
+    Precipice). ``verdict`` is ``settled`` if p_holm is below 0.05, and ``equal`` if the interval lies within
+    ``equivalent`` around 0. Otherwise it is ``open``, and ``more_seeds`` is the number of additional seeds that would
+    make it one of the two if all variances and the difference stay as they are. It is infinite if 100 more would not,
+    so that only more test samples can.
 
-    Raises:
-        ReportError: runs were not tested on the same samples.
+    Args:
+        columns: from :func:`reports.statistics.inference.confirmed_scores`.
+        equivalent: the largest difference that does not matter.
     """
-    tested = [column for records in ledgers for column in columns(records)]
-    scores = bootstraps(tested, resamples, processes)
-    tests = processes.map(partial(_randomisation, resamples=resamples), tested)
-    rows = [row for arguments in zip(tested, scores, tests, strict=True) for row in _rows(*arguments)]
-    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
+    tests = [(scores, first, second) for scores in columns for first, second in combinations(_compared(scores), 2)]
+    estimates = [scores.contrast({first: 1.0, second: -1.0}) for scores, first, second in tests]
+    rows = [row for test, estimate in zip(tests, estimates, strict=True) for row in _rows(*test, estimate)]
+    names = [name for name in COLUMNS if name not in ("p_holm", "verdict", "more_seeds")]
+    frame = pd.DataFrame(rows, columns=names)
     gc.freeze()  # multipletests collects garbage on each call, which is slow if the ledgers are large
     try:
         corrected = frame.groupby(["dataset", "metric", "family"])["p"].transform(_holm)
     finally:
         gc.unfreeze()
-    frame.insert(COLUMNS.index("p_holm"), "p_holm", corrected)
-    return frame
+    frame["p_holm"] = corrected
+    verdicts = [
+        _verdict(estimate, p_holm, equivalent)
+        for estimate, p_holm in zip((e for by_metric in estimates for e in by_metric.values()), corrected, strict=True)
+    ]
+    frame["verdict"] = [verdict for verdict, _ in verdicts]
+    frame["more_seeds"] = np.array([more for _, more in verdicts], float)
+    return frame[list(COLUMNS)]
 
 
 def tied_with_best(pairs: pd.DataFrame, table: pd.DataFrame) -> set[tuple[str, str, str]]:
@@ -111,117 +117,48 @@ def _holm(p_values: "pd.Series[float]") -> "pd.Series[float]":
     return pd.Series(corrected, present.index, dtype=float).reindex(p_values.index)
 
 
-def _rows(column: Column, resampled: Numbers, tests: Sequence[_Test]) -> Iterator[tuple[object, ...]]:
-    scores = column.over_runs(column.scores())  # [M, 3]
-    for (a, b), (p_values, n_seeds) in zip(combinations(_compared(column), 2), tests, strict=True):
-        first, second = column.methods[a], column.methods[b]
-        differences = scores[a] - scores[b]
-        low, high = np.percentile(resampled[a] - resampled[b], [2.5, 97.5], axis=-1)
-        family = "baselines" if {first, second} & set(BASELINES) else "subsets"
-        for k, metric in enumerate(SUMMARY_METRICS):
-            bounds = (float(low[k]), float(high[k]))
-            difference, p = float(differences[k]), float(p_values[k])
-            yield column.dataset, metric, first, second, difference, *bounds, p, family, n_seeds
+def _rows(scores: Scores, first: str, second: str, by_metric: dict[str, Estimate]) -> Iterator[tuple[object, ...]]:
+    family = "baselines" if {first, second} & set(BASELINES) else "subsets"
+    runs = [list(scores.by_seed(method).values()) for method in (first, second)]
+    for k, (metric, estimate) in enumerate(by_metric.items()):
+        values = [scores.scores[k, of_method] for of_method in runs]
+        higher = np.sign(values[0][:, np.newaxis] - values[1]).mean()
+        # Without a common seed, the difference is that of the means over all seeds of each.
+        difference = estimate.value if estimate.n_seeds else values[0].mean() - values[1].mean()
+        seed_error = math.sqrt(estimate.between / estimate.n_seeds) if estimate.n_seeds else math.nan
+        errors = (seed_error, math.sqrt(estimate.shared))
+        yield (
+            scores.dataset, metric, first, second, float(difference), *estimate.interval(), estimate.p, family,
+            float(1 + higher) / 2, *errors, estimate.n_seeds,
+        )  # fmt: skip
 
 
-def _compared(column: Column) -> list[int]:
-    """Return the indices of the methods on all of the sweep's modalities."""
-    return [index for index, method in enumerate(column.methods) if method_of(method) == method]
+def _compared(scores: Scores) -> list[str]:
+    """Return the methods on all of the sweep's modalities."""
+    return [method for method in scores.methods if method_of(method) == method]
 
 
-def _randomisation(column: Column, resamples: int) -> list[_Test]:
-    """Test every pair of the compared methods."""
-    column = column.only([column.methods[index] for index in _compared(column)])
-    common = [_common_runs(column, *pair) for pair in combinations(column.methods, 2)]
-    # [P, 3, 1 + B]: the observed score differences, then those after exchanges; P pairs.
-    differences = np.zeros((len(common), len(SUMMARY_METRICS), 1 + resamples))
-    generators = column.generators("randomisation")
-    with threadpool_limits(limits=1):
-        for block in column.blocks(1 + resamples):
-            for fold, generator in zip(column.folds, generators, strict=True):
-                exchanged = generator.random((block.stop - block.start, fold.truth.shape[1]), np.float32) < 0.5
-                if block.start == 0:
-                    exchanged[0] = False
-                halves = _Halves.of(fold, exchanged)
-                for difference, (first, second) in zip(differences, common, strict=True):
-                    if first:
-                        difference[:, block] += halves.difference(_index(first), _index(second)) / len(column.folds)
-    tests = []
-    for difference, (first, _) in zip(differences, common, strict=True):
-        sizes = np.abs(difference)
-        as_large = (sizes[:, 1:] >= sizes[:, :1] - _ROUNDING).sum(axis=-1)
-        p_values = (1 + as_large) / (1 + resamples) if first else np.full(len(SUMMARY_METRICS), np.nan)
-        tests.append((p_values, len({column.runs[run].seed for run in first})))
-    return tests
-
-
-def _common_runs(column: Column, first: str, second: str) -> tuple[list[int], list[int]]:
-    """Return the indices of two methods' runs with the same seed and draw, in the same order."""
-    first_runs, second_runs = (
-        {(run.seed, run.draw): index for index, run in enumerate(column.runs) if run.method == method}
-        for method in (first, second)
+def _verdict(estimate: Estimate, p_holm: float, equivalent: float) -> tuple[str, float]:
+    """Return the verdict on a difference, and the number of additional seeds that would settle it."""
+    if math.isnan(p_holm):
+        return "open", math.nan
+    if p_holm < ALPHA:
+        return "settled", 0
+    if _equal(estimate, equivalent):
+        return "equal", 0
+    # Holm's correction multiplies the p value by a factor, which is taken to stay as it is.
+    level = ALPHA * estimate.p / p_holm if estimate.p < p_holm < 1 else ALPHA
+    more = range(1, MOST_SEEDS + 1)
+    place = bisect_left(
+        more, True, key=lambda n: _decided(estimate.with_seeds(estimate.n_seeds + n), level, equivalent)
     )
-    common = [key for key in first_runs if key in second_runs]
-    return [first_runs[key] for key in common], [second_runs[key] for key in common]
+    return "open", more[place] if place < len(more) else math.inf
 
 
-def _index(runs: list[int]) -> slice | list[int]:
-    """Return an index of the runs: a slice for adjacent runs, as a list of indices would copy their numbers."""
-    adjacent = runs == list(range(runs[0], runs[0] + len(runs)))
-    return slice(runs[0], runs[0] + len(runs)) if adjacent else runs
+def _decided(estimate: Estimate, level: float, equivalent: float) -> bool:
+    return estimate.p < level or _equal(estimate, equivalent)
 
 
-@dataclass(frozen=True, eq=False)
-class _Halves:
-    """Counts of every run, separately for the samples that keep their outputs and those that exchange them.
-
-    Counts add up over samples. After an exchange, a method has its own counts for the samples that keep their outputs,
-    and the other method's counts for the rest. So every run is counted once, and each pair of methods needs sums only.
-    Accuracy is such a sum, too.
-    """
-
-    staying: Numbers
-    """(2, C, R, B): hits, and predictions, of the samples that keep their outputs; the true samples of both halves are
-    added to the predictions."""
-    moving: Numbers
-    """(2, C, R, B): hits, and predictions, of the samples that exchange their outputs."""
-    right: tuple[Numbers, Numbers]
-    """(R, B) each: each half's contribution to the accuracy, of the samples that keep and those that exchange."""
-    weights: Numbers
-    """(2, C): weights of the classes' F1 in the weighted and in the macro average."""
-
-    @classmethod
-    def of(cls, fold: Fold, exchanged: npt.NDArray[np.bool_]) -> Self:
-        """Count a fold's outputs; ``exchanged`` (B, n) is true for the samples that exchange them."""
-        n = fold.truth.shape[1]
-        whole = fold.counts(np.ones((n, 1), np.float32))
-        half = fold.counts(np.ascontiguousarray(exchanged.T, np.float32))
-        # A class without samples has no hits, so any divisor but 0 gives its F1 of 0.
-        denominator = whole.predicted + np.maximum(whole.true, 1)
-        staying = np.stack([whole.hits - half.hits, denominator - half.predicted])
-        moving = np.stack([half.hits, half.predicted])
-        if fold.multi_label:  # accuracy is over labels; a constant cancels in differences
-            right = [(2 * hits - named).mean(axis=0) / n for hits, named in (staying, moving)]
-        else:
-            right = [hits.sum(axis=0) / n for hits, _ in (staying, moving)]
-        support = whole.true[:, 0, 0] / max(1.0, float(whole.true.sum()))
-        weights = np.stack([support, np.full_like(support, 1 / len(support))])
-        return cls(staying, moving, (right[0], right[1]), weights)
-
-    def difference(self, first: slice | list[int], second: slice | list[int]) -> Numbers:
-        """Return the first method's score minus the second's (3, B), means over their runs."""
-        f1 = self._f1(first, second) - self._f1(second, first)  # [C, B]
-        stay, move = self.right
-        right = stay[first] - stay[second] - move[first] + move[second]
-        by_name = dict(zip(("weighted_f1", "macro_f1"), self.weights @ f1, strict=True))
-        by_name["accuracy"] = right.mean(axis=0)
-        return np.stack([by_name[name] for name in SUMMARY_METRICS])
-
-    def _f1(self, method: slice | list[int], other: slice | list[int]) -> Numbers:
-        """Return the F1 of each class (C, B), mean over runs, of ``method`` after its exchange with ``other``."""
-        hits, denominator = (
-            stay[:, method] + move[:, other] for stay, move in zip(self.staying, self.moving, strict=True)
-        )
-        hits /= denominator
-        mean: Numbers = 2 * hits.mean(axis=1)
-        return mean
+def _equal(estimate: Estimate, equivalent: float) -> bool:
+    low, high = estimate.interval()
+    return -equivalent < low and high < equivalent

@@ -75,11 +75,12 @@ def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
 
 
 def _prediction_bytes(manifest: Manifest, probabilities: bool) -> int:
-    """Return the bytes of one classifier's predictions for all test samples, and of the true labels."""
+    """Return the bytes of one classifier's predictions for all test samples, of the true labels and of the speakers."""
     rows = sum(map(manifest.samples, manifest.folds)) if manifest.folds else manifest.samples("test")
     classes = len(manifest.labels.classes) if manifest.labels is not None else 0
     answers = classes if manifest.multi_label else 1
-    return rows * (2 * torch.int32.itemsize * answers + (torch.float16.itemsize * classes if probabilities else 0))
+    numbers = 2 * answers + (1 if manifest.speakers else 0)
+    return rows * (torch.int32.itemsize * numbers + (torch.float16.itemsize * classes if probabilities else 0))
 
 
 def _record_bytes(config: SweepConfig, stage: Stage) -> int:

@@ -133,6 +133,11 @@ class Predictions:
     """How many of them have each class; empty in records of an earlier version."""
     selection_samples: int = 0
     """How many validation samples chose the setting; 0 in records of an earlier version."""
+    groups: Sequence[int] = ()
+    """The speaker of each test sample, as a number; empty if the set does not say who speaks, and in earlier versions.
+
+    Samples of one speaker are not independent of each other. Speakers have the same numbers in all folds.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)

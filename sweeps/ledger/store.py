@@ -47,6 +47,7 @@ _PREDICTIONS = pa.struct(
         ("train_samples", pa.int64()),
         ("train_labels", pa.list_(pa.int32())),
         ("selection_samples", pa.int64()),
+        ("groups", pa.list_(pa.int32())),
     ]
 )
 _SUFFIX = ".arrow"

@@ -61,6 +61,11 @@ class Division:
         """Return the labels of the part's samples: (n,) classes, or (n, C) of 0 and 1."""
         return self.parts[part].split.labels[self.rows(part)]
 
+    def speakers(self, part: Part) -> list[str]:
+        """Return the speakers of the part's samples (n,); empty if the set does not say who speaks."""
+        names = self.parts[part].split.speakers
+        return [] if names is None else [names[row] for row in self.rows(part).tolist()]
+
 
 @dataclass(frozen=True)
 class LabelChoice:
@@ -187,7 +192,10 @@ class Scoring:
         """Return a method's mean scores on one set, and its predictions on test."""
         scores: dict[tuple[str, ScoredSplit, str], list[float]] = {}
         predictions: list[Predictions] = []
+        numbers: dict[str, int] = {}  # speaker -> number, in all folds
         for division in divisions:
+            speakers = division.speakers("test") if "test" in parts else []
+            groups = [numbers.setdefault(speaker, len(numbers)) for speaker in speakers]
             choice = self.label_choice(division, budget, seed)
             results = fit(division, choice, seed)
             for (instrument, fitted), part in product(results.items(), parts):
@@ -215,6 +223,7 @@ class Scoring:
                                 instrument=instrument,
                                 chosen=fitted.chosen[draw],
                                 **choice.counts(division, draw),
+                                groups=groups,
                                 probabilities=probabilities.astype("<f2").tobytes() if keeps_probabilities else b"",
                             )
                         )

@@ -5,7 +5,13 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from reports.statistics.factorial import LOSSES
+import numpy as np
+import pandas as pd
+
+from reports.statistics.ablation import PlannedColumn, planned_columns, planned_methods
+from reports.statistics.factorial import LOSSES, factorial
+from reports.statistics.inference import Scores
+from reports.statistics.instruments import instrument_effects
 from sweeps.ledger import SUMMARY_METRICS, Hardware, Metric, Record
 
 CONFIG: dict[str, Any] = {
@@ -100,3 +106,27 @@ def sweep_by_instruments(clu: Mapping[str, float], seeds: Sequence[float] = (0.0
         for number, noise in enumerate(seeds)
         for cell, method in zip(CELLS, CELL_METHODS, strict=True)
     ]  # fmt: skip
+
+
+def effects_of(records: Sequence[Record]) -> pd.DataFrame:
+    """Return the effects of the losses by each instrument."""
+    return instrument_effects([records], factorial(scores_of(records)))
+
+
+def scores_of(records: Sequence[Record]) -> list[Scores]:
+    """Return the test scores of confirmation runs, column by column, as if test samples made no difference."""
+    columns = []
+    for name, column in planned_columns(records).items():
+        runs = {}
+        for method, recorded in planned_methods(records[0].config, column).items():
+            for run in records:
+                if run.stage == "confirm" and run.method == recorded:
+                    values = {
+                        m.metric: m.value for m in run.metrics if m.split == "test" and PlannedColumn.of(m) == column
+                    }
+                    if values:
+                        runs[method, run.number] = [values[metric] for metric in SUMMARY_METRICS]
+        if runs:
+            covariance = np.zeros((len(SUMMARY_METRICS), len(runs), len(runs)))
+            columns.append(Scores(name, tuple(runs), np.array(list(runs.values())).T, covariance, 100, 100))
+    return columns

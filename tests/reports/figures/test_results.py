@@ -87,7 +87,7 @@ def shapley_frame() -> pd.DataFrame:
         ("faces", "weighted_f1", "Gen", "shapley", NAN, NAN, NAN),
         ("faces", "weighted_f1", "Con:Clu", "interaction", 0.7, 0.6, 0.8),
     ]
-    return pd.DataFrame(rows, columns=["dataset", "metric", "quantity", "kind", "value", "ci_low", "ci_high"])
+    return pd.DataFrame(rows, columns=["dataset", "metric", "quantity", "kind", "value", "low", "high"])
 
 
 def expected_frame() -> pd.DataFrame:

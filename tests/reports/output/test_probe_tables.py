@@ -5,9 +5,8 @@ import pytest
 
 from reports.output.probe_tables import calibration_table, instrument_table, precision_tables, sign_differences
 from reports.statistics.ablation import COLUMNS, Ablation
-from reports.statistics.instruments import instrument_effects
 from sweeps.ledger import Record
-from tests.reports.records import sweep_by_instruments
+from tests.reports.records import effects_of, sweep_by_instruments
 
 ERRORS = {"nll": (0.9, 0.4), "brier": (0.5, 0.2), "ece": (0.01, 0.3)}
 GAINS = {"balanced_accuracy": (0.6, 0.8), "weighted_f1": (0.7, 0.75)}
@@ -88,7 +87,7 @@ def test_metrics_that_older_records_lack_are_not_missing_results() -> None:
 
 
 def test_the_instrument_table_has_a_column_for_each_instrument() -> None:
-    table = instrument_table(instrument_effects([sweep_by_instruments({"": 0.01, "paper": -0.085})]), "weighted_f1")
+    table = instrument_table(effects_of(sweep_by_instruments({"": 0.01, "paper": -0.085})), "weighted_f1")
     effects = table.shown.set_index(["quantity", "kind"])
     clu = effects.loc[("Clu", "main")]
     assert clu["by logistic"].text == "+0.010"
@@ -99,14 +98,14 @@ def test_the_instrument_table_has_a_column_for_each_instrument() -> None:
 
 
 def test_an_effect_whose_sign_differs_is_named_with_the_value_by_every_instrument() -> None:
-    frame = instrument_effects([sweep_by_instruments({"": 0.01, "paper": -0.085})])
+    frame = effects_of(sweep_by_instruments({"": 0.01, "paper": -0.085}))
     main, shapley = sign_differences(frame, "weighted_f1")
     assert main == "digits, main Clu: +0.010 by logistic, −0.085 by paper."
     assert shapley.startswith("digits, shapley Clu: ")
 
 
 def test_an_effect_with_the_same_sign_is_not_named() -> None:
-    frame = instrument_effects([sweep_by_instruments({"": 0.01, "paper": 0.085, "knn": 0.002})])
+    frame = effects_of(sweep_by_instruments({"": 0.01, "paper": 0.085, "knn": 0.002}))
     assert not [sentence for sentence in sign_differences(frame, "weighted_f1") if "Clu:" in sentence]
 
 
@@ -116,5 +115,5 @@ def test_a_value_whose_interval_includes_zero_is_named_as_such() -> None:
         return replace(run, metrics=[replace(metric, value=metric.value + noise) for metric in run.metrics])
 
     records = [with_noise(run) for run in sweep_by_instruments({"": 0.01, "paper": -0.2})]
-    main, *_ = sign_differences(instrument_effects([records]), "weighted_f1")
+    main, *_ = sign_differences(effects_of(records), "weighted_f1")
     assert "by logistic (interval includes 0)" in main

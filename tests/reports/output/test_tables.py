@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -125,8 +126,9 @@ def test_significant_p_values_are_bold() -> None:
     row = {
         "dataset": "digits", "metric": "weighted_f1", "first": "Con", "second": "Gen", "family": "subsets",
         "difference": -0.1, "low": -0.2, "high": -0.05, "p": 0.0005, "p_holm": 0.0105, "n_seeds": 3,
+        "improvement": 0.25, "verdict": "settled", "more_seeds": 0.0,
     }  # fmt: skip
-    shown = pair_table(pd.DataFrame([row]), "weighted_f1").shown.iloc[0]
+    shown = pair_table(pd.DataFrame([row]), "weighted_f1", 0.01).shown.iloc[0]
     assert shown["first − second"] == "−0.100"
     assert shown["95 % interval"] == "−0.200 to −0.050"
     assert shown["p"] == "< 0.001"
@@ -134,6 +136,17 @@ def test_significant_p_values_are_bold() -> None:
         "0.011",
         "best",
     )  # 0.0105 has no exact binary form and rounds up
+    assert (shown["verdict"], shown["seeds to go"]) == ("settled", "–")
+
+
+@pytest.mark.parametrize(("more", "text"), [(7.0, "7"), (math.inf, "more test samples"), (NAN, "–")])
+def test_an_open_pair_says_what_would_settle_it(more: float, text: str) -> None:
+    row = {
+        "dataset": "digits", "metric": "weighted_f1", "first": "Con", "second": "Gen", "family": "subsets",
+        "difference": -0.1, "low": -0.2, "high": 0.05, "p": 0.2, "p_holm": 0.4, "n_seeds": 3,
+        "improvement": 0.25, "verdict": "open", "more_seeds": more,
+    }  # fmt: skip
+    assert pair_table(pd.DataFrame([row]), "weighted_f1", 0.01).shown.iloc[0]["seeds to go"] == text
 
 
 def test_cells_name_the_records_behind_them() -> None:

@@ -11,6 +11,7 @@ from scipy import stats
 
 from reports.statistics.factorial import COLUMNS, LOSSES, TOTAL, effects, factorial
 from sweeps.ledger import SUMMARY_METRICS, Metric, Record
+from tests.reports.records import scores_of
 from tests.reports.statistics.test_ablation import CONFIG
 
 CELLS = [cell for size in range(4) for cell in combinations(LOSSES, size)]
@@ -94,32 +95,31 @@ def test_effects_are_paired_by_seed() -> None:
     ]  # fmt: skip
     extra = [confirmed(("Con",), 3, 0.9), confirmed(("Con",), 0, 0.9, stage="search")]
     failed = confirmed((), 3, 0, state="failed", metrics=())
-    frame = factorial([[*records, *extra, failed]])
+    frame = factorial(scores_of([*records, *extra, failed]))
     assert list(frame.columns) == list(COLUMNS)
     assert len(frame) == len(SUMMARY_METRICS) * 11
     assert set(frame["n_seeds"]) == {3}
     half = stats.t.ppf(0.975, 2) * 0.1 / 3**0.5
     for kind, quantity in (("main", "Con"), ("shapley", "Con"), ("total", TOTAL)):
         assert value(frame, kind, quantity) == pytest.approx(0.2)
-        assert value(frame, kind, quantity, "std") == pytest.approx(0.1)
-        assert value(frame, kind, quantity, "ci_low") == pytest.approx(0.2 - half)
-        assert value(frame, kind, quantity, "ci_high") == pytest.approx(0.2 + half)
+        assert value(frame, kind, quantity, "low") == pytest.approx(0.2 - half)
+        assert value(frame, kind, quantity, "high") == pytest.approx(0.2 + half)
     for kind, quantity in (("main", "Clu"), ("interaction", "Con x Gen"), ("shapley", "Gen")):
-        assert value(frame, kind, quantity, "ci_high") == pytest.approx(0, abs=1e-12)
+        assert value(frame, kind, quantity, "high") == pytest.approx(0, abs=1e-12)
 
 
 def test_a_single_seed_has_values_without_intervals() -> None:
-    frame = factorial([[confirmed(cell, 0, 0.1 * len(cell)) for cell in CELLS]])
+    frame = factorial(scores_of([confirmed(cell, 0, 0.1 * len(cell)) for cell in CELLS]))
     assert value(frame, "total", TOTAL) == pytest.approx(0.3)
-    assert math.isnan(value(frame, "total", TOTAL, "ci_low"))
+    assert math.isnan(value(frame, "total", TOTAL, "low"))
 
 
 def test_a_missing_cell_or_seed_leaves_no_rows() -> None:
     records = [confirmed(cell, 0, 0.5) for cell in CELLS]
-    assert len(factorial([records[1:]])) == 0
-    assert len(factorial([[*records[1:], confirmed((), 1, 0.5)]])) == 0
+    assert len(factorial(scores_of(records[1:]))) == 0
+    assert len(factorial(scores_of([*records[1:], confirmed((), 1, 0.5)]))) == 0
     few = CONFIG | {"subsets": ["Con"], "baselines": ["random_head"]}
-    assert len(factorial([[confirmed(cell, 0, 0.5, config=few) for cell in CELLS[:2]]])) == 0
+    assert len(factorial(scores_of([confirmed(cell, 0, 0.5, config=few) for cell in CELLS[:2]]))) == 0
 
 
 def test_nested_searches_over_labels_give_each_column_the_cells_of_its_own_searches() -> None:
@@ -134,6 +134,6 @@ def test_nested_searches_over_labels_give_each_column_the_cells_of_its_own_searc
         for cell in CELLS[1:]
         for labels in ("all", "5")
     ]
-    frame = factorial([records])
+    frame = factorial(scores_of(records))
     assert set(frame["dataset"]) == {"digits"}
     assert value(frame, "shapley", "Gen") == pytest.approx(0.1)

@@ -2,27 +2,26 @@ import pytest
 
 from reports.statistics.ablation import PlannedColumn, planned_columns, planned_methods
 from reports.statistics.factorial import factorial
-from reports.statistics.instruments import instrument_effects
-from tests.reports.records import config, sweep_by_instruments
+from tests.reports.records import config, effects_of, scores_of, sweep_by_instruments
 
 
 def test_an_effect_has_a_row_for_each_instrument() -> None:
-    frame = instrument_effects([sweep_by_instruments({"": 0.01, "paper": -0.085})])
+    frame = effects_of(sweep_by_instruments({"": 0.01, "paper": -0.085}))
     clu = frame[(frame["metric"] == "weighted_f1") & (frame["quantity"] == "Clu") & (frame["kind"] == "main")]
     assert clu.set_index("instrument")["value"].to_dict() == pytest.approx({"logistic": 0.01, "paper": -0.085})
     assert not clu["same_sign"].any()
 
 
 def test_effects_that_all_instruments_find_positive_have_the_same_sign() -> None:
-    frame = instrument_effects([sweep_by_instruments({"": 0.01, "paper": 0.085, "knn": 0.002})])
+    frame = effects_of(sweep_by_instruments({"": 0.01, "paper": 0.085, "knn": 0.002}))
     assert frame[frame["quantity"] == "Clu"]["same_sign"].all()
     assert set(frame["instrument"]) == {"logistic", "paper", "knn"}
 
 
 def test_a_single_instrument_has_no_rows() -> None:
     records = sweep_by_instruments({"": 0.01})
-    assert len(factorial([records])) > 0
-    assert instrument_effects([records]).empty
+    assert len(factorial(scores_of(records))) > 0
+    assert effects_of(records).empty
 
 
 def test_columns_of_further_instruments_follow_those_of_the_probe() -> None:

@@ -5,60 +5,62 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from reports.statistics.inference import confirmed_scores
 from reports.statistics.intervals import COLUMNS, intervals
 from sweeps.ledger import Record
-from tests.reports.statistics.test_resampling import confirmed, predicted
+from tests.reports.statistics.test_outputs import confirmed, predicted
 
 
 def row_of(records: list[Record], method: str = "Con", metric: str = "accuracy") -> pd.Series:
-    frame = intervals([records])
+    frame = intervals(confirmed_scores([records]))
     assert list(frame.columns) == list(COLUMNS)
     return frame.set_index(["method", "metric"]).loc[(method, metric)]
 
 
-def test_the_interval_over_seeds_is_students_t_over_the_means_of_seeds() -> None:
-    """Accuracies 1/2 and, over two draws, (1/2 + 1) / 2: mean 5/8, standard error 1/8, t(1) = 12.706."""
-    truth = [0, 1]
-    records = [
-        confirmed("Con", 0, predicted(truth, [0, 0])),
-        confirmed("Con", 3, predicted(truth, [0, 0]), predicted(truth, truth, draw=1)),
-    ]
-    row = row_of(records)
+def test_an_interval_covers_seeds_and_samples_and_names_both_parts() -> None:
+    """Accuracies 8/16 and 12/16, the same eight samples right: B = 1/32, K = (8 - 16 (1/2)(3/4)) / 16^2 x 16/15."""
+    outputs = [[0] * 8 + [1] * 8, [0] * 12 + [1] * 4]
+    row = row_of([confirmed("Con", seed, predicted([0] * 16, output)) for seed, output in enumerate(outputs)])
+    of_seeds, of_samples = 1 / 64, 2 / 16**2 * 16 / 15
     assert row["mean"] == pytest.approx(0.625)
-    assert row["seed_low"] == pytest.approx(0.625 - 12.7062 / 8, abs=1e-4)
-    assert row["seed_high"] == pytest.approx(0.625 + 12.7062 / 8, abs=1e-4)
-    assert (row["n_seeds"], row["n_samples"]) == (2, 2)
-
-
-def test_the_interval_over_samples_has_the_quantiles_of_a_binomial() -> None:
-    """8 of 16 samples are correct. On a resample, Binomial(16, 1/2) are; its 2.5 and 97.5 % points are 4 and 12."""
-    row = row_of([confirmed("Con", 0, predicted([0] * 16, [0, 1] * 8))])
-    assert [row["sample_low"] * 16, row["sample_high"] * 16] == list(stats.binom.ppf([0.025, 0.975], 16, 0.5))
-    assert row["n_seeds"] == 1
-    assert math.isnan(row["seed_low"])
+    assert row["seed_error"] == pytest.approx(of_seeds**0.5)
+    assert row["sample_error"] == pytest.approx(of_samples**0.5)
+    assert row["error"] == pytest.approx((of_seeds + of_samples) ** 0.5)
+    degrees = (of_seeds + of_samples) ** 2 / (of_seeds**2 / 1 + of_samples**2 / 15)
+    half = stats.t.ppf(0.975, degrees) * row["error"]
+    assert (row["low"], row["high"]) == pytest.approx((0.625 - half, 0.625 + half))
+    assert (row["n_seeds"], row["n_samples"], row["n_groups"]) == (2, 16, 16)
 
 
 def test_intervals_of_perfect_predictions_have_no_width() -> None:
     truth = [0, 1, 2] * 10
     row = row_of([confirmed("Con", n, predicted(truth, truth)) for n in range(3)])
-    for name in ("mean", "seed_low", "seed_high", "sample_low", "sample_high"):
+    for name in ("mean", "low", "high"):
         assert row[name] == 1
 
 
+def test_a_single_seed_has_a_mean_but_no_interval() -> None:
+    row = row_of([confirmed("Con", 0, predicted([0, 0], [0, 1]))])
+    assert row["mean"] == 0.5
+    assert all(math.isnan(row[name]) for name in ("low", "high", "error", "seed_error", "sample_error"))
+
+
 def test_methods_without_predictions_have_no_row() -> None:
-    frame = intervals([[confirmed("Con", 0, predicted([0], [0])), confirmed("Gen", 0)]])
+    frame = intervals(confirmed_scores([[confirmed("Con", 0, predicted([0], [0])), confirmed("Gen", 0)]]))
     assert set(frame["method"]) == {"Con"}
-    assert len(intervals([[confirmed("Gen", 0)]])) == 0
+    assert len(intervals(confirmed_scores([[confirmed("Gen", 0)]]))) == 0
 
 
 def test_95_percent_of_intervals_cover_the_planted_accuracy() -> None:
-    """There are 100 test sets of 200 samples; each prediction is correct with probability 0.7."""
+    """There are 200 test sets of 200 samples, and three seeds; each prediction is correct with probability 0.7."""
     generator = np.random.default_rng(5)
-    sets = {f"set{number}": "/somewhere" for number in range(100)}
-    runs = [predicted([0] * 200, (generator.random(200) > 0.7).astype(int), dataset=name) for name in sets]
-    record = confirmed("Con", 0, *runs, config={"features": {"downstream": sets}})
-    frame = intervals([[record]], resamples=400)
+    sets = {f"set{number}": "/somewhere" for number in range(200)}
+    records = []
+    for seed in range(3):
+        runs = [predicted([0] * 200, (generator.random(200) > 0.7).astype(int), dataset=name) for name in sets]
+        records.append(confirmed("Con", seed, *runs, config={"features": {"downstream": sets}}))
+    frame = intervals(confirmed_scores([records]))
     accuracy = frame[frame["metric"] == "accuracy"]
-    covered = ((accuracy["sample_low"] <= 0.7) & (accuracy["sample_high"] >= 0.7)).sum()
-    low, high = stats.binom.interval(0.999, 100, 0.95)
+    covered = ((accuracy["low"] <= 0.7) & (accuracy["high"] >= 0.7)).sum()
+    low, high = stats.binom.interval(0.999, 200, 0.95)
     assert low <= covered <= high

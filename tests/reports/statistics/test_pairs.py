@@ -1,4 +1,5 @@
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -6,20 +7,40 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from reports.statistics.inference import Estimate, Scores, confirmed_scores
 from reports.statistics.pairs import COLUMNS, pairs, tied_with_best
-from reports.statistics.resampling import Fold, columns
 from sweeps.ledger import SUMMARY_METRICS, Record
-from tests.reports.statistics.test_resampling import confirmed, predicted
+from tests.reports.statistics.test_outputs import confirmed, predicted
 
 SUBSETS = {"subsets": ["Con", "Clu", "Gen"]}
 
 
-def only_row(records: list[Record], metric: str = "accuracy", resamples: int = 2000) -> dict[str, Any]:
-    """Return the row of the only pair."""
-    frame = pairs([records], resamples)
+def pairs_of(records: list[Record], equivalent: float = 0.01) -> pd.DataFrame:
+    """Return the pairs of one sweep."""
+    frame = pairs(confirmed_scores([records]), equivalent)
     assert list(frame.columns) == list(COLUMNS)
+    return frame
+
+
+def only_row(records: list[Record], metric: str = "accuracy", equivalent: float = 0.01) -> dict[str, Any]:
+    """Return the row of the only pair."""
+    frame = pairs_of(records, equivalent)
     (row,) = frame[frame["metric"] == metric].to_dict("records")
     return row
+
+
+class FixedScores(Scores):
+    """Scores of two methods whose difference is estimated as given."""
+
+    def __init__(self, difference: Estimate) -> None:
+        runs = tuple((method, seed) for method in ("Con", "Gen") for seed in range(difference.n_seeds))
+        scores = np.zeros((3, len(runs)))
+        super().__init__("digits", runs, scores, np.zeros((3, len(runs), len(runs))), 400, difference.n_groups)
+        object.__setattr__(self, "_difference", difference)
+
+    def contrast(self, weights: Mapping[str, float]) -> dict[str, Estimate]:
+        assert dict(weights) == {"Con": 1, "Gen": -1}
+        return dict.fromkeys(SUMMARY_METRICS, self._difference)
 
 
 def noisy(generator: np.random.Generator, truth: np.ndarray, accuracy: float) -> np.ndarray:
@@ -27,52 +48,44 @@ def noisy(generator: np.random.Generator, truth: np.ndarray, accuracy: float) ->
     return np.where(generator.random(len(truth)) < accuracy, truth, (truth + 1) % 3)
 
 
-@pytest.mark.parametrize("n", [2, 4])
-def test_p_equals_that_computed_by_hand(n: int) -> None:
-    """Con is always correct, Gen never. Only exchanges of no or all samples keep the difference: 2 x 2^-n of them."""
-    runs = {"Con": predicted([0] * n, [0] * n), "Gen": predicted([0] * n, [1] * n)}
-    row = only_row([confirmed(method, 0, run) for method, run in runs.items()])
-    exact = 2 * 0.5**n
-    assert row["p"] == pytest.approx(exact, abs=4 * (exact * (1 - exact) / 2000) ** 0.5)
-    assert (row["first"], row["second"], row["difference"]) == ("Con", "Gen", 1)
-    assert (row["low"], row["high"]) == (1, 1)
-
-
-def test_the_interval_has_the_quantiles_of_a_binomial() -> None:
-    """Con is always correct, Gen in 8 of 16 samples: on a resample, they differ in Binomial(16, 1/2) samples."""
-    outputs = {"Con": [0] * 16, "Gen": [0, 1] * 8}
-    row = only_row([confirmed(method, 0, predicted([0] * 16, output)) for method, output in outputs.items()])
-    assert [row["low"] * 16, row["high"] * 16] == list(stats.binom.ppf([0.025, 0.975], 16, 0.5))
-
-
-def test_equal_outputs_have_no_difference() -> None:
-    records = [confirmed(method, 0, predicted([0, 1, 2, 1], [0, 1, 1, 1])) for method in ("Con", "Gen")]
-    for metric in SUMMARY_METRICS:
-        row = only_row(records, metric)
-        assert [row[key] for key in ("difference", "low", "high", "p", "p_holm")] == [0, 0, 0, 1, 1]
+def test_a_row_equals_that_computed_by_hand() -> None:
+    """Con is right in 4, 5 of 6 samples, Gen in 3, 2: differences of 1/6 and 1/2, B = 1/18; each over Gen's seeds."""
+    truth, outputs = [0] * 6, {("Con", 0): 4, ("Con", 1): 5, ("Gen", 0): 3, ("Gen", 1): 2}
+    records = [
+        confirmed(method, seed, predicted(truth, [0] * right + [1] * (6 - right)))
+        for (method, seed), right in outputs.items()
+    ]
+    row = only_row(records)
+    # Differences by sample: seed 0 has 1 for sample 3, seed 1 has 1 for samples 2, 3 and 4. Their covariance is
+    # (1 - 6 (1/6)(1/2)) / 36 x 6/5.
+    shared = 0.5 / 36 * 6 / 5
+    assert (row["first"], row["second"], row["n_seeds"]) == ("Con", "Gen", 2)
+    assert row["difference"] == pytest.approx(1 / 3)
+    assert row["seed_error"] ** 2 == pytest.approx(1 / 36)
+    assert row["sample_error"] ** 2 == pytest.approx(shared)
+    assert row["improvement"] == 1
+    half = stats.t.ppf(0.975, (1 / 36 + shared) ** 2 / ((1 / 36) ** 2 / 1 + shared**2 / 5)) * (1 / 36 + shared) ** 0.5
+    assert (row["low"], row["high"]) == pytest.approx((1 / 3 - half, 1 / 3 + half))
 
 
 def test_swapping_the_two_methods_only_changes_the_sign() -> None:
     generator = np.random.default_rng(1)
     truth = generator.integers(0, 3, 60)
-    runs = [predicted(truth, noisy(generator, truth, accuracy)) for accuracy in (0.9, 0.6)]
-    row = only_row([confirmed(method, 0, run) for method, run in zip(("Con", "Gen"), runs, strict=True)])
-    swapped = only_row([confirmed(method, 0, run) for method, run in zip(("Gen", "Con"), runs, strict=True)])
-    assert row["difference"] == -swapped["difference"]
-    assert (row["low"], row["high"]) == pytest.approx((-swapped["high"], -swapped["low"]))
-    assert row["p"] == swapped["p"]
-
-
-def test_the_same_outputs_in_more_seeds_are_no_more_evidence() -> None:
-    generator = np.random.default_rng(2)
-    truth = generator.integers(0, 3, 50)
-    runs = {method: predicted(truth, noisy(generator, truth, right)) for method, right in (("Con", 0.8), ("Gen", 0.7))}
-    one, three = (
-        only_row([confirmed(method, seed, run) for method, run in runs.items() for seed in range(seeds)])
-        for seeds in (1, 3)
+    runs = [[predicted(truth, noisy(generator, truth, right)) for _ in range(3)] for right in (0.9, 0.6)]
+    row, swapped = (
+        only_row(
+            [
+                confirmed(method, seed, run)
+                for method, by_seed in zip(methods, runs, strict=True)
+                for seed, run in enumerate(by_seed)
+            ]
+        )
+        for methods in (("Con", "Gen"), ("Gen", "Con"))
     )
-    assert (one["n_seeds"], three["n_seeds"]) == (1, 3)
-    assert one["p"] == three["p"]
+    assert row["difference"] == pytest.approx(-swapped["difference"])
+    assert (row["low"], row["high"]) == pytest.approx((-swapped["high"], -swapped["low"]))
+    assert row["p"] == pytest.approx(swapped["p"])
+    assert row["improvement"] == 1 - swapped["improvement"]
 
 
 def test_the_test_uses_only_common_seeds() -> None:
@@ -82,13 +95,54 @@ def test_the_test_uses_only_common_seeds() -> None:
             [confirmed(method, seed, predicted([0] * 8, [int(method == "Gen")] * 8)) for method, seed in runs]
         )
 
-    one_common = row_of(range(2), range(1, 3))
-    assert (one_common["n_seeds"], one_common["difference"]) == (1, 1)
-    assert one_common["p"] < 0.05
+    two_common = row_of(range(3), range(1, 4))
+    assert (two_common["n_seeds"], two_common["difference"]) == (2, 1)
+    assert two_common["p"] < 0.05
     none_common = row_of(range(2), range(2, 4))
     assert (none_common["n_seeds"], none_common["difference"]) == (0, 1)
     assert math.isnan(none_common["p"])
     assert math.isnan(none_common["p_holm"])
+    assert (none_common["verdict"], math.isnan(none_common["more_seeds"])) == ("open", True)
+
+
+def test_improvement_is_the_share_of_pairs_of_runs_in_which_the_first_is_better() -> None:
+    """Con has accuracies of 2/4 and 4/4, Gen of 2/4 and 3/4: two pairs are better, one is equal."""
+    rights = {("Con", 0): 2, ("Con", 1): 4, ("Gen", 0): 2, ("Gen", 1): 3}
+    records = [
+        confirmed(method, seed, predicted([0] * 4, [0] * right + [1] * (4 - right)))
+        for (method, seed), right in rights.items()
+    ]
+    assert only_row(records)["improvement"] == pytest.approx((2 + 0.5) / 4)
+
+
+def test_equal_methods_are_equal_only_within_the_given_region() -> None:
+    """Two methods differ in single samples of 2,000, in either direction."""
+    generator = np.random.default_rng(7)
+    truth = generator.integers(0, 3, 2000)
+    records = []
+    for method in ("Con", "Gen"):
+        for seed in range(4):
+            output = truth.copy()
+            output[generator.integers(0, 2000, 10)] = 0
+            records.append(confirmed(method, seed, predicted(truth, output)))
+    assert only_row(records, equivalent=0.01)["verdict"] == "equal"
+    row = only_row(records, equivalent=0.0001)
+    assert row["verdict"] == "open"
+
+
+def test_an_open_pair_says_how_many_seeds_would_settle_it() -> None:
+    """The proposed number of seeds settles the pair in the same estimate, and one less does not."""
+    estimate = Estimate(0.02, 3, 400, between=0.0004, shared=0.00002, own=0.0001)
+    scores = FixedScores(estimate)
+    row = pairs([scores], 0.001).iloc[0]
+    assert row["verdict"] == "open"
+    more = int(row["more_seeds"])
+    assert estimate.with_seeds(3 + more).p < 0.05 <= estimate.with_seeds(3 + more - 1).p
+
+
+def test_a_pair_that_only_more_test_samples_can_settle_says_so() -> None:
+    row = pairs([FixedScores(Estimate(0.02, 3, 400, between=0.0001, shared=0.0004, own=0.0001))], 0.001).iloc[0]
+    assert (row["verdict"], row["more_seeds"]) == ("open", math.inf)
 
 
 def test_planted_differences_are_significant_and_families_are_corrected_separately() -> None:
@@ -101,7 +155,7 @@ def test_planted_differences_are_significant_and_families_are_corrected_separate
         for method, accuracy in planted.items()
         for seed in range(3)
     ]
-    frame = pairs([records])
+    frame = pairs_of(records)
     frame = frame[frame["metric"] == "weighted_f1"].set_index(["first", "second"])
     assert frame["family"].to_dict() == {
         ("raw_features", "Con"): "baselines",
@@ -120,68 +174,15 @@ def test_planted_differences_are_significant_and_families_are_corrected_separate
         assert ordered["p_holm"].to_numpy() == pytest.approx(expected.to_numpy())
 
 
-@pytest.mark.parametrize("several", [False, True], ids=["one label", "several labels"])
-def test_p_equals_that_of_scoring_every_exchange(several: bool) -> None:
-    """The oracle exchanges the outputs and scores each exchange in double precision, without sums over halves."""
-    generator = np.random.default_rng(5)
-    n, seeds, resamples, classes = 30, 3, 300, ("joy", "fear", "calm", "never")
-    if several:
-        truth = generator.integers(0, 2, (n, len(classes)))
-        outputs = generator.integers(0, 2, (2, seeds, n, len(classes)))
-    else:
-        truth = generator.integers(0, 3, n)
-        outputs = np.where(generator.random((2, seeds, n)) < 0.6, truth, generator.integers(0, 3, (2, seeds, n)))
-    records = [
-        confirmed(method, seed, predicted(truth.ravel(), output.ravel(), classes=classes, multi_label=several))
-        for method, by_seed in zip(("Con", "Gen"), outputs, strict=True)
-        for seed, output in enumerate(by_seed)
-    ]
-    (column,) = columns(records)
-    exchanged = column.generators("randomisation")[0].random((1 + resamples, n), np.float32) < 0.5
-    exchanged[0] = False
-    swap = exchanged[..., np.newaxis] if several else exchanged  # [1 + B, n, or n x 1]
-    sizes = np.zeros((len(SUMMARY_METRICS), 1 + resamples))
-    for con, gen in zip(*outputs, strict=True):
-        for sign, output in ((1, np.where(swap, gen, con)), (-1, np.where(swap, con, gen))):
-            fold = Fold(column.folds[0].truth, np.moveaxis(output, -1, 0) if several else output)
-            sizes += sign * fold.scores(np.ones((n, 1)))[..., 0] / seeds
-    sizes = np.abs(sizes)
-    expected = (1 + (sizes[:, 1:] >= sizes[:, :1] - 2e-6).sum(axis=1)) / (1 + resamples)
-    assert pairs([records], resamples)["p"].tolist() == pytest.approx(expected)
-
-
-def test_5_percent_of_null_differences_are_significant_at_5_percent() -> None:
-    """There are 200 test sets of 120 samples, and two methods with two seeds and an accuracy of 0.7 each."""
-    generator = np.random.default_rng(4)
-    sets = {f"set{number}": "/somewhere" for number in range(200)}
-    truths = {name: generator.integers(0, 3, 120) for name in sets}
-    records = [
-        confirmed(
-            method,
-            seed,
-            *(predicted(truth, noisy(generator, truth, 0.7), dataset=name) for name, truth in truths.items()),
-            config={"features": {"downstream": sets}},
-        )
-        for method in ("Con", "Gen")
-        for seed in range(2)
-    ]
-    frame = pairs([records], resamples=199)
-    for metric in SUMMARY_METRICS:
-        significant = (frame[frame["metric"] == metric]["p"] <= 0.05).sum()
-        low, high = stats.binom.interval(0.999, 200, 0.05)
-        assert low <= significant <= high
-
-
 def test_variants_on_fewer_modalities_are_not_compared() -> None:
     config = {"modality_subsets": [["video"]]}
     names = ("Con", "Gen", "Con[video]")
-    frame = pairs([[confirmed(name, 0, predicted([0, 1], [0, 1]), config=config) for name in names]])
+    frame = pairs_of([confirmed(name, 0, predicted([0, 1], [0, 1]), config=config) for name in names])
     assert set(frame["first"]) | set(frame["second"]) == {"Con", "Gen"}
 
 
 def test_a_single_method_has_no_pairs() -> None:
-    frame = pairs([[confirmed("Con", 0, predicted([0], [0]))]])
-    assert list(frame.columns) == list(COLUMNS)
+    frame = pairs_of([confirmed("Con", 0, predicted([0], [0]))])
     assert len(frame) == 0
 
 

@@ -51,6 +51,7 @@ predictions = st.integers(0, 5).flatmap(
         small,
         st.lists(small, max_size=3),
         small,
+        st.lists(small, max_size=n),
     )
 )
 counts = st.integers(1, 256)
@@ -212,7 +213,21 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes
         metrics=[Metric("d", "test", "", "macro_f1", 0.25)],
         predictions=[
             Predictions(
-                "d", "", 0, 0, ["a", "b"], False, [0, 1, 1], [1, 1, 0], "", "C=0.01", bytes(range(12)), 3, [1, 2], 3
+                "d",
+                "",
+                0,
+                0,
+                ["a", "b"],
+                False,
+                [0, 1, 1],
+                [1, 1, 0],
+                "",
+                "C=0.01",
+                bytes(range(12)),
+                3,
+                [1, 2],
+                3,
+                [0, 0, 1],
             )
         ],
     )
@@ -343,16 +358,16 @@ class TestSchema4:
         assert [each.key for each in ledger.readable()] == [each.key for each in read]
 
     @pytest.mark.parametrize("probabilities", [False, True])
-    def test_a_record_of_version_5_is_read_without_its_numbers_of_labels(
+    def test_a_record_of_version_5_is_read_without_numbers_of_labels_and_groups(
         self, tmp_path: Path, probabilities: bool
     ) -> None:
-        answers = Predictions("d", "", 0, 0, ["a"], False, [0], [0], "knn", "k=5", b"\x00\x3c", 7, [7], 4)
+        answers = Predictions("d", "", 0, 0, ["a"], False, [0], [0], "knn", "k=5", b"\x00\x3c", 7, [7], 4, [2])
         Ledger(tmp_path).add(record(predictions=[answers]))
         (path,) = tmp_path.glob("*.arrow")
         stream = pa.ipc.open_stream(read_sealed(path))
         (row,) = stream.read_next_batch().to_pylist()
         fields = [field for field in stream.schema.field("predictions").type.value_type if "samples" not in field.name]
-        fields = [field for field in fields if field.name != "train_labels"]
+        fields = [field for field in fields if field.name not in ("train_labels", "groups")]
         place = stream.schema.get_field_index("predictions")
         schema = stream.schema.set(place, pa.field("predictions", pa.list_(pa.struct(fields))))
         schema = schema.with_metadata({"schema_version": "5", "seal": SEAL})
@@ -362,7 +377,9 @@ class TestSchema4:
         write_sealed(path, file.getvalue())
         (read,) = Ledger(tmp_path, probabilities=probabilities)
         kept = b"\x00\x3c" if probabilities else b""
-        expected = replace(answers, probabilities=kept, train_samples=0, train_labels=(), selection_samples=0)
+        expected = replace(
+            answers, probabilities=kept, train_samples=0, train_labels=(), selection_samples=0, groups=()
+        )
         assert plain(read) == plain(record(predictions=[expected]))
 
     def test_a_ledger_of_old_and_new_records_is_sound(self, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 
 from conclugen.evaluation.metrics import classification_metrics
 from reports.errors import ReportError
-from reports.statistics.resampling import Column, Fold, Run, bootstrap, columns
+from reports.statistics.outputs import Column, Fold, Run, columns
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 from tests.reports.statistics.test_ablation import CONFIG
 
@@ -37,54 +37,72 @@ def confirmed(method: str, number: int, *predictions: Predictions, config: dict[
     )
 
 
-def column_of(truth: np.ndarray, outputs: np.ndarray, n_classes: int, n_folds: int = 1) -> Column:
-    """Return a column with one method, a run per row of ``outputs``, and equal folds."""
-    runs = tuple(Run("Con", seed, 0) for seed in range(len(outputs)))
-    folds = tuple(Fold(truth == np.arange(n_classes)[:, np.newaxis], outputs) for _ in range(n_folds))
-    return Column("digits", runs, folds, outputs.tobytes() + bytes([n_folds]))
+def scores_of(column: Column) -> np.ndarray:
+    """Return each run's metrics (3, R), means over the folds."""
+    return np.mean([fold.scores() for fold in column.folds], axis=0)
 
 
 def test_scores_equal_those_computed_by_hand() -> None:
     """The truth is joy, joy, fear; the output joy, fear, fear. F1 is 2/3, 2/3, and 0 for calm, which never occurs."""
     (column,) = columns([confirmed("Con", 0, predicted([0, 0, 1], [0, 1, 1]))])
-    assert column.scores()[:, 0] == pytest.approx([2 / 3, 4 / 9, 2 / 3])
+    assert scores_of(column)[:, 0] == pytest.approx([2 / 3, 4 / 9, 2 / 3])
 
 
 def test_scores_of_several_labels_equal_those_computed_by_hand() -> None:
     """The first sample is joy and predicted so; the second is fear and not predicted: F1 1 and 0, 3 of 4 correct."""
     several = predicted([1, 0, 0, 1], [1, 0, 0, 0], classes=("joy", "fear"), multi_label=True)
     (column,) = columns([confirmed("Con", 0, several)])
-    assert column.scores()[:, 0] == pytest.approx([0.5, 0.5, 0.75])
+    assert scores_of(column)[:, 0] == pytest.approx([0.5, 0.5, 0.75])
 
 
-WEIGHTED = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=12).filter(
-    lambda samples: any(weight for *_, weight in samples)
-)
+SAMPLES = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=12)
+SEVERAL = st.lists(st.tuples(*[st.integers(0, 1)] * 4), min_size=1, max_size=10)
+
+
+def fold_of(truth: np.ndarray, output: np.ndarray) -> Fold:
+    """Return a fold with one run; truth and output are (n,) of three classes, or (n, 2) of 0 and 1."""
+    if truth.ndim == 2:
+        return Fold(truth.T == 1, output.T[:, np.newaxis], np.arange(len(truth)))
+    return Fold(truth == np.arange(3)[:, np.newaxis], output[np.newaxis], np.arange(len(truth)))
 
 
 @settings(max_examples=40, deadline=None)
-@given(WEIGHTED)
-def test_a_weight_counts_as_that_many_copies_of_the_sample(samples: list[tuple[int, int, int]]) -> None:
-    truth, output, weights = np.array(samples).T
-    fold = Fold(truth == np.arange(3)[:, np.newaxis], output[np.newaxis])
-    weighted, macro, accuracy = fold.scores(weights[:, np.newaxis].astype(np.float32))[:, 0, 0]
-    truth, output = np.repeat(truth, weights), np.repeat(output, weights)
+@given(SAMPLES)
+def test_scores_equal_those_of_scikit_learn(samples: list[tuple[int, int]]) -> None:
+    truth, output = np.array(samples).T
+    weighted, macro, accuracy = fold_of(truth, output).scores()[:, 0]
     options = {"labels": range(3), "zero_division": 0}
-    assert weighted == pytest.approx(f1_score(truth, output, average="weighted", **options), abs=1e-6)
-    assert macro == pytest.approx(f1_score(truth, output, average="macro", **options), abs=1e-6)
-    assert accuracy == pytest.approx((truth == output).mean(), abs=1e-6)
+    assert weighted == pytest.approx(f1_score(truth, output, average="weighted", **options))
+    assert macro == pytest.approx(f1_score(truth, output, average="macro", **options))
+    assert accuracy == pytest.approx((truth == output).mean())
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(*[st.integers(0, 1)] * 4, st.integers(1, 3)), min_size=1, max_size=10))
-def test_a_weight_counts_as_copies_if_samples_have_several_labels(samples: list[tuple[int, ...]]) -> None:
+@given(SEVERAL)
+def test_scores_of_several_labels_equal_those_of_the_probe(samples: list[tuple[int, ...]]) -> None:
+    truth, output = np.hsplit(np.array(samples), 2)
+    expected = classification_metrics(truth, output, classes=("joy", "fear"))
+    assert fold_of(truth, output).scores()[:, 0] == pytest.approx([expected[name] for name in SUMMARY_METRICS])
+
+
+@settings(max_examples=40, deadline=None)
+@given(SAMPLES | SEVERAL)
+def test_an_influence_is_the_slope_of_the_score_by_the_number_of_copies_of_a_sample(
+    samples: list[tuple[int, ...]],
+) -> None:
+    """With k copies of every sample and one more of sample i, a score changes by influence(i) / k + O(1 / k^2)."""
     table = np.array(samples)
-    truth, output, weights = table[:, :2], table[:, 2:4], table[:, 4]
-    fold = Fold(truth.T == 1, output.T[:, np.newaxis])
-    scores = fold.scores(weights[:, np.newaxis].astype(np.float32))[:, 0, 0]
-    copies = (np.repeat(x, weights, axis=0) for x in (truth, output))
-    expected = classification_metrics(*copies, classes=("joy", "fear"))
-    assert scores == pytest.approx([expected[name] for name in SUMMARY_METRICS], abs=1e-6)
+    truth, output = np.hsplit(table, 2)
+    if table.shape[1] == 2:
+        truth, output = truth[:, 0], output[:, 0]
+    fold = fold_of(truth, output)
+    influences = fold.influences()[:, 0]  # [3, n]
+    assert influences.sum(axis=1) == pytest.approx([0, 0, 0], abs=1e-12)
+    copies = 20_000
+    repeated = [np.repeat(x, copies, axis=0) for x in (truth, output)]
+    more = fold_of(*(np.concatenate([many, x[:1]]) for many, x in zip(repeated, (truth, output), strict=True)))
+    slope = (more.scores() - fold.scores())[:, 0] * copies
+    assert influences[:, 0] == pytest.approx(slope, abs=1e-3)
 
 
 def test_a_score_is_the_mean_over_folds_and_each_label_budget_has_a_column() -> None:
@@ -96,10 +114,10 @@ def test_a_score_is_the_mean_over_folds_and_each_label_budget_has_a_column() -> 
     )  # fmt: skip
     all_labels, five = columns([record])
     assert (all_labels.dataset, all_labels.runs, all_labels.n_samples) == ("digits", (Run("Con", 2, 0),), 4)
-    assert all_labels.scores()[2] == pytest.approx([0.75])
+    assert scores_of(all_labels)[2] == pytest.approx([0.75])
+    assert (all_labels.n_groups, five.n_groups) == (4, 2)
     assert (five.dataset, five.runs, five.n_samples) == ("digits@5", (Run("Con", 2, 0), Run("Con", 2, 1)), 2)
-    assert five.scores()[2] == pytest.approx([1, 0])
-    assert five.over_runs(five.scores())[:, 2] == pytest.approx([0.5])
+    assert scores_of(five)[2] == pytest.approx([1, 0])
 
 
 def test_methods_have_the_names_and_order_of_the_table() -> None:
@@ -109,9 +127,7 @@ def test_methods_have_the_names_and_order_of_the_table() -> None:
         for name in ("Con@5", "Gen@all", "raw_features")
     ]
     (column,) = columns(records)
-    assert column.methods == ["raw_features", "Con"]
-    assert column.only(["Con"]).runs == (Run("Con", 0, 0),)
-    assert column.only(["Con"]).scores().shape == (3, 1)
+    assert [run.method for run in column.runs] == ["raw_features", "Con"]
 
 
 @pytest.mark.parametrize(
@@ -129,18 +145,18 @@ def test_runs_on_different_samples_are_refused(other: list[Predictions]) -> None
         list(columns(records))
 
 
-@pytest.mark.parametrize("n_folds", [1, 4])
-def test_the_bootstrap_has_the_variance_of_a_proportion_and_resamples_folds_separately(n_folds: int) -> None:
-    """80 of 100 are correct: the proportion has variance 0.8 x 0.2 / 100, and the mean of k of them that over k."""
-    truth = np.zeros(100, int)
-    outputs = np.repeat([0, 1], [80, 20])[np.newaxis]
-    accuracy = bootstrap(column_of(truth, outputs, 2, n_folds))[0, 2]
-    assert accuracy.mean() == pytest.approx(0.8, abs=0.005)
-    assert accuracy.std() == pytest.approx((0.8 * 0.2 / 100 / n_folds) ** 0.5, rel=0.08)
+def test_samples_of_a_speaker_are_a_group_in_all_folds() -> None:
+    runs = [
+        predicted([0, 1, 0], [0, 1, 1], fold=fold, groups=groups) for fold, groups in enumerate(([0, 0, 1], [1, 2, 2]))
+    ]
+    (column,) = columns([confirmed("Con", 0, *runs)])
+    assert [fold.groups.tolist() for fold in column.folds] == [[0, 0, 1], [1, 2, 2]]
+    assert (column.n_samples, column.n_groups) == (6, 3)
 
 
-def test_resamples_do_not_depend_on_the_size_of_blocks() -> None:
-    generator = np.random.default_rng(0)
-    column = column_of(generator.integers(0, 3, 40), generator.integers(0, 3, (6, 40)), 3)
-    assert [block.stop - block.start for block in column.blocks(50, 40 * 7)][:2] == [7, 7]
-    assert np.array_equal(bootstrap(column, 50, 40 * 7), bootstrap(column, 50))
+def test_groups_are_those_of_the_runs_that_have_them() -> None:
+    """A sweep of an earlier version was resumed: its first records do not say who speaks."""
+    old = confirmed("Con", 0, predicted([0, 1], [0, 1]))
+    new = confirmed("Con", 1, predicted([0, 1], [0, 1], groups=[0, 0]))
+    (column,) = columns([old, new])
+    assert column.folds[0].groups.tolist() == [0, 0]

@@ -1,0 +1,182 @@
+"""Are the report's intervals and tests right? A simulation with planted truths.
+
+Two methods classify the samples of made-up test sets. A sample's difficulty is the same for both. Each method has its
+own strength for a group of samples (a speaker, say), for a sample, and for a training seed. Both methods have the same
+distribution, so every difference is chance: a test at 5 % should find one in 5 % of the worlds, and 95 % of intervals
+should cover 0. The benchmark counts how many do, for
+
+* ``report``: what the report does, with groups;
+* ``no groups``: the same, but samples count as independent;
+* ``samples``: the percentile bootstrap over samples, with the heads as given;
+* ``seeds``: Student's t over seeds, with the samples as given;
+* ``both``: the percentile bootstrap over seeds and groups of samples.
+
+    python -m benchmarks.inference [--quick] [--json FILE] [--worlds 2000]
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from benchmarks.measuring import parser, write
+from reports.statistics.inference import Scores, column_scores
+from reports.statistics.outputs import Column, Fold, Run
+from sweeps.ledger import SUMMARY_METRICS
+
+__all__ = ["WORLDS", "World", "made_up_column", "misses"]
+
+LEVEL = 0.05
+RESAMPLES = 300
+SHARES = {3: (0.5, 0.3, 0.2), 7: (0.46, 0.23, 0.16, 0.07, 0.03, 0.03, 0.02)}  # of the classes; 7 like those of MELD
+
+
+@dataclass(frozen=True)
+class World:
+    """How made-up test sets come about."""
+
+    seeds: int
+    """Confirmation seeds."""
+    groups: int
+    """Independent groups of samples."""
+    size: int = 1
+    """Samples of a group."""
+    classes: int = 3
+    group_spread: float = 0.0
+    """Standard deviation, in logits, of a method's strength between groups."""
+    seed_spread: float = 0.1
+    """Standard deviation, in logits, of a method's strength between seeds."""
+    sample_spread: float = 0.5
+    """Standard deviation, in logits, of a method's strength between samples."""
+
+    @property
+    def name(self) -> str:
+        """The world in words."""
+        groups = f"{self.groups} groups of {self.size}" if self.size > 1 else f"{self.groups} samples"
+        return f"{self.seeds} seeds, {groups}, {self.classes} classes, seeds vary by {self.seed_spread}"
+
+
+WORLDS = (
+    World(3, 300, seed_spread=0.0),
+    World(3, 300),
+    World(3, 300, seed_spread=0.4),
+    World(5, 100),
+    World(5, 1000, classes=7),
+    World(10, 300),
+    World(3, 12, 25, group_spread=0.5),
+    World(5, 8, 50, group_spread=0.7, seed_spread=0.2),
+    World(5, 30, 20, group_spread=0.5),
+    World(10, 100, 10, classes=7, group_spread=0.5),
+)
+
+
+def made_up_column(world: World, generator: np.random.Generator) -> Column:
+    """Return a column with the methods first and second, whose strengths have the same distribution."""
+    n = world.groups * world.size
+    groups = np.repeat(np.arange(world.groups), world.size)
+    truth = generator.choice(world.classes, n, p=SHARES[world.classes])
+
+    def normal(deviation: float, size: int = n) -> npt.NDArray[np.float64]:
+        return generator.normal(0, deviation, size)
+
+    difficulty = 1 + np.linspace(0.5, -0.5, world.classes)[truth] + normal(1) + normal(world.group_spread)[groups]
+    runs, predicted = [], []
+    for method in ("first", "second"):
+        strength = difficulty + normal(world.group_spread, world.groups)[groups] + normal(world.sample_spread)
+        for seed in range(world.seeds):
+            logits = strength + normal(world.seed_spread, 1) + normal(1)
+            wrong = (truth + generator.integers(1, world.classes, n)) % world.classes
+            predicted.append(np.where(generator.random(n) < 1 / (1 + np.exp(-logits)), truth, wrong))
+            runs.append(Run(method, seed, 0))
+    fold = Fold(truth == np.arange(world.classes)[:, np.newaxis], np.array(predicted), groups)
+    return Column("made-up", tuple(runs), (fold,))
+
+
+def misses(world: World, worlds: int, seed: int = 0, others: bool = True) -> dict[str, dict[str, float]]:
+    """Map each kind of interval, and each metric, to the share of made-up test sets in which it leaves out the truth.
+
+    Args:
+        world: how the test sets come about.
+        worlds: number of test sets.
+        seed: seed of the test sets.
+        others: whether to try the rejected kinds, too.
+    """
+    generator = np.random.default_rng(seed)
+    found: dict[str, list[npt.NDArray[np.bool_]]] = {}
+    for _ in range(worlds):
+        column = made_up_column(world, generator)
+        intervals = {"report": _report(column_scores(column))}
+        if others:
+            intervals |= dict(_others(column, generator))
+        for kind, (low, high) in intervals.items():
+            found.setdefault(kind, []).append((low > 0) | (high < 0))
+    return {
+        kind: dict(zip(SUMMARY_METRICS, np.mean(missed, axis=0).tolist(), strict=True))
+        for kind, missed in found.items()
+    }
+
+
+Bounds = tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]
+
+
+def _report(scores: Scores) -> Bounds:
+    bounds = [estimate.interval() for estimate in scores.contrast({"first": 1, "second": -1}).values()]
+    low, high = np.array(bounds).T
+    return low, high
+
+
+def _others(column: Column, generator: np.random.Generator) -> Iterator[tuple[str, Bounds]]:
+    (fold,) = column.folds
+    samples = np.arange(column.n_samples)
+    yield "no groups", _report(column_scores(replace(column, folds=(replace(fold, groups=samples),))))
+    seeds = len(column.runs) // 2
+    halves = column_scores(column).scores.reshape(3, 2, seeds)
+    differences = halves[:, 0] - halves[:, 1]
+    half = stats.t.ppf(1 - LEVEL / 2, seeds - 1) * differences.std(axis=1, ddof=1) / seeds**0.5
+    yield "seeds", (differences.mean(axis=1) - half, differences.mean(axis=1) + half)
+    for kind, groups, drawn in (("samples", samples, False), ("both", fold.groups, True)):
+        resampled = np.array([_resampled(fold, groups, seeds, drawn, generator) for _ in range(RESAMPLES)])
+        low, high = np.percentile(resampled, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2], axis=0)
+        yield kind, (low, high)
+
+
+def _resampled(
+    fold: Fold, groups: npt.NDArray[np.integer[Any]], seeds: int, drawn: bool, generator: np.random.Generator
+) -> npt.NDArray[np.floating[Any]]:
+    """Return the difference of the metrics (3,) on resampled groups, and on resampled seeds if they are ``drawn``."""
+    n_groups = groups.max() + 1
+    rows = np.repeat(
+        np.arange(len(groups)), np.bincount(generator.integers(0, n_groups, n_groups), minlength=n_groups)[groups]
+    )
+    scores = Fold(fold.truth[:, rows], fold.predicted[:, rows], rows).scores().reshape(3, 2, seeds)
+    weights = (
+        np.bincount(generator.integers(0, seeds, seeds), minlength=seeds) / seeds
+        if drawn
+        else np.full(seeds, 1 / seeds)
+    )
+    difference: npt.NDArray[np.floating[Any]] = (scores[:, 0] - scores[:, 1]) @ weights
+    return difference
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--worlds", type=int, default=2000, help="made-up test sets of each kind")
+    arguments = options.parse_args()
+    n_worlds = 40 if arguments.quick else arguments.worlds
+    results = []
+    print(f"Share of {n_worlds} made-up test sets whose interval leaves out the truth; 5 % are right.")
+    print(f"Monte-Carlo error: {100 * (LEVEL * (1 - LEVEL) / n_worlds) ** 0.5:.1f} %.")
+    for number, world in enumerate(WORLDS):
+        missed = misses(world, n_worlds, number)
+        results.append({"world": asdict(world), "misses": missed})
+        shares = ", ".join(f"{kind} {100 * fmean(by_metric.values()):.1f} %" for kind, by_metric in missed.items())
+        print(f"{world.name}: {shares}", flush=True)
+    write(arguments.json, {"worlds": n_worlds, "results": results})
+
+
+if __name__ == "__main__":
+    main()

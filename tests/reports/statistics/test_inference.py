@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from benchmarks.inference import World, misses
+from reports.statistics.inference import Scores, confirmed_scores, estimate
+from sweeps.ledger import Record
+from tests.reports.statistics.test_outputs import confirmed, predicted
+
+
+def scores_of(records: list[Record]) -> Scores:
+    """Return the scores of the only column."""
+    (scores,) = confirmed_scores([records])
+    return scores
+
+
+def test_the_error_of_an_accuracy_is_that_of_a_proportion() -> None:
+    """80 of 100 are right in both seeds: nothing but the samples varies, with variance 0.8 x 0.2 / 99."""
+    records = [confirmed("Con", seed, predicted([0] * 100, [0] * 80 + [1] * 20)) for seed in range(2)]
+    accuracy = scores_of(records).contrast({"Con": 1})["accuracy"]
+    assert (accuracy.value, accuracy.between, accuracy.n_groups) == (pytest.approx(0.8), 0, 100)
+    assert accuracy.error == pytest.approx((0.8 * 0.2 / 99) ** 0.5)
+    assert accuracy.degrees == pytest.approx(99)
+
+
+def test_variances_and_degrees_equal_those_computed_by_hand() -> None:
+    """Values 0, 1 and 2 have B = 1; covariances of 0.3 and variances of 0.5 give K = 0.3 and W = 0.2."""
+    covariance = np.full((3, 3), 0.3) + np.eye(3) * 0.2
+    found = estimate(np.array([0.0, 1, 2]), covariance, 11)
+    assert (found.value, found.n_seeds, found.between) == (1, 3, 1)
+    assert (found.shared, found.own) == (pytest.approx(0.3), pytest.approx(0.2))
+    assert found.error == pytest.approx((1 / 3 + 0.3) ** 0.5)
+    degrees = (1 / 3 + 0.3) ** 2 / ((1 / 3) ** 2 / 2 + 0.3**2 / 10)
+    assert found.degrees == pytest.approx(degrees)
+    half = stats.t.ppf(0.975, degrees) * found.error
+    assert found.interval() == pytest.approx((1 - half, 1 + half))
+    assert found.p == pytest.approx(2 * stats.t.sf(1 / found.error, degrees))
+
+
+def test_seeds_that_agree_by_chance_do_not_make_degrees_many() -> None:
+    """Values that happen to be equal have B = 0. The samples alone imply W = 0.2, so K is not all that varies."""
+    found = estimate(np.ones(3), np.full((3, 3), 0.3) + np.eye(3) * 0.2, 1001)
+    assert found.error == pytest.approx(0.3**0.5)
+    assert found.degrees == pytest.approx((0.2 / 3 + 0.3) ** 2 / ((0.2 / 3) ** 2 / 2 + 0.3**2 / 1000))
+
+
+def test_a_negative_covariance_counts_as_none() -> None:
+    found = estimate(np.array([0.0, 1]), np.array([[0.5, -0.1], [-0.1, 0.5]]), 11)
+    assert found.shared == 0
+    assert found.own == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("seeds", [0, 1])
+def test_fewer_than_two_seeds_have_no_error(seeds: int) -> None:
+    found = estimate(np.ones(seeds), np.ones((seeds, seeds)), 10)
+    assert math.isnan(found.error)
+    assert math.isnan(found.p)
+    assert all(map(math.isnan, found.interval()))
+
+
+def test_equal_outputs_have_no_difference_and_no_error() -> None:
+    records = [confirmed(m, seed, predicted([0, 1, 2, 1], [0, 1, 1, 1])) for m in ("Con", "Gen") for seed in range(2)]
+    for difference in scores_of(records).contrast({"Con": 1, "Gen": -1}).values():
+        assert (difference.value, difference.error, difference.p, difference.interval()) == (0, 0, 1, (0, 0))
+
+
+def test_a_contrast_is_over_the_seeds_that_all_methods_have() -> None:
+    """Con has seeds 0 and 1 and 2, Gen 1 and 2 and 3; in 1 and 2, Con is right once more."""
+    runs = [("Con", n) for n in (0, 1, 2)] + [("Gen", n) for n in (1, 2, 3)]
+    outputs = {"Con": [0, 0, 0, 1], "Gen": [0, 0, 1, 1]}
+    scores = scores_of([confirmed(method, n, predicted([0] * 4, outputs[method])) for method, n in runs])
+    difference = scores.contrast({"Con": 1, "Gen": -1})["accuracy"]
+    assert (difference.value, difference.n_seeds) == (0.25, 2)
+
+
+def test_a_score_is_the_mean_over_label_draws_and_folds() -> None:
+    """Accuracies of draws 1 and 1/2 in fold 0, and 0 and 1/2 in fold 1: the mean is 1/2."""
+    truth, outputs = [0, 0], {(0, 0): [0, 0], (0, 1): [0, 1], (1, 0): [1, 1], (1, 1): [1, 0]}
+    runs = [predicted(truth, output, labels="5", fold=f, draw=d) for (f, d), output in outputs.items()]
+    scores = scores_of([confirmed("Con", seed, *runs) for seed in range(2)])
+    assert scores.contrast({"Con": 1})["accuracy"].value == 0.5
+    assert (scores.n_samples, scores.n_groups) == (4, 4)
+
+
+def test_folds_are_independent_parts_of_the_test_samples() -> None:
+    """Two equal folds with 80 of 100 right have half the variance of one."""
+    output = [0] * 80 + [1] * 20
+    one, two = (
+        scores_of(
+            [
+                confirmed("Con", seed, *(predicted([0] * 100, output, fold=fold) for fold in range(folds)))
+                for seed in range(2)
+            ]
+        ).contrast({"Con": 1})["accuracy"]
+        for folds in (1, 2)
+    )
+    assert two.error**2 == pytest.approx(one.error**2 / 2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "world",
+    [World(3, 150, seed_spread=0.3), World(10, 150), World(5, 12, 12, group_spread=0.6)],
+    ids=["three seeds", "ten seeds", "groups"],
+)
+def test_5_percent_of_null_differences_are_found_at_5_percent(world: World) -> None:
+    """The truth of each made-up test set is no difference."""
+    n = 400
+    low, high = stats.binom.interval(0.9999, n, 0.05)
+    for share in misses(world, n, others=False)["report"].values():
+        assert low <= share * n <= high
+
+
+def test_samples_of_a_group_that_count_as_independent_find_differences_that_are_none() -> None:
+    """The same made-up test sets: without the groups, far more than 5 % of chance differences seem to be more."""
+    world = World(5, 8, 20, group_spread=0.8)
+    found = misses(world, 60)
+    assert found["no groups"]["accuracy"] > 0.2
+    assert found["samples"]["accuracy"] > 0.2
+    assert found["report"]["accuracy"] < 0.2
