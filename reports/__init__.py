@@ -4,3 +4,6 @@
 `statistics` turns records into frames of numbers, `figures` draws frames, `output` makes tables and the page. This
 package itself loads nothing, so that `reports.processes` loads fast.
 """
+
+EQUIVALENT = 0.01
+"""The largest difference between two methods' scores that does not matter, unless the user says another."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from reports import EQUIVALENT
 from reports.contents import Part, PlannedFigure, Report
 from reports.figures import results as figures
 from reports.figures import search as search_figures
@@ -54,7 +55,7 @@ from reports.statistics.importance import importance
 from reports.statistics.inference import confirmed_scores
 from reports.statistics.instruments import instrument_effects
 from reports.statistics.intervals import intervals
-from reports.statistics.pairs import EQUIVALENT, pairs, tied_with_best
+from reports.statistics.pairs import pairs, tied_with_best
 from reports.statistics.published import published
 from reports.statistics.ranking import ranking
 from reports.statistics.searches import full_trials, trial_history, varying

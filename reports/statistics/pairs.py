@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from reports import EQUIVALENT
 from reports.statistics.inference import CONFIDENCE, Estimate, Scores
 from sweeps.ledger import BASELINES, method_of
 
-__all__ = ["ALPHA", "COLUMNS", "EQUIVALENT", "pairs", "tied_with_best"]
+__all__ = ["ALPHA", "COLUMNS", "pairs", "tied_with_best"]
 
 ALPHA = 1 - CONFIDENCE
-EQUIVALENT = 0.01
-"""Half the width of the region of practical equivalence: differences inside it do not matter to the reader."""
 MOST_SEEDS = 100
 """The most additional confirmation seeds that a verdict proposes."""
 COLUMNS = (

@@ -1,6 +1,5 @@
 """`conclugen report` and `conclugen dashboard`: look at the results of sweeps."""
 
-import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from conclugen.counts import counted
+from reports import EQUIVALENT
 from sweeps.cli.console import (
     INCOMPLETE,
     INTERRUPTED,
@@ -47,6 +47,10 @@ def report(
         bool,
         typer.Option("--embeddings", help="Draw t-SNE of the test samples' representations by the best heads, too."),
     ] = False,
+    equivalent: Annotated[
+        float,
+        typer.Option(metavar="SCORE", min=0, max=1, help="The largest difference of two methods that does not matter."),
+    ] = EQUIVALENT,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps of the same data instead.")] = False,
 ) -> None:
     """Make tables, figures and one page of the ledgers of one or more sweeps."""
@@ -61,21 +65,25 @@ def report(
             problems.append("--encoding: is that of --published, which is not given; leave it out.")
         if compare and embeddings:
             problems.append("--embeddings: a comparison draws no embeddings; leave --compare or --embeddings out.")
+        if compare and equivalent != EQUIVALENT:
+            problems.append(
+                "--equivalent: a comparison tests no pairs of methods; leave --compare or --equivalent out."
+            )
         problems += [*_folder_problems(folders, compare=compare), *_out_problems(out)]
         if problems:
             raise ConfigError(problems)
-        command_line = command("report", *folders, "--out", out)
-        if published is not None:
-            command_line += f" {shlex.join(['--published', str(published)])}"
-        if encoding is not None:
-            command_line += f" {shlex.join(['--encoding', encoding])}"
-        if embeddings:
-            command_line += " --embeddings"
+        limit = None if equivalent == EQUIVALENT else equivalent
+        options = {"--out": out, "--published": published, "--encoding": encoding, "--equivalent": limit}
+        settings = [str(part) for option in options.items() if option[1] is not None for part in option]
+        flags = [flag for flag, wanted in (("--embeddings", embeddings), ("--compare", compare)) if wanted]
+        command_line = command("report", *folders, *settings, *flags)
         try:
             if compare:
-                code = _make_comparison(folders, out, f"{command_line} --compare")
+                code = _make_comparison(folders, out, command_line)
             else:
-                code = make_report(folders, out, command_line, published, encoding, embeddings=embeddings)
+                code = make_report(
+                    folders, out, command_line, published, encoding, embeddings=embeddings, equivalent=equivalent
+                )
         except KeyboardInterrupt:
             typer.echo(f"interrupted; {out} is as it was before.", err=True)
             code = INTERRUPTED
@@ -141,6 +149,7 @@ def make_report(
     encoding: str | None = None,
     *,
     embeddings: bool = False,
+    equivalent: float = EQUIVALENT,
 ) -> int:
     """Write the report of the sweeps in ``folders``, print its main tables, and return the exit code.
 
@@ -151,6 +160,7 @@ def make_report(
         published: CSV file of published numbers.
         encoding: encoding of that file; None for UTF-8.
         embeddings: whether to draw representations of test samples, too.
+        equivalent: the largest difference between two methods that does not matter.
 
     Raises:
         LedgerError: a ledger cannot be read, or there is nothing to report.
@@ -169,7 +179,7 @@ def make_report(
         ledgers = named_apart(records(folders), folders)
         refuse_mixing(ledgers)  # before heads are loaded
         represented = _represented(folders, ledgers) if embeddings else []
-        content = report(ledgers, folders, command_line, published, encoding, represented, processes)
+        content = report(ledgers, folders, command_line, published, encoding, represented, processes, equivalent)
         files = write_report(content, out, processes)
     _print_tables(content)
     if lacking := letters_without_font(file.read_text(encoding="utf-8") for file in files if file.suffix == ".svg"):

@@ -279,3 +279,22 @@ def _read(terminal: int) -> str:
         while part := file.read(4096):
             content += part
     return content.decode("utf-8")
+
+
+def test_the_user_says_which_differences_do_not_matter(sweep: Path, tmp_path: Path) -> None:
+    """All scores are between 0 and 1, so an interval shorter than 1 on either side of 0 is inside the region."""
+    out = tmp_path / "out"
+    assert run(sweep, "--out", out, "--equivalent", "1").exit_code == 0
+    frame = pd.read_csv(out / "pairs.csv")
+    inside = (frame["low"] > -1) & (frame["high"] < 1)
+    assert inside.any()
+    assert set(frame[inside]["verdict"]) <= {"equal", "settled"}
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "lies within ±1." in page
+    assert "--equivalent 1" in page
+
+
+def test_a_comparison_takes_no_region_of_equivalence(sweep: Path, copy: Callable[..., Path], tmp_path: Path) -> None:
+    second = copy("second", METHODS)
+    (problem,) = problems(run(sweep, second, "--compare", "--out", tmp_path / "out", "--equivalent", "0.02"))
+    assert problem.startswith("--equivalent: a comparison tests no pairs of methods")
