@@ -139,27 +139,34 @@ def _others(column: Column, generator: np.random.Generator) -> Iterator[tuple[st
     half = stats.t.ppf(1 - LEVEL / 2, seeds - 1) * differences.std(axis=1, ddof=1) / seeds**0.5
     yield "seeds", (differences.mean(axis=1) - half, differences.mean(axis=1) + half)
     for kind, groups, drawn in (("samples", samples, False), ("both", fold.groups, True)):
-        resampled = np.array([_resampled(fold, groups, seeds, drawn, generator) for _ in range(RESAMPLES)])
-        low, high = np.percentile(resampled, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2], axis=0)
+        scores = _resampled(fold, groups, generator).reshape(3, 2, seeds, RESAMPLES)
+        weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds if drawn else 1 / seeds
+        resampled = ((scores[:, 0] - scores[:, 1]) * np.transpose(weights)).sum(axis=1)  # [3, B]
+        low, high = np.percentile(resampled, [100 * LEVEL / 2, 100 - 100 * LEVEL / 2], axis=-1)
         yield kind, (low, high)
 
 
 def _resampled(
-    fold: Fold, groups: npt.NDArray[np.integer[Any]], seeds: int, drawn: bool, generator: np.random.Generator
+    fold: Fold, groups: npt.NDArray[np.integer[Any]], generator: np.random.Generator
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return the difference of the metrics (3,) on resampled groups, and on resampled seeds if they are ``drawn``."""
-    n_groups = groups.max() + 1
-    rows = np.repeat(
-        np.arange(len(groups)), np.bincount(generator.integers(0, n_groups, n_groups), minlength=n_groups)[groups]
-    )
-    scores = Fold(fold.truth[:, rows], fold.predicted[:, rows], rows).scores().reshape(3, 2, seeds)
-    weights = (
-        np.bincount(generator.integers(0, seeds, seeds), minlength=seeds) / seeds
-        if drawn
-        else np.full(seeds, 1 / seeds)
-    )
-    difference: npt.NDArray[np.floating[Any]] = (scores[:, 0] - scores[:, 1]) @ weights
-    return difference
+    """Return each run's metrics on B resamples of the groups: (3, R, B); every group has as many samples."""
+    n_groups = int(groups.max()) + 1
+    weights = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), RESAMPLES).T  # [G, B]
+
+    def counts(which: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating[Any]]:
+        """Count the samples (..., n) of each resample: (..., B)."""
+        counted: npt.NDArray[np.floating[Any]] = which.reshape(*which.shape[:-1], n_groups, -1).sum(axis=-1) @ weights
+        return counted
+
+    total = weights.sum(axis=0) * (len(groups) // n_groups)
+    correct, f1_sum, weighted = np.zeros((3, *fold.predicted.shape[:1], RESAMPLES))
+    for label, is_true in enumerate(fold.truth):
+        predicted = fold.predicted == label
+        true, hits = counts(is_true), counts(predicted & is_true)
+        f1 = 2 * hits / np.maximum(counts(predicted) + true, 1)
+        correct, f1_sum, weighted = correct + hits, f1_sum + f1, weighted + f1 * true
+    by_name = {"accuracy": correct / total, "macro_f1": f1_sum / len(fold.truth), "weighted_f1": weighted / total}
+    return np.stack([by_name[metric] for metric in SUMMARY_METRICS])
 
 
 def main() -> None:
