@@ -134,7 +134,8 @@ def _problems(details: Any, model: type[BaseModel]) -> Iterator[tuple[str, str]]
 
 def _fitting(rule: str, location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     """Return a rule that fits its place: a required setting stays, and a section says which settings it has."""
-    section, name = _section(location[:-1], model), str(location[-1])
+    name = str(location[-1]) if location else ""  # a whole file that is no section has no place
+    section = _section(location[:-1], model)
     if (field := section.model_fields.get(name)) is None:
         return rule
     if field.is_required():

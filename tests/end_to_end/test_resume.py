@@ -23,7 +23,7 @@ from sweeps.jobs import Report
 from sweeps.ledger import Ledger
 from sweeps.search import Search
 from sweeps.search.journal import CheckedJournal, format_line, mend_journal, parse_line
-from sweeps.search.storage import existing_storage
+from sweeps.search.storage import open_storage
 from sweeps.search.study_view import NUMBER
 from tests.conftest import write_planted
 from tests.end_to_end.mortal_search import Fate, Killed, outcome, quality, ranges, run
@@ -485,7 +485,7 @@ def test_a_study_whose_journal_is_lost_is_rebuilt_from_the_ledger(
     """The final score of a trial must not become a report: it is a whole probe's, and reports are brief probes'."""
 
     def trials() -> dict[tuple[str, int], tuple[object, ...]]:
-        storage = existing_storage(config, folder)
+        storage = open_storage(config, folder)
         return {
             (name, trial.user_attrs[NUMBER]): (trial.state, trial.values, trial.intermediate_values)
             for name in optuna.get_all_study_names(storage)

@@ -243,7 +243,7 @@ def test_bad_input_lists_every_problem_and_writes_nothing(
     )
     clips, recipe = str(folder / "clips.parquet"), str(folder / "recipe.yaml")
     for arguments, problems, part in (
-        ([clips, "--backbones", "bad.yaml"], 2, "modalities.b.0.model: '/no' is neither a folder nor a hub id"),
+        ([clips, "--backbones", "bad.yaml"], 2, "modalities.b.0.model: '/no': is neither a folder nor a hub id"),
         (["clips.none", "--backbones", "paper"], 1, "there is no such file"),
         ([clips, "--backbones", recipe, "--max-failed", "many"], 1, "--max-failed many"),
         ([clips, "--backbones", recipe, "--dtype", "int8"], 1, "--dtype int8"),
