@@ -179,13 +179,18 @@ def dump(document: Any) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """A dumper that puts words in quotes that YAML 1.2 reads as numbers."""
+    """A dumper that puts words in quotes that :func:`plain_value` does not read as themselves."""
 
 
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
-_Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"[-+]?0[box][0-9a-fA-F]+$|[-+]?[0-9][0-9_]*$"), list("-+0123456789")
-)
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        plain = plain_value(text) == text
+    except ValueError:
+        plain = False
+    return dumper.represent_scalar(_TEXT, text, style=None if plain else "'")
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 class _Loader(yaml.SafeLoader):

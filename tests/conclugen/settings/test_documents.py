@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from conclugen.settings.documents import DocumentError, dump, parse, read_settings
@@ -141,6 +141,7 @@ _DOCUMENTS = st.recursive(
 
 
 @settings(deadline=None)
+@example(document={"\xa0": None})
 @given(document=_DOCUMENTS)
 def test_what_is_written_reads_as_the_same(document: Any) -> None:
     assert parse(dump(document)) == document
