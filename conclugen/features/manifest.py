@@ -259,7 +259,8 @@ def statistics_problem(location: Location) -> str | None:
         stored = deserialize(checked(content, file))  # type: ignore[no-untyped-call]  # compiled
         shapes = {name: tensor["shape"] for name, tensor in stored}
     except (OSError, DamagedError, RemoteError) as error:
-        return f"{file} cannot be read: {getattr(error, 'strerror', None) or error}; make the set again."
+        reason = str(getattr(error, "strerror", None) or error).rstrip(".")
+        return f"{file} cannot be read: {reason}; make the set again."
     if shapes != expected:
         return f"{file} cannot be read: it is of another set ({shapes}, not {expected}); make the set again."
     return None
