@@ -180,7 +180,7 @@ def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str]
 
 def _without_warm_start(problem: str) -> str:
     """Add a remedy to a problem with ``search.warm_start``, which a sweep that has begun does not need."""
-    named = problem.startswith("search.warm_start")
+    named = "search.warm_start: " in problem  # behind the name of the configuration's file
     return f"{problem} The sweep can go on without: --set search.warm_start=null." if named else problem
 
 
