@@ -317,11 +317,11 @@ def _share(kinds: Sized, sessions: Sized) -> int:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--faults", type=int, help="default 200, quick 10")
+    options.add_argument("--faults", type=int, help="default 200, quick 6")
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--keep", type=Path, metavar="DIR", help="folder for sweeps and logs; removed without")
     arguments = options.parse_args()
-    faults = arguments.faults or (10 if arguments.quick else 200)
+    faults = arguments.faults or (6 if arguments.quick else 200)
     root = arguments.keep or Path(tempfile.mkdtemp())
     root.mkdir(parents=True, exist_ok=True)
     trials = faults // 2 + 2 if arguments.quick else 20 + faults // 4  # more than are used up before the last fault
