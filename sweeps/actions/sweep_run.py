@@ -107,7 +107,7 @@ class SweepRun:
         if self.config.budget.gpu_hours is not None and not allocation.gpus:
             raise ConfigError(["budget.gpu_hours: the cluster has no GPUs to spend them on; give budget.hours."])
         preflight = Preflight(self.config, self.folder, allocation.gpus, say)
-        preflight.check(nodes)
+        (preflight.check if shared else preflight.check_here)(nodes)
         return Capacity(allocation, self.config.workers, preflight if shared else None, say)
 
     def _execute(self, display: Display, capacity: "Capacity") -> None:

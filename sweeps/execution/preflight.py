@@ -295,6 +295,16 @@ class Preflight:
         self._good |= {node.identity: node for node in self._pending.values()}
         self._pending.clear()
 
+    def check_here(self, nodes: Sequence[Node]) -> None:
+        """Check this machine, on which the sweep has started Ray: its facts are those of this process.
+
+        Asking a process of Ray would put the first result off by two seconds. Workers compare their code in any case.
+
+        Raises:
+            ConfigError: the machine has a problem.
+        """
+        self._raise(self._problems(dict.fromkeys(nodes, self._expected)))
+
     def usable(self, nodes: Sequence[Node]) -> list[Node]:
         """Return those of ``nodes`` that are known to be good.
 

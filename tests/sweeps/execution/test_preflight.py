@@ -1,10 +1,12 @@
 """Every refusal of the preflight check, without a cluster; end_to_end/test_cluster.py meets some on a real one."""
 
+import os
 import shutil
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -215,6 +217,16 @@ def test_a_sweep_is_refused_if_one_of_its_nodes_has_a_problem(
     del answers["2"]
     with pytest.raises(ConfigError, match="no answer within 120 s"):
         make_preflight(sweep).check([FIRST, SECOND])
+
+
+def test_the_machine_of_the_sweeps_own_ray_is_checked_without_asking_a_process_of_ray(
+    sweep: tuple[SweepConfig, SweepFolder], answers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No node has answered, so a question would end in "no answer"."""
+    make_preflight(sweep).check_here([FIRST])
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_frsize=1, f_blocks=2**20))
+    with pytest.raises(ConfigError, match=r"node 10\.0\.0\.1: "):
+        make_preflight(sweep).check_here([FIRST])
 
 
 def test_a_node_that_leaves_during_the_check_is_no_problem(
