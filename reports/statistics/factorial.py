@@ -11,6 +11,7 @@ all eight cells has no effects.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import combinations
 from math import factorial as orderings
 from math import prod
@@ -76,6 +77,7 @@ def _weight(before: tuple[str, ...]) -> float:
     return orderings(len(before)) * orderings(len(LOSSES) - 1 - len(before)) / orderings(len(LOSSES))
 
 
+@cache
 def _weights() -> dict[tuple[str, str], dict[str, float]]:
     """Map (kind, quantity) to the weight of each cell's method in the effect."""
     weights: dict[tuple[str, str], dict[str, float]] = {}

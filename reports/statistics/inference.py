@@ -30,21 +30,18 @@ Legend: S seeds, G groups, M methods, R runs (a method and a seed), 3 the metric
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 from threadpoolctl import threadpool_limits
 
 from reports.processes import ALONE, Processes
-from reports.statistics.outputs import Column, columns
+from reports.statistics.outputs import Column, Numbers, columns
 from sweeps.ledger import SUMMARY_METRICS, Record
 
 __all__ = ["CONFIDENCE", "Estimate", "Scores", "confirmed_scores", "estimate"]
 
 CONFIDENCE = 0.95
-Numbers = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from reports.errors import ReportError
 from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns, planned_methods
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 
-__all__ = ["Column", "Fold", "Run", "columns"]
+__all__ = ["Column", "Fold", "Numbers", "Run", "columns"]
 
 Numbers = npt.NDArray[np.floating[Any]]
 
