@@ -8,6 +8,7 @@ import pandas as pd
 from reports.figures.style import Figure
 from reports.output.page import Provenance
 from reports.output.table import Table
+from reports.statistics.findings import Finding
 
 __all__ = ["Part", "PlannedFigure", "Report"]
 
@@ -46,3 +47,5 @@ class Report:
     """True if every planned cell has a result."""
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Numbers that only figures show: name -> frame."""
+    findings: Sequence[Finding] = ()
+    """What the report found, the most important first."""
