@@ -5,6 +5,9 @@ Heads are trained on standardised features, but users of a shared model have raw
 standardisation of its training rows as buffers, and a user can neither forget it nor apply that of another set. A
 preprocessor beside the model was rejected: it is a second thing to load, and the two can be mixed up.
 
+Importing this module registers the model, so that ``AutoConfig`` and ``AutoModel`` load its folders without remote
+code.
+
 This module loads transformers, which is slow; training code imports :mod:`conclugen.heads` instead.
 
 Legend: b batch, d_m feature width of modality m, R representation.
@@ -17,7 +20,7 @@ from typing import Any
 import torch
 from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from conclugen.heads import GatedEmbeddingUnit, RepresentationHeads
 
@@ -135,3 +138,7 @@ class ConCluGenHead(PreTrainedModel):
             for name, head in self.heads.items()
             if name in features
         }
+
+
+AutoConfig.register(ConCluGenConfig.model_type, ConCluGenConfig, exist_ok=True)
+AutoModel.register(ConCluGenConfig, ConCluGenHead, exist_ok=True)

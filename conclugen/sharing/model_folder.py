@@ -64,6 +64,10 @@ class ModelCard:
     """Software that made the head -> its version."""
     origin: str = ""
     """A sentence on the head's origin, if that is not a sweep."""
+    licence: str | None = None
+    """Identifier of the licence on the Hub, such as ``mit`` or ``cc-by-nc-4.0``; None leaves it open."""
+    data_statement: str = ""
+    """Markdown on the people and the recordings behind the features; empty if the user gives none."""
 
 
 def export_head(
@@ -153,6 +157,7 @@ def _card_text(card: ModelCard, widths: Mapping[str, int], representation_dim: i
         pipeline_tag="feature-extraction",
         tags=["conclugen", "multimodal", "self-supervised-learning"],
         model_name=name,
+        license=card.licence,
         eval_results=[
             EvalResult(
                 task_type="feature-extraction",
@@ -195,13 +200,20 @@ Maps frozen features of each modality to representations of width {representatio
 ## Use
 
 ```python
-from conclugen.model import ConCluGenHead
+import conclugen.model  # registers the model
+from transformers import AutoModel
 
-model = ConCluGenHead.from_pretrained("PATH/OF/THIS/FOLDER")
+model = AutoModel.from_pretrained("PATH/OF/THIS/FOLDER")
 representations = model({{{inputs}}})  # (batch, width) each -> (batch, {representation_dim}) each
 ```
 
 Some of the modalities are enough. {standardisation}
+
+## Data and licence
+
+- licence: {_known(card.licence)}
+
+{card.data_statement.strip() or "No data statement was given: ask who made this model, before you use it on people."}
 
 ## Training
 

@@ -16,13 +16,17 @@ from sweeps.trial import load_head
 __all__ = ["export_best", "import_released"]
 
 
-def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
+def export_best(
+    folder: SweepFolder, method: str, out: Path, licence: str | None = None, data_statement: str = ""
+) -> Record:
     """Write a model folder with the head of the best confirmation run of ``method`` on validation data.
 
     Args:
         folder: the sweep folder.
         method: a loss subset or SimCLR, as named in the report's tables.
         out: the folder to write; must not exist or must be empty.
+        licence: identifier of the model's licence on the Hub.
+        data_statement: Markdown on the people and recordings behind the features.
 
     Returns:
         The record of the run.
@@ -56,6 +60,8 @@ def export_best(folder: SweepFolder, method: str, out: Path) -> Record:
         origin=f"The best on validation data of "
         f"{counted(len(_seeds(confirmations, method)), 'confirmation run')} of the sweep "
         f"{best.sweep}; the scores are those of this run on test data.",
+        licence=licence,
+        data_statement=data_statement,
     )
     try:
         export_head(out, head, standardisation, widths, card)

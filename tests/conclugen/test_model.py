@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 import conclugen.heads
 from conclugen.features.batches import StandardisedSplit
@@ -127,6 +127,14 @@ class TestPreTrained:
         assert {file.name for file in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
         loaded = ConCluGenHead.from_pretrained(tmp_path)
         assert _equal(loaded.state_dict(), model.state_dict())
+        assert _equal(loaded(_features()), model(_features()))
+
+    def test_the_auto_classes_load_a_saved_model_without_remote_code(self, tmp_path: Path) -> None:
+        model = _model()
+        model.save_pretrained(tmp_path)
+        assert isinstance(AutoConfig.from_pretrained(tmp_path), ConCluGenConfig)
+        loaded = AutoModel.from_pretrained(tmp_path)
+        assert isinstance(loaded, ConCluGenHead)
         assert _equal(loaded(_features()), model(_features()))
         assert not loaded.training
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,17 @@ class TestCard:
         assert "No standardisation is part of the model" in read.text
         assert "None recorded." in read.text
         assert read.data.eval_results is None
+
+    def test_the_card_holds_the_licence_and_the_data_statement(self, tmp_path: Path) -> None:
+        card = replace(_CARD, licence="cc-by-nc-4.0", data_statement="Actors of one theatre.\n")
+        read = self._read(tmp_path, card)
+        assert read.data.license == "cc-by-nc-4.0"
+        assert "## Data and licence\n\n- licence: `cc-by-nc-4.0`\n\nActors of one theatre.\n\n## Training" in read.text
+
+    def test_a_card_without_a_data_statement_says_so(self, tmp_path: Path) -> None:
+        read = self._read(tmp_path, _CARD)
+        assert read.data.license is None
+        assert "- licence: not recorded\n\nNo data statement was given" in read.text
 
     def test_no_value_ends_its_block_of_the_card(self, tmp_path: Path) -> None:
         card = ModelCard(

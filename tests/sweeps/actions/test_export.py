@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from conclugen.features.shards import FeatureSet
 from conclugen.model import ConCluGenHead
 from conclugen.training.pretrain import represent
 from sweeps.actions.export import export_best, import_released
+from sweeps.cli import app
+from sweeps.cli.console import BAD_INPUT
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
@@ -129,3 +132,24 @@ def test_importing_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> No
     (tmp_path / "x.ckpt").write_bytes(b"no pickle")
     with pytest.raises(ConfigError, match=r"x\.ckpt"):
         import_released(tmp_path / "x.ckpt", tmp_path / "model")
+
+
+def test_the_command_writes_licence_and_data_statement_into_the_card(finished: SweepFolder, tmp_path: Path) -> None:
+    statement = tmp_path / "data.md"
+    statement.write_text("Ten actors, recorded in 2004.", encoding="utf-8")
+    arguments = ["export", str(finished.root), "--subset", "ConGen", "--out", str(tmp_path / "model")]
+    result = CliRunner().invoke(app, [*arguments, "--license", "mit", "--data-statement", str(statement)])
+    assert result.exit_code == 0, result.output
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "license: mit" in card
+    assert "Ten actors, recorded in 2004." in card
+
+
+def test_a_wrong_licence_and_a_missing_statement_are_refused_together(finished: SweepFolder, tmp_path: Path) -> None:
+    arguments = ["export", str(finished.root), "--subset", "ConGen", "--out", str(tmp_path / "model")]
+    result = CliRunner().invoke(app, [*arguments, "--license", "My own", "--data-statement", str(tmp_path / "none.md")])
+    assert result.exit_code == BAD_INPUT
+    assert "2 problems" in result.output
+    assert "--license My own: is no licence of the Hub" in result.output
+    assert "none.md: No such file or directory" in result.output
+    assert not (tmp_path / "model").exists()
