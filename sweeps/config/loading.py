@@ -42,7 +42,7 @@ def load_config(
         data = read_settings(path)
     except DocumentError as error:
         raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from None
-    if written and isinstance(data.get("probe"), dict):
+    if written:
         data = with_former_settings(data)
     problems = _apply(data, overrides)
     context = {"base": path.resolve().parent, "alone": alone}

@@ -71,6 +71,11 @@ class Budget(Section):
     seeds: Annotated[int, Field(ge=1, le=10_000, strict=True)] = Field(
         5, description="confirmation runs of each subset's best configuration"
     )
+    searches: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(
+        1,
+        description="how often each subset is searched, with other seeds each time; every search has trials_per_subset "
+        "trials, and its own confirmation runs",
+    )
 
 
 class Objective(Section):
@@ -181,6 +186,11 @@ class Search(Section):
     )
     reduction_factor: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
         3, description="at a rung of successive halving and hyperband, one trial in so many continues"
+    )
+    finalists: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(
+        3,
+        description="best configurations of each search, the default among them, that are trained anew with "
+        "budget.seeds fresh seeds; the best mean on validation data is confirmed; 1 for the search's best as it is",
     )
     warm_start: SweepFolderPath | None = Field(
         None, description="folder of an earlier sweep; its best configurations are among each subset's first trials"

@@ -19,10 +19,13 @@ from sweeps.ledger.records import (
     instruments,
     label_budgets,
     method_of,
+    search_of,
     variant,
     with_former_settings,
+    without_search,
 )
 from sweeps.ledger.store import Ledger
+from sweeps.ledger.winners import choose_finalists, finalist_mean, run_number, trial_of, winner
 
 __all__ = [
     "BASELINES",
@@ -41,9 +44,16 @@ __all__ = [
     "ScoredSplit",
     "Stage",
     "State",
+    "choose_finalists",
+    "finalist_mean",
     "instruments",
     "label_budgets",
     "method_of",
+    "run_number",
+    "search_of",
+    "trial_of",
     "variant",
+    "winner",
     "with_former_settings",
+    "without_search",
 ]

@@ -30,8 +30,10 @@ __all__ = [
     "instruments",
     "label_budgets",
     "method_of",
+    "search_of",
     "variant",
     "with_former_settings",
+    "without_search",
 ]
 
 BASELINES = ("raw_features", "raw_pca", "label_spreading", "random_head", "supervised_head", "SimCLR")
@@ -46,9 +48,16 @@ ERROR_METRICS = ("nll", "brier", "ece")
 """Names of the probe's metrics that are better when lower."""
 REPRESENTED = ("raw_features", "raw_pca", "random_head", "SimCLR", *SUBSETS)
 """Methods whose representations any instrument can read; the other methods are classifiers themselves."""
-_FORMER_PROBE = {"kind": "paper", "also": [], "selection": "validation"}  # as version 0.2 did, without such settings
+_FORMER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "probe": {"kind": "paper", "also": [], "selection": "validation"},
+    "budget": {"searches": 1},
+    "search": {"finalists": 1},
+}
+"""Section -> settings that it lacked in an earlier version, with what that version did. The first tells whether."""
 
-Stage = Literal["search", "confirm"]
+_SEARCH = re.compile(r"~([2-9]|[1-9][0-9]+)\Z")
+
+Stage = Literal["search", "finalist", "confirm"]
 ScoredSplit = Literal["val", "test"]
 State = Literal["complete", "pruned", "failed"]
 
@@ -63,7 +72,7 @@ class JobKey:
 
     stage: Stage
     method: str
-    """The method's name in records: with the modalities and the label budget that the job is restricted to."""
+    """The method's name in records, as :func:`variant` makes it."""
     number: int
 
     def __str__(self) -> str:
@@ -76,7 +85,7 @@ class JobKey:
         Raises:
             ValueError: the text is no key.
         """
-        match = re.fullmatch(r"(search|confirm)-(.+)-([0-9]{5,})", text, re.DOTALL)
+        match = re.fullmatch(r"(search|finalist|confirm)-(.+)-([0-9]{5,})", text, re.DOTALL)
         if match is not None:
             stage, method, number = tuple[Any, ...](match.groups())
             key = cls(stage, method, int(number))
@@ -158,21 +167,24 @@ class Hardware:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One finished job: a search trial or a confirmation run."""
+    """One finished job: a search trial, a finalist's run or a confirmation run."""
 
     sweep: str
     stage: Stage
     method: str
-    """Loss subset or baseline, with the modalities and the label budget that the job is restricted to."""
+    """Loss subset or baseline, with its modalities, label budget and search, as :func:`variant` makes it."""
     number: int
-    """Trial number within the arm's study, or index of the confirmation seed."""
+    """Trial number within the arm's study, or index of the confirmation seed.
+
+    A finalist's run has the number that `sweeps.ledger.winners.run_number` makes of both.
+    """
     seed: int
     state: State
     origin: str = ""
-    """The source of a search trial's hyperparameters.
+    """The source of the hyperparameters of a search trial or of a finalist's run.
 
-    One of: default, the sampler's name, grid, warm_start with the earlier sweep's trial, or share_best with this
-    sweep's trial.
+    A search trial has one of: default, the sampler's name, grid, warm_start with the earlier sweep's trial, or
+    share_best with this sweep's trial. A finalist's run has its search trial, such as ``trial 7``.
     """
     reason: str = ""
     """Why a failed or pruned job ended; the first word is the class of the reason."""
@@ -211,7 +223,7 @@ class Record:
         return str(JobKey(self.stage, self.method, self.number))
 
 
-def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | None = None) -> str:
+def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | None = None, search: int = 1) -> str:
     """Return the name of a method in studies, records and tables.
 
     Args:
@@ -220,24 +232,41 @@ def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | 
             restriction.
         labels: the label budget that the method is searched for, or the budget's name, as in ``Con@5`` or ``Con@all``;
             None for the sweep's budget.
+        search: the number of the search, from 1; the second search of ``Con`` is ``Con~2``.
     """
     name = f"{method}[{'-'.join(modalities)}]" if modalities else method
-    return name if labels is None else f"{name}@{str(labels) or 'all'}"
+    if labels is not None:
+        name += f"@{str(labels) or 'all'}"
+    return name if search == 1 else f"{name}~{search}"
 
 
 def method_of(name: str) -> str:
     """Return the method's own name from a name that :func:`variant` made."""
-    return name.partition("@")[0].partition("[")[0]
+    return without_search(name).partition("@")[0].partition("[")[0]
+
+
+def search_of(name: str) -> int:
+    """Return the number of the search, from 1, from a name that :func:`variant` made."""
+    match = _SEARCH.search(name)
+    return 1 if match is None else int(match[1])
+
+
+def without_search(name: str) -> str:
+    """Return the name that the method of ``name`` has in the first search: all its searches share it."""
+    return _SEARCH.sub("", name)
 
 
 def with_former_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Return a sweep's configuration, completed by the settings that its version did not have yet.
 
-    A configuration that lacks none, or has no section ``probe``, is returned itself.
+    A configuration that lacks none in the sections that it has is returned itself.
     """
-    if "kind" in config.get("probe", {"kind": ""}):
-        return config
-    return {**config, "probe": {**config["probe"], **_FORMER_PROBE}}
+    former = {
+        section: {**config[section], **settings}
+        for section, settings in _FORMER_SETTINGS.items()
+        if isinstance(config.get(section), Mapping) and next(iter(settings)) not in config[section]
+    }
+    return {**config, **former} if former else config
 
 
 def instruments(probe: Mapping[str, Any]) -> list[str]:

@@ -51,8 +51,8 @@ _PREDICTIONS = pa.struct(
     ]
 )
 _SUFFIX = ".arrow"
-_SCHEMA_VERSION = "6"
-_READABLE = ("4", "5", _SCHEMA_VERSION)
+_SCHEMA_VERSION = "7"
+_READABLE = ("4", "5", "6", _SCHEMA_VERSION)
 _JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
 _SHARED_FIELDS = ("config", "features", "versions", "hardware")  # mostly equal in all records of a sweep
 AT_ONCE = 256

@@ -382,6 +382,21 @@ class TestSchema4:
         )
         assert plain(read) == plain(record(predictions=[expected]))
 
+    def test_a_record_of_version_6_is_read_with_one_search_and_its_best_trial(self, tmp_path: Path) -> None:
+        config = {"budget": {"seeds": 2}, "search": {"nested": []}}
+        Ledger(tmp_path).add(record(config=config))
+        (path,) = tmp_path.glob("*.arrow")
+        stream = pa.ipc.open_stream(read_sealed(path))
+        row = stream.read_next_batch()
+        schema = stream.schema.with_metadata({"schema_version": "6", "seal": SEAL})
+        file = io.BytesIO()
+        with pa.ipc.new_stream(file, schema) as former:
+            former.write(row.replace_schema_metadata(schema.metadata))
+        write_sealed(path, file.getvalue())
+        (read,) = Ledger(tmp_path)
+        completed = {"budget": {"seeds": 2, "searches": 1}, "search": {"nested": [], "finalists": 1}}
+        assert plain(read) == plain(record(config=completed))
+
     def test_a_ledger_of_old_and_new_records_is_sound(self, tmp_path: Path) -> None:
         self.write(tmp_path, self.former())
         Ledger(tmp_path).add(record(number=1))
@@ -433,7 +448,7 @@ class TestMend:
         path = tmp_path / "search-Con-00000.arrow"
         other_version(path)
         assert Ledger(tmp_path).mend() == []
-        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow.*schema version 9.*reads 4, 5"):
+        with pytest.raises(LedgerError, match=r"search-Con-00000\.arrow.*schema version 9.*reads 4, 5, 6, 7"):
             list(Ledger(tmp_path))
 
     def test_a_record_that_cannot_be_read_is_named_but_not_moved(self, tmp_path: Path) -> None:
