@@ -209,7 +209,13 @@ def _unusable(config: SweepConfig) -> tuple[list[str], list[str]]:
     damaged = [f"features: {problem}" for path in sets for problem in damaged_shards(path)]
     findings = Findings() if damaged else label_findings(config, fetch=True)
     warnings = [f"Warning: {note}" for note in findings.notes]
-    return [*config.tracking.missing(), *warm_start_problems(config), *damaged, *findings.problems], warnings
+    return [
+        *config.tracking.missing(),
+        *config.notify.missing(),
+        *warm_start_problems(config),
+        *damaged,
+        *findings.problems,
+    ], warnings
 
 
 def _remove(folder: SweepFolder, new_folders: Sequence[Path]) -> None:

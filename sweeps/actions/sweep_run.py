@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,9 @@ from sweeps.interrupts import Interrupts, hangups_blocked
 from sweeps.terminal import log, output_to_log
 
 if TYPE_CHECKING:
+    from sweeps.actions.notify import Event
     from sweeps.execution.capacity import Capacity
+    from sweeps.search.progress import Progress
 
 __all__ = ["SweepFailedError", "SweepRun"]
 
@@ -47,6 +49,8 @@ class SweepRun:
     begin: Callable[[Say], object]
     """Puts the session on record; called when nothing else can refuse the sweep any more."""
     retry_failed: bool = False
+    _progress: "Callable[[], list[Progress]] | None" = field(default=None, init=False)
+    """How far the sweep is; None before the session began."""
 
     def run(self) -> None:
         """Run the sweep to its end.
@@ -63,18 +67,41 @@ class SweepRun:
             from sweeps.execution import cluster
 
             shared = not cluster.local_only(self.address)
-            try:
-                self._connect(display.say, shared=shared)
-                self._execute(display, self._check_cluster(display.say, shared=shared))
-            except OSError as error:
-                raise self._ended_early(error) from error
-            except KeyboardInterrupt:
-                log(f"{self.interrupts.cause}; go on with: conclugen sweep resume {shlex.quote(str(self.folder.root))}")
-                raise
-            finally:
-                cluster.disconnect(withdraw=shared and self.config.workers.concurrent_trials != "auto")
+            with self._notifying(display.say, start):
+                try:
+                    self._connect(display.say, shared=shared)
+                    self._execute(display, self._check_cluster(display.say, shared=shared))
+                except OSError as error:
+                    raise self._ended_early(error) from error
+                except KeyboardInterrupt:
+                    resume = f"conclugen sweep resume {shlex.quote(str(self.folder.root))}"
+                    log(f"{self.interrupts.cause}; go on with: {resume}")
+                    raise
+                finally:
+                    cluster.disconnect(withdraw=shared and self.config.workers.concurrent_trials != "auto")
             shutil.rmtree(self.folder.ray, ignore_errors=True)
             display.say(f"Finished in {time.monotonic() - start:.0f} s.")
+
+    @contextmanager
+    def _notifying(self, say: Say, start: float) -> Iterator[None]:
+        """Tell the user's receivers how the body ended, if it began the session."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            self._notify("interrupted", self.interrupts.cause, say, start)
+            raise
+        except Exception as error:
+            self._notify("failed", str(error), say, start)
+            raise
+        self._notify("finished", "", say, start)
+
+    def _notify(self, event: "Event", reason: str, say: Say, start: float) -> None:
+        if self._progress is None or not (self.config.notify.url or self.config.notify.command):
+            return
+        from sweeps.actions.notify import Ending, notify
+
+        ending = Ending(event, reason, time.monotonic() - start, self._progress())
+        notify(self.config.notify, self.config.name, self.folder, ending, say)
 
     def _connect(self, say: Say, *, shared: bool) -> None:
         """Join the cluster that the user named, or start one; ask a shared one for nodes."""
@@ -120,6 +147,7 @@ class SweepRun:
             self.begin(display.say)
             # Nothing may refuse the sweep after this line, because opening the search may write into a database.
             search = Search(self.config, self.folder, say=display.say, retry_failed=self.retry_failed)
+            self._progress = search.progress
             allocation = capacity.allocation
             display.say(
                 f"{counted(allocation.slots, 'trial')} at a time, each on {counted(allocation.workers, 'worker')} "

@@ -67,6 +67,7 @@ def sweep_check(
         remote = remote_sets(config)
         problems = [
             *config.tracking.missing(),
+            *config.notify.missing(),
             *warm_start_problems(config),
             *findings.problems,
             *too_large(config, gpu_memory),

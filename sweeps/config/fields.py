@@ -170,6 +170,21 @@ def _safe_tracking(uri: str) -> str:
     return uri
 
 
+def _safe_webhook(url: str) -> str:
+    """Return the address of a webhook; refuse other texts, and secrets, which everyone could read in the sweep folder.
+
+    A secret in the path cannot be told from another path; the documentation says to take it from the environment.
+    """
+    if "$" in url:
+        return url
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError("must be an address such as https://host/path, or ${VARIABLE} for one in the environment.")
+    if address.username is not None or address.password is not None or _SECRET.search(address.query):
+        raise ConfigError(["holds a secret; put it into the environment, and ${ITS_VARIABLE} here."])
+    return url
+
+
 def as_list(value: object) -> object:
     """Return a list: one value becomes a list of it, values between commas a list of them, and None an empty list."""
     if isinstance(value, str) and "," in value:
@@ -219,3 +234,4 @@ SweepFolderPath = Annotated[Path, BeforeValidator(_resolve), AfterValidator(_swe
 TrackingUri = Annotated[str, AfterValidator(_safe_tracking)]
 Text = Annotated[str, Field(min_length=1)]
 Unique = AfterValidator(_unique)
+WebhookUrl = Annotated[str, AfterValidator(_safe_webhook)]

@@ -4,12 +4,14 @@ pydantic checks each field by itself, and `sweeps.config.checks` checks one agai
 written into the sweep's folder for everyone to read, so secrets stay in the environment.
 """
 
+import shutil
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from conclugen.labels import LabelBudget
+from sweeps.config.errors import ConfigError
 from sweeps.config.fields import (
     FeatureFolder,
     Flag,
@@ -23,7 +25,9 @@ from sweeps.config.fields import (
     Text,
     TrackingUri,
     Unique,
+    WebhookUrl,
     as_list,
+    with_environment,
 )
 
 
@@ -252,6 +256,31 @@ class Tracking(Section):
             for name, settings in services.items()
             if settings is not None and not _installed(name)
         ]
+
+
+class Notify(Section):
+    """The receivers of a message when a session of the sweep ends: finished, failed or interrupted."""
+
+    url: WebhookUrl | None = Field(
+        None,
+        description="address that gets a JSON object by POST when a session ends (Slack and Mattermost show its "
+        "`text`); secrets as ${VARIABLES}, taken from the environment",
+    )
+    command: Annotated[tuple[Text, ...], BeforeValidator(as_list)] = Field(
+        (), description="program with its arguments, a list, that gets the same JSON object on its standard input"
+    )
+
+    def missing(self) -> list[str]:
+        """Return a problem for each receiver that this machine cannot reach by what it has."""
+        problems = []
+        if self.url is not None:
+            try:
+                with_environment("notify.url", self.url)
+            except ConfigError as error:
+                problems += error.problems
+        if self.command and shutil.which(self.command[0]) is None:
+            problems.append(f"notify.command: {self.command[0]} is no program here; give the path of one.")
+        return problems
 
 
 def _installed(package: str) -> bool:

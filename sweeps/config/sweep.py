@@ -24,7 +24,18 @@ from sweeps.config.fields import (
     as_list,
     as_lists,
 )
-from sweeps.config.sections import Budget, Checkpoint, Features, Objective, Probe, Search, Section, Tracking, Workers
+from sweeps.config.sections import (
+    Budget,
+    Checkpoint,
+    Features,
+    Notify,
+    Objective,
+    Probe,
+    Search,
+    Section,
+    Tracking,
+    Workers,
+)
 from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
 
 __all__ = ["Arm", "SweepConfig", "probe_epochs", "searched_methods"]
@@ -95,6 +106,7 @@ class SweepConfig(Section):
         "file in the sweep's folder",
     )
     tracking: Tracking = Tracking()
+    notify: Notify = Notify()
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = Field(
         127, description="every random choice of the sweep follows from it"
     )

@@ -22,6 +22,7 @@ _FREE = (
     "budget.searches",
     "budget.seeds",
     "checkpoint",
+    "notify",
     "search.finalists",
     "search.warm_start",
     "storage",
