@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 # Containers often forbid Python to keep what it compiles: each of the many processes of a sweep would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-oldest check lint faults clean
+.PHONY: demo test test-oldest check lint package faults clean
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
@@ -33,6 +33,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --num-workers auto
+
+package: $(INSTALLED)  ## the wheel, with its metadata and description checked
+	rm -rf build/dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir build/dist .
+	$(BIN)/python -m twine check --strict build/dist/*
 
 faults: $(INSTALLED)  ## hits a sweep 200 times; takes long
 	$(BIN)/python -m benchmarks.faults

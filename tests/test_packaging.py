@@ -6,6 +6,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import yaml
+
+from conclugen import __version__
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("conclugen", "search_spaces", "sweeps", "reports")
 
@@ -28,3 +32,9 @@ def test_the_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
         if path.is_file() and not {"__pycache__", "examples"} & set(path.parts)
     }
     assert packaged == files
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    assert citation["cff-version"] == "1.2.0"
