@@ -18,7 +18,8 @@ from reports.contents import Part, PlannedFigure, Report
 from reports.figures import results as figures
 from reports.figures import search as search_figures
 from reports.figures.embedding import embedding, embedding_caption
-from reports.output.cells import Sources, probe_rows
+from reports.figures.methods import method_scores
+from reports.output.cells import Sources
 from reports.output.probe_tables import (
     calibration_table,
     class_tables,
@@ -62,7 +63,7 @@ from reports.statistics.searches import full_trials, trial_history, varying
 from reports.statistics.selection import selection
 from reports.statistics.shared_sets import named_apart, refuse_mixing, refuse_other_samples, settings_in_words
 from reports.statistics.tuning import expected_best, tuning
-from sweeps.ledger import Record
+from sweeps.ledger import SUMMARY_METRICS, Record
 
 __all__ = ["comparison_report", "report"]
 
@@ -110,8 +111,9 @@ def report(
     coordinates = None
     if representations:
         coordinates = embedding_coordinates(representations, latest_config(ledgers[0])["seed"])
+    precision = intervals(scores)
     parts = [
-        _ablation_part(table, tied, sources, selection_sentence(ledgers)),
+        _ablation_part(table, precision, tied, sources, selection_sentence(ledgers)),
         _instrument_part(instrument_effects(ledgers, effects)),
         _protocol_part(table, tied, sources, usage_table(ledgers)),
         _calibration_part(table, sources),
@@ -121,7 +123,7 @@ def report(
             "Chance has two sources: the seed of the training, and the choice of test samples. Intervals and tests "
             "cover both. The tables show scores by the sweep's probe. Their files also have the scores by further "
             "instruments.",
-            [interval_table(intervals(scores), _METRIC, sources), pair_table(paired, _METRIC, equivalent)],
+            [interval_table(precision, _METRIC, sources), pair_table(paired, _METRIC, equivalent)],
         ),
         _effects_part(effects),
         _published_part(table, published_numbers, sources),
@@ -177,13 +179,27 @@ def _files_apart(parts: Sequence[Part]) -> list[Part]:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _ablation_part(table: Ablation, tied: set[tuple[str, str, str]], sources: Sources, selection: str) -> Part:
+def _ablation_part(
+    table: Ablation,
+    precision: pd.DataFrame,
+    tied: set[tuple[str, str, str]],
+    sources: Sources,
+    selection: str,
+) -> Part:
     figure = PlannedFigure(
-        "ablation",
-        f"Test {_METRIC} of every method on every data set, with 95 % intervals over seeds.",
-        partial(figures.ablation_bars, probe_rows(table.frame), _METRIC),
+        "methods",
+        "Test scores of every method with 95 % intervals over training runs and test samples, the best on top. The "
+        "dashed line is the best method without pretraining.",
+        partial(method_scores, _with_intervals(table, precision), _METRIC),
     )
     return Part("Ablation of the losses", "", list(ablation_tables(table, tied, sources, selection)), [figure])
+
+
+def _with_intervals(table: Ablation, precision: pd.DataFrame) -> pd.DataFrame:
+    """Return every planned cell of the ablation table with its summary metrics and, if it has one, its interval."""
+    keys = ["dataset", "method", "metric"]
+    planned = table.frame.loc[table.frame["metric"].isin(SUMMARY_METRICS), [*keys, "mean"]]
+    return planned.merge(precision.drop(columns="mean"), how="left", on=keys)
 
 
 def _instrument_part(frame: pd.DataFrame) -> Part:

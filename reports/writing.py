@@ -7,15 +7,17 @@ shows everything on one page, and `tables.tex` is a document that inputs the LaT
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from conclugen.files.durable import write_whole
 from reports.contents import PlannedFigure, Report
-from reports.figures.style import write_figure
+from reports.figures import former_style
+from reports.figures.style import Drawing, write_figure
 from reports.folder import replaced_report
 from reports.output.markup import write_table
-from reports.output.page import Section, page
+from reports.output.page import PageFigure, Section, page
 from reports.output.table import Table
 from reports.processes import ALONE, Processes
 
@@ -44,15 +46,21 @@ def write_report(content: Report, out: Path, processes: Processes = ALONE) -> li
 def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]:
     drawings = [figure for part in content.parts for figure in part.figures]
     tables = [table for part in content.parts for table in part.tables]
-    file_lists = processes.map(partial(_write, out), [*drawings, *tables])  # figures first, as they take longest
-    files = [file for files in file_lists for file in files]
+    written = processes.map(partial(_write, out), [*drawings, *tables])  # figures first, as they take longest
+    files = [file for files, _ in written for file in files]
+    interactive = dict(zip((figure.name for figure in drawings), (shown for _, shown in written), strict=False))
     sections = []
     for part in content.parts:
-        svgs = [
-            (figure.name, figure.caption, (out / f"{figure.name}.svg").read_text(encoding="utf-8"))
+        shown = [
+            PageFigure(
+                figure.name,
+                figure.caption,
+                (out / f"{figure.name}.svg").read_text(encoding="utf-8"),
+                interactive[figure.name],
+            )
             for figure in part.figures
         ]
-        sections.append(Section(part.title, part.text, part.tables, svgs))
+        sections.append(Section(part.title, part.text, part.tables, shown))
     for name, frame in content.frames.items():
         files += _write_frame(frame, name, out)
     downloads: dict[str, bytes | str] = {}
@@ -66,10 +74,14 @@ def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]
     return [index, document, *files]
 
 
-def _write(out: Path, item: PlannedFigure | Table) -> list[Path]:
+def _write(out: Path, item: PlannedFigure | Table) -> tuple[list[Path], dict[str, Any] | None]:
+    """Write the files of a table or figure; return their paths, and the specification of an interactive figure."""
     if isinstance(item, Table):
-        return write_table(item, out)
-    return write_figure(item.draw(), item.name, out)
+        return write_table(item, out), None
+    drawing = item.draw()
+    if isinstance(drawing, Drawing):
+        return write_figure(drawing, item.name, out), drawing.interactive
+    return former_style.write_figure(drawing, item.name, out), None
 
 
 def _document(tables: Sequence[Table]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.figures.style import GREY, IN_STYLE, MANY, finish, legend_handles, panels_of, series_style, unique
+from reports.figures.former_style import GREY, IN_STYLE, MANY, finish, legend_handles, panels_of, series_style, unique
 from reports.statistics.embedding import COMPONENTS, PERPLEXITY, Representations
 
 __all__ = ["embedding", "embedding_caption"]

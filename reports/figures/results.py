@@ -12,19 +12,17 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.style import (
+from reports.figures.former_style import (
     BLACK,
     BLUE,
     COLUMN_WIDTH,
     GREEN,
     GREY,
     IN_STYLE,
-    ORANGE,
     PAGE_WIDTH,
     VERMILLION,
     Labels,
@@ -38,60 +36,8 @@ from reports.figures.style import (
     unique,
     write_at,
 )
-from sweeps.ledger import BASELINES, method_of
 
-__all__ = ["ablation_bars", "confusion_matrices", "label_efficiency", "shapley_bars"]
-
-
-@IN_STYLE
-def ablation_bars(frame: pd.DataFrame, metric: str) -> Figure:
-    """Draw a panel per dataset with a bar per method: mean and 95 % interval.
-
-    Args:
-        frame: columns as in `reports.statistics.ablation.COLUMNS`.
-        metric: the metric to draw.
-    """
-    rows = frame[frame["metric"] == metric]
-    methods, datasets = unique(rows["method"]), unique(rows["dataset"])
-    figure, panels = panels_of(datasets, per_row=3, height=0.55 + 0.19 * len(methods), grid="x", sharex=True)
-    kinds: dict[str, Patch] = {}
-    notes: dict[str, None] = {}
-    for panel, dataset in zip(panels, datasets, strict=True):
-        by_method = rows[rows["dataset"] == dataset].set_index("method").to_dict("index")
-        ranges: list[tuple[int, float, float, float]] = []
-        for place, method in enumerate(methods):
-            if method not in by_method:
-                write_at(panel, place, "not planned")
-                continue
-            mean, low, high = (float(by_method[method][name]) for name in ("mean", "ci_low", "ci_high"))
-            if math.isnan(mean):
-                write_at(panel, place, "× no result")
-                notes["× no result: planned, but no job is complete"] = None
-                continue
-            kind, colour, hatch = _kind(method)
-            panel.barh(place, mean, height=0.76, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
-            panel.annotate(
-                f"{mean:.3f}",
-                (0, place),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=6,
-                color="white" if luminance(to_rgb(colour)) < 0.18 else BLACK,
-                in_layout=False,  # the label lies inside its panel
-            ).set_bbox({"facecolor": colour, "edgecolor": "none", "pad": 0.8})
-            kinds[kind] = Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=kind)
-            if math.isnan(low) or math.isnan(high):
-                notes["without an interval: fewer than two seeds"] = None
-            else:
-                ranges.append((place, mean, mean - low, high - mean))
-        if ranges:
-            places, means, *sides = zip(*ranges, strict=True)
-            panel.errorbar(means, places, xerr=sides, fmt="none", ecolor=BLACK, capsize=2, elinewidth=0.9)
-        panel.set_yticks(range(len(methods)) if is_left(panel) else [], methods if is_left(panel) else [])
-        panel.set_ylim(len(methods) - 0.4, -0.6)
-        panel.set_xlim(left=min(0.0, panel.get_xlim()[0]))
-    return finish(figure, panels, x=metric, handles=list(kinds.values()), notes=notes)
+__all__ = ["confusion_matrices", "label_efficiency", "shapley_bars"]
 
 
 @IN_STYLE
@@ -252,13 +198,6 @@ def shapley_bars(frame: pd.DataFrame, metric: str) -> Figure:
         panel.set_yticks(range(len(quantities)) if is_left(panel) else [], quantities if is_left(panel) else [])
         panel.set_ylim(len(quantities) - 0.4, -0.6)
     return finish(figure, panels, x=f"contribution to {metric}", notes=notes)
-
-
-def _kind(method: str) -> tuple[str, str, str]:
-    """Return the kind of a method for the legend, its colour and its hatch."""
-    if method_of(method) in BASELINES:
-        return "baseline", "0.4", "////"
-    return ("on fewer modalities", ORANGE, "|||") if "[" in method else ("loss subset", BLUE, "")
 
 
 def _budget(labels: object) -> str:

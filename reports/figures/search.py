@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.style import (
+from reports.figures.former_style import (
     BLACK,
     BLUE,
     COLUMN_WIDTH,

@@ -1,155 +1,161 @@
-"""Shared parts of all figures: style, panels, legends and files.
+"""Shared parts of all figures: what a drawing is, its data, the style of its files.
 
-Figures use matplotlib's objects, not pyplot, whose global state keeps every figure alive. The same frame gives the same
-SVG, byte by byte. Text in an SVG stays text, for search and for screen readers.
+A figure has two specifications in Vega-Lite, made with Altair. The page shows the interactive one, and leaves the
+colours of texts and axes to it. The files show the static one. The same frame gives the same bytes.
 """
 
-import io
 import math
 import re
-import textwrap
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib as mpl
+import altair as alt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.backend_bases import RendererBase
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.text import Text
-from matplotlib.typing import RcKeyType
+import vl_convert
 
 from conclugen.files.durable import write_whole
-from reports.figures.fonts import use_fonts
-from reports.figures.svg import compact
+from reports.statistics.ablation import PlannedColumn
 
 __all__ = [
-    "BLACK",
-    "BLUE",
-    "COLUMN_WIDTH",
-    "GREEN",
+    "CHOSEN",
     "GREY",
-    "IN_STYLE",
-    "MANY",
-    "ORANGE",
     "PAGE_WIDTH",
-    "VERMILLION",
-    "Figure",
-    "Labels",
-    "finish",
-    "is_left",
-    "is_lowest",
-    "legend_handles",
-    "luminance",
-    "panels_of",
-    "series_style",
-    "svg",
+    "Chart",
+    "Drawing",
+    "by_choice",
+    "chosen_title",
+    "grid_of",
+    "heading",
+    "no_result",
+    "specification",
     "unique",
-    "write_at",
     "write_figure",
 ]
 
-COLUMN_WIDTH, PAGE_WIDTH = 3.4, 6.9
-"""Widths of one and of two columns of a paper, in inches; font sizes assume that figures are printed at this size."""
-_STYLE: dict[RcKeyType, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.titley": 1.0,  # a fixed place spares matplotlib the search for ticks above the panel
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.linewidth": 0.6,
-    "hatch.linewidth": 0.5,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4,
-    "figure.facecolor": "white",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "conclugen",
-    "text.parse_math": False,  # the name of a class may contain a dollar sign
+Chart = alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart
+PAGE_WIDTH = 497
+"""Width of two columns of a paper, in points; font sizes assume that files are printed at this size."""
+GREY = "#777777"
+"""Lines and remarks; readable on white and on the dark page."""
+CHOSEN = "datum.dataset === dataset && datum.labels === labels && datum.metric === metric"
+"""Filter of the rows that the reader chose."""
+_PPI = 200
+_CONFIG: dict[str, Any] = {
+    "font": "Liberation Sans, Arial, Helvetica, sans-serif",  # vl-convert has the first, browsers one of the others
+    "background": "white",
+    "aria": False,  # a description of every mark would be most of the file; the caption describes the figure
+    "padding": 4,
+    "view": {"stroke": None},
+    "axis": {
+        "labelFontSize": 7,
+        "titleFontSize": 7.5,
+        "titleFontWeight": "normal",
+        "labelLimit": 130,
+        "domainColor": GREY,
+        "tickColor": GREY,
+        "tickSize": 3,
+        "gridColor": "#dddddd",
+        "gridWidth": 0.5,
+    },
+    "legend": {"labelFontSize": 7, "titleFontSize": 7.5, "titleFontWeight": "normal", "labelLimit": 130},
+    "title": {"fontSize": 9, "fontWeight": "normal", "offset": 4},  # vl-convert orders several fonts of a PDF by chance
+    "text": {"fontSize": 6.5},
 }
-BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-)
-# Okabe and Ito's yellow is left out: a thin yellow line is invisible on white paper.
-COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-LINES = ("-", "--", "-.", ":")
-GREY = "#595959"
-MANY = 500
-"""Number of points in a panel above which an SVG holds them as pixels; axes and text stay vectors. Otherwise the file
-would have megabytes and take seconds to display."""
-
-
-@contextmanager
-def _in_style() -> Iterator[None]:
-    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")}
-    with mpl.rc_context({**defaults, **_STYLE}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `letters_without_font` names them
-        yield
-
-
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # a name may contain them, an XML document not
-IN_STYLE = _in_style()
-"""Decorator for functions that draw: applies the style to matplotlib's defaults, and restores the settings afterwards.
-
-A user's own settings, such as `text.usetex`, change nothing.
-"""
 
 
-@IN_STYLE
-def svg(figure: Figure) -> str:
-    """Return the figure as SVG, with its text as text; the same figure gives the same bytes."""
-    use_fonts(figure)
-    _lay_out(figure)
-    file = io.StringIO()
-    resolution = figure.dpi
-    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(file, metadata=no_metadata)  # type: ignore[no-untyped-call]
-    figure.dpi = resolution  # the canvas has set it to 72, an SVG's points per inch
-    return compact(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", file.getvalue()))
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, before any file is written."""
+
+    interactive: dict[str, Any]
+    """Specification in Vega-Lite for the page.
+
+    It has the parameters ``dataset``, ``labels`` and ``metric`` where the figure depends on the reader's choice.
+    """
+    static: dict[str, Any]
+    """Specification in Vega-Lite for the files: all data sets side by side, the main metric."""
 
 
-@IN_STYLE
-def write_figure(figure: Figure, name: str, out: Path) -> list[Path]:
-    """Write ``NAME.svg``, and ``NAME.png`` at 200 dots per inch, into the folder, which is created if missing."""
+def write_figure(drawing: Drawing, name: str, out: Path) -> list[Path]:
+    """Write ``NAME.svg``, ``NAME.pdf``, and ``NAME.png`` at 200 dots per inch, into the folder, created if missing."""
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"{name}.svg", out / f"{name}.png"]
-    write_whole(paths[0], svg(figure).encode())
-    file = io.BytesIO()
-    compression = {"compress_level": 3}  # half the time of matplotlib's level 6, for a tenth more bytes
-    FigureCanvasAgg(figure).print_png(  # type: ignore[no-untyped-call]
-        file, metadata={"Software": None}, pil_kwargs=compression
+    svg = vl_convert.vegalite_to_svg(drawing.static, config=_CONFIG, allowed_base_urls=[])
+    contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg), "png": vl_convert.svg_to_png(svg, ppi=_PPI)}
+    paths = {suffix: out / f"{name}.{suffix}" for suffix in contents}
+    for suffix, content in contents.items():
+        write_whole(paths[suffix], content)
+    return list(paths.values())
+
+
+def specification(
+    chart: Chart, data: Mapping[str, pd.DataFrame], choice: Mapping[str, str] | None = None, notes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the specification of a chart with its data inside.
+
+    Args:
+        chart: the chart, whose data are `alt.NamedData`.
+        data: name -> its rows; numbers are rounded to four significant digits, and missing ones become null.
+        choice: name -> value, before the reader chooses, of each parameter that the chart depends on.
+        notes: remarks below the chart, such as what is missing.
+    """
+    if notes:
+        chart = chart.properties(title=alt.TitleParams(list(notes), orient="bottom", anchor="start", **_NOTE))
+    document = chart.to_dict()
+    document["datasets"] = {name: _records(frame) for name, frame in data.items()}
+    if choice is not None:
+        document["params"] = [{"name": name, "value": _clean(value)} for name, value in choice.items()]
+    return document
+
+
+_NOTE: dict[str, Any] = {"fontSize": 6.5, "fontWeight": "normal", "color": GREY, "offset": 6}
+
+
+def by_choice(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame with the data set and the label budget that a reader chooses, instead of the table's column.
+
+    Args:
+        frame: the column ``dataset`` names a column of the ablation table.
+    """
+    choices = [PlannedColumn.named(str(name)).choice for name in frame["dataset"]]
+    return frame.assign(
+        dataset=pd.Series([dataset for dataset, _ in choices], frame.index, dtype=object),
+        labels=pd.Series([labels for _, labels in choices], frame.index, dtype=object),
     )
-    write_whole(paths[1], file.getvalue())
-    return paths
 
 
-def _lay_out(figure: Figure) -> None:
-    """Compute the layout once, without drawing: `savefig` would do both once more than needed for every format."""
-    engine = figure.get_layout_engine()
-    if figure.axes and engine is not None:
-        FigureCanvasAgg(figure)
-        engine.execute(figure)
-    figure.set_layout_engine("none")
+def chosen_title(text: str) -> alt.TitleParams:
+    """Return a title below an interactive chart that follows the reader's choice.
+
+    Args:
+        text: ``{metric}`` and ``{set}`` stand for the metric, and for the data set with its label budget.
+    """
+    metric = "replace(replace(metric, '_', ' '), 'f1', 'F1')"
+    chosen = "dataset + (labels === 'all' ? ', all labels' : ', labels: ' + labels)"
+    parts = text.replace("'", "\\'").replace("{metric}", f"' + {metric} + '").replace("{set}", f"' + {chosen} + '")
+    return alt.TitleParams(alt.expr(f"'{parts}'"), orient="bottom", fontWeight="normal", fontSize=12)
+
+
+def grid_of(panels: Sequence[Chart], per_row: int) -> Chart:
+    """Return charts side by side, ``per_row`` in a row; a text if there is none."""
+    if not panels:
+        return no_result()
+    grid: alt.ConcatChart = alt.concat(*panels, columns=per_row)
+    return grid
+
+
+def no_result() -> alt.Chart:
+    """Return a chart that says that nothing has a result."""
+    chart = alt.Chart(alt.sequence(1)).mark_text(text="× no result", color=GREY)
+    sized: alt.Chart = chart.properties(width=120, height=20)
+    return sized
+
+
+def heading(metric: str) -> str:
+    """Return the name of a metric as the title of an axis."""
+    return metric.replace("_", " ").replace("f1", "F1")
 
 
 def unique(column: pd.Series) -> list[str]:
@@ -157,163 +163,15 @@ def unique(column: pd.Series) -> list[str]:
     return list(dict.fromkeys(map(str, column)))
 
 
-def panels_of(
-    titles: Sequence[str],
-    *,
-    per_row: int,
-    height: float,
-    grid: Literal["x", "y"] | None = None,
-    sharex: bool = False,
-    sharey: bool = False,
-    min_width: float = COLUMN_WIDTH,
-) -> tuple[Figure, list[Axes]]:
-    """Create a figure with one panel per title; its width follows from the panels, unused places stay blank.
-
-    Args:
-        titles: titles of the panels.
-        per_row: largest number of panels in a row.
-        height: height of a panel, in inches.
-        grid: axis with grid lines at its ticks.
-        sharex: whether the panels share the horizontal axis.
-        sharey: whether they share the vertical axis.
-        min_width: smallest width of the figure, in inches; a figure is at most PAGE_WIDTH wide.
-    """
-    number = len(titles)
-    rows = max(1, math.ceil(number / per_row))
-    columns = max(1, math.ceil(number / rows))
-    width = PAGE_WIDTH if rows > 1 else max(min_width, PAGE_WIDTH * columns / per_row)
-    figure = Figure(figsize=(width, height * rows + 0.5), dpi=200, layout="constrained")
-    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey).flat)
-    for blank in panels[number:]:
-        blank.remove()
-    for lowest in panels[max(0, number - columns) : number]:
-        lowest.tick_params(labelbottom=True)  # the lowest panel of a column may not be in the last row
-    if not number:
-        figure.text(0.5, 0.5, "× no result", ha="center", va="center", color=GREY)
-    for panel, title in zip(panels, titles, strict=False):
-        panel.set_title(title)
-        if grid is not None:
-            panel.grid(axis=grid, linewidth=0.4, color="0.85")
-    return figure, panels[:number]
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    columns = {str(name): [_clean(value) for value in column.tolist()] for name, column in frame.items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def finish(
-    figure: Figure,
-    panels: Sequence[Axes] = (),
-    *,
-    x: str = "",
-    y: str = "",
-    handles: Sequence[Line2D | Patch] = (),
-    notes: Iterable[str] = (),
-) -> Figure:
-    """Add axis labels, legend and notes; return the figure.
-
-    Args:
-        figure: the figure.
-        panels: its panels, from :func:`panels_of`.
-        x: label below the lowest panel of each column.
-        y: label of the figure, on the left.
-        handles: entries of the legend, above the panels.
-        notes: remarks below the panels, such as what is missing.
-    """
-    for number, panel in enumerate(panels):
-        if is_lowest(panels, number):
-            panel.set_xlabel(x)
-        for axis in (panel.xaxis, panel.yaxis):
-            if not len(axis.get_ticklocs()) and not axis.get_label_text():
-                axis.set_visible(False)  # matplotlib would measure an empty axis, too
-    if y:
-        figure.supylabel(y, fontsize=8)
-    if handles:
-        columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.1)))
-        figure.legend(handles=list(handles), loc="outside upper center", ncols=columns)
-    if text := "; ".join(notes):
-        figure.supxlabel(textwrap.fill(text, int(figure.get_figwidth() * 17)), fontsize=6.5, color=GREY)
-    return figure
-
-
-def write_at(panel: Axes, place: int, text: str) -> None:
-    """Write a text at the place of a missing bar."""
-    panel.text(
-        0.02,
-        place,
-        text,
-        transform=panel.get_yaxis_transform(),
-        va="center",
-        fontsize=6.5,
-        color=GREY,
-        fontstyle="italic",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
-    )
-
-
-def is_left(panel: Axes) -> bool:
-    """Return whether a panel is the first of its row; others need no ticks, each of which takes milliseconds."""
-    place = panel.get_subplotspec()
-    return place is None or place.is_first_col()
-
-
-def is_lowest(panels: Sequence[Axes], number: int) -> bool:
-    """Return whether the panel of this number is the lowest of its column, which may not be in the last row."""
-    place = panels[number].get_subplotspec()
-    return number >= len(panels) - (place.get_gridspec().ncols if place else 1)
-
-
-class Labels(Text):
-    """Many short centred texts in the cells of a panel, drawn as one artist.
-
-    They look like `Text`. Thousands of `Text` take seconds, mostly for measuring and placing each of them. The layout
-    of the figure ignores the labels, as they lie inside their panel.
-    """
-
-    def __init__(self, panel: Axes, labels: Sequence[tuple[tuple[float, float], str, str]], size: float) -> None:
-        """Add labels to the panel.
-
-        Args:
-            panel: the panel.
-            labels: (place in the panel's data, text, colour) of each.
-            size: font size in points.
-        """
-        super().__init__(fontsize=size, horizontalalignment="center", transform=panel.transData, in_layout=False)
-        self.labels = list(labels)
-        panel.add_artist(self)
-
-    def draw(self, renderer: RendererBase) -> None:
-        """Draw all labels."""
-        gc, font = renderer.new_gc(), self.get_fontproperties()
-        _, canvas_height = renderer.get_canvas_width_height()
-        _, digit_height, _ = renderer.get_text_width_height_descent("0", font, False)
-        line_height = 1.65 * digit_height
-        widths: dict[str, float] = {}
-        pixels = self.get_transform().transform([place for place, _, _ in self.labels]).tolist()
-        for (x, y), (place, text, colour) in zip(pixels, self.labels, strict=True):
-            gc.set_foreground(colour)
-            self.set_position(place)  # the anchor of the text in an SVG
-            lines = text.split("\n")
-            for number, line in enumerate(lines):
-                if line not in widths:
-                    widths[line] = renderer.get_text_width_height_descent(line, font, False)[0]
-                base = y + line_height * ((len(lines) - 1) / 2 - number) - digit_height / 2
-                base = canvas_height - base if renderer.flipy() else base
-                renderer.draw_text(gc, x - widths[line] / 2, base, line, font, 0, mtext=self)
-        gc.restore()
-
-
-def series_style(number: int) -> dict[str, Any]:
-    """Return colour, marker and line style of a series; of 7, 9 and 4 choices, two series rarely share two."""
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "marker": MARKERS[number % len(MARKERS)],
-        "linestyle": LINES[number % len(LINES)],
-    }
-
-
-def legend_handles(names: Sequence[str], **changes: Any) -> list[Line2D]:
-    """Return legend entries for the named series in their :func:`series_style`, with ``changes`` applied."""
-    return [Line2D([], [], label=name, **{**series_style(number), **changes}) for number, name in enumerate(names)]
-
-
-def luminance(colour: Sequence[float]) -> float:
-    """Return the relative luminance of WCAG 2.2; below 0.18, white text has more contrast than black."""
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+def _clean(value: object) -> Any:
+    """Return a value as JSON has it: a number with four significant digits, a text that XML may contain."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    if isinstance(value, bool | int) or value is None:
+        return value
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", str(value))

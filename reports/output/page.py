@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
+from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, StrictUndefined
@@ -21,10 +22,23 @@ from markupsafe import Markup
 from reports.output.markup import html_table
 from reports.output.table import Table
 
-__all__ = ["Provenance", "Section", "page"]
+__all__ = ["PageFigure", "Provenance", "Section", "page"]
 
 _PLAIN = "!$()*+,-./:;=?@_~"
 """Characters that a data address may hold unquoted: a quoted table is a third shorter than one in base64."""
+
+
+@dataclass(frozen=True)
+class PageFigure:
+    """A figure of the page."""
+
+    name: str
+    caption: str
+    """The caption, which is also the figure's text alternative."""
+    svg: str
+    """The static drawing, as in the figure's file."""
+    interactive: Mapping[str, Any] | None = None
+    """The specification in Vega-Lite of the interactive drawing; None if there is only the static one."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +49,7 @@ class Section:
     text: str = ""
     """Plain text; an empty line separates paragraphs."""
     tables: Sequence[Table] = ()
-    figures: Sequence[tuple[str, str, str]] = ()
-    """(name, caption, SVG from `reports.figures.style.svg`); the caption is also the figure's text alternative."""
+    figures: Sequence[PageFigure] = ()
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ def page(title: str, sections: Sequence[Section], provenance: Provenance, downlo
     """
     names = [
         *(table.name for section in sections for table in section.tables),
-        *(f"figure {name}" for section in sections for name, _, _ in section.figures),
+        *(f"figure {figure.name}" for section in sections for figure in section.figures),
     ]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise ValueError(f"names must differ, but these are used twice: {', '.join(repeated)}.")
@@ -77,8 +90,8 @@ def page(title: str, sections: Sequence[Section], provenance: Provenance, downlo
                 "paragraphs": [part.strip() for part in re.split(r"\n\s*\n", section.text) if part.strip()],
                 "tables": [Markup(html_table(table)) for table in section.tables],  # noqa: S704 - html_table escapes
                 "figures": [
-                    (caption, Markup(_inline(name, caption, svg)))  # noqa: S704 - from reports.figures.style
-                    for name, caption, svg in section.figures
+                    (figure.caption, Markup(_inline(figure.name, figure.caption, figure.svg)))  # noqa: S704 - ours
+                    for figure in section.figures
                 ],
             }
             for section in sections
@@ -96,7 +109,7 @@ def _inline(name: str, caption: str, svg: str) -> str:
     element = re.sub(r"<[^<>]*>", lambda tag: _prefixed(tag[0], prefix), element)
     opening, rest = element.split(">", 1)
     # The figure grows with the page up to a comfortable size. On a small page it scrolls and stays readable.
-    width = re.search(r' width="([\d.]+)pt" height="[\d.]+pt"', opening)
+    width = re.search(r' width="([\d.]+)(?:pt)?" height="[\d.]+(?:pt)?"', opening)
     if width:
         limits = f' style="min-width:{width[1]}pt;max-width:{1.4 * float(width[1]):.1f}pt"'
         opening = opening.replace(width[0], limits)

@@ -84,6 +84,11 @@ class PlannedColumn(NamedTuple):
         column = f"{self.dataset}@{self.labels}" if self.labels else self.dataset
         return f"{column} ({self.instrument})" if self.instrument else column
 
+    @property
+    def choice(self) -> tuple[str, str]:
+        """The data set and the label budget that a reader chooses to see the column, such as ``digits (knn)`` and 5."""
+        return PlannedColumn(self.dataset, "", self.instrument).name, self.labels or "all"
+
 
 @dataclass(frozen=True)
 class Ablation:

@@ -52,7 +52,7 @@ TABLES = (
     "ablation", "ablation-macro_f1", "ablation-accuracy", "modalities", "labels", "classes-planted", "intervals",
     "pairs", "effects", "configurations", "tuning", "selection", "ranking", "accounting",
 )  # fmt: skip
-FIGURES = ("ablation", "labels", "confusion-planted", "shapley", "history", "expected-best", "embedding-tiny-planted")
+FIGURES = ("methods", "labels", "confusion-planted", "shapley", "history", "expected-best", "embedding-tiny-planted")
 
 
 def test_every_table_and_figure_is_written(out: Path, content: Report) -> None:

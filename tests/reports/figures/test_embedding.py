@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from reports.figures.embedding import embedding, embedding_caption
-from reports.figures.style import MANY
+from reports.figures.former_style import MANY
 from reports.statistics.embedding import Representations
 
 NAN = float("nan")

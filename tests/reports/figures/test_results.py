@@ -1,7 +1,6 @@
 import math
 import re
 import struct
-import warnings
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,28 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from reports.figures import results as figures
 from reports.figures import search as search_figures
-from reports.figures.style import Labels, svg, write_figure
-from reports.statistics.ablation import COLUMNS as ABLATION
+from reports.figures.former_style import Labels, svg, write_figure
 from reports.statistics.confusion import COLUMNS as CONFUSION
 
 NAN = math.nan
-
-
-def ablation_frame() -> pd.DataFrame:
-    rows = [
-        ("faces", "raw_features", "weighted_f1", 0.5, 0.01, 0.4, 0.6, 3, 0, 0, 0),
-        ("faces", "Con", "weighted_f1", 0.75, NAN, NAN, NAN, 1, 8, 2, 1),
-        ("faces", "Gen", "weighted_f1", NAN, NAN, NAN, NAN, 0, 8, 0, 8),
-        ("faces", "Con", "accuracy", 0.9, 0.01, 0.8, 1.0, 3, 8, 2, 1),
-        ("voices", "Con", "weighted_f1", 0.25, 0.01, 0.2, 0.3, 3, 8, 2, 1),
-        ("voices", "Gen", "weighted_f1", 0.125, 0.01, 0.1, 0.2, 3, 8, 2, 1),
-    ]
-    return pd.DataFrame(rows, columns=ABLATION)
 
 
 def confusion_frame() -> pd.DataFrame:
@@ -97,7 +82,6 @@ def expected_frame() -> pd.DataFrame:
 
 def every_figure() -> dict[str, Figure]:
     return {
-        "ablation": figures.ablation_bars(ablation_frame(), "weighted_f1"),
         "confusion": figures.confusion_matrices(confusion_frame(), "faces"),
         "history": search_figures.search_history(history_frame()),
         "parallel": search_figures.parallel_coordinates(trials_frame(), "Con"),
@@ -122,29 +106,6 @@ def cells(panel: mpl.axes.Axes) -> Labels:
 
 def note(figure: Figure) -> str:
     return " ".join(figure.get_supxlabel().split())
-
-
-def test_ablation_bars_are_as_long_as_the_means() -> None:
-    figure = figures.ablation_bars(ablation_frame(), "weighted_f1")
-    by_title = panels(figure)
-    assert list(by_title) == ["faces", "voices"]
-    assert [bar.get_width() for bar in by_title["faces"].patches] == [0.5, 0.75]
-    assert [bar.get_width() for bar in by_title["voices"].patches] == [0.25, 0.125]
-    (interval,) = (c for c in by_title["faces"].collections if isinstance(c, LineCollection))
-    assert interval.get_segments()[0][:, 0].tolist() == pytest.approx([0.4, 0.6])
-
-
-def test_ablation_bars_show_what_is_missing_and_why() -> None:
-    figure = figures.ablation_bars(ablation_frame(), "weighted_f1")
-    assert texts(panels(figure)["faces"]) == ["0.500", "0.750", "× no result"]
-    assert texts(panels(figure)["voices"]) == ["not planned", "0.250", "0.125"]
-    assert "no result: planned" in note(figure)
-    assert "without an interval: fewer than two seeds" in note(figure)
-
-
-def test_baselines_and_subsets_differ_without_colour() -> None:
-    bars = panels(figures.ablation_bars(ablation_frame(), "weighted_f1"))["faces"].patches
-    assert [bool(bar.get_hatch()) for bar in bars] == [True, False]
 
 
 def test_confusion_cells_show_shares_and_counts() -> None:
@@ -303,15 +264,3 @@ def test_a_figure_is_written_as_svg_and_as_png_at_200_dots_per_inch(tmp_path: Pa
     assert svg_file.read_text(encoding="utf-8") == svg(search_figures.expected_best(expected_frame()))
     width, height = struct.unpack(">II", png_file.read_bytes()[16:24])
     assert (width, height) == tuple(200 * figure.get_size_inches())
-
-
-def test_a_figure_without_rows_says_no_result() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = figures.ablation_bars(ablation_frame()[:0], "weighted_f1")
-        assert "no result" in svg(figure)
-
-
-def test_names_with_dollar_signs_are_not_formulas() -> None:
-    frame = ablation_frame().replace("faces", "$x_1$ & <b>")
-    assert "$x_1$ &amp; &lt;b&gt;" in svg(figures.ablation_bars(frame, "weighted_f1"))

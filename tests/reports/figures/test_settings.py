@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
 from reports.figures.fonts import letters_without_font
+from reports.figures.former_style import svg, write_figure
 from reports.figures.results import confusion_matrices
-from reports.figures.style import svg, write_figure
 
 ROOT = Path(__file__).parents[3]
 
@@ -39,7 +39,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 DRAW = """
 import sys
 from pathlib import Path
-from reports.figures.style import write_figure
+from reports.figures.former_style import write_figure
 from tests.reports.figures.test_settings import matrices
 write_figure(matrices("a", "b"), "x", Path(sys.argv[1]))
 """

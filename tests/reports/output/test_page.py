@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reports.figures import search as search_figures
-from reports.figures.style import svg
-from reports.output.page import Provenance, Section, page
+from reports.figures.former_style import svg
+from reports.output.page import PageFigure, Provenance, Section, page
 from reports.output.table import Cell, Table
 from tests.parsed import Parsed
 
@@ -33,7 +33,7 @@ def figure() -> str:
 
 
 def test_the_page_needs_no_other_file_and_its_ids_are_unique(figure: str) -> None:
-    figures = [("best", "Expected best", figure), ("again", "Again", figure)]
+    figures = [PageFigure("best", "Expected best", figure), PageFigure("again", "Again", figure)]
     text = page(
         "Report",
         [Section("One", "First.\n\nSecond.", [table()], figures)],
@@ -74,7 +74,12 @@ def test_the_page_contains_downloads_given_as_content_and_links_to_others() -> N
 
 
 def test_ids_of_several_figures_do_not_clash_and_their_text_stays() -> None:
-    text = page("Report", [Section("One", figures=[("f 1", 'say "a" <b>', SVG), ("g", "", SVG)])], Provenance(), {})
+    text = page(
+        "Report",
+        [Section("One", figures=[PageFigure("f 1", 'say "a" <b>', SVG), PageFigure("g", "", SVG)])],
+        Provenance(),
+        {},
+    )
     assert text.count('<g id="figure-f-1-a"/><use xlink:href="#figure-f-1-a"/>') == 1
     assert text.count('clip-path="url(#figure-g-a)"') == 1
     assert text.count('<text>id="a"</text>') == 2

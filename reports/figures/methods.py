@@ -1,0 +1,117 @@
+"""The figure of the methods: scores as points with intervals, on an axis that fits them, the best on top."""
+
+import altair as alt
+import pandas as pd
+
+from reports.figures.palette import method_colour, method_shape
+from reports.figures.style import (
+    CHOSEN,
+    GREY,
+    PAGE_WIDTH,
+    Chart,
+    Drawing,
+    by_choice,
+    chosen_title,
+    grid_of,
+    heading,
+    specification,
+    unique,
+)
+from sweeps.ledger import BASELINES, method_of
+
+__all__ = ["WITHOUT_PRETRAINING", "method_scores"]
+
+WITHOUT_PRETRAINING = tuple(name for name in BASELINES if name != "SimCLR")
+_ROW = 15  # height of a method, in points
+_ERRORS = ("seed_error", "sample_error", "search_error")
+_COLUMNS = ("dataset", "labels", "method", "metric", "mean", "low", "high", *_ERRORS, "n_seeds", "place", "pretrained")
+
+
+def method_scores(frame: pd.DataFrame, metric: str) -> Drawing:
+    """Draw a row per method: its mean test score and 95 % interval, and a line at the best without pretraining.
+
+    Args:
+        frame: columns dataset (a column of the ablation table), method, metric, mean, low, high, seed_error,
+            sample_error, n_seeds, and, if known, search_error. A planned method without a result has no mean.
+        metric: the metric that files show.
+    """
+    rows = _rows(frame)
+    methods = unique(rows["method"])
+    data = alt.NamedData("methods")
+    chosen = _panel(alt.Chart(data).transform_filter(CHOSEN), methods, None, 1.6)
+    interactive = chosen.properties(width="container", height=alt.Step(24), title=chosen_title("{metric}, {set}"))
+    shown = rows[(rows["metric"] == metric) & (rows["labels"] == "all")]
+    shown = shown[~shown["dataset"].str.contains(" (", regex=False)]
+    datasets = unique(shown["dataset"])
+    per_row = min(3, max(1, len(datasets)))
+    width = PAGE_WIDTH / per_row - 130
+    panels: list[Chart] = [
+        _panel(alt.Chart(data).transform_filter(alt.datum.dataset == dataset), methods, heading(metric), 1).properties(
+            title=dataset, width=max(60.0, width), height=alt.Step(_ROW)
+        )
+        for dataset in datasets
+    ]
+    choice = {"dataset": next(iter(unique(rows["dataset"])), ""), "labels": "all", "metric": metric}
+    notes = []
+    if shown["mean"].isna().any():
+        notes.append("no result: planned, but no job is complete")
+    if (shown["mean"].notna() & shown["low"].isna()).any():
+        notes.append("point without a line: no interval, as only one seed has a result")
+    return Drawing(
+        specification(interactive, {"methods": rows}, choice),
+        specification(grid_of(panels, per_row), {"methods": shown}, notes=notes),
+    )
+
+
+def _rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with their place in their panel, the best first and those without a result last."""
+    rows = by_choice(frame)
+    place = rows.groupby(["dataset", "labels", "metric"])["mean"].rank(method="first", ascending=False)
+    pretrained = ~rows["method"].map(method_of).isin(WITHOUT_PRETRAINING)
+    rows = rows.assign(place=place.fillna(len(rows)).astype(int), pretrained=pretrained)
+    return rows[[name for name in _COLUMNS if name in rows]]
+
+
+def _panel(chart: alt.Chart, methods: list[str], title: str | None, size: float) -> Chart:
+    """Return the layers of a panel.
+
+    Args:
+        chart: has the data and their filter.
+        methods: all methods.
+        title: title of the horizontal axis.
+        size: size of the marks, as a multiple of that in files.
+    """
+    order = alt.EncodingSortField("place", op="min", order="ascending")
+    y = alt.Y("method:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False, domain=False, labelPadding=6))
+    scale = alt.Scale(zero=False, nice=True, padding=8)
+    scored = chart.transform_filter("isValid(datum.mean)")
+    colour = method_colour(methods)
+    tooltip = [
+        alt.Tooltip("method:N", title="method"),
+        alt.Tooltip("mean:Q", title="mean", format=".4f"),
+        alt.Tooltip("low:Q", title="95 % interval from", format=".4f"),
+        alt.Tooltip("high:Q", title="to", format=".4f"),
+        alt.Tooltip("seed_error:Q", title="error by seeds", format=".4f"),
+        alt.Tooltip("sample_error:Q", title="error by test samples", format=".4f"),
+        alt.Tooltip("search_error:Q", title="error by searches", format=".4f"),
+        alt.Tooltip("n_seeds:Q", title="seeds"),
+    ]
+    best = scored.transform_filter("!datum.pretrained").transform_aggregate(best="max(mean)")
+    reference = best.mark_rule(color=GREY, strokeDash=[4, 3]).encode(
+        x=alt.X("best:Q", scale=scale, title=title),
+        tooltip=[alt.Tooltip("best:Q", title="best method without pretraining", format=".4f")],
+    )
+    x = alt.X("mean:Q", scale=scale, title=title, axis=alt.Axis(tickCount=4))
+    interval = scored.transform_filter("isValid(datum.low)").mark_rule(size=1.6 * size)
+    point = scored.mark_point(filled=True, size=50 * size**2, opacity=1)
+    number = scored.mark_text(align="left", dx=6)
+    missing = chart.transform_filter("!isValid(datum.mean)").mark_text(align="left", color=GREY)
+    name = best.mark_text(text="best without pretraining", align="left", baseline="bottom", color=GREY, dx=2, dy=-2)
+    return alt.layer(
+        reference,
+        name.encode(x=alt.X("best:Q"), y=alt.value(0)),
+        interval.encode(x=alt.X("low:Q", scale=scale, title=title), x2="high:Q", y=y, color=colour, tooltip=tooltip),
+        point.encode(x=x, y=y, color=colour, shape=method_shape(methods), tooltip=tooltip),
+        number.encode(x=alt.value("width"), y=y, text=alt.Text("mean:Q", format=".3f")),
+        missing.encode(x=alt.value(4), y=y, text=alt.value("× no result")),
+    )
