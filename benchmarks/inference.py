@@ -7,6 +7,7 @@ should cover 0. The benchmark counts how many do, for
 
 * ``report``: what the report does, with groups;
 * ``no groups``: the same, but samples count as independent;
+* ``one way``: the same, but only the first of two crossing ways to group samples counts;
 * ``samples``: the percentile bootstrap over samples, with the heads as given;
 * ``seeds``: Student's t over seeds, with the samples as given;
 * ``both``: the percentile bootstrap over seeds and groups of samples.
@@ -44,10 +45,14 @@ class World:
     groups: int
     """Independent groups of samples."""
     size: int = 1
-    """Samples of a group."""
+    """Samples of a group, on average if they are skewed."""
+    crossed: int = 0
+    """Groups of a second way that crosses the first, such as dialogues beside speakers; 0 for one way only."""
+    skewed: bool = False
+    """Whether six of the groups have 84 % of the samples, like the speakers of MELD."""
     classes: int = 3
     group_spread: float = 0.0
-    """Standard deviation, in logits, of a method's strength between groups."""
+    """Standard deviation, in logits, of a method's strength between groups of either way."""
     seed_spread: float = 0.1
     """Standard deviation, in logits, of a method's strength between seeds."""
     sample_spread: float = 0.5
@@ -57,7 +62,11 @@ class World:
     def name(self) -> str:
         """The world in words."""
         groups = f"{self.groups} groups of {self.size}" if self.size > 1 else f"{self.groups} samples"
-        return f"{self.seeds} seeds, {groups}, {self.classes} classes, seeds vary by {self.seed_spread}"
+        skewed = ", most samples in 6" if self.skewed else ""
+        crossed = f" crossed with {self.crossed} (both vary by {self.group_spread})" if self.crossed else ""
+        return (
+            f"{self.seeds} seeds, {groups}{skewed}{crossed}, {self.classes} classes, seeds vary by {self.seed_spread}"
+        )
 
 
 WORLDS = (
@@ -71,22 +80,33 @@ WORLDS = (
     World(5, 8, 50, group_spread=0.7, seed_spread=0.2),
     World(5, 30, 20, group_spread=0.5),
     World(10, 100, 10, classes=7, group_spread=0.5),
+    World(5, 10, 60, crossed=40, group_spread=0.5),
+    World(5, 10, 60, crossed=40),
+    World(5, 30, 20, crossed=30, group_spread=0.5),
+    World(3, 46, 22, crossed=100, skewed=True, group_spread=0.4),
 )
 
 
 def made_up_column(world: World, generator: np.random.Generator) -> Column:
     """Return a column with the methods first and second, whose strengths have the same distribution."""
     n = world.groups * world.size
-    groups = np.repeat(np.arange(world.groups), world.size)
+    groups = _groups(world, generator)
     truth = generator.choice(world.classes, n, p=SHARES[world.classes])
 
     def normal(deviation: float, size: int = n) -> npt.NDArray[np.float64]:
         return generator.normal(0, deviation, size)
 
-    difficulty = 1 + np.linspace(0.5, -0.5, world.classes)[truth] + normal(1) + normal(world.group_spread)[groups]
+    def of_groups() -> npt.NDArray[np.float64]:
+        """Draw a number for each group, and return each sample's sum over its groups."""
+        total = np.zeros(n)
+        for of_way in groups:
+            total += normal(world.group_spread, int(of_way.max()) + 1)[of_way]
+        return total
+
+    difficulty = 1 + np.linspace(0.5, -0.5, world.classes)[truth] + normal(1) + of_groups()
     runs, predicted = [], []
     for method in ("first", "second"):
-        strength = difficulty + normal(world.group_spread, world.groups)[groups] + normal(world.sample_spread)
+        strength = difficulty + of_groups() + normal(world.sample_spread)
         for seed in range(world.seeds):
             logits = strength + normal(world.seed_spread, 1) + normal(1)
             wrong = (truth + generator.integers(1, world.classes, n)) % world.classes
@@ -94,6 +114,17 @@ def made_up_column(world: World, generator: np.random.Generator) -> Column:
             runs.append(Run(method, seed, 0))
     fold = Fold(truth == np.arange(world.classes)[:, np.newaxis], np.array(predicted), groups)
     return Column("made-up", tuple(runs), (fold,))
+
+
+def _groups(world: World, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return the groups of the samples: (W, n)."""
+    n = world.groups * world.size
+    first = np.repeat(np.arange(world.groups), world.size)
+    if world.skewed:
+        shares = np.r_[np.full(6, 0.84 / 6), np.full(world.groups - 6, 0.16 / (world.groups - 6))]
+        first = generator.choice(world.groups, n, p=shares)
+    second = [generator.integers(world.crossed, size=n)] if world.crossed else []
+    return np.stack([first, *second])
 
 
 def misses(world: World, worlds: int, seed: int = 0, others: bool = True) -> dict[str, dict[str, float]]:
@@ -132,13 +163,15 @@ def _report(scores: Scores) -> Bounds:
 def _others(column: Column, generator: np.random.Generator) -> Iterator[tuple[str, Bounds]]:
     (fold,) = column.folds
     samples = np.arange(column.n_samples)
-    yield "no groups", _report(column_scores(replace(column, folds=(replace(fold, groups=samples),))))
+    yield "no groups", _report(column_scores(replace(column, folds=(replace(fold, groups=samples[np.newaxis]),))))
+    if len(fold.groups) > 1:
+        yield "one way", _report(column_scores(replace(column, folds=(replace(fold, groups=fold.groups[:1]),))))
     seeds = len(column.runs) // 2
     halves = column_scores(column).scores.reshape(3, 2, seeds)
     differences = halves[:, 0] - halves[:, 1]
     half = stats.t.ppf(1 - LEVEL / 2, seeds - 1) * differences.std(axis=1, ddof=1) / seeds**0.5
     yield "seeds", (differences.mean(axis=1) - half, differences.mean(axis=1) + half)
-    for kind, groups, drawn in (("samples", samples, False), ("both", fold.groups, True)):
+    for kind, groups, drawn in (("samples", samples, False), ("both", fold.groups[0], True)):
         scores = _resampled(fold, groups, generator).reshape(3, 2, seeds, RESAMPLES)
         weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds if drawn else 1 / seeds
         resampled = ((scores[:, 0] - scores[:, 1]) * np.transpose(weights)).sum(axis=1)  # [3, B]
@@ -149,16 +182,19 @@ def _others(column: Column, generator: np.random.Generator) -> Iterator[tuple[st
 def _resampled(
     fold: Fold, groups: npt.NDArray[np.integer[Any]], generator: np.random.Generator
 ) -> npt.NDArray[np.floating[Any]]:
-    """Return each run's metrics on B resamples of the groups: (3, R, B); every group has as many samples."""
-    n_groups = int(groups.max()) + 1
+    """Return each run's metrics on B resamples of the groups (n,): (3, R, B)."""
+    order = np.argsort(groups, kind="stable")
+    present, starts, sizes = np.unique(groups[order], return_index=True, return_counts=True)
+    n_groups = len(present)
     weights = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), RESAMPLES).T  # [G, B]
 
     def counts(which: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating[Any]]:
         """Count the samples (..., n) of each resample: (..., B)."""
-        counted: npt.NDArray[np.floating[Any]] = which.reshape(*which.shape[:-1], n_groups, -1).sum(axis=-1) @ weights
+        by_group = np.add.reduceat(which[..., order], starts, axis=-1, dtype=np.int64)
+        counted: npt.NDArray[np.floating[Any]] = by_group @ weights
         return counted
 
-    total = weights.sum(axis=0) * (len(groups) // n_groups)
+    total = sizes @ weights
     correct, f1_sum, weighted = np.zeros((3, *fold.predicted.shape[:1], RESAMPLES))
     for label, is_true in enumerate(fold.truth):
         predicted = fold.predicted == label

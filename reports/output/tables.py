@@ -219,7 +219,8 @@ def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
         "95 % intervals",
         "Intervals cover another training run (seed, data order, label draw) and another test set of the same size "
         "together. The standard error has two parts, whose squares add up. More confirmation seeds make the first part "
-        "smaller; only more test samples make the second part smaller.",
+        "smaller; only more test samples make the second part smaller. Samples of one group (a speaker, say) are not "
+        "independent. Where samples are grouped in several ways, the way with fewest groups is counted.",
         frame,
         metric,
         lambda rows: {
@@ -234,6 +235,7 @@ def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
             "error by test samples": [number(error) for error in rows["sample_error"]],
             "seeds": rows["n_seeds"].astype(str),
             "samples": rows["n_samples"].astype(str),
+            "groups": [f"{n} ({by})" if by else "" for n, by in zip(rows["n_groups"], rows["grouped_by"], strict=True)],
         },
     )
 

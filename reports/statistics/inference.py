@@ -15,8 +15,15 @@ K is estimated from influences (`reports.statistics.outputs`), summed over each 
 infinitesimal jackknife (Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6), with the
 factor G / (G - 1) for G groups. Groups as units are Obuchowski (1997, Biometrics 53:567).
 
+Samples may be grouped in several ways, such as by speaker and by dialogue. Then two samples are independent only if
+they share no group. Cameron, Gelbach and Miller (2011, J. Bus. Econ. Stat. 29:238) add the covariances of the ways, and
+subtract what was counted twice: that of the samples that share all groups. The connected parts of samples that share
+groups were rejected as units: the speakers of MELD meet in dialogues, so all of its samples are one part.
+
 Value / error has Student's t distribution with Satterthwaite's degrees of freedom, as in Hillis (2007, Statist. Med.
-26:596). Hillis takes K as known. Here K has G - 1 degrees, because there may be few speakers. With three seeds, B is
+26:596). Hillis takes K as known. Here K has G - 1 degrees, because there may be few speakers. For this, G is the
+effective number of groups n^2 / (n_1^2 + ... + n_G^2) (Kish 1965, Survey Sampling, section 11.7), since six speakers of
+MELD have most of its samples; and that of the way with fewest, as Cameron et al. propose. With three seeds, B is
 sometimes far below what the samples alone imply (W: the mean variance of one seed's value over samples, minus K).
 Hillis' degrees are then too large. So the degrees are computed with max(B, W) in place of B.
 
@@ -24,14 +31,19 @@ Rejected, with the numbers of ``python -m benchmarks.inference`` in LOG.md: the 
 heads as given; Student's t over seeds, which takes the samples as given; the bootstrap over both (Owen 2007, Ann. Appl.
 Statist. 1:386), whose intervals are too wide where seeds hardly matter, and too narrow where three seeds matter much.
 
-Legend: S seeds, G groups, M methods, R runs (a method and a seed), 3 the metrics of SUMMARY_METRICS in order.
+Legend: S seeds, G groups, W ways to group, N test samples, M methods, R runs (a method and a seed), 3 the metrics of
+SUMMARY_METRICS in order.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, combinations
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 from threadpoolctl import threadpool_limits
 
@@ -50,8 +62,8 @@ class Estimate:
 
     value: float
     n_seeds: int
-    n_groups: int
-    """Independent groups of test samples."""
+    n_groups: float
+    """Effective number of independent groups of test samples."""
     between: float
     """B: sample variance of the value between seeds; NaN for one seed."""
     shared: float
@@ -92,13 +104,13 @@ class Estimate:
         return replace(self, n_seeds=n_seeds, between=max(self.between, self.own))
 
 
-def estimate(values: Numbers, covariance: Numbers, n_groups: int) -> Estimate:
+def estimate(values: Numbers, covariance: Numbers, n_groups: float) -> Estimate:
     """Estimate the mean of one value per seed.
 
     Args:
         values: (S,) one value per seed.
         covariance: (S, S) covariances of the values over test samples.
-        n_groups: G, the number of independent groups of samples.
+        n_groups: G, the effective number of independent groups of samples.
     """
     n = len(values)
     if n < 2 or n_groups < 2:
@@ -124,6 +136,11 @@ class Scores:
     """(3, R, R): covariances over test samples."""
     n_samples: int
     n_groups: int
+    """Groups of test samples; of several ways to group them, those of the way with fewest."""
+    effective_groups: float
+    """As many groups of equal size tell as much; at most ``n_groups``."""
+    grouped_by: tuple[str, ...]
+    """Names of the ways to group test samples; none if each is a group of its own."""
 
     @property
     def methods(self) -> list[str]:
@@ -148,7 +165,7 @@ class Scores:
         joint = self.covariance[:, indices[:, :, np.newaxis, np.newaxis], indices]  # [3, methods, S, methods, S]
         covariance = np.einsum("m,kmsnt,n->kst", weight, joint, weight)
         return {
-            metric: estimate(of_metric, covariances, self.n_groups)
+            metric: estimate(of_metric, covariances, self.effective_groups)
             for metric, of_metric, covariances in zip(SUMMARY_METRICS, values, covariance, strict=True)
         }
 
@@ -175,14 +192,58 @@ def column_scores(column: Column) -> Scores:
         average[place[run.method, run.seed], index] = 1
     average /= average.sum(axis=1, keepdims=True) * len(column.folds)
     scores = np.zeros((len(SUMMARY_METRICS), len(runs)))
-    influences = np.zeros((len(SUMMARY_METRICS), len(runs), column.n_groups))
+    influences = []
     with threadpool_limits(limits=1):  # a second thread slows down such small products
         for fold in column.folds:
             scores += fold.scores() @ average.T
-            of_samples = average @ fold.influences()  # [3, S, n]
-            order = np.argsort(fold.groups, kind="stable")
-            groups, starts = np.unique(fold.groups[order], return_index=True)
-            influences[..., groups] += np.add.reduceat(of_samples[..., order], starts, axis=-1)
-        covariance = influences @ influences.transpose(0, 2, 1)
-    covariance *= column.n_groups / max(1, column.n_groups - 1)
-    return Scores(column.dataset, tuple(runs), scores, covariance, column.n_samples, column.n_groups)
+            influences.append(average @ fold.influences())
+        covariance = _covariance(np.concatenate(influences, axis=-1), column.groups)
+    effective = min(map(_effective_number, column.groups))
+    return Scores(
+        column.dataset, tuple(runs), scores, covariance, column.n_samples, column.n_groups, effective,
+        column.grouped_by,
+    )  # fmt: skip
+
+
+def _covariance(influences: Numbers, groups: npt.NDArray[np.integer[Any]]) -> Numbers:
+    """Return the covariances (3, R, R) over test samples.
+
+    Args:
+        influences: (3, R, N) of each sample on each run's metrics.
+        groups: (W, N).
+    """
+    ways = range(len(groups))
+    signs: Counter[bytes] = Counter()  # partition of the samples -> how often it is added
+    for several in chain.from_iterable(combinations(ways, size) for size in range(1, len(groups) + 1)):
+        signs[_partition(groups[list(several)]).tobytes()] += 1 if len(several) % 2 else -1
+    covariance = np.zeros((len(influences), influences.shape[1], influences.shape[1]))
+    for partition, sign in signs.items():
+        if sign:
+            of_samples = np.frombuffer(partition, np.int64)
+            order = np.argsort(of_samples, kind="stable")
+            _, starts = np.unique(of_samples[order], return_index=True)
+            sums = np.add.reduceat(influences[..., order], starts, axis=-1)  # [3, R, G]
+            covariance += sign * len(starts) / max(1, len(starts) - 1) * (sums @ sums.transpose(0, 2, 1))
+    return covariance
+
+
+def _partition(groups: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """Return the first sample (N,) that is in the same groups (W, N) as each sample.
+
+    Equal groups have equal partitions. So a way whose groups lie within those of another way cancels out.
+    """
+    partition = np.zeros(groups.shape[1], np.int64)
+    for of_way in groups:
+        codes = partition * (of_way.max() + 1) + of_way
+        _, first, of_samples = np.unique(codes, return_index=True, return_inverse=True)
+        partition = first[of_samples].astype(np.int64)
+    return partition
+
+
+def _effective_number(groups: npt.NDArray[np.integer[Any]]) -> float:
+    """Return how many groups of equal size tell as much as the groups of the samples (N,); two at least, if there are.
+
+    Fewer than two would leave less than one degree of freedom.
+    """
+    sizes = np.unique(groups, return_counts=True)[1]
+    return max(float(min(2, len(sizes))), float(sizes.sum() ** 2 / (sizes**2).sum()))

@@ -26,6 +26,7 @@ COLUMNS = (
     "n_seeds",
     "n_samples",
     "n_groups",
+    "grouped_by",
 )
 
 
@@ -34,8 +35,9 @@ def intervals(columns: Sequence[Scores]) -> pd.DataFrame:
 
     ``low..high`` is the 95 % interval over confirmation seeds and test samples together, and ``error`` the standard
     error. ``seed_error`` and ``sample_error`` are its parts: their squares add up to the square of the whole. All of
-    them are NaN for a single seed. Test samples count as ``n_groups`` independent groups. Methods without predictions
-    have no row.
+    them are NaN for a single seed. Test samples count as ``n_groups`` groups, made by ``grouped_by``, such as speaker;
+    if that is empty, each sample is a group. Of several ways, such as speaker and dialogue, the one with fewest groups
+    is counted. Methods without predictions have no row.
 
     Args:
         columns: from :func:`reports.statistics.inference.confirmed_scores`.
@@ -48,4 +50,5 @@ def _rows(scores: Scores) -> Iterator[tuple[object, ...]]:
         for metric, estimate in scores.contrast({method: 1.0}).items():
             errors = (estimate.error, math.sqrt(estimate.between / estimate.n_seeds), math.sqrt(estimate.shared))
             numbers = (estimate.value, *estimate.interval(), *errors)
-            yield scores.dataset, method, metric, *numbers, estimate.n_seeds, scores.n_samples, scores.n_groups
+            counts = (estimate.n_seeds, scores.n_samples, scores.n_groups)
+            yield scores.dataset, method, metric, *numbers, *counts, ", ".join(scores.grouped_by)

@@ -6,8 +6,8 @@ both (hits). So a metric has a derivative by the weight of each sample, the samp
 samples. The sampling error of a score, and its covariance with another score on the same samples, are sums of their
 products (:mod:`reports.statistics.inference`). Resampling was rejected: thousands of resamples gave the same errors.
 
-Legend: C classes, n test samples of a fold, G groups of samples, R runs, S runs averaged over label draws, 3 the
-metrics of SUMMARY_METRICS in order.
+Legend: C classes, n test samples of a fold, W ways to group samples (by speaker, by dialogue), R runs, S runs averaged
+over label draws, 3 the metrics of SUMMARY_METRICS in order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class Fold:
     predicted: npt.NDArray[np.integer[Any]]
     """(R, n) class indices; (C, R, n) of 0 and 1 if samples have several labels."""
     groups: npt.NDArray[np.integer[Any]]
-    """(n,): the group of each sample among the groups of all folds. Samples of different groups are independent."""
+    """(W, n): the group of each sample among the groups of all folds. Samples that share none are independent."""
 
     @property
     def multi_label(self) -> bool:
@@ -129,16 +129,23 @@ class Column:
     runs: tuple[Run, ...]
     """Runs, with the methods in the table's order."""
     folds: tuple[Fold, ...]
+    grouped_by: tuple[str, ...] = ()
+    """Names of the W ways to group samples; none if each sample is a group of its own, which is one way."""
 
     @property
     def n_samples(self) -> int:
         """Number of test samples of all folds."""
         return sum(fold.truth.shape[1] for fold in self.folds)
 
+    @cached_property
+    def groups(self) -> npt.NDArray[np.integer[Any]]:
+        """The groups of the samples of all folds, one fold after the other: (W, N)."""
+        return np.concatenate([fold.groups for fold in self.folds], axis=1)
+
     @property
     def n_groups(self) -> int:
-        """Number of independent groups of test samples of all folds."""
-        return 1 + max(int(fold.groups.max()) for fold in self.folds)
+        """Number of groups of test samples of all folds, of the way that has fewest."""
+        return min(len(np.unique(of_way)) for of_way in self.groups)
 
 
 def columns(records: Sequence[Record]) -> Iterator[Column]:
@@ -164,6 +171,8 @@ def columns(records: Sequence[Record]) -> Iterator[Column]:
 
 def _column(dataset: str, runs: dict[Run, dict[int, Predictions]]) -> Column:
     first, expected = next(iter(runs.items()))
+    # Records of an earlier version have fewer groups, or none; a sweep that was resumed since may hold both.
+    grouped = max(runs.values(), key=lambda by_fold: len(next(iter(by_fold.values())).groupings))
     folds: list[Fold] = []
     n_samples = 0
     for number in sorted(expected):
@@ -175,10 +184,12 @@ def _column(dataset: str, runs: dict[Run, dict[int, Predictions]]) -> Column:
                     f" draw {first.draw}) were not tested on the same samples in the same order, so they cannot be "
                     "compared; run the one with outdated features again, in a folder of its own."
                 )
-        fold = _fold([by_fold[number] for by_fold in runs.values()], n_samples)
+        groups = np.array(list(grouped[number].groupings.values()), int)
+        fold = _fold([by_fold[number] for by_fold in runs.values()], groups, n_samples)
         folds.append(fold)
         n_samples += fold.truth.shape[1]
-    return Column(dataset, tuple(runs), tuple(folds))
+    names = next(iter(grouped.values())).groupings
+    return Column(dataset, tuple(runs), tuple(folds), tuple(names))
 
 
 def _samples(predictions: Predictions) -> tuple[object, ...]:
@@ -186,8 +197,14 @@ def _samples(predictions: Predictions) -> tuple[object, ...]:
     return list(predictions.classes), predictions.multi_label, list(predictions.truth)
 
 
-def _fold(by_run: Sequence[Predictions], n_before: int) -> Fold:
-    """Return the fold of predictions with the same truth; ``n_before`` is the number of samples of earlier folds."""
+def _fold(by_run: Sequence[Predictions], groups: npt.NDArray[np.integer[Any]], n_before: int) -> Fold:
+    """Return the fold of predictions with the same truth.
+
+    Args:
+        by_run: each run's predictions.
+        groups: (W, n); W is 0 if each sample is a group of its own.
+        n_before: number of samples of earlier folds.
+    """
     first = by_run[0]
     # 16 bits hold class indices and 0/1 labels. Counting spends most of its time on their comparison.
     predicted = np.array([np.asarray(p.predicted, np.int16) for p in by_run])
@@ -198,7 +215,5 @@ def _fold(by_run: Sequence[Predictions], n_before: int) -> Fold:
         is_true = truth.reshape(-1, n_classes).T == 1
     else:
         is_true = truth == np.arange(n_classes)[:, np.newaxis]
-    # Records of an earlier version have no groups; a sweep that was resumed since may hold both.
-    groups = next((p.groups for p in by_run if len(p.groups)), ())
     each = n_before + np.arange(is_true.shape[1])
-    return Fold(is_true, predicted, np.asarray(groups) if len(groups) else each)
+    return Fold(is_true, predicted, groups if len(groups) else each[np.newaxis])

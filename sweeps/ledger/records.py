@@ -143,10 +143,19 @@ class Predictions:
     selection_samples: int = 0
     """How many validation samples chose the setting; 0 in records of an earlier version."""
     groups: Sequence[int] = ()
-    """The speaker of each test sample, as a number; empty if the set does not say who speaks, and in earlier versions.
+    """The group of each test sample as a number, for each name in ``grouped_by`` in turn; empty without groups."""
+    grouped_by: Sequence[str] = ()
+    """What the groups are, such as speaker and dialogue; empty in records of a version that knew speakers only."""
 
-    Samples of one speaker are not independent of each other. Speakers have the same numbers in all folds.
-    """
+    @property
+    def groupings(self) -> dict[str, Sequence[int]]:
+        """Name of each grouping -> the group of each test sample; empty if the set does not say.
+
+        Samples of one group are not independent of each other. Groups have the same numbers in all folds.
+        """
+        names = self.grouped_by or (("speaker",) if len(self.groups) else ())
+        n = len(self.groups) // max(1, len(names))
+        return {name: self.groups[place * n : (place + 1) * n] for place, name in enumerate(names)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,7 @@ _PREDICTIONS = pa.struct(
         ("train_labels", pa.list_(pa.int32())),
         ("selection_samples", pa.int64()),
         ("groups", pa.list_(pa.int32())),
+        ("grouped_by", pa.list_(pa.string())),
     ]
 )
 _SUFFIX = ".arrow"

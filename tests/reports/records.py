@@ -128,5 +128,5 @@ def scores_of(records: Sequence[Record]) -> list[Scores]:
                         runs[method, run.number] = [values[metric] for metric in SUMMARY_METRICS]
         if runs:
             covariance = np.zeros((len(SUMMARY_METRICS), len(runs), len(runs)))
-            columns.append(Scores(name, tuple(runs), np.array(list(runs.values())).T, covariance, 100, 100))
+            columns.append(Scores(name, tuple(runs), np.array(list(runs.values())).T, covariance, 100, 100, 100, ()))
     return columns

@@ -2,10 +2,13 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.inference import World, misses
-from reports.statistics.inference import Scores, confirmed_scores, estimate
+from reports.statistics.inference import Scores, column_scores, confirmed_scores, estimate
+from reports.statistics.outputs import Column, Fold, Run
 from sweeps.ledger import Record
 from tests.reports.statistics.test_outputs import confirmed, predicted
 
@@ -101,8 +104,13 @@ def test_folds_are_independent_parts_of_the_test_samples() -> None:
 
 @pytest.mark.parametrize(
     "world",
-    [World(3, 150, seed_spread=0.3), World(10, 150), World(5, 12, 12, group_spread=0.6)],
-    ids=["three seeds", "ten seeds", "groups"],
+    [
+        World(3, 150, seed_spread=0.3),
+        World(10, 150),
+        World(5, 12, 12, group_spread=0.6),
+        World(5, 12, 24, crossed=24, group_spread=0.5),
+    ],
+    ids=["three seeds", "ten seeds", "groups", "crossed groups"],
 )
 def test_5_percent_of_null_differences_are_found_at_5_percent(world: World) -> None:
     """The truth of each made-up test set is no difference."""
@@ -119,3 +127,59 @@ def test_samples_of_a_group_that_count_as_independent_find_differences_that_are_
     assert found["no groups"]["accuracy"] > 0.2
     assert found["samples"]["accuracy"] > 0.2
     assert found["report"]["accuracy"] < 0.2
+
+
+def test_one_of_two_crossing_ways_to_group_is_not_enough() -> None:
+    """The strengths of both methods vary between groups of either way; the first way has far more groups."""
+    found = misses(World(5, 40, 10, crossed=10, group_spread=0.6), 60)
+    assert found["one way"]["accuracy"] > 0.15
+    assert found["report"]["accuracy"] < 0.15
+
+
+SAMPLES = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 3), st.integers(0, 3)), min_size=4)
+
+
+def covariance_of(truth: np.ndarray, output: np.ndarray, *ways: np.ndarray) -> np.ndarray:
+    """Return the covariances of a column with one run and one fold: (3, 1, 1)."""
+    fold = Fold(truth == np.arange(2)[:, np.newaxis], output[np.newaxis], np.stack(ways))
+    return column_scores(Column("digits", (Run("Con", 0, 0),), (fold,), ("a", "b")[: len(ways)])).covariance
+
+
+@settings(max_examples=60, deadline=None)
+@given(SAMPLES)
+def test_covariances_equal_sums_over_pairs_of_samples_that_share_groups(samples: list[tuple[int, ...]]) -> None:
+    """Cameron, Gelbach and Miller (2011): the pairs in a group of either way, less those counted twice."""
+    truth, output, speaker, dialogue = np.array(samples).T
+    influence = Fold(truth == np.arange(2)[:, np.newaxis], output[np.newaxis], speaker[np.newaxis]).influences()[:, 0]
+    expected = np.zeros(3)
+    for sign, groups in ((1, speaker), (1, dialogue), (-1, 10 * speaker + dialogue)):
+        n = len(set(groups.tolist()))
+        together = groups[:, np.newaxis] == groups
+        expected += sign * n / max(1, n - 1) * np.einsum("ki,ij,kj->k", influence, together, influence)
+    assert covariance_of(truth, output, speaker, dialogue)[:, 0, 0] == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(SAMPLES)
+def test_groups_within_groups_change_nothing(samples: list[tuple[int, ...]]) -> None:
+    """A dialogue that lies within one video says no more than the video."""
+    truth, output, video, part = np.array(samples).T
+    both = covariance_of(truth, output, 4 * video + part, video)
+    assert np.array_equal(both, covariance_of(truth, output, video))
+
+
+def test_few_groups_with_most_samples_leave_fewer_degrees() -> None:
+    """Two speakers with 40 of 100 samples each and 20 with one: n^2 / sum of squares is 10,000 / 3,220."""
+    groups = [0] * 40 + [1] * 40 + list(range(2, 22))
+    records = [
+        confirmed("Con", seed, predicted([0] * 100, [0, 1] * 50, groups=groups, grouped_by=["speaker"]))
+        for seed in range(2)
+    ]
+    scores = scores_of(records)
+    assert (scores.n_groups, scores.effective_groups) == (22, pytest.approx(10_000 / 3_220))
+    assert scores.contrast({"Con": 1})["accuracy"].degrees == pytest.approx(10_000 / 3_220 - 1)
+
+
+def test_a_single_speaker_says_nothing_about_others() -> None:
+    records = [confirmed("Con", seed, predicted([0, 0], [0, 1], groups=[0, 0])) for seed in range(2)]
+    assert math.isnan(scores_of(records).contrast({"Con": 1})["accuracy"].error)

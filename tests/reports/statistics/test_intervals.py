@@ -29,7 +29,13 @@ def test_an_interval_covers_seeds_and_samples_and_names_both_parts() -> None:
     degrees = (of_seeds + of_samples) ** 2 / (of_seeds**2 / 1 + of_samples**2 / 15)
     half = stats.t.ppf(0.975, degrees) * row["error"]
     assert (row["low"], row["high"]) == pytest.approx((0.625 - half, 0.625 + half))
-    assert (row["n_seeds"], row["n_samples"], row["n_groups"]) == (2, 16, 16)
+    assert (row["n_seeds"], row["n_samples"], row["n_groups"], row["grouped_by"]) == (2, 16, 16, "")
+
+
+def test_a_row_names_the_groups_and_counts_those_of_the_way_that_has_fewest() -> None:
+    groups = {"groups": [0, 0, 1, 1, 0, 1, 2, 0], "grouped_by": ["speaker", "dialogue"]}
+    row = row_of([confirmed("Con", seed, predicted([0] * 4, [0, 0, 1, 1], **groups)) for seed in range(2)])
+    assert (row["n_samples"], row["n_groups"], row["grouped_by"]) == (4, 2, "speaker, dialogue")
 
 
 def test_intervals_of_perfect_predictions_have_no_width() -> None:

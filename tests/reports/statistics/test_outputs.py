@@ -62,8 +62,8 @@ SEVERAL = st.lists(st.tuples(*[st.integers(0, 1)] * 4), min_size=1, max_size=10)
 def fold_of(truth: np.ndarray, output: np.ndarray) -> Fold:
     """Return a fold with one run; truth and output are (n,) of three classes, or (n, 2) of 0 and 1."""
     if truth.ndim == 2:
-        return Fold(truth.T == 1, output.T[:, np.newaxis], np.arange(len(truth)))
-    return Fold(truth == np.arange(3)[:, np.newaxis], output[np.newaxis], np.arange(len(truth)))
+        return Fold(truth.T == 1, output.T[:, np.newaxis], np.arange(len(truth))[np.newaxis])
+    return Fold(truth == np.arange(3)[:, np.newaxis], output[np.newaxis], np.arange(len(truth))[np.newaxis])
 
 
 @settings(max_examples=40, deadline=None)
@@ -147,16 +147,33 @@ def test_runs_on_different_samples_are_refused(other: list[Predictions]) -> None
 
 def test_samples_of_a_speaker_are_a_group_in_all_folds() -> None:
     runs = [
-        predicted([0, 1, 0], [0, 1, 1], fold=fold, groups=groups) for fold, groups in enumerate(([0, 0, 1], [1, 2, 2]))
+        predicted([0, 1, 0], [0, 1, 1], fold=fold, groups=groups, grouped_by=["speaker"])
+        for fold, groups in enumerate(([0, 0, 1], [1, 2, 2]))
     ]
     (column,) = columns([confirmed("Con", 0, *runs)])
-    assert [fold.groups.tolist() for fold in column.folds] == [[0, 0, 1], [1, 2, 2]]
-    assert (column.n_samples, column.n_groups) == (6, 3)
+    assert [fold.groups.tolist() for fold in column.folds] == [[[0, 0, 1]], [[1, 2, 2]]]
+    assert (column.n_samples, column.n_groups, column.grouped_by) == (6, 3, ("speaker",))
+
+
+def test_samples_may_be_grouped_in_several_ways() -> None:
+    by_both = predicted([0, 1, 0], [0, 1, 1], groups=[0, 0, 1, 0, 1, 2], grouped_by=["speaker", "dialogue"])
+    (column,) = columns([confirmed("Con", 0, by_both)])
+    assert column.groups.tolist() == [[0, 0, 1], [0, 1, 2]]
+    assert (column.n_groups, column.grouped_by) == (2, ("speaker", "dialogue"))
+
+
+def test_samples_without_groups_are_each_a_group() -> None:
+    runs = [predicted([0, 1], [0, 1], fold=fold) for fold in range(2)]
+    (column,) = columns([confirmed("Con", 0, *runs)])
+    assert column.groups.tolist() == [[0, 1, 2, 3]]
+    assert (column.n_groups, column.grouped_by) == (4, ())
 
 
 def test_groups_are_those_of_the_runs_that_have_them() -> None:
-    """A sweep of an earlier version was resumed: its first records do not say who speaks."""
-    old = confirmed("Con", 0, predicted([0, 1], [0, 1]))
-    new = confirmed("Con", 1, predicted([0, 1], [0, 1], groups=[0, 0]))
-    (column,) = columns([old, new])
-    assert column.folds[0].groups.tolist() == [0, 0]
+    """A sweep was resumed twice, by version after version: records do not say who speaks, do, and name dialogues."""
+    oldest = confirmed("Con", 0, predicted([0, 1], [0, 1]))
+    older = confirmed("Con", 1, predicted([0, 1], [0, 1], groups=[0, 0]))
+    new = confirmed("Con", 2, predicted([0, 1], [0, 1], groups=[0, 0, 0, 1], grouped_by=["speaker", "dialogue"]))
+    found = [next(iter(columns(records))) for records in ([oldest, older], [oldest, older, new])]
+    assert [column.folds[0].groups.tolist() for column in found] == [[[0, 0]], [[0, 0], [0, 1]]]
+    assert [column.grouped_by for column in found] == [("speaker",), ("speaker", "dialogue")]

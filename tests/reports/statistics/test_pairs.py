@@ -35,7 +35,8 @@ class FixedScores(Scores):
     def __init__(self, difference: Estimate) -> None:
         runs = tuple((method, seed) for method in ("Con", "Gen") for seed in range(difference.n_seeds))
         scores = np.zeros((3, len(runs)))
-        super().__init__("digits", runs, scores, np.zeros((3, len(runs), len(runs))), 400, difference.n_groups)
+        none = np.zeros((3, len(runs), len(runs)))
+        super().__init__("digits", runs, scores, none, 400, int(difference.n_groups), difference.n_groups, ())
         object.__setattr__(self, "_difference", difference)
 
     def contrast(self, weights: Mapping[str, float]) -> dict[str, Estimate]:

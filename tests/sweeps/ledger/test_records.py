@@ -12,6 +12,7 @@ from sweeps.ledger import (
     BASELINES,
     LOSSES,
     JobKey,
+    Predictions,
     Record,
     Stage,
     method_of,
@@ -120,3 +121,18 @@ def test_a_former_configuration_is_completed_by_what_its_version_did() -> None:
 )
 def test_a_configuration_that_lacks_no_setting_of_its_sections_stays_itself(config: dict[str, Any]) -> None:
     assert with_former_settings(config) is config
+
+
+NAMES = st.lists(st.sampled_from(["speaker", "dialogue", "video"]), unique=True)
+
+
+@given(NAMES, st.integers(0, 5))
+def test_groupings_are_what_was_written_one_after_the_other(names: list[str], n: int) -> None:
+    ways = {name: [place * n + sample for sample in range(n)] for place, name in enumerate(names)}
+    flat = [number for groups in ways.values() for number in groups]
+    assert Predictions("d", "", 0, 0, ["a"], False, [0] * n, [0] * n, groups=flat, grouped_by=names).groupings == ways
+
+
+def test_groups_without_a_name_are_speakers() -> None:
+    """Version 6 of the schema knew no other groups."""
+    assert Predictions("d", "", 0, 0, ["a"], False, [0], [0], groups=[3]).groupings == {"speaker": [3]}

@@ -52,6 +52,7 @@ predictions = st.integers(0, 5).flatmap(
         st.lists(small, max_size=3),
         small,
         st.lists(small, max_size=n),
+        st.lists(names, max_size=2),
     )
 )
 counts = st.integers(1, 256)
@@ -227,7 +228,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Record, bytes
                 3,
                 [1, 2],
                 3,
-                [0, 0, 1],
+                [0, 0, 1, 0, 1, 1],
+                ["speaker", "dialogue"],
             )
         ],
     )
@@ -358,29 +360,35 @@ class TestSchema4:
         assert [each.key for each in ledger.readable()] == [each.key for each in read]
 
     @pytest.mark.parametrize("probabilities", [False, True])
-    def test_a_record_of_version_5_is_read_without_numbers_of_labels_and_groups(
-        self, tmp_path: Path, probabilities: bool
+    @pytest.mark.parametrize(
+        ("version", "later"),
+        [
+            ("5", {"train_samples": 0, "train_labels": (), "selection_samples": 0, "groups": (), "grouped_by": ()}),
+            ("6", {"grouped_by": ()}),
+        ],
+    )
+    def test_a_record_of_an_earlier_version_is_read_without_what_came_later(
+        self, tmp_path: Path, version: str, later: dict[str, Any], probabilities: bool
     ) -> None:
-        answers = Predictions("d", "", 0, 0, ["a"], False, [0], [0], "knn", "k=5", b"\x00\x3c", 7, [7], 4, [2])
+        """Version 6 knew labels and speakers, version 5 neither; both had fields that are read as before."""
+        answers = Predictions("d", "", 0, 0, ["a"], False, [0], [0], "knn", "k=5", b"\x00\x3c", 7, [7], 4, [2], ["x"])
         Ledger(tmp_path).add(record(predictions=[answers]))
         (path,) = tmp_path.glob("*.arrow")
         stream = pa.ipc.open_stream(read_sealed(path))
         (row,) = stream.read_next_batch().to_pylist()
-        fields = [field for field in stream.schema.field("predictions").type.value_type if "samples" not in field.name]
-        fields = [field for field in fields if field.name not in ("train_labels", "groups")]
+        fields = [field for field in stream.schema.field("predictions").type.value_type if field.name not in later]
         place = stream.schema.get_field_index("predictions")
         schema = stream.schema.set(place, pa.field("predictions", pa.list_(pa.struct(fields))))
-        schema = schema.with_metadata({"schema_version": "5", "seal": SEAL})
+        schema = schema.with_metadata({"schema_version": version, "seal": SEAL})
         file = io.BytesIO()
         with pa.ipc.new_stream(file, schema) as former:
             former.write(pa.RecordBatch.from_pylist([row], schema=schema))
         write_sealed(path, file.getvalue())
         (read,) = Ledger(tmp_path, probabilities=probabilities)
         kept = b"\x00\x3c" if probabilities else b""
-        expected = replace(
-            answers, probabilities=kept, train_samples=0, train_labels=(), selection_samples=0, groups=()
-        )
+        expected = replace(answers, probabilities=kept, **later)
         assert plain(read) == plain(record(predictions=[expected]))
+        assert read.predictions[0].groupings == ({"speaker": [2]} if version == "6" else {})
 
     def test_a_record_of_version_6_is_read_with_one_search_and_its_best_trial(self, tmp_path: Path) -> None:
         config = {"budget": {"seeds": 2}, "search": {"nested": []}}
