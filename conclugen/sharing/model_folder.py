@@ -28,7 +28,7 @@ from conclugen.heads import RepresentationHeads
 from conclugen.model import ConCluGenConfig, ConCluGenHead
 from conclugen.sharing.lightning import CheckpointError, plain, read_checkpoint
 
-__all__ = ["ModelCard", "Score", "SharingError", "export_head", "import_checkpoint"]
+__all__ = ["ModelCard", "Score", "SharingError", "export_head", "head_model", "import_checkpoint"]
 
 _CARD_FILE = "README.md"
 
@@ -91,6 +91,26 @@ def export_head(
         RuntimeError: the shapes of head, standardisation and widths differ.
     """
     _check_free(out)
+    model = head_model(head, standardisation, widths, card)
+    with _new_folder(out) as folder, _no_progress_bars():
+        model.save_pretrained(folder)
+        (folder / _CARD_FILE).write_text(
+            _card_text(card, widths, head.representation_dim, standardised=standardisation is not None),
+            encoding="utf-8",
+        )
+
+
+def head_model(
+    head: RepresentationHeads,
+    standardisation: Standardisation | None,
+    widths: Mapping[str, int],
+    card: ModelCard,
+) -> ConCluGenHead:
+    """Return a trained head as a model that reads raw features; arguments as for :func:`export_head`.
+
+    Raises:
+        RuntimeError: the shapes of head, standardisation and widths differ.
+    """
     config = ConCluGenConfig(
         modalities=list(widths),
         widths=list(widths.values()),
@@ -109,12 +129,7 @@ def export_head(
             state[f"standardisation.{name}.mean"] = standardisation.mean[name]
             state[f"standardisation.{name}.scale"] = standardisation.scale[name]
     model.load_state_dict(state)
-    with _new_folder(out) as folder, _no_progress_bars():
-        model.save_pretrained(folder)
-        (folder / _CARD_FILE).write_text(
-            _card_text(card, widths, head.representation_dim, standardised=standardisation is not None),
-            encoding="utf-8",
-        )
+    return model
 
 
 def _check_free(out: Path) -> None:

@@ -1,19 +1,29 @@
 """Export: writes model folders, from a confirmed method of a sweep or from the authors' released weights."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from conclugen.counts import counted
+from conclugen.features.standardise import Standardisation
 from conclugen.files.durable import DamagedError
+from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.model import ConCluGenConfig
-from conclugen.sharing.model_folder import ModelCard, Score, SharingError, export_head, import_checkpoint
+from conclugen.model import ConCluGenConfig, ConCluGenHead
+from conclugen.sharing.model_folder import (
+    ModelCard,
+    Score,
+    SharingError,
+    export_head,
+    head_model,
+    import_checkpoint,
+)
 from sweeps.config import ConfigError
 from sweeps.folder.kept_heads import best_heads, lost_heads
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import SUMMARY_METRICS, Ledger, Record
 from sweeps.trial import load_head
 
-__all__ = ["export_best", "import_released"]
+__all__ = ["export_best", "import_released", "load_best"]
 
 
 def export_best(
@@ -34,18 +44,8 @@ def export_best(
     Raises:
         ConfigError: the sweep has no head of ``method``, the head is damaged, or ``out`` is not empty.
     """
-    confirmations = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
-    heads = best_heads(folder, confirmations)
-    if (best := heads.get(method)) is None:
-        available = f"it has heads of {', '.join(heads)}" if heads else "it has no heads yet"
-        lost = any(record.method == method for record, _ in lost_heads(folder, confirmations, most=1))
-        remedy = f" {_remedy(folder)}" if lost else ""
-        raise ConfigError([f"--subset {method}: {folder.root} has no head of it; {available}.{remedy}"])
-    try:
-        head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
-    except DamagedError as error:
-        raise ConfigError([f"{error} {_remedy(folder)}"]) from None
-    widths = {name: len(mean) for name, mean in standardisation.mean.items()}
+    trained = _best(folder, method)
+    best = trained.record
     card = ModelCard(
         subset=method,
         hyperparameters=best.hyperparameters,
@@ -57,17 +57,71 @@ def export_best(
             if metric.split == "test" and metric.metric in SUMMARY_METRICS and not metric.instrument
         ],
         versions=best.versions,
-        origin=f"The best on validation data of "
-        f"{counted(len(_seeds(confirmations, method)), 'confirmation run')} of the sweep "
+        origin=f"The best on validation data of {counted(trained.runs, 'confirmation run')} of the sweep "
         f"{best.sweep}; the scores are those of this run on test data.",
         licence=licence,
         data_statement=data_statement,
     )
     try:
-        export_head(out, head, standardisation, widths, card)
+        export_head(out, trained.head, trained.standardisation, trained.widths, card)
     except SharingError as error:
         raise ConfigError(str(error).split("\n")) from None
     return best
+
+
+def load_best(folder: SweepFolder, method: str) -> ConCluGenHead:
+    """Return the model that :func:`export_best` would write.
+
+    Raises:
+        ConfigError: the sweep has no head of ``method``, or the head is damaged.
+    """
+    trained = _best(folder, method)
+    best = trained.record
+    card = ModelCard(
+        subset=method,
+        hyperparameters=best.hyperparameters,
+        seed=best.seed,
+        features_fingerprint=best.features["pretrain"],
+    )
+    model = head_model(trained.head, trained.standardisation, trained.widths, card)
+    model.train(False)
+    return model
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A kept head with its record."""
+
+    record: Record
+    head: RepresentationHeads
+    standardisation: Standardisation
+    runs: int
+    """How many confirmation runs it is the best of."""
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Modality -> feature width, in modality order."""
+        return {name: len(mean) for name, mean in self.standardisation.mean.items()}
+
+
+def _best(folder: SweepFolder, method: str) -> _Trained:
+    """Load the head of a method's best confirmation run on validation data.
+
+    Raises:
+        ConfigError: the sweep has no such head, or it is damaged.
+    """
+    confirmations = [record for record in Ledger(folder.ledger) if record.stage == "confirm"]
+    heads = best_heads(folder, confirmations)
+    if (best := heads.get(method)) is None:
+        available = f"it has heads of {', '.join(heads)}" if heads else "it has no heads yet"
+        lost = any(record.method == method for record, _ in lost_heads(folder, confirmations, most=1))
+        remedy = f" {_remedy(folder)}" if lost else ""
+        raise ConfigError([f"--subset {method}: {folder.root} has no head of it; {available}.{remedy}"])
+    try:
+        head, standardisation = load_head(folder.head(best.key), Hyperparameters(**best.hyperparameters))
+    except DamagedError as error:
+        raise ConfigError([f"{error} {_remedy(folder)}"]) from None
+    return _Trained(best, head, standardisation, len(_seeds(confirmations, method)))
 
 
 def import_released(file: Path, out: Path) -> ConCluGenConfig:

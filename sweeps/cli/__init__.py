@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from conclugen import __version__
-from sweeps.cli import demo, extract, features, manifest, models, report, sweep
+from sweeps.cli import demo, extract, features, inspect, manifest, models, report, sweep
 from sweeps.cli.console import bad_input
 from sweeps.cli.local_paths import with_local_paths
 from sweeps.config import ConfigError
@@ -54,6 +54,8 @@ app.command("extract")(extract.extract)
 app.command("demo")(demo.demo)
 app.command("dashboard")(report.dashboard)
 app.command("report")(report.report)
+app.command("best")(inspect.best)
+app.command("diff")(inspect.diff)
 app.command("export")(models.export)
 app.command("import-checkpoint")(models.import_checkpoint)
 app.add_typer(features.app, name="features")

@@ -1,6 +1,6 @@
-"""Loads a configuration from a YAML file and overrides, or lists all problems."""
+"""Loads a configuration from a YAML file or a mapping, and overrides, or lists all problems."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ __all__ = ["load_config"]
 
 
 def load_config(
-    path: Path,
+    source: Path | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     alone: bool = False,
@@ -27,7 +27,7 @@ def load_config(
     """Load and check a configuration.
 
     Args:
-        path: the YAML file.
+        source: the YAML file, or its content; relative paths count from the file's folder, or the working directory.
         overrides: settings that replace those of the file, each ``dotted.key=value`` with the value as YAML.
         alone: check only the file itself, to inspect a sweep whose features may be gone.
         written: the file is from a sweep's folder, maybe of an earlier version; settings that the version lacked get
@@ -38,14 +38,17 @@ def load_config(
     Raises:
         ConfigError: the configuration is invalid; the error holds every problem.
     """
-    try:
-        data = read_settings(path)
-    except DocumentError as error:
-        raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from None
+    if isinstance(source, Mapping):
+        data, base = _plain(source), Path.cwd()
+    else:
+        try:
+            data, base = read_settings(source), source.resolve().parent
+        except DocumentError as error:
+            raise ConfigError([f"{source}: {problem}" for problem in error.problems]) from None
     if written:
         data = with_former_settings(data)
     problems = _apply(data, overrides)
-    context = {"base": path.resolve().parent, "alone": alone}
+    context = {"base": base, "alone": alone}
     try:
         config = SweepConfig.model_validate(data, context=context)
     except ValidationError as error:
@@ -55,9 +58,18 @@ def load_config(
     if problems:
         further = problems_found(config, later)
         if written and not overrides:  # the command was given a folder, so the file of a problem has to be told
-            problems = [f"{path}: {problem}" for problem in problems]
+            problems = [f"{source}: {problem}" for problem in problems]
         raise ConfigError([*problems, *further])
     return config
+
+
+def _plain(value: Any) -> Any:
+    """Return a copy of a mapping or list with paths as text, as a file has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _apply(data: dict[str, Any], overrides: Sequence[str]) -> list[str]:

@@ -1,0 +1,84 @@
+"""The best configuration of a method, as a search space that the next sweep starts from.
+
+The first trial of every search is the default configuration of its space. So a space whose defaults are the best
+values hands them on: the next sweep tries them first, and its report says what it gained over them. A configuration
+without ranges was rejected, because a sweep could not go on from it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conclugen.files.durable import write_whole
+from conclugen.settings.documents import dump
+from search_spaces import Parameter, Space
+from sweeps.ledger import LOSSES, Record, method_of, winner
+
+__all__ = ["Best", "best_of"]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The configuration that won a method's search."""
+
+    method: str
+    """The method's name in records."""
+    trial: str
+    """Key of the search trial."""
+    value: float
+    """The trial's objective on validation data."""
+    hyperparameters: Mapping[str, Any]
+    """The values of all hyperparameters that the method uses."""
+    space: Space
+    """The sweep's search space."""
+
+    def to_space(self) -> dict[str, Any]:
+        """Return the sweep's search space as a document, with the best values as defaults.
+
+        A value that the space does not allow, which a warm start may have brought, becomes the nearest allowed one.
+        """
+        parameters = {
+            name: _with_default(parameter, self.hyperparameters.get(name))
+            for name, parameter in self.space.parameters.items()
+        }
+        description = f"{self.space.description.strip()} Defaults are the best of {self.method} ({self.trial})."
+        return {"description": description, "parameters": parameters}
+
+    def to_yaml(self, path: str | Path) -> Path:
+        """Write :meth:`to_space` as a YAML file, for ``space:`` of the next sweep; return its path.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_whole(Path(path), dump(self.to_space()).encode())
+        return Path(path)
+
+
+def best_of(records: Iterable[Record], method: str, space: Space, finalists: int) -> Best | None:
+    """Return the best configuration of a method's search; None if no trial ran its whole budget.
+
+    Args:
+        records: the sweep's records.
+        method: the method's name in records.
+        space: the sweep's search space.
+        finalists: the sweep's ``search.finalists``.
+    """
+    own = [record for record in records if record.method == method]
+    trials = [record for record in own if record.stage == "search"]
+    best = winner(trials, [record for record in own if record.stage == "finalist"], finalists)
+    if best is None or best.value is None:
+        return None
+    used = space.for_losses(LOSSES[method_of(method)])  # a record has a value for the others, too
+    values = {name: value for name, value in best.hyperparameters.items() if name in used}
+    return Best(method, best.key, best.value, values, space)
+
+
+def _with_default(parameter: Parameter, value: object) -> Any:
+    """Return a parameter as it is written in a space; ``value``, if there is one, is its default."""
+    if parameter.fixed is not None:
+        conditions = parameter.model_dump(mode="json", include={"needs", "min_losses"}, exclude_defaults=True)
+        return {"fixed": parameter.fixed, **conditions} if conditions else parameter.fixed
+    document = parameter.model_dump(mode="json", exclude_defaults=True)
+    nearest = parameter.nearest(value) if isinstance(value, bool | int | float | str) else None
+    return document if nearest is None else document | {"default": nearest}
