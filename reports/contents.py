@@ -49,4 +49,6 @@ class Report:
     frames: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Numbers that only figures show: name -> frame."""
     findings: Sequence[Finding] = ()
-    """What the report found, the most important first."""
+    """The sentences that open the report, at most ten, in the order of `reports.statistics.findings`."""
+    further: Sequence[Finding] = ()
+    """All other findings."""

@@ -52,6 +52,8 @@ from reports.statistics.configurations import best_configurations
 from reports.statistics.confusion import confusion
 from reports.statistics.embedding import Representations, embedding_coordinates
 from reports.statistics.factorial import factorial
+from reports.statistics.findings import findings
+from reports.statistics.findings.evidence import Evidence
 from reports.statistics.importance import importance
 from reports.statistics.inference import confirmed_scores
 from reports.statistics.instruments import instrument_effects
@@ -105,6 +107,8 @@ def report(
     scores = confirmed_scores(ledgers, processes)
     paired = pairs(scores, equivalent)
     effects = factorial(scores)
+    by_instrument = instrument_effects(ledgers, effects)
+    chosen, ranked = selection(ledgers), ranking(ledgers)
     tied = tied_with_best(paired, table.frame[~table.frame["method"].str.contains("[", regex=False)])
     confusions = confusion(ledgers)
     curve = expected_best(ledgers)
@@ -114,7 +118,7 @@ def report(
     precision = intervals(scores)
     parts = [
         _ablation_part(table, precision, tied, sources, selection_sentence(ledgers)),
-        _instrument_part(instrument_effects(ledgers, effects)),
+        _instrument_part(by_instrument),
         _protocol_part(table, tied, sources, usage_table(ledgers)),
         _calibration_part(table, sources),
         _confusion_part(confusions),
@@ -128,7 +132,7 @@ def report(
         _effects_part(effects),
         _published_part(table, published_numbers, sources),
         _embedding_part(representations, coordinates),
-        _search_part(ledgers, curve, importance(ledgers, processes)),
+        _search_part(ledgers, curve, chosen, ranked, importance(ledgers, processes)),
         _accounting_part(accounting(ledgers)),
     ]
     parts = _files_apart([part for part in parts if part.tables or part.figures])
@@ -137,7 +141,11 @@ def report(
     if coordinates is not None:
         frames["embeddings"] = coordinates
     main = [shown for part in parts for shown in part.tables if shown.name in ("ablation", "modalities")]
-    return Report(title, parts, provenance(ledgers, folders, command), main, table.complete, frames)
+    found = findings(
+        Evidence(ledgers, table, sources, precision, paired, effects, by_instrument, curve, chosen, ranked, equivalent)
+    )
+    origin = provenance(ledgers, folders, command)
+    return Report(title, parts, origin, main, table.complete, frames, found.first, found.further)
 
 
 def comparison_report(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Report:
@@ -275,7 +283,13 @@ def _embedding_part(representations: Sequence[Representations], frame: pd.DataFr
     return Part("Representations", "", (), drawings)
 
 
-def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame, importances: pd.DataFrame) -> Part:
+def _search_part(
+    ledgers: Sequence[Sequence[Record]],
+    curve: pd.DataFrame,
+    chosen: pd.DataFrame,
+    ranked: pd.DataFrame,
+    importances: pd.DataFrame,
+) -> Part:
     tables = [
         plain_table(
             "configurations",
@@ -298,14 +312,14 @@ def _search_part(ledgers: Sequence[Sequence[Record]], curve: pd.DataFrame, impor
             "objective: validation objective of the best trial. confirmed: the same quantity after its configuration "
             "was trained again with other seeds. search optimism: objective minus confirmed. val and test: scores of "
             "these confirmation runs. shift: val minus test.",
-            selection(ledgers),
+            chosen,
         ),
         plain_table(
             "ranking",
             "Ranking by the objective",
             "Rank correlation, over the searched methods, between the validation objective of the best trial and the "
             "test score of the same configuration; and the means of both.",
-            ranking(ledgers),
+            ranked,
         ),
     ]
     if len(importances):

@@ -19,7 +19,7 @@ from reports.statistics.ablation import latest_config
 from reports.statistics.searches import recorded_methods, searched_methods
 from sweeps.ledger import Hardware, Record, Stage, State
 
-__all__ = ["HOURS", "accounting"]
+__all__ = ["HOURS", "accounting", "failure_class"]
 
 STATES: tuple[State, ...] = ("complete", "pruned", "failed")
 HOURS = ("hours", "cpu_hours", "gpu_hours")
@@ -62,7 +62,7 @@ def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
             "stage": stage,
             "planned": planned.get((method, stage), 0),
             **{state: states[state] for state in STATES},
-            **Counter(_failure_class(record) for record in finished if record.state == "failed"),
+            **Counter(failure_class(record) for record in finished if record.state == "failed"),
             "hours": math.fsum(_hours(record) for record in finished),
             "cpu_hours": _hours_times(finished, lambda hardware: hardware.threads * hardware.workers),
             "gpu_hours": _hours_times(finished, lambda hardware: hardware.gpus),
@@ -93,6 +93,6 @@ def _planned(config: Mapping[str, Any]) -> dict[tuple[str, Stage], int | None]:
     return planned
 
 
-def _failure_class(record: Record) -> str:
+def failure_class(record: Record) -> str:
     """Return the part of a failure's reason before the colon, which names its class."""
     return record.reason.partition(":")[0].strip() or "unknown"

@@ -19,11 +19,12 @@ from math import prod
 import pandas as pd
 
 from reports.statistics.inference import Scores
+from reports.statistics.pairs import holm
 from sweeps.ledger import SUMMARY_METRICS
 
 __all__ = ["COLUMNS", "LOSSES", "TOTAL", "effects", "factorial"]
 
-COLUMNS = ("dataset", "metric", "quantity", "kind", "value", "low", "high", "n_seeds")
+COLUMNS = ("dataset", "metric", "quantity", "kind", "value", "low", "high", "p", "p_holm", "n_seeds")
 LOSSES = ("Con", "Clu", "Gen")
 TOTAL = "ConCluGen - random_head"
 _EMPTY = "random_head"
@@ -34,13 +35,18 @@ def factorial(columns: Sequence[Scores]) -> pd.DataFrame:
     """Return one row per (dataset, summary metric) and quantity of :func:`effects`.
 
     ``value`` is the mean over the ``n_seeds`` confirmation seeds that all eight cells have, and ``low..high`` its 95 %
-    interval over seeds and test samples. With a single seed, the interval is NaN. A column of the ablation table has no
-    rows if it lacks a cell, or if its eight cells have no common seed.
+    interval over seeds and test samples. ``p`` is the p value of the test that it is 0. ``p_holm`` is corrected by
+    Holm's method within the kind, such as the three Shapley values of a column. With a single seed, the interval and
+    both p values are NaN. A column of the ablation table has no rows if it lacks a cell, or if its eight cells have no
+    common seed.
 
     Args:
         columns: from :func:`reports.statistics.inference.confirmed_scores`.
     """
-    return pd.DataFrame([row for scores in columns for row in _rows(scores)], columns=COLUMNS)
+    names = [name for name in COLUMNS if name != "p_holm"]
+    frame = pd.DataFrame([row for scores in columns for row in _rows(scores)], columns=names)
+    frame["p_holm"] = frame.groupby(["dataset", "metric", "kind"])["p"].transform(holm)
+    return frame[list(COLUMNS)]
 
 
 def effects(cells: Mapping[tuple[str, ...], float]) -> dict[tuple[str, str], float]:
@@ -98,4 +104,4 @@ def _rows(scores: Scores) -> Iterator[tuple[object, ...]]:
             estimate = by_metric[metric]
             if estimate.n_seeds:
                 interval = estimate.interval()
-                yield scores.dataset, metric, quantity, kind, estimate.value, *interval, estimate.n_seeds
+                yield scores.dataset, metric, quantity, kind, estimate.value, *interval, estimate.p, estimate.n_seeds

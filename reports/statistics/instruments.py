@@ -23,6 +23,7 @@ COLUMNS = (
     "value",
     "low",
     "high",
+    "p_holm",
     "n_seeds",
     "same_sign",
 )

@@ -18,7 +18,7 @@ from reports import EQUIVALENT
 from reports.statistics.inference import CONFIDENCE, Estimate, Scores
 from sweeps.ledger import BASELINES, method_of
 
-__all__ = ["ALPHA", "COLUMNS", "pairs", "tied_with_best"]
+__all__ = ["ALPHA", "COLUMNS", "holm", "pairs", "tied_with_best"]
 
 ALPHA = 1 - CONFIDENCE
 MOST_SEEDS = 100
@@ -72,11 +72,7 @@ def pairs(columns: Sequence[Scores], equivalent: float = EQUIVALENT) -> pd.DataF
     rows = [row for test, estimate in zip(tests, estimates, strict=True) for row in _rows(*test, estimate)]
     names = [name for name in COLUMNS if name not in ("p_holm", "verdict", "more_seeds")]
     frame = pd.DataFrame(rows, columns=names)
-    gc.freeze()  # multipletests collects garbage on each call, which is slow if the ledgers are large
-    try:
-        corrected = frame.groupby(["dataset", "metric", "family"])["p"].transform(_holm)
-    finally:
-        gc.unfreeze()
+    corrected = frame.groupby(["dataset", "metric", "family"])["p"].transform(holm)
     frame["p_holm"] = corrected
     verdicts = [
         _verdict(estimate, p_holm, equivalent)
@@ -109,10 +105,14 @@ def tied_with_best(pairs: pd.DataFrame, table: pd.DataFrame) -> set[tuple[str, s
     return ties
 
 
-def _holm(p_values: "pd.Series[float]") -> "pd.Series[float]":
+def holm(p_values: "pd.Series[float]") -> "pd.Series[float]":
     """Correct the p values that exist by Holm's method; NaN stays NaN."""
     present = p_values.dropna()
-    corrected = multipletests(present, method="holm")[1] if len(present) else []
+    gc.freeze()  # multipletests collects garbage on each call, which is slow if the ledgers are large
+    try:
+        corrected = multipletests(present, method="holm")[1] if len(present) else []
+    finally:
+        gc.unfreeze()
     return pd.Series(corrected, present.index, dtype=float).reindex(p_values.index)
 
 

@@ -1,0 +1,214 @@
+"""Findings that say what to doubt about the others."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import combinations
+from statistics import fmean
+
+from conclugen.counts import counted
+from conclugen.labels import LabelBudget
+from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns
+from reports.statistics.accounting import failure_class
+from reports.statistics.findings.evidence import METRIC, Evidence
+from reports.statistics.findings.finding import Finding
+from reports.statistics.findings.words import listing, score, signed
+from reports.statistics.searches import searched_methods
+from sweeps.ledger import Predictions
+
+__all__ = ["doubts"]
+
+_BAD_RANKING = 0.5
+"""Rank correlation below which the objective ranks badly."""
+_FEW_SEEDS = 2
+
+
+def doubts(evidence: Evidence) -> Iterator[Finding]:
+    """Yield a finding for each reason to doubt the others, the weightiest first."""
+    for find in (_few_seeds, _missing, _failed, _collapsed, _ranking, _winners_curse, _rising, _not_covered):
+        found = find(evidence)
+        if found is not None:
+            yield found
+
+
+def _few_seeds(evidence: Evidence) -> Finding | None:
+    """With one seed nothing is tested; with two, the spread between seeds comes from one difference."""
+    frame = evidence.ablation.frame
+    names = {column.name for column in evidence.columns}
+    rows = frame[(frame["metric"] == METRIC) & frame["dataset"].isin(names) & (frame["n_seeds"] > 0)]
+    few = rows[rows["n_seeds"] == rows["n_seeds"].min()]
+    if few.empty or (seeds := int(few["n_seeds"].iloc[0])) > _FEW_SEEDS:
+        return None
+    methods = list(dict.fromkeys(few["method"]))
+    who = "Every method" if len(few) == len(rows) else listing(methods)
+    have = "has" if len(few) == len(rows) or len(methods) == 1 else "have"
+    what = "confirmation seed, so it has no interval, and no difference to it is tested"
+    if len(methods) > 1:
+        what = "confirmation seed, so there is no interval and no test of differences"
+    if seeds == 2:
+        what = "confirmation seeds, so the spread between seeds is estimated from two runs and intervals are rough"
+    text = f"{who} {have} only {seeds} {what}."
+    keys = [key for row in few.itertuples() for key in evidence.sources.get((str(row.dataset), str(row.method)), ())]
+    return Finding("doubt", text, {"seeds": seeds, "methods": len(methods)}, "intervals", tuple(dict.fromkeys(keys)))
+
+
+def _missing(evidence: Evidence) -> Finding | None:
+    """Planned results that do not exist, or lack seeds."""
+    frame = evidence.ablation.frame
+    rows = frame[frame["metric"] == METRIC]
+    planned = rows["dataset"].map(evidence.ablation.planned_seeds)
+    lacking = rows[rows["n_seeds"] < planned]
+    if lacking.empty:
+        return None
+    none = lacking[lacking["n_seeds"] == 0]
+    methods = list(dict.fromkeys(lacking["method"]))
+    text = (
+        f"{len(lacking)} of {counted(len(rows), 'planned score')} {'lack' if len(lacking) != 1 else 'lacks'} runs, "
+        f"{len(none)} of them all runs: {listing(methods)}."
+    )
+    numbers = {"planned": len(rows), "lacking runs": len(lacking), "without any run": len(none)}
+    keys = evidence.sources_of(evidence.columns, methods)
+    return Finding("doubt", text, numbers, "ablation", keys)
+
+
+def _failed(evidence: Evidence) -> Finding | None:
+    records = [record for ledger in evidence.ledgers for record in ledger]
+    failed = [record for record in records if record.state == "failed"]
+    if not failed:
+        return None
+    reasons = Counter(failure_class(record) for record in failed)
+    methods = Counter(record.method for record in failed)
+    most, n_most = methods.most_common(1)[0]
+    shown = listing([f"{reason} ({n})" for reason, n in reasons.most_common()])
+    text = f"{len(failed)} of {counted(len(records), 'job')} failed, most of {most} ({n_most}); reasons: {shown}."
+    if len(methods) == 1:
+        text = f"{len(failed)} of {counted(len(records), 'job')} failed, all of {most}; reasons: {shown}."
+    keys = tuple(f"{record.sweep}: {record.key}" for record in failed)
+    numbers = {"jobs": len(records), "failed": len(failed), **{f"failed: {name}": n for name, n in reasons.items()}}
+    return Finding("doubt", text, numbers, "accounting", keys)
+
+
+def _collapsed(evidence: Evidence) -> Finding | None:
+    """Runs that predict the same for every test sample, as they do if the head represents all samples alike."""
+    runs = {key: record for key, record in evidence.records.items() if record.stage == "confirm" and record.predictions}
+    collapsed: dict[str, set[PlannedColumn]] = {}
+    for key, record in runs.items():
+        by_column: dict[PlannedColumn, list[Predictions]] = {}
+        for predictions in record.predictions:
+            by_column.setdefault(PlannedColumn.of(predictions), []).append(predictions)
+        if constant := {column for column, draws in by_column.items() if all(map(_constant, draws))}:
+            collapsed[key] = constant
+    if not collapsed:
+        return None
+    methods = Counter(runs[key].method for key in collapsed)
+    text = (
+        f"{len(collapsed)} of {counted(len(runs), 'confirmation run')} collapsed: the probe predicts the same for "
+        f"every test sample ({listing([f'{method}: {n}' for method, n in methods.most_common()])})."
+    )
+    numbers = {"runs": len(runs), "collapsed": len(collapsed), **{f"runs of {name}": n for name, n in methods.items()}}
+    return Finding("doubt", text, numbers, "ablation", tuple(collapsed))
+
+
+def _constant(predictions: Predictions) -> bool:
+    """Return whether all samples have the same class, or the same labels."""
+    width = len(predictions.classes) if predictions.multi_label else 1
+    predicted = predictions.predicted
+    return all(predicted[place] == predicted[place % width] for place in range(len(predicted)))
+
+
+def _ranking(evidence: Evidence) -> Finding | None:
+    """The objective ranks badly where methods differ: a rank correlation among equal methods means nothing."""
+    frame = evidence.ranking
+    settled = evidence.probe_pairs[evidence.probe_pairs["verdict"] == "settled"]
+    differing = set(settled["dataset"])
+    bad = frame[(frame["spearman"] < _BAD_RANKING) & frame["dataset"].isin(differing)]
+    if bad.empty:
+        return None
+    columns = [PlannedColumn.named(name) for name in bad["dataset"]]
+    worst = signed(float(bad["spearman"].min())) + ("" if len(bad) == 1 else " at worst")
+    text = (
+        f"The search's objective ranks methods badly {evidence.places.of(columns)}: the rank correlation with test "
+        f"scores is {worst}, below {_BAD_RANKING:g}."
+    )
+    numbers = {f"{row.dataset} spearman": float(str(row.spearman)) for row in bad.itertuples()}
+    keys = evidence.sources_of(columns, [name for column in columns for name in evidence.scores[column.name]])
+    return Finding("doubt", text, numbers, "ranking", keys)
+
+
+def _winners_curse(evidence: Evidence) -> Finding | None:
+    """The best trials lost more when trained anew than two methods differ on average."""
+    frame = evidence.selection.dropna(subset=["search_optimism"])
+    frame = frame[frame["dataset"].isin(_columns_of_objectives(evidence))]
+    worst: tuple[float, str, float, float] | None = None
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        if len(rows) < 2:
+            continue
+        optimism = fmean(rows["search_optimism"])
+        typical = fmean(abs(a - b) for a, b in combinations(rows["test"], 2))
+        if optimism > typical and (worst is None or optimism - typical > worst[0]):
+            worst = optimism - typical, str(dataset), optimism, typical
+    if worst is None:
+        return None
+    _, dataset, optimism, typical = worst
+    column = PlannedColumn.named(dataset)
+    text = (
+        f"The best trials lost {score(optimism)} on average when trained anew (winner's curse), more than two searched "
+        f"methods differ on average {evidence.places.of([column])} ({score(typical)})."
+    )
+    methods = list(frame[frame["dataset"] == dataset]["method"])
+    numbers: dict[str, float | str | int] = {"optimism": optimism, "difference": typical}
+    return Finding("doubt", text, numbers, "selection", evidence.sources_of([column], methods))
+
+
+def _columns_of_objectives(evidence: Evidence) -> set[str]:
+    """Return the columns at the label budget that the search looked at: the optimism is in their unit."""
+    names = set()
+    for records in evidence.ledgers:
+        config = latest_config(records)
+        objective = config["objective"]
+        budget = LabelBudget(per_class=objective["labels_per_class"], fraction=objective["label_fraction"])
+        nested = "labels" in config["search"]["nested"]
+        names |= {name for name, column in planned_columns(records).items() if nested or column.labels == str(budget)}
+    return names
+
+
+def _rising(evidence: Evidence) -> Finding | None:
+    """Searches whose expected best still rose by more than what matters over the second half of their trials."""
+    rises = {}
+    for (sweep, method), curve in evidence.tuning_curve.groupby(["sweep", "method"], sort=False):
+        expected = curve.sort_values("n_trials")["expected"].to_numpy()
+        if len(expected) > 1:
+            rises[str(sweep), str(method)] = float(expected[-1] - expected[(len(expected) + 1) // 2 - 1])
+    rising = {search: rise for search, rise in rises.items() if rise > evidence.equivalent}
+    if not rising:
+        return None
+    names = listing([method for _, method in sorted(rising, key=lambda search: -rising[search])])
+    text = (
+        f"{len(rising)} of {counted(len(rises), 'search', 'searches')} had not levelled off ({names}): the second half "
+        f"of the trials raised the expected best by more than {evidence.equivalent:g}, at most "
+        f"{signed(max(rising.values()))}."
+    )
+    numbers: dict[str, float | str | int] = {f"{sweep}: {method}": rise for (sweep, method), rise in rising.items()}
+    keys = [
+        key for key, record in evidence.records.items()
+        if record.stage == "search" and record.state == "complete" and (record.sweep, record.method) in rising
+    ]  # fmt: skip
+    return Finding("doubt", text, numbers, "tuning", tuple(keys))
+
+
+def _not_covered(evidence: Evidence) -> Finding | None:
+    """Sources of chance that the intervals leave out: another search, and samples that go together."""
+    configs = [latest_config(records) for records in evidence.ledgers]
+    once = [config for config in configs if searched_methods(config) and config["budget"].get("searches", 1) < 2]
+    rows = evidence.intervals.dropna(subset=["low"])
+    names = [PlannedColumn.named(name).dataset for name in rows[rows["n_groups"] == rows["n_samples"]]["dataset"]]
+    sets = list(dict.fromkeys(names))
+    parts = []
+    if once:
+        parts.append("do not cover another search (each method was searched once; see budget.searches)")
+    if sets:
+        verb = "names" if len(sets) == 1 else "name"
+        parts.append(f"take all test samples as independent ({listing(sets)} {verb} no speakers or groups)")
+    if rows.empty or not parts:
+        return None
+    numbers = {"sweeps with one search": len(once), "sets without groups": len(sets)}
+    return Finding("doubt", f"The intervals {', and '.join(parts)}.", numbers, "intervals", ())

@@ -1,0 +1,197 @@
+"""Findings about methods: the best one, pretraining against none, and what is open between them."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+from conclugen.subsets import SUBSETS
+from reports.statistics.ablation import PlannedColumn
+from reports.statistics.findings.evidence import METRIC, Evidence
+from reports.statistics.findings.finding import Finding, Numbers, finite
+from reports.statistics.findings.words import Effect, grouped, listing, score
+
+__all__ = ["WITHOUT_PRETRAINING", "best_methods", "open_pairs", "pretraining"]
+
+WITHOUT_PRETRAINING = ("raw_features", "raw_pca", "label_spreading", "random_head", "supervised_head")
+"""Methods that train no head without labels. SimCLR does: it is pretraining by another method."""
+_MOST_SETS = 5
+"""Data sets that a sentence lists before it refers to the table."""
+_SEEDS = (10, 100)
+"""Additional seeds for which the finding on open pairs counts how many they would settle."""
+
+
+def best_methods(evidence: Evidence) -> Iterator[Finding]:
+    """Yield one finding per label budget: the method with the highest score on each set, and what it is better than.
+
+    All labels come first. The highest of several scores is too high by the luck of the choice, so the sentence claims
+    no more than the pairs say, whose p values are corrected by Holm's method.
+    """
+    for labels in dict.fromkeys(column.labels for column in evidence.columns):
+        columns = [
+            column
+            for column in evidence.columns
+            if column.labels == labels and len(evidence.scores.get(column.name, ())) > 1
+        ]
+        if columns:
+            yield _best(evidence, columns)
+
+
+def _best(evidence: Evidence, columns: Sequence[PlannedColumn]) -> Finding:
+    numbers: dict[str, float | str | int] = {}
+    phrases = []
+    leaders = []
+    for column in columns:
+        scores = evidence.scores[column.name]
+        best = next(iter(scores))
+        leaders.append((column, best))
+        low, high = _interval(evidence, column, best)
+        verdicts = _verdicts(evidence, column, best)
+        counts = Counter(verdicts.values())
+        of_column: Numbers = {"method": best, "score": scores[best], "low": low, "high": high, "others": len(verdicts)}
+        numbers |= {f"{column.name} {name}": value for name, value in of_column.items()}
+        numbers |= {f"{column.name} {name}": counts[name] for name in ("settled", "equal", "open")}
+        interval = "no interval" if math.isnan(low) else f"95 % interval {score(low)} to {score(high)}"
+        if len(columns) == 1:
+            relation = _relation(verdicts, evidence.equivalent)
+            place = evidence.places.of([column])
+            phrases.append(f"{place}, {best} has the highest weighted F1, {score(scores[best])} ({interval}){relation}")
+        else:
+            relation = f"settled against {counts['settled']} of {len(verdicts)} others"
+            phrases.append(f"{best} on {column.dataset} ({score(scores[best])}, {interval}, {relation})")
+    text = phrases[0]
+    if len(columns) > 1:
+        budget = evidence.places.budgets([columns[0].labels]).strip()
+        lead = "the highest weighted F1 have"
+        text = f"{budget}, {lead} " if budget else f"{lead} "
+        text += "; ".join(phrases[:_MOST_SETS])
+        if len(phrases) > _MOST_SETS:
+            text += f"; {len(phrases) - _MOST_SETS} more sets are in the table"
+    keys = tuple(key for column, best in leaders for key in evidence.sources_of([column], [best]))
+    return Finding("best", f"{text[0].upper()}{text[1:]}.", finite(numbers), "intervals", tuple(dict.fromkeys(keys)))
+
+
+def _interval(evidence: Evidence, column: PlannedColumn, method: str) -> tuple[float, float]:
+    frame = evidence.intervals
+    rows = frame[(frame["dataset"] == column.name) & (frame["method"] == method) & (frame["metric"] == METRIC)]
+    return (float(rows["low"].iloc[0]), float(rows["high"].iloc[0])) if len(rows) else (math.nan, math.nan)
+
+
+def _verdicts(evidence: Evidence, column: PlannedColumn, best: str) -> dict[str, str]:
+    """Map every other method with a score to settled (in favour of the best), equal, open or untested."""
+    verdicts = {}
+    for other in evidence.scores[column.name]:
+        if other == best:
+            continue
+        pair = evidence.pair(column, best, other)
+        if pair is None or math.isnan(pair.low):
+            verdicts[other] = "untested"
+        else:
+            # Methods that lack seeds are compared on common seeds, on which the best may be the worse one.
+            verdicts[other] = "open" if pair.verdict == "settled" and pair.value <= 0 else pair.verdict
+    return verdicts
+
+
+def _relation(verdicts: dict[str, str], equivalent: float) -> str:
+    """Return what the best method is better than, and what not."""
+    groups = {
+        verdict: [method for method, of_method in verdicts.items() if of_method == verdict]
+        for verdict in ("settled", "equal", "open", "untested")
+    }
+    n = len(verdicts)
+    if len(groups["untested"]) == n:
+        return ", but no difference to another method is tested"
+    if len(groups["settled"]) == n:
+        return ", settled against " + ("the other" if n == 1 else "both others" if n == 2 else f"all {n} others")
+    parts = [f"settled against {len(groups['settled'])} of the {n} others" if groups["settled"] else ""]
+    if groups["equal"]:
+        parts.append(f"equal within {equivalent:g} to {listing(groups['equal'])}")
+    if groups["open"]:
+        parts.append(f"not settled against {listing(groups['open'])}")
+    if groups["untested"]:
+        parts.append(f"not tested against {listing(groups['untested'])}")
+    return ", " + "; ".join(part for part in parts if part)
+
+
+def pretraining(evidence: Evidence) -> Iterator[Finding]:
+    """Yield one finding: the best loss subset minus the best method without pretraining, over all columns.
+
+    The best of seven subsets by test scores would be too good by the luck of the choice. So both sides are chosen by
+    their mean validation score in the same column, over the same confirmation runs. Then the interval of their
+    difference on test samples needs no correction for the choice. The verdict is that of the table of pairs, whose
+    correction by Holm's method makes it cautious.
+    """
+    effects: list[Effect] = []
+    chosen: list[str] = []
+    for column in evidence.columns:
+        sides = [_by_validation(evidence, column, names) for names in (tuple(SUBSETS), WITHOUT_PRETRAINING)]
+        if sides[0] is None or sides[1] is None:
+            continue
+        pair = evidence.pair(column, sides[0], sides[1])
+        if pair is not None:
+            direction = "better" if pair.value > 0 else "worse"
+            effects.append(replace(pair, verdict=direction if pair.verdict == "settled" else pair.verdict))
+            chosen += evidence.sources_of([column], [sides[0], sides[1]])
+    if not effects:
+        return
+    phrases = {
+        "better": "is better",
+        "worse": "is worse",
+        "equal": f"is equal within {evidence.equivalent:g}",
+        "open": "is not settled",
+    }
+    numbers = {name: value for effect in effects for name, value in effect.numbers.items()}
+    text = (
+        f"Pretraining, against the best method without it (both chosen on validation data), "
+        f"{grouped(effects, phrases, evidence.places)}."
+    )
+    yield Finding("pretraining", text, finite(numbers), "pairs", tuple(dict.fromkeys(chosen)))
+
+
+def _by_validation(evidence: Evidence, column: PlannedColumn, names: Sequence[str]) -> str | None:
+    """Return the method with the highest mean validation score in the column; None if no method has one."""
+    means = {}
+    for name in names:
+        if name not in evidence.scores.get(column.name, ()):
+            continue
+        values = [
+            m.value
+            for key in evidence.sources_of([column], [name])
+            for m in evidence.records[key].metrics
+            if m.split == "val" and m.metric == METRIC and PlannedColumn.of(m) == column
+        ]
+        if values:
+            means[name] = fmean(values)
+    return max(means, key=lambda name: means[name]) if means else None
+
+
+def open_pairs(evidence: Evidence) -> Iterator[Finding]:
+    """Yield one finding: how many pairs of methods are not settled, and what would settle them."""
+    pairs = evidence.probe_pairs
+    n = len(pairs)
+    undecided = pairs[pairs["verdict"] == "open"]
+    if undecided.empty:
+        return
+    more = undecided["more_seeds"].dropna()
+    untested = len(undecided) - len(more)
+    numbers: dict[str, float | str | int] = {"pairs": n, "open": len(undecided), "untested": untested}
+    unit = "pair of methods" if n == 1 else "pairs of methods"
+    text = f"{len(undecided)} of {n} {unit} {'is' if len(undecided) == 1 else 'are'} open"
+    parts = []
+    if len(more):
+        few, many = (int((more <= seeds).sum()) for seeds in _SEEDS)
+        numbers |= {"settled by 10 more seeds": few, "settled by 100 more seeds": many}
+        if many:
+            parts.append(
+                f"{_SEEDS[0]} more confirmation seeds would settle {few} of them and {_SEEDS[1]} more {many}, "
+                "if differences and variances stay as they are"
+            )
+        if never := len(more) - many:
+            numbers["beyond seeds"] = never
+            parts.append(f"{never} would stay open with {_SEEDS[1]} more seeds and need more test samples")
+    if untested:
+        parts.append(f"{untested} had fewer than two common seeds, so nothing tests them")
+    names = [*dict.fromkeys([*undecided["first"], *undecided["second"]])]
+    keys = evidence.sources_of([PlannedColumn.named(name) for name in dict.fromkeys(undecided["dataset"])], names)
+    yield Finding("open", f"{text}: {'; '.join(parts)}.", finite(numbers), "pairs", keys)
