@@ -1,7 +1,8 @@
 """Writes the files of a report.
 
 Every table is written as CSV, Parquet, Markdown and LaTeX under its name, and every figure as SVG and PNG. `index.html`
-shows everything on one page, and `tables.tex` is a document that inputs the LaTeX tables.
+shows everything on one page, and `tables.tex` is a document that inputs the LaTeX tables. `findings.md` and
+`findings.tex` say in sentences what was found.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from reports.contents import PlannedFigure, Report
 from reports.figures import former_style
 from reports.figures.style import Drawing, write_figure
 from reports.folder import replaced_report
+from reports.output.findings import latex_findings, markdown_findings
 from reports.output.markup import write_table
 from reports.output.page import PageFigure, Section, page
 from reports.output.table import Table
@@ -69,6 +71,13 @@ def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]
         downloads[file.name] = file.read_bytes() if small else file.name
     document = out / "tables.tex"
     write_whole(document, _document(tables).encode())
+    findings = {
+        "findings.md": markdown_findings(content.findings, content.further),
+        "findings.tex": latex_findings(content.findings),
+    }
+    for name, text in findings.items():
+        write_whole(out / name, text.encode())
+        files.append(out / name)
     index = out / "index.html"
     write_whole(index, page(content.title, sections, content.provenance, downloads).encode())
     return [index, document, *files]
@@ -85,7 +94,7 @@ def _write(out: Path, item: PlannedFigure | Table) -> tuple[list[Path], dict[str
 
 
 def _document(tables: Sequence[Table]) -> str:
-    """Return a LaTeX document with all tables."""
+    """Return a LaTeX document with the findings and all tables."""
     return "\n".join(
         [
             r"\documentclass{article}",
@@ -93,6 +102,7 @@ def _document(tables: Sequence[Table]) -> str:
             r"\usepackage{booktabs,graphicx}",
             r"\extrafloats{1000}\maxdeadcycles=1000",  # without text between tables, all may wait for the end
             r"\begin{document}",
+            r"\input{findings}",
             *(rf"\input{{{table.name}}}" for table in tables),
             r"\end{document}",
             "",

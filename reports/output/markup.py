@@ -25,7 +25,16 @@ import pandas as pd
 from conclugen.files.durable import write_whole
 from reports.output.table import Cell, Table
 
-__all__ = ["html_table", "latex", "markdown", "numeric_columns", "write_table"]
+__all__ = [
+    "html_table",
+    "latex",
+    "latex_label",
+    "latex_text",
+    "markdown",
+    "markdown_text",
+    "numeric_columns",
+    "write_table",
+]
 
 _ROWS_PER_FLOAT = 40
 """Rows that fit on a page of a paper in LaTeX's normal size; a longer table continues in another float."""
@@ -116,7 +125,7 @@ def markdown(table: Table) -> str:
     """Return a heading, the caption and a pipe table for GitHub: best bold, tied underlined."""
     numeric = numeric_columns(table.shown)
     texts = [
-        [_markdown_text(str(name)) for name in table.shown.columns],
+        [markdown_text(str(name)) for name in table.shown.columns],
         *([_markdown_cell(cell) for cell in row] for row in _rows(table.shown)),
     ]
     widths = [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
@@ -130,8 +139,8 @@ def markdown(table: Table) -> str:
         + " |"
         for row in (texts[0], rule, *texts[1:])
     ]
-    caption = _MARKDOWN_BLOCK.sub(r"\1\\\2", _markdown_text(table.caption))
-    return "\n".join([f"## {_markdown_text(table.title)}", "", caption, "", *lines, ""])
+    caption = _MARKDOWN_BLOCK.sub(r"\1\\\2", markdown_text(table.caption))
+    return "\n".join([f"## {markdown_text(table.title)}", "", caption, "", *lines, ""])
 
 
 def latex(table: Table, label_prefix: str = "tab:") -> str:
@@ -146,8 +155,8 @@ def latex(table: Table, label_prefix: str = "tab:") -> str:
         table: the table.
         label_prefix: prefix of the table's name in ``\label``.
     """
-    label = re.sub(r"[^A-Za-z0-9:.-]", "-", label_prefix + table.name)
-    title, caption = _latex_text(table.title), _latex_text(table.caption)
+    label = latex_label(table.name, label_prefix)
+    title, caption = latex_text(table.title), latex_text(table.caption)
     first = [rf"  \caption[{{{title}}}]{{\textbf{{{title}.}} {caption}}}", rf"  \label{{{label}}}"]
     continued = [r"  \addtocounter{table}{-1}", rf"  \caption[]{{\textbf{{{title}}} (continued)}}"]
     numeric = numeric_columns(table.shown)
@@ -170,6 +179,11 @@ def latex(table: Table, label_prefix: str = "tab:") -> str:
     ]
     comment = r"% Needs \usepackage{booktabs,graphicx}. To span both columns of a page, replace table by table*."
     return "\n".join([comment, *(line for lines in floats for line in lines)])
+
+
+def latex_label(name: str, prefix: str = "tab:") -> str:
+    r"""Return the ``\label`` of the table with this name."""
+    return re.sub(r"[^A-Za-z0-9:.-]", "-", prefix + name)
 
 
 def html_table(table: Table) -> str:
@@ -248,12 +262,13 @@ def _one_line(text: str) -> str:
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[ \t\n\r\u2028\u2029]+", " ", text).strip(" "))
 
 
-def _markdown_text(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Return any text as one line of Markdown that reads the same."""
     return _MARKDOWN.sub(r"\\\g<0>", _one_line(text))
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _markdown_text(cell.text)
+    text = markdown_text(cell.text)
     if not text or cell.mark == "plain":
         return text
     # GitHub drops <u> and underlines <ins>.
@@ -286,7 +301,7 @@ def _latex_tabular(shown: pd.DataFrame, numeric: Sequence[bool]) -> list[str]:
         r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"  \begin{{tabular}}{{{columns}}}",
         r"    \toprule",
-        _latex_row([_latex_text(str(name)) for name in shown.columns]),
+        _latex_row([latex_text(str(name)) for name in shown.columns]),
         r"    \midrule",
         *(_latex_row([_latex_cell(cell) for cell in row]) for row in _rows(shown)),
         r"    \bottomrule",
@@ -294,7 +309,8 @@ def _latex_tabular(shown: pd.DataFrame, numeric: Sequence[bool]) -> list[str]:
     ]
 
 
-def _latex_text(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Return any text as one line of LaTeX that reads the same."""
     letters = [(letter, _latex_letter(letter)) for letter in unicodedata.normalize("NFC", _one_line(text))]
     escaped = "".join(
         "".join(latex or "" for _, latex in run) if known else _unknown("".join(letter for letter, _ in run))
@@ -321,7 +337,7 @@ def _unknown(letters: str) -> str:
 
 
 def _latex_cell(cell: Cell) -> str:
-    text = _latex_text(cell.text)
+    text = latex_text(cell.text)
     if not text or cell.mark == "plain":
         return text
     return rf"\textbf{{{text}}}" if cell.mark == "best" else rf"\underline{{{text}}}"

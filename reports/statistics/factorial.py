@@ -22,13 +22,15 @@ from reports.statistics.inference import Scores
 from reports.statistics.pairs import holm
 from sweeps.ledger import SUMMARY_METRICS
 
-__all__ = ["COLUMNS", "LOSSES", "TOTAL", "effects", "factorial"]
+__all__ = ["CELLS", "COLUMNS", "LOSSES", "TOTAL", "effects", "factorial"]
 
 COLUMNS = ("dataset", "metric", "quantity", "kind", "value", "low", "high", "p", "p_holm", "n_seeds")
 LOSSES = ("Con", "Clu", "Gen")
 TOTAL = "ConCluGen - random_head"
 _EMPTY = "random_head"
 _SUBSETS = [subset for size in range(len(LOSSES) + 1) for subset in combinations(LOSSES, size)]
+CELLS = tuple("".join(subset) or _EMPTY for subset in _SUBSETS)
+"""The methods that the eight combinations of losses are; the first has none."""
 
 
 def factorial(columns: Sequence[Scores]) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """`conclugen report` and `conclugen dashboard`: look at the results of sweeps."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,7 @@ from sweeps.cli.console import (
     INCOMPLETE,
     INTERRUPTED,
     OK,
+    AsJson,
     Encoding,
     SweepDir,
     bad_input,
@@ -52,6 +54,7 @@ def report(
         typer.Option(metavar="SCORE", min=0, max=1, help="The largest difference of two methods that does not matter."),
     ] = EQUIVALENT,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps of the same data instead.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make tables, figures and one page of the ledgers of one or more sweeps."""
     with bad_input():
@@ -79,10 +82,17 @@ def report(
         command_line = command("report", *folders, *settings, *flags)
         try:
             if compare:
-                code = _make_comparison(folders, out, command_line)
+                code = _make_comparison(folders, out, command_line, as_json=as_json)
             else:
                 code = make_report(
-                    folders, out, command_line, published, encoding, embeddings=embeddings, equivalent=equivalent
+                    folders,
+                    out,
+                    command_line,
+                    published,
+                    encoding,
+                    embeddings=embeddings,
+                    equivalent=equivalent,
+                    as_json=as_json,
                 )
         except KeyboardInterrupt:
             typer.echo(f"interrupted; {out} is as it was before.", err=True)
@@ -150,8 +160,9 @@ def make_report(
     *,
     embeddings: bool = False,
     equivalent: float = EQUIVALENT,
+    as_json: bool = False,
 ) -> int:
-    """Write the report of the sweeps in ``folders``, print its main tables, and return the exit code.
+    """Write the report of the sweeps in ``folders``, print what was found, and return the exit code.
 
     Args:
         folders: the sweep folders.
@@ -161,6 +172,7 @@ def make_report(
         encoding: encoding of that file; None for UTF-8.
         embeddings: whether to draw representations of test samples, too.
         equivalent: the largest difference between two methods that does not matter.
+        as_json: whether to print one JSON document instead of sentences and tables.
 
     Raises:
         LedgerError: a ledger cannot be read, or there is nothing to report.
@@ -181,10 +193,9 @@ def make_report(
         represented = _represented(folders, ledgers) if embeddings else []
         content = report(ledgers, folders, command_line, published, encoding, represented, processes, equivalent)
         files = write_report(content, out, processes)
-    _print_tables(content)
+    _print(content, out, files, "tables and figures", as_json=as_json)
     if lacking := letters_without_font(file.read_text(encoding="utf-8") for file in files if file.suffix == ".svg"):
         typer.echo(f"note: no installed font has {' '.join(lacking)}; PNG figures show boxes instead.", err=True)
-    typer.echo(f"Report: {files[0]}, and {counted(len(files) - 1, 'file')} of tables and figures beside it")
     return OK if content.complete else INCOMPLETE
 
 
@@ -201,20 +212,27 @@ def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Repr
     return represented
 
 
-def _make_comparison(folders: list[Path], out: Path, command_line: str) -> int:
+def _make_comparison(folders: list[Path], out: Path, command_line: str, *, as_json: bool) -> int:
     """Write and print the comparison of two sweeps, and return the exit code."""
     from reports.report import comparison_report
     from reports.writing import write_report
 
     content = comparison_report(records(folders), folders, command_line)
     files = write_report(content, out)
-    _print_tables(content)
-    typer.echo(f"Report: {files[0]}, and {counted(len(files) - 1, 'file')} of tables beside it")
+    _print(content, out, files, "tables", as_json=as_json)
     return OK
 
 
-def _print_tables(content: "Report") -> None:
+def _print(content: "Report", out: Path, files: Sequence[Path], kinds: str, *, as_json: bool) -> None:
+    """Print what was found, the main tables and where the report is; or one JSON document."""
+    from reports.output.findings import document, terminal_findings
     from reports.output.terminal import terminal_table
 
+    if as_json:
+        printed = document(content.findings, content.further, out, files, complete=content.complete)
+        typer.echo(json.dumps(printed, indent=2, allow_nan=False))
+        return
+    console().print(terminal_findings(content.findings))
     for table in content.main:
         console().print(Fitted(terminal_table(table)))
+    typer.echo(f"Report: {files[0]}, and {counted(len(files) - 1, 'file')} of {kinds} beside it")

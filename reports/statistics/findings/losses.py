@@ -3,18 +3,14 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import combinations
 
-from conclugen.subsets import SUBSETS
 from reports.statistics.ablation import PlannedColumn
-from reports.statistics.factorial import LOSSES
+from reports.statistics.factorial import CELLS, LOSSES
 from reports.statistics.findings.evidence import METRIC, Evidence
 from reports.statistics.findings.finding import Finding, finite
 from reports.statistics.findings.words import Effect, grouped, listing
 from reports.statistics.pairs import ALPHA
 
 __all__ = ["instrument_disagreements", "label_disagreements", "losses"]
-
-_CELLS = ("random_head", *SUBSETS)
-"""The eight combinations of losses."""
 
 
 def losses(evidence: Evidence) -> Iterator[Finding]:
@@ -126,4 +122,4 @@ def _told_numbers(name: str, told: Sequence[tuple[str, Effect]]) -> dict[str, fl
 
 def _cells(evidence: Evidence, effects: Sequence[Effect]) -> tuple[str, ...]:
     """Return the keys of the runs of all eight combinations of losses."""
-    return evidence.sources_of(dict.fromkeys(effect.column for effect in effects), _CELLS)
+    return evidence.sources_of(dict.fromkeys(effect.column for effect in effects), CELLS)

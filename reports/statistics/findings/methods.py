@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from conclugen.subsets import SUBSETS
 from reports.statistics.ablation import PlannedColumn
+from reports.statistics.factorial import CELLS
 from reports.statistics.findings.evidence import METRIC, Evidence
 from reports.statistics.findings.finding import Finding, Numbers, finite
 from reports.statistics.findings.words import Effect, grouped, listing, score
@@ -125,7 +125,7 @@ def pretraining(evidence: Evidence) -> Iterator[Finding]:
     effects: list[Effect] = []
     chosen: list[str] = []
     for column in evidence.columns:
-        sides = [_by_validation(evidence, column, names) for names in (tuple(SUBSETS), WITHOUT_PRETRAINING)]
+        sides = [_by_validation(evidence, column, names) for names in (CELLS[1:], WITHOUT_PRETRAINING)]
         if sides[0] is None or sides[1] is None:
             continue
         pair = evidence.pair(column, sides[0], sides[1])
