@@ -17,11 +17,11 @@ from reports.figures.style import (
     specification,
     unique,
 )
-from sweeps.ledger import BASELINES, method_of
+from reports.statistics.findings.methods import WITHOUT_PRETRAINING
+from sweeps.ledger import method_of
 
-__all__ = ["WITHOUT_PRETRAINING", "method_scores"]
+__all__ = ["method_scores"]
 
-WITHOUT_PRETRAINING = tuple(name for name in BASELINES if name != "SimCLR")
 _ROW = 15  # height of a method, in points
 _ERRORS = ("seed_error", "sample_error", "search_error")
 _COLUMNS = ("dataset", "labels", "method", "metric", "mean", "low", "high", *_ERRORS, "n_seeds", "place", "pretrained")

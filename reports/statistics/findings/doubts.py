@@ -200,7 +200,7 @@ def _not_covered(evidence: Evidence) -> Finding | None:
     configs = [latest_config(records) for records in evidence.ledgers]
     once = [config for config in configs if searched_methods(config) and config["budget"].get("searches", 1) < 2]
     rows = evidence.intervals.dropna(subset=["low"])
-    names = [PlannedColumn.named(name).dataset for name in rows[rows["n_groups"] == rows["n_samples"]]["dataset"]]
+    names = [PlannedColumn.named(name).dataset for name in rows[rows["grouped_by"] == ""]["dataset"]]
     sets = list(dict.fromkeys(names))
     parts = []
     if once:

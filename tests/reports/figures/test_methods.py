@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from reports.figures.methods import WITHOUT_PRETRAINING, method_scores
+from reports.figures.methods import method_scores
 from reports.figures.style import Drawing, write_figure
+from reports.statistics.findings.methods import WITHOUT_PRETRAINING
 
 NAN = math.nan
 
