@@ -48,7 +48,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
 )
 app.command("extract")(extract.extract)
 app.command("demo")(demo.demo)

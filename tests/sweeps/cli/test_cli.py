@@ -1,6 +1,7 @@
 """The command line as a user's shell sees it: output, exit codes, and no file written on bad input."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -406,3 +407,14 @@ def test_check_of_a_damaged_feature_set_is_bad_input(
     assert result.returncode == 2
     assert "cannot be read" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "completions"), [("conclugen sw", ["sweep"]), ("conclugen sweep run x --o", ["--out"])]
+)
+def test_a_shell_completes_commands_and_options(words: str, completions: list[str]) -> None:
+    variables = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    program = [sys.executable, "-c", "import sys; sys.argv = ['conclugen']; from sweeps.__main__ import main; main()"]
+    environment = {**os.environ, **variables, "_CONCLUGEN_COMPLETE": "complete_bash"}
+    result = subprocess.run(program, env=environment, capture_output=True, encoding="utf-8", check=True)
+    assert result.stdout.split() == completions
