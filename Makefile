@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 # Containers often forbid Python to keep what it compiles: each of the many processes of a sweep would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-oldest check lint package faults clean
+.PHONY: demo test test-oldest check lint docs package faults clean
 
 demo: $(INSTALLED)
 	rm -rf $(DEMO)
@@ -33,6 +33,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --num-workers auto
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(INSTALLED)  ## the documentation as static pages in build/docs; reference pages are written anew
+	$(BIN)/python -m documentation
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 package: $(INSTALLED)  ## the wheel, with its metadata and description checked
 	rm -rf build/dist

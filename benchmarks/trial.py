@@ -9,7 +9,7 @@ each kind of operation takes, and how much Python takes between them.
 | size | data | epochs | probes |
 |---|---|---|---|
 | demo | the demo's digits | 40 | two, with five labels per class |
-| digits | the same | 100, as for the README's numerals | five, with five labels per class |
+| digits | the same | 100, as for the numerals of docs/results.md | five, with five labels per class |
 | all-labels | the same | 100 | five, with all labels |
 | larger | 16,384 made-up samples, the space `default` | 10 | with 1,400 labels |
 | meld | as many made-up samples as MELD has, representations of 3,072 | 10 | with 9,989 labels in 7 classes |

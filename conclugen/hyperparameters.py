@@ -79,8 +79,11 @@ class Hyperparameters:
     view_noise: Annotated[float, Field(ge=0)] = 0.1
     """SimCLR: standard deviation of the Gaussian noise on the standardised features of each view."""
     weight_con: Annotated[float, Field(ge=0), _beside_others(_CON)] = 1.0
+    """Weight of Con's loss in the mean of the losses."""
     weight_clu: Annotated[float, Field(ge=0), _beside_others(_CLU)] = 1.0
+    """Weight of Clu's loss in the mean of the losses."""
     weight_gen: Annotated[float, Field(ge=0), _beside_others(_GEN)] = 1.0
+    """Weight of Gen's loss in the mean of the losses."""
     feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability of zeroing an input feature in pretraining; 0 reproduces the paper."""
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 4096
@@ -88,6 +91,7 @@ class Hyperparameters:
     lr: Annotated[float, Field(gt=0)] = 1e-4
     """AdamW's learning rate after warm-up."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    """AdamW's weight decay."""
     warmup_epochs: Annotated[int, Field(ge=0, le=1_000_000)] = 5
     """Epochs of linear warm-up from a tenth of ``lr``; cosine decay to 0 follows."""
     restart_epochs: Annotated[int, Field(ge=0, le=1_000_000), _PRETRAINING] = 0

@@ -1,4 +1,4 @@
-"""The exit codes of every command; README.md explains them to users."""
+"""The exit codes of every command; docs/reference/command-line.md explains them to users."""
 
 __all__ = ["BAD_INPUT", "FAULT", "INCOMPLETE", "INTERRUPTED", "OK", "UNREAD"]
 

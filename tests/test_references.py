@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("conclugen", "search_spaces", "sweeps", "reports", "benchmarks", "tests")
-PAGES = ("README.md", "docs/*.md", "reports/examples/README.md")
+PACKAGES = ("conclugen", "search_spaces", "sweeps", "reports", "benchmarks", "documentation", "tests")
+PAGES = ("README.md", "docs/**/*.md", "reports/examples/README.md")
 METHOD = "docs/method.md"
 
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc|obj):`~?([\w.]+)`")

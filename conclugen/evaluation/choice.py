@@ -1,9 +1,10 @@
 """Choice of a classifier's setting, such as a probe's strength or a number of neighbours.
 
 The chosen setting has the highest weighted F1 on the draw's validation samples. The log loss was rejected: when
-validation and training samples had different speakers, it chose penalties so strong that F1 fell by 0.08 (LOG.md).
-Settings are ordered from the least to the most smoothing, and the first of tied settings is chosen. With the few
-samples of a small label budget, most ties are chance, and less smoothing did better by 0.001 to 0.004.
+validation and training samples had different speakers, it chose penalties so strong that F1 fell by 0.08
+(docs/decisions/instrument.md). Settings are ordered from the least to the most smoothing, and the first of tied
+settings is chosen. With the few samples of a small label budget, most ties are chance, and less smoothing did better by
+0.001 to 0.004.
 
 Legend: K settings, D label draws, v validation samples, C classes.
 """

@@ -54,7 +54,7 @@ class Precision:
 
 
 WHOLE = Precision(STRENGTHS, 1e-7)
-"""Precision at which predictions are those of the optimum (LOG.md)."""
+"""Precision at which predictions are those of the optimum (docs/decisions/instrument.md)."""
 BRIEF = Precision(STRENGTHS[:4], 1e-4)
 """Precision that suffices to compare representations; it leaves out the weakest penalties and the last digits, which
 cost most."""

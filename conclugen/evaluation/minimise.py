@@ -2,8 +2,8 @@
 
 Every step is a few operations on all problems together. For 50 samples, the overhead of operations dominates the
 arithmetic, so ten problems cost little more than one. SciPy's and torch's L-BFGS solve one problem at a time: SciPy
-takes 2.4 times as long for the demo's five draws at six strengths (LOG.md). Newton's method with Cholesky factors was
-rejected, because their cost grows with the cube of width times classes.
+takes 2.4 times as long for the demo's five draws at six strengths (docs/decisions/instrument.md). Newton's method with
+Cholesky factors was rejected, because their cost grows with the cube of width times classes.
 
 A vector is stored with its image under the metric M of its space. The method needs only inner products u^T M v, and
 the images make them plain sums. The image of a sum is the sum of the images, so only the objective multiplies by M. In

@@ -39,8 +39,8 @@ class PaperSettings:
     """Settings of the training of the paper's probe.
 
     Defaults are the released code's, except for the patience. The released 15 epochs are shorter than a restart's
-    setback and stop raw features too early (LOG.md). The released class weights by frequency favour the majority, so
-    they are not offered.
+    setback and stop raw features too early (docs/decisions/instrument.md). The released class weights by frequency
+    favour the majority, so they are not offered.
 
     Attributes:
         epochs: most epochs of training.
@@ -95,8 +95,8 @@ def fit_paper_probes(data: LabelledDraws, settings: PaperSettings, seed: int) ->
     """Train one classifier per label draw, and keep the epoch with its lowest validation loss.
 
     The last layer starts at zero and not at random. With fewer samples than features, training never changes the
-    component of the start outside the samples' span, and a random one stays as noise (LOG.md). Hidden layers start at
-    random, equally in every draw.
+    component of the start outside the samples' span, and a random one stays as noise
+    (docs/decisions/instrument.md). Hidden layers start at random, equally in every draw.
 
     The loss is cross-entropy (multi-label: binary cross-entropy, mean over classes), with dropout before each layer.
     AdamW trains with warm-up and cosine restarts. A draw stops when its validation loss has not improved for

@@ -2,7 +2,7 @@
 
 This module only keeps the optimiser's state and calls torch's function. `torch.optim.AdamW` keeps the same state, but
 the first use of any optimiser class loads torch's compiler. That costs each process over 3 s of processor time and
-80 MB, and nothing here is compiled (LOG.md).
+80 MB, and nothing here is compiled (docs/decisions/start.md).
 """
 
 from collections.abc import Iterable, Mapping

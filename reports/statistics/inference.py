@@ -27,9 +27,10 @@ MELD have most of its samples; and that of the way with fewest, as Cameron et al
 sometimes far below what the samples alone imply (W: the mean variance of one seed's value over samples, minus K).
 Hillis' degrees are then too large. So the degrees are computed with max(B, W) in place of B.
 
-Rejected, with the numbers of ``python -m benchmarks.inference`` in LOG.md: the bootstrap over samples, which takes the
-heads as given; Student's t over seeds, which takes the samples as given; the bootstrap over both (Owen 2007, Ann. Appl.
-Statist. 1:386), whose intervals are too wide where seeds hardly matter, and too narrow where three seeds matter much.
+Rejected, with the numbers of ``python -m benchmarks.inference`` in docs/decisions/statistics.md: the bootstrap over
+samples, which takes the heads as given; Student's t over seeds, which takes the samples as given; the bootstrap over
+both (Owen 2007, Ann. Appl. Statist. 1:386), whose intervals are too wide where seeds hardly matter, and too narrow
+where three seeds matter much.
 
 Legend: S seeds, G groups, W ways to group, N test samples, M methods, R runs (a method and a seed), 3 the metrics of
 SUMMARY_METRICS in order.

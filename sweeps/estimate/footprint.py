@@ -31,7 +31,7 @@ __all__ = ["cpu_problems", "disk_bytes", "gpu_problems", "own_memory", "smallest
 _REPORT_BYTES = 200  # one report in a checkpoint: epochs, objective, losses, as JSON within JSON
 _SIZES = ("representation_dim", "projection_dim", "reconstruction_dim", "num_clusters", "batch_size")
 _TIME = "2026-01-01T00:00:00.000+00:00"  # as long as any time stamp
-_EVENT_FILE_BYTES = 2100  # a job's TensorBoard file (LOG.md)
+_EVENT_FILE_BYTES = 2100  # a job's TensorBoard file (docs/decisions/ray.md)
 
 
 def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:

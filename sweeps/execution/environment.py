@@ -26,7 +26,8 @@ DEFAULTS = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     # For a Ray that the sweep starts: its log monitor looks for new files twice a second instead of ten times.
     "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
-    # For a Ray that the sweep starts: with Ray's niceness of 15 for workers, jobs took some percent longer (LOG.md).
+    # For a Ray that the sweep starts: with Ray's niceness of 15 for workers, jobs took some percent longer
+    # (docs/decisions/price-of-ray.md).
     "RAY_worker_niceness": "0",
 }
 """Variable -> its value where the user has set none."""

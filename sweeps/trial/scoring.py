@@ -39,7 +39,7 @@ from sweeps.ledger import Metric, Predictions, ScoredSplit
 
 __all__ = ["Encode", "Fit", "Fitted", "Scoring", "pca_whitening", "raw_features"]
 
-_BRIEF_EPOCHS = 45  # 25 (to the first restart) rank heads worse, 65 (to the second) hardly better (LOG.md)
+_BRIEF_EPOCHS = 45  # 25, to the first restart, rank heads worse, 65 hardly better (docs/decisions/instrument.md)
 
 Encode = Callable[[StandardisedSplit, Tensor], Tensor]
 """Maps rows (n,) of a split to representations (n, F)."""

@@ -404,7 +404,8 @@ class TestLayers:
     def test_hidden_layers_equal_a_plain_network(self, layers: int) -> None:
         """torch trains a network with the same start, without dropout, for the warm-up epochs, which all improve.
 
-        Classes are not balanced, because AdamW makes full steps of a gradient that is only rounding error (LOG.md).
+        Classes are not balanced, because AdamW makes full steps of a gradient that is only rounding error
+        (docs/decisions/instrument.md).
         """
         train, validation = _blobs(42, classes=4, width=10), _blobs(24, classes=4, width=10, seed=1)
         options = PaperSettings(dropout=0.0, lr=0.05, epochs=5, layers=layers, hidden_dim=7)

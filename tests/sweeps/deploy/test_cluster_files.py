@@ -28,7 +28,7 @@ from sweeps.execution import capacity
 from sweeps.execution.capacity import grow
 
 FOLDER = Path(sweeps.__file__).parent / "deploy"
-README = Path(__file__).parents[3] / "README.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "kubernetes.md"
 _CONSTRAINTS = (Path(__file__).parents[3] / "constraints.txt").read_text(encoding="utf-8").splitlines()
 (PINNED_RAY,) = (line.removeprefix("ray==") for line in _CONSTRAINTS if line.startswith("ray=="))
 """The version of Ray that `make test` installs; the files start clusters of it."""
@@ -61,7 +61,7 @@ def kuberay_entrypoint(path: Path) -> list[str]:
     "command",
     [
         pytest.param(ray_exec(FOLDER / "autoscaler.yaml"), id="autoscaler.yaml"),
-        pytest.param(ray_exec(README), id="README.md"),
+        pytest.param(ray_exec(PAGE), id="docs"),
         pytest.param(kuberay_entrypoint(FOLDER / "rayjob.yaml"), id="rayjob.yaml"),
     ],
 )
