@@ -21,15 +21,15 @@ made of a CSV, they give its lines instead, as an editor shows them.
 | labels | list of int16 | indices of the clip's classes: one, or any number in ascending order; null if unlabelled |
 | speaker | string | null if unknown |
 | fold | int16 | 0 to 999, in a list for cross-validation; null in a list with splits |
+| group:NAME | string | any number of such columns, such as group:dialogue: clips of one group go together |
 """
 
 import os
-import reprlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,9 +39,17 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conclugen import __version__
-from conclugen.features.manifest import FOLDS, LEAST_FOLDS, SPLITS, Labels, SplitName, fold_name
+from conclugen.datasets.rules import ROWS_SHOWN, row_problems
+from conclugen.features.columns import group_column, group_of_column
+from conclugen.features.manifest import (
+    SPEAKER,
+    SPLITS,
+    Labels,
+    SplitName,
+    fold_name,
+)
 from conclugen.files.durable import write_whole
-from conclugen.names import MISSING, class_problems
+from conclugen.names import class_problems, look_alikes
 from conclugen.settings.wording import problems_of
 
 __all__ = ["Clip", "ClipHeader", "ClipList", "ClipListError"]
@@ -60,7 +68,6 @@ _SCHEMA = pa.schema(
         ("fold", pa.int16()),
     ]
 )
-_ROWS_SHOWN = 5
 _PROBLEMS_SHOWN = 100
 
 
@@ -90,6 +97,8 @@ class Clip:
     labels: tuple[int, ...] | None = None
     speaker: str | None = None
     fold: int | None = None
+    groups: Mapping[str, str | None] = field(default_factory=dict)
+    """Name, such as dialogue -> the clip's group."""
 
     @property
     def part(self) -> SplitName:
@@ -126,7 +135,7 @@ class ClipList:
         self.header = header
         self.table = _cast(table)
         self._lines = lines
-        if problems := [*_header_problems(header), *_problems(self.table, header.labels, self.place)]:
+        if problems := [*_header_problems(header), *row_problems(self.table, header.labels, self.place)]:
             raise ClipListError(problems)
 
     @classmethod
@@ -146,6 +155,9 @@ class ClipList:
         """
         rows = list(clips)
         table = pa.table({name: [getattr(clip, name) for clip in rows] for name in _SCHEMA.names}, _SCHEMA)
+        for name in dict.fromkeys(name for clip in rows for name in clip.groups):
+            groups = pa.array([clip.groups.get(name) for clip in rows], pa.string())
+            table = table.append_column(group_column(name), groups)
         try:
             header = ClipHeader(dataset=dataset, root=str(root.absolute()), labels=labels)
         except ValidationError:
@@ -209,7 +221,8 @@ class ClipList:
         for batch in self.table.to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 labels = row.pop("labels")
-                yield Clip(**row, labels=None if labels is None else tuple(labels))
+                groups = {name: row.pop(group_column(name)) for name in self._group_names}
+                yield Clip(**row, labels=None if labels is None else tuple(labels), groups=groups)
 
     @cached_property
     def parts(self) -> tuple[SplitName, ...]:
@@ -219,9 +232,24 @@ class ClipList:
         return tuple(map(fold_name, folds)) or tuple(name for name in SPLITS if name in present)
 
     @property
-    def speakers_known(self) -> bool:
-        """Whether every clip names its speaker."""
-        return int(self.table["speaker"].null_count) == 0
+    def groupings(self) -> tuple[str, ...]:
+        """The names of the groups that every clip tells; speaker first, if all of them are known."""
+        return ((SPEAKER,) if self.table[SPEAKER].null_count == 0 else ()) + self._group_names
+
+    @cached_property
+    def _group_names(self) -> tuple[str, ...]:
+        return tuple(name for column in self.table.schema.names if (name := group_of_column(column)) is not None)
+
+    def group_counts(self) -> dict[str, int]:
+        """Return the number of groups by the name of each of the list's groupings."""
+        return {name: pc.count_distinct(self.table[group_column(name)]).as_py() for name in self.groupings}
+
+    def groups(self, clips: Sequence[Clip]) -> dict[str, list[str]]:
+        """Return the groups of ``clips`` of this list by the name of each of its groupings."""
+        return {
+            name: [str(clip.speaker if name == SPEAKER else clip.groups[name]) for clip in clips]
+            for name in self.groupings
+        }
 
     def counts(self) -> dict[SplitName, tuple[int, tuple[int, ...]]]:
         """Return part -> (number of its clips, number of its clips with each class, in the order of the classes)."""
@@ -241,8 +269,8 @@ class ClipList:
 
     def place(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> str:
         """Return the places of rows for a message: the first few, and the number of the others."""
-        numbers = [row + 1 if self._lines is None else self._lines[row] for row in rows[:_ROWS_SHOWN]]
-        more = f" and {len(rows) - _ROWS_SHOWN:,} more" if len(rows) > _ROWS_SHOWN else ""
+        numbers = [row + 1 if self._lines is None else self._lines[row] for row in rows[:ROWS_SHOWN]]
+        more = f" and {len(rows) - ROWS_SHOWN:,} more" if len(rows) > ROWS_SHOWN else ""
         unit = "row" if self._lines is None else "line"
         return f"{unit if len(rows) == 1 else f'{unit}s'} {', '.join(map(str, numbers))}{more}"
 
@@ -271,131 +299,30 @@ def _cast(table: pa.Table) -> pa.Table:
     """
     names = table.schema.names
     problems = [
-        f"{field.name}: there is no such column; a clip list has {', '.join(_SCHEMA.names)}."
-        for field in _SCHEMA
-        if field.name not in names
+        f"{column.name}: there is no such column; a clip list has {', '.join(_SCHEMA.names)}."
+        for column in _SCHEMA
+        if column.name not in names
     ]
     problems += [
         f"{name}: is no column of a clip list, or is there twice; leave it out."
         for name in sorted(set(names))
-        if name not in _SCHEMA.names or names.count(name) > 1
+        if (name not in _SCHEMA.names and group_of_column(name) is None) or names.count(name) > 1
     ]
+    groups = sorted(name for name in names if group_of_column(name) is not None)
+    problems += [f"{', '.join(several)}: look alike; rename all but one." for several in look_alikes(groups)]
+    schema = pa.schema([*_SCHEMA, *((name, pa.string()) for name in groups)])
     columns = []
-    for field in _SCHEMA:
-        if names.count(field.name) == 1:
+    for column in schema:
+        if names.count(column.name) == 1:
             try:
-                columns.append(table[field.name].cast(field.type).combine_chunks())
+                columns.append(table[column.name].cast(column.type).combine_chunks())
             except pa.ArrowException as error:
-                problems.append(f"{field.name}: is {table[field.name].type}, must be {field.type}: {error}")
+                problems.append(f"{column.name}: is {table[column.name].type}, must be {column.type}: {error}")
     if problems:
         raise ClipListError(problems)
-    return pa.table(columns, _SCHEMA)
+    return pa.table(columns, schema)
 
 
 def _header_problems(header: ClipHeader) -> Iterator[str]:
     if header.labels is not None:
         yield from class_problems(header.labels.classes, "classes")
-
-
-def _problems(table: pa.Table, labels: Labels | None, place: Callable[..., str]) -> Iterator[str]:
-    """Yield a message per rule that rows break; ``place`` turns rows into words."""
-    if not len(table):
-        yield "clips: there is none."
-        return
-    for column, broken, fault, remedy in [
-        *_texts(table),
-        *_membership(table["split"], table["fold"]),
-        *_times(table["start"], table["end"]),
-        *_labelling(table["labels"], labels),
-    ]:
-        if len(rows := np.flatnonzero(np.asarray(broken))):
-            values = dict.fromkeys(reprlib.repr(table[column][row].as_py()) for row in rows[:_ROWS_SHOWN].tolist())
-            given = ", ".join(value for value in values if value != "None")
-            yield f"{column}: {fault} in {place(rows)}{f' ({given})' if given else ''}; {remedy}."
-    folds = pc.count_distinct(table["fold"]).as_py()
-    if 0 < folds < LEAST_FOLDS:
-        yield f"fold: {folds} are too few; train, val and test take {LEAST_FOLDS} at least."
-    if not folds and not pc.any(pc.equal(table["split"], "train")).as_py():
-        yield "split: no clip is 'train'; the standardisation of features needs training clips."
-
-
-_Rules = Iterator[tuple[str, Any, str, str]]
-"""Rules as tuples: column, mask of the rows that break the rule, fault of these rows, remedy."""
-
-
-def _texts(table: pa.Table) -> _Rules:
-    name, video, transcript = table["sample_id"], table["video"], table["transcript"]
-    yield "sample_id", _blank(name, or_null=True), "missing", "give every clip one"
-    yield "sample_id", _repeated(_tidy(name)), "the same", "make them unique"
-    yield "sample_id", _controlled(name), "with a line break or another control character", "rename it"
-    unknown = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(table["speaker"])), value_set=pa.array(MISSING))
-    yield "speaker", pc.fill_null(unknown, False), "blank, or a word for that,", "an unknown speaker is null"
-    yield "video", _blank(video), "blank", "a clip without a video has null"
-    yield "transcript", _blank(transcript), "blank", "a clip without a transcript has null"
-    neither = pc.and_(pc.is_null(video), pc.is_null(transcript))
-    yield "video", neither, "missing, as is the transcript,", "give either"
-
-
-def _membership(split: pa.ChunkedArray, fold: pa.ChunkedArray) -> _Rules:
-    """Yield the rules of splits and folds: a list has either splits or folds."""
-    if fold.null_count == len(fold):
-        unknown = pc.invert(pc.is_in(split, value_set=pa.array(SPLITS)))
-        yield "split", unknown, f"none of {', '.join(SPLITS)}", "correct it; a list that has folds has them everywhere"
-        return
-    outside = pc.or_(pc.less(fold, 0), pc.greater_equal(fold, FOLDS))
-    yield "fold", pc.fill_null(outside, False), f"not in 0..{FOLDS - 1}", "number folds from 0"
-    yield "fold", pc.is_null(fold), "missing", "give every clip one, or none"
-    yield "split", pc.is_valid(split), "given beside a fold", "clips of a list with folds have null"
-
-
-def _times(start: pa.ChunkedArray, end: pa.ChunkedArray) -> _Rules:
-    for name, column in (("start", start), ("end", end)):
-        valid = pc.and_(pc.is_finite(column), pc.greater_equal(column, 0.0))
-        invalid = pc.fill_null(pc.invert(valid), False)
-        yield name, invalid, "negative or not finite", "give seconds from the file's beginning, or null"
-    early = pc.less_equal(end, pc.fill_null(start, 0.0))
-    yield "end", pc.fill_null(early, False), "not after the start", "correct one of the two"
-
-
-def _labelling(column: pa.ChunkedArray, labels: Labels | None) -> _Rules:
-    if labels is None:
-        yield "labels", pc.is_valid(column), "given without classes", "name the classes in the metadata, or give null"
-        return
-    yield "labels", pc.is_null(column), "missing", "label every clip of a labelled list, or leave it out"
-    parents = np.asarray(pc.list_parent_indices(column))
-    values = pc.fill_null(pc.list_flatten(column), -1).to_numpy()
-    outside = parents[(values < 0) | (values >= len(labels.classes))]
-    allowed = f"0..{len(labels.classes) - 1}"
-    yield "labels", _mask(outside, column), f"not in {allowed}", f"give indices of {', '.join(labels.classes)}"
-    if labels.kind == "multiclass":
-        several = pc.fill_null(pc.not_equal(pc.list_value_length(column), 1), False)
-        yield "labels", several, "not one index", "give each clip one class"
-    else:
-        unordered = parents[1:][(np.diff(values) <= 0) & (np.diff(parents) == 0)]
-        yield "labels", _mask(unordered, column), "not in ascending order", "sort them, each index once"
-
-
-def _mask(rows: npt.NDArray[np.integer], column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(len(column), bool)
-    mask[rows] = True
-    return mask
-
-
-def _blank(column: pa.ChunkedArray, *, or_null: bool = False) -> pa.ChunkedArray:
-    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), or_null)
-
-
-def _tidy(names: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return names as :func:`conclugen.names.tidy` does, but for invisible characters; a list may have a million."""
-    return pc.utf8_trim_whitespace(pc.utf8_normalize(names, form="NFC"))
-
-
-def _controlled(names: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.match_substring_regex(names, pattern=r"\p{Cc}|\p{Zl}|\p{Zp}"), False)
-
-
-def _repeated(column: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    codes = np.asarray(pc.index_in(column, value_set=pc.unique(column)))
-    repeated: npt.NDArray[np.bool_] = np.bincount(codes)[codes] > 1
-    repeated &= np.asarray(pc.invert(_blank(column, or_null=True)))
-    return repeated

@@ -4,8 +4,9 @@ Published layout: the annotations are ``train_sent_emo.csv``, ``dev_sent_emo.csv
 are in ``train_splits``, ``dev_splits_complete`` and ``output_repeated_splits_test``, wherever in the root the archives
 were unpacked. Each utterance has one video ``dia<dialogue>_utt<utterance>.mp4``; some of test are named
 ``final_videos_testdia<dialogue>_utt<utterance>.mp4``. StartTime and EndTime count within the episode, so a clip is its
-whole file. Without the three CSV files, the reader takes ``meld_utterances.csv``, the same annotations in one file
-(split, dialogue_id, utterance_id, speaker, text, emotion, sentiment).
+whole file. Dialogues are numbered anew in each part. Without the three CSV files, the reader takes
+``meld_utterances.csv``, the same annotations in one file (split, dialogue_id, utterance_id, speaker, text, emotion,
+sentiment).
 
 Known flaws of the release are handled. dia110_utt7 of dev has no video. dia125_utt3 of train has a video that cannot be
 decoded: it is listed, and extraction reports it. dev and test have videos without annotation; they are left out.
@@ -92,7 +93,8 @@ def read(
             problems += [f"{place}: {fault}" for fault in faults]
             continue
         name = "dia{}_utt{}".format(*numbers)
-        sample_id = f"{SPLIT_ALIASES.get(part, part)}/{name}"
+        split = SPLIT_ALIASES.get(part, part)
+        sample_id = f"{split}/{name}"
         if (first := first_places.setdefault(sample_id, place)) != place:
             problems.append(f"{place}: {name} of {part} is there already, in {first}; leave one out.")
             continue
@@ -103,11 +105,12 @@ def read(
         clips.append(
             Clip(
                 sample_id=sample_id,
-                split=SPLIT_ALIASES.get(part, part),
+                split=split,
                 video=None if file is None else file.relative_to(root).as_posix(),
                 transcript=row["text"] or None,
                 labels=(classes.index(row[labels].lower()),),
                 speaker=row["speaker"].translate(PUNCTUATION) or None,
+                groups={"dialogue": f"{split}/dia{numbers[0]}"},
             )
         )
     if not clips and missing:

@@ -131,6 +131,7 @@ def read(root: Path, *, labels: Literal["emotion", "sentiment"] = "emotion") -> 
                     end=interval.end,
                     transcript=_text_of(interval, segments),
                     labels=_classes(interval.intensities, labels),
+                    groups={"video": video},
                 )
             )
     transcripts.check()

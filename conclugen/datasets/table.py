@@ -1,7 +1,8 @@
 """Read a CSV of the user's own clips: the columns of a clip list, with classes by their names.
 
 `labels` holds one name, or, if clips may have several labels, any number of names separated by semicolons. Optional
-columns of a clip list may be left out, and an empty cell is null. The rules of clip lists hold for everything else.
+columns of a clip list may be left out, and an empty cell is null. Columns such as `group:dialogue` name groups of clips
+that go together. The rules of clip lists hold for everything else.
 """
 
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
 from conclugen.datasets.transcripts import mended
+from conclugen.features.columns import group_of_column
 from conclugen.features.manifest import FOLDS, Labels, split_name
 from conclugen.files.tables import decimal_number, read_table, whole_number
 from conclugen.names import class_problems, classes_of, merges_shown, name_problem, tidy
@@ -51,11 +53,12 @@ def read(
     problems: list[str] = []
     table = read_table(file, ("sample_id",), problems, encoding=encoding)
     problems += [
-        f"{file}: column {name!r} is none of {', '.join(_COLUMNS)}; rename it, or leave it out."
+        f"{file}: column {name!r} is none of {', '.join(_COLUMNS)}, group:NAME; rename it, or leave it out."
         f"{suggestion(name, _COLUMNS)}"
         for name in table.columns
-        if name not in _COLUMNS
+        if name not in _COLUMNS and group_of_column(name) is None
     ]
+    group_columns = {name: group for name in table.columns if (group := group_of_column(name)) is not None}
     labelled = "labels" in table.columns
     order = None if classes is None else [tidy(name) for name in classes]
     if order is not None and labelled:
@@ -92,6 +95,7 @@ def read(
                 labels=tuple(sorted({order.index(name) for name in present if name in order})) if labelled else None,
                 speaker=ids["speaker"],
                 fold=fold,
+                groups={group: tidy(row[name]) or None for name, group in group_columns.items()},
             )
         )
     lines = [line for line, _ in table]

@@ -257,7 +257,7 @@ class ExtractionFolder:
             features,
             labels=self._list.encode(clips),
             augmentation=np.array([version for _, version, _ in rows], np.int16),
-            speakers=[str(clip.speaker) for clip in clips] if self._list.speakers_known else None,
+            groups=self._list.groups(clips),
             number=part.number,
         )
 
@@ -268,7 +268,7 @@ class ExtractionFolder:
                 self._modalities(),
                 dtype=self._identity.dtype,
                 labels=self._list.header.labels,
-                speakers=self._list.speakers_known,
+                groups=self._list.groupings,
             )
         return self._writer
 

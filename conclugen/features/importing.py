@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from conclugen.features.arrays import remedy_of, texts
+from conclugen.features.groups import group_columns, name_problems
 from conclugen.features.manifest import (
     FOLDS,
     LEAST_FOLDS,
     MODALITY_NAME,
+    SPEAKER,
     SPLITS,
     FeatureSetError,
     Labels,
@@ -41,7 +44,7 @@ def import_npz(
     labels: str | None = None,
     split: str | None = None,
     folds: str | None = None,
-    speakers: str | None = None,
+    groups: Mapping[str, str] | None = None,
     merge_labels: bool = False,
     dtype: str = "float32",
     note: Callable[[str], object] = lambda _: None,
@@ -58,7 +61,7 @@ def import_npz(
             which of ``class_names`` each sample has.
         split: key of the (n,) split names (train, val, test; dev and valid mean val); without it all rows are train.
         folds: key of the (n,) fold numbers of a cross-validated set, instead of ``split``.
-        speakers: key of the (n,) names or numbers of the speakers, if they are known.
+        groups: name, such as speaker or video -> key of the (n,) names or numbers of each sample's group.
         merge_labels: whether labels that look alike are one class; otherwise they are refused.
         dtype: stored precision, float16 or float32.
         note: called with a sentence for each class that labels were merged into.
@@ -66,12 +69,13 @@ def import_npz(
     Raises:
         FeatureSetError: the file has problems; the message has one line for each.
     """
+    groups = groups or {}
     key_of = {
         **{f"modality {name!r}": key for name, key in modalities.items()},
         "--labels": labels,
         "--split": split,
         "--folds": folds,
-        "--speakers": speakers,
+        **{"--speakers" if name == SPEAKER else f"--groups {name}": key for name, key in groups.items()},
     }
     needed = {key for key in key_of.values() if key is not None} | ({"class_names"} if labels is not None else set())
     problems: list[str] = []
@@ -81,20 +85,22 @@ def import_npz(
         for argument, key in key_of.items()
         if key is not None and key not in keys
     ]
-    by_key: dict[str, list[str]] = {}
-    for name, key in modalities.items():
-        by_key.setdefault(key, []).append(name)
-    problems += [
-        f"modalities {', '.join(names)}: read the same array {key!r}; give each modality an array of its own."
-        for key, names in by_key.items()
-        if len(names) > 1
-    ]
+    for kind, one, given_keys in (("modalities", "modality", modalities), ("groups", "kind of groups", groups)):
+        by_key: dict[str, list[str]] = {}
+        for name, key in given_keys.items():
+            by_key.setdefault(key, []).append(name)
+        problems += [
+            f"{kind} {', '.join(several)}: read the same array {key!r}; give each {one} an array of its own."
+            for key, several in by_key.items()
+            if len(several) > 1
+        ]
+    problems += name_problems([name for name, key in groups.items() if key not in arrays])  # the others are next
     names = arrays.get("class_names") if labels is not None else None
     if names is not None and (names.ndim != 1 or names.dtype.kind not in "iuUS"):
         problems.append(f"class_names: expected names of shape (classes,), {file} has {names.dtype} {names.shape}.")
         names = None
     elif names is not None:
-        names = _texts("class_names", names, problems)
+        names = texts("class_names", names, problems)
     given = {argument: arrays.get(key) if key is not None else None for argument, key in key_of.items()}
     return import_arrays(
         {name: arrays[key] for name, key in modalities.items() if key in arrays},
@@ -103,7 +109,7 @@ def import_npz(
         class_names=[str(name) for name in names] if names is not None else None,
         split=given["--split"],
         folds=given["--folds"],
-        speakers=given["--speakers"],
+        groups={name: arrays[key] for name, key in groups.items() if key in arrays},
         sources={name: f"{file.name}:{key}" for name, key in modalities.items()},
         merge_labels=merge_labels,
         dtype=dtype,
@@ -120,7 +126,7 @@ def import_arrays(
     class_names: Sequence[str] | None,
     split: Array | None,
     folds: Array | None = None,
-    speakers: Array | None = None,
+    groups: Mapping[str, Array] | None = None,
     sources: Mapping[str, str],
     merge_labels: bool = False,
     dtype: str = "float32",
@@ -140,9 +146,9 @@ def import_arrays(
         dtype = "float32"  # the other checks need a valid precision
     if not features and not known_problems:
         problems.append("modalities: there is none; give one at least.")
-    lengths = Counter(
-        len(a) for a in (*features.values(), labels, split, folds, speakers) if a is not None and a.ndim and len(a)
-    )
+    groups = groups or {}
+    given = (*features.values(), labels, split, folds, *groups.values())
+    lengths = Counter(len(array) for array in given if array is not None and array.ndim and len(array))
     n = max(lengths, key=lengths.__getitem__, default=0)  # most arrays have the right one
     for name, array in features.items():
         if not re.fullmatch(MODALITY_NAME, name):
@@ -162,24 +168,12 @@ def import_arrays(
             problems.append(f"modality {name!r}: {fault}.")
     valid = [name for name in features if re.fullmatch(MODALITY_NAME, name)]
     problems += [f"modalities {', '.join(group)}: look alike; rename all but one." for group in look_alikes(valid)]
-    split = split if split is None else _texts("split", split, problems)
-    speakers = speakers if speakers is None else _texts("speakers", speakers, problems)
+    split = split if split is None else texts("split", split, problems)
     splits = _canonical_splits(split, n, problems) if folds is None else _fold_names(folds, n, problems)
     if folds is not None and split is not None:
         problems.append("folds: a set has splits or folds; give one of the two.")
     codes, classes = _encode_labels(labels, class_names, n, problems, merge=merge_labels, note=note)
-    if speakers is not None and (speakers.shape != (n,) or speakers.dtype.kind not in "iuU"):
-        problems.append(
-            f"speakers: expected {n} integers or strings, got {speakers.dtype} {speakers.shape}"
-            f"{_remedy('speakers', speakers, n)}."
-        )
-    elif speakers is not None:
-        speakers = np.array([tidy(str(speaker)) for speaker in speakers])
-        problems += [
-            f"speakers: {problem} (in {count:,}); name every speaker, or leave --speakers out."
-            for name, count in sorted(Counter(speakers.tolist()).items())
-            if (problem := name_problem(name))
-        ]
+    group_of = group_columns(groups, n, problems)
     if problems:
         raise FeatureSetError("\n".join(problems))
 
@@ -189,7 +183,7 @@ def import_arrays(
     meaning = None
     if codes is not None and classes is not None:
         meaning = Labels(kind="multiclass" if codes.ndim == 1 else "multilabel", classes=tuple(classes))
-    with FeatureWriter(out, columns, dtype=dtype, labels=meaning, speakers=speakers is not None) as writer:
+    with FeatureWriter(out, columns, dtype=dtype, labels=meaning, groups=list(group_of)) as writer:
         for name in sorted(set(splits.tolist()), key=lambda name: (SPLITS.index(name) if name in SPLITS else 0, name)):
             members = np.flatnonzero(splits == name)
             for start in range(0, len(members), rows_per_shard):
@@ -199,7 +193,7 @@ def import_arrays(
                     [str(row) for row in rows],
                     {m: a[rows].astype(dtype) for m, a in features.items()},
                     labels=codes[rows] if codes is not None else None,
-                    speakers=[str(speaker) for speaker in speakers[rows]] if speakers is not None else None,
+                    groups={kind: [column[row] for row in rows] for kind, column in group_of.items()},
                 )
     return Manifest.read(out)
 
@@ -231,23 +225,11 @@ def _value_fault(array: Array, dtype: str) -> str | None:
     return f"{fault}; leave these rows out of every array, or replace the values"
 
 
-def _texts(what: str, array: Array, problems: list[str]) -> Array:
-    """Return an array of bytes as strings, and any other unchanged."""
-    if array.dtype.kind != "S":
-        return array
-    content = array.astype(np.bytes_)
-    try:
-        return np.char.decode(content, "utf-8")
-    except UnicodeDecodeError as error:
-        problems.append(f"{what}: holds bytes that are not UTF-8 ({error.object!r}); give strings.")
-        return np.char.decode(content, "utf-8", "replace")
-
-
 def _canonical_splits(split: Array | None, n: int, problems: list[str]) -> npt.NDArray[np.str_]:
     if split is None:
         return np.full(n, "train")
     if split.shape != (n,):
-        problems.append(f"split: expected {n} names, got shape {split.shape}{_remedy('split', split, n)}.")
+        problems.append(f"split: expected {n} names, got shape {split.shape}{remedy_of('split', split, n)}.")
         return np.full(n, "train")
     names = [split_name(str(value)) for value in split]
     counts = Counter(names)
@@ -268,7 +250,7 @@ def _fold_names(folds: Array, n: int, problems: list[str]) -> npt.NDArray[np.str
         outside = "" if folds.dtype.kind not in "iu" or not folds.size else f" from {folds.min()} to {folds.max()}"
         problems.append(
             f"folds: expected {n} integers in 0..{FOLDS - 1}, got {folds.dtype} {folds.shape}{outside}"
-            f"{_remedy('folds', folds, n)}."
+            f"{remedy_of('folds', folds, n)}."
         )
         return np.full(n, "train")
     if (count := len(np.unique(folds))) < LEAST_FOLDS:
@@ -288,7 +270,7 @@ def _encode_labels(
     """Return the labels as a feature set stores them, and the classes; the classes alone if there are problems."""
     if labels is None:
         return None, None
-    labels = _texts("labels", labels, problems)
+    labels = texts("labels", labels, problems)
     names = None if class_names is None else [tidy(name) for name in class_names]
     if names is not None:
         problems += class_problems(names, "class_names")
@@ -296,10 +278,10 @@ def _encode_labels(
         problems += _problems_of_several(labels, n, names or [])
         return labels.astype(np.int64) if labels.dtype.kind in "biu" else None, names
     if labels.shape != (n,):
-        problems.append(f"labels: expected {n} values, got shape {labels.shape}{_remedy('labels', labels, n)}.")
+        problems.append(f"labels: expected {n} values, got shape {labels.shape}{remedy_of('labels', labels, n)}.")
         return None, names
     if labels.dtype.kind not in "iuU":
-        problems.append(f"labels: expected integers or strings, got {labels.dtype}{_remedy('labels', labels, n)}.")
+        problems.append(f"labels: expected integers or strings, got {labels.dtype}{remedy_of('labels', labels, n)}.")
         return None, names
     unique, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     values = unique.tolist()
@@ -330,24 +312,6 @@ def _encode_labels(
     if problems:
         return None, names
     return np.array([order.index(name) for name in chosen], np.int64)[codes], order
-
-
-def _remedy(name: str, array: Array, n: int) -> str:
-    """Return the end of a message: how an array becomes one integer or name per sample, if it can."""
-    if array.shape == (n, 1):
-        return f"; give {name}[:, 0]"
-    if array.shape != (n,):
-        return "; give one value per sample"
-    if array.dtype.kind in "US" and name == "folds":
-        return "; give numpy.unique(folds, return_inverse=True)[1]"
-    if array.dtype.kind not in "bf":
-        return ""
-    if missing := int(np.isnan(array.astype(float)).sum()):
-        return f", {missing} of them NaN; leave these rows out, and give {name}.astype(int)"
-    if (array.astype(float) % 1).any():
-        scale = "labels are classes, so divide a scale into some first"
-        return f", not all of them whole; {scale if name == 'labels' else 'give whole numbers'}"
-    return f"; give {name}.astype(int)"
 
 
 def _problems_of_several(labels: Array, n: int, names: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ __all__ = [
     "LEAST_FOLDS",
     "MANIFEST_FILE",
     "MODALITY_NAME",
+    "SPEAKER",
     "SPLITS",
     "SPLIT_ALIASES",
     "STATISTICS_FILE",
@@ -51,7 +52,9 @@ MANIFEST_FILE = "manifest.json"
 STATISTICS_FILE = "statistics.safetensors"
 """File with the mean and standard deviation of each modality's training rows, sealed by a checksum."""
 MODALITY_NAME = r"^(?!(sample_id|augmentation|label|speaker)\Z)[A-Za-z][A-Za-z0-9_]*\Z"
-"""Pattern of a modality's name; it names a column beside the four that every shard may have."""
+"""Pattern of the names of modalities and groups: identifiers that are none of the columns every shard may have."""
+SPEAKER = "speaker"
+"""Name of the groups by speaker, the only ones that older sets may have."""
 SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 Part = Literal["train", "val", "test"]
@@ -124,6 +127,8 @@ class Manifest(_Strict):
     labels: Labels | None
     speakers: Annotated[bool, Field(exclude_if=not_)] = False
     """Whether shards name the speakers. False is not written, so older sets keep their fingerprints."""
+    groups: Annotated[tuple[Annotated[str, Field(pattern=MODALITY_NAME)], ...], Field(exclude_if=not_)] = ()
+    """Names of other groups of samples that go together, such as dialogue or video; none is not written."""
     shards: tuple[Shard, ...]
     created_by: str
 
@@ -155,6 +160,11 @@ class Manifest(_Strict):
     def multi_label(self) -> bool:
         """Whether a sample may have several labels."""
         return self.labels is not None and self.labels.kind == "multilabel"
+
+    @property
+    def groupings(self) -> tuple[str, ...]:
+        """The names of all groups that shards tell, ``speaker`` first."""
+        return ((SPEAKER,) if self.speakers else ()) + self.groups
 
     @property
     def folds(self) -> tuple[SplitName, ...]:

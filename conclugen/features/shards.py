@@ -1,4 +1,4 @@
-"""Feature shards: the only module that knows how features lie on disk.
+"""Feature shards: this module and its columns alone know how features lie on disk.
 
 A feature set is a folder of uncompressed Arrow IPC files. Each holds one record batch with a fixed-size-list column
 per modality. Files are memory-mapped, so all workers of a node share one copy in the page cache. Rejected formats:
@@ -31,8 +31,10 @@ from torch import Tensor
 
 from conclugen import __version__
 from conclugen.counts import counted
+from conclugen.features.columns import AUGMENTATION, LABEL, SAMPLE_ID, group_column, shard_schema
 from conclugen.features.manifest import (
     MANIFEST_FILE,
+    SPEAKER,
     SPLITS,
     STATISTICS_FILE,
     FeatureSetError,
@@ -50,20 +52,6 @@ from conclugen.files.tensors import read_tensors, write_tensors
 
 __all__ = ["FeatureSet", "FeatureWriter", "Split"]
 
-_SAMPLE_ID, _AUGMENTATION, _SPEAKER, _LABEL = "sample_id", "augmentation", "speaker", "label"
-_ARROW_TYPES = {"float16": pa.float16(), "float32": pa.float32()}
-
-
-def _schema(dtype: str, modalities: Sequence[Modality], labels: Labels | None, speakers: bool) -> pa.Schema:
-    """Return the columns of every shard of a set."""
-    speaker = [(_SPEAKER, pa.string())] if speakers else []
-    label = []
-    if labels is not None:
-        multi_label = labels.kind == "multilabel"
-        label = [(_LABEL, pa.list_(pa.int8(), len(labels.classes)) if multi_label else pa.int64())]
-    features = [(modality.name, pa.list_(_ARROW_TYPES[dtype], modality.width)) for modality in modalities]
-    return pa.schema([(_SAMPLE_ID, pa.string()), (_AUGMENTATION, pa.int16()), *speaker, *label, *features])
-
 
 class FeatureWriter:
     """Writer of a feature set, shard by shard; a context manager that writes the manifest on success.
@@ -73,7 +61,7 @@ class FeatureWriter:
         modalities: the feature columns in modality order.
         dtype: precision of the stored features.
         labels: the classes of a labelled set, else None.
-        speakers: whether the speaker of each sample is known.
+        groups: names of the groups that are known of each sample, such as speaker or video.
 
     Raises:
         FeatureSetError: ``folder`` already holds a feature set; or, on exit, no row is a training row.
@@ -86,7 +74,7 @@ class FeatureWriter:
         *,
         dtype: str = "float32",
         labels: Labels | None = None,
-        speakers: bool = False,
+        groups: Sequence[str] = (),
     ) -> None:
         if (folder / MANIFEST_FILE).exists():
             raise FeatureSetError(f"{folder} already holds a feature set; choose another folder or remove it first.")
@@ -95,8 +83,8 @@ class FeatureWriter:
         self._modalities = tuple(modalities)
         self._dtype = dtype
         self._labels = labels
-        self._speakers = speakers
-        self._schema = _schema(dtype, self._modalities, self._labels, speakers)
+        self._groups = tuple(sorted(groups, key=lambda name: name != SPEAKER))  # as in the manifest
+        self._schema = shard_schema(dtype, self._modalities, self._labels, self._groups)
         self._shards: list[Shard] = []
         self._moments = {m.name: RunningMoments(m.width) for m in self._modalities}
 
@@ -107,7 +95,7 @@ class FeatureWriter:
         features: Mapping[str, npt.NDArray[np.floating]],
         labels: npt.NDArray[np.integer] | None = None,
         augmentation: npt.NDArray[np.integer] | None = None,
-        speakers: Sequence[str] | None = None,
+        groups: Mapping[str, Sequence[str]] | None = None,
         number: int | None = None,
     ) -> Shard:
         """Write one shard and return its entry of the manifest.
@@ -118,7 +106,7 @@ class FeatureWriter:
             features: modality -> (n, d_m).
             labels: (n,) class indices, or (n, classes) of 0 and 1 for several labels; None if the set is unlabelled.
             augmentation: (n,) version index, 0 for the clean version (the default).
-            speakers: n names, if the set has speakers.
+            groups: name of each of the set's groupings -> the groups of the n rows.
             number: number in the file's name, unique in the set; None to count the shards.
 
         Raises:
@@ -131,8 +119,9 @@ class FeatureWriter:
             raise ValueError(f"expected features of shapes {expected} with one row at least, got {shapes}.")
         if (labels is None) != (self._labels is None):
             raise ValueError("a labelled set needs labels in every shard, an unlabelled one takes none.")
-        if (speakers is not None) != self._speakers:
-            raise ValueError("a set with speakers needs them in every shard, one without takes none.")
+        groups = groups or {}
+        if groups.keys() != set(self._groups):
+            raise ValueError(f"every shard of the set needs the groups {list(self._groups)}, got {list(groups)}.")
         if self._labels is not None and labels is not None:
             classes = len(self._labels.classes)
             multi_label = self._labels.kind == "multilabel"
@@ -143,10 +132,10 @@ class FeatureWriter:
                 labels = pa.FixedSizeListArray.from_arrays(labels.astype(np.int8).reshape(-1), classes)
         stored = {name: np.ascontiguousarray(array, dtype=self._dtype) for name, array in features.items()}
         columns = {
-            _SAMPLE_ID: sample_ids,
-            _AUGMENTATION: np.zeros(n) if augmentation is None else augmentation,
-            _SPEAKER: speakers,
-            _LABEL: labels,
+            SAMPLE_ID: sample_ids,
+            AUGMENTATION: np.zeros(n) if augmentation is None else augmentation,
+            **{group_column(name): of_rows for name, of_rows in groups.items()},
+            LABEL: labels,
             **{m: pa.FixedSizeListArray.from_arrays(array.reshape(-1), array.shape[1]) for m, array in stored.items()},
         }
         batch = pa.record_batch({name: columns[name] for name in self._schema.names}, self._schema)
@@ -189,7 +178,8 @@ class FeatureWriter:
             dtype=self._dtype,
             modalities=self._modalities,
             labels=self._labels,
-            speakers=self._speakers,
+            speakers=SPEAKER in self._groups,
+            groups=tuple(name for name in self._groups if name != SPEAKER),
             shards=tuple(shards),
             created_by=f"conclugen {__version__}",
         )
@@ -274,7 +264,7 @@ class MappedShard:
 
     def __init__(self, folder: Path, shard: Shard, manifest: Manifest) -> None:
         file = folder / shard.file
-        schema = _schema(manifest.dtype, manifest.modalities, manifest.labels, manifest.speakers)
+        schema = shard_schema(manifest.dtype, manifest.modalities, manifest.labels, manifest.groupings)
         expected = _describe(shard.rows, schema)
         try:
             self._batch = pa.ipc.open_file(pa.memory_map(os.fsencode(file))).get_batch(0)
@@ -287,10 +277,11 @@ class MappedShard:
             }
             self.labels: Tensor | None = None
             if manifest.labels is not None:
-                column = self._batch.column(_LABEL)
+                column = self._batch.column(LABEL)
                 multi_label = manifest.labels.kind == "multilabel"
                 self.labels = _as_tensor(column.values).view(len(column), -1) if multi_label else _as_tensor(column)
-            self.augmentation = _as_tensor(self._batch.column(_AUGMENTATION))
+            self.augmentation = _as_tensor(self._batch.column(AUGMENTATION))
+            self._groups = manifest.groupings
         except (OSError, ValueError, pa.ArrowException) as error:
             raise FeatureSetError(f"shard {file} cannot be read: {error}; make the set again.") from None
 
@@ -300,16 +291,13 @@ class MappedShard:
     @property
     def sample_ids(self) -> list[str]:
         """The sample identifier of each row."""
-        ids: list[str] = self._batch.column(_SAMPLE_ID).to_pylist()
+        ids: list[str] = self._batch.column(SAMPLE_ID).to_pylist()
         return ids
 
     @property
-    def speakers(self) -> list[str] | None:
-        """The speaker of each row; None if the set does not say who speaks."""
-        if _SPEAKER not in self._batch.schema.names:
-            return None
-        speakers: list[str] = self._batch.column(_SPEAKER).to_pylist()
-        return speakers
+    def groups(self) -> dict[str, list[str]]:
+        """Name of each of the set's groupings, such as speaker -> the group of each row."""
+        return {name: self._batch.column(group_column(name)).to_pylist() for name in self._groups}
 
 
 def _describe(rows: int, schema: pa.Schema) -> str:
@@ -351,10 +339,10 @@ class Split:
         return [sample_id for shard in self._shards for sample_id in shard.sample_ids]
 
     @cached_property
-    def speakers(self) -> list[str] | None:
-        """The n speakers; None if the set does not say who speaks."""
-        by_shard = [shard.speakers for shard in self._shards]
-        return None if None in by_shard else [name for names in by_shard for name in names or ()]
+    def groups(self) -> dict[str, list[str]]:
+        """Name of each of the set's groupings, such as speaker -> the groups of the n rows."""
+        by_shard = [shard.groups for shard in self._shards]
+        return {name: [group for groups in by_shard for group in groups[name]] for name in by_shard[0]}
 
     @cached_property
     def clean_rows(self) -> Tensor:

@@ -11,7 +11,7 @@ turns a feature that is constant over the training rows into 0.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +20,24 @@ import torch
 from torch import Tensor
 
 from conclugen.features.classes import Findings, class_findings, label_counts
-from conclugen.features.manifest import FeatureSetError, Location, Manifest, Shard, shard_damage
+from conclugen.features.manifest import SPEAKER, FeatureSetError, Location, Manifest, Shard, shard_damage
 from conclugen.features.shards import FeatureSet
 from conclugen.names import class_problems, name_problem, single_key, tidy
 
 __all__ = ["identifier_hashes", "verify"]
 
 _BLOCK_ROWS = 4096
-_EXAMPLES = 3  # samples or speakers that a message names
+_EXAMPLES = 3  # samples or groups that a message names
 
 
 def verify(
-    location: Location, *, shared_speakers: bool = False, tick: Callable[[Shard], object] = lambda _: None
+    location: Location, *, shared: Collection[str] = (), tick: Callable[[Shard], object] = lambda _: None
 ) -> Findings:
     """Check everything in a set; of a remote one, everything in this machine's copy.
 
     Args:
         location: the set.
-        shared_speakers: whether speakers may be in several splits, which is then a note and not a problem.
+        shared: names of the groups, such as speaker, that may be in several splits: then a note and not a problem.
         tick: called with each shard after its check.
 
     Raises:
@@ -53,7 +53,7 @@ def verify(
         findings.problems.append(str(error))
     constants = {modality.name: _ConstantFeatures() for modality in manifest.modalities}
     keys = _RowKeys()
-    speakers: dict[str, set[str]] = {}
+    members: dict[str, dict[str, set[str]]] = {name: {} for name in manifest.groupings}  # by split
     sound_labels = 0  # shards
     for shard in manifest.shards:
         if (damage := shard_damage(folder, shard)) is not None:
@@ -73,8 +73,8 @@ def verify(
                 if int((mapped.augmentation == 0).sum()) != shard.samples:
                     findings.problems.append(f"shard {folder / shard.file} lacks the {shard.samples} clean rows that "
                                           "the manifest names; make the set again.")  # fmt: skip
-                if manifest.speakers:
-                    speakers.setdefault(shard.split, set()).update(mapped.speakers or ())
+                for name, groups in mapped.groups.items():
+                    members[name].setdefault(shard.split, set()).update(groups)
         tick(shard)
     if manifest.labels is not None:
         findings.problems += [
@@ -86,16 +86,9 @@ def verify(
         classes = class_findings(manifest, label_counts(folder))
         findings.problems += classes.problems
         findings.notes += classes.notes
-    findings.problems += sorted(
-        {
-            f"speakers: {problem}; name every speaker, or none."
-            for names in speakers.values()
-            for name in names
-            if (problem := name_problem(name))
-        }
-    )
-    speaker_leaks = _speaker_leaks(speakers)
-    (findings.notes if shared_speakers else findings.problems).extend(speaker_leaks)
+    for name, by_split in members.items():
+        findings.problems += _nameless(name, set().union(*by_split.values()))
+        (findings.notes if name in shared else findings.problems).extend(_group_leaks(name, by_split))
     if not manifest.speakers:
         findings.notes.append(
             "the set does not say who speaks: leakage by speaker cannot be seen; import with --speakers."
@@ -229,20 +222,28 @@ def _identities(features: FeatureSet, keys: _RowKeys) -> Iterator[str]:
         yield f"augmented versions without a clean row: {_some(orphans, 'samples')} so; write the clean ones, too."
 
 
-def _speaker_leaks(speakers: dict[str, set[str]]) -> Iterator[str]:
-    """Yield the leaks between splits of ``speakers``, split -> speakers; speakers who look alike are one."""
+def _nameless(name: str, groups: Collection[str]) -> list[str]:
+    """Return a message for each of the groups ``name`` whose own name says nothing."""
+    what = "speakers" if name == SPEAKER else f"groups {name!r}"
+    return sorted(f"{what}: {problem}; name every {name}, or none." for one in groups if (problem := name_problem(one)))
+
+
+def _group_leaks(name: str, groups: dict[str, set[str]]) -> Iterator[str]:
+    """Yield the leaks of ``groups``, split -> groups, between splits; groups that look alike are one."""
     splits_of: dict[str, dict[str, str]] = defaultdict(dict)
-    for split, names in speakers.items():
-        for name in names:
-            splits_of[single_key(name)][split] = name
+    for split, members in groups.items():
+        for one in members:
+            splits_of[single_key(one)][split] = one
     leaks: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for spellings in splits_of.values():
         if len(spellings) > 1:
             leaks[tuple(sorted(spellings))].append(min(spellings.values()))
+    what, option = ("speakers", "--shared-speakers") if name == SPEAKER else ("groups", f"--shared-groups {name}")
+    numbers = "" if name == SPEAKER else " If their numbers start anew in each split, import numbers that do not."
     for splits, leaking in sorted(leaks.items()):
         yield (
-            f"leakage by speaker: {_some(leaking, 'speakers')} in {' and '.join(splits)} alike; divide by speaker, or "
-            "say --shared-speakers where the data set's official splits share speakers."
+            f"leakage by {name}: {_some(leaking, what)} in {' and '.join(splits)} alike; divide by {name}, or "
+            f"say {option} where the data set's official splits share {what}.{numbers}"
         )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -11,7 +11,8 @@ from rich.table import Table
 
 from conclugen.counts import counted
 from conclugen.features.classes import class_findings, label_counts
-from conclugen.features.manifest import SPLITS, FeatureSetError, Location, Manifest, location_of
+from conclugen.features.groups import group_counts
+from conclugen.features.manifest import SPEAKER, SPLITS, FeatureSetError, Location, Manifest, location_of
 from conclugen.labels import LabelBudget
 from conclugen.settings.paths import expanded
 from sweeps.cli.console import AsJson, MergeLabels, bad_input, console, progress_bar
@@ -48,6 +49,13 @@ def import_features(
     speakers: Annotated[
         str | None, typer.Option(metavar="KEY", help="Key of the speakers, by which `verify` finds leakage.")
     ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=KEY",
+            help="Other groups of samples that go together, and their key, such as video=video_id; may be repeated.",
+        ),
+    ] = None,
     merge_labels: MergeLabels = False,
     dtype: Dtype = "float32",
 ) -> None:
@@ -55,13 +63,14 @@ def import_features(
     with bad_input():
         problems: list[str] = []
         pairs = _pairs("--modalities", modalities, "key", problems)
+        key_of = _groups(speakers, groups or [], problems)
         if problems:
             raise ConfigError([*problems, *_bad_dtype(dtype)])
         from conclugen.features.importing import import_npz
 
         merges: list[str] = []
         manifest = import_npz(
-            file, out, pairs, labels=labels, split=split, folds=folds, speakers=speakers, merge_labels=merge_labels,
+            file, out, pairs, labels=labels, split=split, folds=folds, groups=key_of, merge_labels=merge_labels,
             dtype=dtype, note=merges.append,
         )  # fmt: skip
     _print_manifest(out, manifest)
@@ -127,18 +136,22 @@ def verify_features(
     shared_speakers: Annotated[
         bool, typer.Option("--shared-speakers", help="Speakers may be in several splits, as officially in MELD.")
     ] = False,
+    shared_groups: Annotated[
+        str, typer.Option(metavar="NAME,...", help="Other groups, such as video, that may be in several splits.")
+    ] = "",
 ) -> None:
     """Check every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
     with bad_input():
         folder = location_of(expanded(place))
         manifest = Manifest.read(folder)
+        shared = _shared(manifest, shared_groups)
         from conclugen.features.verification import verify
 
         with progress_bar() as progress:
             task = progress.add_task("Verifying", total=sum(shard.rows for shard in manifest.shards))
             findings = verify(
                 folder,
-                shared_speakers=shared_speakers,
+                shared=[*shared, *([SPEAKER] if shared_speakers else [])],
                 tick=lambda shard: progress.advance(task, shard.rows),
             )
         for note in findings.notes:
@@ -237,13 +250,16 @@ def features_info(
     place: FeaturePlace,
     as_json: AsJson = False,
 ) -> None:
-    """Show a feature set's modalities, splits, labels and fingerprint."""
+    """Show a feature set's modalities, splits, labels, groups and fingerprint."""
     with bad_input():
         folder = location_of(expanded(place))
         manifest = Manifest.read(folder)
     if as_json:
         rows = {split: manifest.rows(split) for split in manifest.folds or SPLITS}
         document = {**manifest.model_dump(mode="json"), "fingerprint": manifest.fingerprint, "rows": rows}
+        if isinstance(folder, Path):
+            with bad_input():
+                document["n_groups"] = group_counts(folder)
         typer.echo(json.dumps(document, indent=2))
         return
     _print_manifest(folder, manifest)
@@ -326,5 +342,48 @@ def _print_manifest(folder: Location, manifest: Manifest) -> None:
     for split in manifest.folds or SPLITS:
         table.add_row(split, counted(manifest.rows(split), "row"))
     table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
+    counts = {}
+    if isinstance(folder, Path):  # a remote set is not fetched for this
+        with bad_input():
+            counts = group_counts(folder)
+    for name in manifest.groupings:
+        table.add_row(f"groups by {name}", _group_text(manifest, counts.get(name)))
     table.add_row("fingerprint", manifest.fingerprint)
     console().print(Fitted(table))
+
+
+def _group_text(manifest: Manifest, counts: Mapping[str, int] | None) -> str:
+    """Return how many groups a set has, in all and in each of its splits that have rows."""
+    if counts is None:
+        return "not counted, as the set is remote"
+    parts = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if split in counts)
+    return f"{counts['all']:,} in all ({parts or counted(len(manifest.folds), 'fold')})"
+
+
+def _groups(speakers: str | None, groups: Sequence[str], problems: list[str]) -> dict[str, str]:
+    """Return name -> key of all groups, and append messages about bad parts of ``--groups`` to ``problems``."""
+    others = _pairs("--groups", ",".join(groups), "key", problems) if groups else {}
+    if SPEAKER in others:
+        problems.append(f"--groups {SPEAKER}={others[SPEAKER]}: give the speakers by --speakers {others[SPEAKER]}.")
+    return ({} if speakers is None else {SPEAKER: speakers}) | others
+
+
+def _shared(manifest: Manifest, text: str) -> list[str]:
+    """Return the names of ``--shared-groups``.
+
+    Raises:
+        ConfigError: the set has no such groups.
+    """
+    problems: list[str] = []
+    names = _names("--shared-groups", text, problems)
+    known = f"it has {', '.join(manifest.groups)}" if manifest.groups else "it has none; leave the option out"
+    problems += [
+        f"--shared-groups {text}: speakers that may be in several splits are --shared-speakers."
+        if name == SPEAKER
+        else f"--shared-groups {text}: the set has no groups {name!r}; {known}."
+        for name in names
+        if name not in manifest.groups
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return names

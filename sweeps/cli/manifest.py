@@ -121,7 +121,10 @@ def import_table(
     merge_labels: MergeLabels = False,
     encoding: Encoding = None,
 ) -> None:
-    """List clips of your own: sample_id, split or fold, video, start, end, transcript, labels, speaker."""
+    """List clips of your own: sample_id, split or fold, video, start, end, transcript, labels, speaker, group:NAME.
+
+    Clips of one group, such as a dialogue (group:dialogue), are not independent of each other.
+    """
     order = classes.split(",") if classes is not None else None
 
     def absent(clips: Listing) -> list[str]:
@@ -247,3 +250,5 @@ def _print(file: Path, clips: ClipList) -> None:
     for index, name in enumerate(classes):
         table.add_row(name, *(f"{by_class[index]:,}" for _, by_class in counts.values()))
     console().print(Fitted(table))
+    if counts_by_group := clips.group_counts():
+        typer.echo(f"Groups: {', '.join(f'{count:,} by {name}' for name, count in counts_by_group.items())}.")

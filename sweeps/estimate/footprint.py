@@ -75,11 +75,11 @@ def _journal_bytes(config: SweepConfig, arm: Arm) -> int:
 
 
 def _prediction_bytes(manifest: Manifest, probabilities: bool) -> int:
-    """Return the bytes of one classifier's predictions for all test samples, of the true labels and of the speakers."""
+    """Return the bytes of one classifier's predictions for all test samples, of the true labels and of the groups."""
     rows = sum(map(manifest.samples, manifest.folds)) if manifest.folds else manifest.samples("test")
     classes = len(manifest.labels.classes) if manifest.labels is not None else 0
     answers = classes if manifest.multi_label else 1
-    numbers = 2 * answers + (1 if manifest.speakers else 0)
+    numbers = 2 * answers + len(manifest.groupings)
     return rows * (torch.int32.itemsize * numbers + (torch.float16.itemsize * classes if probabilities else 0))
 
 

@@ -61,10 +61,10 @@ class Division:
         """Return the labels of the part's samples: (n,) classes, or (n, C) of 0 and 1."""
         return self.parts[part].split.labels[self.rows(part)]
 
-    def speakers(self, part: Part) -> list[str]:
-        """Return the speakers of the part's samples (n,); empty if the set does not say who speaks."""
-        names = self.parts[part].split.speakers
-        return [] if names is None else [names[row] for row in self.rows(part).tolist()]
+    def groups(self, part: Part) -> dict[str, list[str]]:
+        """Return name, such as speaker -> the groups of the part's samples (n,)."""
+        rows = self.rows(part).tolist()
+        return {name: [groups[row] for row in rows] for name, groups in self.parts[part].split.groups.items()}
 
 
 @dataclass(frozen=True)
@@ -192,10 +192,13 @@ class Scoring:
         """Return a method's mean scores on one set, and its predictions on test."""
         scores: dict[tuple[str, ScoredSplit, str], list[float]] = {}
         predictions: list[Predictions] = []
-        numbers: dict[str, int] = {}  # speaker -> number, in all folds
+        numbers: dict[str, dict[str, int]] = {}  # name, such as speaker -> group -> its number in all folds
         for division in divisions:
-            speakers = division.speakers("test") if "test" in parts else []
-            groups = [numbers.setdefault(speaker, len(numbers)) for speaker in speakers]
+            grouped = division.groups("test") if "test" in parts else {}
+            groups: list[int] = []
+            for kind, of_samples in grouped.items():
+                known = numbers.setdefault(kind, {})
+                groups += [known.setdefault(group, len(known)) for group in of_samples]
             choice = self.label_choice(division, budget, seed)
             results = fit(division, choice, seed)
             for (instrument, fitted), part in product(results.items(), parts):
@@ -224,6 +227,7 @@ class Scoring:
                                 chosen=fitted.chosen[draw],
                                 **choice.counts(division, draw),
                                 groups=groups,
+                                grouped_by=list(grouped),
                                 probabilities=probabilities.astype("<f2").tobytes() if keeps_probabilities else b"",
                             )
                         )

@@ -1,7 +1,9 @@
 """Clip lists: rules, counts, labels, and files that are read back as written."""
 
 import os
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ def _refused(make: Callable[[], object]) -> list[str]:
 
 
 _text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(str.strip)
+_names = _text.filter(lambda name: name.strip().lower() not in MISSING and not re.search("[\u2028\u2029]", name))
 _times = st.none() | st.floats(0, 1e6).map(lambda start: (start, start + 1.5))
 
 
@@ -44,6 +47,7 @@ def _lists(draw: st.DrawFn) -> ClipList:
     labels = draw(st.sampled_from([None, _EMOTIONS, _SEVERAL]))
     folded = draw(st.booleans())
     clips = []
+    group_names = draw(st.lists(st.sampled_from(["dialogue", "video", "x_1"]), unique=True))
     for index, name in enumerate(draw(st.lists(_text, min_size=3, max_size=8, unique=True))):
         times = draw(_times) or (None, None)
         clip_labels = None
@@ -62,7 +66,8 @@ def _lists(draw: st.DrawFn) -> ClipList:
                 start=times[0],
                 end=times[1],
                 labels=clip_labels,
-                speaker=draw(st.none() | _text.filter(lambda name: name.strip().lower() not in MISSING)),
+                speaker=draw(st.none() | _names),
+                groups={group: draw(_names) for group in sorted(group_names)},
             )
         )
     return ClipList.of(clips, dataset=draw(_text), root=Path(draw(_text)), labels=labels)
@@ -91,6 +96,12 @@ def test_a_list_is_read_back_as_written(tmp_path_factory: pytest.TempPathFactory
         ),
         ({"speaker": " "}, "speaker: blank, or a word for that, in row 2 (' '); an unknown speaker is null."),
         ({"speaker": "NaN"}, "speaker: blank, or a word for that, in row 2 ('NaN'); an unknown speaker is null."),
+        ({"groups": {"film": "N/A"}}, "group:film: missing, or a word for that, in row 2 ('N/A'); give every clip its"),
+        (
+            {"groups": {"film": None}},
+            "group:film: missing, or a word for that, in row 2; give every clip its group, or",
+        ),
+        ({"groups": {"film": "a\nb"}}, r"group:film: with a line break or another control character in row 2 ('a\nb')"),
         ({"split": "dev"}, "split: none of train, val, test in row 2 ('dev');"),
         ({"split": None}, "split: none of train, val, test in row 2;"),
         ({"video": ""}, "video: blank in row 2 ('');"),
@@ -110,6 +121,7 @@ def test_a_list_is_read_back_as_written(tmp_path_factory: pytest.TempPathFactory
 )
 def test_each_broken_rule_is_named_with_its_row(changes: dict[str, Any], expected: str) -> None:
     good = _clip("a", labels=(0,)), _clip("b", labels=(1,)), _clip("c", labels=(2,), start=1.0, end=2.0)
+    good = tuple(replace(clip, groups=dict.fromkeys(changes.get("groups", ()), "Up")) for clip in good)
     assert len(_list(*good, labels=_EMOTIONS)) == 3
     (problem,) = _refused(lambda: _list(good[0], _clip("b", **{"labels": (1,), **changes}), good[2], labels=_EMOTIONS))
     assert problem.startswith(expected)
@@ -224,6 +236,17 @@ class TestFiles:
         table = table.set_column(3, "start", pa.array(["soon", "late"]))
         problems = _refused(lambda: ClipList.read(self._write(tmp_path / "x.parquet", table)))
         assert [problem.split(": ")[1] for problem in problems] == ["speaker", "age", "start"]
+
+    def test_columns_of_groups_are_read_and_those_that_look_alike_are_refused(self, tmp_path: Path) -> None:
+        table = self._table().append_column("group:film", pa.array(["Up", "Alien"], pa.large_string()))
+        clips = ClipList.read(self._write(tmp_path / "x.parquet", table))
+        assert [clip.groups for clip in clips] == [{"film": "Up"}, {"film": "Alien"}]
+        table = table.append_column("group:Film", pa.array(["Up", "Alien"])).append_column("group:2", pa.nulls(2))
+        problems = _refused(lambda: ClipList.read(self._write(tmp_path / "y.parquet", table)))
+        assert [problem.partition(": ")[2] for problem in problems] == [
+            "group:2: is no column of a clip list, or is there twice; leave it out.",
+            "group:Film, group:film: look alike; rename all but one.",
+        ]
 
     @pytest.mark.parametrize(
         ("header", "expected"),

@@ -225,11 +225,20 @@ class TestMELD:
         assert list(clips) == ["train/dia0_utt0", "val/dia0_utt0", "test/dia0_utt0", "test/dia0_utt2"]
         assert clips["train/dia0_utt0"] == Clip(
             sample_id="train/dia0_utt0", split="train", video="train_splits/dia0_utt0.mp4", transcript="No, wait!",
-            labels=(6,), speaker="Ross",
+            labels=(6,), speaker="Ross", groups={"dialogue": "train/dia0"},
         )  # fmt: skip
         assert clips["val/dia0_utt0"].video == "dev/dev_splits_complete/dia0_utt0.mp4"
         assert clips["test/dia0_utt2"].video == "output_repeated_splits_test/final_videos_testdia0_utt2.mp4"
         assert listing.missing == ["output_repeated_splits_test/dia0_utt1.mp4"]
+
+    def test_dialogues_of_two_parts_are_not_the_same(self, tmp_path: Path) -> None:
+        """Each part begins with a dialogue 0."""
+        clips = meld.read(self._annotations(tmp_path), text_only=True).clips
+        dialogues: dict[str | None, set[str | None]] = {}
+        for clip in clips:
+            dialogues.setdefault(clip.groups["dialogue"], set()).add(clip.split)
+        assert {name: len(splits) for name, splits in dialogues.items()} == dict.fromkeys(dialogues, 1)
+        assert {"train/dia0", "val/dia0", "test/dia0"} <= dialogues.keys()
 
     def test_sentiment_may_become_the_labels(self, tmp_path: Path) -> None:
         listing = meld.read(self._annotations(tmp_path), labels="sentiment", text_only=True)
@@ -405,11 +414,18 @@ class TestMOSEI:
                     end=(7.45, 3.1)[i],
                     transcript=texts[i],
                     labels=labels[i],
+                    groups={"video": "aa"},
                 )
                 for i in (0, 1)
             },
             "-b[0]": Clip(
-                sample_id="-b[0]", split="val", video="Raw/Videos/Full/Combined/-b.mp4", start=0.0, end=8.0, labels=()
+                sample_id="-b[0]",
+                split="val",
+                video="Raw/Videos/Full/Combined/-b.mp4",
+                start=0.0,
+                end=8.0,
+                labels=(),
+                groups={"video": "-b"},
             ),
         }
         assert listing.missing == ["Raw/Videos/Full/Combined/gone.mp4"]
@@ -728,6 +744,27 @@ class TestTable:
         text = "sample_id,split,speaker,transcript\n\u00a0e\u0301,train,\ufeffAnn,hi\n"
         (clip,) = table.read(self._file(tmp_path, text)).clips
         assert (clip.sample_id, clip.speaker) == ("\u00e9", "Ann")
+
+    def test_columns_may_name_groups(self, tmp_path: Path) -> None:
+        text = "sample_id,split,transcript,group:film,group:scene\na,train,hi, Up ,1\nb,val,hi,Alien,1\n"
+        listing = table.read(self._file(tmp_path, text))
+        clips = ClipList.of(listing.clips, dataset="own", root=tmp_path, labels=None)
+        assert clips.groupings == ("film", "scene")
+        assert clips.group_counts() == {"film": 2, "scene": 1}
+        assert clips.groups(listing.clips) == {"film": ["Up", "Alien"], "scene": ["1", "1"]}
+
+    def test_wrong_groups_are_listed_with_the_other_problems(self, tmp_path: Path) -> None:
+        names = ("group:film", "group:a b", "group:speaker", "group:", "film")
+        text = f"sample_id,split,transcript,start,{','.join(names)}\na,train,hi,soon,,,,,\nb,train,hi,1,n/a,,,,\n"
+        problems = _refused(lambda: table.read(self._file(tmp_path, text)))
+        assert [problem.partition(" is none of")[0] for problem in problems[:4]] == [
+            f"{tmp_path / 'own.csv'}: column {name!r}" for name in names[1:]
+        ]
+        assert all("labels, group:NAME; rename it" in problem for problem in problems[:4])
+        assert "line 2: start: 'soon' is no number" in problems[4]
+        remedy = "give every clip its group, or leave the column out."
+        fault = "group:film: missing, or a word for that, in lines 2, 3 ('n/a')"
+        assert problems[5] == f"{tmp_path / 'own.csv'}: {fault}; {remedy}"
 
     def test_every_wrong_cell_is_listed(self, tmp_path: Path) -> None:
         text = (

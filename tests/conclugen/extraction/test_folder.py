@@ -1,6 +1,7 @@
 """The folder of an extraction: the same results give the same feature set after any interruption."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,26 @@ def test_a_finished_folder_is_a_feature_set(tmp_path: Path) -> None:
     assert split.gather("video", split.clean_rows[1:2]).tolist() == [[1.0, 0.0, 0.5]]
     assert split.gather("text", split.versions[2]).tolist() == [[4.0, 1.0, float(v)] for v in range(3)]
     assert (tmp_path / "out" / "failures.csv").read_text(encoding="utf-8").splitlines()[1:] == ["clip4,silent,x"]
+
+
+def test_groups_of_the_clips_go_into_the_features_if_all_are_known(tmp_path: Path) -> None:
+    """The speaker of one clip is unknown; a dialogue has two clips."""
+    clips = [
+        replace(clip, speaker=None if row == 5 else "Ann", groups={"dialogue": f"d{row // 2}"})
+        for row, clip in enumerate(clip_list())
+    ]
+    listed = ClipList.of(clips, dataset="test", root=Path("/"), labels=Labels(classes=("no", "yes")))
+    run(tmp_path / "out", listed, range(11))
+    assert Manifest.read(tmp_path / "out").groupings == ("dialogue",)
+    split = FeatureSet(tmp_path / "out").split("train")
+    assert set(zip(split.sample_ids, split.groups["dialogue"], strict=True)) == {
+        (f"clip{row}", f"d{row // 2}") for row in (0, 1, 2, 4, 5, 6, 8, 9, 10)
+    }
+
+
+def test_a_list_without_groups_keeps_its_fingerprint() -> None:
+    """So an extraction that an earlier version began goes on."""
+    assert fingerprint(clip_list()).startswith("df106dd5a9d6bc7c")
 
 
 @settings(max_examples=25, deadline=None)

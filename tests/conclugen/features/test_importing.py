@@ -118,9 +118,12 @@ class TestRules:
             ({"split": np.arange(6) % 3}, "such as numpy.array(['train', 'val', 'test'])[split]."),
             ({"split": np.arange(6) < 4}, "such as numpy.where(split, 'train', 'test')."),
             ({"split": np.array([["train"]] * 6)}, "got shape (6, 1); give split[:, 0]."),
-            ({"speakers": np.array([["Ann"]] * 6)}, "got <U3 (6, 1); give speakers[:, 0]."),
-            ({"speakers": np.arange(6.0)}, "got float64 (6,); give speakers.astype(int)."),
-            ({"speakers": np.array([1, np.nan] * 3)}, "3 of them NaN; leave these rows out, and give speakers.astype"),
+            ({"groups": {"speaker": np.array([["Ann"]] * 6)}}, "got <U3 (6, 1); give speakers[:, 0]."),
+            ({"groups": {"speaker": np.arange(6.0)}}, "got float64 (6,); give speakers.astype(int)."),
+            (
+                {"groups": {"speaker": np.array([1, np.nan] * 3)}},
+                "3 of them NaN; leave these rows out, and give speakers.astype",
+            ),
             ({"split": None, "folds": np.arange(6.0)}, "got float64 (6,); give folds.astype(int)."),
             (
                 {"split": None, "folds": np.array(["f1", "f2"] * 3)},
@@ -169,8 +172,23 @@ class TestRules:
             ({"labels": np.zeros(6, int)}, "labels: all rows are of one class, '0'; give 2 classes or more"),
             ({"labels": np.array(["a "] * 6)}, "labels: all rows are of one class, 'a'; give 2 classes or more"),
             (
-                {"speakers": np.array(["Ann", " ", "Bob"] * 2)},
+                {"groups": {"speaker": np.array(["Ann", " ", "Bob"] * 2)}},
                 "speakers: '' stands for a missing value (in 2); name every speaker, or leave --speakers out.",
+            ),
+            (
+                {"groups": {"film": np.arange(5)}},
+                "groups 'film': expected 6 integers or strings, got int64 (5,); give one",
+            ),
+            ({"groups": {"film": np.arange(6.0)}}, "got float64 (6,); give film.astype(int)."),
+            (
+                {"groups": {"film": np.array(["Up", "nan"] * 3)}},
+                "groups 'film': 'nan' stands for a missing value (in 3); name every film, or leave --groups film out.",
+            ),
+            ({"groups": {"a film": np.arange(6)}}, "groups 'a film': rename them; names start with a letter"),
+            ({"groups": {"label": np.arange(6)}}, "and are not sample_id, augmentation or label."),
+            (
+                {"groups": {"film": np.arange(6), "Film": np.arange(6)}},
+                "groups Film, film: look alike; rename all but one.",
             ),
             (
                 {"labels": np.array([0, 1, 2, -1, 9, 9]), "class_names": ["a", "b"]},
@@ -195,6 +213,14 @@ class TestRules:
     def test_bad_splits_and_labels_are_refused(self, tmp_path: Path, options: dict[str, Any], expected: str) -> None:
         (problem,) = _problems(tmp_path / "set", **options)
         assert expected in problem
+
+    def test_groups_may_have_the_name_of_a_modality(self, tmp_path: Path) -> None:
+        """Clips of one video go together, and the set has features of video, too."""
+        manifest = _import(tmp_path / "set", groups={"video": np.array([7, 7, 7, 8, 8, 8])})
+        assert manifest.groupings == ("video",)
+        split = FeatureSet(tmp_path / "set").split("train")
+        assert split.groups == {"video": ["7", "7", "7", "8", "8", "8"]}
+        assert split.gather("video", torch.arange(6)).shape == (6, 4)
 
     def test_all_problems_are_reported_at_once(self, tmp_path: Path) -> None:
         features = {

@@ -13,14 +13,14 @@ from tests.conftest import write_planted
 X = np.random.default_rng(0).normal(size=(6, 3))
 
 
-def _set(folder: Path, *shards: tuple[str, list[str]], speakers: bool = False, **columns: Any) -> Path:
-    """A set with one modality ``x``; the first letter of an identifier is the speaker."""
-    with FeatureWriter(folder, [Modality(name="x", width=3, source="planted")], speakers=speakers) as writer:
+def _set(folder: Path, *shards: tuple[str, list[str]], groups: tuple[str, ...] = (), **columns: Any) -> Path:
+    """A set with one modality ``x``; the first letter of an identifier is its group."""
+    with FeatureWriter(folder, [Modality(name="x", width=3, source="planted")], groups=groups) as writer:
         for split, ids in shards:
             columns_of_shard = {name: column[: len(ids)] for name, column in columns.items()}
             features = {"x": columns_of_shard.pop("x", X[: len(ids)] + len(split))}
-            speaker_names = [name[0] for name in ids] if speakers else None
-            writer.write(split, ids, features, speakers=speaker_names, **columns_of_shard)
+            of_rows = {name: [identifier[0] for identifier in ids] for name in groups}
+            writer.write(split, ids, features, groups=of_rows, **columns_of_shard)
     return folder
 
 
@@ -93,20 +93,40 @@ class TestIdentities:
 
 class TestSpeakers:
     def test_leakage_is_a_problem_unless_it_is_official(self, tmp_path: Path) -> None:
-        folder = _set(tmp_path, ("train", ["a1", "b1"]), ("val", ["c1"]), ("test", ["b2", "a2"]), speakers=True)
+        folder = _set(tmp_path, ("train", ["a1", "b1"]), ("val", ["c1"]), ("test", ["b2", "a2"]), groups=("speaker",))
         (problem,) = verify(folder).problems
         assert problem.startswith("leakage by speaker: 2 speakers ('a', 'b') are in test and train alike")
-        findings = verify(folder, shared_speakers=True)
+        findings = verify(folder, shared=["speaker"])
         assert (findings.problems, findings.notes) == ([], [problem])
 
+    def test_groups_in_several_splits_are_leakage_unless_they_may_be_shared(self, tmp_path: Path) -> None:
+        folder = _set(tmp_path, ("train", ["a1", "b1"]), ("test", ["b2"]), groups=("speaker", "film"))
+        by_speaker, by_film = verify(folder).problems
+        assert by_film == (
+            "leakage by film: 1 groups ('b') are in test and train alike; divide by film, or say --shared-groups film "
+            "where the data set's official splits share groups. If their numbers start anew in each split, import "
+            "numbers that do not."
+        )
+        findings = verify(folder, shared=["film"])
+        assert (findings.problems, findings.notes[0]) == ([by_speaker], by_film)
+        findings = verify(folder, shared=["speaker", "film"])
+        assert (findings.problems, findings.notes[:2]) == ([], [by_speaker, by_film])
+
+    def test_groups_without_a_name_are_a_problem(self, tmp_path: Path) -> None:
+        folder = _set(tmp_path, ("train", [" 1", "b1"]), ("test", ["c1"]), groups=("film",))
+        (problem,) = verify(folder).problems
+        assert problem == "groups 'film': ' ' stands for a missing value; name every film, or none."
+
     def test_speakers_within_one_split_are_no_leakage(self, tmp_path: Path) -> None:
-        findings = verify(_set(tmp_path, ("train", ["a1", "a2"]), ("val", ["c1"]), ("train", ["a3"]), speakers=True))
+        findings = verify(
+            _set(tmp_path, ("train", ["a1", "a2"]), ("val", ["c1"]), ("train", ["a3"]), groups=("speaker",))
+        )
         assert (findings.problems, findings.notes) == ([], [])
 
     def test_a_speaker_in_two_folds_is_leakage(self, tmp_path: Path) -> None:
         shards = [(f"fold-00{fold}", [f"{fold}-{row}" for row in range(2)]) for fold in range(3)]
-        assert verify(_set(tmp_path / "good", *shards, speakers=True)).problems == []
-        (problem,) = verify(_set(tmp_path / "bad", *shards, ("fold-001", ["0-9"]), speakers=True)).problems
+        assert verify(_set(tmp_path / "good", *shards, groups=("speaker",))).problems == []
+        (problem,) = verify(_set(tmp_path / "bad", *shards, ("fold-001", ["0-9"]), groups=("speaker",))).problems
         assert "1 speakers ('0') are in fold-000 and fold-001 alike" in problem
 
 
@@ -157,7 +177,7 @@ def test_labels_out_of_range_are_problems(tmp_path: Path) -> None:
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
-    folder = write_planted(tmp_path / "set", speakers=np.arange(120) % 7)
+    folder = write_planted(tmp_path / "set", groups={"speaker": np.arange(120) % 7})
     (folder / "val-00001.arrow").write_bytes(b"")
     problems = verify(folder).problems
     assert ["val-00001.arrow is damaged" in problems[0], "leakage by speaker: 7 speakers" in problems[1]] == [True] * 2
@@ -187,9 +207,9 @@ def test_a_set_of_one_class_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_samples_and_speakers_that_look_alike_leak(tmp_path: Path) -> None:
-    with FeatureWriter(tmp_path, [Modality(name="x", width=3, source="planted")], speakers=True) as writer:
-        writer.write("train", ["a", "\u00e9", "B"], {"x": X[:3]}, speakers=["Ann", "Bob", "Bob"])
-        writer.write("test", ["a ", "e\u0301", "b"], {"x": X[3:]}, speakers=["ann", "", "Eve"])
+    with FeatureWriter(tmp_path, [Modality(name="x", width=3, source="planted")], groups=("speaker",)) as writer:
+        writer.write("train", ["a", "\u00e9", "B"], {"x": X[:3]}, groups={"speaker": ["Ann", "Bob", "Bob"]})
+        writer.write("test", ["a ", "e\u0301", "b"], {"x": X[3:]}, groups={"speaker": ["ann", "", "Eve"]})
     problems = verify(tmp_path).problems
     assert [problem.partition(";")[0] for problem in problems] == [
         "leakage: 2 samples ('a', '\u00e9') are in test and train alike",

@@ -1,4 +1,4 @@
-"""`conclugen features synth`, `verify`, `probe` and `import --speakers`, and remote feature sets in a configuration."""
+"""`conclugen features synth`, `verify`, `probe`, `import` with groups, and remote feature sets in a configuration."""
 
 import json
 import re
@@ -92,6 +92,51 @@ def test_verify_finds_leakage_by_imported_speakers(tmp_path: Path) -> None:
     assert "speakers: expected 6 integers or strings, got float64 (6, 2); give one value per" in wrong.output
 
 
+def test_groups_are_imported_shown_and_verified(tmp_path: Path) -> None:
+    split = np.array(["train"] * 4 + ["val"] * 2)
+    np.savez(tmp_path / "x.npz", v=np.random.default_rng(0).normal(size=(6, 2)), s=split, who=list("abcdef"), f=[7] * 6)
+    arguments = ("import", tmp_path / "x.npz", "--modalities", "video=v", "--split", "s", "--speakers", "who")
+    imported = features(*arguments, "--out", tmp_path / "set", "--groups", "video=f")
+    assert imported.exit_code == 0, imported.output
+    assert Manifest.read(tmp_path / "set").groupings == ("speaker", "video")
+    lines = [
+        " ".join(line.replace("│", " ").split()) for line in features("info", tmp_path / "set").output.splitlines()
+    ]
+    assert "groups by speaker 6 in all (train 4, val 2)" in lines
+    assert "groups by video 1 in all (train 1, val 1)" in lines
+    document = json.loads(features("info", tmp_path / "set", "--json").output)
+    assert (document["groups"], document["n_groups"]["video"]) == (["video"], {"all": 1, "train": 1, "val": 1})
+    verified = features("verify", tmp_path / "set")
+    assert verified.exit_code == 2
+    assert "leakage by video: 1 groups ('7') are in train and val alike" in verified.output
+    shared = features("verify", tmp_path / "set", "--shared-groups", "video")
+    assert (shared.exit_code, "note: leakage by video" in shared.output) == (0, True)
+    unknown = features("verify", tmp_path / "set", "--shared-groups", "speaker,film")
+    assert unknown.exit_code == 2
+    assert "speakers that may be in several splits are --shared-speakers." in unknown.output
+    assert "the set has no groups 'film'; it has video." in unknown.output
+
+
+def test_wrong_groups_are_listed_together(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", v=np.ones((6, 2)), a=list("abcdef"), b=np.arange(5), c=["x", ""] * 3)
+    arguments = ("import", tmp_path / "x.npz", "--modalities", "video=v", "--out", tmp_path / "set")
+    groups = ("--groups", "scene=b,film=c", "--groups", "label=a", "--groups", "2nd=none", "--groups", "other=a")
+    refused = features(*arguments, *groups)
+    assert (refused.exit_code, (tmp_path / "set").exists()) == (2, False)
+    for problem in (
+        "--groups 2nd: ",
+        "groups 'label': rename them",
+        "groups '2nd': rename them",
+        "groups 'scene': expected 6 integers or strings, got int64 (5,)",
+        "groups 'film': '' stands for a missing value (in 3)",
+        "groups label, other: read the same array 'a'",
+    ):
+        assert problem in refused.stderr, problem
+    twice = features(*arguments, "--groups", "film=a", "--groups", "film=b,speaker=c,d")
+    for problem in ("'film' is given twice", "give the speakers by --speakers c.", "'d' is not of the form name=key"):
+        assert problem in twice.stderr, problem
+
+
 def test_an_import_lists_the_problems_of_options_keys_and_arrays_together(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", v=np.full((6, 2), np.nan), y=np.arange(6.0) % 2, s=np.array(["trian"] * 6))
     modalities = ("--modalities", "video=v, audio = v,text=w")
@@ -153,11 +198,12 @@ def test_labels_that_look_alike_are_refused_or_merged(tmp_path: Path) -> None:
     assert "no problem" in features("verify", tmp_path / "set").output
 
 
-def test_the_manifest_of_a_set_without_speakers_does_not_mention_them(planted: Path) -> None:
+def test_the_manifest_of_a_set_without_groups_does_not_mention_them(planted: Path) -> None:
     """So the fingerprint stays the one that records of earlier versions name."""
     assert '"speakers"' not in (planted / "manifest.json").read_text(encoding="utf-8")
-    with_speakers = Manifest.read(planted).model_copy(update={"speakers": True})
-    assert with_speakers.fingerprint != Manifest.read(planted).fingerprint
+    assert '"groups"' not in (planted / "manifest.json").read_text(encoding="utf-8")
+    others = [Manifest.read(planted).model_copy(update=update) for update in ({"speakers": True}, {"groups": ("x",)})]
+    assert len({manifest.fingerprint for manifest in (Manifest.read(planted), *others)}) == 3
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Predictions say which test samples have the same speaker, because such samples are not independent."""
+"""Predictions say which test samples go together (a speaker, a dialogue), because such samples are not independent."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +24,13 @@ def predictions(write_config: Callable[..., Path], tmp_path: Path) -> Callable[.
     """Return raw features' predictions on a set with 60 speakers of four samples each."""
 
     def predict(
-        speakers: np.ndarray | None, split: np.ndarray | None = None, folds: np.ndarray | None = None
+        groups: dict[str, np.ndarray], split: np.ndarray | None = None, folds: np.ndarray | None = None
     ) -> list[Predictions]:
         labels = np.arange(N) // 4 % 2
         features = {name: np.random.default_rng(0).normal(size=(N, 4)) + labels[:, None] for name in ("video", "text")}
         folder = tmp_path / "set"
         import_arrays(
-            features, folder, labels=labels, speakers=speakers, split=split, folds=folds, class_names=("a", "b"),
+            features, folder, labels=labels, groups=groups, split=split, folds=folds, class_names=("a", "b"),
             sources=dict.fromkeys(features, "planted"),
         )  # fmt: skip
         places = {"pretrain": str(folder), "downstream": {"set": str(folder)}}
@@ -45,17 +45,27 @@ def predictions(write_config: Callable[..., Path], tmp_path: Path) -> Callable[.
 
 def test_samples_of_a_speaker_have_the_same_number(predictions: Callable[..., list[Predictions]]) -> None:
     split = np.array(["train", "val", "test"])[np.arange(N) // 4 % 3]
-    (answers,) = predictions(SPEAKERS, split)
-    assert list(answers.groups) == [number for number in range(20) for _ in range(4)]
+    (answers,) = predictions({"speaker": SPEAKERS}, split)
+    assert answers.groupings == {"speaker": [number for number in range(20) for _ in range(4)]}
 
 
 def test_a_speaker_has_the_same_number_in_all_folds(predictions: Callable[..., list[Predictions]]) -> None:
     """Each speaker's four samples lie in the four folds, in the same order of speakers."""
-    by_fold = predictions(SPEAKERS, folds=np.arange(N) % 4)
+    by_fold = predictions({"speaker": SPEAKERS}, folds=np.arange(N) % 4)
     assert [list(answers.groups) for answers in by_fold] == [list(range(60))] * 4
 
 
-def test_a_set_that_does_not_say_who_speaks_has_no_groups(predictions: Callable[..., list[Predictions]]) -> None:
+def test_samples_may_be_in_groups_of_several_kinds(predictions: Callable[..., list[Predictions]]) -> None:
+    """The test samples are every third block of four; the blocks of dialogues are twice as long."""
     split = np.array(["train", "val", "test"])[np.arange(N) // 4 % 3]
-    (answers,) = predictions(None, split)
-    assert list(answers.groups) == []
+    (answers,) = predictions({"dialogue": np.arange(N) // 24, "speaker": SPEAKERS}, split)
+    assert answers.groupings == {
+        "speaker": [number for number in range(20) for _ in range(4)],
+        "dialogue": [number for number in range(10) for _ in range(8)],
+    }
+
+
+def test_a_set_that_names_no_groups_has_none(predictions: Callable[..., list[Predictions]]) -> None:
+    split = np.array(["train", "val", "test"])[np.arange(N) // 4 % 3]
+    (answers,) = predictions({}, split)
+    assert answers.groupings == {}
