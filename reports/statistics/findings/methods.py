@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from conclugen.counts import counted
 from reports.statistics.ablation import PlannedColumn
 from reports.statistics.factorial import CELLS
 from reports.statistics.findings.evidence import METRIC, Evidence
@@ -67,7 +68,7 @@ def _best(evidence: Evidence, columns: Sequence[PlannedColumn]) -> Finding:
         text = f"{budget}, {lead} " if budget else f"{lead} "
         text += "; ".join(phrases[:_MOST_SETS])
         if len(phrases) > _MOST_SETS:
-            text += f"; {len(phrases) - _MOST_SETS} more sets are in the table"
+            text += f"; {counted(len(phrases) - _MOST_SETS, 'more set')} in the table"
     keys = tuple(key for column, best in leaders for key in evidence.sources_of([column], [best]))
     return Finding("best", f"{text[0].upper()}{text[1:]}.", finite(numbers), "intervals", tuple(dict.fromkeys(keys)))
 
@@ -176,9 +177,10 @@ def open_pairs(evidence: Evidence) -> Iterator[Finding]:
     more = undecided["more_seeds"].dropna()
     untested = len(undecided) - len(more)
     numbers: dict[str, float | str | int] = {"pairs": n, "open": len(undecided), "untested": untested}
-    unit = "pair of methods" if n == 1 else "pairs of methods"
-    text = f"{len(undecided)} of {n} {unit} {'is' if len(undecided) == 1 else 'are'} open"
+    text = f"{len(undecided)} of {counted(n, 'pair')} of methods {'is' if len(undecided) == 1 else 'are'} open"
     parts = []
+    if untested:
+        parts.append("a test needs two confirmation seeds" + ("" if untested == n else f", which {untested} lack"))
     if len(more):
         few, many = (int((more <= seeds).sum()) for seeds in _SEEDS)
         numbers |= {"settled by 10 more seeds": few, "settled by 100 more seeds": many}
@@ -190,8 +192,6 @@ def open_pairs(evidence: Evidence) -> Iterator[Finding]:
         if never := len(more) - many:
             numbers["beyond seeds"] = never
             parts.append(f"{never} would stay open with {_SEEDS[1]} more seeds and need more test samples")
-    if untested:
-        parts.append(f"{untested} had fewer than two common seeds, so nothing tests them")
     names = [*dict.fromkeys([*undecided["first"], *undecided["second"]])]
     keys = evidence.sources_of([PlannedColumn.named(name) for name in dict.fromkeys(undecided["dataset"])], names)
     yield Finding("open", f"{text}: {'; '.join(parts)}.", finite(numbers), "pairs", keys)

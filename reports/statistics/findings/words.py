@@ -106,13 +106,18 @@ class Effect:
         return {f"{self.column.name} {name}": value for name, value in numbers.items()}
 
     @property
+    def open_by_holm(self) -> bool:
+        """Whether the interval excludes 0, but the corrected p value does not settle the difference."""
+        return self.verdict == "open" and self.low * self.high > 0
+
+    @property
     def text(self) -> str:
         """The difference with its interval, such as ``+0.050, 95 % interval +0.030 to +0.070``."""
         if math.isnan(self.low):
             interval = "no interval"
         else:
             interval = f"95 % interval {signed(self.low)} to {signed(self.high)}"
-            if self.verdict == "open" and self.low * self.high > 0:
+            if self.open_by_holm:
                 interval += f", but p {self.p:.3f} after Holm's correction"
         return f"{self.name} {signed(self.value)}, {interval}".strip()
 
@@ -139,10 +144,12 @@ def grouped(effects: Sequence[Effect], phrases: dict[str, str], places: Places) 
 
 
 def _range(group: Sequence[Effect]) -> str:
-    values = [effect.value for effect in group]
-    text = f"from {signed(min(values))} to {signed(max(values))}"
-    lows = [effect.low for effect in group if not math.isnan(effect.low)]
-    if not lows:
+    ends = list(dict.fromkeys(signed(select(effect.value for effect in group)) for select in (min, max)))
+    text = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[1]}"
+    tested = [effect for effect in group if not math.isnan(effect.low)]
+    if not tested:
         return f"{text}, no intervals"
-    highs = [effect.high for effect in group if not math.isnan(effect.high)]
-    return f"{text}, 95 % intervals between {signed(min(lows))} and {signed(max(highs))}"
+    low, high = min(effect.low for effect in tested), max(effect.high for effect in tested)
+    text += f", 95 % intervals between {signed(low)} and {signed(high)}"
+    by_holm = sum(effect.open_by_holm for effect in tested)
+    return f"{text}, {by_holm} of them open only after Holm's correction" if by_holm else text
