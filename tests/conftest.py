@@ -95,6 +95,7 @@ def config_writer(folder: Path, planted: Path) -> Callable[..., Path]:
             "objective": {"labels_per_class": 2},
             "probe": {"labels_per_class": [2], "label_draws": 2},
             **settings,
+            "search": {"finalists": 1, **settings.get("search", {})},
         }
         path = folder / "config.yaml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -20,13 +20,13 @@ __all__ = ["Display", "progress_table"]
 
 
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
-    """Return the sweep's state as a table: a row for each arm, then one for confirmations and baselines."""
+    """Return the sweep's state as a table: a row for each arm, then one or two for finalists and confirmations."""
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for column in ("planned", "running", "done", "pruned", "failed", "best val", "time left"):
         table.add_column(column, justify="right")
     overall = _mean([row.seconds_per_job for row in rows])
-    for row in rows:
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(
             row.name,
             _planned(row),
@@ -36,7 +36,7 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
             str(row.failed),
             "" if row.best is None else f"{row.best:.4f}",
             _duration(_seconds_left(row, overall, slots)),
-            end_section=row is rows[-2],
+            end_section=following is not None and following.stage != row.stage == "search",
         )
     counts = [sum(getattr(row, name) for row in rows) for name in ("running", "complete", "pruned", "failed")]
     table.add_row("all", _total_planned(rows), *map(str, counts), "", _duration(_total_seconds_left(rows, slots)))

@@ -33,7 +33,7 @@ def export_best(
 
     Args:
         folder: the sweep folder.
-        method: a loss subset or SimCLR, as named in the report's tables.
+        method: a loss subset or SimCLR, as named in the report's tables; of a later search, such as ``Con~2``.
         out: the folder to write; must not exist or must be empty.
         licence: identifier of the model's licence on the Hub.
         data_statement: Markdown on the people and recordings behind the features.

@@ -103,6 +103,7 @@ def job_of(config: SweepConfig, record: Record) -> Job:
         hyperparameters=record.hyperparameters,
         modalities=arm.modalities,
         labels=arm.labels,
+        search=arm.search,
     )
 
 

@@ -96,7 +96,7 @@ def sweep_run(
     overrides: Overrides = None,
     address: Address = None,
 ) -> None:
-    """Run a sweep: search every loss subset, confirm the best with fresh seeds, score them on test."""
+    """Run a sweep: search every loss subset, train the best anew, confirm the winners, and score them on test."""
     outlive_output()
     with bad_input():
         from sweeps.estimate.refusals import LATER
@@ -144,7 +144,7 @@ def sweep_replay(
     folder: SweepDir,
     trial: Annotated[str, typer.Option(metavar="ID", help="Record to run again, such as search-Con-00003.")],
 ) -> None:
-    """Run one finished trial or confirmation again, from its record alone, and compare; exit code 1 if it differs."""
+    """Run one finished job again, from its record alone, and compare; exit code 1 if it differs."""
     with bad_input():
         layout = sweep_folder(folder)
         from sweeps.actions.replay import replay

@@ -43,18 +43,20 @@ __all__ = ["Arm", "SweepConfig", "probe_epochs", "searched_methods"]
 
 @dataclass(frozen=True)
 class Arm:
-    """A method that is searched, for one set of modalities and one label budget."""
+    """A method that is searched, for one set of modalities and one label budget, once or several times."""
 
     method: str
     modalities: tuple[str, ...] = ()
     """The modalities that the arm is restricted to; empty for the method's own."""
     labels: LabelBudget | None = None
     """The label budget that the arm is searched for; None for the objective's."""
+    search: int = 1
+    """The number of the search, from 1; every repeated search is an arm of its own."""
 
     @property
     def name(self) -> str:
         """The arm's name in studies and records."""
-        return variant(self.method, self.modalities, self.labels)
+        return variant(self.method, self.modalities, self.labels, self.search)
 
     @property
     def losses(self) -> tuple[Loss, ...]:
@@ -120,11 +122,15 @@ class SweepConfig(Section):
 
     @property
     def arms(self) -> dict[str, Arm]:
-        """Name -> arm: subsets and tuned baselines, for several modalities or budgets if ``search.nested`` says so."""
+        """Name -> arm: subsets and tuned baselines, for several modalities or budgets if ``search.nested`` says so.
+
+        Each of them exists once per search.
+        """
         every_budget = "labels" in self.search.nested
         every_choice = "modalities" in self.search.nested
         arms = [
-            Arm(method, modalities, labels)
+            Arm(method, modalities, labels, search)
+            for search in self._searches
             for labels in (self.probe.budgets if every_budget else [None])
             for method in searched_methods(self.subsets, self.baselines)
             for modalities in (self.modality_choices(method) if every_choice else [()])
@@ -135,13 +141,22 @@ class SweepConfig(Section):
         """Return the arms on which an arm's best configuration is confirmed: the arm, then its modality subsets."""
         if "modalities" in self.search.nested:
             return [arm]
-        return [Arm(arm.method, modalities, arm.labels) for modalities in self.modality_choices(arm.method)]
+        return [Arm(arm.method, modalities, arm.labels, arm.search) for modalities in self.modality_choices(arm.method)]
 
     @property
     def untuned(self) -> list[Arm]:
-        """The baselines that are not searched, for each choice of modalities."""
+        """The baselines that are not searched, for each choice of modalities, once per search."""
         methods = [name for name in self.baselines if name not in TUNED_BASELINES]
-        return [Arm(method, modalities) for method in methods for modalities in self.modality_choices(method)]
+        return [
+            Arm(method, modalities, search=search)
+            for search in self._searches
+            for method in methods
+            for modalities in self.modality_choices(method)
+        ]
+
+    @property
+    def _searches(self) -> range:
+        return range(1, self.budget.searches + 1)
 
     def widths(self, method: str, modalities: Sequence[str] = ()) -> dict[str, int]:
         """Return the widths of the modalities that a method uses, in the sweep's order.

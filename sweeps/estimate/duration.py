@@ -22,6 +22,7 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.estimate.room import Node, trials_that_fit
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
+from sweeps.ledger import without_search
 from sweeps.trial import TrialRunner
 from sweeps.trial.hardware import computing, on_gpus
 
@@ -46,6 +47,10 @@ class Cost:
     """Seconds of a confirmation run."""
     confirmations: int
     """Number of confirmation runs."""
+    finalist: float = 0.0
+    """Seconds of a finalist's run."""
+    finalists: int = 0
+    """Number of finalists' runs, if every finalist is another configuration."""
 
 
 def seconds_of(action: Callable[..., object], *arguments: object, **options: object) -> float:
@@ -58,28 +63,33 @@ def seconds_of(action: Callable[..., object], *arguments: object, **options: obj
 def estimate(config: SweepConfig, measure: Measure = seconds_of) -> list[Cost]:
     """Measure every arm and extrapolate to its jobs; the baselines that are not searched come last.
 
+    Repeated searches cost what the first does.
+
+
     Args:
         config: the sweep.
         measure: times a step or a probe.
     """
     with computing(max(1, (os.cpu_count() or 1) // (slots(config) * config.workers.per_trial))):
         arm_costs = _ArmCosts(config, measure)
-        costs = [arm_costs.of(arm) for arm in config.arms.values()]
+        costs = {arm.name: arm_costs.of(arm) for arm in config.arms.values() if arm.search == 1}
+        repeated = [replace(costs[without_search(name)], name=name) for name in config.arms]
         searched = {arm.method for arm in config.arms.values()}
         baselines = [name for name in config.baselines if name not in searched]
-        return [*costs, *map(arm_costs.of_baseline, baselines)]
+        return [*repeated, *map(arm_costs.of_baseline, baselines)]
 
 
 def total_seconds(config: SweepConfig, costs: Sequence[Cost]) -> float:
     """Return the wall seconds of the whole sweep on this machine; a search with a budget of time uses all of it."""
-    confirmations = sum(cost.confirmation * cost.confirmations for cost in costs) / slots(config)
+    runs = sum(cost.confirmation * cost.confirmations + cost.finalist * cost.finalists for cost in costs)
+    after = runs / slots(config)
     budget = config.budget
     if budget.trials_per_subset is not None:
-        return confirmations + sum(cost.trial for cost in costs) * budget.trials_per_subset / slots(config)
+        return after + sum(cost.trial for cost in costs) * budget.trials_per_subset / slots(config)
     if budget.hours is not None:
-        return confirmations + budget.hours * 3600
+        return after + budget.hours * 3600
     gpus = slots(config) * config.workers.per_trial
-    return confirmations + (budget.gpu_hours or 0.0) * 3600 / gpus
+    return after + (budget.gpu_hours or 0.0) * 3600 / gpus
 
 
 def trials_in_time(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, int]:
@@ -131,9 +141,9 @@ class _ArmCosts:
         self._space = config.load_space()
         self._device = torch.device("cuda" if on_gpus(config) else "cpu")
         self._runner = TrialRunner(config, _NOWHERE, self._device)
-        # (modalities, labels) -> seconds of all probes of a search trial, and of a confirmation run. They are the same
-        # for all methods, because they depend on the width of the representation only.
-        self._probes: dict[tuple[tuple[str, ...], LabelBudget | None], tuple[float, float]] = {}
+        # (modalities, labels) -> seconds of all probes of a search trial, of a finalist's run, of a confirmation run.
+        # They are the same for all methods, because they depend on the width of the representation only.
+        self._probes: dict[tuple[tuple[str, ...], LabelBudget | None], tuple[float, float, float]] = {}
 
     def of(self, arm: Arm) -> Cost:
         """Measure an arm."""
@@ -157,15 +167,28 @@ class _ArmCosts:
         steps = min(_STEPS, run.steps_per_epoch)
         epoch = self._measure(run.run_epoch, steps) / steps * run.steps_per_epoch / config.workers.per_trial
         training = config.budget.epochs * epoch
-        search, confirmation = self._seconds_of_probes(arm, run.head)
-        runs = config.budget.seeds * len(config.confirmed_on(arm))
-        return Cost(arm.name, training + search, training + confirmation, runs)
+        search, finalist, confirmation = self._seconds_of_probes(arm, run.head)
+        return Cost(
+            arm.name,
+            training + search,
+            training + confirmation,
+            config.budget.seeds * len(config.confirmed_on(arm)),
+            training + finalist,
+            self._finalists(),
+        )
 
     def of_baseline(self, name: str) -> Cost:
-        """Return the cost of a baseline that is not searched: the cost of an arm's probes."""
-        confirmation = next(iter(self._probes.values()), (0.0, 0.0))[1]
-        runs = self._config.budget.seeds * len(self._config.modality_choices(name))
+        """Return the cost of a baseline that is not searched, in all searches: the cost of an arm's probes."""
+        confirmation = next(iter(self._probes.values()), (0.0, 0.0, 0.0))[2]
+        budget = self._config.budget
+        runs = budget.seeds * budget.searches * len(self._config.modality_choices(name))
         return Cost(name, 0.0, confirmation, runs)
+
+    def _finalists(self) -> int:
+        """Return how many finalists' runs an arm has at most."""
+        budget = self._config.budget
+        most = min(self._config.search.finalists, budget.trials_per_subset or self._config.search.finalists)
+        return most * budget.seeds if most > 1 else 0
 
     def _of_supervised(self, arm: Arm, job: Job) -> Cost:
         """Measure the supervised head, which is trained anew for every draw and label budget.
@@ -178,9 +201,10 @@ class _ArmCosts:
         runner = TrialRunner(short, _NOWHERE, self._device)
         trial = self._measure(runner.run, job, lambda _: True) * config.budget.epochs / _EPOCHS
         budgets = len(config.probe.budgets) if arm.labels is None else 1
-        return Cost(arm.name, trial, trial * budgets, config.budget.seeds * len(config.confirmed_on(arm)))
+        runs = config.budget.seeds * len(config.confirmed_on(arm))
+        return Cost(arm.name, trial, trial * budgets, runs, trial, self._finalists())
 
-    def _seconds_of_probes(self, arm: Arm, head: RepresentationHeads) -> tuple[float, float]:
+    def _seconds_of_probes(self, arm: Arm, head: RepresentationHeads) -> tuple[float, float, float]:
         kind = (arm.modalities, arm.labels)
         if kind not in self._probes:
             objective = self._runner.objective
@@ -189,5 +213,5 @@ class _ArmCosts:
             whole = self._measure(objective, head, arm.labels)
             budgets = self._config.probe.budgets if arm.labels is None else (arm.labels,)
             confirmation = sum(self._measure(objective, head, budget, stage="confirm") for budget in budgets)
-            self._probes[kind] = brief * (len(self._config.probe_epochs) - 1) + whole, confirmation
+            self._probes[kind] = brief * (len(self._config.probe_epochs) - 1) + whole, whole, confirmation
         return self._probes[kind]

@@ -23,6 +23,7 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.estimate.duration import Cost, slots, trials_in_time
 from sweeps.folder.comparability import provenance
 from sweeps.ledger import Ledger, Metric, Predictions, Record, ScoredSplit, Stage, instruments, label_budgets
+from sweeps.ledger.comparability import objective_sets
 from sweeps.trial.checkpoints import KEPT
 from sweeps.trial.hardware import own_hardware
 
@@ -40,10 +41,11 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
     The folder holds kept heads, checkpoints of running trials, the ledger with predictions, event files, the journal.
     """
     confirmations = sum(cost.confirmations for cost in costs)
+    finalists = sum(cost.finalists for cost in costs)
     in_time = trials_in_time(config, costs)
     per_arm = config.budget.trials_per_subset
     trials = {name: in_time[name] if per_arm is None else per_arm for name in config.arms}
-    jobs = sum(trials.values()) + confirmations
+    jobs = sum(trials.values()) + finalists + confirmations
     events = jobs * _EVENT_FILE_BYTES if config.tracking.tensorboard else 0
     journal = 0 if config.storage else sum(n * _journal_bytes(config, config.arms[name]) for name, n in trials.items())
     heads_per_method = min(config.checkpoint.heads, config.budget.seeds)
@@ -64,7 +66,8 @@ def disk_bytes(config: SweepConfig, costs: Sequence[Cost]) -> int:
             for folder in config.features.downstream.values()
         )
     )
-    records = sum(trials.values()) * _record_bytes(config, "search") + confirmations * _record_bytes(config, "confirm")
+    numbers: dict[Stage, int] = {"search": sum(trials.values()), "finalist": finalists, "confirm": confirmations}
+    records = sum(number * _record_bytes(config, stage) for stage, number in numbers.items() if number)
     return heads + checkpoints + records + predictions + events + journal
 
 
@@ -98,7 +101,7 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
         config=config.model_dump(mode="json"),
         history=[(epoch, chance.random()) for epoch in config.probe_epochs],
         losses={loss: chance.random() for loss in Loss},
-        metrics=list(_metrics(config, chance)) if stage == "confirm" else (),
+        metrics=[] if stage == "search" else list(_metrics(config, chance, stage)),
         predictions=list(_no_predictions(config)) if stage == "confirm" else (),
         seconds={activity: chance.random() for activity in ("total", "train", "probe")},
         started=_TIME,
@@ -112,19 +115,23 @@ def _record_bytes(config: SweepConfig, stage: Stage) -> int:
         return sum(file.stat().st_size for file in Path(folder).iterdir())
 
 
-def _metrics(config: SweepConfig, chance: random.Random) -> Iterator[Metric]:
-    """Yield as many metrics as a confirmation run has."""
-    for dataset, folder in config.features.downstream.items():
+def _metrics(config: SweepConfig, chance: random.Random, stage: Stage) -> Iterator[Metric]:
+    """Yield as many metrics as a confirmation run or a finalist's run has; a finalist has those of the objective."""
+    probe = config.probe.model_dump()
+    splits: Sequence[ScoredSplit] = ("val", "test")
+    measured = list(product(splits, label_budgets(probe), instruments(probe)))
+    sets = dict(config.features.downstream)
+    if stage == "finalist":
+        measured = [("val", str(config.objective.budget), "")]
+        sets = {name: sets[name] for name in objective_sets(config.model_dump(mode="json"))}
+    for dataset, folder in sets.items():
         manifest = Manifest.read(folder)
         classes = manifest.labels.classes if manifest.labels is not None else ()
         labels = np.zeros((1, len(classes)) if manifest.multi_label else 1, dtype=np.int64)
-        names = [
-            *classification_metrics(labels, labels, classes),
-            *probability_metrics(labels, np.ones((1, len(classes))), classes),
-        ]
-        probe = config.probe.model_dump()
-        splits = tuple[ScoredSplit, ...](("val", "test"))
-        for split, budget, instrument, name in product(splits, label_budgets(probe), instruments(probe), names):
+        names = list(classification_metrics(labels, labels, classes))
+        if stage == "confirm":
+            names += probability_metrics(labels, np.ones((1, len(classes))), classes)
+        for (split, budget, instrument), name in product(measured, names):
             yield Metric(dataset, split, budget, name, chance.random(), instrument)
 
 
@@ -183,7 +190,7 @@ def _memory_problems(
     beside = f" and {features / 2**30:.1f} GiB for features" if features else ""
     room = f"{beside}, but {owner} has {memory / 2**30:.1f} GiB"
     problems = list[str]()
-    for arm in config.arms.values():
+    for arm in (arm for arm in config.arms.values() if arm.search == 1):  # later searches need the same
         chosen = _sizes(config, arm, size)
         largest = replace(Hyperparameters(), **chosen)
         widths = config.widths(arm.method, arm.modalities)

@@ -9,6 +9,7 @@ from search_spaces import Parameter
 from sweeps.config import SweepConfig
 from sweeps.estimate.duration import Cost, lack_of_room, total_seconds, trials_in_time
 from sweeps.estimate.footprint import disk_bytes
+from sweeps.ledger import search_of
 
 __all__ = ["cost_summary", "plan_table", "space_table"]
 
@@ -18,17 +19,21 @@ def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
     trials = config.budget.trials_per_subset
     in_time = trials_in_time(config, costs)
     timed = not lack_of_room(config)
-    table = Table(title=f"Plan of sweep {config.name}", title_justify="left")
-    for column in ("method", "trials", "epochs", "confirmations", "s per trial", "s per confirmation"):
+    searches = config.budget.searches
+    title = f"Plan of sweep {config.name}" if searches == 1 else f"Plan of each of {searches} searches of {config.name}"
+    table = Table(title=title, title_justify="left")
+    for column in ("method", "trials", "epochs", "finalists", "confirmations", "s per trial", "s per confirmation"):
         table.add_column(column, justify="left" if column == "method" else "right")
-    for cost in costs:
+    for cost in (cost for cost in costs if search_of(cost.name) == 1):
         searched = cost.name in config.arms
+        confirmations = cost.confirmations if searched else cost.confirmations // searches
         planned = str(trials) if trials is not None else f"about {in_time.get(cost.name)}" if timed else "?"
         table.add_row(
             cost.name,
             planned if searched else "",
             str(config.budget.epochs) if searched else "",
-            str(cost.confirmations),
+            str(cost.finalists) if searched else "",
+            str(confirmations),
             f"{cost.trial:.1f}" if searched and timed else "",
             f"{cost.confirmation:.1f}" if timed else "",
         )
@@ -63,6 +68,7 @@ def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
     """Return sentences on the order of runs, the time and disk of the sweep, and a warning if time is too short."""
     budget = config.budget
     arms = len(config.arms)
+    finalists = sum(cost.finalists for cost in costs)
     if budget.trials_per_subset is not None:
         search = counted(budget.trials_per_subset * arms, "search trial")
     elif budget.hours is not None:
@@ -73,14 +79,16 @@ def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:
     lines = [
         f"{search} of at most {counted(budget.epochs, 'epoch')}, probed on validation after epochs "
         f"{', '.join(map(str, config.probe_epochs))}, the last time at full length; then "
-        f"{counted(sum(cost.confirmations for cost in costs), 'confirmation run')}, scored on test."
+        + (f"at most {counted(finalists, 'run')} of finalists, scored on validation; then " if finalists else "")
+        + f"{counted(sum(cost.confirmations for cost in costs), 'confirmation run')}, scored on test."
     ]
     if (lack := lack_of_room(config)) is not None:
         return "\n".join(
             [*lines, f"Time and disk are not estimated: {lack}; run this check on a machine like those of the sweep."]
         )
+    measured = arms // config.budget.searches
     lines.append(
-        f"Estimated on this machine, from {arms} short measurements, without pruning: "
+        f"Estimated on this machine, from {measured} short measurements, without pruning: "
         f"{total_seconds(config, costs) / 60:.1f} minutes, {disk_bytes(config, costs) / 2**20:.0f} MiB of disk."
     )
     short_of_time = [name for name, trials in trials_in_time(config, costs).items() if trials < 1]

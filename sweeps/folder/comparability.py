@@ -23,7 +23,7 @@ from sweeps.config.sections import Objective, Probe
 from sweeps.jobs import Job
 from sweeps.ledger.comparability import CODE, GROWING, objective_sets, setting_differences
 
-__all__ = ["confirmation_basis", "provenance", "reports_basis", "setting_changes"]
+__all__ = ["confirmation_basis", "finalist_basis", "provenance", "reports_basis", "setting_changes"]
 
 
 def confirmation_basis(
@@ -42,6 +42,18 @@ def confirmation_basis(
     return _text([tuned, _training(config), probe, _objective(config), features])
 
 
+def finalist_basis(hyperparameters: Mapping[str, Any], config: Mapping[str, Any], features: Mapping[str, str]) -> str:
+    """Return the basis of the result of a finalist's run; its method and seed are not part of it.
+
+    Args:
+        hyperparameters: the run's.
+        config: the sweep's configuration, as in a record.
+        features: fingerprints of the feature sets, as in a record.
+    """
+    tuned = _differing_from_defaults(hyperparameters, asdict(Hyperparameters()))
+    return _text([tuned, *_validation(config, features)])
+
+
 def reports_basis(job: Job, config: Mapping[str, Any], features: Mapping[str, str]) -> str:
     """Return the basis of a search trial's reports: what its checkpoints follow from, and how it is scored.
 
@@ -50,15 +62,20 @@ def reports_basis(job: Job, config: Mapping[str, Any], features: Mapping[str, st
         config: the sweep's configuration, as in a record.
         features: fingerprints of the feature sets, as in a record.
     """
+    text = _text([job.settings(), *_validation(config, features)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _validation(config: Mapping[str, Any], features: Mapping[str, str]) -> list[Any]:
+    """Return what an objective on validation data follows from, besides the job: training, probe, sets."""
     probe = _differing_from_defaults(config["probe"], Probe().model_dump(mode="json"))
-    # No report depends on when a trial reports, how confirmations are scored, or settings of an unused probe.
+    # No objective depends on when a trial reports, how confirmations are scored, or settings of an unused probe.
     unused = () if config["probe"]["kind"] == "paper" else ("layers", "hidden_dim", "lr", "patience")
     for name in ("every", "labels_per_class", "label_fraction", "also", *unused):
         probe.pop(name, None)
     objective = _objective(config)
     used_features = [features[name] for name in ("pretrain", *(f"downstream.{name}" for name in objective["sets"]))]
-    text = _text([asdict(job), _training(config), probe, objective, used_features])
-    return hashlib.sha256(text.encode()).hexdigest()
+    return [_training(config), probe, objective, used_features]
 
 
 def _training(config: Mapping[str, Any]) -> list[Any]:

@@ -6,7 +6,7 @@ a slot gets the job until the job's record is in the ledger.
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from pydantic import TypeAdapter, ValidationError
@@ -86,6 +86,10 @@ class UnfinishedJobs:
         """Record a report of an unfinished job."""
         job = self._jobs[key]
         self._write(replace(job, reported={**job.reported, epochs: value}))
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the sorted keys of the unfinished jobs."""
+        return iter(self._folder.running_keys())
 
     def end(self, key: str) -> None:
         """Forget a job, with its checkpoints."""

@@ -25,7 +25,7 @@ from sweeps.ledger.records import (
     without_search,
 )
 from sweeps.ledger.store import Ledger
-from sweeps.ledger.winners import choose_finalists, finalist_mean, run_number, trial_of, winner
+from sweeps.ledger.winners import choose_finalists, finalist_mean, run_number, seed_index, trial_of, winner
 
 __all__ = [
     "BASELINES",
@@ -51,6 +51,7 @@ __all__ = [
     "method_of",
     "run_number",
     "search_of",
+    "seed_index",
     "trial_of",
     "variant",
     "winner",

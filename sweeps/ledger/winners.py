@@ -12,7 +12,7 @@ from math import fsum
 
 from sweeps.ledger.records import Record
 
-__all__ = ["choose_finalists", "finalist_mean", "run_number", "trial_of", "winner"]
+__all__ = ["choose_finalists", "finalist_mean", "run_number", "seed_index", "trial_of", "winner"]
 
 _MOST_SEEDS = 10_000
 
@@ -30,6 +30,11 @@ def run_number(trial: int, seed: int) -> int:
 def trial_of(number: int) -> int:
     """Return the number of the search trial from the number of a finalist's run."""
     return number // _MOST_SEEDS
+
+
+def seed_index(number: int) -> int:
+    """Return the index of the seed from the number of a finalist's run."""
+    return number % _MOST_SEEDS
 
 
 def finalist_mean(trial: int, runs: Iterable[Record]) -> float | None:

@@ -22,9 +22,9 @@ class Confirmations:
             self._values.setdefault(record.method, {})[record.key] = record.value
 
     def remove(self, key: str) -> None:
-        """Forget a run that is to run again."""
+        """Forget a run that is to run again; other jobs are left alone."""
         method = JobKey.parse(key).method
-        del self._bases[method][key]
+        self._bases.get(method, {}).pop(key, None)
         self._values.get(method, {}).pop(key, None)
 
     def methods(self) -> list[str]:

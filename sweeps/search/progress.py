@@ -9,19 +9,22 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sweeps.config import SweepConfig
-from sweeps.ledger import JobKey, Record
+from sweeps.ledger import JobKey, Record, Stage
 from sweeps.search.fair_share import FairShare
+from sweeps.search.finalists import Finalists
 
 __all__ = ["Progress", "Tally", "from_records"]
 
-_CONFIRM = "confirm"
+_CONFIRM: Stage = "confirm"
+_FINALIST: Stage = "finalist"
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One row of the table: the search of an arm, or all confirmation runs."""
+    """One row of the table: the search of an arm, all finalists' runs, or all confirmation runs."""
 
     name: str
+    stage: Stage
     planned: int | None
     """Number of jobs; None for a search whose budget is time."""
     running: int
@@ -71,41 +74,51 @@ class Tally:
 
     Args:
         config: the sweep.
+        finalists: the finalists, which the caller keeps up to date; they say how many runs are planned.
     """
 
-    def __init__(self, config: SweepConfig) -> None:
+    def __init__(self, config: SweepConfig, finalists: Finalists) -> None:
         self._arms = list(config.arms)
+        self._finalists = finalists
         confirmed = sum(len(config.confirmed_on(arm)) for arm in config.arms.values()) + len(config.untuned)
         self._trials = config.budget.trials_per_subset
         self._confirmations = config.budget.seeds * confirmed
-        self._counts = {name: _Count() for name in (*self._arms, _CONFIRM)}
+        common = [_CONFIRM] if config.search.finalists == 1 else [_FINALIST, _CONFIRM]
+        rows = [*(_row("search", name) for name in self._arms), *(_row(stage, "") for stage in common)]
+        self._counts = {row: _Count() for row in rows}
 
     def add(self, record: Record) -> None:
         """Count a record; records of arms that the configuration no longer has are left out."""
-        name = _CONFIRM if record.stage == "confirm" else record.method
-        if name in self._counts:
-            self._counts[name].add(record)
+        if (row := _row(record.stage, record.method)) in self._counts:
+            self._counts[row].add(record)
 
     def rows(self, running: Collection[str], shares: Mapping[str, float] | None = None) -> list[Progress]:
-        """Return one row per arm, then one for confirmations and baselines together.
+        """Return one row per arm, then those for finalists, and for confirmations and baselines together.
 
         Args:
             running: keys of the jobs that have started and not ended.
             shares: arm -> used part of its budget; arms may be missing.
         """
-        keys = map(JobKey.parse, running)
-        started = Counter(_CONFIRM if key.stage == "confirm" else key.method for key in keys)
+        started = Counter(_row(key.stage, key.method) for key in map(JobKey.parse, running))
+        shares = shares or {}
+        over = [name for name, share in shares.items() if share >= 1 and not started[_row("search", name)]]
+        planned: dict[Stage, int | None] = {
+            "search": self._trials,
+            _FINALIST: self._finalists.planned(over, self._trials),
+            _CONFIRM: self._confirmations,
+        }
         return [
             Progress(
                 name=name,
-                planned=self._confirmations if name == _CONFIRM else self._trials,
-                running=started[name],
+                stage=stage,
+                planned=planned[stage],
+                running=started[stage, name],
                 **count.states,
                 best=count.best,
                 seconds_per_job=count.seconds / count.timed if count.timed else None,
-                share=(shares or {}).get(name),
+                share=shares.get(name),
             )
-            for name, count in self._counts.items()
+            for (stage, name), count in self._counts.items()
         ]
 
 
@@ -117,9 +130,16 @@ def from_records(config: SweepConfig, records: Sequence[Record], running: Collec
         records: the records of the sweep's ledger.
         running: keys of the jobs that have started and not ended.
     """
-    tally = Tally(config)
+    finalists = Finalists(config)
+    tally = Tally(config, finalists)
     fair_share = FairShare(config.budget, list(config.arms), config.workers.per_trial)
     for record in records:
         tally.add(record)
+        finalists.add(record)
     fair_share.restore(records)
     return tally.rows(running, {name: fair_share.share(name) for name in config.arms})
+
+
+def _row(stage: Stage, method: str) -> tuple[Stage, str]:
+    """Return the stage and the name of the row that counts a job."""
+    return stage, method if stage == "search" else stage

@@ -1,21 +1,21 @@
-"""What an earlier session left: failed jobs to run again, unfinished trials to continue, lost heads to make again.
+"""What an earlier session left: failed jobs to run again, unfinished jobs to continue, lost heads to make again.
 
 The ledger is right about what has ended, and the folders of running jobs about what had started. Each study is brought
 in line with both (:meth:`sweeps.search.study.Study.restore`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sweeps.folder.kept_heads import lost_heads
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.unfinished import UnfinishedJob, UnfinishedJobs
 from sweeps.jobs import Job
-from sweeps.ledger import JobKey, Ledger, Record
+from sweeps.ledger import JobKey, Ledger, Record, choose_finalists, trial_of
 from sweeps.search.job_plan import JobPlan
 from sweeps.search.study import Study, Trial
 
-__all__ = ["ResumedTrial", "resume_trials", "runs_with_lost_head", "set_failed_aside"]
+__all__ = ["ResumedTrial", "end_stale_runs", "resume_trials", "runs_with_lost_head", "set_failed_aside"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,18 @@ def set_failed_aside(ledger: Ledger, plan: JobPlan, unfinished: UnfinishedJobs) 
         plan: the jobs of the sweep as it is configured now.
         unfinished: the unfinished jobs of the sweep; the failed trials are added.
     """
-    for record in ledger:
+    records = [replace(record, metrics=(), predictions=()) for record in ledger]
+    finalists = {
+        (name, trial.number)
+        for name in plan.arms
+        for trial in choose_finalists(
+            (record for record in records if (record.stage, record.method) == ("search", name)), plan.finalists
+        )
+    }
+    for record in records:
         if record.state != "failed" or not plan.includes(record):
+            continue
+        if record.stage == "finalist" and (record.method, trial_of(record.number)) not in finalists:
             continue
         if record.stage == "search":
             job = plan.trial(plan.arms[record.method], record.number, record.hyperparameters, record.origin)
@@ -86,6 +96,18 @@ def resume_trials(
             job = plan.trial(plan.arms[name], started.number, started.hyperparameters, started.origin)
             trials.append(ResumedTrial(job, started.trial, started.reported))
     return sorted(trials, key=lambda resumed: resumed.job.number)  # the trials before it judge each trial
+
+
+def end_stale_runs(unfinished: UnfinishedJobs, finalists: Collection[str]) -> None:
+    """Forget the unfinished runs of trials that are finalists no more, or may not be when their search has ended.
+
+    Args:
+        unfinished: the unfinished jobs of the sweep.
+        finalists: the keys of the finalists' runs that can start now.
+    """
+    for key in unfinished:
+        if JobKey.parse(key).stage == "finalist" and key not in finalists:
+            unfinished.end(key)
 
 
 def runs_with_lost_head(folder: SweepFolder, records: Sequence[Record], plan: JobPlan, most: int) -> dict[str, str]:

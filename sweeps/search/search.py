@@ -8,16 +8,26 @@ Protocol (fair by construction):
 
 1. Search: the arms take fair turns (`sweeps.search.fair_share`), and each study prunes by its own trials. The first
    trial of every arm is the space's default configuration.
-2. Confirm: each arm's best trial among those that ran their full budget is trained again with S fresh seeds and scored
-   on test. S is ``budget.seeds``; the seeds are the same for all arms.
-3. Baselines run with the same S seeds. Baselines that have something to tune are searched like a subset. The random
-   head takes the configuration of the best-scoring subset. The other baselines have nothing to choose.
+2. Finalists: each arm's K best trials among those that ran their full budget, the default configuration always among
+   them, are trained again with S fresh seeds and scored on validation data. The best mean wins
+   (`sweeps.ledger.winners`). K is ``search.finalists``; if it is 1, the best trial wins as it is. S is
+   ``budget.seeds``; the seeds are the same for all finalists. Finalists count for no arm's budget.
+3. Confirm: each arm's winner is trained again with S other seeds and scored on test. The seeds are the same for all
+   arms.
+4. Baselines run with the same S seeds. Baselines that have something to tune are searched like a subset. The random
+   head takes the winner of the best-scoring subset. The other baselines have nothing to choose.
+
+All of this is repeated ``budget.searches`` times. Each search of a method is an arm of its own, with other seeds of
+trials, proposals, label draws, finalists and confirmations. It learns nothing from the other searches, so that the
+spread of its results includes the luck of the search. A grid's order has a seed too: repeated grids visit their points
+in other orders, and differ by the seeds of their trials alone if each has room for all points.
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain, product
 from typing import Any
 
 from conclugen.counts import counted
@@ -25,12 +35,13 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.folder.unfinished import UnfinishedJob, UnfinishedJobs
 from sweeps.jobs import MAX_ATTEMPTS, FailureReason, Job, Report
-from sweeps.ledger import Ledger, Record, State
+from sweeps.ledger import Ledger, Record, State, trial_of
 from sweeps.search.confirmations import Confirmations
 from sweeps.search.fair_share import FairShare
+from sweeps.search.finalists import Best, Finalists
 from sweeps.search.job_plan import JobPlan
 from sweeps.search.progress import Progress, Tally
-from sweeps.search.resume import resume_trials, runs_with_lost_head, set_failed_aside
+from sweeps.search.resume import end_stale_runs, resume_trials, runs_with_lost_head, set_failed_aside
 from sweeps.search.storage import open_storage
 from sweeps.search.study import Study, Trial
 from sweeps.search.warm_start import proposals
@@ -45,7 +56,7 @@ class _LiveJob:
 
     job: Job
     trial: Trial | None = None
-    """None for a confirmation run."""
+    """None for a finalist's run and for a confirmation run."""
     reports: dict[int, Report] = field(default_factory=dict)
     """Epochs -> the report with the objective, for each."""
     passed: int = -1
@@ -99,7 +110,9 @@ class Search:
             for name, arm in self._arms.items()
         }
         self._fair_share = FairShare(config.budget, list(self._arms), config.workers.per_trial)
-        self._tally = Tally(config)
+        self._finalists = Finalists(config)
+        self._tally = Tally(config, self._finalists)
+        self._winners: dict[str, Best] = {}  # arm -> its winner, once it is known
         self._confirmations = Confirmations()
         self._live: dict[str, _LiveJob] = {}
         self._lost: list[Job] = []  # live jobs without a slot
@@ -113,16 +126,14 @@ class Search:
     @property
     def finished(self) -> bool:
         """True once every planned job has ended."""
-        if self._live:
-            return False
-        return self._fair_share.next() is None and self._next_confirmation() is None and self._next_baseline() is None
+        return not self._live and self._fair_share.next() is None and self._next_run() is None
 
     def next_job(self) -> Job | None:
         """Start and return the next job, lost jobs first; None if a running job has to end before."""
         lost = self._lost[0] if self._lost else None
         if lost is not None and not self._gap_before(lost):
             live = self._live[self._lost.pop(0).key]
-        elif (new := self._next_trial(lost) or self._next_confirmation() or self._next_baseline()) is not None:
+        elif (new := self._next_trial(lost) or self._next_run()) is not None:
             live = self._live[new.job.key] = new
         else:
             return None
@@ -140,7 +151,7 @@ class Search:
             self._end(live, report.state, report, report.reason)
             return True
         if live.trial is None:
-            raise ValueError(f"{key}: a confirmation run reports its end only.")
+            raise ValueError(f"{key}: only a search trial reports more than its end.")
         if report.epochs <= live.passed:
             return False
         self._fair_share.work(live.job.name, key, report.seconds.get("total", 0.0), self._clock())
@@ -176,7 +187,7 @@ class Search:
         self._end(live, "failed", last[0], reason)
 
     def progress(self) -> list[Progress]:
-        """Return one row per arm, then one for confirmations and baselines together."""
+        """Return one row per arm, then those for finalists, and for confirmations and baselines together."""
         running = self._live.keys() - {job.key for job in self._lost}
         return self._tally.rows(running, {name: self._fair_share.share(name) for name in self._arms})
 
@@ -196,54 +207,85 @@ class Search:
         name = self._fair_share.next() if lost is None else lost.name
         if name is None:
             return None
+        search = self._arms[name].search
         best_of_others = {
-            self._arms[other]: study.best for other, study in self._studies.items() if study.best and other != name
+            arm: best
+            for other, arm in self._arms.items()
+            if other != name and arm.search == search and (best := self._winner(other) or self._studies[other].best)
         }
         started = self._studies[name].ask(best_of_others)
         job = self._plan.trial(self._arms[name], started.number, started.hyperparameters, started.origin)
         return _LiveJob(job, started.trial)
 
-    def _next_confirmation(self) -> _LiveJob | None:
-        """Return the next confirmation run of an arm whose search is over, first with the arm's own modalities."""
+    def _next_run(self) -> _LiveJob | None:
+        """Return the next finalist's run, confirmation run or baseline; None if none can start now."""
+        job = next(chain(self._open_finalists(), self._open_confirmations(), self._open_baselines()), None)
+        return None if job is None else _LiveJob(job)
+
+    def _open_finalists(self) -> Iterator[Job]:
+        """Yield the finalists' runs that can start, those of an arm seed by seed."""
+        for name in self._arms:
+            if self._fair_share.over(name) and name not in self._winners:
+                yield from (job for job in self._missing_runs(name) if job.key not in self._live)
+
+    def _missing_runs(self, name: str) -> Iterator[Job]:
+        """Yield the runs of an arm's present finalists that have not ended with the present basis."""
+        bases = [(record, self._plan.finalist_basis(record.hyperparameters)) for record in self._finalists.of(name)]
+        for index, (record, basis) in product(range(self._plan.seeds), bases):
+            job = self._plan.finalist_run(self._arms[name], record, index)
+            if self._finalists.basis(job.key) != basis:
+                yield job
+
+    def _decided(self, name: str) -> bool:
+        """Whether the search of an arm is over, and all runs of its finalists have ended."""
+        return self._fair_share.over(name) and next(self._missing_runs(name), None) is None
+
+    def _winner(self, name: str) -> Best | None:
+        """Return what an arm confirms; None while that is not known, or if no trial ran its full budget."""
+        if name not in self._winners and self._decided(name) and (won := self._finalists.winner(name)) is not None:
+            self._winners[name] = won
+        return self._winners.get(name)
+
+    def _open_confirmations(self) -> Iterator[Job]:
+        """Yield the confirmation runs that can start, first those with the arm's own modalities."""
         for name, arm in self._arms.items():
-            best = self._studies[name].best
-            if best is None or not self._fair_share.over(name):
-                continue
-            for variant in self._config.confirmed_on(arm):
-                if (run := self._next_run(variant, best.hyperparameters)) is not None:
-                    return run
-        return None
+            if (winner := self._winner(name)) is not None:
+                for variant in self._config.confirmed_on(arm):
+                    yield from self._open_runs(variant, winner.hyperparameters)
 
-    def _next_baseline(self) -> _LiveJob | None:
+    def _open_baselines(self) -> Iterator[Job]:
         for arm in self._config.untuned:
-            hyperparameters = self._random_head_hyperparameters() if arm.method == "random_head" else {}
-            if hyperparameters is not None and (run := self._next_run(arm, hyperparameters)) is not None:
-                return run
-        return None
+            hyperparameters = self._best_hyperparameters(arm.search) if arm.method == "random_head" else {}
+            if hyperparameters is not None:
+                yield from self._open_runs(arm, hyperparameters)
 
-    def _next_run(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> _LiveJob | None:
-        """Return the first confirmation run that neither runs nor has ended with the same basis."""
+    def _open_runs(self, arm: Arm, hyperparameters: Mapping[str, Any]) -> Iterator[Job]:
+        """Yield the confirmation runs that neither run nor have ended with the same basis."""
         basis = self._plan.confirmation_basis(hyperparameters)
         for job in self._plan.confirmations(arm, hyperparameters):
             if job.key not in self._live and self._confirmations.basis(job.name, job.key) != basis:
-                return _LiveJob(job)
-        return None
+                yield job
 
-    def _random_head_hyperparameters(self) -> Mapping[str, Any] | None:
-        """Return the best subset's hyperparameters; None while no best subset is known."""
-        subsets = [name for name, arm in self._arms.items() if arm.method in self._config.subsets]
-        candidates = [best for name in subsets if (best := self._studies[name].best) is not None]
-        if not candidates or not all(self._fair_share.over(name) for name in subsets):
+    def _best_hyperparameters(self, search: int) -> Mapping[str, Any] | None:
+        """Return what the best subset of a search confirms; None while that is not known."""
+        subsets = [
+            name for name, arm in self._arms.items() if arm.method in self._config.subsets and arm.search == search
+        ]
+        winners = [winner for name in subsets if (winner := self._winner(name)) is not None]
+        if not winners or not all(map(self._decided, subsets)):
             return None
-        return max(candidates, key=lambda best: best.value).hyperparameters
+        return max(winners, key=lambda winner: winner.value).hyperparameters
 
     # -- how a job starts and ends ---------------------------------------------------------------------------------
 
     def _start(self, live: _LiveJob) -> None:
         job = live.job
         if job.stage == "confirm" and self._confirmations.basis(job.name, job.key) is not None:
-            # Since the former run, a better configuration was found, or the labelled sets or the probe have changed.
+            # Since the former run, another configuration has won, or the labelled sets or the probe have changed.
             self._supersede(self._confirmations.outdated(job.name, self._plan.confirmation_basis(job.hyperparameters)))
+        elif job.stage == "finalist" and self._finalists.basis(job.key) is not None:
+            basis = self._plan.finalist_basis(job.hyperparameters)
+            self._supersede(self._finalists.outdated(job.name, trial_of(job.number), basis))
         self._unfinished.start(UnfinishedJob(job, live.values, self._plan.reports_basis(job)))
         live.started = self._clock()
         if job.stage == "search":
@@ -294,6 +336,7 @@ class Search:
     def _note(self, record: Record) -> None:
         """Count a finished job."""
         self._tally.add(record)
+        self._finalists.add(record)
         if record.stage == "confirm":
             self._confirmations.add(record)
 
@@ -303,14 +346,15 @@ class Search:
             self._folder.head(key).unlink(missing_ok=True)
 
     def _supersede(self, keys: Collection[str]) -> None:
-        """Set aside the records of confirmation runs that are to run again, and delete their heads."""
+        """Set aside the records of runs that are to run again, and delete their heads."""
         if not keys:
             return
         for key in keys:
             self._ledger.set_aside(key, "superseded")
             self._folder.head(key).unlink(missing_ok=True)
+            self._finalists.remove(key)
             self._confirmations.remove(key)
-        self._tally = Tally(self._config)
+        self._tally = Tally(self._config, self._finalists)
         for record in self._ledger:
             self._tally.add(record)
 
@@ -321,7 +365,7 @@ class Search:
         records = list[Record]()
         for record in self._ledger:
             self._note(record)
-            rest: dict[str, Any] = {} if record.stage == "confirm" else {"config": {}}
+            rest: dict[str, Any] = {"config": {}} if record.stage == "search" else {}
             records.append(replace(record, metrics=(), predictions=(), **rest))  # there may be many thousands
         self._fair_share.restore(records)
         for resumed in resume_trials(self._studies, records, self._plan, self._unfinished, self._say):
@@ -331,6 +375,7 @@ class Search:
             self._live[job.key] = _LiveJob(job, resumed.trial, reports, passed)
             self._fair_share.expect(job.name, job.key)
             self._lost.append(job)
+        end_stale_runs(self._unfinished, {job.key for job in self._open_finalists()})
         unusable = runs_with_lost_head(self._folder, records, self._plan, self._config.checkpoint.heads)
         for key, problem in unusable.items():
             self._say(f"{problem} {key} runs again; its record is now in {self._folder.ledger / 'superseded'}.")

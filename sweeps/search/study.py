@@ -21,13 +21,14 @@ from search_spaces import Parameter
 from sweeps.config import Arm, SweepConfig
 from sweeps.folder.unfinished import UnfinishedJob
 from sweeps.ledger import Record, State
+from sweeps.search.finalists import Best
 from sweeps.search.grid import grid_point
 from sweeps.search.optuna_internals import take_out
 from sweeps.search.pruners import pruner
 from sweeps.search.samplers import distributions, sampler
 from sweeps.search.study_view import DROPPED, IDENTITY_MARK, LATE, NUMBER, ORIGIN, STARTUP_TRIALS
 
-__all__ = ["Best", "StartedTrial", "Study", "Trial"]
+__all__ = ["StartedTrial", "Study", "Trial"]
 
 _REASON = "reason"  # attribute of trials that were pruned or failed
 _STATES: dict[State, TrialState] = {
@@ -59,15 +60,6 @@ class StartedTrial:
     trial: Trial
     reported: Mapping[int, float] = field(default_factory=dict)
     """Epochs -> objective, for each report of an earlier session."""
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best of a study's trials that ran their full budget."""
-
-    value: float
-    number: int
-    hyperparameters: Mapping[str, Any]
 
 
 class Study:

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property, partial
 from typing import Any
 
@@ -29,7 +28,7 @@ from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import Pretraining, build_head, represent
 from sweeps.config import SweepConfig
 from sweeps.folder.layout import SweepFolder
-from sweeps.jobs import Job, Report
+from sweeps.jobs import Job, Report, seed_of
 from sweeps.ledger import Stage
 from sweeps.trial import checkpoints
 from sweeps.trial.hardware import own_hardware
@@ -142,7 +141,7 @@ class TrialRunner:
         while True:
             if run.epoch in probe_epochs and not run.finished:
                 with clock.measure("probe"):
-                    value = self.objective(run.head, job.labels, brief=True)
+                    value = self.objective(run.head, job.labels, brief=True, search=job.search)
                 reported.append((run.epoch, value, dict(losses)))
                 if not send(*reported[-1]):
                     return False
@@ -161,7 +160,7 @@ class TrialRunner:
         """Return everything that determines the state of a job's pretraining."""
         features = self._config.features
         return {
-            **asdict(job),
+            **job.settings(),
             "release": release(),  # another release may keep other tensors under the same names
             "widths": list(self._widths(job).items()),
             "epochs": self._config.budget.epochs,
@@ -187,6 +186,7 @@ class TrialRunner:
         *,
         brief: bool = False,
         stage: Stage = "search",
+        search: int = 1,
     ) -> float:
         """Return the objective of a head in its present state.
 
@@ -195,16 +195,23 @@ class TrialRunner:
             budget: the label budget; None for the objective's own.
             brief: use the brief probe that judges a running trial.
             stage: in stage ``confirm``, the sweep's other instruments score the head as well.
+            search: the number of the search, which decides the label draws.
         """
         fit = self._probe_of_head(head, stage, brief=brief)
-        return self.scoring.objective(fit, budget or self._config.objective.budget)
+        seed = seed_of(self._config.seed, "search", search=search)
+        return self.scoring.validate(fit, seed, budget or self._config.objective.budget)[0]
 
     def _score(self, job: Job, fit: Fit, clock: _Clock, losses: Mapping[str, float], *, epochs: int) -> Report:
         """Return the final report of a job whose training is done."""
         with clock.measure("probe"):
             results: dict[str, Any]
+            budget = job.labels or self._config.objective.budget
             if job.stage == "search":
-                results = {"value": self.scoring.objective(fit, job.labels or self._config.objective.budget)}
+                seed = seed_of(self._config.seed, "search", search=job.search)
+                results = {"value": self.scoring.validate(fit, seed, budget)[0]}
+            elif job.stage == "finalist":
+                value, metrics = self.scoring.validate(fit, job.seed, budget)
+                results = {"value": value, "metrics": metrics}
             else:
                 value, metrics, predictions = self.scoring.confirm(fit, job.seed, job.labels)
                 results = {"value": value, "metrics": metrics, "predictions": predictions}
@@ -230,7 +237,7 @@ class TrialRunner:
         def encode(split: StandardisedSplit, rows: Tensor) -> Tensor:
             return represent(head, split, rows, fusion)
 
-        return self.scoring.probe(encode, modalities, brief=brief, alone=stage == "search")
+        return self.scoring.probe(encode, modalities, brief=brief, alone=stage != "confirm")
 
     def _raw_modalities(self, job: Job) -> list[str]:
         """Return the modalities that a baseline without a head reads: a single one if the probe reads a single one."""

@@ -33,7 +33,6 @@ from conclugen.features.standardise import Standardisation
 from conclugen.heads import fuse
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from conclugen.seeds import derive_seed
 from sweeps.config import SweepConfig
 from sweeps.ledger import Metric, Predictions, ScoredSplit
 
@@ -129,20 +128,23 @@ class Scoring:
 
     # -- scores ----------------------------------------------------------------------------------------------------
 
-    def objective(self, fit: Fit, budget: LabelBudget) -> float:
-        """Return the objective's metric on validation data, averaged over label draws, folds and the sets that count.
+    def validate(self, fit: Fit, seed: int, budget: LabelBudget) -> tuple[float, list[Metric]]:
+        """Score a method on validation data of the sets that count, averaged over label draws and folds.
 
         Args:
             fit: the method.
+            seed: the seed of label draws and classifiers.
             budget: the label budget.
+
+        Returns:
+            The objective, and all scores.
         """
-        seed = derive_seed(self._config.seed, "search")
         metrics = [
             metric
             for name, divisions in self.search_sets.items()
             for metric in self._score(fit, name, divisions, budget, seed, ("val",))[0]
         ]
-        return self._objective_of(metrics, budget)
+        return self._objective_of(metrics, budget), metrics
 
     def confirm(
         self, fit: Fit, seed: int, only: LabelBudget | None = None

@@ -12,6 +12,7 @@ from sweeps.search.progress import Progress
 
 def row(name: str = "Con", **changes: object) -> Progress:
     values = {
+        "stage": "search",
         "planned": 4,
         "running": 1,
         "complete": 1,
@@ -40,6 +41,13 @@ def test_each_row_shows_counts_best_value_and_time_left() -> None:
     assert cells(text, "Con") == ["Con", "4", "1", "1", "1", "0", "0.5123", "0:00:20"]
     assert cells(text, "Gen") == ["Gen", "4", "1", "0", "0", "0", "", "0:00:40"]
     assert cells(text, "all") == ["all", "8", "2", "1", "1", "0", "", "0:01:00"]
+
+
+def test_finalists_and_confirmations_are_set_apart_from_the_searches() -> None:
+    rows = [row(), row("Gen"), row("finalist", stage="finalist"), row("confirm", stage="confirm")]
+    lines = text_of(rows).splitlines()
+    rules = [place for place, line in enumerate(lines) if "─┼─" in line]
+    assert rules == [next(place for place, line in enumerate(lines) if " Gen " in line) + 1]
 
 
 def test_time_left_is_divided_among_slots_and_unknown_before_the_first_job_ends() -> None:

@@ -122,3 +122,66 @@ def test_a_trial_costs_its_epochs_its_brief_probes_and_a_whole_one(
     probe = {"every": 5, "labels_per_class": [2]}
     config = configure(budget={"epochs": 20, "trials_per_subset": 1}, probe=probe)
     assert [(cost.trial, cost.confirmation) for cost in estimate(config, measured)] == [(103.0, 500.0), (103.0, 500.0)]
+
+
+class TestFinalistsAndSearches:
+    COSTS = (
+        *(Cost(name, 30.0, 60.0, confirmations=2, finalist=20.0, finalists=6) for name in ("Con", "Con~2")),
+        *(Cost(name, 10.0, 20.0, confirmations=2, finalist=5.0, finalists=6) for name in ("Gen", "Gen~2")),
+        Cost("raw_features", 0.0, 3.0, confirmations=4),
+    )
+
+    def test_finalists_add_their_time_to_every_kind_of_budget(
+        self, configure: Configure, machine: Callable[[int, int], None]
+    ) -> None:
+        machine(4, 0)
+        trials = configure(budget={"trials_per_subset": 8, "epochs": 4, "searches": 2})
+        after = 2 * (2 * 60 + 6 * 20 + 2 * 20 + 6 * 5) + 4 * 3
+        assert total_seconds(trials, self.COSTS) == pytest.approx((8 * 2 * 40 + after) / 4)
+        hours = configure(budget={"hours": 1, "epochs": 4, "searches": 2})
+        assert total_seconds(hours, self.COSTS) == pytest.approx(3600 + after / 4)
+        assert trials_in_time(hours, self.COSTS)["Con~2"] == 3600 / 30
+
+    def test_the_plan_shows_one_search_and_the_summary_counts_all(
+        self, configure: Configure, machine: Callable[[int, int], None]
+    ) -> None:
+        machine(4, 0)
+        config = configure(budget={"trials_per_subset": 8, "epochs": 4, "searches": 2}, search={"finalists": 3})
+        console = Console(width=200)
+        with console.capture() as capture:
+            console.print(plan_table(config, self.COSTS))
+        table = capture.get()
+        assert "Plan of each of 2 searches of tiny" in table
+        assert "~2" not in table
+        rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if "│" in line]
+        assert [row[:5] for row in rows] == [
+            ["Con", "8", "4", "6", "2"], ["Gen", "8", "4", "6", "2"], ["raw_features", "", "", "", "2"],
+        ]  # fmt: skip
+        summary = cost_summary(config, self.COSTS)
+        assert "32 search trials" in summary
+        assert "then at most 24 runs of finalists, scored on validation; then 12 confirmation runs" in summary
+
+    def test_a_finalist_costs_its_epochs_and_one_whole_probe_and_repeated_searches_are_not_measured_again(
+        self, write_config: Callable[..., Path]
+    ) -> None:
+        measurements: list[str] = []
+
+        def measured(action: Callable[..., object], *_: object, brief: bool = False, stage: str = "search") -> float:
+            measurements.append(action.__name__)
+            return 0.0 if action.__name__ == "run_epoch" else 1.0 if brief else 250.0 if stage == "confirm" else 100.0
+
+        path = write_config(
+            subsets=["Con"],
+            search={"finalists": 3},
+            budget={"epochs": 20, "trials_per_subset": 2, "searches": 3, "seeds": 4},
+        )
+        costs = {cost.name: cost for cost in estimate(load_config(path), measured)}
+        assert list(costs) == ["Con", "Con~2", "Con~3", "raw_features", "random_head"]
+        assert measurements.count("run_epoch") == 1
+        for name in ("Con", "Con~2", "Con~3"):
+            assert (costs[name].finalist, costs[name].finalists, costs[name].confirmations) == (100.0, 2 * 4, 4)
+        assert costs["raw_features"].confirmations == 3 * 4
+
+    def test_a_sweep_without_finalists_plans_none(self, write_config: Callable[..., Path]) -> None:
+        config = load_config(write_config(subsets=["Con"], search={"finalists": 1}))
+        assert [cost.finalists for cost in estimate(config, lambda *_, **__: 1.0)] == [0, 0, 0]

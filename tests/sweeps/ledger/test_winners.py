@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.ledger import Record, choose_finalists, finalist_mean, run_number, trial_of, winner
+from sweeps.ledger import Record, choose_finalists, finalist_mean, run_number, seed_index, trial_of, winner
 
 
 def trial(number: int, value: float | None, lr: float | None = None, **fields: Any) -> Record:
@@ -111,8 +111,9 @@ def test_a_finalist_has_the_mean_of_its_complete_runs() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(0, 9_999))
-def test_the_number_of_a_run_tells_its_trial(number: int, seed: int) -> None:
-    assert trial_of(run_number(number, seed)) == number
+def test_the_number_of_a_run_tells_its_trial_and_its_seed(number: int, seed: int) -> None:
+    run = run_number(number, seed)
+    assert (trial_of(run), seed_index(run)) == (number, seed)
 
 
 values = st.sampled_from([0.1, 0.2, 0.3]) | st.floats(0, 1)
