@@ -211,4 +211,5 @@ def _quantile(degrees: int) -> float:
 def _counts(ends: Counter[tuple[str, str, str]], method: str) -> tuple[int, int, int]:
     """Return n_trials, n_pruned and n_failed of a method as the records name it."""
     complete, pruned, failed = (ends[method, "search", state] for state in ("complete", "pruned", "failed"))
-    return complete + pruned + failed, pruned, failed + ends[method, "confirm", "failed"]
+    later = ends[method, "finalist", "failed"] + ends[method, "confirm", "failed"]
+    return complete + pruned + failed, pruned, failed + later

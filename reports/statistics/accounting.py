@@ -17,7 +17,7 @@ import pandas as pd
 
 from reports.statistics.ablation import latest_config
 from reports.statistics.searches import recorded_methods, searched_methods
-from sweeps.ledger import Hardware, Record, Stage, State
+from sweeps.ledger import Hardware, Record, Stage, State, choose_finalists
 
 __all__ = ["HOURS", "accounting", "failure_class"]
 
@@ -31,7 +31,8 @@ def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     The columns are, in this order:
 
     * ``sweep``, ``method``, ``stage``;
-    * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for a row that is no longer planned;
+    * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for a row that is no longer planned. For
+      finalists, it is the number of runs that the trials so far ask for, so that former finalists exceed it;
     * ``complete``, ``pruned``, ``failed``: numbers of jobs that ended so;
     * one column for each class of failure that occurs, with its count;
     * ``hours``: working time of the jobs;
@@ -50,9 +51,9 @@ def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
     jobs: dict[tuple[str, Stage], list[Record]] = {}
-    planned = _planned(latest_config(records))
     for record in records:
         jobs.setdefault((record.method, record.stage), []).append(record)
+    planned = _planned(latest_config(records), jobs)
     for method, stage in [*planned, *(key for key in jobs if key not in planned)]:
         finished = jobs.get((method, stage), [])
         states = Counter(record.state for record in finished)
@@ -82,13 +83,19 @@ def _hours_times(records: Sequence[Record], units: Callable[[Hardware], int]) ->
     )
 
 
-def _planned(config: Mapping[str, Any]) -> dict[tuple[str, Stage], int | None]:
+def _planned(
+    config: Mapping[str, Any], jobs: Mapping[tuple[str, Stage], Sequence[Record]]
+) -> dict[tuple[str, Stage], int | None]:
     """Map (method, stage), in the order of the tables, to planned jobs; None if the budget is time."""
     budget, searched = config["budget"], searched_methods(config)
+    most = config["search"].get("finalists", 1)
     planned: dict[tuple[str, Stage], int | None] = {}
     for method in recorded_methods(config):
         if method in searched:
             planned[method, "search"] = budget["trials_per_subset"]
+            if most > 1:
+                finalists = choose_finalists(jobs.get((method, "search"), ()), most)
+                planned[method, "finalist"] = len(finalists) * budget["seeds"] if len(finalists) > 1 else 0
         planned[method, "confirm"] = budget["seeds"]
     return planned
 

@@ -111,3 +111,19 @@ def test_every_sweep_has_its_own_rows() -> None:
     frame = accounting([ledger(), [failed("Gen", 0, "hung: no sign of life", sweep="t")]])
     assert list(frame["sweep"]) == ["s"] * 6 + ["t"] * 6
     assert frame.set_index(["sweep", "method", "stage"])["hung"].sum() == 1
+
+
+def test_finalists_have_a_row_of_their_own_and_failed_ones_are_counted() -> None:
+    settings = config(search={"nested": [], "finalists": 2})
+    searched = [trial("Con", n, 0.5 + n / 10, config=settings, hyperparameters={"lr": n}) for n in range(3)]
+    runs = [
+        record("finalist", "Con", 20_000, value=0.6, config=settings, seconds=hours(1)),
+        record("finalist", "Con", 20_001, state="failed", reason="nan_loss: x", config=settings),
+        record("finalist", "Con", 0, value=0.6, config=settings),
+    ]
+    frame = rows([*searched, *runs])
+    row = frame.loc[("Con", "finalist")]
+    assert row[["planned", "complete", "failed", "nan_loss"]].tolist() == [4, 2, 1, 1]
+    assert row["hours"] == 1
+    assert frame.loc[("Gen", "finalist"), "planned"] == 0
+    assert "finalist" not in rows(trials("Con", [0.5])).index.get_level_values("stage")
