@@ -1,4 +1,4 @@
-"""The reference pages, made from the code: command line, settings, hyperparameters, records.
+"""The reference pages, made from the code: command line, settings, hyperparameters, records, Python.
 
 The pages are committed, so that they can be read without a build. ``python -m documentation`` writes them, and
 `tests/documentation/test_reference.py` fails if they differ from the code.
@@ -18,6 +18,7 @@ from pydantic_core import PydanticUndefined
 
 from conclugen.hyperparameters import USES, Hyperparameters, Use
 from documentation.commands import command_page
+from documentation.python_api import python_page
 from sweeps.config import SweepConfig
 from sweeps.ledger.records import Hardware, Metric, Predictions, Record
 
@@ -36,6 +37,7 @@ def pages() -> dict[str, str]:
         "settings.md": f"{_GENERATED}\n\n{_settings_page()}",
         "hyperparameters.md": f"{_GENERATED}\n\n{_hyperparameters_page()}",
         "ledger.md": f"{_GENERATED}\n\n{_ledger_page()}",
+        "python.md": f"{_GENERATED}\n\n{python_page()}",
     }
 
 

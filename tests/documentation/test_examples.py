@@ -17,6 +17,9 @@ ORDER = (
     "how-to/slurm.md",
     "how-to/tracking.md",
     "how-to/search-space.md",
+    "how-to/best.md",
+    "how-to/failed-trial.md",
+    "how-to/python.md",
 )
 """The pages with blocks to run: later ones go on with what earlier ones have made."""
 
