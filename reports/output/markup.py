@@ -1,18 +1,13 @@
-"""Writes a table as Markdown, LaTeX and HTML, and into files.
+"""Writes a table as Markdown and LaTeX, and into files; :mod:`reports.output.html_table` writes it as HTML.
 
-This module hides the escaping rules of three languages. Users choose the names of classes, sweeps and methods. Any name
-reads the same in all three, breaks no table and injects nothing. pandas' own `to_latex` and `to_html` were rejected:
-they know neither a cell's marks nor its records, and leave headings and captions to us anyway.
-
-In HTML, a cell with records behind it is a button that opens their list. The list is a popover, which needs no script.
-A tooltip was rejected because keyboards and touch cannot reach it. A disclosure inside the cell was rejected because it
-tears the row apart.
+This module hides the escaping rules of both languages. Users choose the names of classes, sweeps and methods. Any name
+reads the same in both, breaks no table and injects nothing. pandas' own `to_latex` was rejected: it does not know a
+cell's marks, and leaves headings and captions to us anyway.
 
 Every LaTeX engine compiles the LaTeX tables, pdfLaTeX with its default fonts included. Accents are commands. Engines
 that read Unicode print a letter of another alphabet; pdfLaTeX, which has no font for it, prints its number.
 """
 
-import html
 import math
 import re
 import unicodedata
@@ -23,16 +18,19 @@ from pathlib import Path
 import pandas as pd
 
 from conclugen.files.durable import write_whole
+from reports.output.choice import fixed
 from reports.output.table import Cell, Table
 
 __all__ = [
-    "html_table",
     "latex",
     "latex_label",
     "latex_text",
+    "leading_number",
     "markdown",
     "markdown_text",
     "numeric_columns",
+    "one_line",
+    "rows_of",
     "write_table",
 ]
 
@@ -123,10 +121,11 @@ _LATEX_ACCENTS = {
 
 def markdown(table: Table) -> str:
     """Return a heading, the caption and a pipe table for GitHub: best bold, tied underlined."""
+    table = fixed(table)
     numeric = numeric_columns(table.shown)
     texts = [
         [markdown_text(str(name)) for name in table.shown.columns],
-        *([_markdown_cell(cell) for cell in row] for row in _rows(table.shown)),
+        *([_markdown_cell(cell) for cell in row] for row in rows_of(table.shown)),
     ]
     widths = [max(3, *map(len, column)) for column in zip(*texts, strict=True)]
     rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, numeric, strict=True)]
@@ -155,6 +154,7 @@ def latex(table: Table, label_prefix: str = "tab:") -> str:
         table: the table.
         label_prefix: prefix of the table's name in ``\label``.
     """
+    table = fixed(table)
     label = latex_label(table.name, label_prefix)
     title, caption = latex_text(table.title), latex_text(table.caption)
     first = [rf"  \caption[{{{title}}}]{{\textbf{{{title}.}} {caption}}}", rf"  \label{{{label}}}"]
@@ -186,37 +186,6 @@ def latex_label(name: str, prefix: str = "tab:") -> str:
     return re.sub(r"[^A-Za-z0-9:.-]", "-", prefix + name)
 
 
-def html_table(table: Table) -> str:
-    """Return the table in a scrolling container: best ``strong``, tied ``u``.
-
-    Headings of rows and columns have a ``scope``. Every cell has a sort key in ``data-sort``, which is empty for a cell
-    without a number in a column of numbers. Ids start with the table's name.
-    """
-    numeric = numeric_columns(table.shown)
-    name = _attribute(table.name)
-    head = "".join(
-        f'<th scope="col"{_class(right)}>{_html_text(str(column))}</th>'
-        for column, right in zip(table.shown.columns, numeric, strict=True)
-    )
-    popovers: dict[tuple[str, ...], str] = {}  # records -> id; cells with the same records share a list
-    body = "\n".join(
-        f"<tr>{''.join(_html_cells(row, numeric, popovers, table.name))}</tr>" for row in _rows(table.shown)
-    )
-    lists = "\n".join(
-        f'<div popover id="{_attribute(anchor)}" class="records" role="dialog" aria-label="Ledger records">'
-        f"<p>Computed from {_count(len(records))}:</p><ul>"
-        f"{''.join(f'<li><code>{_html_text(key)}</code></li>' for key in records)}</ul></div>"
-        for records, anchor in popovers.items()
-    )
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-labelledby="{name}-title">\n'
-        f'<table id="{name}">\n'
-        f'<caption><span class="title" id="{name}-title">{_html_text(table.title)}</span> '
-        f"<span>{_html_text(table.caption)}</span></caption>\n"
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n{lists}\n"
-    )
-
-
 def write_table(table: Table, out: Path) -> list[Path]:
     """Write ``NAME.csv``, ``NAME.parquet``, ``NAME.md`` and ``NAME.tex`` into the folder, which is created if missing.
 
@@ -237,7 +206,8 @@ def write_table(table: Table, out: Path) -> list[Path]:
     return [out / f"{table.name}.{suffix}" for suffix in contents]
 
 
-def _rows(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
+def rows_of(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
+    """Yield the cells of each row; a text becomes a cell."""
     for row in shown.itertuples(index=False, name=None):
         yield tuple(cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in row)
 
@@ -245,26 +215,26 @@ def _rows(shown: pd.DataFrame) -> Iterator[tuple[Cell, ...]]:
 def numeric_columns(shown: pd.DataFrame) -> list[bool]:
     """Return, for each column, whether at least half of its cells start with a number; empty cells do not count."""
     numeric: list[bool] = []
-    for column in zip(*_rows(shown), strict=True):
-        numbers = [_number(cell.text) is not None for cell in column if cell.text not in ("", "–")]
+    for column in zip(*rows_of(shown), strict=True):
+        numbers = [leading_number(cell.text) is not None for cell in column if cell.text not in ("", "–")]
         numeric.append(2 * sum(numbers) >= len(numbers) > 0)
     return numeric or [False] * len(shown.columns)
 
 
-def _number(text: str) -> float | None:
+def leading_number(text: str) -> float | None:
     """Return the number that a text starts with: 0.75 of "0.750 ± 0.020", 0.001 of "< 0.001"."""
     match = _NUMBER.match(text.replace("−", "-"))
     return float(match[1].replace(",", "")) if match else None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return the text in one line, with its control characters replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", re.sub(r"[ \t\n\r\u2028\u2029]+", " ", text).strip(" "))
 
 
 def markdown_text(text: str) -> str:
     """Return any text as one line of Markdown that reads the same."""
-    return _MARKDOWN.sub(r"\\\g<0>", _one_line(text))
+    return _MARKDOWN.sub(r"\\\g<0>", one_line(text))
 
 
 def _markdown_cell(cell: Cell) -> str:
@@ -277,7 +247,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 def _latex_blocks(shown: pd.DataFrame) -> list[list[int]]:
     """Return the columns of each float: the first columns, which identify the rows, and an equal part of the others."""
-    cells = list(_rows(shown))
+    cells = list(rows_of(shown))
     widths = [
         _COLUMN_GAP + max(map(len, (str(name), *(row[column].text for row in cells))))
         for column, name in enumerate(shown.columns)
@@ -303,7 +273,7 @@ def _latex_tabular(shown: pd.DataFrame, numeric: Sequence[bool]) -> list[str]:
         r"    \toprule",
         _latex_row([latex_text(str(name)) for name in shown.columns]),
         r"    \midrule",
-        *(_latex_row([_latex_cell(cell) for cell in row]) for row in _rows(shown)),
+        *(_latex_row([_latex_cell(cell) for cell in row]) for row in rows_of(shown)),
         r"    \bottomrule",
         r"  \end{tabular}}",
     ]
@@ -311,7 +281,7 @@ def _latex_tabular(shown: pd.DataFrame, numeric: Sequence[bool]) -> list[str]:
 
 def latex_text(text: str) -> str:
     """Return any text as one line of LaTeX that reads the same."""
-    letters = [(letter, _latex_letter(letter)) for letter in unicodedata.normalize("NFC", _one_line(text))]
+    letters = [(letter, _latex_letter(letter)) for letter in unicodedata.normalize("NFC", one_line(text))]
     escaped = "".join(
         "".join(latex or "" for _, latex in run) if known else _unknown("".join(letter for letter, _ in run))
         for known, run in groupby(letters, lambda pair: pair[1] is not None)
@@ -347,37 +317,3 @@ def _latex_row(cells: Sequence[str]) -> str:
     row = " & ".join(cells)
     # After \\ and \midrule, LaTeX would read a bracket or a star at the row's beginning as an optional argument.
     return f"    {{{row[0]}}}{row[1:]} \\\\" if row[:1] in ("[", "*") else f"    {row} \\\\"
-
-
-def _html_cells(
-    row: Sequence[Cell], numeric: Sequence[bool], popovers: dict[tuple[str, ...], str], name: str
-) -> Iterator[str]:
-    for position, (cell, right) in enumerate(zip(row, numeric, strict=True)):
-        shown = _html_text(cell.text)
-        if shown and cell.mark != "plain":
-            shown = f"<strong>{shown}</strong>" if cell.mark == "best" else f"<u>{shown}</u>"
-        if cell.records:
-            anchor = popovers.setdefault(cell.records, f"{name}-records-{len(popovers)}")
-            title = f"Computed from {_count(len(cell.records))}"
-            shown = f'<button type="button" popovertarget="{_attribute(anchor)}" title="{title}">{shown}</button>'
-        number = _number(cell.text)
-        key = ("" if number is None else repr(number)) if right else _attribute(_one_line(cell.text))
-        opening = '<th scope="row"' if position == 0 else "<td"
-        closing = "</th>" if position == 0 else "</td>"
-        yield f'{opening}{_class(right)} data-sort="{key}">{shown}{closing}'
-
-
-def _class(right: bool) -> str:
-    return ' class="number"' if right else ""
-
-
-def _count(records: int) -> str:
-    return f"{records} ledger record{'s' if records != 1 else ''}"
-
-
-def _html_text(text: str) -> str:
-    return html.escape(_one_line(text))
-
-
-def _attribute(text: str) -> str:
-    return html.escape(text, quote=True)

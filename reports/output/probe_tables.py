@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from reports.output.cells import Sources, excludes_zero, heading, marked_cells, pivot, probe_rows, signed
+from reports.output.choice import choices_of
 from reports.output.table import Cell, Table
 from reports.output.tables import file_name
 from reports.statistics.ablation import Ablation
@@ -37,14 +38,15 @@ def _tables_by_class(
     frame = probe_rows(table.frame[table.frame["metric"].str.startswith(f"{metric}/")])
     for dataset, rows in frame.groupby("dataset", sort=False):
         by_class = rows.assign(metric=rows["metric"].str.removeprefix(f"{metric}/"))
-        cells = marked_cells(by_class, table.planned_seeds, set(), sources, by="metric")
+        cells = pivot(marked_cells(by_class, table.planned_seeds, set(), sources, by="metric"), "metric")
         yield Table(
             f"{name}-{file_name(str(dataset))}",
             f"{title}: {dataset}",
             f"{caption} on {dataset}, mean ± standard deviation over confirmation seeds. The best method for each "
             f"{unit} is bold.",
             rows,
-            pivot(cells, "metric").reset_index(),
+            cells.reset_index(),
+            choices_of([str(dataset)] * len(cells), [""] * len(cells)),
         )
 
 
@@ -80,6 +82,7 @@ def calibration_table(table: Ablation, sources: Sources) -> Table | None:
         "these scores.",
         rows,
         shown[["dataset", "method", *names]].fillna("–").replace("not planned", "–").rename(columns=heading),
+        choices_of(shown["dataset"], [""] * len(shown)),
     )
 
 
@@ -88,10 +91,11 @@ def instrument_table(frame: pd.DataFrame, metric: str) -> Table:
 
     Args:
         frame: from :func:`reports.statistics.instruments.instrument_effects`.
-        metric: the metric to show.
+        metric: the main metric.
     """
-    rows = frame[frame["metric"] == metric]
-    effect = ["dataset", "quantity", "kind"]
+    metrics = dict.fromkeys([metric, *SUMMARY_METRICS])
+    rows = pd.concat([frame[frame["metric"] == name] for name in metrics], ignore_index=True)
+    effect = ["metric", "dataset", "quantity", "kind"]
     cells = [
         Cell(signed(value), "best" if excludes_zero(low, high) else "plain")
         for value, low, high in zip(rows["value"], rows["low"], rows["high"], strict=True)
@@ -102,12 +106,13 @@ def instrument_table(frame: pd.DataFrame, metric: str) -> Table:
     table = table.rename_axis(columns=None).reset_index()
     return Table(
         "instruments",
-        f"The same effects by each instrument: {heading(metric)}",
+        "The same effects by each instrument",
         "Effects of the losses on the same heads, as each instrument measures them. Bold: the 95 % interval excludes "
         "0. An effect whose sign differs is as much about the instrument as about the "
         "loss.",
         frame,
-        table.fillna("–"),
+        table.drop(columns="metric").fillna("–"),
+        choices_of(table["dataset"], table["metric"]),
     )
 
 

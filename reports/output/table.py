@@ -34,3 +34,6 @@ class Table:
     """All numbers, one value per cell; CSV and Parquet files hold them."""
     shown: pd.DataFrame
     """The cells of Markdown, LaTeX and HTML, each a Cell or str; column names are headings."""
+    choices: pd.DataFrame | None = None
+    """The reader's choice that shows each row of ``shown``: columns dataset, labels and metric, from
+    :func:`reports.output.choice.choices_of`. An empty text means any choice. None: every row is always shown."""

@@ -26,6 +26,7 @@ from reports.output.cells import (
     signed,
     spread,
 )
+from reports.output.choice import choices_of
 from reports.output.table import Cell, Table
 from reports.statistics.ablation import Ablation, PlannedColumn, latest_config, planned_columns, planned_methods
 from reports.statistics.label_usage import class_gaps, label_usage, unmet_budgets
@@ -154,12 +155,13 @@ def ablation_tables(
         counts.columns = pd.Index(["trials", "pruned", "failed"])
         yield Table(
             "ablation" if metric == metrics[0] else f"ablation-{metric}",
-            f"Ablation: {heading(metric)}",
+            "Ablation",
             f"Test {heading(metric)}, mean ± standard deviation over confirmation seeds. Columns name@n are scores "
             f"with n labels per class, name@n% with n % of the labels.{instruments} {selection} {_MARKS} The columns "
             "trials and pruned count search trials; failed also counts failed confirmation runs.",
             frame if metric == metrics[0] else frame[frame["metric"] == metric],
             cells.join(counts).reset_index(),
+            choices_of([""] * len(cells), [metric] * len(cells)),
         )
 
 
@@ -186,23 +188,35 @@ def modality_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]]
 
 
 def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], sources: Sources) -> Table | None:
-    """Return a table of all label budgets, with all labels last; None if there is only one."""
+    """Return a table of all label budgets, with all labels last; None if there is only one.
+
+    Args:
+        table: the numbers.
+        metric: the main metric; its rows come first.
+        tied: from :func:`reports.statistics.pairs.tied_with_best`.
+        sources: from :func:`cell_sources`.
+    """
     frame = probe_rows(table.frame)
-    rows = frame[(frame["metric"] == metric) & ~frame["method"].str.contains("[", regex=False)]
+    rows = frame[~frame["method"].str.contains("[", regex=False)]
     if not rows["dataset"].str.contains("@", regex=False).any():
         return None
-    names = rows["dataset"].str.partition("@")
-    numbers = rows.assign(dataset=names[0], labels=names[2].where(names[2] != "", _ALL))
     order = sorted(dict.fromkeys(rows["dataset"]), key=budget_order)
-    cells = pivot(marked_cells(rows, table.planned_seeds, tied, sources), "dataset")[order]
+    metrics = list(dict.fromkeys([metric, *SUMMARY_METRICS]))
+    by_metric = [rows[rows["metric"] == name] for name in metrics]
+    cells = [pivot(marked_cells(part, table.planned_seeds, tied, sources), "dataset")[order] for part in by_metric]
+    numbers = pd.concat(by_metric, ignore_index=True)
+    names = numbers["dataset"].str.partition("@")
     return Table(
         "labels",
-        f"Label efficiency: {heading(metric)}",
-        f"Test {heading(metric)} by label budget, mean ± standard deviation over confirmation seeds. In a column "
-        "name@n, the probe was trained with n labels per class, or with n % of the training split. "
-        f"{_MARKS}",
-        numbers,
-        cells.reset_index(),
+        "Label efficiency",
+        "Test scores by label budget, mean ± standard deviation over confirmation seeds. In a column name@n, the probe "
+        f"was trained with n labels per class, or with n % of the training split. {_MARKS}",
+        numbers.assign(dataset=names[0], labels=names[2].where(names[2] != "", _ALL)),
+        pd.concat(cells).reset_index(),
+        choices_of(
+            [""] * sum(map(len, cells)),
+            [name for name, part in zip(metrics, cells, strict=True) for _ in range(len(part))],
+        ),
     )
 
 
@@ -211,7 +225,7 @@ def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
 
     Args:
         frame: from :func:`reports.statistics.intervals.intervals`.
-        metric: the metric to show.
+        metric: the main metric.
         sources: from :func:`cell_sources`.
     """
     return _metric_table(
@@ -245,7 +259,7 @@ def pair_table(frame: pd.DataFrame, metric: str, equivalent: float) -> Table:
 
     Args:
         frame: from :func:`reports.statistics.pairs.pairs`.
-        metric: the metric to show.
+        metric: the main metric.
         equivalent: the largest difference that does not matter.
     """
     return _metric_table(
@@ -286,7 +300,7 @@ def effect_table(frame: pd.DataFrame, metric: str) -> Table:
 
     Args:
         frame: from :func:`reports.statistics.factorial.factorial`.
-        metric: the metric to show.
+        metric: the main metric.
     """
     return _metric_table(
         "effects",
@@ -353,7 +367,7 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
 
     Args:
         frame: from :func:`reports.statistics.comparison.comparison`.
-        metric: the metric to show.
+        metric: the main metric.
         first: name of the first sweep.
         second: name of the second sweep.
     """
@@ -390,9 +404,8 @@ def _metric_table(
     metric: str,
     cells: Callable[[pd.DataFrame], Mapping[str, Any]],
 ) -> Table:
-    """Return a table that shows one metric by the sweeps' own probes; its files have all metrics and instruments.
-
-    ``cells`` makes the columns from the rows.
-    """
-    shown = pd.DataFrame(cells(probe_rows(frame[frame["metric"] == metric])))
-    return Table(name, f"{title}: {heading(metric)}", caption, frame, shown)
+    """Return a table of all summary metrics, ``metric`` first; ``cells`` makes the columns from the rows."""
+    metrics = dict.fromkeys([metric, *SUMMARY_METRICS])
+    rows = pd.concat([frame[frame["metric"] == name] for name in metrics], ignore_index=True)
+    choices = choices_of(rows["dataset"], rows["metric"])
+    return Table(name, title, caption, frame, pd.DataFrame(cells(rows)), choices)

@@ -3,6 +3,7 @@
 import rich.table
 from rich.text import Text
 
+from reports.output.choice import fixed
 from reports.output.markup import numeric_columns
 from reports.output.table import Cell, Mark, Table
 
@@ -13,6 +14,7 @@ _STYLES: dict[Mark, str] = {"plain": "", "best": "bold", "tied": "underline"}
 
 def terminal_table(table: Table) -> rich.table.Table:
     """Return a table for `sweeps.tables.Fitted`: the best bold, ties with the best underlined."""
+    table = fixed(table)
     rich_table = rich.table.Table(
         title=table.title, caption=table.caption, title_justify="left", caption_justify="left"
     )
