@@ -20,6 +20,7 @@ from reports.figures import search as search_figures
 from reports.figures.embedding import embedding, embedding_caption
 from reports.figures.methods import method_scores
 from reports.output.cells import Sources
+from reports.output.leaderboard import leaderboard
 from reports.output.probe_tables import (
     calibration_table,
     class_tables,
@@ -117,7 +118,8 @@ def report(
         coordinates = embedding_coordinates(representations, latest_config(ledgers[0])["seed"])
     precision = intervals(scores)
     parts = [
-        _ablation_part(table, precision, tied, sources, selection_sentence(ledgers)),
+        _method_part(table, precision, paired, sources),
+        Part("Ablation of the losses", "", list(ablation_tables(table, tied, sources, selection_sentence(ledgers)))),
         _instrument_part(by_instrument),
         _protocol_part(table, tied, sources, usage_table(ledgers)),
         _calibration_part(table, sources),
@@ -125,8 +127,7 @@ def report(
         Part(
             "Uncertainty",
             "Chance has two sources: the seed of the training, and the choice of test samples. Intervals and tests "
-            "cover both. The tables show scores by the sweep's probe. Their files also have the scores by further "
-            "instruments.",
+            "cover both.",
             [interval_table(precision, _METRIC, sources), pair_table(paired, _METRIC, equivalent)],
         ),
         _effects_part(effects),
@@ -187,20 +188,14 @@ def _files_apart(parts: Sequence[Part]) -> list[Part]:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _ablation_part(
-    table: Ablation,
-    precision: pd.DataFrame,
-    tied: set[tuple[str, str, str]],
-    sources: Sources,
-    selection: str,
-) -> Part:
+def _method_part(table: Ablation, precision: pd.DataFrame, paired: pd.DataFrame, sources: Sources) -> Part:
     figure = PlannedFigure(
         "methods",
         "Test scores of every method with 95 % intervals over training runs and test samples, the best on top. The "
         "dashed line is the best method without pretraining.",
         partial(method_scores, _with_intervals(table, precision), _METRIC),
     )
-    return Part("Ablation of the losses", "", list(ablation_tables(table, tied, sources, selection)), [figure])
+    return Part("Methods", "", [leaderboard(table.frame, precision, paired, _METRIC, sources)], [figure])
 
 
 def _with_intervals(table: Ablation, precision: pd.DataFrame) -> pd.DataFrame:

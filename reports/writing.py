@@ -79,7 +79,7 @@ def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]
         write_whole(out / name, text.encode())
         files.append(out / name)
     index = out / "index.html"
-    write_whole(index, page(content.title, sections, content.provenance, downloads).encode())
+    write_whole(index, page(content.title, sections, content.provenance, downloads, content.findings).encode())
     return [index, document, *files]
 
 

@@ -75,7 +75,7 @@ def choice_names(field: str, values: Sequence[str]) -> Mapping[str, str]:
 
 
 def choice_in_words(choice: Mapping[str, str]) -> str:
-    """Return a choice in words, such as ``digits, 5 labels per class, weighted F1``; fields without a value are left out."""
+    """Return a choice in words, such as ``digits, 5 labels per class, weighted F1``; empty fields are left out."""
     return ", ".join(_in_words(field, choice[field]) for field in FIELDS if choice.get(field))
 
 

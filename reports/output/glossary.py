@@ -43,8 +43,8 @@ TERMS = (
     ),
     Term(
         "F1",
-        "The harmonic mean of precision (how many predictions of a class are right) and recall (how many of its samples "
-        "are found). It lies between 0 and 1; 1 is perfect.",
+        "The harmonic mean of precision (how many predictions of a class are right) and recall (how many of its "
+        "samples are found). It lies between 0 and 1; 1 is perfect.",
     ),
     Term("accuracy", "The share of test samples whose class is predicted correctly."),
     Term(
@@ -102,8 +102,8 @@ TERMS = (
     Term("raw features", "The frozen features without any head.", ("raw_features",)),
     Term(
         "baseline",
-        "A method without the losses that are studied, such as the raw features. A loss is worth having only if it beats "
-        "the baselines.",
+        "A method without the losses that are studied, such as the raw features. A loss is worth having only if it "
+        "beats the baselines.",
         ("baselines",),
     ),
     Term(
@@ -138,8 +138,8 @@ TERMS = (
     ),
     Term(
         "seed error",
-        "The part of the standard error that comes from training: initial weights, order of the data, label draws. More "
-        "confirmation seeds make it smaller.",
+        "The part of the standard error that comes from training: initial weights, order of the data, label draws. "
+        "More confirmation seeds make it smaller.",
         ("error by seeds",),
     ),
     Term(
@@ -150,14 +150,14 @@ TERMS = (
     ),
     Term(
         "search error",
-        "The part of the standard error that comes from the search: another search may choose other hyperparameters. It "
-        "is known only if the search was repeated.",
+        "The part of the standard error that comes from the search: another search may choose other hyperparameters. "
+        "It is known only if the search was repeated.",
         ("error by searches", "error by search"),
     ),
     Term(
         "p value",
-        "How often chance alone would give a difference at least this large if the methods were equal. A small p speaks "
-        "against equal methods.",
+        "How often chance alone would give a difference at least this large if the methods were equal. A small p "
+        "speaks against equal methods.",
         ("p values", "p value of"),
     ),
     Term(
@@ -184,7 +184,8 @@ TERMS = (
     ),
     Term(
         "improvement",
-        "The share of pairs of runs, one of each method, in which the first method scores higher. 0.5 is a coin's flip.",
+        "The share of pairs of runs, one of each method, in which the first method scores higher. 0.5 is a coin's "
+        "flip.",
         ("Improvement", "probability of improvement"),
         "Agarwal et al. 2021, NeurIPS",
     ),
@@ -197,8 +198,8 @@ TERMS = (
     # effects of the losses
     Term(
         "Shapley value",
-        "What a loss adds, averaged over all orders in which the three losses can be added one by one. The three values "
-        "sum to the gain of ConCluGen over the random head.",
+        "What a loss adds, averaged over all orders in which the three losses can be added one by one. The three "
+        "values sum to the gain of ConCluGen over the random head.",
         ("Shapley values",),
         "Shapley 1953",
     ),
@@ -231,8 +232,8 @@ TERMS = (
     ),
     Term(
         "finalist",
-        "One of the best configurations of a search, trained anew with fresh seeds on validation data. The best mean of "
-        "these runs wins, which guards against luck.",
+        "One of the best configurations of a search, trained anew with fresh seeds on validation data. The best mean "
+        "of these runs wins, which guards against luck.",
         ("finalists",),
     ),
     Term(
@@ -254,8 +255,8 @@ TERMS = (
     ),
     Term(
         "fANOVA",
-        "A random forest predicts the objective from the hyperparameters. The importance of a hyperparameter is its share "
-        "of the variance of these predictions.",
+        "A random forest predicts the objective from the hyperparameters. The importance of a hyperparameter is its "
+        "share of the variance of these predictions.",
         source="Hutter et al. 2014, ICML",
     ),
     Term(

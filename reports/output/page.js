@@ -181,7 +181,7 @@ if (document.querySelector(".plot")) drawCharts(chosen);
 // A link into a folded table opens it.
 function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const fold = target?.querySelector(".fold") ?? target?.closest("details");
+  const fold = target?.matches("section.table") && target.querySelector(".fold");
   if (fold) fold.open = true;
 }
 addEventListener("hashchange", reveal);

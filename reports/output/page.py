@@ -55,7 +55,7 @@ class PageFigure:
     svg: str
     """The static drawing, as in the figure's file; the page shows it if there is no other."""
     interactive: Mapping[str, Any] | None = None
-    """The specification in Vega-Lite; its top-level parameters dataset, labels and metric follow the reader's choice."""
+    """The specification in Vega-Lite; its parameters dataset, labels and metric follow the reader's choice."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _file(name: str) -> str:
 @cache
 def _vega() -> str:
     """Return Vega, Vega-Lite and Vega-Embed as the text of a script element."""
-    bundle = vl_convert.javascript_bundle()
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return re.sub(r"<(?=/script|!--)", r"\\x3c", bundle, flags=re.IGNORECASE)
 
 
@@ -175,7 +175,7 @@ def _figure(figure: PageFigure, default: Mapping[str, str]) -> dict[str, Any]:
         "caption": Markup(caption(figure.caption, set())),  # noqa: S704 - caption escapes
         "chosen": Markup(chosen(fields, default)),  # noqa: S704 - chosen escapes
         "specification": _json(figure.interactive) if figure.interactive else "",
-        "svg": Markup(_inline(figure.name, figure.caption, figure.svg)),  # noqa: S704 - ours
+        "svg": "" if figure.interactive else Markup(_inline(figure.name, figure.caption, figure.svg)),  # noqa: S704
         "files": {suffix.upper(): f"{quote(figure.name)}.{suffix}" for suffix in suffixes},
     }
 

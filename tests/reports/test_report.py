@@ -49,8 +49,9 @@ def out(content: Report, folder: Path) -> Path:
 
 COMMAND = "conclugen report sweep --out out"
 TABLES = (
-    "ablation", "ablation-macro_f1", "ablation-accuracy", "modalities", "labels", "classes-planted", "intervals",
-    "pairs", "effects", "configurations", "tuning", "selection", "ranking", "accounting",
+    "leaderboard", "ablation", "ablation-macro_f1", "ablation-accuracy", "modalities", "labels",
+    "classes-planted", "intervals", "pairs", "effects", "configurations", "tuning", "selection", "ranking",
+    "accounting",
 )  # fmt: skip
 FIGURES = ("methods", "labels", "confusion-planted", "shapley", "history", "expected-best", "embedding-tiny-planted")
 
@@ -106,7 +107,7 @@ def test_the_page_names_its_command_features_configuration_and_hardware(out: Pat
 
 def test_the_page_shows_representations_only_if_given(out: Path, records: list[Record], folder: Path) -> None:
     text = html.unescape((out / "index.html").read_text(encoding="utf-8"))
-    assert text.count("Representations of all test samples of planted by each method's best head") == 3
+    assert text.count("Representations of all test samples of planted by each method's best head") == 2
     coordinates = pd.read_csv(out / "embeddings.csv")
     assert list(dict.fromkeys(coordinates["method"])) == list(SUBSETS)
     assert coordinates.groupby("method").size().unique().tolist() == [30]

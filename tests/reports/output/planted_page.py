@@ -11,7 +11,6 @@ from reports.output.page import PageFigure, Provenance, Section, page
 from reports.output.table import Table
 from reports.output.tables import pair_table
 from reports.statistics.findings import Finding
-from reports.statistics.intervals import COLUMNS as INTERVALS
 from reports.statistics.pairs import COLUMNS as PAIRS
 from sweeps.ledger import SUMMARY_METRICS
 
@@ -27,15 +26,19 @@ def score(column: str, metric: str, method: str) -> float:
 
 
 def intervals() -> pd.DataFrame:
-    """Return invented intervals, as :func:`reports.statistics.intervals.intervals` does."""
-    rows = [
-        (column, method, metric, mean, mean - 0.03, mean + 0.03, 0.015, 0.009, 0.012, 5, 400, 40)
-        for column in COLUMNS
-        for metric in SUMMARY_METRICS
-        for method in METHODS
-        for mean in [score(column, metric, method)]
-    ]
-    return pd.DataFrame(rows, columns=INTERVALS)
+    """Return invented scores with their intervals."""
+    return pd.DataFrame(
+        [
+            {
+                **{"dataset": column, "method": method, "metric": metric, "mean": mean, "n_seeds": 5},
+                **{"low": mean - 0.03, "high": mean + 0.03},
+            }
+            for column in COLUMNS
+            for metric in SUMMARY_METRICS
+            for method in METHODS
+            for mean in [score(column, metric, method)]
+        ]
+    )
 
 
 def pairs() -> pd.DataFrame:
@@ -46,13 +49,16 @@ def pairs() -> pd.DataFrame:
             for first, second in combinations(METHODS, 2):
                 gap = score(column, metric, first) - score(column, metric, second)
                 settled = abs(gap) > 0.05
-                verdict = ("settled", 0) if settled else ("open", math.inf if abs(gap) < 0.03 else 4)
-                p = 0.0004 if settled else 0.3
                 rows.append(
-                    (column, metric, first, second, gap, gap - 0.02, gap + 0.02, p, 3 * p, "subsets", 0.5 + 2 * gap)
-                    + (*verdict, 0.006, 0.008, 5)
+                    {
+                        **{"dataset": column, "metric": metric, "first": first, "second": second, "difference": gap},
+                        **{"low": gap - 0.02, "high": gap + 0.02, "improvement": 0.5 + 2 * gap},
+                        **{"p": 0.0004 if settled else 0.3, "p_holm": 0.002 if settled else 0.9},
+                        "verdict": "settled" if settled else "open",
+                        "more_seeds": 0 if settled else math.inf if abs(gap) < 0.03 else 4,
+                    }
                 )
-    return pd.DataFrame(rows, columns=PAIRS)
+    return pd.DataFrame(rows).reindex(columns=PAIRS)
 
 
 def dots() -> dict[str, Any]:
@@ -64,7 +70,9 @@ def dots() -> dict[str, Any]:
     ]
     fields = ("dataset", "labels", "metric")
     return {
-        "params": [{"name": name, "value": value} for name, value in zip(fields, ("meld", "all", "weighted_f1"))],
+        "params": [
+            {"name": name, "value": value} for name, value in zip(fields, ("meld", "all", "weighted_f1"), strict=True)
+        ],
         "data": {"values": values},
         "transform": [{"filter": " && ".join(f"datum.{name} === {name}" for name in fields)}],
         "width": "container",

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.output.markup import html_table, latex, markdown, write_table
+from reports.output.markup import latex, markdown, write_table
 from reports.output.table import Cell, Table
 from tests.parsed import Parsed
 
@@ -101,32 +101,6 @@ def test_latex_has_a_fallback_for_letters_that_pdflatex_lacks() -> None:
     ]
 
 
-def test_html_has_headings_for_screen_readers_and_sorts_by_value(table: Table) -> None:
-    parsed = Parsed(html_table(table))
-    headings = [attributes["scope"] for tag, attributes in parsed.elements if tag == "th"]
-    assert headings == ["col"] * 3 + ["row"] * 3
-    assert [a["data-sort"] for tag, a in parsed.elements if tag == "td"] == ["0.75", "0.0", "0.74", "8.0", "", "8.0"]
-    assert parsed.texts["strong"] == ["0.750 ± 0.020"]
-    assert parsed.texts["u"] == ["0.740 ± 0.010"]
-    assert parsed.texts["caption"] == ["Ablation Test scores."]
-
-
-def test_every_number_opens_the_list_of_its_records_without_a_script(table: Table) -> None:
-    parsed = Parsed(html_table(table))
-    targets = [attributes["popovertarget"] for tag, attributes in parsed.elements if tag == "button"]
-    lists = [attributes["id"] for _, attributes in parsed.elements if "popover" in attributes]
-    assert targets == lists
-    assert parsed.texts["code"] == ["confirm-raw_features-00000", "confirm-raw_features-00001", "confirm-Con-00000"]
-
-
-def test_cells_with_the_same_records_share_a_list() -> None:
-    text = html_table(
-        table_of(pd.DataFrame({"m": ["a"], "x": [Cell("1", records=("k",))], "y": [Cell("2", records=("k",))]}))
-    )
-    assert text.count("<li>") == 1
-    assert text.count("popovertarget=") == 2
-
-
 def test_files_hold_the_same_table(table: Table, tmp_path: Path) -> None:
     numbers = pd.DataFrame({"name": ["lr", "mode"], "value": [1e-9, "log"], "score": [0.1, float("nan")]})
     paths = write_table(table_of(table.shown, numbers=numbers), tmp_path / "new")
@@ -143,7 +117,6 @@ def test_a_table_without_rows_keeps_its_headings() -> None:
     empty = table_of(pd.DataFrame({"method": [], "score": []}))
     assert markdown(empty).splitlines()[-1] == "| ------ | ----- |"
     assert r"method & score \\" in latex(empty)
-    Parsed(html_table(empty))
 
 
 ANY = st.text(max_size=20)
@@ -161,19 +134,6 @@ def visible(text: str) -> str:
     """Return a text as a table shows it: in one line, without control characters."""
     line = re.sub(r"[ \t\n\r\u2028\u2029]+", " ", text).strip(" ")
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", line)
-
-
-@given(ROWS, HOSTILE, HOSTILE)
-@settings(deadline=None, max_examples=60)
-def test_html_shows_any_text_unchanged(rows: list[tuple[str, Cell]], title: str, heading: str) -> None:
-    parsed = Parsed(html_table(two_columns(rows, title, heading)))
-    assert parsed.texts["caption"] == [f"{visible(title)} {visible(title)}"]
-    assert parsed.texts["th"] == ["m", visible(heading), *(visible(name) for name, _ in rows)]
-    assert parsed.texts["td"] == [visible(cell.text) for _, cell in rows]
-    lists = dict.fromkeys(cell.records for _, cell in rows if cell.records)
-    assert parsed.texts.get("code", []) == [visible(key) for records in lists for key in records]
-    tags = {"div", "table", "caption", "span", "thead", "tbody", "tr", "th", "td", "button", "strong", "u"}
-    assert {tag for tag, _ in parsed.elements} <= tags | {"p", "ul", "li", "code"}
 
 
 @given(ROWS, HOSTILE, HOSTILE)

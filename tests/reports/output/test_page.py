@@ -11,6 +11,7 @@ from reports.figures import search as search_figures
 from reports.figures.former_style import svg
 from reports.output.page import PageFigure, Provenance, Section, page
 from reports.output.table import Cell, Table
+from reports.statistics.findings import Finding
 from tests.parsed import Parsed
 
 TABLE = 'x,"a ""b"" #1 & <5 %>"\n1,é\n'.encode()
@@ -88,6 +89,29 @@ def test_ids_of_several_figures_do_not_clash_and_their_text_stays() -> None:
     assert 'style="min-width:248.4pt;max-width:347.8pt"' in text
 
 
+def test_a_finding_leads_to_its_table_and_its_records() -> None:
+    found = [
+        Finding("best", "Con is best.", {}, "ablation", ("s: a", "s: b")),
+        Finding("doubt", "A <trial> failed.", {}, "no-table", ()),
+    ]
+    text = page("Report", [Section("One", tables=[table()])], Provenance(), {}, found)
+    items = re.findall(r"<li>\n<span class=\"topic\">(.*?)</span>\n<p>(.*?)</p>", text, re.DOTALL)
+    assert [topic for topic, _ in items] == ["Best method", "Doubts"]
+    assert '<a href="#ablation">Ablation</a>' in items[0][1]
+    assert 'title="Computed from 2 ledger records">2 records</button>' in items[0][1]
+    assert "&lt;" in items[1][1]
+    assert "<a" not in items[1][1]
+
+
+def test_vega_is_part_of_a_page_with_a_chart_only() -> None:
+    chart = PageFigure("f", "Scores.", "", {"mark": "point", "title": "</script><script>"})
+    text = page("Report", [Section("One", figures=[chart])], Provenance(), {})
+    assert "window.vegaEmbed" in text
+    assert "window.vegaEmbed" not in page("Report", [], Provenance(), {})
+    assert len(Parsed(text).texts["script"]) == 4
+    assert len(text) < 1_100_000
+
+
 def test_two_tables_of_the_same_name_are_refused() -> None:
     with pytest.raises(ValueError, match=r"used twice: ablation\."):
         page("Report", [Section("One", tables=[table()]), Section("Two", tables=[table()])], Provenance(), {})
@@ -130,6 +154,6 @@ def test_the_page_shows_any_text_unchanged(text: str) -> None:
     parsed = Parsed(html.replace("\r", "\n"))
     expected = text.replace("\r", "\n")
     assert parsed.texts["h1"] == [expected]
-    assert parsed.texts["dd"] == [expected]
-    assert parsed.texts["code"][-1] == expected
-    assert len(parsed.texts["script"]) == 1
+    assert parsed.texts["dd"][0] == expected
+    assert parsed.texts["code"][0] == expected
+    assert [a.get("type") for tag, a in parsed.elements if tag == "script"] == ["application/json", "module"]

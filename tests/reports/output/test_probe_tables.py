@@ -3,6 +3,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from reports.output.choice import fixed
 from reports.output.probe_tables import calibration_table, instrument_table, precision_tables, sign_differences
 from reports.statistics.ablation import COLUMNS, Ablation
 from sweeps.ledger import Record
@@ -88,7 +89,7 @@ def test_metrics_that_older_records_lack_are_not_missing_results() -> None:
 
 def test_the_instrument_table_has_a_column_for_each_instrument() -> None:
     table = instrument_table(effects_of(sweep_by_instruments({"": 0.01, "paper": -0.085})), "weighted_f1")
-    effects = table.shown.set_index(["quantity", "kind"])
+    effects = fixed(table).shown.set_index(["quantity", "kind"])
     clu = effects.loc[("Clu", "main")]
     assert clu["by logistic"].text == "+0.010"
     assert clu["by paper"].text == "−0.085"
