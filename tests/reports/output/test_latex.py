@@ -78,7 +78,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_latex_document_compiles_and_fits_its_pages(out: Path) -> None:
     inputs = re.findall(r"\\input\{(.*)\}", (out / "tables.tex").read_text(encoding="utf-8"))
     assert sorted(inputs) == sorted(path.stem for path in out.glob("*.tex") if path.stem != "tables")
-    assert {"ablation", "modalities", "labels", "pairs", "configurations", "accounting"} < set(inputs)
+    assert {"findings", "ablation", "modalities", "labels", "pairs", "configurations", "accounting"} < set(inputs)
     log = compiled(out, "tables.tex")
     assert all(f"{name}.tex" in log for name in inputs)
     assert max(overfull(log), default=0) < 1

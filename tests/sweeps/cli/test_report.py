@@ -270,6 +270,7 @@ def test_a_report_in_a_narrow_terminal_shows_every_score_and_no_warning(
     assert "…" not in shown
     for mean in pd.read_csv(tmp_path / "out" / "ablation.csv").query("metric == 'weighted_f1'")["mean"]:
         assert f"{mean:.3f}" in shown
+    assert shown.index("1. On planted, ") < shown.index("Ablation: weighted F1")
 
 
 def _read(terminal: int) -> str:
@@ -298,3 +299,19 @@ def test_a_comparison_takes_no_region_of_equivalence(sweep: Path, copy: Callable
     second = copy("second", METHODS)
     (problem,) = problems(run(sweep, second, "--compare", "--out", tmp_path / "out", "--equivalent", "0.02"))
     assert problem.startswith("--equivalent: a comparison tests no pairs of methods")
+
+
+def test_json_is_one_document_with_findings_and_files_and_nothing_else(sweep: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = run(sweep, "--out", out, "--json")
+    printed = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert printed["complete"] is True
+    assert printed["folder"] == str(out)
+    assert sorted(printed["files"]) == sorted(file.name for file in out.iterdir() if file.name != "report-files.json")
+    keys = {f"{record.sweep}: {record.key}" for record in Ledger(SweepFolder(sweep).ledger)}
+    assert [finding["topic"] for finding in printed["findings"]][:2] == ["best", "pretraining"]
+    for finding in printed["findings"]:
+        assert (out / f"{finding['table']}.md").is_file()
+        assert set(finding["records"]) <= keys
+        assert finding["text"] in (out / "findings.md").read_text(encoding="utf-8").replace("\\", "")

@@ -43,7 +43,7 @@ def runs(scores: Scores, validation: Scores | None = None, **changes: Any) -> li
                 "labels_per_class": [int(labels) for labels in budgets if not labels.endswith("%")],
                 "label_fraction": [int(labels.rstrip("%")) / 100 for labels in budgets if labels.endswith("%")],
             },
-            "budget": {"seeds": max(len(values) for of in scores.values() for values in of.values()), "searches": 2},
+            "budget": {"seeds": max(len(values) for of in scores.values() for values in of.values()), "searches": 1},
             **changes,
         }
     )
