@@ -13,6 +13,7 @@ import pandas as pd
 from reports import EQUIVALENT
 from reports.statistics.ablation import ablation
 from reports.statistics.factorial import factorial
+from reports.statistics.findings import Finding
 from reports.statistics.inference import Scores, confirmed_scores
 from reports.statistics.intervals import intervals
 from reports.statistics.pairs import pairs
@@ -119,6 +120,17 @@ class Sweep:
     def effects(self) -> pd.DataFrame:
         """Return what each loss contributes; see :func:`reports.statistics.factorial.factorial`."""
         return factorial(self._scores())
+
+    def findings(self, equivalent: float = EQUIVALENT) -> list[Finding]:
+        """Return what the report finds, as sentences with their numbers, the most important first.
+
+        Args:
+            equivalent: the largest difference that does not matter.
+        """
+        from reports.report import report
+
+        content = report([self._finished()], [self.folder], "", equivalent=equivalent)
+        return [*content.findings, *content.further]
 
     def differences(self, other: "Sweep") -> pd.DataFrame:
         """Return what differs from another sweep; see :func:`sweeps.api.differences.differences`."""

@@ -94,6 +94,14 @@ def test_statistics_are_those_of_the_report(sweep: sweeps.Sweep) -> None:
     assert set(sweep.intervals()["method"]) == set(sweep.table().index)
 
 
+def test_findings_are_sentences_with_records(sweep: sweeps.Sweep) -> None:
+    findings = sweep.findings()
+    assert findings[0].topic == "best"
+    keys = {f"{record.sweep}: {record.key}" for record in sweep.records()}
+    assert {key for finding in findings for key in finding.records} <= keys
+    assert all(finding.text.endswith(".") for finding in findings)
+
+
 def test_the_best_configuration_is_a_space_whose_defaults_it_is(sweep: sweeps.Sweep, tmp_path: Path) -> None:
     best = sweep.best("ConClu")
     trials = sweep.trials()
