@@ -79,12 +79,13 @@ def test_the_latex_document_inputs_every_table(out: Path) -> None:
     assert sorted(inputs) == sorted(file.stem for file in out.glob("*.tex") if file.stem != "tables")
 
 
-def test_the_documentation_explains_every_table(out: Path) -> None:
+def test_the_documentation_explains_every_table_and_figure(out: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "reference" / "report.md"
     rows = re.findall(r"^\| `([a-z*-]+)` \|", page.read_text(encoding="utf-8"), re.MULTILINE)
     tables = {file.stem for file in out.glob("*.md")} & {file.stem for file in out.glob("*.csv")}
-    assert tables >= set(TABLES)
-    assert {name for name in tables if not any(fnmatch(name, row) for row in rows)} == set()
+    shown = tables | {file.stem for file in out.glob("*.svg")}
+    assert shown >= {*TABLES, *FIGURES}
+    assert {name for name in shown if not any(fnmatch(name, row) for row in rows)} == set()
 
 
 class _Links(html.parser.HTMLParser):
