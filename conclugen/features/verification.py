@@ -239,12 +239,16 @@ def _group_leaks(name: str, groups: dict[str, set[str]]) -> Iterator[str]:
         if len(spellings) > 1:
             leaks[tuple(sorted(spellings))].append(min(spellings.values()))
     what, option = ("speakers", "--shared-speakers") if name == SPEAKER else ("groups", f"--shared-groups {name}")
-    numbers = "" if name == SPEAKER else " If their numbers start anew in each split, import numbers that do not."
     for splits, leaking in sorted(leaks.items()):
         yield (
             f"leakage by {name}: {_some(leaking, what)} in {' and '.join(splits)} alike; divide by {name}, or "
-            f"say {option} where the data set's official splits share {what}.{numbers}"
+            f"say {option} where the data set's official splits share {what}."
+            f"{' If numbers start anew in each split, import some that do not.' if _numbered(leaking) else ''}"
         )
+
+
+def _numbered(names: list[str]) -> bool:
+    return all(name.isdecimal() for name in names)
 
 
 def _some(names: list[str], what: str) -> str:

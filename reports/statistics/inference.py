@@ -18,14 +18,15 @@ factor G / (G - 1) for G groups. Groups as units are Obuchowski (1997, Biometric
 Samples may be grouped in several ways, such as by speaker and by dialogue. Then two samples are independent only if
 they share no group. Cameron, Gelbach and Miller (2011, J. Bus. Econ. Stat. 29:238) add the covariances of the ways, and
 subtract what was counted twice: that of the samples that share all groups. The connected parts of samples that share
-groups were rejected as units: the speakers of MELD meet in dialogues, so all of its samples are one part.
+groups were rejected as units: the speakers of MELD meet in dialogues, so nearly all samples are one part.
 
 Value / error has Student's t distribution with Satterthwaite's degrees of freedom, as in Hillis (2007, Statist. Med.
-26:596). Hillis takes K as known. Here K has G - 1 degrees, because there may be few speakers. For this, G is the
-effective number of groups n^2 / (n_1^2 + ... + n_G^2) (Kish 1965, Survey Sampling, section 11.7), since six speakers of
-MELD have most of its samples; and that of the way with fewest, as Cameron et al. propose. With three seeds, B is
-sometimes far below what the samples alone imply (W: the mean variance of one seed's value over samples, minus K).
-Hillis' degrees are then too large. So the degrees are computed with max(B, W) in place of B.
+26:596). Hillis takes K as known. Here K has G - 1 degrees, because there may be few speakers. Six speakers of MELD have
+most of its samples. So G is the effective number of groups (Carter, Schnepel and Steigerwald 2017, Rev. Econ. Stat.
+99:698) for samples of a group that go together entirely, (sum of n_g^2)^2 / (sum of n_g^4). It is that of the way with
+fewest, as Cameron et al. propose. With three seeds, B is sometimes far below what the samples alone imply (W: the mean
+variance of one seed's value over samples, minus K). Hillis' degrees are then too large. So the degrees are computed
+with max(B, W) in place of B.
 
 Rejected, with the numbers of ``python -m benchmarks.inference`` in docs/decisions/statistics.md: the bootstrap over
 samples, which takes the heads as given; Student's t over seeds, which takes the samples as given; the bootstrap over
@@ -246,5 +247,5 @@ def _effective_number(groups: npt.NDArray[np.integer[Any]]) -> float:
 
     Fewer than two would leave less than one degree of freedom.
     """
-    sizes = np.unique(groups, return_counts=True)[1]
-    return max(float(min(2, len(sizes))), float(sizes.sum() ** 2 / (sizes**2).sum()))
+    squares = np.unique(groups, return_counts=True)[1].astype(float) ** 2
+    return max(float(min(2, len(squares))), float(squares.sum() ** 2 / (squares**2).sum()))

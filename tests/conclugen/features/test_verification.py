@@ -104,13 +104,17 @@ class TestSpeakers:
         by_speaker, by_film = verify(folder).problems
         assert by_film == (
             "leakage by film: 1 groups ('b') are in test and train alike; divide by film, or say --shared-groups film "
-            "where the data set's official splits share groups. If their numbers start anew in each split, import "
-            "numbers that do not."
+            "where the data set's official splits share groups."
         )
         findings = verify(folder, shared=["film"])
         assert (findings.problems, findings.notes[0]) == ([by_speaker], by_film)
         findings = verify(folder, shared=["speaker", "film"])
         assert (findings.problems, findings.notes[:2]) == ([], [by_speaker, by_film])
+
+    def test_numbers_in_several_splits_may_be_those_of_other_groups(self, tmp_path: Path) -> None:
+        """The dialogues of MELD are numbered anew in each split."""
+        (problem,) = verify(_set(tmp_path, ("train", ["0a", "1a"]), ("test", ["0b"]), groups=("dialogue",))).problems
+        assert problem.endswith("share groups. If numbers start anew in each split, import some that do not.")
 
     def test_groups_without_a_name_are_a_problem(self, tmp_path: Path) -> None:
         folder = _set(tmp_path, ("train", [" 1", "b1"]), ("test", ["c1"]), groups=("film",))

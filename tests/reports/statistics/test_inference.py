@@ -169,15 +169,15 @@ def test_groups_within_groups_change_nothing(samples: list[tuple[int, ...]]) -> 
 
 
 def test_few_groups_with_most_samples_leave_fewer_degrees() -> None:
-    """Two speakers with 40 of 100 samples each and 20 with one: n^2 / sum of squares is 10,000 / 3,220."""
-    groups = [0] * 40 + [1] * 40 + list(range(2, 22))
+    """Three speakers have 30, 30 and 20 of 100 samples, and 20 have one: (2,220)^2 / 1,780,020 is 2.77."""
+    groups = [0] * 30 + [1] * 30 + [2] * 20 + list(range(3, 23))
     records = [
         confirmed("Con", seed, predicted([0] * 100, [0, 1] * 50, groups=groups, grouped_by=["speaker"]))
         for seed in range(2)
     ]
     scores = scores_of(records)
-    assert (scores.n_groups, scores.effective_groups) == (22, pytest.approx(10_000 / 3_220))
-    assert scores.contrast({"Con": 1})["accuracy"].degrees == pytest.approx(10_000 / 3_220 - 1)
+    assert (scores.n_groups, scores.effective_groups) == (23, pytest.approx(2_220**2 / 1_780_020))
+    assert scores.contrast({"Con": 1})["accuracy"].degrees == pytest.approx(2_220**2 / 1_780_020 - 1)
 
 
 def test_a_single_speaker_says_nothing_about_others() -> None:
