@@ -35,8 +35,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy --num-workers auto
 
 docs: export NO_MKDOCS_2_WARNING := 1
-docs: $(INSTALLED)  ## the documentation as static pages in build/docs; reference pages are written anew
-	$(BIN)/python -m documentation
+docs: $(INSTALLED)  ## the documentation as static pages in build/docs; `python -m documentation` writes reference pages anew
 	$(BIN)/python -m mkdocs build --strict --quiet
 
 package: $(INSTALLED)  ## the wheel, with its metadata and description checked
