@@ -64,7 +64,8 @@ def write_sweep(folder: Path, trials: int) -> Path:
         "space": "tiny.yaml",
         "baselines": ["raw_features"],
         # Jobs of half a second: after its raylet is killed, a sweep goes on until Ray notices, some 20 seconds later.
-        "budget": {"trials_per_subset": trials, "epochs": 60, "seeds": 3},
+        "budget": {"trials_per_subset": -(-trials // 2), "epochs": 60, "seeds": 3, "searches": 2},
+        "search": {"finalists": 2},
         "probe": {"every": 30, "label_draws": 1},
         "checkpoint": {"every": 5},
         "workers": {"concurrent_trials": 1, "hang_minutes": 1},

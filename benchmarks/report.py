@@ -101,6 +101,7 @@ def _config(trials: int, sets: int) -> SweepConfig:
             "modalities": ["video", "audio", "text"],
             "baselines": "all",
             "budget": {"trials_per_subset": trials, "epochs": EPOCHS, "seeds": SEEDS},
+            "search": {"finalists": 1},
             "probe": {"labels_per_class": [int(labels) for labels in BUDGETS if labels]},
         },
         context={"alone": True},

@@ -62,6 +62,7 @@ def write_sweep(folder: Path, trials: int, slots: int) -> Path:
         "baselines": [],
         "budget": {"trials_per_subset": -(-trials // len(SUBSETS)), "epochs": 2, "seeds": 1},
         "probe": {"every": 1},
+        "search": {"finalists": 1},
         "workers": {"concurrent_trials": slots},
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -36,7 +36,7 @@ from sweeps.trial.hardware import computing
 
 SETTINGS = (
     "subsets=[Con]", "baselines=[]", "budget.epochs=6", "budget.seeds=1", "workers.concurrent_trials=1",
-    "search.pruner=none",
+    "search.pruner=none", "search.finalists=1",
 )  # fmt: skip
 
 

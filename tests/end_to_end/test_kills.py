@@ -83,15 +83,19 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Kills come at events of the file system and at times. Ledger, kept heads and tables must be equal."""
+    """Kills come at events of the file system and at times. Ledger, kept heads and tables must be equal.
+
+    The sweep searches twice, and trains finalists anew.
+    """
     monkeypatch.chdir(Path(__file__).parents[2])  # where the processes find the modules
     labels = np.random.default_rng(0).integers(3, size=80)  # random, so that no two scores are equal
     features = write_planted(tmp_path / "features", rows=80, labels=labels)
     path = write_config(
         features={"pretrain": str(features), "downstream": {"planted": str(features)}},
-        subsets=["Con", "CluGen"],
+        subsets=["ConCluGen"],
         baselines=["raw_features"],
-        budget={"trials_per_subset": 5, "epochs": 4, "seeds": 2},
+        budget={"trials_per_subset": 4, "epochs": 4, "seeds": 2, "searches": 2},
+        search={"finalists": 2},
         objective={"labels_per_class": None},
         probe={"every": 2, "also": ["knn"], "label_draws": 1},
         checkpoint={"every": 1},

@@ -40,7 +40,10 @@ def write_search(write_config: Callable[..., Path]) -> Callable[..., Path]:
 
 @pytest.mark.parametrize(
     "search",
-    [{}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"share_best": True}, {"sampler": "cmaes"}],
+    [
+        *({}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"share_best": True}, {"sampler": "cmaes"}),
+        {"finalists": 3},
+    ],
 )
 @pytest.mark.parametrize("seed", [0])
 def test_a_search_killed_at_any_write_ends_as_if_it_had_not_been(

@@ -32,6 +32,28 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, planted: Path) -> SweepFolde
     return folder
 
 
+def test_the_replay_of_every_record_of_repeated_searches_and_finalists_equals_it(tmp_path: Path, planted: Path) -> None:
+    folder = SweepFolder(tmp_path / "sweep")
+    path = config_writer(tmp_path, planted)(
+        subsets=["Con"],
+        baselines=["raw_features", "random_head", "supervised_head"],
+        budget={"trials_per_subset": 2, "epochs": 2, "seeds": 1, "searches": 2},
+        search={"finalists": 2, "pruner": "none"},
+    )
+    records = run_here(path, folder)
+    assert {record.stage for record in records.values()} == {"search", "finalist", "confirm"}
+    for key, record in records.items():
+        differences = replay(folder, key)
+        assert [difference for difference in differences if not difference.equal] == []
+        if record.stage == "finalist":
+            assert {metric.split for metric in record.metrics} == {"val"}
+            assert "planted@2 val weighted_f1" in {difference.what for difference in differences}
+    values = {name: [r.value for r in records.values() if (r.stage, r.method, r.number) == ("search", name, 0)]
+              for name in ("Con", "Con~2", "supervised_head", "supervised_head~2")}  # fmt: skip
+    assert values["Con"] != values["Con~2"]
+    assert values["supervised_head"] != values["supervised_head~2"]
+
+
 def test_the_replay_of_every_record_equals_it(sweep: SweepFolder) -> None:
     records = list(Ledger(sweep.ledger))
     assert {record.state for record in records} == {"complete", "pruned"}

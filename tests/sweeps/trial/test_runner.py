@@ -383,3 +383,68 @@ def test_a_probe_of_one_modality_makes_raw_baselines_read_that_modality_alone(
     for method in ("raw_features", "raw_pca", "label_spreading"):
         TrialRunner(config, folder, CPU).run(make_job(config, "confirm", method), Listener())
     assert modalities == {"audio"}
+
+
+class TestFinalists:
+    def finalist(self, config: SweepConfig, method: str, seed: int = 11, **changes: object) -> Job:
+        return replace(make_job(config, "search", method, **changes), stage="finalist", seed=seed, origin="trial 0")
+
+    def test_a_finalist_is_trained_to_the_end_and_scored_by_the_objective_on_validation_alone(
+        self, config: SweepConfig, folder: SweepFolder
+    ) -> None:
+        listener = Listener()
+        final = TrialRunner(config, folder, CPU).run(self.finalist(config, "Con"), listener)
+        assert final is not None
+        assert listener.reports == []
+        assert (final.state, final.epochs) == ("complete", config.budget.epochs)
+        assert {(metric.split, metric.labels, metric.instrument) for metric in final.metrics} == {("val", "2", "")}
+        (value,) = [m.value for m in final.metrics if (m.split, m.labels, m.metric) == VALIDATED]
+        assert final.value == value
+        assert final.predictions == ()
+        assert not folder.head("finalist-Con-00000").exists()
+
+    def test_a_finalist_opens_no_test_split(
+        self, config: SweepConfig, folder: SweepFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        opened: list[SplitName] = []
+        split = FeatureSet.split
+
+        def note(self: FeatureSet, *parts: SplitName) -> Split:
+            opened.extend(parts)
+            return split(self, *parts)
+
+        monkeypatch.setattr(FeatureSet, "split", note)
+        runner = TrialRunner(config, folder, CPU)
+        for method in ("Con", "supervised_head"):
+            runner.run(self.finalist(config, method), Listener())
+        assert set(opened) == {"train", "val"}
+
+    @pytest.mark.parametrize("method", ["Con", "supervised_head"])
+    def test_the_seed_of_a_finalist_decides_its_training_and_its_label_draws(
+        self, config: SweepConfig, folder: SweepFolder, method: str
+    ) -> None:
+        runner = TrialRunner(config, folder, CPU)
+        values = [
+            final.value
+            for seed in (11, 11, 12, 13, 14)
+            if (final := runner.run(self.finalist(config, method, seed), Listener())) is not None
+        ]
+        assert values[0] == values[1]
+        assert len(set(values)) > 1
+
+    def test_a_later_search_draws_other_labels(self, config: SweepConfig, folder: SweepFolder) -> None:
+        runner = TrialRunner(config, folder, CPU)
+        job = make_job(config, "search", "Con")
+        values = []
+        for search in (1, 2, 3, 4):
+            final = runner.run(replace(job, search=search), Listener())
+            assert final is not None
+            values.append(final.value)
+        assert len(set(values)) > 1  # the head has the same seed in all of them
+
+    def test_a_job_of_the_first_search_goes_on_from_a_checkpoint_of_a_version_with_one_search(
+        self, config: SweepConfig
+    ) -> None:
+        first = make_job(config, "search", "Con")
+        assert "search" not in first.settings()
+        assert replace(first, search=2).settings() == {**first.settings(), "search": 2}
