@@ -22,7 +22,7 @@ from sweeps.interrupts import Interrupts
 from sweeps.search.progress import Progress
 from tests.end_to_end.rayless import without_ray
 
-ROWS = [Progress("Con", 4, 0, 2, 1, 1, 0.5, 1.0), Progress("confirm", 2, 0, 2, 0, 0, None, 1.0)]
+ROWS = [Progress("Con", "search", 4, 0, 2, 1, 1, 0.5, 1.0), Progress("confirm", "confirm", 2, 0, 2, 0, 0, None, 1.0)]
 ENDING = Ending("finished", "", 12.34, ROWS)
 
 
