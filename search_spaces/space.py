@@ -33,7 +33,7 @@ from conclugen.settings.wording import problems_of, suggestion
 from conclugen.subsets import Loss
 from search_spaces.parameter import Parameter, Scalar
 
-__all__ = ["Space", "SpaceError", "load_space", "named_spaces"]
+__all__ = ["Space", "SpaceError", "load_space", "named_space_text", "named_spaces"]
 
 
 class SpaceError(ValueError):
@@ -218,6 +218,12 @@ def named_spaces() -> list[str]:
 
 def _folder() -> Any:
     return resources.files(__package__)
+
+
+def named_space_text(name: str) -> bytes:
+    """Return the YAML of a named space, as it comes with the package."""
+    content: bytes = (_folder() / f"{name}.yaml").read_bytes()
+    return content
 
 
 def load_space(name: str) -> Space:

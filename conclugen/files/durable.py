@@ -12,10 +12,15 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["SEAL", "DamagedError", "checked", "read_sealed", "set_aside", "sync_folder", "write_sealed", "write_whole"]
+__all__ = [
+    "SEAL", "DamagedError", "checked", "read_sealed", "set_aside", "sync_folder", "whole_file", "write_sealed",
+    "write_whole",
+]  # fmt: skip
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)  # FUSE, exFAT and SMB have no hard links
 _MARK = b"seal-sha256:"
@@ -40,11 +45,27 @@ def write_whole(path: Path, *parts: bytes | memoryview, replace: bool = True) ->
         FileExistsError: the file exists and ``replace`` is false.
         OSError: the file cannot be written; nothing is left.
     """
+    with whole_file(path, replace=replace) as file:
+        file.writelines(parts)
+
+
+@contextmanager
+def whole_file(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
+    """Yield a file to write, which then is ``path`` and on disk; if writing fails, ``path`` is as it was before.
+
+    Args:
+        path: the file.
+        replace: whether to replace an existing file.
+
+    Raises:
+        FileExistsError: the file exists and ``replace`` is false.
+        OSError: the file cannot be written; nothing is left.
+    """
     # The temporary name is unique: the orphan of a killed process may still be writing the same file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         with temporary.open("wb") as file:
-            file.writelines(parts)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if replace:

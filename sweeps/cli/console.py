@@ -22,7 +22,7 @@ from sweeps.config import ConfigError
 from sweeps.exit_codes import BAD_INPUT, INCOMPLETE, INTERRUPTED, OK
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts
-from sweeps.ledger import Ledger, LedgerError, Record
+from sweeps.ledger import Ledger, LedgerError, Record, with_space
 from sweeps.terminal import redrawable
 
 __all__ = [
@@ -82,8 +82,9 @@ def records(folders: list[Path]) -> list[list[Record]]:
 
 
 def _records(folder: Path) -> list[Record]:
+    layout = SweepFolder(folder)
     try:
-        return list(Ledger(SweepFolder(folder).ledger))
+        return with_space(list(Ledger(layout.ledger)), layout.space)
     except LedgerError as error:
         remedy = f"`{command('sweep', 'resume', folder)}` sets damaged records aside and runs those jobs again."
         raise LedgerError(f"{error} {remedy}") from None

@@ -22,6 +22,7 @@ from sweeps.ledger.records import (
     search_of,
     variant,
     with_former_settings,
+    with_space,
     without_search,
 )
 from sweeps.ledger.store import Ledger
@@ -56,5 +57,6 @@ __all__ = [
     "variant",
     "winner",
     "with_former_settings",
+    "with_space",
     "without_search",
 ]

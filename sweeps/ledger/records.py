@@ -5,7 +5,8 @@ These are plain data, the schema that `reports` builds on. The module loads neit
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from conclugen.labels import LabelBudget
@@ -33,6 +34,7 @@ __all__ = [
     "search_of",
     "variant",
     "with_former_settings",
+    "with_space",
     "without_search",
 ]
 
@@ -276,6 +278,21 @@ def with_former_settings(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(config.get(section), Mapping) and next(iter(settings)) not in config[section]
     }
     return {**config, **former} if former else config
+
+
+def with_space(records: Sequence[Record], space: Path) -> list[Record]:
+    """Return records whose configuration names ``space`` as its search space, if that file exists.
+
+    A sweep folder holds the space of a user's own, as it was used. The path in a record may be gone, or may hold
+    another space today.
+    """
+    if not space.is_file():
+        return list(records)
+    configs: dict[int, Mapping[str, Any]] = {}  # most records share one configuration
+    return [
+        replace(record, config=configs.setdefault(id(record.config), {**record.config, "space": str(space)}))
+        for record in records
+    ]
 
 
 def instruments(probe: Mapping[str, Any]) -> list[str]:

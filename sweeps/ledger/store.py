@@ -159,6 +159,18 @@ class Ledger:
         for first in range(0, len(paths), number):
             yield from _read(paths[first : first + number], self._probabilities)
 
+    def content(self, key: str) -> bytes:
+        """Return the file of the record ``key``, byte by byte.
+
+        Raises:
+            LedgerError: the record does not exist, is damaged, or cannot be read.
+        """
+        return _content(self._path(key))
+
+    def former(self) -> list[Path]:
+        """Return the files of all records that were set aside, which lie in subfolders, sorted."""
+        return sorted(self._folder.glob(f"*/*{_SUFFIX}"))
+
     def readable(self) -> Iterator[Record]:
         """Read all records except those that cannot be read."""
         for path in self._paths():
@@ -198,15 +210,18 @@ def _read(paths: Sequence[Path], probabilities: bool) -> Iterator[Record]:
             yield record
 
 
-def _batch(path: Path, probabilities: bool) -> pa.RecordBatch:
-    """Return the only row of a record's file; an earlier version's row lacks the fields that came later."""
+def _content(path: Path) -> bytes:
     try:
-        content = read_sealed(path)
+        return read_sealed(path)
     except DamagedError as error:
         raise LedgerError(str(error)) from None
     except OSError as error:
         raise _unreadable(path, error) from None
-    stream = pa.ipc.open_stream(content)
+
+
+def _batch(path: Path, probabilities: bool) -> pa.RecordBatch:
+    """Return the only row of a record's file; an earlier version's row lacks the fields that came later."""
+    stream = pa.ipc.open_stream(_content(path))
     version = stream.schema.metadata[b"schema_version"].decode()
     if version not in _READABLE:
         raise LedgerError(f"{path} is a record of schema version {version}; this version reads {', '.join(_READABLE)}.")

@@ -1,24 +1,21 @@
 """Names the hardware that a worker runs on, as a paper would, and sets how a worker computes.
 
-The hardware is the GPU's name, or the CPU's name and the number of threads. The module hides where each system keeps
-these names. Ray's resources were rejected: they hold amounts, not names, and do not exist for a trial without Ray.
+The hardware is the GPU's name, or the CPU's name and the number of threads. Ray's resources were rejected: they hold
+amounts, not names, and do not exist for a trial without Ray.
 """
 
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
 from conclugen.distributed import rank_and_size
 from sweeps.config import SweepConfig
 from sweeps.ledger import Hardware
+from sweeps.processor import processor_name
 
 __all__ = ["computing", "on_gpus", "own_hardware"]
-
-CPUINFO = Path("/proc/cpuinfo")
-"""The file in which Linux names the CPU."""
 
 
 def own_hardware(device: torch.device) -> Hardware:
@@ -30,7 +27,7 @@ def own_hardware(device: torch.device) -> Hardware:
     workers = rank_and_size()[1]
     return Hardware(
         host=platform.node(),
-        processor=_processor(),
+        processor=processor_name(),
         threads=torch.get_num_threads(),
         workers=workers,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -56,17 +53,6 @@ def computing(threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(former_threads)
         torch.set_flush_denormal(False)
-
-
-def _processor() -> str:
-    """Return the CPU's name, or its architecture where the system has no name for it."""
-    try:
-        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # only Linux has this file
-        lines = []
-    entries = (line.partition(":") for line in lines)
-    names = (value.strip() for name, _, value in entries if name.strip() == "model name")
-    return next(names, "") or platform.processor() or platform.machine()
 
 
 def on_gpus(config: SweepConfig) -> bool:
