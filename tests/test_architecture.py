@@ -50,6 +50,7 @@ FLOORS = {
         "terminal",
         "interrupts",
         "tables",
+        "processor",
         "exit_codes",
     ),
     "conclugen": (
@@ -75,6 +76,7 @@ FLOORS = {
         "counts",
     ),
     "reports": (
+        "bundle",
         "report",
         "writing",
         "contents",
@@ -286,8 +288,8 @@ def test_nothing_that_is_read_back_is_unpickled() -> None:
 
 TEXT_CALLS = {"open": "r", "fdopen": "r", "NamedTemporaryFile": "w+b", "TemporaryFile": "w+b", "FileHandler": "a"}
 """Function that opens a file -> its mode where none is given."""
-NO_TEXT = {"os", "av", "Image", "sweeps", "system"}
-"""Whose `open` has no encoding: descriptors, media, pictures, sweeps, remote file systems."""
+NO_TEXT = {"os", "archive", "av", "Image", "sweeps", "system"}
+"""Whose `open` has no encoding: descriptors, archives, media, pictures, sweeps, remote file systems."""
 
 
 def calls_without_encoding(source: str) -> list[int]:
