@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from conclugen import __version__
-from sweeps.cli import demo, extract, features, inspect, manifest, models, report, sweep
+from sweeps.cli import bundle, demo, extract, features, inspect, manifest, models, report, sweep
 from sweeps.cli.console import bad_input
 from sweeps.cli.local_paths import with_local_paths
 from sweeps.config import ConfigError
@@ -33,6 +33,13 @@ class _Arguments(TyperGroup):
                 raise ConfigError(problems)
         return super().parse_args(ctx, args)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command; ``report verify FILE.zip`` is one, and ``report verify --out OUT`` a report of a folder."""
+        two = " ".join(args[:2])
+        if two in self.commands and not any(argument.startswith("--out") for argument in args):
+            return two, self.commands[two], args[2:]
+        return super().resolve_command(ctx, args)
+
 
 def _name_of(arguments: list[str], place: int) -> str:
     """Return what an empty argument is called in messages: its option, or its place behind the command."""
@@ -52,7 +59,8 @@ app = typer.Typer(
 app.command("extract")(extract.extract)
 app.command("demo")(demo.demo)
 app.command("dashboard")(report.dashboard)
-app.command("report")(report.report)
+app.command("report", epilog="See also: conclugen report verify --help")(report.report)
+app.command("report verify")(bundle.verify)
 app.command("best")(inspect.best)
 app.command("diff")(inspect.diff)
 app.command("export")(models.export)

@@ -1,8 +1,12 @@
-"""`conclugen report` and `conclugen dashboard`: look at the results of sweeps."""
+"""`conclugen report` and `conclugen dashboard`: look at the results of sweeps.
+
+`sweeps.cli.bundle` writes and verifies bundles of reports.
+"""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +14,7 @@ import typer
 
 from conclugen.counts import counted
 from reports import EQUIVALENT
+from sweeps.cli.bundle import bundle_problems, make_bundle
 from sweeps.cli.console import (
     INCOMPLETE,
     INTERRUPTED,
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["dashboard", "make_report", "report"]
 
+Bundling = Callable[[Sequence[Sequence[Record]], "Report", Sequence[Path]], None]
+
 
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, finished or not.")],
@@ -54,6 +61,10 @@ def report(
         typer.Option(metavar="SCORE", min=0, max=1, help="The largest difference of two methods that does not matter."),
     ] = EQUIVALENT,
     compare: Annotated[bool, typer.Option("--compare", help="Compare two sweeps of the same data instead.")] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.zip", help="ZIP to write, too, with all that a reviewer needs."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make tables, figures and one page of the ledgers of one or more sweeps."""
@@ -73,27 +84,34 @@ def report(
                 "--equivalent: a comparison tests no pairs of methods; leave --compare or --equivalent out."
             )
         problems += [*_folder_problems(folders, compare=compare), *_out_problems(out)]
+        if bundle is not None:
+            problems += bundle_problems(bundle)
         if problems:
             raise ConfigError(problems)
         limit = None if equivalent == EQUIVALENT else equivalent
-        options = {"--out": out, "--published": published, "--encoding": encoding, "--equivalent": limit}
+        options = {
+            "--out": out, "--published": published, "--encoding": encoding, "--equivalent": limit, "--bundle": bundle,
+        }  # fmt: skip
         settings = [str(part) for option in options.items() if option[1] is not None for part in option]
         flags = [flag for flag, wanted in (("--embeddings", embeddings), ("--compare", compare)) if wanted]
         command_line = command("report", *folders, *settings, *flags)
+        bundled = None
+        if bundle is not None:
+            from reports.bundle.manifest import Options
+
+            chosen = Options(
+                compare=compare, embeddings=embeddings, encoding=encoding, equivalent=equivalent,
+                published=published is not None,
+            )  # fmt: skip
+            bundled = partial(make_bundle, bundle, folders, chosen, command_line, published, as_json)
         try:
             if compare:
-                code = _make_comparison(folders, out, command_line, as_json=as_json)
+                code = _make_comparison(folders, out, command_line, bundled, as_json=as_json)
             else:
                 code = make_report(
-                    folders,
-                    out,
-                    command_line,
-                    published,
-                    encoding,
-                    embeddings=embeddings,
-                    equivalent=equivalent,
-                    as_json=as_json,
-                )
+                    folders, out, command_line, published, encoding, embeddings=embeddings, equivalent=equivalent,
+                    bundled=bundled, as_json=as_json,
+                )  # fmt: skip
         except KeyboardInterrupt:
             typer.echo(f"interrupted; {out} is as it was before.", err=True)
             code = INTERRUPTED
@@ -160,6 +178,7 @@ def make_report(
     *,
     embeddings: bool = False,
     equivalent: float = EQUIVALENT,
+    bundled: Bundling | None = None,
     as_json: bool = False,
 ) -> int:
     """Write the report of the sweeps in ``folders``, print what was found, and return the exit code.
@@ -172,6 +191,7 @@ def make_report(
         encoding: encoding of that file; None for UTF-8.
         embeddings: whether to draw representations of test samples, too.
         equivalent: the largest difference between two methods that does not matter.
+        bundled: writes the report's bundle, from its ledgers, its contents and its files.
         as_json: whether to print one JSON document instead of sentences and tables.
 
     Raises:
@@ -196,6 +216,8 @@ def make_report(
     _print(content, out, files, "tables and figures", as_json=as_json)
     if lacking := letters_without_font(file.read_text(encoding="utf-8") for file in files if file.suffix == ".svg"):
         typer.echo(f"note: no installed font has {' '.join(lacking)}; PNG figures show boxes instead.", err=True)
+    if bundled is not None:
+        bundled(ledgers, content, files)
     return OK if content.complete else INCOMPLETE
 
 
@@ -212,14 +234,19 @@ def _represented(folders: list[Path], ledgers: list[list[Record]]) -> "list[Repr
     return represented
 
 
-def _make_comparison(folders: list[Path], out: Path, command_line: str, *, as_json: bool) -> int:
+def _make_comparison(
+    folders: list[Path], out: Path, command_line: str, bundled: Bundling | None, *, as_json: bool
+) -> int:
     """Write and print the comparison of two sweeps, and return the exit code."""
     from reports.report import comparison_report
     from reports.writing import write_report
 
-    content = comparison_report(records(folders), folders, command_line)
+    ledgers = records(folders)
+    content = comparison_report(ledgers, folders, command_line)
     files = write_report(content, out)
     _print(content, out, files, "tables", as_json=as_json)
+    if bundled is not None:
+        bundled(ledgers, content, files)
     return OK
 
 
