@@ -130,7 +130,8 @@ class Sweep:
         from reports.report import report
 
         content = report([self._finished()], [self.folder], "", equivalent=equivalent)
-        return [*content.findings, *content.further]
+        shown = content.findings[:-1] if content.further else content.findings  # the last one counts the further ones
+        return [*shown, *content.further]
 
     def differences(self, other: "Sweep") -> pd.DataFrame:
         """Return what differs from another sweep; see :func:`sweeps.api.differences.differences`."""

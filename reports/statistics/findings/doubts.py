@@ -79,7 +79,7 @@ def _failed(evidence: Evidence) -> Finding | None:
     methods = Counter(record.method for record in failed)
     most, n_most = methods.most_common(1)[0]
     shown = listing([f"{reason} ({n})" for reason, n in reasons.most_common()])
-    text = f"{len(failed)} of {counted(len(records), 'job')} failed, most of {most} ({n_most}); reasons: {shown}."
+    text = f"{len(failed)} of {counted(len(records), 'job')} failed, most often of {most} ({n_most}); reasons: {shown}."
     if len(methods) == 1:
         text = f"{len(failed)} of {counted(len(records), 'job')} failed, all of {most}; reasons: {shown}."
     keys = tuple(f"{record.sweep}: {record.key}" for record in failed)

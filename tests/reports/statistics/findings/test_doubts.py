@@ -82,7 +82,7 @@ def test_failed_jobs_are_counted_with_their_reasons() -> None:
     lost = failed("Con", 0, "LostProcess: killed", config=config)
     assert texts(*ledger, *crashes)[0] == "3 of 9 jobs failed, all of Gen; reasons: OutOfMemory (3)."
     first, *_ = doubts(evidence([*ledger, *crashes, lost]))
-    assert first.text == "4 of 10 jobs failed, most of Gen (3); reasons: OutOfMemory (3) and LostProcess (1)."
+    assert first.text == "4 of 10 jobs failed, most often of Gen (3); reasons: OutOfMemory (3) and LostProcess (1)."
     assert first.records == ("s: search-Gen-00000", "s: search-Gen-00001", "s: search-Gen-00002", "s: search-Con-00000")
     assert first.table == "accounting"
 
