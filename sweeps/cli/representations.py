@@ -33,7 +33,7 @@ MOST_SAMPLES = 1000
 def representations(folder: Path, records: Sequence[Record], omissions: list[str]) -> Iterator[Representations]:
     """Yield the test samples of each labelled set as the best head of each pretrained method represents them.
 
-    All methods represent the same samples of a set.
+    All methods represent the same samples of a set. Of repeated searches, the first is shown.
 
     Args:
         folder: the sweep folder.
@@ -44,7 +44,11 @@ def representations(folder: Path, records: Sequence[Record], omissions: list[str
     config = load_config(layout.config, alone=True, written=True)
     sweep = records[-1].sweep  # not the configuration's name, which several sweeps may have
     best = best_heads(layout, records)
-    planned = [arm.name for arm in config.arms.values() if not arm.modalities and arm.method != "supervised_head"]
+    planned = [
+        arm.name
+        for arm in config.arms.values()
+        if not arm.modalities and arm.method != "supervised_head" and arm.search == 1
+    ]
     omissions += [f"{sweep}: {method} has no head yet." for method in planned if method not in best]
     for dataset, location in config.features.downstream.items():
         try:

@@ -28,9 +28,45 @@ def problems_of(path: Path, overrides: tuple[str, ...] = ()) -> list[str]:
 def test_missing_settings_have_defaults(write_config: WriteConfig) -> None:
     config = load_config(write_config(budget={"trials_per_subset": 3, "epochs": 12}))
     assert config.subsets == ("Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen")
-    assert config.budget.seeds == 5
+    assert (config.budget.seeds, config.budget.searches) == (5, 1)
     assert config.probe_epochs == (2, 4, 6, 8, 10, 12)
     assert config.seed == 127
+
+
+def test_three_finalists_are_the_default_and_a_written_configuration_without_the_setting_has_one(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    path = write_config()
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del document["search"]["finalists"]
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert load_config(path).search.finalists == 3
+    written = load_config(path, written=True)
+    assert (written.search.finalists, written.budget.searches) == (1, 1)
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.prepare(load_config(path, ["budget.searches=2"]))
+    again = load_config(folder.config, written=True)
+    assert (again.search.finalists, again.budget.searches) == (3, 2)
+
+
+@pytest.mark.parametrize("setting", ["budget.searches", "search.finalists"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "true", "null", "1001"])
+def test_numbers_of_searches_and_finalists_are_whole_and_positive(
+    write_config: WriteConfig, setting: str, value: str
+) -> None:
+    (problem,) = problems_of(write_config(), (f"{setting}={value}",))
+    assert problem.startswith(f"{setting}: ")
+
+
+def test_every_search_of_a_method_is_an_arm(write_config: WriteConfig) -> None:
+    path = write_config(subsets=["Con"], baselines=["raw_features", "SimCLR"], modality_subsets=[["video", "text"]])
+    config = load_config(path, ["budget.searches=2"])
+    assert list(config.arms) == ["Con", "SimCLR", "Con~2", "SimCLR~2"]
+    confirmed = [arm.name for arm in config.confirmed_on(config.arms["Con~2"])]
+    assert confirmed == ["Con~2", "Con[video-text]~2"]
+    assert [arm.name for arm in config.untuned] == [
+        *("raw_features", "raw_features[video-text]", "raw_features~2", "raw_features[video-text]~2"),
+    ]
 
 
 def test_the_last_probe_comes_after_the_whole_budget_even_if_steps_do_not_fit(write_config: WriteConfig) -> None:

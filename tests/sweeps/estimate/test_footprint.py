@@ -159,6 +159,19 @@ def test_disk_grows_with_heads_checkpoints_and_predictions(write_config: Callabl
     assert disk_bytes(config, most) - disk_bytes(config, more) == disk_bytes(config, more) - disk_bytes(config, nothing)
 
 
+def test_a_finalist_takes_as_much_disk_as_was_estimated(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_config(
+        subsets=["Con"], baselines=[], search={"finalists": 2, "pruner": "none"}, tracking={"tensorboard": False}
+    )
+    folder = SweepFolder(tmp_path / "sweep")
+    run_here(path, folder)
+    sizes = [file.stat().st_size for file in folder.ledger.glob("finalist-*.arrow")]
+    assert len(sizes) == 4
+    config = load_config(path)
+    none, all_runs = (disk_bytes(config, [Cost("Con", 1.0, 1.0, 2, 1.0, number)]) for number in (0, 4))
+    assert (all_runs - none) / 4 == pytest.approx(max(sizes), rel=0.1)
+
+
 def multi_labelled(folder: Path) -> Path:
     """A set of 8 labels, with several labels per sample."""
     labels = (np.arange(120)[:, None] // np.arange(1, 9) % 3 == 0).astype(int)

@@ -125,6 +125,7 @@ def test_no_finalist_beats_the_winner(scores: list[float], again: list[list[floa
     finished = [run for number, row in enumerate(again) for run in runs(number, *row)]
     chosen = choose_finalists(trials, finalists)
     assert len({record.hyperparameters["lr"] for record in chosen}) == len(chosen) <= finalists
+    assert choose_finalists(chosen, finalists) == chosen  # what a sweep keeps suffices to choose again
     won = winner(trials, finished, finalists)
     if not trials:
         assert won is None
