@@ -232,6 +232,16 @@ class TestRemoteSets:
         assert load_config(copy) == config
         assert type(config).model_validate(config.model_dump(mode="json")) == config  # as a replay reads a record
 
+    def test_info_names_the_groups_of_a_remote_set_without_a_copy(self, remote_set: str, tmp_path: Path) -> None:
+        write_planted(tmp_path / "grouped", groups={"video": np.arange(120) // 4})
+        fsspec.filesystem("memory").put(f"{tmp_path}/grouped/", "/sets/grouped", recursive=True)
+        place = remote_set.replace("planted", "grouped")
+        shown = features("info", place)
+        assert (shown.exit_code, "not counted, as the set is remote" in shown.stdout) == (0, True)
+        document = json.loads(features("info", place, "--json").stdout)
+        assert (document["groups"], "n_groups" in document) == (["video"], False)
+        assert not (tmp_path / "cache").exists()
+
     def test_check_reads_the_manifest_only(
         self, write_config: Callable[..., Path], remote_set: str, tmp_path: Path
     ) -> None:
