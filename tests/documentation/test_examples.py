@@ -20,6 +20,7 @@ ORDER = (
     "how-to/best.md",
     "how-to/failed-trial.md",
     "how-to/python.md",
+    "how-to/export.md",
 )
 """The pages with blocks to run: later ones go on with what earlier ones have made."""
 

@@ -45,7 +45,7 @@ def test_each_command_that_a_page_names_exists(name: str) -> None:
     assert [problem for problem in problems if problem] == []
 
 
-@pytest.mark.parametrize("block", all_blocks("bash"))
+@pytest.mark.parametrize("block", all_blocks("bash", "python"))
 def test_a_block_of_commands_says_whether_a_test_runs_it(block: Block, request: pytest.FixtureRequest) -> None:
     if "README.md" not in request.node.name:  # no comments in front of the first page's few commands
         assert block.note == "run" or re.fullmatch(r"not run: .+", block.note), block.note
