@@ -101,10 +101,13 @@ class Metric:
     """One number: a probe's score on one split of one downstream set."""
 
     dataset: str
+    """The downstream set, by its name in the configuration."""
     split: ScoredSplit
+    """The split that was scored; search trials and finalists have val alone."""
     labels: str
     """The probe's label budget, such as 5 (per class) or 10%; empty for all labels."""
     metric: str
+    """Name of the metric, such as weighted_f1 or f1/anger."""
     value: float
     """Mean over the label draws, and over the folds of a folded set."""
     instrument: str = ""
@@ -120,15 +123,21 @@ class Predictions:
     """
 
     dataset: str
+    """As in Metric."""
     labels: str
     """Label budget, as in Metric."""
     fold: int
     """The fold that was the test split; 0 for a set without folds."""
     draw: int
+    """The label draw, counted from 0."""
     classes: Sequence[str]
+    """Names of the classes, in the order of their indices."""
     multi_label: bool
+    """Whether a sample may have several labels."""
     truth: Sequence[int]
+    """The labels of the test samples."""
     predicted: Sequence[int]
+    """What the probe says."""
     instrument: str = ""
     """As in Metric."""
     chosen: str = ""
@@ -165,11 +174,13 @@ class Hardware:
     """The hardware that a job ran on, as its first worker found it."""
 
     host: str
+    """Name of the machine."""
     processor: str
     """Name of the CPU."""
     threads: int
     """CPU threads of each worker."""
     workers: int
+    """Workers that trained the job together."""
     device: str
     """The device that trained the head: the GPU's name, or ``cpu``."""
     gpus: int
@@ -181,7 +192,9 @@ class Record:
     """One finished job: a search trial, a finalist's run or a confirmation run."""
 
     sweep: str
+    """Name of the sweep."""
     stage: Stage
+    """What the job was for: the search, a finalist, or a confirmation."""
     method: str
     """Loss subset or baseline, with its modalities, label budget and search, as :func:`variant` makes it."""
     number: int
@@ -190,7 +203,9 @@ class Record:
     A finalist's run has the number that `sweeps.ledger.winners.run_number` makes of both.
     """
     seed: int
+    """Seed of the training."""
     state: State
+    """How the job ended."""
     origin: str = ""
     """The source of the hyperparameters of a search trial or of a finalist's run.
 
@@ -215,12 +230,15 @@ class Record:
     losses: Mapping[str, float] = field(default_factory=dict)
     """Last epoch's mean pretraining losses; recorded, never an objective."""
     metrics: Sequence[Metric] = ()
+    """Every score of the job."""
     predictions: Sequence[Predictions] = ()
+    """Predictions on test data; confirmation runs alone have some."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time: total, train, probe. If the job ran on several kinds of hardware, ``hardware`` is the last."""
     started: str = ""
-    """UTC time, ISO 8601; ``ended`` has the same form."""
+    """UTC time at which the job began, ISO 8601; ``ended`` has the same form."""
     ended: str = ""
+    """UTC time at which the job ended."""
     features: Mapping[str, str] = field(default_factory=dict)
     """Fingerprint of each feature set, by its place in the configuration."""
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -32,5 +32,7 @@ def test_the_page_of_commands_has_each_command_with_its_options() -> None:
     assert "| `--port PORT` | `8080` | " in page
 
 
-def test_the_page_of_records_explains_a_field_by_its_docstring() -> None:
-    assert "| `epochs` | `int` | `0` | Pretraining epochs done. |" in pages()["ledger.md"]
+def test_the_page_of_records_explains_every_field_by_its_docstring() -> None:
+    page = pages()["ledger.md"]
+    assert "| `epochs` | `int` | `0` | Pretraining epochs done. |" in page
+    assert [line for line in page.splitlines() if line.endswith("|  |")] == []
