@@ -79,7 +79,8 @@ def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]
         write_whole(out / name, text.encode())
         files.append(out / name)
     index = out / "index.html"
-    write_whole(index, page(content.title, sections, content.provenance, downloads, content.findings).encode())
+    text = page(content.title, sections, content.provenance, downloads, content.findings, content.further)
+    write_whole(index, text.encode())
     return [index, document, *files]
 
 

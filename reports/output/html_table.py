@@ -23,6 +23,8 @@ __all__ = ["LONG", "RecordLists", "caption", "chosen", "count", "html_table", "w
 
 LONG = 12
 """Rows of a table that is shown at once; a longer one is folded."""
+_MANY = 60
+"""Cells of a table that is shown at once; one with more is a wall of numbers, and folded."""
 _PRINTED = 60
 """Rows of a folded table that paper shows; of a longer one, paper shows the summary."""
 
@@ -59,7 +61,7 @@ class RecordLists:
         )
 
 
-def html_table(table: Table, lists: RecordLists, default: Mapping[str, str]) -> str:
+def html_table(table: Table, lists: RecordLists, default: Mapping[str, str], *, unfolded: bool = False) -> str:
     """Return heading, caption and table: best ``strong``, tied ``u``.
 
     Headings of rows and columns have a ``scope``. A cell has its sort key in ``data-sort`` if its text is not the key
@@ -69,6 +71,7 @@ def html_table(table: Table, lists: RecordLists, default: Mapping[str, str]) -> 
         table: the table.
         lists: takes the records of the cells.
         default: the choice that is shown first; see :mod:`reports.output.choice`.
+        unfolded: show the table at once even if it is long.
     """
     groups = _groups(table)
     shown = table.shown
@@ -88,7 +91,7 @@ def html_table(table: Table, lists: RecordLists, default: Mapping[str, str]) -> 
         "</div>\n"
     )
     longest = max(map(len, bodies.values()))
-    if longest > LONG:
+    if not unfolded and (longest > LONG or longest * len(shown.columns) > _MANY):
         content = _folded(content, len(bodies[visible]) if visible else 0, longest, shown)
     return (
         f'<section class="table" id="{name}" aria-labelledby="{name}-title"{"" if visible else " hidden"}>\n'

@@ -118,17 +118,24 @@ const views = [];
 
 async function drawCharts(choice) {
   for (const plot of document.querySelectorAll(".plot")) {
-    const specification = JSON.parse(plot.querySelector("script").textContent);
-    const parameters = (specification.params ?? []).map(({ name }) => name).filter((name) => fields.includes(name));
-    for (const parameter of specification.params ?? []) {
-      if (fields.includes(parameter.name)) parameter.value = choice()[parameter.name];
-    }
-    const { view } = await vegaEmbed(plot, specification, options);
-    plot.querySelector("svg").setAttribute("aria-hidden", "true"); // the caption describes the figure
-    const chart = { view, parameters };
-    views.push(chart);
-    await follow(chart, choice()); // the reader may have chosen anew in the meantime
+    const fold = plot.closest("details:not([open])");
+    // A folded chart has no width yet.
+    if (fold) fold.addEventListener("toggle", () => drawChart(plot, choice), { once: true });
+    else await drawChart(plot, choice);
   }
+}
+
+async function drawChart(plot, choice) {
+  const specification = JSON.parse(plot.querySelector("script").textContent);
+  const parameters = (specification.params ?? []).map(({ name }) => name).filter((name) => fields.includes(name));
+  for (const parameter of specification.params ?? []) {
+    if (fields.includes(parameter.name)) parameter.value = choice()[parameter.name];
+  }
+  const { view } = await vegaEmbed(plot, specification, options);
+  plot.querySelector("svg").setAttribute("aria-hidden", "true"); // the caption describes the figure
+  const chart = { view, parameters };
+  views.push(chart);
+  await follow(chart, choice()); // the reader may have chosen anew in the meantime
 }
 
 async function follow({ view, parameters }, choice) {

@@ -85,6 +85,7 @@ def page(
     provenance: Provenance,
     downloads: Mapping[str, bytes | str],
     findings: Sequence[Finding] = (),
+    further: Sequence[Finding] = (),
 ) -> str:
     """Return the page as HTML.
 
@@ -94,6 +95,7 @@ def page(
         provenance: last section of the page.
         downloads: file name -> content (bytes), which becomes part of the page, or address relative to the page (str).
         findings: what was found, for the top of the page.
+        further: findings that are folded below these.
 
     Raises:
         ValueError: two tables or two figures have the same name.
@@ -110,9 +112,11 @@ def page(
     default = default_choice(choices)
     lists = RecordLists()
     titles = {table.name: table.title for table in tables}
+    seen = set[Term]()  # by the reader of the findings
     content = {
-        "findings": [_finding(finding, titles, lists) for finding in findings],
-        "sections": [_section(section, lists, default) for section in sections],
+        "findings": [_finding(finding, titles, lists, seen) for finding in findings],
+        "further": [_finding(finding, titles, lists, seen) for finding in further],
+        "sections": [_section(section, lists, default, tables[:1]) for section in sections],
     }
     drawn = any(figure.interactive for section in sections for figure in section.figures)
     return environment.from_string(_file("page.html.j2")).render(
@@ -141,26 +145,31 @@ def _vega() -> str:
     return re.sub(r"<(?=/script|!--)", r"\\x3c", bundle, flags=re.IGNORECASE)
 
 
-def _finding(finding: Finding, titles: Mapping[str, str], lists: RecordLists) -> dict[str, Any]:
+def _finding(finding: Finding, titles: Mapping[str, str], lists: RecordLists, seen: set[Term]) -> dict[str, Any]:
     records = ""
     if finding.records:
         records = lists.button(finding.records, count(len(finding.records), "record"))
     return {
         "topic": _TOPICS[finding.topic],
-        "text": Markup(with_terms(finding.text, set())),  # noqa: S704 - with_terms escapes
+        "text": Markup(with_terms(finding.text, seen)),  # noqa: S704 - with_terms escapes
         "table": finding.table if finding.table in titles else "",
         "title": titles.get(finding.table, ""),
         "records": Markup(records),  # noqa: S704 - RecordLists escapes
     }
 
 
-def _section(section: Section, lists: RecordLists, default: Mapping[str, str]) -> dict[str, Any]:
+def _section(
+    section: Section, lists: RecordLists, default: Mapping[str, str], unfolded: Sequence[Table]
+) -> dict[str, Any]:
     seen = set[Term]()
     paragraphs = [part for part in re.split(r"\n\s*\n", section.text) if part.strip()]
     return {
         "title": section.title,
         "paragraphs": [Markup(with_terms(part, seen)) for part in paragraphs],  # noqa: S704 - with_terms escapes
-        "tables": [Markup(html_table(table, lists, default)) for table in section.tables],  # noqa: S704 - escapes
+        "tables": [
+            Markup(html_table(table, lists, default, unfolded=any(table is first for first in unfolded)))  # noqa: S704
+            for table in section.tables
+        ],
         "figures": [_figure(figure, default) for figure in section.figures],
     }
 

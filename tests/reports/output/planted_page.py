@@ -101,6 +101,12 @@ def matrix() -> dict[str, Any]:
     }
 
 
+def history() -> dict[str, Any]:
+    """Return a small specification with the width of the page."""
+    return {"data": {"values": [{"trial": 1, "value": 0.5}]}, "width": "container", "height": 80, "mark": "point",
+            "encoding": {"x": {"field": "trial", "type": "quantitative"}}}  # fmt: skip
+
+
 FINDINGS = [
     Finding(
         "best",
@@ -130,6 +136,7 @@ def planted_page() -> str:
                 [PageFigure("methods", "Test scores of every method, with 95 % intervals.", "", dots())]),
         Section("Uncertainty", "Chance has two sources.", [pair_table(pairs(), "weighted_f1", 0.01), wide_table()],
                 [PageFigure("confusion", "A confusion matrix.", "", matrix())]),
+        Section("The search", figures=[PageFigure(f"history-{n}", f"Trials {n}.", "", history()) for n in range(4)]),
     ]  # fmt: skip
     facts = [("command", "conclugen report demo --out out"), ("fingerprint", "0123456789abcdef" * 4)]
     return page(
@@ -138,4 +145,5 @@ def planted_page() -> str:
         Provenance(facts, {"demo": "name: demo\nseed: 0\n"}),
         {"pairs.csv": b"first,second\n", "a-very-long-name-of-a-table-without-any-place-to-break.csv": "x.csv"},
         FINDINGS,
+        [Finding("loss", "Adding Gen has an open effect.", {}, "pairs", ())],
     )

@@ -46,8 +46,8 @@ class Visit:
         self.page.goto(address)
 
     def drawn(self) -> Any:
-        """Return the page once both charts are drawn."""
-        self.page.locator(".plot svg").nth(1).wait_for()
+        """Return the page once the five charts outside of folds are drawn."""
+        self.page.locator(".plot svg").nth(4).wait_for()
         return self.page
 
     def methods_in_figure(self) -> list[str]:
@@ -99,11 +99,11 @@ def test_the_page_opens_without_an_error_and_asks_the_network_for_nothing(visit:
 
 
 def test_the_findings_come_first_and_lead_to_their_table_and_records(visit: Visit) -> None:
-    items = visit.page.locator(".findings li")
+    items = visit.page.locator(".findings > ol > li")
     assert visit.page.locator("main h2").first.text_content() == "What was found"
     texts = items.evaluate_all("items => items.map((item) => item.querySelector('p').textContent)")
     assert all(finding.text in text for finding, text in zip(FINDINGS, texts, strict=True))
-    visit.page.click(".findings a[href='#pairs']")
+    visit.page.click(".findings > ol a[href='#pairs']")
     assert visit.page.locator("#pairs .fold").evaluate("fold => fold.open")
     items.first.get_by_role("button", name="2 records").click()
     shown = visit.page.locator(".note:popover-open code").all_text_contents()
@@ -189,6 +189,15 @@ def test_a_long_table_is_folded_and_says_what_is_in_it(visit: Visit) -> None:
     assert visit.page.locator("#leaderboard table").is_visible()
 
 
+def test_many_figures_are_folded_and_drawn_when_they_are_opened(visit: Visit) -> None:
+    page = visit.drawn()
+    assert page.locator(".plot svg").count() == 5
+    page.get_by_text("1 more figure: history-3").click()
+    page.locator(".plot svg").nth(5).wait_for()
+    widths = page.locator(".plot svg").evaluate_all("charts => charts.map((chart) => chart.clientWidth)")
+    assert widths[5] == widths[4]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window(browser: Any, address: str, width: int) -> None:
     visit = Visit(browser, address, width)
@@ -204,8 +213,7 @@ def test_nothing_is_wider_than_the_window(browser: Any, address: str, width: int
     page.close()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
 def test_axe_finds_nothing_serious(browser: Any, address: str, theme: str, width: int) -> None:
     visit = Visit(browser, address, width, color_scheme=theme, bypass_csp=True)  # axe is a script of the test
     page = visit.drawn()
