@@ -100,6 +100,19 @@ TERMS = (
         ("random_head",),
     ),
     Term("raw features", "The frozen features without any head.", ("raw_features",)),
+    Term("raw_pca", "The principal components of each modality's frozen features, whitened, without any head."),
+    Term(
+        "label_spreading",
+        "A classifier without pretraining: labels spread from the labelled samples to their nearest neighbours among "
+        "the raw features.",
+        source="Zhou et al. 2004, NeurIPS",
+    ),
+    Term("supervised_head", "The same head, trained from the start on the labelled samples instead of pretrained."),
+    Term(
+        "SimCLR",
+        "A head that is pretrained on two distorted views of one modality, instead of on several modalities.",
+        source="Chen et al. 2020, ICML",
+    ),
     Term(
         "baseline",
         "A method without the losses that are studied, such as the raw features. A loss is worth having only if it "
@@ -169,7 +182,7 @@ TERMS = (
     ),
     Term(
         "settled",
-        "The difference is real: its p value is below 0.05 after Holm's correction.",
+        "Chance alone would rarely give such a difference: its p value is below 0.05 after Holm's correction.",
     ),
     Term(
         "equal",
