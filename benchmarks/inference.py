@@ -7,7 +7,7 @@ should cover 0. The benchmark counts how many do, for
 
 * ``report``: what the report does, with groups;
 * ``no groups``: the same, but samples count as independent;
-* ``one kind``: the same, but only the first of two crossing ways to group samples counts;
+* ``one way``: the same, but only the first of two crossing ways to group samples counts;
 * ``samples``: the percentile bootstrap over samples, with the heads as given;
 * ``seeds``: Student's t over seeds, with the samples as given;
 * ``both``: the percentile bootstrap over seeds and groups of samples.
@@ -165,7 +165,7 @@ def _others(column: Column, generator: np.random.Generator) -> Iterator[tuple[st
     samples = np.arange(column.n_samples)
     yield "no groups", _report(column_scores(replace(column, folds=(replace(fold, groups=samples[np.newaxis]),))))
     if len(fold.groups) > 1:
-        yield "one kind", _report(column_scores(replace(column, folds=(replace(fold, groups=fold.groups[:1]),))))
+        yield "one way", _report(column_scores(replace(column, folds=(replace(fold, groups=fold.groups[:1]),))))
     seeds = len(column.runs) // 2
     halves = column_scores(column).scores.reshape(3, 2, seeds)
     differences = halves[:, 0] - halves[:, 1]

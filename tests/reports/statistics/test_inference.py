@@ -132,7 +132,7 @@ def test_samples_of_a_group_that_count_as_independent_find_differences_that_are_
 def test_one_of_two_crossing_ways_to_group_is_not_enough() -> None:
     """The strengths of both methods vary between groups of either way; the first way has far more groups."""
     found = misses(World(5, 40, 10, crossed=10, group_spread=0.6), 60)
-    assert found["one kind"]["accuracy"] > 0.15
+    assert found["one way"]["accuracy"] > 0.15
     assert found["report"]["accuracy"] < 0.15
 
 
