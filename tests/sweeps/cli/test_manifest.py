@@ -169,6 +169,15 @@ def test_imported_clips_must_keep_the_rules_of_clip_lists(tmp_path: Path) -> Non
     assert not out.exists()
 
 
+def test_groups_of_imported_clips_are_counted(tmp_path: Path) -> None:
+    table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
+    rows = "a,train,hi,Ann,7\nb,train,ho,Ann,7\nc,val,ha,Bob,8\nd,test,he,Cid,8\n"
+    table.write_text(f"sample_id,split,transcript,speaker,group:scene\n{rows}", encoding="utf-8")
+    result = conclugen("import", table, "--root", tmp_path, "--out", out)
+    assert (result.returncode, "Groups: 3 by speaker, 2 by scene.\n" in result.stdout) == (0, True)
+    assert "Groups: 3 by speaker, 2 by scene.\n" in conclugen("verify", out).stdout
+
+
 def test_cells_rules_and_absent_videos_are_listed_together(tmp_path: Path) -> None:
     table, out = tmp_path / "own.csv", tmp_path / "own.parquet"
     table.write_text("sample_id,split,video,labels\na,trian,a.mp4,joy\nb,train,b.mp4,\n", encoding="utf-8")
