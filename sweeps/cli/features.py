@@ -139,6 +139,7 @@ def verify_features(
     shared_groups: Annotated[
         str, typer.Option(metavar="NAME,...", help="Other groups, such as video, that may be in several splits.")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Check every byte and row: checksums, values, constant features, duplicates, leakage between splits."""
     with bad_input():
@@ -154,13 +155,16 @@ def verify_features(
                 shared=[*shared, *([SPEAKER] if shared_speakers else [])],
                 tick=lambda shard: progress.advance(task, shard.rows),
             )
-        for note in findings.notes:
+        for note in findings.notes if not as_json else ():
             typer.echo(f"note: {note}")
         if findings.problems:
             raise ConfigError(findings.problems)
-    shards = counted(len(manifest.shards), "shard")
-    rows = counted(sum(shard.rows for shard in manifest.shards), "row")
-    typer.echo(f"{folder}: {shards}, {rows}, no problem.")
+    shards, rows = len(manifest.shards), sum(shard.rows for shard in manifest.shards)
+    if as_json:
+        document = {"set": str(folder), "shards": shards, "rows": rows, "notes": list(findings.notes)}
+        typer.echo(json.dumps(document, indent=2))
+        return
+    typer.echo(f"{folder}: {counted(shards, 'shard')}, {counted(rows, 'row')}, no problem.")
 
 
 @app.command("probe")

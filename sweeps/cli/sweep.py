@@ -52,6 +52,7 @@ def sweep_check(
         float | None,
         typer.Option(metavar="GIB", min=0, help="Memory of the GPUs to be used. Default: that of this machine's GPUs."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Validate a configuration; print the plan, the search space of each method, and an estimate of time and disk."""
     with bad_input():
@@ -60,7 +61,7 @@ def sweep_check(
         config = load_config(config_file, overrides or (), later=(*LATER, lambda part: too_large(part, gpu_memory)))
         from sweeps.estimate.duration import estimate
         from sweeps.estimate.labels import label_findings
-        from sweeps.estimate.summary import cost_summary, plan_table, space_table
+        from sweeps.estimate.summary import cost_document, cost_summary, plan_table, space_table
         from sweeps.search.warm_start import warm_start_problems
 
         findings = label_findings(config, fetch=False)
@@ -75,6 +76,10 @@ def sweep_check(
         if problems:
             raise ConfigError(problems)
         costs = [] if remote else estimate(config)
+    if as_json:
+        document = {**cost_document(config, costs), "not_fetched": remote, "warnings": list(findings.notes)}
+        typer.echo(json.dumps(document, indent=2))
+        return
     if remote:
         console().print(Fitted(space_table(config)))
         typer.echo(
@@ -143,6 +148,7 @@ def sweep_resume(
 def sweep_replay(
     folder: SweepDir,
     trial: Annotated[str, typer.Option(metavar="ID", help="Record to run again, such as search-Con-00003.")],
+    as_json: AsJson = False,
 ) -> None:
     """Run one finished job again, from its record alone, and compare; exit code 1 if it differs."""
     with bad_input():
@@ -150,6 +156,11 @@ def sweep_replay(
         from sweeps.actions.replay import replay
 
         differences = replay(layout, trial)
+    code = OK if all(difference.equal for difference in differences) else INCOMPLETE
+    if as_json:
+        values = [{**asdict(difference), "equal": difference.equal} for difference in differences]
+        typer.echo(json.dumps({"trial": trial, "equal": code == OK, "values": values}, indent=2))
+        raise typer.Exit(code)
     table = Table(title=trial, title_justify="left")
     for column in ("", "recorded", "replayed", ""):
         table.add_column(column, justify="right" if column else "left")
@@ -157,7 +168,7 @@ def sweep_replay(
         numbers = (str(difference.recorded), str(difference.replayed))
         table.add_row(difference.what, *numbers, "" if difference.equal else "differs")
     console().print(Fitted(table))
-    raise typer.Exit(OK if all(difference.equal for difference in differences) else INCOMPLETE)
+    raise typer.Exit(code)
 
 
 @app.command("status")

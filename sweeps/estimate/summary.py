@@ -1,6 +1,8 @@
 """What `sweep check` shows of a sweep before it runs: the plan, the space of each arm, the cost."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from rich.table import Table
 
@@ -11,7 +13,7 @@ from sweeps.estimate.duration import Cost, lack_of_room, total_seconds, trials_i
 from sweeps.estimate.footprint import disk_bytes
 from sweeps.ledger import search_of
 
-__all__ = ["cost_summary", "plan_table", "space_table"]
+__all__ = ["cost_document", "cost_summary", "plan_table", "space_table"]
 
 
 def plan_table(config: SweepConfig, costs: Sequence[Cost]) -> Table:
@@ -62,6 +64,19 @@ def _values(parameter: Parameter) -> str:
         scale = " log" if parameter.log else "" if parameter.step is None else f" step {parameter.step}"
         return f"{parameter.low} .. {parameter.high}{scale}"
     return ", ".join(map(str, parameter.extremes()))
+
+
+def cost_document(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, Any]:
+    """Return the plan and its cost for programs; seconds and bytes are None if they were not estimated."""
+    estimated = bool(costs) and lack_of_room(config) is None
+    return {
+        "name": config.name,
+        "trials_per_method": config.budget.trials_per_subset,
+        "epochs": config.budget.epochs,
+        "methods": [asdict(cost) for cost in costs],
+        "seconds": total_seconds(config, costs) if estimated else None,
+        "disk_bytes": disk_bytes(config, costs) if estimated else None,
+    }
 
 
 def cost_summary(config: SweepConfig, costs: Sequence[Cost]) -> str:

@@ -1,5 +1,6 @@
 """Replays: a replay equals every kind of record, and differs from a record that was changed."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from conclugen.training.pretrain import DivergedError
 from sweeps.actions.replay import replay
+from sweeps.cli import app
+from sweeps.cli.console import OK
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
@@ -135,6 +139,14 @@ def test_a_replay_computes_with_as_many_threads_as_the_record_names(
     before = torch.get_num_threads()
     replay(sweep, record.key)
     assert (threads, torch.get_num_threads()) == ([3], before)
+
+
+def test_the_command_prints_a_replay_as_json(sweep: SweepFolder) -> None:
+    result = CliRunner().invoke(app, ["sweep", "replay", str(sweep.root), "--trial", "search-Con-00000", "--json"])
+    assert result.exit_code == OK, result.output
+    document = json.loads(result.stdout)
+    assert document["equal"]
+    assert {"what", "recorded", "replayed", "equal"} == set(document["values"][0])
 
 
 def test_a_replay_names_the_value_that_differs(sweep: SweepFolder) -> None:

@@ -125,6 +125,16 @@ def test_check_prints_the_plan(write_config: Callable[..., Path]) -> None:
     assert "minutes" in result.stdout
 
 
+def test_check_prints_plan_and_cost_as_json(write_config: Callable[..., Path]) -> None:
+    result = conclugen("sweep", "check", write_config(subsets=["Con"], baselines=["raw_features"]), "--json")
+    assert result.returncode == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert [method["name"] for method in document["methods"]] == ["Con", "raw_features"]
+    assert document["seconds"] > 0
+    assert document["disk_bytes"] > 0
+    assert document["not_fetched"] == []
+
+
 def test_check_refuses_a_warm_start_from_a_sweep_without_a_finished_trial(
     write_config: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -40,6 +40,8 @@ def test_synth_writes_a_set_that_verify_accepts(tmp_path: Path) -> None:
     verified = features("verify", out)
     assert verified.exit_code == 0
     assert f"{out}: 5 shards, 96 rows, no problem." in verified.output
+    document = json.loads(features("verify", out, "--json").stdout)
+    assert (document["set"], document["shards"], document["rows"]) == (str(out), 5, 96)
 
 
 @pytest.mark.parametrize(
