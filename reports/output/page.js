@@ -131,7 +131,8 @@ async function drawChart(plot, choice) {
   for (const parameter of specification.params ?? []) {
     if (fields.includes(parameter.name)) parameter.value = choice()[parameter.name];
   }
-  const { view } = await vegaEmbed(plot, specification, options);
+  const bind = plot.closest("figure").querySelector(".controls"); // outside of the picture, which has no controls
+  const { view } = await vegaEmbed(plot, specification, { ...options, bind });
   plot.querySelector("svg").setAttribute("aria-hidden", "true"); // the caption describes the figure
   const chart = { view, parameters };
   views.push(chart);

@@ -102,8 +102,11 @@ def matrix() -> dict[str, Any]:
 
 
 def history() -> dict[str, Any]:
-    """Return a small specification with the width of the page."""
-    return {"data": {"values": [{"trial": 1, "value": 0.5}]}, "width": "container", "height": 80, "mark": "point",
+    """Return a small specification with the width of the page and a control of its own."""
+    sizes = {"input": "radio", "options": [50, 200], "name": "size: "}
+    return {"data": {"values": [{"trial": 1, "value": 0.5}]}, "width": "container", "height": 80,
+            "params": [{"name": "size", "value": 50, "bind": sizes}],
+            "mark": {"type": "point", "size": {"expr": "size"}},
             "encoding": {"x": {"field": "trial", "type": "quantitative"}}}  # fmt: skip
 
 

@@ -198,6 +198,15 @@ def test_many_figures_are_folded_and_drawn_when_they_are_opened(visit: Visit) ->
     assert widths[5] == widths[4]
 
 
+def test_a_control_of_a_figure_changes_it(visit: Visit) -> None:
+    page = visit.drawn()
+    figure = page.locator("figure", has_text="Trials 0.")
+    mark = figure.locator(".mark-symbol path").first
+    before = mark.get_attribute("d")
+    figure.get_by_label("200").check()
+    visit.until(lambda: mark.get_attribute("d") != before)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_wider_than_the_window(browser: Any, address: str, width: int) -> None:
     visit = Visit(browser, address, width)
