@@ -238,7 +238,7 @@ class Search:
 
     def _decided(self, name: str) -> bool:
         """Whether the search of an arm is over, and all runs of its finalists have ended."""
-        return self._fair_share.over(name) and next(self._missing_runs(name), None) is None
+        return name in self._winners or (self._fair_share.over(name) and next(self._missing_runs(name), None) is None)
 
     def _winner(self, name: str) -> Best | None:
         """Return what an arm confirms; None while that is not known, or if no trial ran its full budget."""
