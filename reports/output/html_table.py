@@ -94,9 +94,9 @@ def html_table(table: Table, lists: RecordLists, default: Mapping[str, str], *, 
     if not unfolded and (longest > LONG or longest * len(shown.columns) > _MANY):
         content = _folded(content, len(bodies[visible]) if visible else 0, longest, shown)
     return (
-        f'<section class="table" id="{name}" aria-labelledby="{name}-title"{"" if visible else " hidden"}>\n'
+        f'<div class="table" id="{name}"{"" if visible else " hidden"}>\n'
         f'<h3 id="{name}-title">{with_terms(table.title, seen)}{chosen(next(iter(groups)), default)}</h3>\n'
-        f"{caption(table.caption, seen)}{content}{''.join(others)}</section>\n"
+        f"{caption(table.caption, seen)}{content}{''.join(others)}</div>\n"
     )
 
 

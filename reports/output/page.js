@@ -95,7 +95,7 @@ class ReportTable {
   }
 }
 
-const tables = [...document.querySelectorAll("section.table")].map((section) => new ReportTable(section));
+const tables = [...document.querySelectorAll(".table")].map((section) => new ReportTable(section));
 
 // -- charts --------------------------------------------------------------------------------------------------------
 // Colours are CSS variables, so a chart follows the theme without being drawn again.
@@ -189,7 +189,7 @@ if (document.querySelector(".plot")) drawCharts(chosen);
 // A link into a folded table opens it.
 function reveal() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-  const fold = target?.matches("section.table") && target.querySelector(".fold");
+  const fold = target?.matches(".table") && target.querySelector(".fold");
   if (fold) fold.open = true;
 }
 addEventListener("hashchange", reveal);
