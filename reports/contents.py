@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from reports.figures.former_style import Figure
 from reports.figures.style import Drawing
 from reports.output.page import Provenance
 from reports.output.table import Table
@@ -21,7 +20,7 @@ class PlannedFigure:
     name: str
     caption: str
     """The caption, which is also the text alternative for people who cannot see the figure."""
-    draw: Callable[[], Drawing | Figure]
+    draw: Callable[[], Drawing]
     """Draws the figure: a partial of a function of a module, so that another process can run it."""
 
 

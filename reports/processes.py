@@ -1,6 +1,6 @@
 """Divides the work of a report among processes: figures, resamples and forests are independent of each other.
 
-Threads were rejected because matplotlib and pandas hold the interpreter's lock. A fork of this process was rejected,
+Threads were rejected because Altair and pandas hold the interpreter's lock. A fork of this process was rejected,
 too: the threads of BLAS and Arrow do not exist in the child. If such a thread held a lock, the child may wait for the
 lock forever. A new process takes seconds to load its modules. So the children start before they are needed, and load
 while this process reads the ledger.

@@ -4,9 +4,8 @@ Parts that the sweeps did not plan, such as a modality ablation, are left out. P
 shown as missing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import TypeVar
@@ -15,10 +14,18 @@ import pandas as pd
 
 from reports import EQUIVALENT
 from reports.contents import Part, PlannedFigure, Report
-from reports.figures import results as figures
-from reports.figures import search as search_figures
-from reports.figures.embedding import embedding, embedding_caption
-from reports.figures.methods import method_scores
+from reports.drawings import (
+    confusion_figures,
+    effect_figure,
+    embedding_figures,
+    instrument_figure,
+    label_figure,
+    method_figure,
+    pair_figure,
+    search_figures,
+    variance_figure,
+)
+from reports.figures.style import unique
 from reports.output.cells import Sources
 from reports.output.leaderboard import leaderboard
 from reports.output.probe_tables import (
@@ -35,7 +42,6 @@ from reports.output.tables import (
     cell_sources,
     comparison_table,
     effect_table,
-    file_name,
     interval_table,
     label_table,
     modality_table,
@@ -46,7 +52,7 @@ from reports.output.tables import (
     usage_table,
 )
 from reports.processes import ALONE, Processes
-from reports.statistics.ablation import Ablation, PlannedColumn, ablation, latest_config
+from reports.statistics.ablation import Ablation, ablation, latest_config
 from reports.statistics.accounting import accounting
 from reports.statistics.comparison import comparison
 from reports.statistics.configurations import best_configurations
@@ -59,10 +65,11 @@ from reports.statistics.importance import importance
 from reports.statistics.inference import confirmed_scores
 from reports.statistics.instruments import instrument_effects
 from reports.statistics.intervals import intervals
+from reports.statistics.label_usage import labels_per_class
 from reports.statistics.pairs import pairs, tied_with_best
 from reports.statistics.published import published
 from reports.statistics.ranking import ranking
-from reports.statistics.searches import full_trials, trial_history, varying
+from reports.statistics.searches import full_trials, trial_history
 from reports.statistics.selection import selection
 from reports.statistics.shared_sets import named_apart, refuse_mixing, refuse_other_samples, settings_in_words
 from reports.statistics.tuning import expected_best, tuning
@@ -73,7 +80,6 @@ __all__ = ["comparison_report", "report"]
 Named = TypeVar("Named", Table, PlannedFigure)
 
 _METRIC = "weighted_f1"
-_MIN_TRIALS = 3  # of a figure of lines across hyperparameters; fewer lines show nothing
 
 
 def report(
@@ -117,20 +123,22 @@ def report(
     if representations:
         coordinates = embedding_coordinates(representations, latest_config(ledgers[0])["seed"])
     precision = intervals(scores)
+    planned = _with_intervals(table, precision)
     parts = [
-        _method_part(table, precision, paired, sources),
+        _method_part(table, precision, paired, planned, sources),
         Part("Ablation of the losses", "", list(ablation_tables(table, tied, sources, selection_sentence(ledgers)))),
-        _instrument_part(by_instrument),
-        _protocol_part(table, tied, sources, usage_table(ledgers)),
+        _instrument_part(by_instrument, equivalent),
+        _protocol_part(ledgers, table, planned, tied, sources),
         _calibration_part(table, sources),
-        _confusion_part(confusions),
+        _confusion_part(confusions, planned),
         Part(
             "Uncertainty",
             "Chance has two sources: the seed of the training, and the choice of test samples. Intervals and tests "
             "cover both.",
             [interval_table(precision, _METRIC, sources), pair_table(paired, _METRIC, equivalent)],
+            [pair_figure(paired, planned, _METRIC), variance_figure(planned, _METRIC)],
         ),
-        _effects_part(effects),
+        _effects_part(effects, table, equivalent),
         _published_part(table, published_numbers, sources),
         _embedding_part(representations, coordinates),
         _search_part(ledgers, curve, chosen, ranked, importance(ledgers, processes)),
@@ -188,14 +196,11 @@ def _files_apart(parts: Sequence[Part]) -> list[Part]:
 # -- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _method_part(table: Ablation, precision: pd.DataFrame, paired: pd.DataFrame, sources: Sources) -> Part:
-    figure = PlannedFigure(
-        "methods",
-        "Test scores of every method with 95 % intervals over training runs and test samples, the best on top. The "
-        "dashed line is the best method without pretraining.",
-        partial(method_scores, _with_intervals(table, precision), _METRIC),
-    )
-    return Part("Methods", "", [leaderboard(table.frame, precision, paired, _METRIC, sources)], [figure])
+def _method_part(
+    table: Ablation, precision: pd.DataFrame, paired: pd.DataFrame, planned: pd.DataFrame, sources: Sources
+) -> Part:
+    tables = [leaderboard(table.frame, precision, paired, _METRIC, sources)]
+    return Part("Methods", "", tables, [method_figure(planned, _METRIC)])
 
 
 def _with_intervals(table: Ablation, precision: pd.DataFrame) -> pd.DataFrame:
@@ -205,7 +210,7 @@ def _with_intervals(table: Ablation, precision: pd.DataFrame) -> pd.DataFrame:
     return planned.merge(precision.drop(columns="mean"), how="left", on=keys)
 
 
-def _instrument_part(frame: pd.DataFrame) -> Part:
+def _instrument_part(frame: pd.DataFrame, equivalent: float) -> Part:
     title = "Effects by instrument"
     if frame.empty:
         return Part(title)
@@ -213,7 +218,8 @@ def _instrument_part(frame: pd.DataFrame) -> Part:
     text = f"No effect of a loss on {_METRIC} changes its sign between the instruments."
     if sentences:
         text = f"Effects on {_METRIC} whose sign differs between instruments: {' '.join(sentences)}"
-    return Part(title, text, [instrument_table(frame, _METRIC)])
+    drawing = instrument_figure(frame, _METRIC, equivalent)
+    return Part(title, text, [instrument_table(frame, _METRIC)], [drawing])
 
 
 def _calibration_part(table: Ablation, sources: Sources) -> Part:
@@ -221,40 +227,38 @@ def _calibration_part(table: Ablation, sources: Sources) -> Part:
     return Part("Probabilities", "", [shown for shown in tables if shown is not None])
 
 
-def _protocol_part(table: Ablation, tied: set[tuple[str, str, str]], sources: Sources, usage: Table | None) -> Part:
+def _protocol_part(
+    ledgers: Sequence[Sequence[Record]],
+    table: Ablation,
+    planned: pd.DataFrame,
+    tied: set[tuple[str, str, str]],
+    sources: Sources,
+) -> Part:
     labels = label_table(table, _METRIC, tied, sources)
-    tables = [modality_table(table, _METRIC, tied, sources), labels, usage, *class_tables(table, sources)]
-    drawings = []
-    if labels is not None:
-        caption = f"Test {_METRIC} over the number of labels per class, with a line for each method."
-        drawings.append(PlannedFigure("labels", caption, partial(figures.label_efficiency, labels.numbers, _METRIC)))
+    tables = [
+        modality_table(table, _METRIC, tied, sources),
+        labels,
+        usage_table(ledgers),
+        *class_tables(table, sources),
+    ]
+    drawings = [] if labels is None else [label_figure(planned, labels_per_class(ledgers), _METRIC)]
     return Part("Modalities, labels, classes", "", [shown for shown in tables if shown is not None], drawings)
 
 
-def _confusion_part(frame: pd.DataFrame) -> Part:
-    drawings = [
-        PlannedFigure(
-            f"confusion-{file_name(dataset)}",
-            f"Confusion matrices of every method on {dataset}: true classes in rows, predicted classes in columns.",
-            partial(figures.confusion_matrices, frame[frame["dataset"] == dataset], dataset),
-        )
-        for dataset in dict.fromkeys(frame["dataset"])
-        if PlannedColumn.named(dataset) == PlannedColumn(dataset, "", "")
-    ]
+def _confusion_part(frame: pd.DataFrame, planned: pd.DataFrame) -> Part:
     text = (
         "Rows are true classes, columns predicted classes. The matrices are for probes with all labels, summed over "
         "confirmation seeds and folds. Matrices for fewer labels are in confusion.csv."
     )
-    return Part("Confusion matrices", text, (), drawings)
+    return Part("Confusion matrices", text, (), list(confusion_figures(frame, planned)))
 
 
-def _effects_part(frame: pd.DataFrame) -> Part:
+def _effects_part(frame: pd.DataFrame, table: Ablation, equivalent: float) -> Part:
     title = "Contribution of each loss"
     if frame.empty:
         return Part(title)
-    caption = "Shapley values of the three losses, and the total that they sum to."
-    figure = PlannedFigure("shapley", caption, partial(figures.shapley_bars, frame, _METRIC))
-    return Part(title, "", [effect_table(frame, _METRIC)], [figure])
+    drawing = effect_figure(frame, unique(table.frame["dataset"]), _METRIC, equivalent)
+    return Part(title, "", [effect_table(frame, _METRIC)], [drawing])
 
 
 def _published_part(table: Ablation, published_numbers: pd.DataFrame | None, sources: Sources) -> Part:
@@ -263,18 +267,7 @@ def _published_part(table: Ablation, published_numbers: pd.DataFrame | None, sou
 
 
 def _embedding_part(representations: Sequence[Representations], frame: pd.DataFrame | None) -> Part:
-    by_dataset: dict[tuple[str, str], list[Representations]] = {}
-    for group in representations:
-        by_dataset.setdefault((group.sweep, group.dataset), []).append(group)
-    drawings = [
-        PlannedFigure(
-            f"embedding-{file_name(sweep)}-{file_name(dataset)}",
-            embedding_caption(groups),
-            partial(embedding, frame[(frame["sweep"] == sweep) & (frame["dataset"] == dataset)]),
-        )
-        for (sweep, dataset), groups in by_dataset.items()
-        if frame is not None
-    ]
+    drawings = [] if frame is None else list(embedding_figures(representations, frame))
     return Part("Representations", "", (), drawings)
 
 
@@ -327,38 +320,8 @@ def _search_part(
                 importances,
             )
         )
-    drawings = [
-        PlannedFigure(
-            "history",
-            "Objective of each trial, and the best so far, by method. A pruned trial has the objective of its last "
-            "brief probe.",
-            partial(search_figures.search_history, trial_history(ledgers)),
-        )
-    ]
-    if len(curve):
-        caption = (
-            "Expected best objective over the number of trials, with a line for each method: the best of so many full "
-            "trials, averaged over all choices of them (Dodge et al. 2019; unbiased as in Tang et al. 2020). If a line "
-            "still rises at its end, more trials would help."
-        )
-        drawings.append(PlannedFigure("expected-best", caption, partial(search_figures.expected_best, curve)))
-    drawings += _parallel_coordinates(ledgers)
+    drawings = list(search_figures(trial_history(ledgers), curve, [full_trials(records) for records in ledgers]))
     return Part("The search", "", [table for table in tables if len(table.numbers)], drawings)
-
-
-def _parallel_coordinates(ledgers: Sequence[Sequence[Record]]) -> Iterator[PlannedFigure]:
-    for records in ledgers:
-        for method, trials in full_trials(records).items():
-            names = varying(trials)
-            if len(trials) < _MIN_TRIALS or not names:
-                continue
-            sweep = trials[0].sweep
-            rows = [
-                {name: trial.hyperparameters.get(name) for name in names} | {"value": trial.value} for trial in trials
-            ]
-            caption = f"Trials of {method} in {sweep} as lines across its hyperparameters, coloured by objective."
-            draw = partial(search_figures.parallel_coordinates, pd.DataFrame(rows), method)
-            yield PlannedFigure(f"parallel-{file_name(sweep)}-{file_name(method)}", caption, draw)
 
 
 def _accounting_part(frame: pd.DataFrame) -> Part:

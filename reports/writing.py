@@ -1,8 +1,8 @@
 """Writes the files of a report.
 
-Every table is written as CSV, Parquet, Markdown and LaTeX under its name, and every figure as SVG and PNG. `index.html`
-shows everything on one page, and `tables.tex` is a document that inputs the LaTeX tables. `findings.md` and
-`findings.tex` say in sentences what was found.
+Every table is written as CSV, Parquet, Markdown and LaTeX under its name, and every figure as SVG, PDF
+and PNG. `index.html` shows everything on one page, and `tables.tex` is a document that inputs the LaTeX tables.
+`findings.md` and `findings.tex` say in sentences what was found.
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,7 @@ import pandas as pd
 
 from conclugen.files.durable import write_whole
 from reports.contents import PlannedFigure, Report
-from reports.figures import former_style
-from reports.figures.style import Drawing, write_figure
+from reports.figures.style import write_figure
 from reports.folder import replaced_report
 from reports.output.findings import latex_findings, markdown_findings
 from reports.output.markup import write_table
@@ -61,6 +60,7 @@ def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]
                 interactive[figure.name],
             )
             for figure in part.figures
+            if interactive[figure.name] is not None  # the others are in files only
         ]
         sections.append(Section(part.title, part.text, part.tables, shown))
     for name, frame in content.frames.items():
@@ -89,9 +89,7 @@ def _write(out: Path, item: PlannedFigure | Table) -> tuple[list[Path], dict[str
     if isinstance(item, Table):
         return write_table(item, out), None
     drawing = item.draw()
-    if isinstance(drawing, Drawing):
-        return write_figure(drawing, item.name, out), drawing.interactive
-    return former_style.write_figure(drawing, item.name, out), None
+    return write_figure(drawing, item.name, out), drawing.interactive
 
 
 def _document(tables: Sequence[Table]) -> str:

@@ -79,6 +79,7 @@ FLOORS = {
         "bundle",
         "report",
         "writing",
+        "drawings",
         "contents",
         "folder",
         "output",

@@ -12,9 +12,12 @@ from reports.figures.style import (
     Drawing,
     by_choice,
     chosen_title,
-    grid_of,
+    first_choice,
     heading,
-    specification,
+    interactive_chart,
+    main_columns,
+    panels_of,
+    static_chart,
     unique,
 )
 from reports.statistics.findings.methods import WITHOUT_PRETRAINING
@@ -37,29 +40,22 @@ def method_scores(frame: pd.DataFrame, metric: str) -> Drawing:
     """
     rows = _rows(frame)
     methods = unique(rows["method"])
-    data = alt.NamedData("methods")
-    chosen = _panel(alt.Chart(data).transform_filter(CHOSEN), methods, None, 1.6)
-    interactive = chosen.properties(width="container", height=alt.Step(24), title=chosen_title("{metric}, {set}"))
-    shown = rows[(rows["metric"] == metric) & (rows["labels"] == "all")]
-    shown = shown[~shown["dataset"].str.contains(" (", regex=False)]
+    title = chosen_title("{metric}, {set}")
+    interactive = _panel(methods, None, 1.6).properties(width="container", height=alt.Step(24), title=title)
+    shown = main_columns(rows, metric)
     datasets = unique(shown["dataset"])
     per_row = min(3, max(1, len(datasets)))
-    width = PAGE_WIDTH / per_row - 130
-    panels: list[Chart] = [
-        _panel(alt.Chart(data).transform_filter(alt.datum.dataset == dataset), methods, heading(metric), 1).properties(
-            title=dataset, width=max(60.0, width), height=alt.Step(_ROW)
-        )
-        for dataset in datasets
-    ]
-    choice = {"dataset": next(iter(unique(rows["dataset"])), ""), "labels": "all", "metric": metric}
+    panel = _panel(methods, heading(metric), 1).properties(
+        width=max(60.0, PAGE_WIDTH / per_row - 130), height=alt.Step(_ROW)
+    )
     notes = []
     if shown["mean"].isna().any():
         notes.append("no result: planned, but no job is complete")
     if (shown["mean"].notna() & shown["low"].isna()).any():
         notes.append("point without a line: no interval, as only one seed has a result")
     return Drawing(
-        specification(interactive, {"methods": rows}, choice),
-        specification(grid_of(panels, per_row), {"methods": shown}, notes=notes),
+        interactive_chart(interactive, rows, [CHOSEN], first_choice(rows, metric)),
+        static_chart(panels_of(panel, "dataset", datasets), shown, [], per_row, notes),
     )
 
 
@@ -72,11 +68,10 @@ def _rows(frame: pd.DataFrame) -> pd.DataFrame:
     return rows[[name for name in _COLUMNS if name in rows]]
 
 
-def _panel(chart: alt.Chart, methods: list[str], title: str | None, size: float) -> Chart:
+def _panel(methods: list[str], title: str | None, size: float) -> Chart:
     """Return the layers of a panel.
 
     Args:
-        chart: has the data and their filter.
         methods: all methods.
         title: title of the horizontal axis.
         size: size of the marks, as a multiple of that in files.
@@ -84,6 +79,7 @@ def _panel(chart: alt.Chart, methods: list[str], title: str | None, size: float)
     order = alt.EncodingSortField("place", op="min", order="ascending")
     y = alt.Y("method:N", sort=order, title=None, axis=alt.Axis(grid=False, ticks=False, domain=False, labelPadding=6))
     scale = alt.Scale(zero=False, nice=True, padding=8)
+    chart = alt.Chart()
     scored = chart.transform_filter("isValid(datum.mean)")
     colour = method_colour(methods)
     tooltip = [

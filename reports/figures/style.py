@@ -17,6 +17,7 @@ import vl_convert
 
 from conclugen.files.durable import write_whole
 from reports.statistics.ablation import PlannedColumn
+from sweeps.ledger import method_of
 
 __all__ = [
     "CHOSEN",
@@ -26,21 +27,27 @@ __all__ = [
     "Drawing",
     "by_choice",
     "chosen_title",
-    "grid_of",
+    "first_choice",
     "heading",
-    "no_result",
-    "specification",
+    "interactive_chart",
+    "legend_below",
+    "main_columns",
+    "on_all_modalities",
+    "packed",
+    "panels_of",
+    "static_chart",
     "unique",
     "write_figure",
 ]
 
-Chart = alt.Chart | alt.LayerChart | alt.ConcatChart | alt.HConcatChart | alt.VConcatChart | alt.FacetChart
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart
+"""A chart of one view; the third is there for the types of Altair only."""
 PAGE_WIDTH = 497
 """Width of two columns of a paper, in points; font sizes assume that files are printed at this size."""
 GREY = "#777777"
 """Lines and remarks; readable on white and on the dark page."""
-CHOSEN = "datum.dataset === dataset && datum.labels === labels && datum.metric === metric"
-"""Filter of the rows that the reader chose."""
+CHOSEN = {"filter": "datum.dataset === dataset && datum.labels === labels && datum.metric === metric"}
+"""Transform that keeps the rows that the reader chose."""
 _PPI = 200
 _CONFIG: dict[str, Any] = {
     "font": "Liberation Sans, Arial, Helvetica, sans-serif",  # vl-convert has the first, browsers one of the others
@@ -66,12 +73,16 @@ _CONFIG: dict[str, Any] = {
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")  # a name may contain them, an XML document not
 
 
+_PARTS = re.compile(rb"(?:[ ]+/[a-z]+\d+ \d+ 0 R\n){2,}")
+_COUNTED = re.compile(r"(?<=[\"#])(clip|gradient_)\d+")
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure, before any file is written."""
 
-    interactive: dict[str, Any]
-    """Specification in Vega-Lite for the page.
+    interactive: dict[str, Any] | None
+    """Specification in Vega-Lite for the page; None if the page shows the same in another figure.
 
     It has the parameters ``dataset``, ``labels`` and ``metric`` where the figure depends on the reader's choice.
     """
@@ -82,34 +93,104 @@ class Drawing:
 def write_figure(drawing: Drawing, name: str, out: Path) -> list[Path]:
     """Write ``NAME.svg``, ``NAME.pdf``, and ``NAME.png`` at 200 dots per inch, into the folder, created if missing."""
     out.mkdir(parents=True, exist_ok=True)
-    svg = vl_convert.vegalite_to_svg(drawing.static, config=_CONFIG, allowed_base_urls=[])
-    contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg), "png": vl_convert.svg_to_png(svg, ppi=_PPI)}
+    svg = _renumbered(vl_convert.vegalite_to_svg(drawing.static, config=_CONFIG, allowed_base_urls=[]))
+    contents = {
+        "svg": svg.encode(),
+        "pdf": _ordered(vl_convert.svg_to_pdf(svg)),
+        "png": vl_convert.svg_to_png(svg, ppi=_PPI),
+    }
     paths = {suffix: out / f"{name}.{suffix}" for suffix in contents}
     for suffix, content in contents.items():
         write_whole(paths[suffix], content)
     return list(paths.values())
 
 
-def specification(
-    chart: Chart, data: Mapping[str, pd.DataFrame], choice: Mapping[str, str] | None = None, notes: Sequence[str] = ()
+def _renumbered(svg: str) -> str:
+    """Return the SVG with its own numbers of clips and gradients; Vega counts those of all figures of a process."""
+    numbers: dict[str, int] = {}
+    return _COUNTED.sub(lambda name: f"{name[1]}{numbers.setdefault(name[0], len(numbers))}", svg)
+
+
+def _ordered(pdf: bytes) -> bytes:
+    """Return the PDF with the names of its parts in order; vl-convert writes them in an order by chance."""
+    return _PARTS.sub(lambda names: b"".join(sorted(names[0].splitlines(keepends=True))), pdf)
+
+
+def interactive_chart(
+    chart: Chart, rows: pd.DataFrame, transform: Sequence[Mapping[str, Any]], choice: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return the specification of a chart with its data inside.
+    """Return the specification of a chart with its data inside, for the page.
 
     Args:
-        chart: the chart, whose data are `alt.NamedData`.
-        data: name -> its rows; numbers are rounded to four significant digits, and missing ones become null.
+        chart: the chart, without data.
+        rows: its data; numbers are rounded to four significant digits, and missing ones become null.
+        transform: transforms of the data, as in Vega-Lite.
         choice: name -> value, before the reader chooses, of each parameter that the chart depends on.
-        notes: remarks below the chart, such as what is missing.
     """
+    document = _document(chart)
+    ours = [{"name": name, "value": _clean(value)} for name, value in choice.items()]
+    return {
+        "$schema": alt.SCHEMA_URL,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        **document,
+        **_data(rows, transform),
+        "params": [*ours, *document.get("params", [])],
+    }
+
+
+def static_chart(
+    panels: Sequence[Mapping[str, Any]],
+    rows: pd.DataFrame,
+    transform: Sequence[Mapping[str, Any]],
+    per_row: int,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the specification of panels side by side with their data inside, for files.
+
+    Args:
+        panels: from :func:`panels_of`; without any, a text says that there is no result.
+        rows: as in :func:`interactive_chart`.
+        transform: as in :func:`interactive_chart`.
+        per_row: number of panels in a row.
+        notes: remarks below the panels, such as what is missing.
+    """
+    document: dict[str, Any] = {
+        "$schema": alt.SCHEMA_URL,
+        "concat": [*panels] or [_NO_RESULT],
+        "columns": per_row,
+        **_data(rows, transform),
+    }
     if notes:
-        chart = chart.properties(title=alt.TitleParams(list(notes), orient="bottom", anchor="start", **_NOTE))
-    document = chart.to_dict()
-    document["datasets"] = {name: _records(frame) for name, frame in data.items()}
-    if choice is not None:
-        document["params"] = [{"name": name, "value": _clean(value)} for name, value in choice.items()]
+        document["title"] = {"text": [_clean(note) for note in notes], "orient": "bottom", "anchor": "start", **_NOTE}
     return document
 
 
+def panels_of(chart: Chart, by: str, values: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a panel for each value of the column ``by``: the chart with the rows of that value, titled by it."""
+    document = _document(chart)
+    filters = [{"filter": {"field": by, "equal": _clean(value)}} for value in values]
+    return [
+        {**document, "transform": [own], "title": _clean(value)} for value, own in zip(values, filters, strict=True)
+    ]
+
+
+def _document(chart: Chart) -> dict[str, Any]:
+    document = chart.to_dict(validate=False)  # tests validate the whole; here it would take more time than all else
+    views = [document]
+    for view in views:
+        views += view.get("layer", ())
+        if view.get("data") == _NO_DATA:
+            del view["data"]  # the view inherits the data of the whole
+    return {name: part for name, part in document.items() if name not in ("$schema", "config", "datasets")}
+
+
+def _data(rows: pd.DataFrame, transform: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    data = {"data": {"name": "rows"}, "datasets": {"rows": _records(rows)}}
+    return {**data, "transform": [*transform]} if transform else data
+
+
+_NO_RESULT = {"data": {"values": [{}]}, "mark": {"type": "text", "text": "× no result", "color": GREY}, "width": 120}
+_NO_DATA = {"name": "empty"}  # that is what Altair writes
 _NOTE: dict[str, Any] = {"fontSize": 6.5, "fontWeight": "normal", "color": GREY, "offset": 6}
 
 
@@ -126,31 +207,55 @@ def by_choice(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def packed(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Return one row per group of rows, with lists in the other columns, which a chart flattens: a fourth of the bytes.
+
+    Args:
+        frame: any frame.
+        by: columns that are equal in a group.
+    """
+    names = [str(name) for name in frame.columns if name not in by]
+    groups = frame.groupby(list(by), sort=False, dropna=False)
+    rows = [(*key, *(rows[name].tolist() for name in names)) for key, rows in groups]
+    return pd.DataFrame(rows, columns=[*by, *names], dtype=object)
+
+
+def main_columns(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of a metric that the sweep's probe measured with all labels; arguments from :func:`by_choice`."""
+    rows = frame[(frame["metric"] == metric) & (frame["labels"] == "all")]
+    return rows[~rows["dataset"].str.contains(" (", regex=False)]
+
+
+def on_all_modalities(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of methods that are not restricted to some modalities."""
+    whole = [method_of(name) == name for name in frame["method"]]
+    return frame[pd.Series(whole, frame.index, dtype=bool)]
+
+
+def first_choice(frame: pd.DataFrame, metric: str) -> dict[str, str]:
+    """Return the parameters of a chart before the reader chooses: the first set, all labels, the main metric."""
+    return {"dataset": next(iter(unique(frame["dataset"])), ""), "labels": "all", "metric": metric}
+
+
 def chosen_title(text: str) -> alt.TitleParams:
     """Return a title below an interactive chart that follows the reader's choice.
 
     Args:
-        text: ``{metric}`` and ``{set}`` stand for the metric, and for the data set with its label budget.
+        text: ``{metric}``, ``{dataset}`` and ``{set}`` stand for the metric, the data set, and the data set with its
+            label budget.
     """
-    metric = "replace(replace(metric, '_', ' '), 'f1', 'F1')"
-    chosen = "dataset + (labels === 'all' ? ', all labels' : ', labels: ' + labels)"
-    parts = text.replace("'", "\\'").replace("{metric}", f"' + {metric} + '").replace("{set}", f"' + {chosen} + '")
+    words = {
+        "metric": "replace(replace(metric, '_', ' '), 'f1', 'F1')",
+        "dataset": "dataset",
+        "set": "dataset + (labels === 'all' ? ', all labels' : ', labels: ' + labels)",
+    }
+    parts = text.format_map({name: f"' + {word} + '" for name, word in words.items()})
     return alt.TitleParams(alt.expr(f"'{parts}'"), orient="bottom", fontWeight="normal", fontSize=12)
 
 
-def grid_of(panels: Sequence[Chart], per_row: int) -> Chart:
-    """Return charts side by side, ``per_row`` in a row; a text if there is none."""
-    if not panels:
-        return no_result()
-    grid: alt.ConcatChart = alt.concat(*panels, columns=per_row)
-    return grid
-
-
-def no_result() -> alt.Chart:
-    """Return a chart that says that nothing has a result."""
-    chart = alt.Chart(alt.sequence(1)).mark_text(text="× no result", color=GREY)
-    sized: alt.Chart = chart.properties(width=120, height=20)
-    return sized
+def legend_below() -> dict[str, Any]:
+    """Return the settings of a legend below an interactive chart, in as many columns as there is room for."""
+    return {"orient": "bottom", "columns": alt.expr("max(1, floor(width / 120))"), "symbolLimit": 0}
 
 
 def heading(metric: str) -> str:
@@ -170,6 +275,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _clean(value: object) -> Any:
     """Return a value as JSON has it: a number with four significant digits, a text that XML may contain."""
+    if isinstance(value, list):
+        return [_clean(entry) for entry in value]
     if isinstance(value, float):
         return float(f"{value:.4g}") if math.isfinite(value) else None
     if isinstance(value, bool | int) or value is None:

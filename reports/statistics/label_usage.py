@@ -11,7 +11,7 @@ from conclugen.labels import LabelBudget
 from reports.statistics.ablation import planned_columns
 from sweeps.ledger import Predictions, Record
 
-__all__ = ["COLUMNS", "class_gaps", "label_usage", "unmet_budgets"]
+__all__ = ["COLUMNS", "class_gaps", "label_usage", "labels_per_class", "unmet_budgets"]
 
 COLUMNS = ("dataset", "labels used", "share", "per class, fewest", "per class, most", "validation labels")
 _TOLERANCE = 0.1  # of a fraction; a larger difference between asked and used is said in captions
@@ -44,6 +44,25 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
         by_class = [number for draw in draws for number in draw.train_labels]
         selected = _mean([draw.selection_samples for draw in draws])
         yield name, used, used / whole, min(by_class), max(by_class), selected
+
+
+def labels_per_class(ledgers: Sequence[Sequence[Record]]) -> dict[str, float]:
+    """Map each column of the ablation table to the mean number of labelled training samples per class.
+
+    Columns whose records lack the numbers, as those of earlier versions do, are left out.
+
+    Args:
+        ledgers: records of one or more sweeps.
+    """
+    means = {}
+    for records in ledgers:
+        drawn: dict[tuple[str, str], list[int]] = {}
+        for predictions in _predictions(records):
+            drawn.setdefault((predictions.dataset, predictions.labels), []).extend(predictions.train_labels)
+        for name, column in planned_columns(records).items():
+            if numbers := drawn.get((column.dataset, column.labels)):
+                means[name] = _mean(numbers)
+    return means
 
 
 def _predictions(records: Sequence[Record]) -> Iterator[Predictions]:

@@ -203,7 +203,6 @@ def make_report(
     with Processes(
         processors(), ["reports.report", "reports.writing", "sklearn.ensemble"]
     ) as processes:  # the latter for Optuna's fANOVA
-        from reports.figures.fonts import letters_without_font
         from reports.report import report
         from reports.statistics.shared_sets import named_apart, refuse_mixing
         from reports.writing import write_report
@@ -214,8 +213,6 @@ def make_report(
         content = report(ledgers, folders, command_line, published, encoding, represented, processes, equivalent)
         files = write_report(content, out, processes)
     _print(content, out, files, "tables and figures", as_json=as_json)
-    if lacking := letters_without_font(file.read_text(encoding="utf-8") for file in files if file.suffix == ".svg"):
-        typer.echo(f"note: no installed font has {' '.join(lacking)}; PNG figures show boxes instead.", err=True)
     if bundled is not None:
         bundled(ledgers, content, files)
     return OK if content.complete else INCOMPLETE

@@ -54,7 +54,10 @@ TABLES = (
     "classes-planted", "intervals", "pairs", "effects", "configurations", "tuning", "selection", "ranking",
     "accounting",
 )  # fmt: skip
-FIGURES = ("methods", "labels", "confusion-planted", "shapley", "history", "expected-best", "embedding-tiny-planted")
+FIGURES = (
+    "methods", "labels", "confusion-planted", "confusion-planted-differences", "pairs", "variance", "effects",
+    "history", "expected-best", "embedding-tiny-planted",
+)  # fmt: skip
 
 
 def test_every_table_and_figure_is_written(out: Path, content: Report) -> None:
@@ -62,7 +65,7 @@ def test_every_table_and_figure_is_written(out: Path, content: Report) -> None:
     for name in TABLES:
         assert {f"{name}.{suffix}" for suffix in ("csv", "parquet", "md", "tex")} <= files
     for name in FIGURES:
-        assert {f"{name}.svg", f"{name}.png"} <= files
+        assert {f"{name}.{suffix}" for suffix in ("svg", "pdf", "png")} <= files
     assert {"index.html", "tables.tex", "confusion.csv", "expected-best.parquet", "embeddings.csv"} <= files
     assert content.complete
 

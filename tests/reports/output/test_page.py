@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reports.figures import search as search_figures
-from reports.figures.former_style import svg
+from reports.figures.search import expected_best
+from reports.figures.style import write_figure
 from reports.output.page import PageFigure, Provenance, Section, page
 from reports.output.table import Cell, Table
 from reports.statistics.findings import Finding
@@ -28,9 +28,10 @@ def table(name: str = "ablation", text: str = "0.5") -> Table:
 
 
 @pytest.fixture(scope="module")
-def figure() -> str:
+def figure(tmp_path_factory: pytest.TempPathFactory) -> str:
     frame = pd.DataFrame({"sweep": ["s"] * 2, "method": ["Con"] * 2, "n_trials": [1, 2], "expected": [0.5, 0.6]})
-    return svg(search_figures.expected_best(frame))
+    svg = write_figure(expected_best(frame), "best", tmp_path_factory.mktemp("figures"))[0]
+    return svg.read_text(encoding="utf-8")
 
 
 def test_the_page_needs_no_other_file_and_its_ids_are_unique(figure: str) -> None:
