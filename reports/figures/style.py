@@ -36,6 +36,7 @@ __all__ = [
     "packed",
     "panels_of",
     "static_chart",
+    "svg",
     "unique",
     "write_figure",
 ]
@@ -90,14 +91,19 @@ class Drawing:
     """Specification in Vega-Lite for the files: all data sets side by side, the main metric."""
 
 
+def svg(drawing: Drawing) -> str:
+    """Return the static form of a figure as SVG, with its text as text; the same figure gives the same text."""
+    return _renumbered(vl_convert.vegalite_to_svg(drawing.static, config=_CONFIG, allowed_base_urls=[]))
+
+
 def write_figure(drawing: Drawing, name: str, out: Path) -> list[Path]:
     """Write ``NAME.svg``, ``NAME.pdf``, and ``NAME.png`` at 200 dots per inch, into the folder, created if missing."""
     out.mkdir(parents=True, exist_ok=True)
-    svg = _renumbered(vl_convert.vegalite_to_svg(drawing.static, config=_CONFIG, allowed_base_urls=[]))
+    text = svg(drawing)
     contents = {
-        "svg": svg.encode(),
-        "pdf": _ordered(vl_convert.svg_to_pdf(svg)),
-        "png": vl_convert.svg_to_png(svg, ppi=_PPI),
+        "svg": text.encode(),
+        "pdf": _ordered(vl_convert.svg_to_pdf(text)),
+        "png": vl_convert.svg_to_png(text, ppi=_PPI),
     }
     paths = {suffix: out / f"{name}.{suffix}" for suffix in contents}
     for suffix, content in contents.items():

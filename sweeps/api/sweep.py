@@ -166,6 +166,19 @@ class Sweep:
 
         return load_best(self._layout, method)
 
+    def watch(self, every: float = 5.0) -> None:
+        """Show progress and the best objective so far in a notebook, until the sweep ends or the cell is interrupted.
+
+        Args:
+            every: seconds between two looks at the folder.
+
+        Raises:
+            ModuleNotFoundError: this is no notebook (IPython is missing); use `conclugen sweep status` there.
+        """
+        from sweeps.api.watching import watch
+
+        watch(self, every)
+
     def _repr_html_(self) -> str:
         """Return what a notebook shows of the sweep."""
         heading = f"<strong>Sweep {self.config.name}</strong>"
