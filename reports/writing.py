@@ -53,14 +53,9 @@ def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]
     sections = []
     for part in content.parts:
         shown = [
-            PageFigure(
-                figure.name,
-                figure.caption,
-                (out / f"{figure.name}.svg").read_text(encoding="utf-8"),
-                interactive[figure.name],
-            )
+            PageFigure(figure.name, figure.caption, specification)
             for figure in part.figures
-            if interactive[figure.name] is not None  # the others are in files only
+            if (specification := interactive[figure.name]) is not None  # the others are in files only
         ]
         sections.append(Section(part.title, part.text, part.tables, shown))
     for name, frame in content.frames.items():

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from html import escape
 from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
@@ -52,9 +51,7 @@ class PageFigure:
     """Name of its files, without suffix."""
     caption: str
     """The caption, which is also the figure's text alternative."""
-    svg: str
-    """The static drawing, as in the figure's file; the page shows it if there is no other."""
-    interactive: Mapping[str, Any] | None = None
+    interactive: Mapping[str, Any]
     """The specification in Vega-Lite; its parameters dataset, labels and metric follow the reader's choice."""
 
 
@@ -118,7 +115,7 @@ def page(
         "further": [_finding(finding, titles, lists, seen) for finding in further],
         "sections": [_section(section, lists, default, tables[:1]) for section in sections],
     }
-    drawn = any(figure.interactive for section in sections for figure in section.figures)
+    drawn = any(section.figures for section in sections)
     return environment.from_string(_file("page.html.j2")).render(
         title=title,
         **content,
@@ -175,17 +172,15 @@ def _section(
 
 
 def _figure(figure: PageFigure, default: Mapping[str, str]) -> dict[str, Any]:
-    parameters = {parameter["name"] for parameter in (figure.interactive or {}).get("params", [])}
-    suffixes = ("svg", "pdf", "png") if figure.interactive else ("svg", "png")
+    parameters = {parameter["name"] for parameter in figure.interactive.get("params", [])}
     fields = [name if name in parameters else "" for name in FIELDS]
     return {
         "name": figure.name,
         "text": figure.caption,
         "caption": Markup(caption(figure.caption, set())),  # noqa: S704 - caption escapes
         "chosen": Markup(chosen(fields, default)),  # noqa: S704 - chosen escapes
-        "specification": _json(figure.interactive) if figure.interactive else "",
-        "svg": "" if figure.interactive else Markup(_inline(figure.name, figure.caption, figure.svg)),  # noqa: S704
-        "files": {suffix.upper(): f"{quote(figure.name)}.{suffix}" for suffix in suffixes},
+        "specification": _json(figure.interactive),
+        "files": {suffix.upper(): f"{quote(figure.name)}.{suffix}" for suffix in ("svg", "pdf", "png")},
     }
 
 
@@ -200,26 +195,6 @@ def _json(value: object) -> Markup:
     """Return JSON that is safe as the text of a script element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - JSON without <
-
-
-def _inline(name: str, caption: str, svg: str) -> str:
-    """Return the SVG element with prefixed ids; screen readers see it as one picture."""
-    prefix = re.sub(r"\W", "-", f"figure-{name}-", flags=re.ASCII)
-    element = svg[svg.index("<svg") :]  # without the XML declaration and the document type
-    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    element = re.sub(r"<[^<>]*>", lambda tag: _prefixed(tag[0], prefix), element)
-    opening, rest = element.split(">", 1)
-    # The figure grows with the page up to a comfortable size. On a small page it scrolls and stays readable.
-    width = re.search(r' width="([\d.]+)(?:pt)?" height="[\d.]+(?:pt)?"', opening)
-    if width:
-        limits = f' style="min-width:{width[1]}pt;max-width:{1.4 * float(width[1]):.1f}pt"'
-        opening = opening.replace(width[0], limits)
-    return f'{opening} role="img" aria-label="{escape(caption)}">{rest}'
-
-
-def _prefixed(tag: str, prefix: str) -> str:
-    """Put the prefix before the ids of a tag, and before its references to ids."""
-    return re.sub(r"""( id="|href="#|url\(['"]?#)""", rf"\g<1>{prefix}", tag)
 
 
 def _address(name: str, content: bytes | str) -> str:

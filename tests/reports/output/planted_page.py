@@ -136,10 +136,10 @@ def planted_page() -> str:
     frame = intervals()
     sections = [
         Section("Methods", "", [leaderboard(frame, frame, pairs(), "weighted_f1", sources)],
-                [PageFigure("methods", "Test scores of every method, with 95 % intervals.", "", dots())]),
+                [PageFigure("methods", "Test scores of every method, with 95 % intervals.", dots())]),
         Section("Uncertainty", "Chance has two sources.", [pair_table(pairs(), "weighted_f1", 0.01), wide_table()],
-                [PageFigure("confusion", "A confusion matrix.", "", matrix())]),
-        Section("The search", figures=[PageFigure(f"history-{n}", f"Trials {n}.", "", history()) for n in range(4)]),
+                [PageFigure("confusion", "A confusion matrix.", matrix())]),
+        Section("The search", figures=[PageFigure(f"history-{n}", f"Trials {n}.", history()) for n in range(4)]),
     ]  # fmt: skip
     facts = [("command", "conclugen report demo --out out"), ("fingerprint", "0123456789abcdef" * 4)]
     return page(
