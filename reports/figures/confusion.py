@@ -174,9 +174,9 @@ def _panel(view: str, classes: Sequence[str] | int, size: float) -> Chart:
         base.transform_filter("!isValid(datum.cell)").mark_text(text="–", color=GREY),
     ]
     if number <= _TEXT:
-        for test, ink in ((strong, "white"), (f"!({strong})", "black")):
+        for test, ink in ((strong, "#ffffff"), (f"!({strong})", "#111111")):
             numbers = base.transform_filter(f"isValid(datum.cell) && datum.cell !== 0 && {test}")
-            mark = numbers.mark_text(color=ink, fontSize=_font(number, size))
+            mark = numbers.mark_text(fill=ink, fontSize=_font(number, size))
             layers.append(mark.encode(text=alt.Text("cell:Q", format=text)))
     return alt.layer(*layers)
 

@@ -70,7 +70,7 @@ def pair_matrix(frame: pd.DataFrame, scores: pd.DataFrame, metric: str) -> Drawi
     """
     rows = _rows(frame, scores)
     room = alt.expr("width < 27 * domain('x').length ? 0 : 1")
-    title = chosen_title("{metric} of the row minus that of the column, {set}")
+    title = chosen_title("{metric}, row minus column, {set}")
     interactive = _panel(1.5, room).properties(title=title, width="container", height=alt.Step(30))
     shown = main_columns(rows, metric)
     methods = len(unique(pd.concat([shown["first"], shown["second"]])))
@@ -144,8 +144,8 @@ def _panel(size: float, room: alt.ExprRef | int) -> Chart:
     text: dict[str, Any] = {"fontSize": 5.5 * size, "dy": -3 * size, "opacity": room}
     point: dict[str, Any] = {"filled": True, "size": 12 * size**2, "opacity": 1, "yOffset": 5 * size}
     styles: list[tuple[str, dict[str, Any]]] = [
-        (f"{settled} && !{strong}", {"color": "black"}),
-        (strong, {"color": "white"}),
+        (f"{settled} && !{strong}", {"fill": "#111111"}),  # a page may give texts without a fill its own
+        (strong, {"fill": "#ffffff"}),
         (f"!({settled})", {}),
     ]
     return alt.layer(
