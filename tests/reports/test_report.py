@@ -70,6 +70,17 @@ def test_every_table_and_figure_is_written(out: Path, content: Report) -> None:
     assert content.complete
 
 
+def test_every_finding_names_a_table_of_the_report_and_records_of_the_ledger(
+    content: Report, records: list[Record]
+) -> None:
+    tables = {table.name for part in content.parts for table in part.tables}
+    keys = {f"{record.sweep}: {record.key}" for record in records}
+    assert {finding.topic for finding in content.findings} >= {"best", "pretraining", "loss", "doubt"}
+    for finding in [*content.findings, *content.further]:
+        assert finding.table in tables
+        assert set(finding.records) <= keys
+
+
 def test_parquet_files_have_the_columns_of_the_csv_files(out: Path) -> None:
     for file in out.glob("*.csv"):
         columns = pd.read_csv(file).columns.tolist()
