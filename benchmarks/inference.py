@@ -1,21 +1,25 @@
 """Are the report's intervals and tests right? A simulation with planted truths.
 
 Two methods classify the samples of made-up test sets. A sample's difficulty is the same for both. Each method has its
-own strength for a group of samples (a speaker, say), for a sample, and for a training seed. Both methods have the same
-distribution, so every difference is chance: a test at 5 % should find one in 5 % of the worlds, and 95 % of intervals
-should cover 0. The benchmark counts how many do, for
+own strength for a group of samples (a speaker, say), for a sample, for a search of its hyperparameters, and for a
+training seed. Both methods have the same distribution, so every difference is chance: a test at 5 % should find one in
+5 % of the worlds, and 95 % of intervals should cover 0. The benchmark counts how many do not, for
 
 * ``report``: what the report does, with groups;
+* ``single``: the report's interval of one method's score, which should cover the score's mean over all test sets;
 * ``no groups``: the same, but samples count as independent;
 * ``one way``: the same, but only the first of two crossing ways to group samples counts;
 * ``samples``: the percentile bootstrap over samples, with the heads as given;
-* ``seeds``: Student's t over seeds, with the samples as given;
-* ``both``: the percentile bootstrap over seeds and groups of samples.
+* ``seeds``: Student's t over the runs of all searches, with the samples as given;
+* ``both``: the percentile bootstrap over runs and groups of samples.
 
-    python -m benchmarks.inference [--quick] [--json FILE] [--worlds 2000]
+At the end, it counts in how many worlds the report finds any difference among seven equal methods, after Holm's
+correction over their 21 pairs.
+
+    python -m benchmarks.inference [--quick] [--json FILE] [--worlds 2000] [--brief]
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
@@ -25,13 +29,16 @@ import numpy.typing as npt
 from scipy import stats
 
 from benchmarks.measuring import parser, write
+from reports.statistics.estimates import Estimate
 from reports.statistics.inference import Scores, column_scores
 from reports.statistics.outputs import Column, Fold, Run
+from reports.statistics.pairs import pairs
 from sweeps.ledger import SUMMARY_METRICS
 
-__all__ = ["WORLDS", "World", "made_up_column", "misses"]
+__all__ = ["WORLDS", "World", "family_errors", "made_up_column", "misses"]
 
 LEVEL = 0.05
+METHODS = ("Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen")
 RESAMPLES = 300
 SHARES = {3: (0.5, 0.3, 0.2), 7: (0.46, 0.23, 0.16, 0.07, 0.03, 0.03, 0.02)}  # of the classes; 7 like those of MELD
 
@@ -41,7 +48,7 @@ class World:
     """How made-up test sets come about."""
 
     seeds: int
-    """Confirmation seeds."""
+    """Confirmation seeds of each search."""
     groups: int
     """Independent groups of samples."""
     size: int = 1
@@ -57,16 +64,22 @@ class World:
     """Standard deviation, in logits, of a method's strength between seeds."""
     sample_spread: float = 0.5
     """Standard deviation, in logits, of a method's strength between samples."""
+    searches: int = 1
+    search_spread: float = 0.0
+    """Standard deviation, in logits, of a method's strength between searches."""
+    search_sample_spread: float = 0.3
+    """The same between samples for one of several searches: their winners are wrong on different samples."""
+    methods: int = 2
 
     @property
     def name(self) -> str:
         """The world in words."""
+        searches = f"{self.searches} searches that vary by {self.search_spread}, with " if self.searches > 1 else ""
         groups = f"{self.groups} groups of {self.size}" if self.size > 1 else f"{self.groups} samples"
         skewed = ", most samples in 6" if self.skewed else ""
         crossed = f" crossed with {self.crossed} (both vary by {self.group_spread})" if self.crossed else ""
-        return (
-            f"{self.seeds} seeds, {groups}{skewed}{crossed}, {self.classes} classes, seeds vary by {self.seed_spread}"
-        )
+        samples = f"{groups}{skewed}{crossed}, {self.classes} classes"
+        return f"{searches}{self.seeds} seeds, {samples}, seeds vary by {self.seed_spread}"
 
 
 WORLDS = (
@@ -84,11 +97,20 @@ WORLDS = (
     World(5, 10, 60, crossed=40),
     World(5, 30, 20, crossed=30, group_spread=0.5),
     World(3, 46, 22, crossed=100, skewed=True, group_spread=0.4),
+    *(
+        World(seeds, 300, searches=searches, search_spread=spread)
+        for searches, seeds in ((2, 5), (3, 3), (5, 3))
+        for spread in (0.0, 0.1, 0.3)
+    ),
+    World(5, 30, 20, group_spread=0.5, searches=2, search_spread=0.1),
+    World(3, 30, 20, group_spread=0.5, searches=3, search_spread=0.3),
+    World(3, 12, 25, group_spread=0.5, searches=5, search_spread=0.1),
 )
+FAMILIES = (World(3, 300, methods=7), World(3, 300, searches=3, search_spread=0.1, methods=7))
 
 
 def made_up_column(world: World, generator: np.random.Generator) -> Column:
-    """Return a column with the methods first and second, whose strengths have the same distribution."""
+    """Return a column with methods whose strengths have the same distribution."""
     n = world.groups * world.size
     groups = _groups(world, generator)
     truth = generator.choice(world.classes, n, p=SHARES[world.classes])
@@ -105,13 +127,17 @@ def made_up_column(world: World, generator: np.random.Generator) -> Column:
 
     difficulty = 1 + np.linspace(0.5, -0.5, world.classes)[truth] + normal(1) + of_groups()
     runs, predicted = [], []
-    for method in ("first", "second"):
+    for method in METHODS[: world.methods]:
         strength = difficulty + of_groups() + normal(world.sample_spread)
-        for seed in range(world.seeds):
-            logits = strength + normal(world.seed_spread, 1) + normal(1)
-            wrong = (truth + generator.integers(1, world.classes, n)) % world.classes
-            predicted.append(np.where(generator.random(n) < 1 / (1 + np.exp(-logits)), truth, wrong))
-            runs.append(Run(method, seed, 0))
+        for search in range(1, world.searches + 1):
+            searched = strength
+            if world.searches > 1:
+                searched = strength + normal(world.search_spread, 1) + normal(world.search_sample_spread)
+            for seed in range(world.seeds):
+                logits = searched + normal(world.seed_spread, 1) + normal(1)
+                wrong = (truth + generator.integers(1, world.classes, n)) % world.classes
+                predicted.append(np.where(generator.random(n) < 1 / (1 + np.exp(-logits)), truth, wrong))
+                runs.append(Run(method, seed, 0, search))
     fold = Fold(truth == np.arange(world.classes)[:, np.newaxis], np.array(predicted), groups)
     return Column("made-up", tuple(runs), (fold,))
 
@@ -131,46 +157,71 @@ def misses(world: World, worlds: int, seed: int = 0, others: bool = True) -> dic
     """Map each kind of interval, and each metric, to the share of made-up test sets in which it leaves out the truth.
 
     Args:
-        world: how the test sets come about.
+        world: how the test sets come about; it has two methods.
         worlds: number of test sets.
         seed: seed of the test sets.
-        others: whether to try the rejected kinds, too.
+        others: whether to try the kinds that take long, too: those that resample, or leave out groups.
     """
     generator = np.random.default_rng(seed)
-    found: dict[str, list[npt.NDArray[np.bool_]]] = {}
+    found: dict[str, list[Bounds]] = {}
+    values = []
     for _ in range(worlds):
         column = made_up_column(world, generator)
-        intervals = {"report": _report(column_scores(column))}
+        scores = column_scores(column)
+        single = scores.contrast({METHODS[0]: 1})
+        values.append([estimate.value for estimate in single.values()])
+        intervals = {"report": _difference(scores), "single": _bounds(single), "seeds": _over_runs(scores)}
         if others:
             intervals |= dict(_others(column, generator))
-        for kind, (low, high) in intervals.items():
-            found.setdefault(kind, []).append((low > 0) | (high < 0))
-    return {
-        kind: dict(zip(SUMMARY_METRICS, np.mean(missed, axis=0).tolist(), strict=True))
-        for kind, missed in found.items()
-    }
+        for kind, bounds in intervals.items():
+            found.setdefault(kind, []).append(bounds)
+    truths = {"single": np.mean(values, axis=0)}
+    missed = {}
+    for kind, intervals_found in found.items():
+        low, high = np.moveaxis(np.array(intervals_found), 1, 0)  # [worlds, 3]
+        truth = truths.get(kind, 0.0)
+        missed[kind] = ((low > truth) | (high < truth)).mean(axis=0).tolist()
+    return {kind: dict(zip(SUMMARY_METRICS, shares, strict=True)) for kind, shares in missed.items()}
+
+
+def family_errors(world: World, worlds: int, seed: int = 0) -> dict[str, float]:
+    """Map each metric to the share of made-up test sets in which any difference is settled after Holm's correction."""
+    generator = np.random.default_rng(seed)
+    settled = []
+    for _ in range(worlds):
+        frame = pairs([column_scores(made_up_column(world, generator))])
+        settled.append((frame.groupby("metric")["p_holm"].min() < LEVEL)[list(SUMMARY_METRICS)].tolist())
+    return dict(zip(SUMMARY_METRICS, np.mean(settled, axis=0).tolist(), strict=True))
 
 
 Bounds = tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]
 
 
-def _report(scores: Scores) -> Bounds:
-    bounds = [estimate.interval() for estimate in scores.contrast({"first": 1, "second": -1}).values()]
-    low, high = np.array(bounds).T
+def _difference(scores: Scores) -> Bounds:
+    return _bounds(scores.contrast({METHODS[0]: 1, METHODS[1]: -1}))
+
+
+def _bounds(estimates: Mapping[str, Estimate]) -> Bounds:
+    low, high = np.array([estimate.interval() for estimate in estimates.values()]).T
     return low, high
+
+
+def _over_runs(scores: Scores) -> Bounds:
+    """Return Student's t interval of the difference over the runs of all searches."""
+    halves = scores.scores.reshape(3, 2, -1)
+    differences = halves[:, 0] - halves[:, 1]
+    n = differences.shape[1]
+    half = stats.t.ppf(1 - LEVEL / 2, n - 1) * differences.std(axis=1, ddof=1) / n**0.5
+    return differences.mean(axis=1) - half, differences.mean(axis=1) + half
 
 
 def _others(column: Column, generator: np.random.Generator) -> Iterator[tuple[str, Bounds]]:
     (fold,) = column.folds
     samples = np.arange(column.n_samples)
-    yield "no groups", _report(column_scores(replace(column, folds=(replace(fold, groups=samples[np.newaxis]),))))
+    yield "no groups", _difference(column_scores(replace(column, folds=(replace(fold, groups=samples[np.newaxis]),))))
     if len(fold.groups) > 1:
-        yield "one way", _report(column_scores(replace(column, folds=(replace(fold, groups=fold.groups[:1]),))))
+        yield "one way", _difference(column_scores(replace(column, folds=(replace(fold, groups=fold.groups[:1]),))))
     seeds = len(column.runs) // 2
-    halves = column_scores(column).scores.reshape(3, 2, seeds)
-    differences = halves[:, 0] - halves[:, 1]
-    half = stats.t.ppf(1 - LEVEL / 2, seeds - 1) * differences.std(axis=1, ddof=1) / seeds**0.5
-    yield "seeds", (differences.mean(axis=1) - half, differences.mean(axis=1) + half)
     for kind, groups, drawn in (("samples", samples, False), ("both", fold.groups[0], True)):
         scores = _resampled(fold, groups, generator).reshape(3, 2, seeds, RESAMPLES)
         weights = generator.multinomial(seeds, np.full(seeds, 1 / seeds), RESAMPLES) / seeds if drawn else 1 / seeds
@@ -208,17 +259,22 @@ def _resampled(
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--worlds", type=int, default=2000, help="made-up test sets of each kind")
+    options.add_argument("--brief", action="store_true", help="leave out the kinds that take long")
     arguments = options.parse_args()
     n_worlds = 40 if arguments.quick else arguments.worlds
-    results = []
+    results, families = [], []
     print(f"Share of {n_worlds} made-up test sets whose interval leaves out the truth; 5 % are right.")
     print(f"Monte-Carlo error: {100 * (LEVEL * (1 - LEVEL) / n_worlds) ** 0.5:.1f} %.")
     for number, world in enumerate(WORLDS):
-        missed = misses(world, n_worlds, number)
+        missed = misses(world, n_worlds, number, others=not arguments.brief)
         results.append({"world": asdict(world), "misses": missed})
         shares = ", ".join(f"{kind} {100 * fmean(by_metric.values()):.1f} %" for kind, by_metric in missed.items())
         print(f"{world.name}: {shares}", flush=True)
-    write(arguments.json, {"worlds": n_worlds, "results": results})
+    for number, world in enumerate(FAMILIES):
+        share = family_errors(world, n_worlds, number)
+        families.append({"world": asdict(world), "found": share})
+        print(f"Any of 21 pairs settled, {world.name}: {100 * fmean(share.values()):.1f} %", flush=True)
+    write(arguments.json, {"worlds": n_worlds, "results": results, "families": families})
 
 
 if __name__ == "__main__":

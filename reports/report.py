@@ -36,6 +36,7 @@ from reports.output.probe_tables import (
     sign_differences,
 )
 from reports.output.provenance import provenance
+from reports.output.published_table import published_table
 from reports.output.table import Table
 from reports.output.tables import (
     ablation_tables,
@@ -47,7 +48,6 @@ from reports.output.tables import (
     modality_table,
     pair_table,
     plain_table,
-    published_table,
     selection_sentence,
     usage_table,
 )
@@ -128,13 +128,13 @@ def report(
         _method_part(table, precision, paired, planned, sources),
         Part("Ablation of the losses", "", list(ablation_tables(table, tied, sources, selection_sentence(ledgers)))),
         _instrument_part(by_instrument, equivalent),
-        _protocol_part(ledgers, table, planned, tied, sources),
+        _protocol_part(ledgers, table, planned, precision, tied, sources),
         _calibration_part(table, sources),
         _confusion_part(confusions, planned),
         Part(
             "Uncertainty",
-            "Chance has two sources: the seed of the training, and the choice of test samples. Intervals and tests "
-            "cover both.",
+            "Chance has three sources: the seed of the training, the search of hyperparameters, and the choice of test "
+            "samples. Intervals and tests cover them together; the search only if it was repeated.",
             [interval_table(precision, _METRIC, sources), pair_table(paired, _METRIC, equivalent)],
             [pair_figure(paired, planned, _METRIC), variance_figure(planned, _METRIC)],
         ),
@@ -231,10 +231,11 @@ def _protocol_part(
     ledgers: Sequence[Sequence[Record]],
     table: Ablation,
     planned: pd.DataFrame,
+    precision: pd.DataFrame,
     tied: set[tuple[str, str, str]],
     sources: Sources,
 ) -> Part:
-    labels = label_table(table, _METRIC, tied, sources)
+    labels = label_table(table, _METRIC, tied, sources, precision)
     tables = [
         modality_table(table, _METRIC, tied, sources),
         labels,
@@ -282,8 +283,9 @@ def _search_part(
         plain_table(
             "configurations",
             "Best configurations",
-            "The best full trial of each search, with its objective on validation data and the hyperparameters that "
-            "were searched. A full trial ran its whole budget.",
+            "The trial that won each search, with its objective on validation data and the hyperparameters that were "
+            "searched: the best full trial, or the best of the finalists after they were trained anew. A full trial "
+            "ran its whole budget.",
             best_configurations(ledgers),
         ),
         plain_table(
@@ -297,16 +299,18 @@ def _search_part(
         plain_table(
             "selection",
             "Winner's curse",
-            "objective: validation objective of the best trial. confirmed: the same quantity after its configuration "
-            "was trained again with other seeds. search optimism: objective minus confirmed. val and test: scores of "
-            "these confirmation runs. shift: val minus test.",
+            "objective: validation objective of the best trial of a search. retrained: the same configuration's mean "
+            "after it was trained again as a finalist. winner: the mean of the finalist that won. gain: winner minus "
+            "retrained. confirmed: the same quantity for the winner's confirmation runs. search optimism: objective "
+            "minus retrained, or minus confirmed if no finalist was trained again. val and test: scores of the "
+            "confirmation runs. shift: val minus test.",
             chosen,
         ),
         plain_table(
             "ranking",
             "Ranking by the objective",
-            "Rank correlation, over the searched methods, between the validation objective of the best trial and the "
-            "test score of the same configuration; and the means of both.",
+            "Rank correlation, over the searched methods, between the validation objective of the trial that won and "
+            "the test score of the same configuration; and the means of both.",
             ranked,
         ),
     ]
@@ -328,8 +332,8 @@ def _accounting_part(frame: pd.DataFrame) -> Part:
     table = plain_table(
         "accounting",
         "Jobs and hours",
-        "Jobs by their end, and failures by reason. hours: wall time of the finished jobs. CPU and GPU hours count "
-        "every CPU thread and every GPU of their workers.",
+        "Jobs of each search by their end, and failures by reason. hours: wall time of the finished jobs. CPU and GPU "
+        "hours count every CPU thread and every GPU of their workers.",
         frame,
     )
     return Part("Accounting", "Every planned job, how it ended, and what it cost.", [table])

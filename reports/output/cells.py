@@ -10,6 +10,7 @@ from reports.statistics.ablation import PlannedColumn
 from sweeps.ledger import ERROR_METRICS
 
 __all__ = [
+    "SPREAD",
     "Sources",
     "budget_order",
     "excludes_zero",
@@ -24,11 +25,14 @@ __all__ = [
     "probe_rows",
     "signed",
     "spread",
+    "to_settle",
 ]
 
 Sources = Mapping[tuple[str, str], tuple[str, ...]]
 """(dataset, method) of the ablation table -> keys of the confirmation records behind the cell."""
 
+SPREAD = "mean ± standard deviation over confirmation runs (all seeds of all searches)"
+"""What the cells of :func:`spread` are, for captions."""
 _NAMES = {
     "nll": "NLL",
     "brier": "Brier score",
@@ -112,6 +116,18 @@ def interval_texts(rows: pd.DataFrame, low: str, high: str, show: Callable[[floa
 def excludes_zero(low: float, high: float) -> bool:
     """Return whether an interval excludes 0; an interval of NaN does not."""
     return low > 0 or high < 0
+
+
+def to_settle(seeds: float, searches: float) -> str:
+    """Say what would settle a pair, such as ``2 more seeds``; both numbers are 0 for one that is settled or equal."""
+    choices = [
+        f"{more:.0f} more {unit if more == 1 else plural}"
+        for more, unit, plural in ((seeds, "seed", "seeds"), (searches, "search", "searches"))
+        if math.isfinite(more) and more > 0
+    ]
+    if math.isinf(seeds) and not choices:
+        return "more test samples"
+    return " or ".join(choices) or "–"
 
 
 def plain(value: object) -> str:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reports.output.cells import Sources, interval_texts, number, signed
+from reports.output.cells import Sources, interval_texts, number, signed, to_settle
 from reports.output.choice import choices_of
 from reports.output.table import Cell, Table
 from sweeps.ledger import SUMMARY_METRICS
@@ -23,7 +23,8 @@ class _Difference(NamedTuple):
     high: float
     verdict: str
     more_seeds: float
-    """Additional seeds that would settle an open difference; infinite if only more test samples can."""
+    """Additional seeds that would settle an open difference; infinite if none do. More searches have the same form."""
+    more_searches: float
 
 
 def leaderboard(
@@ -80,7 +81,7 @@ def leaderboard(
         "Leaderboard",
         "Methods by test score, the best first. Behind the best: the best method's score minus this one's, with its "
         "95 % interval. The verdict says whether the difference is settled, equal or open; p values are corrected by "
-        "Holm's method. An open pair says how many more confirmation seeds would settle it.",
+        "Holm's method. An open pair says how many more confirmation seeds or searches would settle it.",
         numbers,
         shown,
         choices_of(numbers["dataset"], numbers["metric"]),
@@ -90,7 +91,13 @@ def leaderboard(
 def _verdicts(pairs: pd.DataFrame) -> dict[tuple[str, str, str, str], _Difference]:
     """Map (dataset, metric, first, second) to the difference of each pair, in both orders."""
     verdicts = {}
-    names = ["dataset", "metric", "first", "second", *("difference", "low", "high", "verdict", "more_seeds")]
+    names = [
+        "dataset",
+        "metric",
+        "first",
+        "second",
+        *("difference", "low", "high", "verdict", "more_seeds", "more_searches"),
+    ]
     for dataset, metric, first, second, value, low, high, *verdict in pairs[names].itertuples(index=False):
         verdicts[dataset, metric, first, second] = _Difference(value, low, high, *verdict)
         verdicts[dataset, metric, second, first] = _Difference(-value, -high, -low, *verdict)
@@ -109,8 +116,7 @@ def _verdict(found: _Difference | None) -> str:
         return "not compared"
     if found.verdict == "settled":
         return "settled: worse" if found.value > 0 else "settled: better with the same seeds"
-    if found.verdict == "open" and math.isinf(found.more_seeds):
-        return "open: more test samples"
-    if found.verdict == "open" and found.more_seeds > 0:
-        return f"open: about {found.more_seeds:.0f} more seed{'' if found.more_seeds == 1 else 's'}"
-    return found.verdict
+    remedy = to_settle(found.more_seeds, found.more_searches)
+    if found.verdict != "open" or remedy == "–":
+        return found.verdict
+    return f"open: about {remedy}" if remedy[0].isdigit() else f"open: {remedy}"

@@ -4,7 +4,6 @@ This module computes no statistics: cells are rounded numbers of the frames. A p
 The best of a column is bold, and a method that is not significantly worse than the best is underlined.
 """
 
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from reports.output.cells import (
+    SPREAD,
     Sources,
     budget_order,
     heading,
@@ -25,6 +25,7 @@ from reports.output.cells import (
     probe_rows,
     signed,
     spread,
+    to_settle,
 )
 from reports.output.choice import choices_of
 from reports.output.table import Cell, Table
@@ -44,7 +45,6 @@ __all__ = [
     "modality_table",
     "pair_table",
     "plain_table",
-    "published_table",
     "selection_sentence",
     "usage_table",
 ]
@@ -71,8 +71,8 @@ def cell_sources(ledgers: Sequence[Sequence[Record]]) -> Sources:
                 runs.setdefault(record.method, []).append(f"{record.sweep}: {record.key}")
         config = latest_config(records)
         for name, column in planned_columns(records).items():
-            for method, recorded in planned_methods(config, column).items():
-                sources[name, method] = tuple(runs.get(recorded, ()))
+            for method, searches in planned_methods(config, column).items():
+                sources[name, method] = tuple(key for recorded in searches for key in runs.get(recorded, ()))
     return sources
 
 
@@ -156,9 +156,9 @@ def ablation_tables(
         yield Table(
             "ablation" if metric == metrics[0] else f"ablation-{metric}",
             "Ablation",
-            f"Test {heading(metric)}, mean ± standard deviation over confirmation seeds. Columns name@n are scores "
-            f"with n labels per class, name@n% with n % of the labels.{instruments} {selection} {_MARKS} The columns "
-            "trials and pruned count search trials; failed also counts failed confirmation runs.",
+            f"Test {heading(metric)}, {SPREAD}. Columns name@n are scores with n labels per class, name@n% with n % "
+            f"of the labels.{instruments} {selection} {_MARKS} The columns trials and pruned count search trials; "
+            "failed also counts failed runs of finalists and confirmations.",
             frame if metric == metrics[0] else frame[frame["metric"] == metric],
             cells.join(counts).reset_index(),
             choices_of([""] * len(cells), [metric] * len(cells)),
@@ -180,21 +180,26 @@ def modality_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]]
     return Table(
         "modalities",
         f"Modality ablation: {heading(metric)}",
-        f"Test {heading(metric)} of each method on all and on some of the modalities, mean ± standard deviation over "
-        f"confirmation seeds. {_MARKS} Paired tests exist for all modalities only.",
+        f"Test {heading(metric)} of each method on all and on some of the modalities, {SPREAD}. {_MARKS} Paired tests "
+        "exist for all modalities only.",
         rows.assign(modalities=modalities),
         pivot(cells, "dataset").reset_index(),
     )
 
 
-def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], sources: Sources) -> Table | None:
+def label_table(
+    table: Ablation, metric: str, tied: set[tuple[str, str, str]], sources: Sources, intervals: pd.DataFrame
+) -> Table | None:
     """Return a table of all label budgets, with all labels last; None if there is only one.
+
+    Its numbers have the 95 % interval of each score, ``low`` to ``high``.
 
     Args:
         table: the numbers.
         metric: the main metric; its rows come first.
         tied: from :func:`reports.statistics.pairs.tied_with_best`.
         sources: from :func:`cell_sources`.
+        intervals: from :func:`reports.statistics.intervals.intervals`.
     """
     frame = probe_rows(table.frame)
     rows = frame[~frame["method"].str.contains("[", regex=False)]
@@ -204,13 +209,14 @@ def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], s
     metrics = list(dict.fromkeys([metric, *SUMMARY_METRICS]))
     by_metric = [rows[rows["metric"] == name] for name in metrics]
     cells = [pivot(marked_cells(part, table.planned_seeds, tied, sources), "dataset")[order] for part in by_metric]
-    numbers = pd.concat(by_metric, ignore_index=True)
+    bounds = intervals[["dataset", "method", "metric", "low", "high"]]
+    numbers = pd.concat(by_metric).merge(bounds, "left", on=["dataset", "method", "metric"])
     names = numbers["dataset"].str.partition("@")
     return Table(
         "labels",
         "Label efficiency",
-        "Test scores by label budget, mean ± standard deviation over confirmation seeds. In a column name@n, the probe "
-        f"was trained with n labels per class, or with n % of the training split. {_MARKS}",
+        f"Test scores by label budget, {SPREAD}. In a column name@n, the probe was trained with n labels per class, or "
+        f"with n % of the training split. {_MARKS}",
         numbers.assign(dataset=names[0], labels=names[2].where(names[2] != "", _ALL)),
         pd.concat(cells).reset_index(),
         choices_of(
@@ -221,7 +227,7 @@ def label_table(table: Ablation, metric: str, tied: set[tuple[str, str, str]], s
 
 
 def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
-    """Return a table of the 95 % intervals, with both parts of their errors.
+    """Return a table of the 95 % intervals, with the parts of their errors.
 
     Args:
         frame: from :func:`reports.statistics.intervals.intervals`.
@@ -231,10 +237,12 @@ def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
     return _metric_table(
         "intervals",
         "95 % intervals",
-        "Intervals cover another training run (seed, data order, label draw) and another test set of the same size "
-        "together. The standard error has two parts, whose squares add up. More confirmation seeds make the first part "
-        "smaller; only more test samples make the second part smaller. Samples of one group (a speaker, say) are not "
-        "independent. Where samples are grouped in several ways, the way with fewest groups is counted.",
+        "Intervals cover another training run (seed, data order, label draw), another search if methods were searched "
+        "several times, and another test set of the same size together. The standard error has three parts, whose "
+        "squares add up: more confirmation seeds make the first smaller, more searches the second, and only more test "
+        "samples the third. A dash under searches: searched once, so the interval does not cover another search. "
+        "Samples of one group (a speaker, say) are not independent. Where samples are grouped in several ways, the way "
+        "with fewest groups is counted.",
         frame,
         metric,
         lambda rows: {
@@ -246,7 +254,9 @@ def interval_table(frame: pd.DataFrame, metric: str, sources: Sources) -> Table:
             ],
             "95 % interval": interval_texts(rows, "low", "high"),
             "error by seeds": [number(error) for error in rows["seed_error"]],
+            "error by searches": [number(error) for error in rows["search_error"].where(rows["n_searches"] > 1)],
             "error by test samples": [number(error) for error in rows["sample_error"]],
+            "searches": rows["n_searches"].astype(str),
             "seeds": rows["n_seeds"].astype(str),
             "samples": rows["n_samples"].astype(str),
             "groups": [f"{n} ({by})" if by else "" for n, by in zip(rows["n_groups"], rows["grouped_by"], strict=True)],
@@ -265,12 +275,13 @@ def pair_table(frame: pd.DataFrame, metric: str, equivalent: float) -> Table:
     return _metric_table(
         "pairs",
         "Paired tests",
-        "Difference of the mean scores on the same test samples with the same confirmation seeds. Interval and p value "
-        "cover seeds and test samples together (Obuchowski and Rockette 1995, Hillis 2007). Holm's method corrects p "
-        "within a data set, separately for the pairs of loss subsets and the pairs with a baseline. A pair is settled "
-        f"if the corrected p is below 0.05, and equal if its interval lies within ±{equivalent:g}. For an open pair, "
-        "seeds to go is how many more confirmation seeds would settle it if the difference stays as it is. Improvement "
-        "is the share of pairs of runs in which the first method scores higher.",
+        "Difference of the mean scores on the same test samples with the same searches and confirmation seeds. "
+        "Interval and p value cover seeds, test samples, and searches if there are several, together (Obuchowski and "
+        "Rockette 1995, Hillis 2007). Holm's method corrects p within a data set, separately for the pairs of loss "
+        "subsets and the pairs with a baseline. A pair is settled if the corrected p is below 0.05, and equal if its "
+        f"interval lies within ±{equivalent:g}. For an open pair, to settle it says what would do so if the difference "
+        "stays as it is: more confirmation seeds in each search, or more searches. Improvement is the share of pairs "
+        "of runs in which the first method scores higher.",
         frame,
         metric,
         lambda rows: {
@@ -283,16 +294,12 @@ def pair_table(frame: pd.DataFrame, metric: str, equivalent: float) -> Table:
             "p": [p_value(value) for value in rows["p"]],
             "p (Holm)": [Cell(p_value(value), "best" if value < ALPHA else "plain") for value in rows["p_holm"]],
             "verdict": rows["verdict"],
-            "seeds to go": [_seeds_to_go(more) for more in rows["more_seeds"]],
+            "to settle it": [
+                to_settle(seeds, searches)
+                for seeds, searches in zip(rows["more_seeds"], rows["more_searches"], strict=True)
+            ],
         },
     )
-
-
-def _seeds_to_go(more: float) -> str:
-    """Return what would settle a pair; ``more`` is 0 for one that is settled or equal."""
-    if math.isinf(more):
-        return "more test samples"
-    return "–" if math.isnan(more) or more == 0 else f"{more:.0f}"
 
 
 def effect_table(frame: pd.DataFrame, metric: str) -> Table:
@@ -307,7 +314,7 @@ def effect_table(frame: pd.DataFrame, metric: str) -> Table:
         "Contribution of each loss",
         "The random head and the seven loss subsets form a full 2³ factorial design. Main effects and interactions are "
         "its contrasts. Shapley values divide the gain of ConCluGen over random_head among the losses without a "
-        "remainder. Intervals cover confirmation seeds, which are paired, and test samples together.",
+        "remainder. Intervals cover searches and confirmation seeds, which are paired, and test samples together.",
         frame,
         metric,
         lambda rows: {
@@ -318,47 +325,6 @@ def effect_table(frame: pd.DataFrame, metric: str) -> Table:
             "95 % interval": interval_texts(rows, "low", "high", signed),
             "seeds": rows["n_seeds"].astype(str),
         },
-    )
-
-
-def published_table(table: Ablation, published: pd.DataFrame, sources: Sources) -> Table:
-    """Return a table of published numbers and ours.
-
-    Args:
-        table: our numbers.
-        published: from :func:`reports.statistics.published.published`.
-        sources: from :func:`cell_sources`.
-    """
-    ours = table.frame.set_index(["dataset", "method", "metric"])
-    keys = list(published[["dataset", "method", "metric"]].itertuples(index=False, name=None))
-    numbers = published.assign(
-        ours=[ours["mean"].get(key, math.nan) for key in keys],
-        std=[ours["std"].get(key, math.nan) for key in keys],
-    )
-    numbers["difference"] = numbers["ours"] - numbers["value"]
-    shown = pd.DataFrame(
-        {
-            "dataset": numbers["dataset"],
-            "method": numbers["method"],
-            "metric": [heading(metric) for metric in numbers["metric"]],
-            "published": [number(value) for value in numbers["value"]],
-            "ours": [
-                Cell(spread(mean, std), records=sources.get((dataset, method), ()))
-                for dataset, method, mean, std in zip(
-                    numbers["dataset"], numbers["method"], numbers["ours"], numbers["std"], strict=True
-                )
-            ],
-            "ours − published": [signed(value) for value in numbers["difference"]],
-            "source": numbers["source"],
-        }
-    )
-    return Table(
-        "published",
-        "Published numbers",
-        "Published numbers come from the given file and were not measured here; features, splits and protocols may "
-        "differ. Ours are mean ± standard deviation over confirmation seeds.",
-        numbers,
-        shown,
     )
 
 
@@ -374,9 +340,11 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
     return _metric_table(
         "comparison",
         f"{first} and {second}",
-        "Means ± standard deviations over confirmation seeds, and their difference with its 95 % interval. If both "
-        "sweeps used the same seeds on the same features (paired), the interval is Student's t over the differences; "
-        "otherwise it is Welch's.",
+        "Means ± standard deviations over confirmation runs (all seeds of all searches), and their difference with its "
+        "95 % interval. Interval and p value cover seeds, test samples, and searches if there are several, together. "
+        "Both sweeps were tested on the same samples. Runs are pairs if both sweeps used the same seeds on the same "
+        "features; otherwise the column paired says what differs. Holm's method corrects p over the methods of a data "
+        "set.",
         frame,
         metric,
         lambda rows: {
@@ -385,8 +353,10 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
             first: [spread(mean, std) for mean, std in zip(rows["mean_first"], rows["std_first"], strict=True)],
             second: [spread(mean, std) for mean, std in zip(rows["mean_second"], rows["std_second"], strict=True)],
             "second − first": [signed(value) for value in rows["difference"]],
-            "95 % interval": interval_texts(rows, "ci_low", "ci_high", signed),
-            "paired": rows["paired"].map({True: "yes", False: "no"}),
+            "95 % interval": interval_texts(rows, "low", "high", signed),
+            "p": [p_value(value) for value in rows["p"]],
+            "p (Holm)": [Cell(p_value(value), "best" if value < ALPHA else "plain") for value in rows["p_holm"]],
+            "paired": [f"no: {reason}" if reason else "yes" for reason in rows["unpaired_by"]],
         },
     )
 

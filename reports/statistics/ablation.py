@@ -7,15 +7,14 @@ Every planned cell has a row. The row of a method without a result has no mean, 
 The plan comes from the configuration that each record carries.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import pandas as pd
-from scipy import stats
 
 from sweeps.ledger import (
     REPRESENTED,
@@ -37,18 +36,15 @@ __all__ = [
     "latest_record",
     "planned_columns",
     "planned_methods",
-    "seed_statistics",
+    "run_statistics",
 ]
 
-_CONFIDENCE = 0.95
 COLUMNS = (
     "dataset",
     "method",
     "metric",
     "mean",
     "std",
-    "ci_low",
-    "ci_high",
     "n_seeds",
     "n_trials",
     "n_pruned",
@@ -94,14 +90,15 @@ class PlannedColumn(NamedTuple):
 class Ablation:
     """The numbers of the ablation table.
 
-    ``frame`` has the columns COLUMNS. ``mean``, the sample standard deviation ``std`` and the 95 % Student-t interval
-    ``ci_low..ci_high`` describe test scores over ``n_seeds`` confirmation seeds. ``n_trials`` and ``n_pruned`` count
-    search trials. ``n_failed`` counts failed jobs of search and confirmation. Statistics that do not exist are NaN.
+    ``frame`` has the columns COLUMNS. ``mean`` and the sample standard deviation ``std`` describe test scores over
+    ``n_seeds`` confirmation runs of all searches; each search counts the same in the mean. ``n_trials`` and
+    ``n_pruned`` count search trials. ``n_failed`` counts failed jobs of all stages. Statistics that do not exist are
+    NaN. The intervals of summary metrics are in :func:`reports.statistics.intervals.intervals`.
     """
 
     frame: pd.DataFrame
     planned_seeds: dict[str, int]
-    """Dataset -> confirmation seeds that its sweep planned for each method."""
+    """Dataset -> confirmation runs that its sweep planned for each method, over all searches."""
 
     @property
     def complete(self) -> bool:
@@ -118,8 +115,9 @@ def ablation(ledgers: Sequence[Sequence[Record]]) -> Ablation:
     frames = [pd.DataFrame(_rows(records), columns=COLUMNS) for records in ledgers]
     frame = pd.concat(frames, ignore_index=True)
     planned = {
-        dataset: latest_config(records)["budget"]["seeds"]
+        dataset: budget["seeds"] * budget["searches"]
         for records in ledgers
+        for budget in [latest_config(records)["budget"]]
         for dataset in planned_columns(records)
     }
     return Ablation(frame, planned)
@@ -137,10 +135,11 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
     for dataset, column in planned_columns(records).items():
         scores = by_column.get(column, {})
         metrics = dict.fromkeys([*SUMMARY_METRICS, *(metric for _, metric in scores)])
-        for method, recorded in planned_methods(config, column).items():
-            counts = _counts(ends, recorded)
+        for method, searches in planned_methods(config, column).items():
+            counts = [sum(numbers) for numbers in zip(*(_counts(ends, recorded) for recorded in searches), strict=True)]
             for metric in metrics:
-                yield (dataset, method, metric, *seed_statistics(scores.get((recorded, metric), [])), *counts)
+                runs = [scores.get((recorded, metric), []) for recorded in searches]
+                yield (dataset, method, metric, *run_statistics(runs), *counts)
 
 
 def latest_record(records: Sequence[Record]) -> Record:
@@ -153,8 +152,8 @@ def latest_config(records: Sequence[Record]) -> dict[str, Any]:
     return dict(latest_record(records).config)
 
 
-def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[str, str]:
-    """Map every planned method of a column to its name in the records.
+def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[str, tuple[str, ...]]:
+    """Map every planned method of a column to its names in the records, one for each search.
 
     Each method is followed by its variants on fewer modalities. If each label budget has a search of its own, a column
     shows the result of the search at the column's label budget. Instruments other than the sweep's probe need a
@@ -162,6 +161,7 @@ def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[st
     """
     nested = "labels" in config["search"]["nested"]
     choices = [(), *config["modality_subsets"]]
+    searches = range(1, config["budget"]["searches"] + 1)
     names = {}
     for method in (*config["baselines"], *config["subsets"]):
         if column.instrument and method not in REPRESENTED:
@@ -169,7 +169,8 @@ def planned_methods(config: Mapping[str, Any], column: PlannedColumn) -> dict[st
         searched = method in config["subsets"] or method in TUNED_BASELINES
         for modalities in choices[:1] if method == "SimCLR" else choices:
             name = variant(method, modalities)
-            names[name] = variant(method, modalities, column.labels) if nested and searched else name
+            labels = column.labels if nested and searched else None
+            names[name] = tuple(variant(method, modalities, labels, search) for search in searches)
     return names
 
 
@@ -185,27 +186,15 @@ def planned_columns(records: Sequence[Record]) -> dict[str, PlannedColumn]:
     return {column.name: column for column in planned}
 
 
-def seed_statistics(values: Sequence[float]) -> tuple[float, float, float, float, int]:
-    """Return mean, sample standard deviation, 95 % Student-t interval (low, high) and number of ``values``.
+def run_statistics(searches: Sequence[Sequence[float]]) -> tuple[float, float, int]:
+    """Return mean, sample standard deviation and number of the scores of runs; NaN for a statistic without enough runs.
 
     Args:
-        values: one per seed.
-
-    Returns:
-        The statistics, NaN for those that do not exist: all but the mean for a single value, all without values.
+        searches: the scores of each search's runs. Each search counts the same in the mean, as in intervals.
     """
-    n, nan = len(values), float("nan")
-    if n < 2:
-        return values[0] if values else nan, nan, nan, nan, n
-    mean, std = fmean(values), stdev(values)
-    half = std / n**0.5 * _quantile(n - 1)
-    return mean, std, mean - half, mean + half, n
-
-
-@lru_cache
-def _quantile(degrees: int) -> float:
-    """Return the quantile of Student's t at the interval's upper end; cached, as it is slow and cells share it."""
-    return float(stats.t.ppf((1 + _CONFIDENCE) / 2, degrees))
+    values = [value for runs in searches for value in runs]
+    mean = fmean(fmean(runs) for runs in searches if runs) if values else math.nan
+    return mean, stdev(values) if len(values) > 1 else math.nan, len(values)
 
 
 def _counts(ends: Counter[tuple[str, str, str]], method: str) -> tuple[int, int, int]:

@@ -16,21 +16,22 @@ from typing import Any
 import pandas as pd
 
 from reports.statistics.ablation import latest_config
-from reports.statistics.searches import recorded_methods, searched_methods
+from reports.statistics.searches import method_and_search, recorded_methods, searched_methods
 from sweeps.ledger import Hardware, Record, Stage, State, choose_finalists
 
 __all__ = ["HOURS", "accounting", "failure_class"]
 
+KEYS = ("sweep", "method", "search", "stage")
 STATES: tuple[State, ...] = ("complete", "pruned", "failed")
 HOURS = ("hours", "cpu_hours", "gpu_hours")
 
 
 def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return one row per sweep, method (as records name it) and stage that was planned or has records.
+    """Return one row per sweep, method, search and stage that was planned or has records.
 
     The columns are, in this order:
 
-    * ``sweep``, ``method``, ``stage``;
+    * ``sweep``, ``method``, ``search``, ``stage``; a method has its label budget if that has a search of its own;
     * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for a row that is no longer planned. For
       finalists, it is the number of runs that the trials so far ask for, so that former finalists exceed it;
     * ``complete``, ``pruned``, ``failed``: numbers of jobs that ended so;
@@ -43,8 +44,8 @@ def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
         ledgers: records of one or more sweeps.
     """
     rows = [row for records in ledgers for row in _rows(records)]
-    reasons = sorted({name for row in rows for name in row} - {"sweep", "method", "stage", "planned", *STATES, *HOURS})
-    frame = pd.DataFrame(rows, columns=["sweep", "method", "stage", "planned", *STATES, *reasons, *HOURS])
+    reasons = sorted({name for row in rows for name in row} - {*KEYS, "planned", *STATES, *HOURS})
+    frame = pd.DataFrame(rows, columns=[*KEYS, "planned", *STATES, *reasons, *HOURS])
     counts = dict.fromkeys([*STATES, *reasons], "int64")
     return frame.fillna(dict.fromkeys(reasons, 0)).astype({"planned": "Int64", **counts})
 
@@ -54,14 +55,16 @@ def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
     for record in records:
         jobs.setdefault((record.method, record.stage), []).append(record)
     planned = _planned(latest_config(records), jobs)
-    for method, stage in [*planned, *(key for key in jobs if key not in planned)]:
-        finished = jobs.get((method, stage), [])
+    for arm, stage in [*planned, *(key for key in jobs if key not in planned)]:
+        finished = jobs.get((arm, stage), [])
+        method, search = method_and_search(arm)
         states = Counter(record.state for record in finished)
         yield {
             "sweep": records[0].sweep,
             "method": method,
+            "search": search,
             "stage": stage,
-            "planned": planned.get((method, stage), 0),
+            "planned": planned.get((arm, stage), 0),
             **{state: states[state] for state in STATES},
             **Counter(failure_class(record) for record in finished if record.state == "failed"),
             "hours": math.fsum(_hours(record) for record in finished),
@@ -86,17 +89,17 @@ def _hours_times(records: Sequence[Record], units: Callable[[Hardware], int]) ->
 def _planned(
     config: Mapping[str, Any], jobs: Mapping[tuple[str, Stage], Sequence[Record]]
 ) -> dict[tuple[str, Stage], int | None]:
-    """Map (method, stage), in the order of the tables, to planned jobs; None if the budget is time."""
+    """Map (arm, stage), in the order of the tables, to planned jobs; None if the budget is time."""
     budget, searched = config["budget"], searched_methods(config)
-    most = config["search"].get("finalists", 1)
+    most = config["search"]["finalists"]
     planned: dict[tuple[str, Stage], int | None] = {}
-    for method in recorded_methods(config):
-        if method in searched:
-            planned[method, "search"] = budget["trials_per_subset"]
+    for arm in recorded_methods(config):
+        if arm in searched:
+            planned[arm, "search"] = budget["trials_per_subset"]
             if most > 1:
-                finalists = choose_finalists(jobs.get((method, "search"), ()), most)
-                planned[method, "finalist"] = len(finalists) * budget["seeds"] if len(finalists) > 1 else 0
-        planned[method, "confirm"] = budget["seeds"]
+                finalists = choose_finalists(jobs.get((arm, "search"), ()), most)
+                planned[arm, "finalist"] = len(finalists) * budget["seeds"] if len(finalists) > 1 else 0
+        planned[arm, "confirm"] = budget["seeds"]
     return planned
 
 

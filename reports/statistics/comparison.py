@@ -1,12 +1,14 @@
-"""The difference between two sweeps of the same data, such as two search spaces, budgets, versions or feature sets."""
+"""The difference between two sweeps of the same data, such as two search spaces, budgets, versions or feature sets.
+
+Both sweeps are tested on the same samples. So the difference of a method's scores in the two has a part of its error
+that comes from the samples that they share (:mod:`reports.statistics.inference`). If the runs have the same seeds on
+the same features, they are pairs. Otherwise the variances between the runs of each sweep add up.
+"""
 
 import math
-import warnings
-from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
-from scipy import stats
 
 from reports.errors import ReportError
 from reports.statistics.ablation import (
@@ -14,8 +16,12 @@ from reports.statistics.ablation import (
     latest_config,
     planned_columns,
     planned_methods,
-    seed_statistics,
+    run_statistics,
 )
+from reports.statistics.estimates import Estimate
+from reports.statistics.inference import Scores, column_scores
+from reports.statistics.outputs import joint, joint_columns
+from reports.statistics.pairs import holm
 from reports.statistics.shared_sets import same_features
 from sweeps.ledger import Record
 
@@ -32,78 +38,111 @@ COLUMNS = (
     "std_second",
     "n_second",
     "difference",
-    "ci_low",
-    "ci_high",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "seed_error",
+    "search_error",
+    "sample_error",
     "paired",
+    "unpaired_by",
 )
-_Cell = tuple[str, str, str]  # dataset, method, metric
+_Cell = tuple[str, str]  # dataset, method
+_Runs = dict[tuple[int, int, int], Mapping[str, float]]  # (search, index of the seed, seed) -> metric -> test score
 
 
 def comparison(first: Sequence[Record], second: Sequence[Record]) -> pd.DataFrame:
     """Return one row per (dataset, method, metric) with a test score in both sweeps.
 
-    ``difference`` is the second sweep's mean minus the first's, and ``ci_low..ci_high`` its 95 % Student-t interval.
-    If both sweeps have the same seeds on the same features, the interval is over the differences of runs with the same
-    seed (``paired``). Otherwise it is Welch's. It is NaN if either sweep has fewer than two seeds.
+    ``difference`` is the second sweep's mean minus the first's. ``low..high`` is its 95 % interval, and ``p`` the p
+    value of the two-sided test that it is 0, over searches, seeds and test samples together. ``p_holm`` is corrected by
+    Holm's method over the methods, separately for every dataset and metric. ``seed_error``, ``search_error`` and
+    ``sample_error`` are the parts of the standard error, as in :func:`reports.statistics.intervals.intervals`.
+
+    Runs are ``paired`` if both sweeps have the same seeds in the same searches, on the same features. Otherwise
+    ``unpaired_by`` says what differs. Only summary metrics of methods with two runs in each sweep have an interval; it
+    is NaN for other metrics, and without the runs' predictions.
 
     Raises:
-        ReportError: the sweeps have no score in common.
+        ReportError: the sweeps have no score in common, or runs were not tested on the same samples.
     """
-    first_scores = _scores(first)
-    second_scores = _scores(second)
-    common = [cell for cell in first_scores if cell in second_scores]
+    runs = [_runs(records) for records in (first, second)]
+    common = [cell for cell in runs[0] if cell in runs[1]]
     if not common:
         raise ReportError(
             "--compare: the two sweeps have no test score of the same dataset and method; compare sweeps whose "
             "features.downstream use the same names."
         )
-    names = dict.fromkeys(PlannedColumn.named(column).dataset for column, _, _ in common)
-    same = {name: same_features(first, second, name) for name in names}
-    rows = [
-        _row(cell, first_scores[cell], second_scores[cell], same[PlannedColumn.named(cell[0]).dataset])
-        for cell in common
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    differences = {
+        dataset: _differs(first, second, PlannedColumn.named(dataset).dataset)
+        for dataset in dict.fromkeys(dataset for dataset, _ in common)
+    }
+    columns = {column.dataset: column_scores(column) for column in joint_columns(first, second)}
+    rows: list[tuple[object, ...]] = []
+    for dataset, method in common:
+        one, other = (of_sweep[dataset, method] for of_sweep in runs)
+        unpaired_by = " and ".join([*differences[dataset], *(["other seeds"] if one.keys() != other.keys() else [])])
+        estimates = {}
+        if dataset in columns:
+            estimates = _estimates(columns[dataset], method, not unpaired_by)
+        rows += _rows((dataset, method), one, other, estimates, unpaired_by)
+    frame = pd.DataFrame(rows, columns=[name for name in COLUMNS if name != "p_holm"])
+    frame["p_holm"] = frame.groupby(["dataset", "metric"])["p"].transform(holm)
+    return frame[list(COLUMNS)]
 
 
-def _scores(records: Sequence[Record]) -> dict[_Cell, dict[int, float]]:
-    """Map each cell to its test scores by seed."""
+def _runs(records: Sequence[Record]) -> dict[_Cell, _Runs]:
+    """Map each cell to the test scores of its runs."""
     config = latest_config(records)
-    scores: dict[_Cell, dict[int, float]] = {}
+    confirmations: dict[str, list[Record]] = {}
+    for record in records:
+        if record.stage == "confirm":
+            confirmations.setdefault(record.method, []).append(record)
+    cells: dict[_Cell, _Runs] = {}
     for name, column in planned_columns(records).items():
-        for method, recorded in planned_methods(config, column).items():
-            for record in records:
-                if record.stage != "confirm" or record.method != recorded:
-                    continue
-                for m in record.metrics:
-                    if m.split == "test" and PlannedColumn.of(m) == column:
-                        scores.setdefault((name, method, m.metric), {})[record.seed] = m.value
-    return scores
+        for method, searches in planned_methods(config, column).items():
+            for search, recorded in enumerate(searches, 1):
+                for record in confirmations.get(recorded, ()):
+                    scores = {
+                        m.metric: m.value for m in record.metrics if m.split == "test" and PlannedColumn.of(m) == column
+                    }
+                    if scores:
+                        cells.setdefault((name, method), {})[search, record.number, record.seed] = scores
+    return cells
 
 
-def _row(
-    cell: _Cell, first: Mapping[int, float], second: Mapping[int, float], same_features: bool
-) -> tuple[object, ...]:
-    paired = same_features and first.keys() == second.keys()
-    a = list(first.values())
-    b = [second[seed] for seed in (first if paired else second)]
-    mean_a, mean_b = fmean(a), fmean(b)
-    if paired:
-        _, _, *interval, _ = seed_statistics([y - x for x, y in zip(a, b, strict=True)])
-    else:
-        interval = _welch(a, b)
-    return (*cell, mean_a, _std(a), len(a), mean_b, _std(b), len(b), mean_b - mean_a, *interval, paired)
+def _differs(first: Sequence[Record], second: Sequence[Record], name: str) -> list[str]:
+    return [] if same_features(first, second, name) else ["other features"]
 
 
-def _welch(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """Return Welch's 95 % interval of the second mean minus the first; NaN if either has fewer than two values."""
-    if min(len(first), len(second)) < 2:
-        return [math.nan, math.nan]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy doubts its digits if all seeds have the same score
-        low, high = stats.ttest_ind(second, first, equal_var=False).confidence_interval(0.95)
-    return [float(low), float(high)]
+def _estimates(scores: Scores, method: str, paired: bool) -> dict[str, Estimate]:
+    """Estimate the difference of a method's scores in two sweeps, by metric; empty without predictions of both."""
+    one, other = joint(method, 1), joint(method, 2)
+    if not (scores.by_seed(one) and scores.by_seed(other)):
+        return {}
+    return scores.contrast({other: 1.0, one: -1.0}) if paired else scores.independent_difference(one, other)
 
 
-def _std(values: Sequence[float]) -> float:
-    return stdev(values) if len(values) > 1 else math.nan
+def _rows(
+    cell: _Cell, first: _Runs, second: _Runs, estimates: Mapping[str, Estimate], unpaired_by: str
+) -> Iterator[tuple[object, ...]]:
+    metrics = dict.fromkeys(metric for scores in first.values() for metric in scores)
+    for metric in metrics:
+        one, other = (_statistics(runs, metric) for runs in (first, second))
+        if not other[-1]:
+            continue
+        numbers = (math.nan,) * 6
+        if (estimate := estimates.get(metric)) is not None:
+            errors = (estimate.seed_error, estimate.search_error, estimate.sample_error)
+            numbers = (*estimate.interval(), estimate.p, *errors)
+        yield (*cell, metric, *one, *other, other[0] - one[0], *numbers, not unpaired_by, unpaired_by)
+
+
+def _statistics(runs: _Runs, metric: str) -> tuple[float, float, int]:
+    """Return mean, standard deviation and number of the runs' scores."""
+    searches: dict[int, list[float]] = {}
+    for (search, *_), scores in runs.items():
+        if metric in scores:
+            searches.setdefault(search, []).append(scores[metric])
+    return run_statistics(list(searches.values()))

@@ -1,26 +1,26 @@
-"""The best configuration of each search, with the hyperparameters that the search could choose."""
+"""The winning configuration of each search, with the hyperparameters that the search could choose."""
 
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
 from conclugen.hyperparameters import HYPERPARAMETERS
-from reports.statistics.searches import best_trial, full_trials, searched_space, searches_of, varying
+from reports.statistics.searches import full_trials, method_and_search, outcomes, searched_space, searches_of, varying
 from sweeps.ledger import Record
 
 __all__ = ["best_configurations"]
 
-COLUMNS = ("sweep", "method", "key", "origin", "objective")
+COLUMNS = ("sweep", "method", "search", "key", "origin", "objective")
 _DTYPES = {bool: "boolean", int: "Int64", float: "Float64", str: "string"}
 
 
 def best_configurations(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return one row per sweep and searched method, with its best full trial.
+    """Return one row per sweep, searched method and search, with the trial that won.
 
     After COLUMNS, the frame has one column for each hyperparameter that some search could choose. The value is NA if
     the method's own search could not choose it. If the search space is no longer available (see
     `reports.statistics.searches`), the columns are those hyperparameters that differ between the method's trials. The
-    row of a method without a full trial has only the method's name.
+    row of a search without a full trial has only its names.
 
     Args:
         ledgers: records of one or more sweeps.
@@ -36,12 +36,14 @@ def best_configurations(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
 
 
 def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
-    searches = searches_of(records)
-    for method, trials in full_trials(records).items():
-        row: dict[str, object] = {"sweep": records[0].sweep, "method": method}
-        if (best := best_trial(trials)) is not None:
-            space = searched_space(searches[method])
-            names = varying(searches[method]) if space is None else list(space)
-            row |= {"key": best.key, "origin": best.origin, "objective": best.value}
-            row |= {name: best.hyperparameters[name] for name in names}
+    searches, ended = searches_of(records), outcomes(records)
+    for arm in full_trials(records):
+        method, search = method_and_search(arm)
+        row: dict[str, object] = {"sweep": records[0].sweep, "method": method, "search": search}
+        if arm in ended:
+            won = ended[arm].winner
+            space = searched_space(searches[arm])
+            names = varying(searches[arm]) if space is None else list(space)
+            row |= {"key": won.key, "origin": won.origin, "objective": won.value}
+            row |= {name: won.hyperparameters[name] for name in names}
         yield row

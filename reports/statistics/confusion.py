@@ -22,9 +22,9 @@ _Integers = npt.NDArray[np.int64]
 def confusion(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """Return one row per (dataset, method, true class, predicted class) on test, in the order of the ablation table.
 
-    ``count`` is summed over confirmation seeds, folds and label draws. ``share`` is the count divided by the total of
-    the true class, NaN for a class without samples. If samples have several labels, each label has a matrix of its own,
-    with the classes ``not joy`` and ``joy``.
+    ``count`` is summed over searches, confirmation seeds, folds and label draws. ``share`` is the count divided by the
+    total of the true class, NaN for a class without samples. If samples have several labels, each label has a matrix of
+    its own, with the classes ``not joy`` and ``joy``.
 
     Args:
         ledgers: records of one or more sweeps.
@@ -43,8 +43,9 @@ def _rows(records: Sequence[Record]) -> Iterator[tuple[object, ...]]:
                 by_column.setdefault((PlannedColumn.of(predictions), record.method), []).append(predictions)
     config = latest_config(records)
     for name, column in planned_columns(records).items():
-        for method, recorded in planned_methods(config, column).items():
-            for names, matrix in _matrices(by_column.get((column, recorded), [])).items():
+        for method, searches in planned_methods(config, column).items():
+            runs = [predictions for recorded in searches for predictions in by_column.get((column, recorded), ())]
+            for names, matrix in _matrices(runs).items():
                 for truth, counts in zip(names, matrix.tolist(), strict=True):
                     for predicted, count in zip(names, counts, strict=True):
                         yield name, method, truth, predicted, count

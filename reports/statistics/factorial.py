@@ -5,9 +5,9 @@ effect says what a loss adds on average over the combinations of the other two. 
 or hinder each other. Shapley values divide the whole gain, score of ConCluGen minus score of the random head, among the
 losses without a remainder.
 
-All effects are weighted sums of cells with the same confirmation seed. Their intervals are over seeds and test samples
-together (:mod:`reports.statistics.inference`). Missing cells are not estimated: a column of the ablation table without
-all eight cells has no effects.
+All effects are weighted sums of cells with the same search and confirmation seed. Their intervals are over searches,
+seeds and test samples together (:mod:`reports.statistics.inference`). Missing cells are not estimated: a column of the
+ablation table without all eight cells has no effects.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +24,22 @@ from sweeps.ledger import SUMMARY_METRICS
 
 __all__ = ["CELLS", "COLUMNS", "LOSSES", "TOTAL", "effects", "factorial"]
 
-COLUMNS = ("dataset", "metric", "quantity", "kind", "value", "low", "high", "p", "p_holm", "n_seeds")
+COLUMNS = (
+    "dataset",
+    "metric",
+    "quantity",
+    "kind",
+    "value",
+    "low",
+    "high",
+    "p",
+    "p_holm",
+    "seed_error",
+    "search_error",
+    "sample_error",
+    "n_seeds",
+    "n_searches",
+)
 LOSSES = ("Con", "Clu", "Gen")
 TOTAL = "ConCluGen - random_head"
 _EMPTY = "random_head"
@@ -36,11 +51,12 @@ CELLS = tuple("".join(subset) or _EMPTY for subset in _SUBSETS)
 def factorial(columns: Sequence[Scores]) -> pd.DataFrame:
     """Return one row per (dataset, summary metric) and quantity of :func:`effects`.
 
-    ``value`` is the mean over the ``n_seeds`` confirmation seeds that all eight cells have, and ``low..high`` its 95 %
-    interval over seeds and test samples. ``p`` is the p value of the test that it is 0. ``p_holm`` is corrected by
-    Holm's method within the kind, such as the three Shapley values of a column. With a single seed, the interval and
-    both p values are NaN. A column of the ablation table has no rows if it lacks a cell, or if its eight cells have no
-    common seed.
+    ``value`` is the mean over the ``n_seeds`` confirmation seeds of ``n_searches`` searches that all eight cells have.
+    ``low..high`` is its 95 % interval over searches, seeds and test samples, and ``seed_error``, ``search_error`` and
+    ``sample_error`` are the parts of its standard error, as in :func:`reports.statistics.intervals.intervals`. ``p`` is
+    the p value of the test that it is 0. ``p_holm`` is corrected by Holm's method within the kind, such as the three
+    Shapley values of a column. With a single seed, the interval and both p values are NaN. A column of the ablation
+    table has no rows if it lacks a cell, or if its eight cells have no common seed.
 
     Args:
         columns: from :func:`reports.statistics.inference.confirmed_scores`.
@@ -105,5 +121,6 @@ def _rows(scores: Scores) -> Iterator[tuple[object, ...]]:
         for (kind, quantity), by_metric in estimates.items():
             estimate = by_metric[metric]
             if estimate.n_seeds:
-                interval = estimate.interval()
-                yield scores.dataset, metric, quantity, kind, estimate.value, *interval, estimate.p, estimate.n_seeds
+                errors = (estimate.seed_error, estimate.search_error, estimate.sample_error)
+                numbers = (estimate.value, *estimate.interval(), estimate.p, *errors)
+                yield (scores.dataset, metric, quantity, kind, *numbers, estimate.n_seeds, estimate.n_searches)

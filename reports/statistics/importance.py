@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from reports.processes import ALONE, Processes
-from reports.statistics.searches import full_trials, searched_space, searches_of, varying
+from reports.statistics.searches import full_trials, method_and_search, searched_space, searches_of, varying
 from search_spaces import Parameter
 from sweeps.ledger import Record
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["importance"]
 
-COLUMNS = ("sweep", "method", "hyperparameter", "importance", "evaluator", "n_trials")
+COLUMNS = ("sweep", "method", "search", "hyperparameter", "importance", "evaluator", "n_trials")
 _MIN_TRIALS = 8  # full trials; fewer say nothing about a dozen hyperparameters
 _MAX_TRIALS = 500  # a larger search is represented by a random sample of this size
 _SEED = 0
@@ -58,13 +58,13 @@ class _Axis:
 
 
 def importance(ledgers: Sequence[Sequence[Record]], processes: Processes = ALONE) -> pd.DataFrame:
-    """Return one row per sweep, searched method, evaluator and hyperparameter, the most important first.
+    """Return one row per sweep, searched method, search, evaluator and hyperparameter, the most important first.
 
-    ``evaluator`` is ``fanova`` or ``ped_anova``. ``importance`` sums to 1 over the hyperparameters of a method: it
+    ``evaluator`` is ``fanova`` or ``ped_anova``. ``importance`` sums to 1 over the hyperparameters of a search: it
     compares them, and does not say how much there is to gain. fANOVA's importance is that of each hyperparameter alone,
     without interactions. ``n_trials`` counts the trials that the evaluator saw.
 
-    A method has no rows if it has fewer than 8 full trials, or if its objective or all its hyperparameters are
+    A search has no rows if it has fewer than 8 full trials, or if its objective or all its hyperparameters are
     constant. It has no rows from PED-ANOVA if the worst of its best trials is no better than the worst of all.
 
     Args:
@@ -72,16 +72,16 @@ def importance(ledgers: Sequence[Sequence[Record]], processes: Processes = ALONE
         processes: processes that share the methods.
     """
     searches = [
-        (records[0].sweep, method, _sample(trials), searched_space(by_method[method]))
+        (records[0].sweep, arm, _sample(trials), searched_space(by_arm[arm]))
         for records in ledgers
-        for by_method in [searches_of(records)]
-        for method, trials in full_trials(records).items()
+        for by_arm in [searches_of(records)]
+        for arm, trials in full_trials(records).items()
         if len(trials) >= _MIN_TRIALS
     ]
     importances = processes.map(_importances, [search[2:] for search in searches])
     rows = [
-        (sweep, method, name, share, evaluator, len(trials))
-        for (sweep, method, trials, _), by_evaluator in zip(searches, importances, strict=True)
+        (sweep, *method_and_search(arm), name, share, evaluator, len(trials))
+        for (sweep, arm, trials, _), by_evaluator in zip(searches, importances, strict=True)
         for evaluator, shares in by_evaluator
         for name, share in shares.items()
     ]

@@ -1,10 +1,10 @@
-"""Intervals of the numbers of the ablation table, with the two parts of their errors.
+"""Intervals of the numbers of the ablation table, with the three parts of their errors.
 
 The part of the seeds says how far another confirmation seed (initial weights, data order, label draws) may change a
-score. The part of the samples says how far another test set of the same size may change it. The interval covers both.
+score. The part of the searches says how far the winner of another search may change it. The part of the samples says
+how far another test set of the same size may change it. The interval covers all that was repeated.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -22,8 +22,10 @@ COLUMNS = (
     "high",
     "error",
     "seed_error",
+    "search_error",
     "sample_error",
     "n_seeds",
+    "n_searches",
     "n_samples",
     "n_groups",
     "grouped_by",
@@ -33,11 +35,15 @@ COLUMNS = (
 def intervals(columns: Sequence[Scores]) -> pd.DataFrame:
     """Return one row per (dataset, confirmed method, summary metric).
 
-    ``low..high`` is the 95 % interval over confirmation seeds and test samples together, and ``error`` the standard
-    error. ``seed_error`` and ``sample_error`` are its parts: their squares add up to the square of the whole. All of
-    them are NaN for a single seed. Test samples count as ``n_groups`` groups, made by ``grouped_by``, such as speaker;
-    if that is empty, each sample is a group. Of several ways, such as speaker and dialogue, the one with fewest groups
-    is counted. Methods without predictions have no row.
+    ``mean`` is the mean over searches of the mean over their seeds, ``n_seeds`` in all. ``low..high`` is its 95 %
+    interval over searches, seeds and test samples together, and ``error`` the standard error. ``seed_error``,
+    ``search_error`` and ``sample_error`` are its parts: their squares add up to the square of the whole. They are NaN
+    for a single seed, except ``search_error``: it is 0 for a single search, since nothing is known of others. If each
+    of several searches has one seed, ``seed_error`` is NaN and ``search_error`` holds both parts.
+
+    Test samples count as ``n_groups`` groups, made by ``grouped_by``, such as speaker; if that is empty, each sample is
+    a group. Of several ways, such as speaker and dialogue, the one with fewest groups is counted. Methods without
+    predictions have no row.
 
     Args:
         columns: from :func:`reports.statistics.inference.confirmed_scores`.
@@ -48,7 +54,7 @@ def intervals(columns: Sequence[Scores]) -> pd.DataFrame:
 def _rows(scores: Scores) -> Iterator[tuple[object, ...]]:
     for method in scores.methods:
         for metric, estimate in scores.contrast({method: 1.0}).items():
-            errors = (estimate.error, math.sqrt(estimate.between / estimate.n_seeds), math.sqrt(estimate.shared))
-            numbers = (estimate.value, *estimate.interval(), *errors)
-            counts = (estimate.n_seeds, scores.n_samples, scores.n_groups)
-            yield scores.dataset, method, metric, *numbers, *counts, ", ".join(scores.grouped_by)
+            errors = (estimate.error, estimate.seed_error, estimate.search_error, estimate.sample_error)
+            counts = (estimate.n_seeds, estimate.n_searches, scores.n_samples, scores.n_groups)
+            numbers = (estimate.value, *estimate.interval(), *errors, *counts)
+            yield (scores.dataset, method, metric, *numbers, ", ".join(scores.grouped_by))

@@ -1,17 +1,18 @@
 """The outputs of confirmed methods on test samples, their scores, and how each sample influences a score.
 
-A run is one confirmation seed and label draw of one method. A summary metric depends on a run's predictions through
-three counts per class: samples of the class (true), samples predicted as the class (predicted), and samples that are
-both (hits). So a metric has a derivative by the weight of each sample, the sample's influence. Influences add up over
-samples. The sampling error of a score, and its covariance with another score on the same samples, are sums of their
-products (:mod:`reports.statistics.inference`). Resampling was rejected: thousands of resamples gave the same errors.
+A run is one search, confirmation seed and label draw of one method. A summary metric depends on a run's predictions
+through three counts per class: samples of the class (true), samples predicted as the class (predicted), and samples
+that are both (hits). So a metric has a derivative by the weight of each sample, the sample's influence. Influences add
+up over samples. The sampling error of a score, and its covariance with another score on the same samples, are sums of
+their products (:mod:`reports.statistics.inference`). Resampling was rejected: thousands of resamples gave the same
+errors.
 
 Legend: C classes, n test samples of a fold, W ways to group samples (by speaker, by dialogue), R runs, S runs averaged
 over label draws, 3 the metrics of SUMMARY_METRICS in order.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,20 +23,26 @@ from reports.errors import ReportError
 from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns, planned_methods
 from sweeps.ledger import SUMMARY_METRICS, Predictions, Record
 
-__all__ = ["Column", "Fold", "Numbers", "Run", "columns"]
+__all__ = ["Column", "Fold", "Numbers", "Run", "columns", "joint", "joint_columns"]
 
 Numbers = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One confirmation seed and label draw of one method."""
+    """One search, confirmation seed and label draw of one method."""
 
     method: str
     """The method's name in the table."""
     seed: int
     """Index of the confirmation seed."""
     draw: int
+    search: int = 1
+    """Number of the search whose winner was confirmed."""
+
+
+Outputs = dict[Run, dict[int, Predictions]]
+"""Run -> fold -> predictions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +161,31 @@ def columns(records: Sequence[Record]) -> Iterator[Column]:
     Raises:
         ReportError: runs were not tested on the same samples in the same order.
     """
+    for name, runs in _outputs(records):
+        yield _column(name, runs)
+
+
+def joint_columns(first: Sequence[Record], second: Sequence[Record]) -> Iterator[Column]:
+    """Yield each column that two sweeps have in common, with the runs of both; the methods are named by :func:`joint`.
+
+    Raises:
+        ReportError: runs were not tested on the same samples in the same order.
+    """
+    others = dict(_outputs(second))
+    for name, runs in _outputs(first):
+        if name in others:
+            together = {replace(run, method=joint(run.method, 1)): by_fold for run, by_fold in runs.items()}
+            together |= {replace(run, method=joint(run.method, 2)): by_fold for run, by_fold in others[name].items()}
+            yield _column(name, together)
+
+
+def joint(method: str, sweep: int) -> str:
+    """Return the name of a method of the first or the second sweep in :func:`joint_columns`."""
+    return f"{method} in sweep {sweep}"
+
+
+def _outputs(records: Sequence[Record]) -> Iterator[tuple[str, Outputs]]:
+    """Yield the name of each column with a confirmed method, and the outputs of its runs."""
     config = latest_config(records)
     by_method: dict[tuple[str, PlannedColumn], list[tuple[int, Predictions]]] = {}
     for record in records:
@@ -161,15 +193,16 @@ def columns(records: Sequence[Record]) -> Iterator[Column]:
             for p in record.predictions:
                 by_method.setdefault((record.method, PlannedColumn.of(p)), []).append((record.number, p))
     for name, column in planned_columns(records).items():
-        runs: dict[Run, dict[int, Predictions]] = {}  # run -> fold -> predictions
-        for method, recorded in planned_methods(config, column).items():
-            for seed, p in by_method.get((recorded, column), ()):
-                runs.setdefault(Run(method, seed, p.draw), {})[p.fold] = p
+        runs: Outputs = {}
+        for method, searches in planned_methods(config, column).items():
+            for search, recorded in enumerate(searches, 1):
+                for seed, p in by_method.get((recorded, column), ()):
+                    runs.setdefault(Run(method, seed, p.draw, search), {})[p.fold] = p
         if runs:
-            yield _column(name, runs)
+            yield name, runs
 
 
-def _column(dataset: str, runs: dict[Run, dict[int, Predictions]]) -> Column:
+def _column(dataset: str, runs: Outputs) -> Column:
     first, expected = next(iter(runs.items()))
     # Records of an earlier version have fewer groups, or none; a sweep that was resumed since may hold both.
     grouped = max(runs.values(), key=lambda by_fold: len(next(iter(by_fold.values())).groupings))

@@ -1,8 +1,10 @@
 """The search of each method as the ledger has it: full trials, the best of them, and the search space.
 
 Only a full trial, one that ran its whole budget, counts as a result. A pruned trial was scored before its end, and a
-failed one has no score. The best trial is the one that the search itself took (`sweeps.search.study`): the earliest
-among equals.
+failed one has no score. The best trial has the highest objective, the earliest among equals. The winner is the trial
+whose configuration the sweep confirms (`sweeps.ledger.winners`): the best trial, or the best finalist.
+
+A method may be searched several times. Each search is an arm of its own, with a name of its own in the records.
 
 Records hold only the name or path of the search space, which may mean another space today. A space is used only if it
 contains all values that were tried. Otherwise callers use the values themselves.
@@ -17,15 +19,27 @@ import pandas as pd
 
 from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns, planned_methods
 from search_spaces import Parameter, SpaceError, load_space
-from sweeps.ledger import LOSSES, TUNED_BASELINES, Record, label_budgets, method_of
+from sweeps.ledger import (
+    LOSSES,
+    TUNED_BASELINES,
+    Record,
+    label_budgets,
+    method_of,
+    search_of,
+    winner,
+    without_search,
+)
 
 __all__ = [
-    "ConfirmedMethod",
+    "ConfirmedSearch",
+    "Outcome",
     "best_trial",
-    "confirmed_best",
     "confirmed_columns",
+    "confirmed_winners",
     "default_value",
     "full_trials",
+    "method_and_search",
+    "outcomes",
     "recorded_methods",
     "scores",
     "searched_methods",
@@ -37,11 +51,16 @@ __all__ = [
 
 
 def recorded_methods(config: Mapping[str, Any]) -> list[str]:
-    """Return the names of every planned method in the records, in the order of the tables."""
-    names_by_budget = [
+    """Return the names of every planned method and search in the records, in the order of the tables."""
+    by_budget = [
         planned_methods(config, PlannedColumn("", labels, "")).values() for labels in label_budgets(config["probe"])
     ]
-    return list(dict.fromkeys(name for names in names_by_budget for name in names))
+    return list(dict.fromkeys(name for methods in by_budget for searches in methods for name in searches))
+
+
+def method_and_search(recorded: str) -> tuple[str, int]:
+    """Return the name of a method without its search, and the number of the search, from its name in the records."""
+    return without_search(recorded), search_of(recorded)
 
 
 def searched_methods(config: Mapping[str, Any]) -> list[str]:
@@ -52,7 +71,7 @@ def searched_methods(config: Mapping[str, Any]) -> list[str]:
 
 
 def searches_of(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Map every searched method to all its search trials, however they ended, in the order of the records."""
+    """Map every arm, as records name it, to all its search trials, however they ended, in the records' order."""
     searches: dict[str, list[Record]] = {}
     for record in records:
         if record.stage == "search":
@@ -61,7 +80,7 @@ def searches_of(records: Sequence[Record]) -> dict[str, list[Record]]:
 
 
 def full_trials(records: Sequence[Record]) -> dict[str, list[Record]]:
-    """Map every searched method to its full trials in the order of their numbers, or to an empty list."""
+    """Map every arm, as records name it, to its full trials in the order of their numbers, or to an empty list."""
     trials: dict[str, list[Record]] = {name: [] for name in searched_methods(latest_config(records))}
     for name, search in searches_of(records).items():
         if full := [record for record in search if record.state == "complete" and record.value is not None]:
@@ -76,17 +95,17 @@ def trial_history(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
         ledgers: records of one or more sweeps.
     """
     rows = [
-        (record.sweep, record.method, record.number, record.value, record.state)
+        (record.sweep, *method_and_search(record.method), record.number, record.value, record.state)
         for records in ledgers
         for searches in [searches_of(records)]
         for method in dict.fromkeys([*full_trials(records), *searches])
         for record in searches.get(method, [])
     ]
-    return pd.DataFrame(rows, columns=("sweep", "method", "number", "value", "state"))
+    return pd.DataFrame(rows, columns=("sweep", "method", "search", "number", "value", "state"))
 
 
 def best_trial(trials: Sequence[Record]) -> Record | None:
-    """Return the best of a method's full trials, the earliest among equals; None if there is no trial."""
+    """Return the best of an arm's full trials, the earliest among equals; None if there is no trial."""
     return max(trials, key=lambda record: (_value(record), -record.number), default=None)
 
 
@@ -95,63 +114,91 @@ def default_value(trials: Sequence[Record]) -> float:
     return next((_value(record) for record in trials if record.origin == "default"), math.nan)
 
 
-def confirmed_best(records: Sequence[Record]) -> dict[str, tuple[Record, list[Record]]]:
-    """Map each searched method to its best full trial and the complete confirmation runs of that configuration.
+@dataclass(frozen=True)
+class Outcome:
+    """How the search of an arm ended."""
 
-    Methods without both are left out. In an extended sweep, the best configuration may be new and not yet confirmed;
-    the confirmation runs of the former best do not count for it.
+    best: Record
+    """Its best full trial."""
+    winner: Record
+    """The trial whose configuration is confirmed."""
+    finalist_runs: Sequence[Record]
+    """The runs of its finalists, however they ended; empty if none was trained anew."""
+
+
+def outcomes(records: Sequence[Record]) -> dict[str, Outcome]:
+    """Map every arm with a full trial, as records name it, to the outcome of its search."""
+    finalists = latest_config(records)["search"]["finalists"]
+    runs: dict[str, list[Record]] = {}
+    for record in records:
+        if record.stage == "finalist":
+            runs.setdefault(record.method, []).append(record)
+    ended = {}
+    for name, trials in full_trials(records).items():
+        of_arm = runs.get(name, [])
+        best, won = best_trial(trials), winner(trials, of_arm, finalists)
+        if best is not None and won is not None:
+            ended[name] = Outcome(best, won, of_arm)
+    return ended
+
+
+def confirmed_winners(records: Sequence[Record]) -> dict[str, tuple[Outcome, list[Record]]]:
+    """Map each arm to its search's outcome and the complete confirmation runs of the winner's configuration.
+
+    Arms without both are left out. In an extended sweep, the winner may be new and not yet confirmed; the confirmation
+    runs of the former winner do not count for it.
     """
     confirmations: dict[str, list[Record]] = {}
     for record in records:
         if record.stage == "confirm" and record.state == "complete":
             confirmations.setdefault(record.method, []).append(record)
     confirmed = {}
-    for method, trials in full_trials(records).items():
-        best = best_trial(trials)
-        if best is None:
-            continue
-        runs = [run for run in confirmations.get(method, []) if run.hyperparameters == best.hyperparameters]
-        if runs:
-            confirmed[method] = (best, runs)
+    for name, outcome in outcomes(records).items():
+        configuration = outcome.winner.hyperparameters
+        if runs := [run for run in confirmations.get(name, []) if run.hyperparameters == configuration]:
+            confirmed[name] = (outcome, runs)
     return confirmed
 
 
 @dataclass(frozen=True)
-class ConfirmedMethod:
-    """A searched and confirmed method in one column of the ablation table."""
+class ConfirmedSearch:
+    """A search of a method whose winner was confirmed, in one column of the ablation table."""
 
-    name: str
+    method: str
     """The method's name in the table."""
+    search: int
     recorded: str
-    """Its name in the records."""
-    best: float
-    """The objective of its best full trial."""
+    """The arm's name in the records."""
+    objective: float
+    """The objective of the winning trial."""
     val: Sequence[float]
     """Validation scores of the confirmation runs in this column, in the objective's metric."""
     test: Sequence[float]
     """Test scores of these runs."""
 
 
-def confirmed_columns(records: Sequence[Record]) -> Iterator[tuple[str, list[ConfirmedMethod]]]:
-    """Yield each column of the ablation table, with the methods of :func:`confirmed_best` that have test scores.
+def confirmed_columns(records: Sequence[Record]) -> Iterator[tuple[str, list[ConfirmedSearch]]]:
+    """Yield each column of the ablation table, with the searches of :func:`confirmed_winners` that have test scores.
 
     Columns of further instruments are left out: the search did not use them.
     """
     config = latest_config(records)
-    confirmed = confirmed_best(records)
+    confirmed = confirmed_winners(records)
     metric = config["objective"]["metric"]
     for column_name, column in planned_columns(records).items():
         if column.instrument:
             continue
-        methods = []
-        for name, recorded in planned_methods(config, column).items():
-            best, runs = confirmed.get(recorded, (None, []))
-            if best is None or best.value is None:
-                continue
-            val, test = (scores(runs, split, column, metric) for split in ("val", "test"))
-            if test:
-                methods.append(ConfirmedMethod(name, recorded, best.value, val, test))
-        yield column_name, methods
+        searches = []
+        for method, names in planned_methods(config, column).items():
+            for search, recorded in enumerate(names, 1):
+                if recorded not in confirmed:
+                    continue
+                outcome, runs = confirmed[recorded]
+                val, test = (scores(runs, split, column, metric) for split in ("val", "test"))
+                if test:
+                    objective = _value(outcome.winner)
+                    searches.append(ConfirmedSearch(method, search, recorded, objective, val, test))
+        yield column_name, searches
 
 
 def scores(runs: Sequence[Record], split: str, column: PlannedColumn, metric: str) -> list[float]:

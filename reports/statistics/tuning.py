@@ -22,17 +22,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reports.statistics.searches import best_trial, default_value, full_trials
+from reports.statistics.searches import best_trial, default_value, full_trials, method_and_search
 from sweeps.ledger import Record
 
 __all__ = ["expected_best", "tuning"]
 
-COLUMNS = ("sweep", "method", "default", "best", "gain", "n_complete")
-CURVE_COLUMNS = ("sweep", "method", "n_trials", "expected", "default")
+COLUMNS = ("sweep", "method", "search", "default", "best", "gain", "n_complete")
+CURVE_COLUMNS = ("sweep", "method", "search", "n_trials", "expected", "default")
 
 
 def tuning(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return one row per sweep and searched method.
+    """Return one row per sweep, searched method and search.
 
     ``default`` is the objective of the default configuration. ``best`` is the objective of the best of ``n_complete``
     full trials, and ``gain`` is ``best`` minus ``default``. They are NaN if there is no such trial.
@@ -42,16 +42,16 @@ def tuning(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """
     rows = []
     for records in ledgers:
-        for method, trials in full_trials(records).items():
+        for arm, trials in full_trials(records).items():
             default = default_value(trials)
             trial = best_trial(trials)
             best = math.nan if trial is None or trial.value is None else trial.value
-            rows.append((records[0].sweep, method, default, best, best - default, len(trials)))
+            rows.append((records[0].sweep, *method_and_search(arm), default, best, best - default, len(trials)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def expected_best(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
-    """Return the expected best objective of ``n_trials`` full trials, from one trial to all that a method has.
+    """Return the expected best objective of ``n_trials`` full trials, from one trial to all that a search has.
 
     Pruned and failed trials do not count. ``default`` repeats the objective of the default configuration.
 
@@ -60,11 +60,12 @@ def expected_best(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     """
     rows = []
     for records in ledgers:
-        for method, trials in full_trials(records).items():
+        for arm, trials in full_trials(records).items():
             values = np.sort([record.value for record in trials if record.value is not None])
             default = default_value(trials)
             rows += [
-                (records[0].sweep, method, n, _expected_best(values, n), default) for n in range(1, len(values) + 1)
+                (records[0].sweep, *method_and_search(arm), n, _expected_best(values, n), default)
+                for n in range(1, len(values) + 1)
             ]
     return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 

@@ -12,18 +12,18 @@ from reports.statistics.ablation import PlannedColumn, planned_columns, planned_
 from reports.statistics.factorial import LOSSES, factorial
 from reports.statistics.inference import Scores
 from reports.statistics.instruments import instrument_effects
-from sweeps.ledger import SUMMARY_METRICS, Hardware, Metric, Record
+from sweeps.ledger import SUMMARY_METRICS, Hardware, Metric, Record, search_of
 
 CONFIG: dict[str, Any] = {
     "features": {"downstream": {"digits": "/somewhere"}},
     "subsets": ["Con", "Gen"],
     "baselines": ["raw_features", "random_head"],
     "modality_subsets": [],
-    "budget": {"trials_per_subset": 4, "hours": None, "gpu_hours": None, "epochs": 10, "seeds": 2},
+    "budget": {"trials_per_subset": 4, "hours": None, "gpu_hours": None, "epochs": 10, "seeds": 2, "searches": 1},
     "objective": {"metric": "weighted_f1", "dataset": None, "labels_per_class": None, "label_fraction": None},
     "probe": {"kind": "logistic", "also": [], "selection": "budget", "labels_per_class": [5], "label_fraction": []},
     "workers": {"per_trial": 1, "gpus": 0},
-    "search": {"nested": []},
+    "search": {"nested": [], "finalists": 1},
     "space": "/no/such/space.yaml",
 }
 
@@ -118,14 +118,15 @@ def scores_of(records: Sequence[Record]) -> list[Scores]:
     columns = []
     for name, column in planned_columns(records).items():
         runs = {}
-        for method, recorded in planned_methods(records[0].config, column).items():
+        for method, searches in planned_methods(records[0].config, column).items():
             for run in records:
-                if run.stage == "confirm" and run.method == recorded:
+                if run.stage == "confirm" and run.method in searches:
                     values = {
                         m.metric: m.value for m in run.metrics if m.split == "test" and PlannedColumn.of(m) == column
                     }
                     if values:
-                        runs[method, run.number] = [values[metric] for metric in SUMMARY_METRICS]
+                        key = (method, search_of(run.method), run.number)
+                        runs[key] = [values[metric] for metric in SUMMARY_METRICS]
         if runs:
             covariance = np.zeros((len(SUMMARY_METRICS), len(runs), len(runs)))
             columns.append(Scores(name, tuple(runs), np.array(list(runs.values())).T, covariance, 100, 100, 100, ()))

@@ -189,7 +189,12 @@ def open_pairs(evidence: Evidence) -> Iterator[Finding]:
                 f"{_SEEDS[0]} more confirmation seeds would settle {few} of them and {_SEEDS[1]} more {many}, "
                 "if differences and variances stay as they are"
             )
-        if never := len(more) - many:
+        stubborn = undecided.loc[more.index[more > _SEEDS[1]], "more_searches"]
+        by_searches = int((stubborn <= _SEEDS[1]).sum())
+        if by_searches:
+            numbers["settled by more searches"] = by_searches
+            parts.append(f"{by_searches} would stay open with {_SEEDS[1]} more seeds and need more searches")
+        if never := len(stubborn) - by_searches:
             numbers["beyond seeds"] = never
             parts.append(f"{never} would stay open with {_SEEDS[1]} more seeds and need more test samples")
     names = [*dict.fromkeys([*undecided["first"], *undecided["second"]])]

@@ -13,7 +13,18 @@ def of(pairs: list[tuple[object, ...]], **scores: float) -> Table:
             for method, mean in scores.items()
         ]
     )
-    columns = ["dataset", "metric", "first", "second", "difference", "low", "high", "verdict", "more_seeds"]
+    columns = [
+        "dataset",
+        "metric",
+        "first",
+        "second",
+        "difference",
+        "low",
+        "high",
+        "verdict",
+        "more_seeds",
+        "more_searches",
+    ]
     tests = pd.DataFrame([("meld", "accuracy", *pair) for pair in pairs], columns=columns)
     ranges = means.assign(low=means["mean"] - 0.1, high=means["mean"] + 0.1).head(1)
     return leaderboard(means, ranges, tests, "weighted_f1", {("meld", "Con"): ("s: confirm-Con-00000",)})
@@ -29,18 +40,18 @@ def test_methods_are_ranked_with_interval_and_records() -> None:
 
 def test_the_verdict_is_that_of_the_pair_with_the_best_in_either_order() -> None:
     pairs = [
-        ("Clu", "Con", 0.2, 0.1, 0.3, "settled", 0.0),
-        ("Gen", "Clu", -0.004, -0.008, 0.002, "equal", 0.0),
-        ("Clu", "ConClu", 0.1, -0.1, 0.3, "open", 4.0),
-        ("ConGen", "Clu", -0.15, math.nan, math.nan, "open", math.nan),
-        ("ConCluGen", "Clu", 0.001, -0.2, 0.2, "open", math.inf),
+        ("Clu", "Con", 0.2, 0.1, 0.3, "settled", 0.0, 0.0),
+        ("Gen", "Clu", -0.004, -0.008, 0.002, "equal", 0.0, 0.0),
+        ("Clu", "ConClu", 0.1, -0.1, 0.3, "open", 4.0, 2.0),
+        ("ConGen", "Clu", -0.15, math.nan, math.nan, "open", math.nan, math.nan),
+        ("ConCluGen", "Clu", 0.001, -0.2, 0.2, "open", math.inf, math.inf),
     ]
     table = of(pairs, Clu=0.7, Gen=0.696, ConCluGen=0.69, ConClu=0.6, ConGen=0.55, Con=0.5)
     assert dict(zip(table.shown["method"], table.shown["verdict"], strict=True)) == {
         "Clu": "best",
         "Gen": "equal",
         "ConCluGen": "open: more test samples",
-        "ConClu": "open: about 4 more seeds",
+        "ConClu": "open: about 4 more seeds or 2 more searches",
         "ConGen": "open",
         "Con": "settled: worse",
     }

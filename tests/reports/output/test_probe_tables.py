@@ -15,7 +15,7 @@ GAINS = {"balanced_accuracy": (0.6, 0.8), "weighted_f1": (0.7, 0.75)}
 
 def table_of(metrics: dict[str, tuple[float, float]], datasets: tuple[str, ...] = ("faces",)) -> Ablation:
     rows = [
-        (dataset, method, metric, mean, 0.01, mean - 0.02, mean + 0.02, 3, 8, 0, 0)
+        (dataset, method, metric, mean, 0.01, 3, 8, 0, 0)
         for dataset in datasets
         for metric, means in metrics.items()
         for method, mean in zip(("Con", "Gen"), means, strict=True)

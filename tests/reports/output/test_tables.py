@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from reports.output.probe_tables import class_tables
+from reports.output.published_table import published_table
 from reports.output.tables import (
     ablation_tables,
     cell_sources,
@@ -12,7 +13,6 @@ from reports.output.tables import (
     label_table,
     modality_table,
     pair_table,
-    published_table,
     selection_sentence,
 )
 from reports.statistics.ablation import COLUMNS, Ablation, ablation
@@ -31,10 +31,10 @@ def table() -> Ablation:
         (dataset, method, metric, *values)
         for metric in (*SUMMARY_METRICS, "f1/one", "f1/two")
         for dataset, method, *values in [
-            ("digits", "raw_features", 0.5, 0.01, 0.4, 0.6, 3, 0, 0, 0),
-            ("digits", "Con", 0.75, 0.02, 0.7, 0.8, 3, 8, 2, 1),
-            ("digits", "Gen", NAN, NAN, NAN, NAN, 0, 8, 0, 8),
-            ("digits", "Clu", 0.625, NAN, NAN, NAN, 1, 8, 0, 0),
+            ("digits", "raw_features", 0.5, 0.01, 3, 0, 0, 0),
+            ("digits", "Con", 0.75, 0.02, 3, 8, 2, 1),
+            ("digits", "Gen", NAN, NAN, 0, 8, 0, 8),
+            ("digits", "Clu", 0.625, NAN, 1, 8, 0, 0),
         ]
     ]
     return Ablation(pd.DataFrame(rows, columns=COLUMNS), {"digits": 3})
@@ -92,14 +92,19 @@ def test_each_choice_of_modalities_has_its_best_method(table: Ablation) -> None:
 
 
 def test_label_budgets_are_ordered_from_few_to_all_labels(table: Ablation) -> None:
-    assert label_table(table, "weighted_f1", set(), {}) is None
+    intervals = pd.DataFrame(
+        [("digits@5", "Con", "weighted_f1", 0.7, 0.8)], columns=["dataset", "method", "metric", "low", "high"]
+    )
+    assert label_table(table, "weighted_f1", set(), {}, intervals) is None
     budgets = with_more(with_more(table, dataset="digits@10%"), dataset="digits@20")
     budgets = with_more(budgets, dataset="digits@5")
-    labels = label_table(budgets, "weighted_f1", set(), {})
+    labels = label_table(budgets, "weighted_f1", set(), {}, intervals)
     assert labels is not None
     assert labels.shown.columns.tolist() == ["method", "digits@5", "digits@20", "digits@10%", "digits"]
     assert set(labels.numbers["labels"]) == {"5", "20", "10%", "all"}
     assert set(labels.numbers["dataset"]) == {"digits"}
+    bounds = labels.numbers.set_index(["labels", "method"])[["low", "high"]].dropna()
+    assert bounds.drop_duplicates().to_dict("index") == {("5", "Con"): {"low": 0.7, "high": 0.8}}
 
 
 def test_each_class_has_its_best_method(table: Ablation) -> None:
@@ -126,7 +131,7 @@ def test_significant_p_values_are_bold() -> None:
     row = {
         "dataset": "digits", "metric": "weighted_f1", "first": "Con", "second": "Gen", "family": "subsets",
         "difference": -0.1, "low": -0.2, "high": -0.05, "p": 0.0005, "p_holm": 0.0105, "n_seeds": 3,
-        "improvement": 0.25, "verdict": "settled", "more_seeds": 0.0,
+        "improvement": 0.25, "verdict": "settled", "more_seeds": 0.0, "more_searches": 0.0,
     }  # fmt: skip
     shown = pair_table(pd.DataFrame([row]), "weighted_f1", 0.01).shown.iloc[0]
     assert shown["first − second"] == "−0.100"
@@ -136,17 +141,27 @@ def test_significant_p_values_are_bold() -> None:
         "0.011",
         "best",
     )  # 0.0105 has no exact binary form and rounds up
-    assert (shown["verdict"], shown["seeds to go"]) == ("settled", "–")
+    assert (shown["verdict"], shown["to settle it"]) == ("settled", "–")
 
 
-@pytest.mark.parametrize(("more", "text"), [(7.0, "7"), (math.inf, "more test samples"), (NAN, "–")])
-def test_an_open_pair_says_what_would_settle_it(more: float, text: str) -> None:
+@pytest.mark.parametrize(
+    ("seeds", "searches", "text"),
+    [
+        (7.0, NAN, "7 more seeds"),
+        (1.0, 2.0, "1 more seed or 2 more searches"),
+        (math.inf, 1.0, "1 more search"),
+        (math.inf, NAN, "more test samples"),
+        (math.inf, math.inf, "more test samples"),
+        (NAN, NAN, "–"),
+    ],
+)
+def test_an_open_pair_says_what_would_settle_it(seeds: float, searches: float, text: str) -> None:
     row = {
         "dataset": "digits", "metric": "weighted_f1", "first": "Con", "second": "Gen", "family": "subsets",
         "difference": -0.1, "low": -0.2, "high": 0.05, "p": 0.2, "p_holm": 0.4, "n_seeds": 3,
-        "improvement": 0.25, "verdict": "open", "more_seeds": more,
+        "improvement": 0.25, "verdict": "open", "more_seeds": seeds, "more_searches": searches,
     }  # fmt: skip
-    assert pair_table(pd.DataFrame([row]), "weighted_f1", 0.01).shown.iloc[0]["seeds to go"] == text
+    assert pair_table(pd.DataFrame([row]), "weighted_f1", 0.01).shown.iloc[0]["to settle it"] == text
 
 
 def test_cells_name_the_records_behind_them() -> None:

@@ -43,7 +43,7 @@ def test_every_job_is_counted_once_by_its_end() -> None:
 
 def test_failure_classes_that_do_not_occur_have_no_column() -> None:
     assert "nan_loss" not in rows(trials("Con", [0.5]))
-    assert set(rows(ledger())) - {"sweep", "planned", "complete", "pruned", "failed"} == {
+    assert set(rows(ledger())) - {"sweep", "search", "planned", "complete", "pruned", "failed"} == {
         "nan_loss", "out_of_memory", "hours", "cpu_hours", "gpu_hours",
     }  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_a_planned_method_that_never_started_has_a_row_of_zeros() -> None:
     frame = rows(ledger())
     for key in (("Gen", "search"), ("Gen", "confirm"), ("random_head", "confirm")):
         assert frame.loc[key, "planned"] == (4 if key[1] == "search" else 2)
-        assert frame.loc[key].drop(["sweep", "planned"]).eq(0).all()
+        assert frame.loc[key].drop(["sweep", "search", "planned"]).eq(0).all()
     assert ("random_head", "search") not in frame.index
     assert len(frame) == 6
 
@@ -114,7 +114,7 @@ def test_every_sweep_has_its_own_rows() -> None:
 
 
 def test_finalists_have_a_row_of_their_own_and_failed_ones_are_counted() -> None:
-    settings = config(search={"nested": [], "finalists": 2})
+    settings = config(search={"finalists": 2})
     searched = [trial("Con", n, 0.5 + n / 10, config=settings, hyperparameters={"lr": n}) for n in range(3)]
     runs = [
         record("finalist", "Con", 20_000, value=0.6, config=settings, seconds=hours(1)),
@@ -127,3 +127,12 @@ def test_finalists_have_a_row_of_their_own_and_failed_ones_are_counted() -> None
     assert row["hours"] == 1
     assert frame.loc[("Gen", "finalist"), "planned"] == 0
     assert "finalist" not in rows(trials("Con", [0.5])).index.get_level_values("stage")
+
+
+def test_every_search_has_rows_of_its_own() -> None:
+    settings = config(budget={"searches": 2}, search={"finalists": 2})
+    records = [trial("Con", 0, 0.5, config=settings), trial("Con~2", 0, 0.5, config=settings)]
+    frame = accounting([records]).set_index(["method", "search", "stage"])
+    for search in (1, 2):
+        assert frame.loc[("Con", search, "search"), ["planned", "complete"]].tolist() == [4, 1]
+        assert ("raw_features", search, "confirm") in frame.index

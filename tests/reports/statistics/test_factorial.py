@@ -10,10 +10,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from reports.statistics.factorial import COLUMNS, LOSSES, TOTAL, effects, factorial
-from sweeps.ledger import SUMMARY_METRICS, Metric, Record
+from sweeps.ledger import SUMMARY_METRICS, Metric, Record, variant
 from tests.reports.records import scores_of
 from tests.reports.statistics.test_ablation import CONFIG
 
+TWICE = CONFIG | {
+    "subsets": ["Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen"],
+    "baselines": ["random_head"],
+    "budget": {"seeds": 2, "searches": 2},
+}
 CELLS = [cell for size in range(4) for cell in combinations(LOSSES, size)]
 SCORES = st.fixed_dictionaries({cell: st.floats(0, 1) for cell in CELLS})
 
@@ -108,6 +113,29 @@ def test_effects_are_paired_by_seed() -> None:
         assert value(frame, kind, quantity, "high") == pytest.approx(0, abs=1e-12)
 
 
+def test_effects_over_several_searches_are_paired_by_search_and_name_its_part() -> None:
+    """Con adds 0.1 and 0.12 with the seeds of the first search, 0.3 and 0.32 with those of the second."""
+    gains = {1: (0.1, 0.12), 2: (0.3, 0.32)}
+    records = [
+        confirmed(
+            cell,
+            n,
+            0.1 * n + gain * ("Con" in cell),
+            config=TWICE,
+            method=variant("".join(cell) or "random_head", (), None, search),
+        )
+        for cell in CELLS
+        for search, of_search in gains.items()
+        for n, gain in enumerate(of_search)
+    ]
+    frame = factorial(scores_of(records))
+    assert value(frame, "shapley", "Con") == pytest.approx(0.21)
+    assert (value(frame, "shapley", "Con", "n_searches"), value(frame, "shapley", "Con", "n_seeds")) == (2, 4)
+    of_seeds = 0.02**2 / 2 / 2
+    assert value(frame, "shapley", "Con", "seed_error") ** 2 == pytest.approx(of_seeds / 2)
+    assert value(frame, "shapley", "Con", "search_error") ** 2 == pytest.approx((0.2**2 / 2 - of_seeds) / 2)
+
+
 def test_a_single_seed_has_values_without_intervals() -> None:
     frame = factorial(scores_of([confirmed(cell, 0, 0.1 * len(cell)) for cell in CELLS]))
     assert value(frame, "total", TOTAL) == pytest.approx(0.3)
@@ -126,7 +154,7 @@ def test_nested_searches_over_labels_give_each_column_the_cells_of_its_own_searc
     nested = CONFIG | {
         "subsets": ["".join(cell) for cell in CELLS[1:]],
         "baselines": ["random_head"],
-        "search": {"nested": ["labels"]},
+        "search": {"nested": ["labels"], "finalists": 1},
     }
     records = [confirmed((), 0, 0.5, config=nested)]
     records += [

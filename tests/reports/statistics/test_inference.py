@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.inference import World, misses
-from reports.statistics.inference import Scores, column_scores, confirmed_scores, estimate
+from reports.statistics.estimates import Spread, estimate
+from reports.statistics.inference import Scores, column_scores, confirmed_scores
 from reports.statistics.outputs import Column, Fold, Run
 from sweeps.ledger import Record
 from tests.reports.statistics.test_outputs import confirmed, predicted
+
+NAN = math.nan
 
 
 def scores_of(records: list[Record]) -> Scores:
@@ -23,8 +26,8 @@ def test_the_error_of_an_accuracy_is_that_of_a_proportion() -> None:
     """80 of 100 are right in both seeds: nothing but the samples varies, with variance 0.8 x 0.2 / 99."""
     records = [confirmed("Con", seed, predicted([0] * 100, [0] * 80 + [1] * 20)) for seed in range(2)]
     accuracy = scores_of(records).contrast({"Con": 1})["accuracy"]
-    assert (accuracy.value, accuracy.between, accuracy.n_groups) == (pytest.approx(0.8), 0, 100)
-    assert accuracy.error == pytest.approx((0.8 * 0.2 / 99) ** 0.5)
+    assert (accuracy.value, accuracy.seed_error, accuracy.n_groups) == (pytest.approx(0.8), 0, 100)
+    assert accuracy.error == accuracy.sample_error == pytest.approx((0.8 * 0.2 / 99) ** 0.5)
     assert accuracy.degrees == pytest.approx(99)
 
 
@@ -32,9 +35,11 @@ def test_variances_and_degrees_equal_those_computed_by_hand() -> None:
     """Values 0, 1 and 2 have B = 1; covariances of 0.3 and variances of 0.5 give K = 0.3 and W = 0.2."""
     covariance = np.full((3, 3), 0.3) + np.eye(3) * 0.2
     found = estimate(np.array([0.0, 1, 2]), covariance, 11)
-    assert (found.value, found.n_seeds, found.between) == (1, 3, 1)
-    assert (found.shared, found.own) == (pytest.approx(0.3), pytest.approx(0.2))
+    assert (found.value, found.n_seeds, found.n_searches) == (1, 3, 1)
+    assert found.shared == pytest.approx(0.3)
+    assert found.spreads == (Spread(1, 3, between=1, own=pytest.approx(0.2), within=NAN),)
     assert found.error == pytest.approx((1 / 3 + 0.3) ** 0.5)
+    assert (found.seed_error, found.search_error) == (pytest.approx((1 / 3) ** 0.5), 0)
     degrees = (1 / 3 + 0.3) ** 2 / ((1 / 3) ** 2 / 2 + 0.3**2 / 10)
     assert found.degrees == pytest.approx(degrees)
     half = stats.t.ppf(0.975, degrees) * found.error
@@ -52,7 +57,82 @@ def test_seeds_that_agree_by_chance_do_not_make_degrees_many() -> None:
 def test_a_negative_covariance_counts_as_none() -> None:
     found = estimate(np.array([0.0, 1]), np.array([[0.5, -0.1], [-0.1, 0.5]]), 11)
     assert found.shared == 0
-    assert found.own == pytest.approx(0.5)
+    assert found.spreads[0].own == pytest.approx(0.5)
+
+
+SEARCHES = (1, 1, 2, 2)
+VALUES = np.array([0.0, 2, 5, 9])
+
+
+def test_searches_are_the_units_where_there_are_several() -> None:
+    """Searches with means of 1 and 7 have B = 18. Seeds have variances of 2 and 8, so a mean of two has 5 / 2."""
+    found = estimate(VALUES, np.zeros((4, 4)), 11, SEARCHES)
+    assert (found.value, found.n_seeds, found.n_searches) == (4, 4, 2)
+    assert found.error == pytest.approx((18 / 2) ** 0.5)
+    assert found.seed_error == pytest.approx((2.5 / 2) ** 0.5)
+    assert found.search_error == pytest.approx((18 / 2 - 2.5 / 2) ** 0.5)
+    assert found.degrees == pytest.approx(1)
+
+
+def test_samples_are_shared_by_searches() -> None:
+    """Runs of one search have a covariance of 0.4, of two searches 0.1: only the latter is K."""
+    covariance = np.kron(np.eye(2), np.full((2, 2), 0.3)) + 0.1
+    found = estimate(VALUES, covariance, 11, SEARCHES)
+    assert found.sample_error**2 == pytest.approx(0.1)
+    assert found.error**2 == pytest.approx(18 / 2 + 0.1)
+    upper = 9 / stats.chi2.ppf(0.2, 1)
+    assert found.degrees == pytest.approx((upper + 0.1) ** 2 / (upper**2 / 1 + 0.1**2 / 10))
+
+
+def test_searches_that_vary_less_than_their_seeds_imply_have_no_part() -> None:
+    """Means of 1 and 1.2 have B = 0.02, less than 0.125 from seeds that differ by 1: all of the error is by seeds."""
+    found = estimate(np.array([0.5, 1.5, 0.7, 1.7]), np.zeros((4, 4)), 11, SEARCHES)
+    assert found.search_error == 0
+    assert found.seed_error == found.error == pytest.approx(0.01**0.5)
+
+
+def test_a_search_with_fewer_seeds_counts_as_much_as_another() -> None:
+    """A mean of 1 over two seeds with a variance of 2, and 7 from one: the variance of a mean is 2 x (1/2 + 1) / 2."""
+    found = estimate(np.array([0.0, 2, 7]), np.zeros((3, 3)), 11, (1, 1, 2))
+    assert (found.value, found.n_seeds) == (4, 3)
+    assert found.seed_error == pytest.approx((2 * 0.75 / 2) ** 0.5)
+
+
+def test_one_seed_for_each_search_does_not_tell_seeds_from_searches() -> None:
+    found = estimate(np.array([0.0, 2]), np.zeros((2, 2)), 11, (1, 2))
+    assert math.isnan(found.seed_error)
+    assert found.search_error == found.error == 1
+
+
+def test_runs_in_one_common_search_vary_by_seeds_alone() -> None:
+    found = estimate(np.array([0.0, 2]), np.zeros((2, 2)), 11, (2, 2))
+    assert (found.n_searches, found.search_error, found.seed_error) == (1, 0, 1)
+
+
+def test_more_seeds_and_more_searches_make_their_own_part_smaller() -> None:
+    found = estimate(VALUES, np.full((4, 4), 0.1), 11, SEARCHES)
+    seeds, searches = found.more_seeds(2), found.more_searches(2)
+    assert (seeds.n_seeds, searches.n_searches) == (8, 4)
+    assert seeds.seed_error**2 == pytest.approx(found.seed_error**2 / 2)
+    assert seeds.search_error == pytest.approx(found.search_error)
+    assert searches.search_error**2 == pytest.approx(found.search_error**2 / 2)
+    assert searches.seed_error**2 == pytest.approx(found.seed_error**2 / 2)
+    assert seeds.sample_error == searches.sample_error == found.sample_error
+
+
+def test_differences_of_independent_runs_share_only_the_samples() -> None:
+    """Runs share a covariance of 0.2 within a method and 0.15 between: K of the difference is 0.2 + 0.2 - 0.3."""
+    runs = (("Con", 1, 0), ("Con", 1, 1), ("Gen", 1, 7), ("Gen", 1, 8), ("Gen", 1, 9))
+    covariance = np.full((5, 5), 0.15)
+    covariance[:2, :2] = covariance[2:, 2:] = 0.2
+    scores = Scores("digits", runs, np.tile([0.0, 2, 1, 2, 6], (3, 1)), np.tile(covariance, (3, 1, 1)), 11, 11, 11, ())
+    found = scores.independent_difference("Con", "Gen")["accuracy"]
+    of_runs = (2 / 2, 7 / 3)
+    assert (found.value, found.n_seeds) == (2, 2)
+    assert found.sample_error**2 == pytest.approx(0.1)
+    assert found.error**2 == pytest.approx(sum(of_runs) + 0.1)
+    squares = of_runs[0] ** 2 / 1 + of_runs[1] ** 2 / 2 + 0.1**2 / 10
+    assert found.degrees == pytest.approx((sum(of_runs) + 0.1) ** 2 / squares)
 
 
 @pytest.mark.parametrize("seeds", [0, 1])
@@ -67,6 +147,18 @@ def test_equal_outputs_have_no_difference_and_no_error() -> None:
     records = [confirmed(m, seed, predicted([0, 1, 2, 1], [0, 1, 1, 1])) for m in ("Con", "Gen") for seed in range(2)]
     for difference in scores_of(records).contrast({"Con": 1, "Gen": -1}).values():
         assert (difference.value, difference.error, difference.p, difference.interval()) == (0, 0, 1, (0, 0))
+
+
+def test_methods_are_paired_by_search_and_seed() -> None:
+    """Con has one seed more in its second search; Gen lacks the first search's second seed."""
+    twice = {"budget": {"seeds": 2, "searches": 2}}
+    names = [("Con", 0), ("Con", 1), ("Con~2", 0), ("Con~2", 1), ("Gen", 0), ("Gen~2", 0)]
+    records = [confirmed(name, n, predicted([0] * 4, [0, 0, 0, n]), config=twice) for name, n in names]
+    scores = scores_of(records)
+    assert scores.methods == ["Con", "Gen"]
+    assert list(scores.by_seed("Con")) == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    difference = scores.contrast({"Con": 1, "Gen": -1})["accuracy"]
+    assert (difference.n_seeds, difference.n_searches) == (2, 2)
 
 
 def test_a_contrast_is_over_the_seeds_that_all_methods_have() -> None:
@@ -109,15 +201,32 @@ def test_folds_are_independent_parts_of_the_test_samples() -> None:
         World(10, 150),
         World(5, 12, 12, group_spread=0.6),
         World(5, 12, 24, crossed=24, group_spread=0.5),
+        World(3, 150, searches=3, search_spread=0.2),
+        World(2, 12, 12, group_spread=0.6, searches=5, search_spread=0.1),
     ],
-    ids=["three seeds", "ten seeds", "groups", "crossed groups"],
+    ids=["three seeds", "ten seeds", "groups", "crossed groups", "three searches", "five searches and groups"],
 )
-def test_5_percent_of_null_differences_are_found_at_5_percent(world: World) -> None:
-    """The truth of each made-up test set is no difference."""
+def test_5_percent_of_intervals_leave_out_the_planted_truth(world: World) -> None:
+    """The truth of each made-up test set is no difference, and the mean score of all test sets."""
     n = 400
+    missed = misses(world, n, others=False)
     low, high = stats.binom.interval(0.9999, n, 0.05)
-    for share in misses(world, n, others=False)["report"].values():
-        assert low <= share * n <= high
+    for kind in ("report", "single"):
+        for share in missed[kind].values():
+            assert low <= share * n <= high
+
+
+def test_two_searches_find_no_more_than_5_percent_of_null_differences() -> None:
+    n = 300
+    most = stats.binom.ppf(0.9999, n, 0.05)
+    for share in misses(World(3, 100, searches=2, search_spread=0.3), n, others=False)["report"].values():
+        assert share * n <= most
+
+
+def test_seeds_of_all_searches_that_count_as_independent_find_differences_that_are_none() -> None:
+    found = misses(World(5, 100, searches=2, search_spread=0.5), 60, others=False)
+    assert found["seeds"]["accuracy"] > 0.2
+    assert found["report"]["accuracy"] < 0.2
 
 
 def test_samples_of_a_group_that_count_as_independent_find_differences_that_are_none() -> None:

@@ -70,3 +70,22 @@ def test_95_percent_of_intervals_cover_the_planted_accuracy() -> None:
     covered = ((accuracy["low"] <= 0.7) & (accuracy["high"] >= 0.7)).sum()
     low, high = stats.binom.interval(0.999, 200, 0.95)
     assert low <= covered <= high
+
+
+def test_an_interval_over_several_searches_names_their_part() -> None:
+    """Accuracies of 8/16 and 9/16 in a search, and 12/16 and 13/16 in the other: means of 17/32 and 25/32."""
+    twice = {"budget": {"seeds": 2, "searches": 2}}
+    rights = {("Con", 0): 8, ("Con", 1): 9, ("Con~2", 0): 12, ("Con~2", 1): 13}
+    row = row_of(
+        [
+            confirmed(name, seed, predicted([0] * 16, [0] * right + [1] * (16 - right)), config=twice)
+            for (name, seed), right in rights.items()
+        ]
+    )
+    assert (row["n_searches"], row["n_seeds"], row["mean"]) == (2, 4, pytest.approx(21 / 32))
+    between = (8 / 32) ** 2 / 2
+    of_seeds = (1 / 16) ** 2 / 2 / 2
+    assert row["seed_error"] ** 2 == pytest.approx(of_seeds / 2)
+    assert row["search_error"] ** 2 == pytest.approx((between - of_seeds) / 2)
+    assert row["error"] ** 2 == pytest.approx(between / 2 + row["sample_error"] ** 2)
+    assert row["low"] < 17 / 32 < 25 / 32 < row["high"]

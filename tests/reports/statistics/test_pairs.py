@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.statistics.inference import Estimate, Scores, confirmed_scores
+from reports.statistics.estimates import Estimate, Spread
+from reports.statistics.inference import Scores, confirmed_scores
 from reports.statistics.pairs import COLUMNS, pairs, tied_with_best
 from sweeps.ledger import SUMMARY_METRICS, Record
 from tests.reports.statistics.test_outputs import confirmed, predicted
@@ -33,7 +34,7 @@ class FixedScores(Scores):
     """Scores of two methods whose difference is estimated as given."""
 
     def __init__(self, difference: Estimate) -> None:
-        runs = tuple((method, seed) for method in ("Con", "Gen") for seed in range(difference.n_seeds))
+        runs = tuple((method, 1, seed) for method in ("Con", "Gen") for seed in range(difference.n_seeds))
         scores = np.zeros((3, len(runs)))
         none = np.zeros((3, len(runs), len(runs)))
         super().__init__("digits", runs, scores, none, 400, int(difference.n_groups), difference.n_groups, ())
@@ -133,17 +134,45 @@ def test_equal_methods_are_equal_only_within_the_given_region() -> None:
 
 def test_an_open_pair_says_how_many_seeds_would_settle_it() -> None:
     """The proposed number of seeds settles the pair in the same estimate, and one less does not."""
-    estimate = Estimate(0.02, 3, 400, between=0.0004, shared=0.00002, own=0.0001)
+    estimate = Estimate(0.02, 400, 0.00002, (Spread(1, 3, between=0.0004, own=0.0001),))
     scores = FixedScores(estimate)
     row = pairs([scores], 0.001).iloc[0]
     assert row["verdict"] == "open"
     more = int(row["more_seeds"])
-    assert estimate.with_seeds(3 + more).p < 0.05 <= estimate.with_seeds(3 + more - 1).p
+    assert estimate.more_seeds(more).p < 0.05 <= estimate.more_seeds(more - 1).p
+    assert math.isnan(row["more_searches"])
 
 
 def test_a_pair_that_only_more_test_samples_can_settle_says_so() -> None:
-    row = pairs([FixedScores(Estimate(0.02, 3, 400, between=0.0001, shared=0.0004, own=0.0001))], 0.001).iloc[0]
+    estimate = Estimate(0.02, 400, 0.0004, (Spread(1, 3, between=0.0001, own=0.0001),))
+    row = pairs([FixedScores(estimate)], 0.001).iloc[0]
     assert (row["verdict"], row["more_seeds"]) == ("open", math.inf)
+
+
+def test_a_pair_that_only_more_searches_can_settle_says_how_many() -> None:
+    """Searches vary far more than seeds."""
+    estimate = Estimate(0.02, 400, 0.00002, (Spread(3, 9, between=0.0004, own=0.00001, within=0.00002),))
+    row = pairs([FixedScores(estimate)], 0.001).iloc[0]
+    assert (row["verdict"], row["more_seeds"]) == ("open", math.inf)
+    more = int(row["more_searches"])
+    assert estimate.more_searches(more).p < 0.05 <= estimate.more_searches(more - 1).p
+
+
+def test_the_parts_of_the_error_of_several_searches_add_up_to_the_whole() -> None:
+    generator = np.random.default_rng(2)
+    truth = generator.integers(0, 3, 60)
+    twice = {"budget": {"seeds": 3, "searches": 2}}
+    records = [
+        confirmed(name, seed, predicted(truth, noisy(generator, truth, right)), config=twice)
+        for name, right in (("Con", 0.9), ("Con~2", 0.7), ("Gen", 0.6), ("Gen~2", 0.7))
+        for seed in range(3)
+    ]
+    row = only_row(records)
+    (estimate,) = [scores.contrast({"Con": 1, "Gen": -1})["accuracy"] for scores in confirmed_scores([records])]
+    parts = [row[f"{part}_error"] ** 2 for part in ("seed", "search", "sample")]
+    assert (row["n_searches"], row["n_seeds"]) == (2, 6)
+    assert row["search_error"] > row["seed_error"] > 0
+    assert sum(parts) == pytest.approx(estimate.error**2)
 
 
 def test_planted_differences_are_significant_and_families_are_corrected_separately() -> None:

@@ -12,7 +12,7 @@ SUBSETS = ("Con", "Clu", "Gen", "ConClu")
 
 
 def record(stage: str, method: str, number: int = 0, *, nested: bool = False, **fields: Any) -> Record:
-    config = CONFIG | {"subsets": list(SUBSETS), "search": {"nested": ["labels"] if nested else []}}
+    config = CONFIG | {"subsets": list(SUBSETS), "search": {"nested": ["labels"] if nested else [], "finalists": 1}}
     shared = {
         "sweep": "s",
         "seed": number,
@@ -91,3 +91,13 @@ def test_nested_searches_over_labels_give_each_column_its_own_objectives() -> No
     assert frame.loc["digits", "objective"] == pytest.approx(sum(values["all"].values()) / 3)
     assert frame.loc["digits@5", "objective"] == pytest.approx(0.5)
     assert list(frame["spearman"]) == pytest.approx([1.0, 1.0])
+
+
+def test_every_round_of_searches_has_its_own_row() -> None:
+    twice = CONFIG | {"subsets": ["Con", "Gen"], "budget": {"seeds": 1, "searches": 2}}
+    records = [record("search", name, value=value, config=twice) for name, value in (("Con", 0.9), ("Con~2", 0.7))]
+    records += [confirm(name, 0, 0.5, 0.5, config=twice) for name in ("Con", "Con~2")]
+    frame = ranking([records])
+    frame = frame[frame["dataset"] == "digits"]
+    assert frame[["search", "n_methods"]].to_numpy().tolist() == [[1, 1], [2, 1]]
+    assert frame["objective"].tolist() == [0.9, 0.7]

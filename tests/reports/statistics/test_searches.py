@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from reports.statistics.searches import searched_space
+from reports.statistics.searches import searched_space, trial_history
 from sweeps.ledger import LOSSES, Record
 from tests.reports.records import config, trial
 
@@ -67,3 +67,9 @@ def test_a_missing_or_broken_space_is_none(tmp_path: Path) -> None:
 
 def test_every_searchable_method_has_its_losses() -> None:
     assert set(LOSSES) == {"Con", "Clu", "Gen", "ConClu", "ConGen", "CluGen", "ConCluGen", "supervised_head", "SimCLR"}
+
+
+def test_the_history_names_the_method_and_the_search_of_each_trial() -> None:
+    records = [trial(name, 0, 0.5, config=config(budget={"searches": 2})) for name in ("Con~2", "Con")]
+    frame = trial_history([records])
+    assert frame[["method", "search", "number"]].to_numpy().tolist() == [["Con", 1, 0], ["Con", 2, 0]]

@@ -99,3 +99,31 @@ def test_nested_searches_over_labels_are_confirmed_at_their_own_label_budget() -
     assert frame["objective"].tolist() == [0.8, 0.6]
     assert frame["search_optimism"].tolist() == pytest.approx([0.1, 0.1])
     assert list(frame.index) == [("digits", "Con"), ("digits@5", "Con")]
+
+
+def test_finalists_show_the_luck_of_the_best_trial_and_what_another_winner_gained() -> None:
+    """Trial 1 was best with 0.8, but gets 0.6 when trained again; trial 0 gets 0.7, and 0.66 when confirmed."""
+    settings = config(search={"finalists": 2})
+    values = {0: (0.75, (0.69, 0.71)), 1: (0.8, (0.5, 0.7))}
+    records = []
+    for number, (value, again) in values.items():
+        fields = {"hyperparameters": {"lr": number}, "config": settings}
+        records.append(trial("Con", number, value, **fields))
+        records += [record("finalist", "Con", number * 10_000 + n, value=v, **fields) for n, v in enumerate(again)]
+    records.append(confirmed(0, -0.04, hyperparameters={"lr": 0}, config=settings))
+    row = table(records).loc[("digits", "Con")]
+    steps = ["objective", "retrained", "winner", "gain", "confirmed", "search_optimism"]
+    assert row[steps].tolist() == pytest.approx([0.8, 0.6, 0.7, 0.1, 0.66, 0.2])
+
+
+def test_a_sweep_without_finalists_has_no_gain_from_them() -> None:
+    row = table(ledger()).loc[("digits", "Con")]
+    assert row[["retrained", "winner", "gain"]].isna().all()
+
+
+def test_every_search_of_a_method_has_its_own_row() -> None:
+    twice = config(budget={"searches": 2})
+    records = [*trials("Con", [0.6, 0.8], config=twice), *trials("Con~2", [0.9], config=twice)]
+    records += [confirmation(name, 0, {("val", ""): 0.7, ("test", ""): 0.6}, config=twice) for name in ("Con", "Con~2")]
+    frame = selection([records]).set_index(["method", "search"])
+    assert frame["objective"].to_dict() == {("Con", 1): 0.8, ("Con", 2): 0.9}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from reports.statistics.tuning import expected_best, tuning
 from sweeps.ledger import Record
-from tests.reports.records import failed, pruned, trial, trials
+from tests.reports.records import config, failed, pruned, trial, trials
 
 
 def curve(records: list[Record], method: str = "Con") -> dict[int, float]:
@@ -68,3 +68,13 @@ def test_thousands_of_trials_do_not_overflow() -> None:
     expected = curve(trials("Con", [float(value) for value in range(1, size + 1)]))
     for n in (1, 2, 50, 1500, size):
         assert expected[n] == pytest.approx(n * (size + 1) / (n + 1))
+
+
+def test_every_search_has_its_own_gain_and_curve() -> None:
+    twice = config(budget={"searches": 2})
+    records = [*trials("Con", [0.5, 0.8], config=twice), *trials("Con~2", [0.6], config=twice)]
+    gains = tuning([records]).set_index(["method", "search"])
+    assert gains.loc["Con", "best"].to_dict() == {1: 0.8, 2: 0.6}
+    curves = expected_best([records]).set_index(["method", "search"])
+    assert curves["expected"].tolist() == pytest.approx([0.65, 0.8, 0.6])
+    assert curves.index.tolist() == [("Con", 1), ("Con", 1), ("Con", 2)]
