@@ -16,7 +16,7 @@ def python_page() -> str:
     """Return the page that lists each name of ``sweeps.__all__``, and the public members of its classes."""
     parts = [
         "# Python",
-        "These names stay, or go away with a warning. Everything else in the packages may change with a minor version. "
+        "These names stay, or go away with a warning; `CONTRIBUTING.md` says so, and what else is public. "
         "[Use a sweep in Python](../how-to/python.md) shows them at work. Opening a sweep loads pandas, but neither "
         "torch nor Ray.",
     ]
@@ -40,7 +40,7 @@ def _entry(level: str, name: str, thing: Any) -> str:
     if isinstance(thing, property):
         return f"{level} `{name}`\n\n{text}"
     signature = re.sub(r"\(self(?:, )?", "(", str(inspect.signature(thing)))
-    shown = re.sub(r"pathlib\._local\.|pathlib\.|collections\.abc\.|typing\.|sweeps\.\w+\.\w+\.", "", signature)
+    shown = re.sub(r"pathlib\._local\.|pathlib\.|collections\.abc\.|typing\.|sweeps\.\w+\.\w+\.|'", "", signature)
     if inspect.isclass(thing):
         return f"{level} `{name}`\n\n{text}"
     return f"{level} `{name}`\n\n```text\n{name}{shown}\n```\n\n{text}"
