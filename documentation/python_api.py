@@ -40,7 +40,8 @@ def _entry(level: str, name: str, thing: Any) -> str:
     if isinstance(thing, property):
         return f"{level} `{name}`\n\n{text}"
     signature = re.sub(r"\(self(?:, )?", "(", str(inspect.signature(thing)))
-    shown = re.sub(r"pathlib\._local\.|pathlib\.|collections\.abc\.|typing\.|sweeps\.\w+\.\w+\.|'", "", signature)
+    shown = re.sub(r"pathlib\._local\.|pathlib\.|collections\.abc\.|typing\.|sweeps\.\w+\.\w+\.", "", signature)
+    shown = re.sub(r"(: |-> )'(\w+)'", r"\1\2", shown)
     if inspect.isclass(thing):
         return f"{level} `{name}`\n\n{text}"
     return f"{level} `{name}`\n\n```text\n{name}{shown}\n```\n\n{text}"

@@ -36,3 +36,10 @@ def test_the_page_of_records_explains_every_field_by_its_docstring() -> None:
     page = pages()["ledger.md"]
     assert "| `epochs` | `int` | `0` | Pretraining epochs done. |" in page
     assert [line for line in page.splitlines() if line.endswith("|  |")] == []
+
+
+def test_the_page_of_the_python_interface_has_signatures_and_arguments() -> None:
+    page = pages()["python.md"]
+    assert "sweeps.open(folder: str | Path) -> Sweep\n" in page
+    assert "Sweep.table(metric: str = 'weighted_f1') -> pandas.DataFrame\n" in page
+    assert "* `out`: the sweep folder; must be new or empty.\n" in page
