@@ -17,7 +17,7 @@ def published_table(table: Ablation, published: pd.DataFrame, sources: Sources) 
     Args:
         table: our numbers.
         published: from :func:`reports.statistics.published.published`.
-        sources: from :func:`cell_sources`.
+        sources: from :func:`reports.output.tables.cell_sources`.
     """
     ours = table.frame.set_index(["dataset", "method", "metric"])
     keys = list(published[["dataset", "method", "metric"]].itertuples(index=False, name=None))
