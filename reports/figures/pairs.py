@@ -18,6 +18,7 @@ from reports.figures.style import (
     first_choice,
     heading,
     interactive_chart,
+    legend_below,
     main_columns,
     on_all_modalities,
     packed,
@@ -71,12 +72,12 @@ def pair_matrix(frame: pd.DataFrame, scores: pd.DataFrame, metric: str) -> Drawi
     rows = _rows(frame, scores)
     room = alt.expr("width < 27 * domain('x').length ? 0 : 1")
     title = chosen_title("{metric}, row minus column, {set}")
-    interactive = _panel(1.5, room).properties(title=title, width="container", height=alt.Step(30))
+    interactive = _panel(1.5, room, legend_below()).properties(title=title, width="container", height=alt.Step(30))
     shown = main_columns(rows, metric)
     methods = len(unique(pd.concat([shown["first"], shown["second"]])))
     per_row = 1 if methods > _NAMED else 2
     side = min(26.0, (PAGE_WIDTH / per_row - 95) / max(1, methods))
-    panel = _panel(1, 1).properties(width=alt.Step(side), height=alt.Step(19))
+    panel = _panel(1, 1, {"orient": "bottom"}).properties(width=alt.Step(side), height=alt.Step(19))
     note = f"{heading(metric)} of the row minus that of the column"
     return Drawing(
         interactive_chart(interactive, packed(rows, _CHOICE), [CHOSEN, *_CELLS], first_choice(rows, metric)),
@@ -108,19 +109,19 @@ def _rows(frame: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     return by_choice(rows)[list(_COLUMNS)]
 
 
-def _panel(size: float, room: alt.ExprRef | int) -> Chart:
+def _panel(size: float, room: alt.ExprRef | int, legend: dict[str, Any]) -> Chart:
     """Return the layers of a matrix; each pair has two cells.
 
     Args:
         size: size of texts and marks, as a multiple of that in files.
         room: opacity of the numbers, 0 where cells are too narrow for them.
+        legend: settings of the legend of verdicts.
     """
     cells = alt.Chart()
     axis: dict[str, Any] = {"ticks": False, "domain": False, "grid": False}
     x = alt.X("column:N", title=None, sort=alt.EncodingSortField("column_place", op="min"))
     x = x.axis(**axis, orient="top", labelAngle=-50, labelAlign="left")
     y = alt.Y("row:N", title=None, sort=alt.EncodingSortField("row_place", op="min")).axis(**axis)
-    legend = alt.Legend(orient="bottom", direction="horizontal", symbolFillColor=GREY)
     tooltip = [
         alt.Tooltip("row:N", title="method"),
         alt.Tooltip("column:N", title="minus"),
@@ -132,10 +133,10 @@ def _panel(size: float, room: alt.ExprRef | int) -> Chart:
         alt.Tooltip("verdict:N", title="verdict"),
         alt.Tooltip("more_seeds:N", title="more seeds to settle it"),
     ]
-    shape = alt.Shape("verdict:N", title="verdict", legend=legend).scale(
-        domain=list(_VERDICTS), range=list(_VERDICTS.values())
-    )
-    colour = alt.Color("gain:Q", legend=legend, title="difference").scale(
+    shape = alt.Shape(
+        "verdict:N", title="verdict", legend=alt.Legend(**legend, direction="horizontal", symbolFillColor=GREY)
+    ).scale(domain=list(_VERDICTS), range=list(_VERDICTS.values()))
+    colour = alt.Color("gain:Q", title="difference", legend=alt.Legend(orient="top", direction="horizontal")).scale(
         scheme="blueorange", reverse=True, domainMid=0
     )
     settled, strong = "datum.verdict === 'settled'", "datum.strong"
@@ -157,7 +158,7 @@ def _panel(size: float, room: alt.ExprRef | int) -> Chart:
             for test, style in styles
         ),
         *(
-            base.transform_filter(test).mark_point(**point, **{"color": GREY, **style}).encode(shape=shape)
+            base.transform_filter(test).mark_point(**point, **{"fill": GREY, **style}).encode(shape=shape)
             for test, style in styles
         ),
     )

@@ -138,7 +138,6 @@ def interactive_chart(
     return {
         "$schema": alt.SCHEMA_URL,
         "autosize": {"type": "fit-x", "contains": "padding"},
-        "config": {"legend": {"layout": {"bottom": {"direction": "vertical", "anchor": "start"}}}},  # for phones
         **document,
         **_data(rows, transform),
         "params": [*ours, *document.get("params", [])],
