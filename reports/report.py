@@ -61,6 +61,7 @@ from reports.statistics.embedding import Representations, embedding_coordinates
 from reports.statistics.factorial import factorial
 from reports.statistics.findings import findings
 from reports.statistics.findings.evidence import Evidence
+from reports.statistics.findings.sweeps import comparison_findings
 from reports.statistics.importance import importance
 from reports.statistics.inference import confirmed_scores
 from reports.statistics.instruments import instrument_effects
@@ -168,13 +169,18 @@ def comparison_report(ledgers: Sequence[Sequence[Record]], folders: Sequence[Pat
     if names[0] == names[1]:
         names = [str(folder) for folder in folders]
     refuse_other_samples(first, second, names)
-    table = comparison_table(comparison(first, second), _METRIC, *names)
+    frame = comparison(first, second)
+    table = comparison_table(frame, _METRIC, *names)
     sentences = [
         f"{name}: {selection_sentence([records])}" for name, records in zip(names, (first, second), strict=True)
     ]
-    text = " ".join([*sentences, settings_in_words(first, second)])
+    settings = settings_in_words(first, second)
+    text = " ".join([*sentences, settings])
     parts = [Part("Two sweeps", text, [table])]
-    return Report(" and ".join(names), parts, provenance((first, second), folders, command), [table])
+    sources = [cell_sources([records]) for records in (first, second)]
+    found = comparison_findings(frame, names, settings, sources)
+    origin = provenance((first, second), folders, command)
+    return Report(" and ".join(names), parts, origin, [table], findings=found)
 
 
 def _files_apart(parts: Sequence[Part]) -> list[Part]:

@@ -19,36 +19,36 @@ __all__ = ["doubts"]
 
 _BAD_RANKING = 0.5
 """Rank correlation below which the objective ranks badly."""
-_FEW_SEEDS = 2
+_FEW_RUNS = 2
 
 
 def doubts(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each reason to doubt the others, the weightiest first."""
-    for find in (_few_seeds, _missing, _failed, _collapsed, _ranking, _winners_curse, _rising, _not_covered):
+    for find in (_few_runs, _missing, _failed, _collapsed, _ranking, _winners_curse, _rising, _not_covered):
         found = find(evidence)
         if found is not None:
             yield found
 
 
-def _few_seeds(evidence: Evidence) -> Finding | None:
-    """With one seed nothing is tested; with two, the spread between seeds comes from one difference."""
+def _few_runs(evidence: Evidence) -> Finding | None:
+    """With one run nothing is tested; with two, the spread between runs comes from one difference."""
     frame = evidence.ablation.frame
     names = {column.name for column in evidence.columns}
     rows = frame[(frame["metric"] == METRIC) & frame["dataset"].isin(names) & (frame["n_seeds"] > 0)]
     few = rows[rows["n_seeds"] == rows["n_seeds"].min()]
-    if few.empty or (seeds := int(few["n_seeds"].iloc[0])) > _FEW_SEEDS:
+    if few.empty or (n_runs := int(few["n_seeds"].iloc[0])) > _FEW_RUNS:
         return None
     methods = list(dict.fromkeys(few["method"]))
     who = "Every method" if len(few) == len(rows) else listing(methods)
     have = "has" if len(few) == len(rows) or len(methods) == 1 else "have"
-    what = "confirmation seed, so it has no interval, and no difference to it is tested"
+    what = "confirmation run, so it has no interval, and no difference to it is tested"
     if len(methods) > 1:
-        what = "confirmation seed, so there is no interval and no test of differences"
-    if seeds == 2:
-        what = "confirmation seeds, so the spread between seeds is estimated from two runs and intervals are rough"
-    text = f"{who} {have} only {seeds} {what}."
+        what = "confirmation run, so there is no interval and no test of differences"
+    if n_runs == 2:
+        what = "confirmation runs, so two runs tell how far runs vary, and intervals are rough"
+    text = f"{who} {have} only {n_runs} {what}."
     keys = [key for row in few.itertuples() for key in evidence.sources.get((str(row.dataset), str(row.method)), ())]
-    return Finding("doubt", text, {"seeds": seeds, "methods": len(methods)}, "intervals", tuple(dict.fromkeys(keys)))
+    return Finding("doubt", text, {"runs": n_runs, "methods": len(methods)}, "intervals", tuple(dict.fromkeys(keys)))
 
 
 def _missing(evidence: Evidence) -> Finding | None:
@@ -123,39 +123,45 @@ def _ranking(evidence: Evidence) -> Finding | None:
     bad = frame[(frame["spearman"] < _BAD_RANKING) & frame["dataset"].isin(differing)]
     if bad.empty:
         return None
-    columns = [PlannedColumn.named(name) for name in bad["dataset"]]
+    columns = [PlannedColumn.named(name) for name in dict.fromkeys(bad["dataset"])]
     worst = signed(float(bad["spearman"].min())) + ("" if len(bad) == 1 else " at worst")
     text = (
         f"The search's objective ranks methods badly {evidence.places.of(columns)}: the rank correlation with test "
         f"scores is {worst}, below {_BAD_RANKING:g}."
     )
-    numbers = {f"{row.dataset} spearman": float(str(row.spearman)) for row in bad.itertuples()}
+    numbers = {f"{row.dataset} search {row.search} spearman": float(str(row.spearman)) for row in bad.itertuples()}
     keys = evidence.sources_of(columns, [name for column in columns for name in evidence.scores[column.name]])
     return Finding("doubt", text, numbers, "ranking", keys)
 
 
 def _winners_curse(evidence: Evidence) -> Finding | None:
-    """The best trials lost more when trained anew than two methods differ on average."""
-    frame = evidence.selection.dropna(subset=["search_optimism"])
+    """The chosen configurations lost more when trained anew than two searched methods differ on average.
+
+    The loss is from the value that chose a configuration, the best trial's or the mean of the finalist that won, to the
+    same quantity of its confirmation runs.
+    """
+    frame = evidence.selection.dropna(subset=["confirmed"])
     frame = frame[frame["dataset"].isin(_columns_of_objectives(evidence))]
+    losses = frame["winner"].fillna(frame["objective"]) - frame["confirmed"]
     worst: tuple[float, str, float, float] | None = None
     for dataset, rows in frame.groupby("dataset", sort=False):
-        if len(rows) < 2:
+        tests = rows.groupby("method")["test"].mean()
+        if len(tests) < 2:
             continue
-        optimism = fmean(rows["search_optimism"])
-        typical = fmean(abs(a - b) for a, b in combinations(rows["test"], 2))
-        if optimism > typical and (worst is None or optimism - typical > worst[0]):
-            worst = optimism - typical, str(dataset), optimism, typical
+        loss = float(losses[rows.index].mean())
+        typical = fmean(abs(a - b) for a, b in combinations(tests, 2))
+        if loss > typical and (worst is None or loss - typical > worst[0]):
+            worst = loss - typical, str(dataset), loss, typical
     if worst is None:
         return None
-    _, dataset, optimism, typical = worst
+    _, dataset, loss, typical = worst
     column = PlannedColumn.named(dataset)
     text = (
-        f"The best trials lost {score(optimism)} on average when trained anew (winner's curse), more than two searched "
-        f"methods differ on average {evidence.places.of([column])} ({score(typical)})."
+        f"The chosen configurations lost {score(loss)} on average when trained anew (winner's curse), more than two "
+        f"searched methods differ on average {evidence.places.of([column])} ({score(typical)})."
     )
-    methods = list(frame[frame["dataset"] == dataset]["method"])
-    numbers: dict[str, float | str | int] = {"optimism": optimism, "difference": typical}
+    methods = list(dict.fromkeys(frame[frame["dataset"] == dataset]["method"]))
+    numbers: dict[str, float | str | int] = {"loss": loss, "difference": typical}
     return Finding("doubt", text, numbers, "selection", evidence.sources_of([column], methods))
 
 
@@ -174,20 +180,21 @@ def _columns_of_objectives(evidence: Evidence) -> set[str]:
 def _rising(evidence: Evidence) -> Finding | None:
     """Searches whose expected best still rose by more than what matters over the second half of their trials."""
     rises = {}
-    for (sweep, method), curve in evidence.tuning_curve.groupby(["sweep", "method"], sort=False):
+    for (sweep, method, search), curve in evidence.tuning_curve.groupby(["sweep", "method", "search"], sort=False):
         expected = curve.sort_values("n_trials")["expected"].to_numpy()
         if len(expected) > 1:
-            rises[str(sweep), str(method)] = float(expected[-1] - expected[(len(expected) + 1) // 2 - 1])
-    rising = {search: rise for search, rise in rises.items() if rise > evidence.equivalent}
+            arm = str(method) if search == 1 else f"{method}~{search}"
+            rises[str(sweep), arm] = float(expected[-1] - expected[(len(expected) + 1) // 2 - 1])
+    rising = {arm: rise for arm, rise in rises.items() if rise > evidence.equivalent}
     if not rising:
         return None
-    names = listing([method for _, method in sorted(rising, key=lambda search: -rising[search])])
+    names = listing([arm for _, arm in sorted(rising, key=lambda arm: -rising[arm])])
     text = (
         f"{len(rising)} of {counted(len(rises), 'search', 'searches')} had not levelled off ({names}): the second half "
         f"of the trials raised the expected best by more than {evidence.equivalent:g}, at most "
         f"{signed(max(rising.values()))}."
     )
-    numbers: dict[str, float | str | int] = {f"{sweep}: {method}": rise for (sweep, method), rise in rising.items()}
+    numbers: dict[str, float | str | int] = {f"{sweep}: {arm}": rise for (sweep, arm), rise in rising.items()}
     keys = [
         key for key, record in evidence.records.items()
         if record.stage == "search" and record.state == "complete" and (record.sweep, record.method) in rising
@@ -198,7 +205,7 @@ def _rising(evidence: Evidence) -> Finding | None:
 def _not_covered(evidence: Evidence) -> Finding | None:
     """Sources of chance that the intervals leave out: another search, and samples that go together."""
     configs = [latest_config(records) for records in evidence.ledgers]
-    once = [config for config in configs if searched_methods(config) and config["budget"].get("searches", 1) < 2]
+    once = [config for config in configs if searched_methods(config) and config["budget"]["searches"] < 2]
     rows = evidence.intervals.dropna(subset=["low"])
     names = [PlannedColumn.named(name).dataset for name in rows[rows["grouped_by"] == ""]["dataset"]]
     sets = list(dict.fromkeys(names))

@@ -59,7 +59,7 @@ def _best(evidence: Evidence, columns: Sequence[PlannedColumn]) -> Finding:
             place = evidence.places.of([column])
             phrases.append(f"{place}, {best} has the highest weighted F1, {score(scores[best])} ({interval}){relation}")
         else:
-            relation = f"settled against {counts['settled']} of {len(verdicts)} others"
+            relation = f"settled better than {counts['settled']} of {len(verdicts)} others"
             phrases.append(f"{best} on {column.dataset} ({score(scores[best])}, {interval}, {relation})")
     text = phrases[0]
     if len(columns) > 1:
@@ -104,8 +104,8 @@ def _relation(verdicts: dict[str, str], equivalent: float) -> str:
     if len(groups["untested"]) == n:
         return ", but no difference to another method is tested"
     if len(groups["settled"]) == n:
-        return ", settled against " + ("the other" if n == 1 else "both others" if n == 2 else f"all {n} others")
-    parts = [f"settled against {len(groups['settled'])} of the {n} others" if groups["settled"] else ""]
+        return ", settled better than " + ("the other" if n == 1 else "both others" if n == 2 else f"all {n} others")
+    parts = [f"settled better than {len(groups['settled'])} of the {n} others" if groups["settled"] else ""]
     if groups["equal"]:
         parts.append(f"equal within {equivalent:g} to {listing(groups['equal'])}")
     if groups["open"]:

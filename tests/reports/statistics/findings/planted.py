@@ -14,7 +14,7 @@ from reports.statistics.pairs import pairs
 from reports.statistics.ranking import ranking
 from reports.statistics.selection import selection
 from reports.statistics.tuning import expected_best
-from sweeps.ledger import BASELINES, SUMMARY_METRICS, Metric, Record
+from sweeps.ledger import BASELINES, SUMMARY_METRICS, Metric, Record, method_of
 from tests.reports.records import config, record, scores_of
 
 Scores = Mapping[str, Mapping[str, Sequence[float]]]
@@ -31,13 +31,14 @@ def runs(scores: Scores, validation: Scores | None = None, **changes: Any) -> li
     """
     columns = [PlannedColumn.named(name) for name in scores]
     methods = list(dict.fromkeys(method for by_method in scores.values() for method in by_method))
+    own_names = list(dict.fromkeys(map(method_of, methods)))
     budgets = list(dict.fromkeys(column.labels for column in columns if column.labels))
     settings = config(
         **{
             "name": "s",
             "features": {"downstream": {column.dataset: "/somewhere" for column in columns}},
-            "subsets": [method for method in methods if method not in BASELINES],
-            "baselines": [method for method in methods if method in BASELINES],
+            "subsets": [method for method in own_names if method not in BASELINES],
+            "baselines": [method for method in own_names if method in BASELINES],
             "probe": {
                 "also": list(dict.fromkeys(column.instrument for column in columns if column.instrument)),
                 "labels_per_class": [int(labels) for labels in budgets if not labels.endswith("%")],

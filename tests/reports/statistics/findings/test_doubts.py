@@ -47,20 +47,19 @@ def test_intervals_leave_out_the_search_only_if_there_was_one() -> None:
     [
         (
             {"Con": [0.8], "Gen": [0.7]},
-            "Every method has only 1 confirmation seed, so there is no interval and no test of differences.",
+            "Every method has only 1 confirmation run, so there is no interval and no test of differences.",
         ),
         (
             {"Con": [0.8, 0.81], "Gen": [0.7, 0.69]},
-            "Every method has only 2 confirmation seeds, so the spread between seeds is estimated from two runs and "
-            "intervals are rough.",
+            "Every method has only 2 confirmation runs, so two runs tell how far runs vary, and intervals are rough.",
         ),
         (
             {"Con": HIGH, "Gen": [0.7]},
-            "Gen has only 1 confirmation seed, so it has no interval, and no difference to it is tested.",
+            "Gen has only 1 confirmation run, so it has no interval, and no difference to it is tested.",
         ),
     ],
 )
-def test_few_seeds_are_said_first(scores: dict[str, list[float]], text: str) -> None:
+def test_few_runs_are_said_first(scores: dict[str, list[float]], text: str) -> None:
     assert texts(*runs({"digits": scores}))[0] == text
 
 
@@ -132,8 +131,8 @@ def test_a_winners_curse_beyond_the_differences_is_said() -> None:
     ledger = runs({"digits": {"Con": [0.6, 0.61, 0.62], "Gen": LOW}})
     lucky = searches(ledger, {"Con": [0.81], "Gen": [0.71]})
     assert texts(*ledger, *lucky)[0] == (
-        "The best trials lost 0.200 on average when trained anew (winner's curse), more than two searched methods "
-        "differ on average on digits (0.100)."
+        "The chosen configurations lost 0.200 on average when trained anew (winner's curse), more than two searched "
+        "methods differ on average on digits (0.100)."
     )
     assert texts(*ledger, *searches(ledger, {"Con": [0.65], "Gen": [0.55]})) == [NOT_COVERED]
 
@@ -147,6 +146,17 @@ def test_a_search_that_had_not_levelled_off_is_named_with_its_rise() -> None:
         "1 of 2 searches had not levelled off (Con): the second half of the trials raised the expected best by more "
         f"than 0.01, at most +{0.6 - expected:.3f}."
     )
+
+
+def test_searches_that_were_repeated_are_covered_and_told_apart() -> None:
+    scores = {"Con": HIGH, "Con~2": [0.81, 0.82, 0.8], "Gen": LOW, "Gen~2": LOW}
+    ledger = runs({"digits": scores}, budget={"seeds": 3, "searches": 2})
+    second = searches(ledger, {"Con": [0.8], "Con~2": [0.4, 0.9], "Gen": LOW, "Gen~2": LOW})
+    assert texts(*ledger, *second) == [
+        "1 of 3 searches had not levelled off (Con~2): the second half of the trials raised the expected best by more "
+        "than 0.01, at most +0.250.",
+        "The intervals take all test samples as independent (digits names no speakers or groups).",
+    ]
 
 
 def test_speakers_make_samples_dependent_and_need_no_doubt() -> None:

@@ -22,15 +22,15 @@ def texts(find: Callable[[Evidence], Iterator[Finding]], *ledgers: list[Record],
 @pytest.mark.parametrize(
     ("others", "relation"),
     [
-        ({"Gen": LOW}, "settled against the other"),
-        ({"Gen": LOW, "Clu": LOW}, "settled against both others"),
-        ({"Gen": LOW, "Clu": LOW, "ConClu": LOW}, "settled against all 3 others"),
-        ({"Gen": [0.799, 0.809, 0.819]}, "settled against the other"),
+        ({"Gen": LOW}, "settled better than the other"),
+        ({"Gen": LOW, "Clu": LOW}, "settled better than both others"),
+        ({"Gen": LOW, "Clu": LOW, "ConClu": LOW}, "settled better than all 3 others"),
+        ({"Gen": [0.799, 0.809, 0.819]}, "settled better than the other"),
         ({"Gen": [0.799, 0.811, 0.819]}, "equal within 0.01 to Gen"),
         ({"Gen": UNSTEADY}, "not settled against Gen"),
         (
             {"Gen": LOW, "Clu": [0.799, 0.811, 0.819], "ConClu": UNSTEADY, "raw_pca": [0.7]},
-            "settled against 1 of the 4 others; equal within 0.01 to Clu; not settled against ConClu; not tested "
+            "settled better than 1 of the 4 others; equal within 0.01 to Clu; not settled against ConClu; not tested "
             "against raw_pca",
         ),
         (
@@ -71,9 +71,9 @@ def test_each_label_budget_has_a_sentence_all_labels_first() -> None:
     scores = {"digits": {"Con": HIGH, "Gen": LOW}, "digits@1": {"Con": LOW, "Gen": HIGH}, "digits@10%": {"Con": HIGH}}
     assert texts(best_methods, runs(scores)) == [
         "On digits with all labels, Con has the highest weighted F1, 0.810 (95 % interval 0.785 to 0.835), settled "
-        "against the other.",
+        "better than the other.",
         "On digits with 1 label per class, Gen has the highest weighted F1, 0.810 (95 % interval 0.785 to 0.835), "
-        "settled against the other.",
+        "settled better than the other.",
     ]
 
 
@@ -82,12 +82,13 @@ def test_sets_share_the_sentence_of_a_label_budget_and_the_sixth_is_counted() ->
     two = {name + budget: methods for name in ("A", "B") for budget in ("", "@5")}
     assert texts(best_methods, runs(two))[1] == (
         "With 5 labels per class, the highest weighted F1 have Con on A (0.810, 95 % interval 0.785 to 0.835, settled "
-        "against 1 of 1 others); Con on B (0.810, 95 % interval 0.785 to 0.835, settled against 1 of 1 others)."
+        "better than 1 of 1 others); Con on B (0.810, 95 % interval 0.785 to 0.835, settled better than 1 of 1 others)."
     )
     [six] = texts(best_methods, runs(dict.fromkeys("ABCDEF", methods)))
     assert six.startswith("The highest weighted F1 have Con on A (0.810, ")
-    assert six.endswith("Con on E (0.810, 95 % interval 0.785 to 0.835, settled against 1 of 1 others); 1 more set in "
-                        "the table.")  # fmt: skip
+    assert six.endswith(
+        "Con on E (0.810, 95 % interval 0.785 to 0.835, settled better than 1 of 1 others); 1 more set in the table."
+    )
 
 
 @pytest.mark.parametrize(
