@@ -146,7 +146,9 @@ def test_a_comparison_of_other_features_is_not_paired(sweep: Path, copy: Callabl
 
 def test_a_comparison_of_the_same_features_is_paired(sweep: Path, copy: Callable[..., Path], tmp_path: Path) -> None:
     other = copy("other", METHODS, lambda record: with_setting(record, "probe", kind="paper"))
-    assert run(sweep, other, "--out", tmp_path / "out", "--compare").exit_code == 0
+    result = run(sweep, other, "--out", tmp_path / "out", "--compare")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("1. Of 3 scores in both ")
     assert pd.read_csv(tmp_path / "out" / "comparison.csv")["paired"].all()
     assert "What differs: probe.kind is" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
