@@ -43,7 +43,7 @@ def search_history(frame: pd.DataFrame) -> Drawing:
     """Draw the value of each trial, and the best so far; on the page, the reader chooses the search.
 
     Args:
-        frame: columns sweep, method, number, value and state (complete, pruned or failed).
+        frame: columns sweep, method, search, number, value and state (complete, pruned or failed).
     """
     frame = _named(frame)
     on_page, in_files = (_thinned(frame, number) for number in (_ON_PAGE, _IN_FILES))
@@ -74,12 +74,12 @@ def search_history(frame: pd.DataFrame) -> Drawing:
 
 
 def expected_best(frame: pd.DataFrame) -> Drawing:
-    """Draw a line per method: the expected best value over the number of trials, on a logarithmic axis.
+    """Draw a line per search, coloured by method: the expected best value over the number of trials (logarithmic).
 
     Args:
-        frame: columns sweep, method, n_trials and expected.
+        frame: columns sweep, method, search, n_trials and expected.
     """
-    rows = frame.loc[frame["expected"].notna(), ["sweep", "method", "n_trials", "expected"]]
+    rows = frame.loc[frame["expected"].notna(), ["sweep", "method", "search", "n_trials", "expected"]]
     rows = rows[_bends(rows)]
     sweeps, methods = unique(rows["sweep"]), unique(rows["method"])
     choose = alt.param("sweep", value=next(iter(sweeps), ""), bind=alt.binding_select(options=sweeps, name="sweep: "))
@@ -103,9 +103,12 @@ def expected_best(frame: pd.DataFrame) -> Drawing:
 
 
 def _named(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add the column ``search``, which names a method's search."""
+    """Name each search in the column ``search`` by sweep, method and number, as far as they tell searches apart."""
     several = frame["sweep"].nunique() > 1
-    names = frame["sweep"] + ": " + frame["method"] if several else frame["method"]
+    names = [
+        (f"{sweep}: " if several else "") + method + (f"~{number}" if number > 1 else "")
+        for sweep, method, number in zip(frame["sweep"], frame["method"], frame["search"], strict=True)
+    ]
     return frame.assign(search=names)[["search", "method", "number", "value", "state"]]
 
 
@@ -126,10 +129,10 @@ def _thinned(frame: pd.DataFrame, number: int) -> pd.DataFrame:
 
 def _bends(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Return which numbers of trials are points of their curve."""
-    last = rows.groupby(["sweep", "method"])["n_trials"].transform("max")
+    last = rows.groupby(["sweep", "method", "search"])["n_trials"].transform("max")
     step = np.log(last.clip(lower=2)) / _BENDS
     place = (np.log(rows["n_trials"]) / step).round()
-    first = ~place.groupby([rows["sweep"], rows["method"], place]).cumcount().astype(bool)
+    first = ~place.groupby([rows["sweep"], rows["method"], rows["search"], place]).cumcount().astype(bool)
     kept: pd.Series[bool] = first | (rows["n_trials"] == last)
     return kept
 
@@ -188,8 +191,10 @@ def _curves(methods: Sequence[str], legend: dict[str, Any], size: float) -> alt.
             y=alt.Y("expected:Q", title="expected best objective").scale(zero=False),
             color=method_colour(methods, title="method", **legend),
             strokeDash=method_dash(methods, title="method", **legend),
+            detail="search:N",
             tooltip=[
                 alt.Tooltip("method:N", title="method"),
+                alt.Tooltip("search:N", title="search"),
                 alt.Tooltip("n_trials:Q", title="trials"),
                 alt.Tooltip("expected:Q", title="expected best", format=".4f"),
             ],

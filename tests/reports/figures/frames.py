@@ -77,13 +77,13 @@ def matrices(*classes: str, methods: Sequence[str] = ("raw_features", "Con"), da
 
 def history(methods: Sequence[str] = ("Con", "Gen")) -> pd.DataFrame:
     values = [(0.5, "complete"), (0.9, "pruned"), (NAN, "failed"), (0.7, "complete"), (0.6, "complete")]
-    rows = [("s", method, n, *value) for method in methods for n, value in enumerate(values)]
-    return pd.DataFrame(rows, columns=["sweep", "method", "number", "value", "state"])
+    rows = [("s", method, 1, n, *value) for method in methods for n, value in enumerate(values)]
+    return pd.DataFrame(rows, columns=["sweep", "method", "search", "number", "value", "state"])
 
 
 def curve() -> pd.DataFrame:
     rows = [("s", "Con", 1, 0.5), ("s", "Con", 2, 0.6), ("s", "Gen", 1, NAN), ("t", "Con", 1, 0.4)]
-    return pd.DataFrame(rows, columns=["sweep", "method", "n_trials", "expected"])
+    return pd.DataFrame(rows, columns=["sweep", "method", "n_trials", "expected"]).assign(search=1)
 
 
 def trials() -> pd.DataFrame:

@@ -9,7 +9,7 @@ from tests.reports.figures.frames import curve, flat, history
 
 def long_history(trials: int = 2000) -> pd.DataFrame:
     values = [0.5 + (number % 7) / 100 + 0.1 * (number == 1234) for number in range(trials)]
-    frame = pd.DataFrame({"sweep": "s", "method": "Con", "number": range(trials), "value": values})
+    frame = pd.DataFrame({"sweep": "s", "method": "Con", "search": 1, "number": range(trials), "value": values})
     return frame.assign(state="complete")
 
 
@@ -38,6 +38,13 @@ def test_searches_of_several_sweeps_are_named_by_sweep() -> None:
     assert [panel["title"] for panel in search_history(frame).static["concat"]] == ["s: Con", "t: Con"]
 
 
+def test_each_of_several_searches_of_a_method_has_its_own_trials_and_curve() -> None:
+    frame = pd.concat([history(["Con"]), history(["Con"]).assign(search=2)])
+    assert [panel["title"] for panel in search_history(frame).static["concat"]] == ["Con", "Con~2"]
+    curves = pd.concat([curve(), curve().assign(search=2)])
+    assert len(flat(expected_best(curves).static)) == 2 * len(flat(expected_best(curve()).static))
+
+
 def test_the_reader_chooses_whose_trials_have_points() -> None:
     interactive = search_history(history()).interactive
     assert interactive is not None
@@ -52,7 +59,7 @@ def test_the_expected_best_has_a_panel_per_sweep_and_names_methods_without_resul
 
 
 def test_a_long_curve_keeps_its_ends_and_some_fifty_points() -> None:
-    frame = pd.DataFrame({"sweep": "s", "method": "Con", "n_trials": range(1, 5001)})
+    frame = pd.DataFrame({"sweep": "s", "method": "Con", "search": 1, "n_trials": range(1, 5001)})
     rows = flat(expected_best(frame.assign(expected=frame["n_trials"] / 5000)).static)
     numbers = [row["n_trials"] for row in rows]
     assert (numbers[0], numbers[-1]) == (1, 5000)
