@@ -220,8 +220,8 @@ def _instrument_part(frame: pd.DataFrame, equivalent: float) -> Part:
     title = "Effects by instrument"
     if frame.empty:
         return Part(title)
-    sentences = sign_differences(frame, _METRIC)
-    text = f"No effect of a loss on {_METRIC} changes its sign between the instruments."
+    sentences = sign_differences(frame, _METRIC, equivalent)
+    text = f"No effect of a loss on {_METRIC} beyond {equivalent:g} changes its sign between the instruments."
     if sentences:
         text = f"Effects on {_METRIC} whose sign differs between instruments: {' '.join(sentences)}"
     drawing = instrument_figure(frame, _METRIC, equivalent)

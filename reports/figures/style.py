@@ -129,7 +129,7 @@ def interactive_chart(
 
     Args:
         chart: the chart, without data.
-        rows: its data; numbers are rounded to four significant digits, and missing ones become null.
+        rows: its data; numbers are rounded to six significant digits, and missing ones become null.
         transform: transforms of the data, as in Vega-Lite.
         choice: name -> value, before the reader chooses, of each parameter that the chart depends on.
     """
@@ -280,11 +280,11 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _clean(value: object) -> Any:
-    """Return a value as JSON has it: a number with four significant digits, a text that XML may contain."""
+    """Return a value as JSON has it: a number with six significant digits, a text that XML may contain."""
     if isinstance(value, list):
         return [_clean(entry) for entry in value]
     if isinstance(value, float):
-        return float(f"{value:.4g}") if math.isfinite(value) else None
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, bool | int) or value is None:
         return value
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", str(value))

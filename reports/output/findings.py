@@ -8,6 +8,7 @@ from typing import Any
 import rich.table
 from rich.text import Text
 
+from conclugen.counts import counted
 from reports.output.markup import latex_label, latex_text, markdown_text
 from reports.statistics.findings import Finding
 
@@ -54,13 +55,15 @@ def latex_findings(findings: Sequence[Finding]) -> str:
     return "\n".join([r"\begin{itemize}", *items, r"\end{itemize}", ""])
 
 
-def terminal_findings(findings: Sequence[Finding]) -> rich.table.Table:
-    """Return the numbered sentences; the terminal wraps them to its width."""
+def terminal_findings(findings: Sequence[Finding], n_further: int) -> rich.table.Table:
+    """Return the numbered sentences, and how many others findings.md has; the terminal wraps them to its width."""
     grid = rich.table.Table.grid(padding=(0, 1))
     grid.add_column(justify="right")
     grid.add_column()
     for number, finding in enumerate(findings, 1):
         grid.add_row(f"{number}.", Text(finding.text))
+    if n_further:
+        grid.add_row("", f"findings.md has {counted(n_further, 'more finding')}.")
     return grid
 
 

@@ -116,16 +116,21 @@ def instrument_table(frame: pd.DataFrame, metric: str) -> Table:
     )
 
 
-def sign_differences(frame: pd.DataFrame, metric: str) -> list[str]:
+def sign_differences(frame: pd.DataFrame, metric: str, equivalent: float) -> list[str]:
     """Return a sentence for each effect on ``metric`` whose sign differs between instruments.
+
+    Effects that are too small to matter by every instrument have no sentence.
 
     Args:
         frame: from :func:`reports.statistics.instruments.instrument_effects`.
         metric: the metric of the effects.
+        equivalent: the largest effect that does not matter.
     """
     sentences = []
     rows = frame[(frame["metric"] == metric) & ~frame["same_sign"].astype(bool)]
     for (dataset, quantity, kind), effect in rows.groupby(["dataset", "quantity", "kind"], sort=False):
+        if effect["value"].abs().max() <= equivalent:
+            continue
         values = ", ".join(
             f"{row['value']:+.3f} by {row['instrument']}"
             + ("" if excludes_zero(row["low"], row["high"]) else " (interval includes 0)")

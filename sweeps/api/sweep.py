@@ -130,8 +130,7 @@ class Sweep:
         from reports.report import report
 
         content = report([self._finished()], [self.folder], "", equivalent=equivalent)
-        shown = content.findings[:-1] if content.further else content.findings  # the last one counts the further ones
-        return [*shown, *content.further]
+        return [*content.findings, *content.further]
 
     def differences(self, other: "Sweep") -> pd.DataFrame:
         """Return what differs from another sweep; see :func:`sweeps.api.differences.differences`."""

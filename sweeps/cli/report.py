@@ -256,7 +256,7 @@ def _print(content: "Report", out: Path, files: Sequence[Path], kinds: str, *, a
         printed = document(content.findings, content.further, out, files, complete=content.complete)
         typer.echo(json.dumps(printed, indent=2, allow_nan=False))
         return
-    console().print(terminal_findings(content.findings))
+    console().print(terminal_findings(content.findings, len(content.further)))
     for table in content.main:
         console().print(Fitted(terminal_table(table)))
     typer.echo(f"Report: {files[0]}, and {counted(len(files) - 1, 'file')} of {kinds} beside it")

@@ -3,8 +3,7 @@
 A page that opens with thirty sentences is read by nobody. So at most ten open it. If there are more, these are chosen:
 
 1. The first sentence of each topic, and all sentences about losses, which answer the question of the ablation.
-2. Then the others in the order of the topics, until nine are there.
-3. The tenth says how many more there are, and where they stand.
+2. Then the others in the order of the topics, until ten are there.
 
 Within a topic, the order is that of its module: all labels before label budgets, the weightiest doubt first.
 """
@@ -48,13 +47,8 @@ def chosen(found: Sequence[Finding]) -> Findings:
     firsts = {topic: next((n for n, finding in enumerate(found) if finding.topic == topic), -1) for topic in TOPICS}
     leading = [n for n, finding in enumerate(found) if finding.topic == "loss" or n == firsts[finding.topic]]
     others = [n for n in range(len(found)) if n not in leading]
-    kept = {*leading[: MOST - 1], *others[: max(0, MOST - 1 - len(leading))]}
-    further = [finding for n, finding in enumerate(found) if n not in kept]
-    note = Finding(
-        further[0].topic,
-        f"{len(further)} more findings are in findings.md.",
-        {"more": len(further)},
-        further[0].table,
-        (),
+    kept = {*leading[:MOST], *others[: max(0, MOST - len(leading))]}
+    return Findings(
+        [finding for n, finding in enumerate(found) if n in kept],
+        [finding for n, finding in enumerate(found) if n not in kept],
     )
-    return Findings([*(finding for n, finding in enumerate(found) if n in kept), note], further)

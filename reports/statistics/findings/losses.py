@@ -29,7 +29,10 @@ def losses(evidence: Evidence) -> Iterator[Finding]:
                 "no difference": f"makes no difference beyond {evidence.equivalent:g}",
                 "open": "has an open effect",
             }
-            text = f"Adding {loss} (Shapley value) {grouped(effects, phrases, evidence.places)}."
+            text = (
+                f"Adding {loss} to an untrained head, averaged over the other losses (Shapley value), "
+                f"{grouped(effects, phrases, evidence.places)}."
+            )
             yield Finding("loss", text, finite(numbers), "effects", _cells(evidence, effects))
 
 
@@ -48,7 +51,7 @@ def instrument_disagreements(evidence: Evidence) -> Iterator[Finding]:
             numbers |= _told_numbers(f"{dataset} {loss}", told)
             effects_told += [effect for _, effect in told]
     if phrases:
-        text = f"Instruments disagree about {listing(phrases)}."
+        text = f"Instruments, which score the same heads in different ways, disagree about {listing(phrases)}."
         yield Finding("instrument", text, finite(numbers), "instruments", _cells(evidence, effects_told))
 
 
@@ -73,7 +76,7 @@ def label_disagreements(evidence: Evidence) -> Iterator[Finding]:
                 numbers |= _told_numbers(f"{dataset} {loss}", told)
                 effects_told += [effect for _, effect in told]
     if phrases:
-        text = f"Label budgets disagree about {listing(phrases)}."
+        text = f"The number of labels decides about {listing(phrases)}."
         yield Finding("labels", text, finite(numbers), "effects", _cells(evidence, effects_told))
 
 

@@ -18,29 +18,29 @@ __all__ = ["WITHOUT_PRETRAINING", "best_methods", "open_pairs", "pretraining"]
 WITHOUT_PRETRAINING = ("raw_features", "raw_pca", "label_spreading", "random_head", "supervised_head")
 """Methods that train no head without labels. SimCLR does: it is pretraining by another method."""
 _MOST_SETS = 5
-"""Data sets that a sentence lists before it refers to the table."""
+"""Data sets, or label budgets, that a sentence lists before it refers to the table."""
+_FEW = 4
+"""The number of worse methods from which on a sentence counts them instead of naming them."""
 _SEEDS = (10, 100)
 """Additional seeds for which the finding on open pairs counts how many they would settle."""
 
 
 def best_methods(evidence: Evidence) -> Iterator[Finding]:
-    """Yield one finding per label budget: the method with the highest score on each set, and what it is better than.
+    """Yield the method with the highest score in each column, and what it is better than.
 
-    All labels come first. The highest of several scores is too high by the luck of the choice, so the sentence claims
+    A single set has one finding for all label budgets. Several sets have one finding per label budget, all labels
+    first. The highest of several scores is too high by the luck of the choice, so the sentence claims
     no more than the pairs say, whose p values are corrected by Holm's method.
     """
-    for labels in dict.fromkeys(column.labels for column in evidence.columns):
-        columns = [
-            column
-            for column in evidence.columns
-            if column.labels == labels and len(evidence.scores.get(column.name, ())) > 1
-        ]
-        if columns:
-            yield _best(evidence, columns)
+    scored = [column for column in evidence.columns if len(evidence.scores.get(column.name, ())) > 1]
+    one_set = len({column.dataset for column in scored}) == 1
+    for group in dict.fromkeys("" if one_set else column.labels for column in scored):
+        yield _best(evidence, [column for column in scored if one_set or column.labels == group])
 
 
 def _best(evidence: Evidence, columns: Sequence[PlannedColumn]) -> Finding:
     numbers: dict[str, float | str | int] = {}
+    one_set = len({column.dataset for column in columns}) == 1
     phrases = []
     leaders = []
     for column in columns:
@@ -59,16 +59,19 @@ def _best(evidence: Evidence, columns: Sequence[PlannedColumn]) -> Finding:
             place = evidence.places.of([column])
             phrases.append(f"{place}, {best} has the highest weighted F1, {score(scores[best])} ({interval}){relation}")
         else:
-            relation = f"settled better than {counts['settled']} of {len(verdicts)} others"
-            phrases.append(f"{best} on {column.dataset} ({score(scores[best])}, {interval}, {relation})")
+            relation = f"better than {counts['settled']} of the {counted(len(verdicts), 'other')}"
+            if not counts["settled"]:
+                relation = "no difference is settled"
+            where = evidence.places.budgets([column.labels]) if one_set else f" on {column.dataset}"
+            phrases.append(f"{best}{where} ({score(scores[best])}, {interval}, {relation})")
     text = phrases[0]
     if len(columns) > 1:
-        budget = evidence.places.budgets([columns[0].labels]).strip()
-        lead = "the highest weighted F1 have"
-        text = f"{budget}, {lead} " if budget else f"{lead} "
-        text += "; ".join(phrases[:_MOST_SETS])
+        place = f"on {columns[0].dataset}" if one_set else evidence.places.budgets([columns[0].labels]).strip()
+        text = f"{place}, " if place else ""
+        text += "the highest weighted F1 have " + "; ".join(phrases[:_MOST_SETS])
         if len(phrases) > _MOST_SETS:
-            text += f"; {counted(len(phrases) - _MOST_SETS, 'more set')} in the table"
+            unit = "more label budget" if one_set else "more set"
+            text += f"; {counted(len(phrases) - _MOST_SETS, unit)} in the table"
     keys = tuple(key for column, best in leaders for key in evidence.sources_of([column], [best]))
     return Finding("best", f"{text[0].upper()}{text[1:]}.", finite(numbers), "intervals", tuple(dict.fromkeys(keys)))
 
@@ -104,15 +107,18 @@ def _relation(verdicts: dict[str, str], equivalent: float) -> str:
     if len(groups["untested"]) == n:
         return ", but no difference to another method is tested"
     if len(groups["settled"]) == n:
-        return ", settled better than " + ("the other" if n == 1 else "both others" if n == 2 else f"all {n} others")
-    parts = [f"settled better than {len(groups['settled'])} of the {n} others" if groups["settled"] else ""]
+        return ", better than " + ("the other" if n == 1 else "both others" if n == 2 else f"all {n} others")
+    worse = groups["settled"]
+    parts = []
+    if worse:
+        parts.append(f"better than {listing(worse) if len(worse) < _FEW else f'{len(worse)} of the {n} others'}")
     if groups["equal"]:
         parts.append(f"equal within {equivalent:g} to {listing(groups['equal'])}")
     if groups["open"]:
-        parts.append(f"not settled against {listing(groups['open'])}")
+        parts.append(f"open against {listing(groups['open'])}")
     if groups["untested"]:
         parts.append(f"not tested against {listing(groups['untested'])}")
-    return ", " + "; ".join(part for part in parts if part)
+    return ", " + "; ".join(parts)
 
 
 def pretraining(evidence: Evidence) -> Iterator[Finding]:
@@ -140,7 +146,7 @@ def pretraining(evidence: Evidence) -> Iterator[Finding]:
         "better": "is better",
         "worse": "is worse",
         "equal": f"is equal within {evidence.equivalent:g}",
-        "open": "is not settled",
+        "open": "is open",
     }
     numbers = {name: value for effect in effects for name, value in effect.numbers.items()}
     text = (
@@ -186,8 +192,8 @@ def open_pairs(evidence: Evidence) -> Iterator[Finding]:
         numbers |= {"settled by 10 more seeds": few, "settled by 100 more seeds": many}
         if many:
             parts.append(
-                f"{_SEEDS[0]} more confirmation seeds would settle {few} of them and {_SEEDS[1]} more {many}, "
-                "if differences and variances stay as they are"
+                f"{_SEEDS[0]} more confirmation seeds would settle {few} of them, and {_SEEDS[1]} more seeds {many} in "
+                "all, if differences and variances stay as they are"
             )
         stubborn = undecided.loc[more.index[more > _SEEDS[1]], "more_searches"]
         by_searches = int((stubborn <= _SEEDS[1]).sum())

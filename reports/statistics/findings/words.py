@@ -65,9 +65,9 @@ class Places:
     def _everywhere(self) -> str:
         sets = list(dict.fromkeys(column.dataset for column in self.columns))
         if len(sets) == 1:
-            return f"on {sets[0]} with every label budget"
+            return f"on {sets[0]} with each of its {len(self.columns)} label budgets"
         where = listing([*sets]) if len(sets) <= _MOST_NAMES else f"all {len(sets)} sets"
-        return f"on {where}" if self._one_budget else f"on {where} with every label budget"
+        return f"on {where}" if self._one_budget else f"on {where} with each label budget"
 
 
 def _budget(labels: str) -> str:
@@ -145,7 +145,7 @@ def grouped(effects: Sequence[Effect], phrases: dict[str, str], places: Places) 
 
 def _range(group: Sequence[Effect]) -> str:
     ends = list(dict.fromkeys(signed(select(effect.value for effect in group)) for select in (min, max)))
-    text = ends[0] if len(ends) == 1 else f"from {ends[0]} to {ends[1]}"
+    text = ends[0] if len(ends) == 1 else f"values from {ends[0]} to {ends[1]}"
     tested = [effect for effect in group if not math.isnan(effect.low)]
     if not tested:
         return f"{text}, no intervals"

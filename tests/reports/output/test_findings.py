@@ -11,7 +11,7 @@ KEYS = tuple(f"a_sweep: confirm-Con-0000{n}" for n in range(5))
 FOUND = Finding(
     "best", "On a_b & c, Con has 0.810 (95 % interval −0.010 to +0.020).", {"a_b score": 0.81}, "pairs", KEYS
 )
-NOTE = Finding("doubt", "2 more findings are in findings.md.", {"more": 2}, "tuning", ())
+NOTE = Finding("doubt", "Few trials ran.", {"trials": 2}, "tuning", ())
 
 
 def test_markdown_numbers_sentences_and_links_tables_and_records() -> None:
@@ -20,7 +20,7 @@ def test_markdown_numbers_sentences_and_links_tables_and_records() -> None:
         "",
         r"1. On a_b \& c, Con has 0.810 (95 % interval −0.010 to +0.020). ([pairs](pairs.md), `a_sweep: "
         "confirm-Con-00000`, `a_sweep: confirm-Con-00001`, `a_sweep: confirm-Con-00002`, 2 more records)",
-        "2. 2 more findings are in findings.md. ([tuning](tuning.md))",
+        "2. Few trials ran. ([tuning](tuning.md))",
         "",
         "## Further findings",
         "",
@@ -32,7 +32,7 @@ def test_markdown_numbers_sentences_and_links_tables_and_records() -> None:
 def test_without_findings_every_form_says_so_or_is_empty() -> None:
     assert markdown_findings([], []).splitlines()[-1] == "Nothing: no method has a test score yet."
     assert latex_findings([]) == "% No method has a test score yet.\n"
-    assert terminal_findings([]).row_count == 0
+    assert terminal_findings([], 0).row_count == 0
 
 
 def test_latex_escapes_sentences_and_refers_to_the_labels_of_tables() -> None:
@@ -45,12 +45,13 @@ def test_latex_escapes_sentences_and_refers_to_the_labels_of_tables() -> None:
 
 def test_a_terminal_wraps_sentences_to_its_width() -> None:
     printed = StringIO()
-    Console(file=printed, width=40).print(terminal_findings([FOUND, NOTE]))
+    Console(file=printed, width=40).print(terminal_findings([FOUND, NOTE], 2))
     lines = [line.rstrip() for line in printed.getvalue().splitlines()]
     assert lines == [
         "1. On a_b & c, Con has 0.810 (95 %",
         "   interval −0.010 to +0.020).",
-        "2. 2 more findings are in findings.md.",
+        "2. Few trials ran.",
+        "   findings.md has 2 more findings.",
     ]
 
 

@@ -100,14 +100,20 @@ def test_the_instrument_table_has_a_column_for_each_instrument() -> None:
 
 def test_an_effect_whose_sign_differs_is_named_with_the_value_by_every_instrument() -> None:
     frame = effects_of(sweep_by_instruments({"": 0.01, "paper": -0.085}))
-    main, shapley = sign_differences(frame, "weighted_f1")
+    main, shapley = sign_differences(frame, "weighted_f1", 0.01)
     assert main == "digits, main Clu: +0.010 by logistic, −0.085 by paper."
     assert shapley.startswith("digits, shapley Clu: ")
 
 
 def test_an_effect_with_the_same_sign_is_not_named() -> None:
     frame = effects_of(sweep_by_instruments({"": 0.01, "paper": 0.085, "knn": 0.002}))
-    assert not [sentence for sentence in sign_differences(frame, "weighted_f1") if "Clu:" in sentence]
+    assert not [sentence for sentence in sign_differences(frame, "weighted_f1", 0.01) if "Clu:" in sentence]
+
+
+def test_an_effect_that_is_too_small_to_matter_is_not_named() -> None:
+    frame = effects_of(sweep_by_instruments({"": 0.004, "paper": -0.005}))
+    assert sign_differences(frame, "weighted_f1", 0.01) == []
+    assert sign_differences(frame, "weighted_f1", 0.001)
 
 
 def test_a_value_whose_interval_includes_zero_is_named_as_such() -> None:
@@ -116,5 +122,5 @@ def test_a_value_whose_interval_includes_zero_is_named_as_such() -> None:
         return replace(run, metrics=[replace(metric, value=metric.value + noise) for metric in run.metrics])
 
     records = [with_noise(run) for run in sweep_by_instruments({"": 0.01, "paper": -0.2})]
-    main, *_ = sign_differences(effects_of(records), "weighted_f1")
+    main, *_ = sign_differences(effects_of(records), "weighted_f1", 0.01)
     assert "by logistic (interval includes 0)" in main

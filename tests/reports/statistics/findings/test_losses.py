@@ -9,14 +9,18 @@ OPEN = [0.1, -0.1, 0.05]
 NONE = [0.001, -0.001, 0.0]
 
 
+def adding(loss: str) -> str:
+    return f"Adding {loss} to an untrained head, averaged over the other losses (Shapley value),"
+
+
 def test_each_verdict_on_a_loss_has_its_words() -> None:
     ledger = runs({"digits": cells({"Con": HELPS, "Clu": HURTS, "Gen": NONE}), "A": cells({"Con": OPEN})})
     assert [finding.text for finding in losses(evidence(ledger))] == [
-        "Adding Con (Shapley value) helps on digits (+0.103, 95 % interval +0.089 to +0.118); has an open effect on A "
+        f"{adding('Con')} helps on digits (+0.103, 95 % interval +0.089 to +0.118); has an open effect on A "
         "(+0.017, 95 % interval −0.242 to +0.275).",
-        "Adding Clu (Shapley value) hurts on digits (−0.103, 95 % interval −0.118 to −0.089); makes no difference "
+        f"{adding('Clu')} hurts on digits (−0.103, 95 % interval −0.118 to −0.089); makes no difference "
         "beyond 0.01 on A (0.000, 95 % interval 0.000 to 0.000).",
-        "Adding Gen (Shapley value) makes no difference beyond 0.01 on digits (0.000, 95 % interval −0.002 to +0.002) "
+        f"{adding('Gen')} makes no difference beyond 0.01 on digits (0.000, 95 % interval −0.002 to +0.002) "
         "and on A (0.000, 95 % interval 0.000 to 0.000).",
     ]
 
@@ -37,7 +41,7 @@ def test_an_effect_is_open_if_the_correction_over_the_three_losses_says_so() -> 
         for finding in losses(evidence(runs({"digits": cells(dict.fromkeys(("Con", "Clu", "Gen"), values))})))
     ]
     assert texts[0] == (
-        "Adding Con (Shapley value) has an open effect on digits (+0.050, 95 % interval +0.013 to +0.087, but p 0.086 "
+        f"{adding('Con')} has an open effect on digits (+0.050, 95 % interval +0.013 to +0.087, but p 0.086 "
         "after Holm's correction)."
     )
 
@@ -47,19 +51,19 @@ def test_many_sets_and_label_budgets_are_counted_and_give_ranges() -> None:
     effects = {name: HELPS if name.endswith("5") else [value + 0.02 for value in HELPS] for name in names}
     scores = {name: cells({"Con": values, "Clu": OPEN if "@" in name else NONE}) for name, values in effects.items()}
     assert [finding.text for finding in losses(evidence(runs(scores)))] == [
-        "Adding Con (Shapley value) helps on all 5 sets with every label budget (from +0.103 to +0.123, 95 % intervals "
+        f"{adding('Con')} helps on all 5 sets with each label budget (values from +0.103 to +0.123, 95 % intervals "
         "between +0.089 and +0.138).",
-        "Adding Clu (Shapley value) makes no difference beyond 0.01 in 5 of 20 combinations of set and label budget "
+        f"{adding('Clu')} makes no difference beyond 0.01 in 5 of 20 combinations of set and label budget "
         "(0.000, 95 % intervals between −0.002 and +0.002); has an open effect in 15 of 20 combinations of set and "
         "label budget (+0.017, 95 % intervals between −0.242 and +0.275).",
-        "Adding Gen (Shapley value) makes no difference beyond 0.01 on all 5 sets with every label budget (0.000, "
+        f"{adding('Gen')} makes no difference beyond 0.01 on all 5 sets with each label budget (0.000, "
         "95 % intervals between 0.000 and 0.000).",
     ]
 
 
 def test_one_seed_leaves_every_loss_open() -> None:
     texts = [finding.text for finding in losses(evidence(runs({"digits": cells({"Con": [0.3]})})))]
-    assert texts[0] == "Adding Con (Shapley value) has an open effect on digits (+0.300, no interval)."
+    assert texts[0] == f"{adding('Con')} has an open effect on digits (+0.300, no interval)."
     assert all("open effect" in text for text in texts)
 
 
@@ -73,8 +77,8 @@ def test_instruments_disagree_if_verdicts_differ_and_intervals_do_not_overlap() 
     ledger = runs({"digits": cells({"Con": HELPS, "Clu": HELPS}), "digits (knn)": cells({"Con": HURTS, "Clu": OPEN})})
     [finding] = instrument_disagreements(evidence(ledger))
     assert finding.text == (
-        "Instruments disagree about Con on digits (helps by logistic: +0.103, 95 % interval +0.089 to +0.118; hurts by "
-        "knn: −0.103, 95 % interval −0.118 to −0.089)."
+        "Instruments, which score the same heads in different ways, disagree about Con on digits (helps by logistic: "
+        "+0.103, 95 % interval +0.089 to +0.118; hurts by knn: −0.103, 95 % interval −0.118 to −0.089)."
     )
     assert finding.numbers["digits Con by knn value"] == pytest.approx(-0.31 / 3)
     assert len(finding.records) == 24
@@ -84,8 +88,8 @@ def test_label_budgets_disagree_if_a_loss_helps_at_one_and_not_at_another() -> N
     ledger = runs({"digits": cells({"Con": NONE, "Clu": OPEN}), "digits@5": cells({"Con": HELPS, "Clu": HELPS})})
     [finding] = label_disagreements(evidence(ledger))
     assert finding.text == (
-        "Label budgets disagree about Con on digits (no difference with all labels: 0.000, 95 % interval −0.002 to "
-        "+0.002; helps with 5 labels per class: +0.103, 95 % interval +0.089 to +0.118)."
+        "The number of labels decides about Con on digits (no difference with all labels: 0.000, 95 % interval −0.002 "
+        "to +0.002; helps with 5 labels per class: +0.103, 95 % interval +0.089 to +0.118)."
     )
 
 

@@ -22,20 +22,19 @@ def texts(find: Callable[[Evidence], Iterator[Finding]], *ledgers: list[Record],
 @pytest.mark.parametrize(
     ("others", "relation"),
     [
-        ({"Gen": LOW}, "settled better than the other"),
-        ({"Gen": LOW, "Clu": LOW}, "settled better than both others"),
-        ({"Gen": LOW, "Clu": LOW, "ConClu": LOW}, "settled better than all 3 others"),
-        ({"Gen": [0.799, 0.809, 0.819]}, "settled better than the other"),
+        ({"Gen": LOW}, "better than the other"),
+        ({"Gen": LOW, "Clu": LOW}, "better than both others"),
+        ({"Gen": LOW, "Clu": LOW, "ConClu": LOW}, "better than all 3 others"),
+        ({"Gen": [0.799, 0.809, 0.819]}, "better than the other"),
         ({"Gen": [0.799, 0.811, 0.819]}, "equal within 0.01 to Gen"),
-        ({"Gen": UNSTEADY}, "not settled against Gen"),
+        ({"Gen": UNSTEADY}, "open against Gen"),
         (
             {"Gen": LOW, "Clu": [0.799, 0.811, 0.819], "ConClu": UNSTEADY, "raw_pca": [0.7]},
-            "settled better than 1 of the 4 others; equal within 0.01 to Clu; not settled against ConClu; not tested "
-            "against raw_pca",
+            "better than Gen; equal within 0.01 to Clu; open against ConClu; not tested against raw_pca",
         ),
         (
             dict.fromkeys(("Gen", "Clu", "ConClu", "ConGen", "CluGen"), UNSTEADY),
-            "not settled against Gen, Clu, ConClu and 2 more",
+            "open against Gen, Clu, ConClu and 2 more",
         ),
     ],
 )
@@ -51,9 +50,7 @@ def test_a_single_seed_supports_no_difference() -> None:
         "On digits, Con has the highest weighted F1, 0.800 (no interval), but no difference to another method is "
         "tested."
     ]
-    assert texts(pretraining, ledger) == [
-        f"{PRETRAINING}is not settled on digits (Con − raw_features +0.500, no interval)."
-    ]
+    assert texts(pretraining, ledger) == [f"{PRETRAINING}is open on digits (Con − raw_features +0.500, no interval)."]
     assert texts(open_pairs, ledger) == ["1 of 1 pair of methods is open: a test needs two confirmation seeds."]
 
 
@@ -64,16 +61,15 @@ def test_a_single_method_is_not_called_the_best() -> None:
 def test_a_method_that_is_worse_on_the_common_seeds_is_not_called_better() -> None:
     """Con has a third seed that lifts its mean above Gen, which is settled better on the two common seeds."""
     [text] = texts(best_methods, runs({"digits": {"Con": [0.5, 0.51, 0.9], "Gen": [0.6, 0.61]}}))
-    assert text.endswith("not settled against Gen.")
+    assert text.endswith("open against Gen.")
 
 
-def test_each_label_budget_has_a_sentence_all_labels_first() -> None:
+def test_one_sentence_has_all_label_budgets_of_a_single_set() -> None:
     scores = {"digits": {"Con": HIGH, "Gen": LOW}, "digits@1": {"Con": LOW, "Gen": HIGH}, "digits@10%": {"Con": HIGH}}
     assert texts(best_methods, runs(scores)) == [
-        "On digits with all labels, Con has the highest weighted F1, 0.810 (95 % interval 0.785 to 0.835), settled "
-        "better than the other.",
-        "On digits with 1 label per class, Gen has the highest weighted F1, 0.810 (95 % interval 0.785 to 0.835), "
-        "settled better than the other.",
+        "On digits, the highest weighted F1 have Con with all labels (0.810, 95 % interval 0.785 to 0.835, better than "
+        "1 of the 1 other); Gen with 1 label per class (0.810, 95 % interval 0.785 to 0.835, better than 1 of the 1 "
+        "other)."
     ]
 
 
@@ -81,13 +77,13 @@ def test_sets_share_the_sentence_of_a_label_budget_and_the_sixth_is_counted() ->
     methods = {"Con": HIGH, "Gen": LOW}
     two = {name + budget: methods for name in ("A", "B") for budget in ("", "@5")}
     assert texts(best_methods, runs(two))[1] == (
-        "With 5 labels per class, the highest weighted F1 have Con on A (0.810, 95 % interval 0.785 to 0.835, settled "
-        "better than 1 of 1 others); Con on B (0.810, 95 % interval 0.785 to 0.835, settled better than 1 of 1 others)."
+        "With 5 labels per class, the highest weighted F1 have Con on A (0.810, 95 % interval 0.785 to 0.835, "
+        "better than 1 of the 1 other); Con on B (0.810, 95 % interval 0.785 to 0.835, better than 1 of the 1 other)."
     )
     [six] = texts(best_methods, runs(dict.fromkeys("ABCDEF", methods)))
     assert six.startswith("The highest weighted F1 have Con on A (0.810, ")
     assert six.endswith(
-        "Con on E (0.810, 95 % interval 0.785 to 0.835, settled better than 1 of 1 others); 1 more set in the table."
+        "Con on E (0.810, 95 % interval 0.785 to 0.835, better than 1 of the 1 other); 1 more set in the table."
     )
 
 
@@ -102,7 +98,7 @@ def test_sets_share_the_sentence_of_a_label_budget_and_the_sixth_is_counted() ->
         ),
         (
             [0.53, 0.42, 0.49],
-            "is not settled on digits (Con − raw_features −0.030, 95 % interval −0.179 to +0.119)",
+            "is open on digits (Con − raw_features −0.030, 95 % interval −0.179 to +0.119)",
         ),
     ],
 )
@@ -130,7 +126,7 @@ def test_an_interval_that_excludes_zero_is_not_settled_if_the_correction_says_so
     scores = {"Con": [0.80, 0.84, 0.84], "raw_pca": [0.78, 0.8, 0.8], "Gen": LOW, "raw_features": UNSTEADY}
     [text] = texts(pretraining, runs({"digits": scores}, {"digits": {"Con": HIGH, "raw_pca": HIGH}}))
     assert text == (
-        f"{PRETRAINING}is not settled on digits (Con − raw_pca +0.033, 95 % interval +0.005 to +0.062, but p 0.113 "
+        f"{PRETRAINING}is open on digits (Con − raw_pca +0.033, 95 % interval +0.005 to +0.062, but p 0.113 "
         "after Holm's correction)."
     )
 
@@ -139,8 +135,8 @@ def test_open_pairs_are_counted_with_what_would_settle_them() -> None:
     """Con and Gen differ by 0.03 ± 0.02 per seed, ConGen and CluGen by 0 and much noise, raw_pca lacks a seed."""
     scores: Scores = {"digits": {"Con": [0.80, 0.84, 0.82], "Gen": [0.75, 0.83, 0.79]}}
     assert texts(open_pairs, runs(scores)) == [
-        "1 of 1 pair of methods is open: 10 more confirmation seeds would settle 1 of them and 100 more 1, if "
-        "differences and variances stay as they are."
+        "1 of 1 pair of methods is open: 10 more confirmation seeds would settle 1 of them, and 100 more seeds 1 in "
+        "all, if differences and variances stay as they are."
     ]
     noisy: Scores = {"digits": {"Con": [0.5, 0.9, 0.7], "Gen": [0.9, 0.5, 0.7], "raw_pca": [0.6]}}
     assert texts(open_pairs, runs(noisy)) == [

@@ -34,7 +34,7 @@ def test_long_lists_are_counted(names: str, text: str) -> None:
         (["A", "B"], ["B"], "on B"),
         (["A", "B"], ["A", "B"], "on A and B"),
         (["A", "A@5"], ["A@5"], "on A with 5 labels per class"),
-        (["A", "A@5"], ["A", "A@5"], "on A with every label budget"),
+        (["A", "A@5"], ["A", "A@5"], "on A with each of its 2 label budgets"),
         (["A", "A@1", "A@10%"], ["A", "A@1"], "on A with all labels and with 1 label per class"),
         (["A", "A@5", "B", "B@5"], ["A", "B"], "on A and B with all labels"),
         (
@@ -42,7 +42,7 @@ def test_long_lists_are_counted(names: str, text: str) -> None:
             ["A", "A@5", "B"],
             "on A with all labels and with 5 labels per class and on B with all labels",
         ),
-        (["A", "A@5", "B", "B@5"], ["A", "A@5", "B", "B@5"], "on A and B with every label budget"),
+        (["A", "A@5", "B", "B@5"], ["A", "A@5", "B", "B@5"], "on A and B with each label budget"),
         (list("ABCDEFG"), list("ABCDE"), "in 5 of 7 sets"),
         (list("ABCDE"), list("ABCDE"), "on all 5 sets"),
     ],
