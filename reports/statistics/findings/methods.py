@@ -62,13 +62,15 @@ def _best(evidence: Evidence, columns: Sequence[PlannedColumn]) -> Finding:
             relation = f"better than {counts['settled']} of the {counted(len(verdicts), 'other')}"
             if not counts["settled"]:
                 relation = "no difference is settled"
+            elif counts["settled"] == len(verdicts):
+                relation = "better than every other"
             where = evidence.places.budgets([column.labels]) if one_set else f" on {column.dataset}"
             phrases.append(f"{best}{where} ({score(scores[best])}, {interval}, {relation})")
     text = phrases[0]
     if len(columns) > 1:
         place = f"on {columns[0].dataset}" if one_set else evidence.places.budgets([columns[0].labels]).strip()
         text = f"{place}, " if place else ""
-        text += "the highest weighted F1 have " + "; ".join(phrases[:_MOST_SETS])
+        text += "the highest weighted F1 is that of " + "; ".join(phrases[:_MOST_SETS])
         if len(phrases) > _MOST_SETS:
             unit = "more label budget" if one_set else "more set"
             text += f"; {counted(len(phrases) - _MOST_SETS, unit)} in the table"

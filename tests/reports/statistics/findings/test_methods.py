@@ -67,8 +67,8 @@ def test_a_method_that_is_worse_on_the_common_seeds_is_not_called_better() -> No
 def test_one_sentence_has_all_label_budgets_of_a_single_set() -> None:
     scores = {"digits": {"Con": HIGH, "Gen": LOW}, "digits@1": {"Con": LOW, "Gen": HIGH}, "digits@10%": {"Con": HIGH}}
     assert texts(best_methods, runs(scores)) == [
-        "On digits, the highest weighted F1 have Con with all labels (0.810, 95 % interval 0.785 to 0.835, better than "
-        "1 of the 1 other); Gen with 1 label per class (0.810, 95 % interval 0.785 to 0.835, better than 1 of the 1 "
+        "On digits, the highest weighted F1 is that of Con with all labels (0.810, 95 % interval 0.785 to 0.835, "
+        "better than every other); Gen with 1 label per class (0.810, 95 % interval 0.785 to 0.835, better than every "
         "other)."
     ]
 
@@ -77,13 +77,13 @@ def test_sets_share_the_sentence_of_a_label_budget_and_the_sixth_is_counted() ->
     methods = {"Con": HIGH, "Gen": LOW}
     two = {name + budget: methods for name in ("A", "B") for budget in ("", "@5")}
     assert texts(best_methods, runs(two))[1] == (
-        "With 5 labels per class, the highest weighted F1 have Con on A (0.810, 95 % interval 0.785 to 0.835, "
-        "better than 1 of the 1 other); Con on B (0.810, 95 % interval 0.785 to 0.835, better than 1 of the 1 other)."
+        "With 5 labels per class, the highest weighted F1 is that of Con on A (0.810, 95 % interval 0.785 to 0.835, "
+        "better than every other); Con on B (0.810, 95 % interval 0.785 to 0.835, better than every other)."
     )
     [six] = texts(best_methods, runs(dict.fromkeys("ABCDEF", methods)))
-    assert six.startswith("The highest weighted F1 have Con on A (0.810, ")
+    assert six.startswith("The highest weighted F1 is that of Con on A (0.810, ")
     assert six.endswith(
-        "Con on E (0.810, 95 % interval 0.785 to 0.835, better than 1 of the 1 other); 1 more set in the table."
+        "Con on E (0.810, 95 % interval 0.785 to 0.835, better than every other); 1 more set in the table."
     )
 
 
