@@ -102,7 +102,7 @@ def _panel(methods: list[str], title: str | None, size: float) -> Chart:
     point = scored.mark_point(filled=True, size=50 * size**2, opacity=1)
     number = scored.mark_text(align="left", dx=6)
     missing = chart.transform_filter("!isValid(datum.mean)").mark_text(align="left", color=GREY)
-    name = best.mark_text(text="best without pretraining", align="left", baseline="bottom", color=GREY, dx=2, dy=-2)
+    name = best.mark_text(text="best without pretraining", align="right", baseline="bottom", color=GREY, dx=2, dy=-2)
     return alt.layer(
         reference,
         name.encode(x=alt.X("best:Q"), y=alt.value(0)),
