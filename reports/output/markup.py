@@ -246,7 +246,10 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _latex_blocks(shown: pd.DataFrame) -> list[list[int]]:
-    """Return the columns of each float: the first columns, which identify the rows, and an equal part of the others."""
+    """Return the columns of each float: the first columns, which identify the rows, and an equal part of the others.
+
+    If every set has as many label budgets, all columns of a set stay together.
+    """
     cells = list(rows_of(shown))
     widths = [
         _COLUMN_GAP + max(map(len, (str(name), *(row[column].text for row in cells))))
@@ -256,11 +259,14 @@ def _latex_blocks(shown: pd.DataFrame) -> list[list[int]]:
     keys = next(
         (k for k in columns[1:] if len({tuple(cell.text for cell in row[:k]) for row in cells}) == len(cells)), 1
     )
+    budgets = {len(list(run)) for _, run in groupby(shown.columns[keys:], lambda name: str(name).partition("@")[0])}
+    together = budgets.pop() if len(budgets) == 1 else 1
     blocks = [columns[keys:]]
     for parts in range(2, len(columns)):
         if all(sum(widths[:keys]) + sum(widths[column] for column in block) <= _MAX_FLOAT_WIDTH for block in blocks):
             break
         size = math.ceil(len(columns[keys:]) / parts)
+        size -= size % together if size > together else 0
         blocks = [columns[start : start + size] for start in columns[keys::size]]
     return [[*columns[:keys], *block] for block in blocks]
 

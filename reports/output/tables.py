@@ -76,11 +76,15 @@ def cell_sources(ledgers: Sequence[Sequence[Record]]) -> Sources:
     return sources
 
 
-def selection_sentence(ledgers: Sequence[Sequence[Record]]) -> str:
+def selection_sentence(ledgers: Sequence[Sequence[Record]], *, budgets: bool = True) -> str:
     """Return the part of a caption that says how scores came about.
 
     It names the probe, the validation labels that chose its settings, and what data sets could not give: the labels of
     a budget, or samples of a class.
+
+    Args:
+        ledgers: records of each sweep.
+        budgets: whether the table has columns of label budgets.
     """
     sentences: list[tuple[str, str]] = []
     for records in ledgers:
@@ -94,11 +98,16 @@ def selection_sentence(ledgers: Sequence[Sequence[Record]]) -> str:
     same = len({sentence for _, sentence in sentences}) == 1
     texts = [sentences[0][1]] if same else [f"{names}: {sentence}" for names, sentence in sentences]
     texts.append("The search of hyperparameters saw all validation labels.")
-    if unmet := unmet_budgets(label_usage(ledgers)):
-        texts.append(f"Labels that were used where a budget was not met: {'; '.join(unmet)}.")
+    if budgets and (unmet := _unmet_sentence(label_usage(ledgers))):
+        texts.append(unmet)
     if gaps := class_gaps(ledgers):
         texts.append(f"Classes without samples, whose F1 is 0 and counts in macro F1: {'; '.join(gaps)}.")
     return " ".join(texts)
+
+
+def _unmet_sentence(usage: pd.DataFrame) -> str:
+    unmet = unmet_budgets(usage)
+    return f"Labels that were used where a budget was not met: {'; '.join(unmet)}." if unmet else ""
 
 
 def usage_table(ledgers: Sequence[Sequence[Record]]) -> Table | None:
@@ -117,7 +126,7 @@ def usage_table(ledgers: Sequence[Sequence[Record]]) -> Table | None:
         "Labelled samples that the probe learned from, and validation samples that chose its settings: means over "
         "seeds, folds and draws. share: of all training samples. per class: the fewest and the most samples of a class "
         "in any draw. A class with fewer samples than the budget gives all of them. A fraction is rounded for each "
-        "class, and takes at least one sample of it.",
+        f"class, and takes at least one sample of it. {_unmet_sentence(frame)}".rstrip(),
         frame,
         shown.astype(str),
     )
@@ -132,6 +141,9 @@ def ablation_tables(
 ) -> Iterator[Table]:
     """Yield one table for each of the ``metrics``; the files of the first one hold the numbers of all metrics.
 
+    People see a column for each set with all its labels; a paper has no room for more. :func:`label_table` shows the
+    budgets.
+
     Args:
         table: the numbers.
         tied: from :func:`reports.statistics.pairs.tied_with_best`.
@@ -140,7 +152,8 @@ def ablation_tables(
         metrics: the metrics to show.
     """
     frame = table.frame
-    by_instrument = [name for name in dict.fromkeys(frame["dataset"]) if PlannedColumn.named(name).instrument]
+    columns = [name for name in dict.fromkeys(frame["dataset"]) if not PlannedColumn.named(name).labels]
+    by_instrument = [name for name in columns if PlannedColumn.named(name).instrument]
     instruments = ""
     if by_instrument:
         instruments = (
@@ -149,16 +162,15 @@ def ablation_tables(
         )
     for metric in metrics:
         rows = frame[(frame["metric"] == metric) & ~frame["method"].str.contains("[", regex=False)]
-        cells = pivot(marked_cells(rows, table.planned_seeds, tied, sources), "dataset")
+        cells = pivot(marked_cells(rows, table.planned_seeds, tied, sources), "dataset")[columns]
         cells[by_instrument] = cells[by_instrument].replace("not planned", "–")
         counts = rows.groupby("method", sort=False)[["n_trials", "n_pruned", "n_failed"]].max().astype(str)
         counts.columns = pd.Index(["trials", "pruned", "failed"])
         yield Table(
             "ablation" if metric == metrics[0] else f"ablation-{metric}",
             "Ablation",
-            f"Test {heading(metric)}, {SPREAD}. Columns name@n are scores with n labels per class, name@n% with n % "
-            f"of the labels.{instruments} {selection} {_MARKS} The columns trials and pruned count search trials; "
-            "failed also counts failed runs of finalists and confirmations.",
+            f"Test {heading(metric)} with all labels, {SPREAD}.{instruments} {selection} {_MARKS} The columns trials "
+            "and pruned count search trials; failed also counts failed runs of finalists and confirmations.",
             frame if metric == metrics[0] else frame[frame["metric"] == metric],
             cells.join(counts).reset_index(),
             choices_of([""] * len(cells), [metric] * len(cells)),

@@ -85,6 +85,37 @@ def test_the_latex_document_compiles_and_fits_its_pages(out: Path) -> None:
     assert "Missing character" not in log
 
 
+def test_the_ablation_of_five_sets_fits_into_one_float_and_budgets_of_a_set_stay_together() -> None:
+    sets = ("meld", "caer", "mosei", "ravdess", "mosi")
+    settings = config(
+        name="five", features={"downstream": dict.fromkeys(sets, "/somewhere")}, subsets=["Con", "Gen"], baselines=[],
+        probe={"labels_per_class": [5, 20, 50], "label_fraction": [0.1]},
+    )  # fmt: skip
+    scores = {"Con": 0.6, "Gen": 0.7}
+    ledger = [
+        record(
+            "confirm", method, seed, config=settings,
+            metrics=[
+                Metric(name, "test", budget, metric, score + seed / 100)
+                for name, budget in product(sets, ("", "5", "20", "50", "10%"))
+                for metric in ("weighted_f1", "macro_f1", "accuracy")
+            ],
+        )
+        for method, score in scores.items()
+        for seed in range(2)
+    ]  # fmt: skip
+    tables = {table.name: table for part in report([ledger], [Path("five")], "").parts for table in part.tables}
+    text = latex(tables["ablation"])
+    assert text.count(r"\begin{table}") == 1
+    heading = next(line for line in text.splitlines() if "method" in line and "meld" in line)
+    assert [cell.strip(" \\") for cell in heading.split("&")] == ["method", *sets, "trials", "pruned", "failed"]
+    assert text.count(r"\textbf{0.705 $\pm$ 0.007}") == len(sets)
+    blocks = re.findall(r"    method & (.*?) \\\\", latex(tables["labels"]))
+    headings = [[cell.partition("@")[0] for cell in block.split(" & ")] for block in blocks]
+    assert len(blocks) > 1
+    assert sorted(name for block in headings for name in set(block)) == sorted(sets)
+
+
 def test_latex_prints_any_letter_and_any_two_punctuation_marks(out: Path) -> None:
     """The letters are all of Unicode up to its symbols, kana, some with two UTF-16 units, and TeX's ligatures."""
     letters = "".join(
