@@ -76,7 +76,7 @@ from reports.statistics.shared_sets import named_apart, refuse_mixing, refuse_ot
 from reports.statistics.tuning import expected_best, tuning
 from sweeps.ledger import SUMMARY_METRICS, Record
 
-__all__ = ["comparison_report", "report"]
+__all__ = ["comparison_names", "comparison_report", "report"]
 
 Named = TypeVar("Named", Table, PlannedFigure)
 
@@ -127,7 +127,11 @@ def report(
     planned = _with_intervals(table, precision)
     parts = [
         _method_part(table, precision, paired, planned, sources),
-        Part("Ablation of the losses", "", list(ablation_tables(table, tied, sources, selection_sentence(ledgers)))),
+        Part(
+            "Ablation of the losses",
+            "",
+            list(ablation_tables(table, tied, sources, selection_sentence(ledgers, budgets=False))),
+        ),
         _instrument_part(by_instrument, equivalent),
         _protocol_part(ledgers, table, planned, precision, tied, sources),
         _calibration_part(table, sources),
@@ -158,16 +162,28 @@ def report(
     return Report(title, parts, origin, main, table.complete, frames, found.first, found.further)
 
 
-def comparison_report(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str) -> Report:
-    """Compute the comparison of two sweeps; arguments as for :func:`report`.
+def comparison_names(folders: Sequence[Path]) -> list[str]:
+    """Return what a comparison calls two sweeps: the names of their folders, or the whole paths if those are equal."""
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) > 1 else [str(folder) for folder in folders]
+
+
+def comparison_report(
+    ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], command: str, names: Sequence[str] = ()
+) -> Report:
+    """Compute the comparison of two sweeps; other arguments as for :func:`report`.
+
+    Args:
+        ledgers: records of each sweep.
+        folders: folder of each sweep.
+        command: command line that makes this report.
+        names: what the sweeps are called; by default, :func:`comparison_names`.
 
     Raises:
         ReportError: a sweep has no record, or the sweeps have no score in common, or other test samples.
     """
     first, second = named_apart(ledgers, folders)
-    names = [folder.resolve().name for folder in folders]
-    if names[0] == names[1]:
-        names = [str(folder) for folder in folders]
+    names = names or comparison_names(folders)
     refuse_other_samples(first, second, names)
     frame = comparison(first, second)
     table = comparison_table(frame, _METRIC, *names)

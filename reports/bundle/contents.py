@@ -23,6 +23,7 @@ from reports.bundle.archive import SUMS, write_archive
 from reports.bundle.checklist import Facts, checklist
 from reports.bundle.manifest import MANIFEST, BundledSweep, Manifest, Options
 from reports.output.tables import file_name
+from reports.report import comparison_names
 from reports.statistics.ablation import latest_config, latest_record
 from search_spaces import named_space_text, named_spaces
 from sweeps.ledger import Ledger, Record
@@ -80,11 +81,12 @@ def write_bundle(
     if published is not None:
         members[PUBLISHED] = published.read_bytes
     described = []
-    for number, (sweep, records) in enumerate(zip(sweeps, ledgers, strict=True), start=1):
+    names = comparison_names([sweep.given for sweep in sweeps])
+    for number, (sweep, records, shown) in enumerate(zip(sweeps, ledgers, names, strict=True), start=1):
         folder = f"sweeps/{number}-{file_name(records[-1].sweep.partition(' (')[0])}"
         held = dict(_sweep_members(sweep, records))
         members |= {f"{folder}/{name}": content for name, content in held.items()}
-        described.append(_described(sweep, records, folder, SPACE in held))
+        described.append(_described(sweep, records, shown, folder, SPACE in held))
     manifest = Manifest(command=command, options=options, environment=environment, sweeps=described)
     members[MANIFEST] = (manifest.model_dump_json(indent=2) + "\n").encode
     members["README.txt"] = _readme(manifest).encode
@@ -114,11 +116,12 @@ def _space(name: str) -> Content | None:
     return None
 
 
-def _described(sweep: SweepFiles, records: Sequence[Record], folder: str, with_space: bool) -> BundledSweep:
+def _described(sweep: SweepFiles, records: Sequence[Record], shown: str, folder: str, with_space: bool) -> BundledSweep:
     versions = dict.fromkeys(tuple(sorted(record.versions.items())) for record in records)
     return BundledSweep(
         name=records[-1].sweep,
         given=str(sweep.given),
+        shown=shown,
         folder=folder,
         records=len(records),
         former_records=len(sweep.ledger.former()),

@@ -38,6 +38,8 @@ class BundledSweep(BaseModel):
     name: str
     given: str
     """The sweep's folder, as it was given to the command."""
+    shown: str
+    """What a comparison calls the sweep."""
     folder: str
     """The sweep's folder in the bundle."""
     records: int

@@ -99,7 +99,7 @@ def _computed(bundle: Path, manifest: Manifest, processes: Processes) -> Report:
     ledgers = [_records(_inside(bundle, sweep.folder)) for sweep in manifest.sweeps]
     folders = [Path(sweep.given) for sweep in manifest.sweeps]
     if options.compare:
-        return comparison_report(ledgers, folders, manifest.command)
+        return comparison_report(ledgers, folders, manifest.command, [sweep.shown for sweep in manifest.sweeps])
     published = bundle / PUBLISHED if options.published else None
     return report(
         named_apart(ledgers, folders), folders, manifest.command, published, options.encoding,

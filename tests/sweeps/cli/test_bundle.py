@@ -168,6 +168,18 @@ def test_a_comparison_has_a_bundle_too(sweep: Path, tmp_path: Path) -> None:
     assert run("verify", tmp_path / "b.zip").exit_code == 0
 
 
+def test_a_comparison_verifies_wherever_it_was_made(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name of a folder that is given as a dot depends on where the command runs."""
+    sweep_folder(tmp_path / "other", [replace(entry, seed=entry.seed + 7) for entry in planted()])
+    monkeypatch.chdir(tmp_path / "other")
+    assert run(sweep, ".", "--compare", "--out", "../out", "--bundle", "../b.zip").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    result = run("verify", "b.zip")
+    assert result.exit_code == 0, result.output
+
+
 def test_a_report_uses_the_sweep_s_copy_of_its_space(tmp_path: Path) -> None:
     """The path in the records names a file that is gone; the choice of columns shows that the copy was read."""
     records = [replace(entry, config={**entry.config, "space": "/no/such/space.yaml"}) for entry in planted()]
