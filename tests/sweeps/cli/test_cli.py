@@ -345,8 +345,8 @@ def test_report_of_an_unfinished_sweep_exits_1_and_marks_missing_results(
     lines = (out / "ablation.csv").read_text(encoding="utf-8").splitlines()
     con = next(line for line in lines if line.startswith("planted,Con,weighted_f1,"))
     assert con.split(",")[3] == "0.6"
-    assert con.split(",")[7:] == ["2", "2", "1", "0"]
-    assert next(line for line in lines if line.startswith("planted@2,Gen,weighted_f1,")).endswith(",,,,,0,0,0,0")
+    assert con.split(",")[5:] == ["2", "2", "1", "0"]
+    assert next(line for line in lines if line.startswith("planted@2,Gen,weighted_f1,")).endswith("_f1,,,0,0,0,0")
 
 
 def test_report_names_the_representations_that_it_cannot_draw(half_done: SweepFolder, tmp_path: Path) -> None:
