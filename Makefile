@@ -19,10 +19,11 @@ test: $(INSTALLED)  ## every test, those that start Ray and kill processes inclu
 	$(BIN)/python -m pytest --numprocesses auto
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0
 
-# What depends on Ray and Optuna, with the oldest of both. They shadow the installed ones, also in Ray's processes.
+# What imports Ray and Optuna, with the oldest of both; tests/test_architecture.py asserts that no other folder does. They shadow the installed ones, also in Ray's processes.
 test-oldest: export PYTHONPATH := $(OLDEST)
 test-oldest: $(OLDEST)/installed  ## the sweeper's tests, kills and resumes included, with the oldest Ray and Optuna
-	$(BIN)/python -m pytest --numprocesses auto tests/sweeps tests/end_to_end tests/reports/statistics/test_importance.py
+	$(BIN)/python -m pytest --numprocesses auto tests/sweeps/actions tests/sweeps/deploy tests/sweeps/execution \
+		tests/sweeps/extraction tests/sweeps/search tests/end_to_end tests/reports/statistics/test_importance.py
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0 tests/sweeps/execution \
 		tests/end_to_end/test_end_to_end.py tests/end_to_end/test_faults.py
 
