@@ -77,6 +77,7 @@ def tables(root: Path) -> dict[str, tuple[str, str, str]]:
 
 
 @pytest.mark.timeout(1800)  # on a machine that is busy with other work
+@pytest.mark.slow(seconds=60)
 def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
     write_config: Callable[..., Path],
     tmp_path: Path,
@@ -94,7 +95,7 @@ def test_a_sweep_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
         features={"pretrain": str(features), "downstream": {"planted": str(features)}},
         subsets=["ConCluGen"],
         baselines=["raw_features"],
-        budget={"trials_per_subset": 4, "epochs": 4, "seeds": 2, "searches": 2},
+        budget={"trials_per_subset": 3, "epochs": 4, "seeds": 2, "searches": 2},
         search={"finalists": 2},
         objective={"labels_per_class": None},
         probe={"every": 2, "also": ["knn"], "label_draws": 1},

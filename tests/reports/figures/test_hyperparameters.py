@@ -16,7 +16,7 @@ def test_trials_are_lines_from_0_to_1_on_axes_that_fit_them() -> None:
     }
     # The trial without a value comes first, the best one last.
     assert heights["lr (log)"] == [0.5, 0, 1]
-    assert heights["width"] == [1, 0, 0.3333]
+    assert heights["width"] == [1, 0, 0.333333]
     assert heights["mode"] == [0, 0, 1]
     assert heights["queue"] == [1, -0.1, 0]
 

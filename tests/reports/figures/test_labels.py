@@ -22,7 +22,7 @@ def places(per_class: dict[str, float]) -> dict[str, float]:
 
 
 def test_budgets_stand_at_their_true_number_of_labels_per_class() -> None:
-    assert places({"faces": 812.34, "faces@10%": 81.2}) == {"5": 5, "10%": 81.2, "all": 812.3}
+    assert places({"faces": 812.34, "faces@10%": 81.2}) == {"5": 5, "10%": 81.2, "all": 812.34}
 
 
 def test_budgets_of_unknown_number_stand_at_the_right_end_and_are_named(tmp_path: Path) -> None:

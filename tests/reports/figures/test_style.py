@@ -91,11 +91,11 @@ def test_control_characters_in_names_make_no_broken_svg(tmp_path: Path) -> None:
     assert "a\N{REPLACEMENT CHARACTER}b" in texts
 
 
-def test_numbers_have_four_significant_digits_and_missing_ones_are_null() -> None:
+def test_numbers_have_six_significant_digits_and_missing_ones_are_null() -> None:
     interactive = method_scores(some_scores(), METRIC).interactive
     assert interactive is not None
     rows = interactive["datasets"]["rows"]
-    assert rows[0]["mean"] == 0.5123
+    assert rows[0]["mean"] == 0.512346
     assert rows[3]["mean"] is None
 
 
