@@ -44,7 +44,8 @@ def steps() -> Iterator[tuple[str, Block]]:
 @pytest.mark.timeout(900)  # on a machine that is busy with other tests
 @pytest.mark.slow(seconds=100)
 def test_every_block_that_a_page_marks_to_run_runs(tmp_path: Path) -> None:
-    programs = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+    # -P: in an editable install, the folder `reports` of the examples would hide the package of that name.
+    programs = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-P", "-c"]}
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for name, block in steps():
         if block.file:
