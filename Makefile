@@ -19,7 +19,8 @@ test: $(INSTALLED)  ## every test, those that start Ray and kill processes inclu
 	$(BIN)/python -m pytest --numprocesses auto
 	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0
 
-# What imports Ray and Optuna, with the oldest of both; tests/test_architecture.py asserts that no other folder does. They shadow the installed ones, also in Ray's processes.
+# What imports Ray and Optuna, with the oldest of both; tests/test_architecture.py asserts that no other folder does.
+# They shadow the installed ones, also in Ray's processes.
 test-oldest: export PYTHONPATH := $(OLDEST)
 test-oldest: $(OLDEST)/installed  ## the sweeper's tests, kills and resumes included, with the oldest Ray and Optuna
 	$(BIN)/python -m pytest --numprocesses auto tests/sweeps/actions tests/sweeps/deploy tests/sweeps/execution \

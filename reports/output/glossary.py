@@ -140,7 +140,7 @@ TERMS = (
     Term(
         "95 % interval",
         "The values that fit the data. If everything were repeated many times, 95 of 100 such intervals would hold the "
-        "true value. It covers other confirmation seeds and other test samples together.",
+        "true value. It covers other confirmation seeds, test samples and, if there were several, searches together.",
         ("95 % intervals",),
         "Obuchowski and Rockette 1995; Hillis 2007",
     ),
@@ -192,8 +192,8 @@ TERMS = (
     ),
     Term(
         "open",
-        "Neither settled nor equal: these data cannot tell. The table says how many more confirmation seeds would "
-        "decide it if the difference stays as it is.",
+        "Neither settled nor equal: these data cannot tell. The table says how many more confirmation seeds or "
+        "searches would decide it if the difference stays as it is.",
     ),
     Term(
         "improvement",

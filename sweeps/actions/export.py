@@ -45,28 +45,12 @@ def export_best(
         ConfigError: the sweep has no head of ``method``, the head is damaged, or ``out`` is not empty.
     """
     trained = _best(folder, method)
-    best = trained.record
-    card = ModelCard(
-        subset=method,
-        hyperparameters=best.hyperparameters,
-        seed=best.seed,
-        features_fingerprint=best.features["pretrain"],
-        scores=[
-            Score(metric.dataset, metric.labels, metric.metric, metric.value)
-            for metric in best.metrics
-            if metric.split == "test" and metric.metric in SUMMARY_METRICS and not metric.instrument
-        ],
-        versions=best.versions,
-        origin=f"The best on validation data of {counted(trained.runs, 'confirmation run')} of the sweep "
-        f"{best.sweep}; the scores are those of this run on test data.",
-        licence=licence,
-        data_statement=data_statement,
-    )
+    card = _card(trained, licence, data_statement)
     try:
         export_head(out, trained.head, trained.standardisation, trained.widths, card)
     except SharingError as error:
         raise ConfigError(str(error).split("\n")) from None
-    return best
+    return trained.record
 
 
 def load_best(folder: SweepFolder, method: str) -> ConCluGenHead:
@@ -76,14 +60,7 @@ def load_best(folder: SweepFolder, method: str) -> ConCluGenHead:
         ConfigError: the sweep has no head of ``method``, or the head is damaged.
     """
     trained = _best(folder, method)
-    best = trained.record
-    card = ModelCard(
-        subset=method,
-        hyperparameters=best.hyperparameters,
-        seed=best.seed,
-        features_fingerprint=best.features["pretrain"],
-    )
-    model = head_model(trained.head, trained.standardisation, trained.widths, card)
+    model = head_model(trained.head, trained.standardisation, trained.widths, _card(trained))
     model.train(False)
     return model
 
@@ -102,6 +79,26 @@ class _Trained:
     def widths(self) -> dict[str, int]:
         """Modality -> feature width, in modality order."""
         return {name: len(mean) for name, mean in self.standardisation.mean.items()}
+
+
+def _card(trained: _Trained, licence: str | None = None, data_statement: str = "") -> ModelCard:
+    best = trained.record
+    return ModelCard(
+        subset=best.method,
+        hyperparameters=best.hyperparameters,
+        seed=best.seed,
+        features_fingerprint=best.features["pretrain"],
+        scores=[
+            Score(metric.dataset, metric.labels, metric.metric, metric.value)
+            for metric in best.metrics
+            if metric.split == "test" and metric.metric in SUMMARY_METRICS and not metric.instrument
+        ],
+        versions=best.versions,
+        origin=f"The best on validation data of {counted(trained.runs, 'confirmation run')} of the sweep "
+        f"{best.sweep}; the scores are those of this run on test data.",
+        licence=licence,
+        data_statement=data_statement,
+    )
 
 
 def _best(folder: SweepFolder, method: str) -> _Trained:
