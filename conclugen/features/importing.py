@@ -34,6 +34,8 @@ __all__ = ["SHARD_BYTES", "import_arrays", "import_npz"]
 
 SHARD_BYTES = 256 * 2**20
 """Most bytes of features in a shard, unless a single row has more."""
+_ROWS_CHECKED = 4096
+"""Rows whose values are checked at a time, as an array may be larger than memory."""
 
 
 def import_npz(
@@ -127,6 +129,7 @@ def import_arrays(
     split: Array | None,
     folds: Array | None = None,
     groups: Mapping[str, Array] | None = None,
+    sample_ids: Sequence[str] | None = None,
     sources: Mapping[str, str],
     merge_labels: bool = False,
     dtype: str = "float32",
@@ -134,6 +137,9 @@ def import_arrays(
     known_problems: Sequence[str] = (),
 ) -> Manifest:
     """Write ``features``, modality -> (n, d_m), as a feature set; see :func:`import_npz` for the other arguments.
+
+    The arrays may be memory-mapped, and larger than memory. ``sample_ids`` are the n different identifiers; by default
+    they are the numbers of the rows.
 
     ``known_problems`` are reported with those of the arrays. So a user can mend all of them in one go.
 
@@ -190,7 +196,7 @@ def import_arrays(
                 rows = members[start : start + rows_per_shard]
                 writer.write(
                     name,
-                    [str(row) for row in rows],
+                    [str(row) if sample_ids is None else sample_ids[row] for row in rows],
                     {m: a[rows].astype(dtype) for m, a in features.items()},
                     labels=codes[rows] if codes is not None else None,
                     groups={kind: [column[row] for row in rows] for kind, column in group_of.items()},
@@ -214,7 +220,8 @@ def _vectors_from(array: Array) -> str:
 def _value_fault(array: Array, dtype: str) -> str | None:
     """Return which values of an array (n, d_m) cannot be stored, and what to do; None if there are none."""
     with np.errstate(over="ignore"):
-        bad = np.flatnonzero(~np.isfinite(array.astype(dtype)).all(axis=1))
+        parts = (array[start : start + _ROWS_CHECKED] for start in range(0, len(array), _ROWS_CHECKED))
+        bad = np.flatnonzero(np.concatenate([~np.isfinite(part.astype(dtype)).all(axis=1) for part in parts]))
     if not len(bad):
         return None
     fault = f"{len(bad)} of {len(array)} rows hold NaN or infinite values in {dtype}, the first is array[{bad[0]}]"

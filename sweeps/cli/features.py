@@ -1,8 +1,7 @@
 """`conclugen features`: make and inspect feature sets."""
 
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -10,12 +9,13 @@ import typer
 from rich.table import Table
 
 from conclugen.counts import counted
-from conclugen.features.classes import class_findings, label_counts
 from conclugen.features.groups import group_counts
-from conclugen.features.manifest import SPEAKER, SPLITS, FeatureSetError, Location, Manifest, location_of
+from conclugen.features.manifest import SPEAKER, SPLITS, FeatureSetError, Manifest, location_of
 from conclugen.labels import LabelBudget
 from conclugen.settings.paths import expanded
-from sweeps.cli.console import AsJson, MergeLabels, bad_input, console, progress_bar
+from sweeps.cli.console import AsJson, bad_input, console, progress_bar
+from sweeps.cli.feature_sets import Dtype, bad_dtype, pairs, print_class_findings, print_manifest
+from sweeps.cli.imports import import_features
 from sweeps.config import ConfigError
 from sweeps.tables import Fitted
 
@@ -24,59 +24,10 @@ __all__ = ["app"]
 FeaturePlace = Annotated[
     str, typer.Argument(metavar="DIR", help="A feature set: its folder, or an address such as s3://bucket/folder.")
 ]
-Dtype = Annotated[str, typer.Option(help="Stored precision: float32 or float16.")]
 Number = TypeVar("Number", int, float)
 
 app = typer.Typer(help="Make and inspect feature sets.", no_args_is_help=True, rich_markup_mode=None)
-
-
-@app.command("import")
-def import_features(
-    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Arrays with one row per sample.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the feature set; must not hold one.")],
-    modalities: Annotated[
-        str, typer.Option(metavar="NAME=KEY,...", help="Modality names and their array keys, in modality order.")
-    ],
-    labels: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Key of the labels. Default: the set is unlabelled.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Key of the split names. Default: all rows are train.")
-    ] = None,
-    folds: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Key of the fold numbers, for cross-validated sets.")
-    ] = None,
-    speakers: Annotated[
-        str | None, typer.Option(metavar="KEY", help="Key of the speakers, by which `verify` finds leakage.")
-    ] = None,
-    groups: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=KEY",
-            help="Other groups of samples that go together, and their key, such as video=video_id; may be repeated.",
-        ),
-    ] = None,
-    merge_labels: MergeLabels = False,
-    dtype: Dtype = "float32",
-) -> None:
-    """Turn the arrays of an .npz file into a feature set of memory-mapped shards."""
-    with bad_input():
-        problems: list[str] = []
-        pairs = _pairs("--modalities", modalities, "key", problems)
-        key_of = _groups(speakers, groups or [], problems)
-        if problems:
-            raise ConfigError([*problems, *_bad_dtype(dtype)])
-        from conclugen.features.importing import import_npz
-
-        merges: list[str] = []
-        manifest = import_npz(
-            file, out, pairs, labels=labels, split=split, folds=folds, groups=key_of, merge_labels=merge_labels,
-            dtype=dtype, note=merges.append,
-        )  # fmt: skip
-    _print_manifest(out, manifest)
-    for sentence in merges:
-        typer.echo(sentence)
-    _print_class_findings(out, manifest)
+app.command("import")(import_features)
 
 
 @app.command("synth")
@@ -109,10 +60,10 @@ def synthesise(
     Prints the accuracy of the best possible classifier, which follows from the signals alone.
     """
     with bad_input():
-        problems = _bad_dtype(dtype)
+        problems = bad_dtype(dtype)
         widths = _numbers("--dims", dims, int, problems)
         signals = _numbers("--signal", signal, float, problems) if signal else {}
-        if len(problems) > len(_bad_dtype(dtype)):  # a plan needs readable numbers
+        if len(problems) > len(bad_dtype(dtype)):  # a plan needs readable numbers
             raise ConfigError(problems)
         from conclugen.features.synthesis import SyntheticSet, best_accuracy, write_synthetic
 
@@ -123,7 +74,7 @@ def synthesise(
         if problems := [*problems, *plan.problems]:
             raise ConfigError(problems)
         manifest = write_synthetic(plan, out)
-    _print_manifest(out, manifest)
+    print_manifest(out, manifest)
     best = {name: best_accuracy([plan.signal_of(name)], classes) for name in widths}
     best["all together"] = best_accuracy([plan.signal_of(name) for name in widths], classes)
     accuracies = ", ".join(f"{name} {value:.3f}" for name, value in best.items())
@@ -266,19 +217,15 @@ def features_info(
                 document["n_groups"] = group_counts(folder)
         typer.echo(json.dumps(document, indent=2))
         return
-    _print_manifest(folder, manifest)
+    print_manifest(folder, manifest)
     if isinstance(folder, Path):  # a remote set is not fetched for this
-        _print_class_findings(folder, manifest)
-
-
-def _bad_dtype(dtype: str) -> list[str]:
-    return [] if dtype in ("float32", "float16") else [f"--dtype {dtype}: must be float32 or float16."]
+        print_class_findings(folder, manifest)
 
 
 def _numbers(option: str, text: str, kind: Callable[[str], Number], problems: list[str]) -> dict[str, Number]:
     """Return modality -> number, and append messages about bad parts of ``text`` to ``problems``."""
     numbers: dict[str, Number] = {}
-    for name, value in _pairs(option, text, "number", problems).items():
+    for name, value in pairs(option, text, "number", problems).items():
         try:
             numbers[name] = kind(value)
         except ValueError:
@@ -311,65 +258,6 @@ def _budgets(text: str, problems: list[str]) -> list[LabelBudget]:
         except ValueError:
             problems.append(f"--labels-per-class {text}: {part!r} must be a whole number from 1 on.")
     return list(dict.fromkeys(budgets))
-
-
-def _pairs(option: str, text: str, value: str, problems: list[str]) -> dict[str, str]:
-    """Return name -> value of ``name=value,...``, and append messages about bad parts to ``problems``."""
-    parts = [part.strip() for part in text.split(",")]
-    problems += [
-        f"{option} {text}: {part!r} is not of the form name={value}; give such pairs, separated by commas."
-        for part in parts
-        if not re.fullmatch(r"[^=]*[^=\s]\s*=\s*\S.*", part)
-    ]
-    pairs = [[side.strip() for side in part.partition("=")] for part in parts]
-    names = [name for name, _, _ in pairs]
-    problems += [
-        f"{option} {text}: {name!r} is given twice." for name in sorted({n for n in names if names.count(n) > 1})
-    ]
-    return {name: content for name, _, content in pairs}
-
-
-def _print_class_findings(folder: Path, manifest: Manifest) -> None:
-    """Print what is wrong with the classes of a labelled set; sets for pretraining may have such classes."""
-    if manifest.labels is None:
-        return
-    with bad_input():
-        findings = class_findings(manifest, label_counts(folder))
-    for finding in [*findings.problems, *findings.notes]:
-        typer.echo(f"Warning: {finding}")
-
-
-def _print_manifest(folder: Location, manifest: Manifest) -> None:
-    table = Table(title=f"Feature set {folder}", title_justify="left", show_header=False)
-    for modality in manifest.modalities:
-        table.add_row(modality.name, f"{modality.width} x {manifest.dtype}, from {modality.source}")
-    for split in manifest.folds or SPLITS:
-        table.add_row(split, counted(manifest.rows(split), "row"))
-    table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
-    counts = {}
-    if isinstance(folder, Path):  # a remote set is not fetched for this
-        with bad_input():
-            counts = group_counts(folder)
-    for name in manifest.groupings:
-        table.add_row(f"groups by {name}", _group_text(manifest, counts.get(name)))
-    table.add_row("fingerprint", manifest.fingerprint)
-    console().print(Fitted(table))
-
-
-def _group_text(manifest: Manifest, counts: Mapping[str, int] | None) -> str:
-    """Return how many groups a set has, in all and in each of its splits that have rows."""
-    if counts is None:
-        return "not counted, as the set is remote"
-    parts = ", ".join(f"{split} {counts[split]:,}" for split in SPLITS if split in counts)
-    return f"{counts['all']:,} in all ({parts or counted(len(manifest.folds), 'fold')})"
-
-
-def _groups(speakers: str | None, groups: Sequence[str], problems: list[str]) -> dict[str, str]:
-    """Return name -> key of all groups, and append messages about bad parts of ``--groups`` to ``problems``."""
-    others = _pairs("--groups", ",".join(groups), "key", problems) if groups else {}
-    if SPEAKER in others:
-        problems.append(f"--groups {SPEAKER}={others[SPEAKER]}: give the speakers by --speakers {others[SPEAKER]}.")
-    return ({} if speakers is None else {SPEAKER: speakers}) | others
 
 
 def _shared(manifest: Manifest, text: str) -> list[str]:

@@ -1,0 +1,175 @@
+"""Import of files in any layout as one feature set: what is understood, then the writing.
+
+:func:`understand` reads names, labels and shapes, and no features. So its result can be shown before anything is
+written. :func:`write` reads features block by block, pools sequences into files beside the set, and hands these to the
+writer of all imports. Neither the features as they are nor the pooled ones have to fit into memory.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from conclugen.features.importing import import_arrays
+from conclugen.features.manifest import FeatureSetError, Manifest
+from conclugen.formats.joining import Place
+from conclugen.formats.options import Options
+from conclugen.formats.plan import Plan, understand
+from conclugen.formats.pooling import pool
+from conclugen.formats.table import Content, Numbers, Table
+
+__all__ = ["import_files", "write"]
+
+_NON_FINITE = "holds NaN or infinite values"
+_STEP = 4096
+"""Rows that are moved at a time."""
+
+
+def import_files(
+    paths: Sequence[Path],
+    out: Path,
+    options: Options,
+    *,
+    note: Callable[[str], object] = lambda _: None,
+    tick: Callable[[int], object] = lambda _: None,
+) -> tuple[Plan, Manifest]:
+    """Turn files into a feature set; see :func:`understand` and :func:`write`.
+
+    Raises:
+        FeatureSetError: the files have problems; the message has one line for each.
+    """
+    plan = understand(paths, options)
+    return plan, write(plan, out, note=note, tick=tick)
+
+
+def write(
+    plan: Plan,
+    out: Path,
+    *,
+    note: Callable[[str], object] = lambda _: None,
+    tick: Callable[[int], object] = lambda _: None,
+) -> Manifest:
+    """Write the feature set that was understood.
+
+    Rows that turn out to have no features are added to ``plan.left_out``.
+
+    Args:
+        plan: what was understood.
+        out: folder for the set; must not hold one yet.
+        note: called with a sentence for each class that labels were merged into.
+        tick: called with the number of rows after each block of each file.
+
+    Raises:
+        FeatureSetError: features cannot be read or stored; nothing is written.
+    """
+    beside = next(folder for folder in out.absolute().parents if folder.is_dir())
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=beside) as scratch:
+        pooled = {
+            name: np.memmap(Path(scratch) / f"{number}.f4", np.float32, "w+", shape=(len(plan.ids), plan.width(name)))
+            for number, name in enumerate(plan.modalities)
+        }
+        gaps = _pool(plan, pooled, tick)
+        kept = _kept(plan, gaps)
+        arrays = {name: _compacted(array, kept) for name, array in pooled.items()}
+        return import_arrays(
+            arrays,
+            out,
+            labels=None if plan.labels is None else np.array(plan.labels)[kept],
+            class_names=plan.classes,
+            split=None if plan.splits is None else np.array(plan.splits)[kept],
+            folds=None if plan.folds is None else np.array(plan.folds)[kept],
+            groups={name: np.array(of_rows)[kept] for name, of_rows in plan.groups.items()},
+            sample_ids=[plan.ids[row] for row in kept],
+            sources={name: plan.source(name) for name in plan.modalities},
+            merge_labels=plan.options.merge_labels,
+            dtype=plan.options.dtype,
+            note=note,
+        )
+
+
+def _pool(plan: Plan, pooled: Mapping[str, Numbers], tick: Callable[[int], object]) -> dict[str, dict[int, str]]:
+    """Write one vector for each row into ``pooled``, and return modality -> row -> why it has none."""
+    place_of_id = {key: row for row, key in enumerate(plan.ids)}
+    gaps: dict[str, dict[int, str]] = {name: {} for name in plan.modalities}
+    for table, keys in _by_table(plan.modalities):
+        targets = np.array([place_of_id.get(key, -1) for key in table.ids])
+        start = 0
+        for block in table.blocks(list(dict.fromkeys(keys.values()))):
+            size = 0
+            for name, key in keys.items():
+                size = len(block[key])
+                _place(block[key], targets[start : start + size], pooled[name], gaps[name], plan.options)
+            start += size
+            tick(size)
+    return gaps
+
+
+def _by_table(modalities: Mapping[str, Sequence[Place]]) -> Iterator[tuple[Table, dict[str, str]]]:
+    """Yield each table with modality -> key, so that it is read once."""
+    tables: dict[int, tuple[Table, dict[str, str]]] = {}
+    for name, places in modalities.items():
+        for place in places:
+            tables.setdefault(id(place.table), (place.table, {}))[1][name] = place.column.key
+    yield from tables.values()
+
+
+def _place(rows: Content, targets: Numbers, pooled: Numbers, gaps: dict[int, str], options: Options) -> None:
+    """Pool the rows of a block into their places; a target of -1 is a row that is left out."""
+    for row in np.flatnonzero(targets >= 0).tolist():
+        target, content = int(targets[row]), rows[row]
+        if isinstance(content, str):
+            gaps[target] = content
+            continue
+        frames = np.atleast_2d(content)
+        if not frames.size:
+            gaps[target] = "it has no true frame"
+            continue
+        frames = frames.astype(np.float64, copy=False)
+        finite = np.isfinite(frames)
+        if not finite.all():
+            if options.non_finite != "zero":
+                gaps[target] = _NON_FINITE
+                continue
+            frames = np.where(finite, frames, 0)
+        vector = pool(frames, options.pool) if pooled.shape[1] != frames.shape[1] or len(frames) > 1 else frames[0]
+        pooled[target] = vector
+
+
+def _kept(plan: Plan, gaps: Mapping[str, Mapping[int, str]]) -> list[int]:
+    """Return the rows that have all modalities, and list the others in the plan.
+
+    Raises:
+        FeatureSetError: values are not finite, and the user has not said what to do; or no row is left.
+    """
+    problems = []
+    for name, of_rows in gaps.items():
+        bad = [row for row, reason in of_rows.items() if reason == _NON_FINITE]
+        if bad and plan.options.non_finite == "refuse":
+            problems.append(
+                f"modality {name!r}: {len(bad):,} of {len(plan.ids):,} rows hold NaN or infinite values, such as "
+                f"{plan.ids[min(bad)]!r}. Give --non-finite zero (they become 0 before frames are averaged) or "
+                "--non-finite drop (these rows are left out)."
+            )
+    reasons: dict[int, list[str]] = {}
+    for name, of_rows in gaps.items():
+        for row, reason in of_rows.items():
+            reasons.setdefault(row, []).append(f"no {name} ({reason})")
+    if not problems and len(reasons) == len(plan.ids):
+        shown = Counter("; ".join(each) for each in reasons.values()).most_common(1)[0][0]
+        problems.append(f"no row is left: {shown}.")
+    if problems:
+        raise FeatureSetError("\n".join(problems))
+    for row, each in sorted(reasons.items()):
+        plan.left_out.setdefault("; ".join(each), []).append(plan.ids[row])
+    return [row for row in range(len(plan.ids)) if row not in reasons]
+
+
+def _compacted(array: Numbers, kept: Sequence[int]) -> Numbers:
+    """Move the kept rows to the front, in place, and return them; rows only move forward, so none is lost."""
+    if len(kept) < len(array):
+        for start in range(0, len(kept), _STEP):
+            rows = kept[start : start + _STEP]
+            array[start : start + len(rows)] = array[rows]
+    return array[: len(kept)]

@@ -1,0 +1,314 @@
+"""What an import will do, decided from names, labels and shapes alone; features are not read for it."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conclugen.features.manifest import MODALITY_NAME, SPEAKER, SPLITS, FeatureSetError
+from conclugen.formats.joining import Place, join, match_by_position, places_of
+from conclugen.formats.labelling import CONVENTIONS, LabelMapError, is_scale, parse_label_map, value_text
+from conclugen.formats.options import Options
+from conclugen.formats.pooling import pooled_width
+from conclugen.formats.recognition import Found, found
+from conclugen.formats.roles import modality_name, split_of
+from conclugen.formats.table import Table
+from conclugen.names import MISSING, tidy
+from conclugen.settings.wording import suggestion
+
+__all__ = ["NONE", "Plan", "understand"]
+
+NONE = "none"
+"""What users give for labels or a split that they do not want."""
+_MOST_SHOWN = 12
+
+
+@dataclass
+class Plan:
+    """What was understood of the files, and the rows of the set."""
+
+    options: Options
+    found: Sequence[Found]
+    modalities: Mapping[str, Sequence[Place]]
+    ids: list[str]
+    labels: list[str] | None = None
+    classes: list[str] | None = None
+    splits: list[str] | None = None
+    folds: list[Any] | None = None
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    """Reason -> identifiers of the rows that the set will not have."""
+    notes: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    """Labels, split and groups -> the column that they are taken from."""
+
+    def width(self, modality: str) -> int:
+        """Return the width of a modality in the set."""
+        first = self.modalities[modality][0].column
+        return pooled_width(first.width, self.options.pool) if first.kind == "sequence" else first.width
+
+    def source(self, modality: str) -> str:
+        """Return where a modality comes from, for the manifest."""
+        place = self.modalities[modality][0]
+        pooled = f", {self.options.pool} over time" if place.column.kind == "sequence" else ""
+        return f"{place.table.origin}:{place.column.key}{pooled}"
+
+    @property
+    def blocks(self) -> int:
+        """Number of rows that are read, each table's once."""
+        return sum(
+            {id(place.table): len(place.table) for places in self.modalities.values() for place in places}.values()
+        )
+
+
+def understand(paths: Sequence[Path], options: Options) -> Plan:
+    """Return what an import of the files will do.
+
+    Raises:
+        FeatureSetError: the files have problems, or leave questions; the message has one line for each.
+    """
+    problems: list[str] = []
+    if options.dtype not in ("float16", "float32"):
+        problems.append(f"--dtype {options.dtype}: must be float32 or float16.")
+    sources = found(paths, options, problems)
+    if problems:
+        raise FeatureSetError("\n".join(problems))
+    tables = match_by_position(sources, options.join == "position", problems)
+    modalities = _modalities(tables, options, problems)
+    plan = Plan(options, sources, modalities, [])
+    values: dict[str, Mapping[str, object]] = {}
+    split = _column("split", options.split, tables, problems) if options.folds is None else []
+    if split:
+        values["split"] = _splits(split, options, problems)
+        plan.columns["split"] = split[0].column.key
+    folds = _column("folds", options.folds, tables, problems) if options.folds is not None else []
+    if folds:
+        values["fold"] = _values(folds)
+    labels = _column("labels", options.labels, tables, problems)
+    if labels:
+        plan.columns["labels"] = labels[0].column.key
+        values["label"], plan.classes = _labels(labels, options, problems)
+    elif options.label_map is not None and options.labels != NONE:
+        problems.append("--label-map: there are no labels; name their column by --labels, or leave the option out.")
+    groups = _groups(tables, options, problems)
+    values |= {name: of_id for name, (_, of_id, asked) in groups.items() if asked}
+    if problems:
+        raise FeatureSetError("\n".join(problems))
+    joined = join(modalities, values, problems)
+    if problems:
+        raise FeatureSetError("\n".join(problems))
+    plan.ids, plan.left_out = joined.ids, joined.left_out
+    if labels:
+        plan.labels = [str(values["label"][key]) for key in plan.ids]
+        if plan.classes is None:
+            plan.classes = sorted(set(plan.labels), key=_class_order)
+    if split:
+        plan.splits = [str(values["split"][key]) for key in plan.ids]
+    if folds:
+        plan.folds = [values["fold"][key] for key in plan.ids]
+    for name, (key, of_id, asked) in groups.items():
+        column = [of_id.get(each) for each in plan.ids]
+        if asked or _worth_having(column):
+            plan.groups[name] = [str(value) for value in column]
+            plan.columns[name] = key
+        elif any(value is None for value in column):
+            plan.notes.append(
+                f"{name}: {sum(value is None for value in column):,} rows have none, so {key} is not taken."
+            )
+    return plan
+
+
+def _class_order(name: str) -> tuple[int, float, str]:
+    """Sort numbers by their value, and before other names."""
+    try:
+        return 0, float(name), name
+    except ValueError:
+        return 1, 0.0, name
+
+
+def _worth_having(column: Sequence[object]) -> bool:
+    """Return whether every row has a group, and some rows share one."""
+    return bool(column) and None not in column and 1 < len(set(column)) < len(column)
+
+
+def _modalities(tables: Sequence[Table], options: Options, problems: list[str]) -> dict[str, list[Place]]:
+    """Return modality -> its places: those that the user names, or all features of all files."""
+    keys = [key for table in tables for key, column in table.columns.items() if column.role == "feature"]
+    wanted = dict(options.modalities) or {modality_name(key): key for key in dict.fromkeys(keys)}
+    if not wanted:
+        problems.append(f"modalities: no file has features; there are {_columns(tables)}.")
+    modalities = {}
+    for name, key in wanted.items():
+        places = places_of(key, tables)
+        if not places:
+            problems.append(
+                f"modality {name!r}: nothing is called {key!r}; there are {_columns(tables)}.{suggestion(key, keys)}"
+            )
+            continue
+        if not re.fullmatch(MODALITY_NAME, name):
+            problems.append(
+                f"modality {name!r}: rename it; names start with a letter, and hold only letters, digits and _."
+            )
+        _check(f"modality {name!r}", key, places, problems)
+        if any(place.column.kind == "value" for place in places) and not any(place.column.fault() for place in places):
+            problems.append(
+                f"modality {name!r}: {key} holds single values ({places[0].column.shape}), not features; name others."
+            )
+        widths = {place.column.width for place in places if place.column.kind != "value"}
+        if len(widths) > 1:
+            shown = ", ".join(f"{place.table.name} {place.column.width:,}" for place in places)
+            problems.append(f"modality {name!r}: has several widths: {shown}; name the column of one by FILE:{key}.")
+        modalities[name] = places
+    return modalities
+
+
+def _check(what: str, key: str, places: Sequence[Place], problems: list[str]) -> None:
+    """Append faults of columns, and the question which of several sources is meant if they have the same rows."""
+    problems += list(
+        dict.fromkeys(f"{what}: {fault}" for place in places if (fault := place.column.fault()) is not None)
+    )
+    by_source: dict[str, set[str]] = {}
+    for place in places:
+        by_source.setdefault(place.table.name, set()).update(place.table.ids)
+    names = [*by_source]
+    if any(by_source[a] & by_source[b] for i, a in enumerate(names) for b in names[i + 1 :]):
+        readings = ", ".join(f"{name}:{key}" for name in names)
+        problems.append(f"{what}: {key!r} is in several files with the same rows; give one of {readings}.")
+
+
+def _columns(tables: Sequence[Table]) -> str:
+    keys = dict.fromkeys(key for table in tables for key in table.columns)
+    shown = ", ".join([*keys][:_MOST_SHOWN])
+    return (shown or "none") + (f", ... ({len(keys):,} in all)" if len(keys) > _MOST_SHOWN else "")
+
+
+def _column(what: str, asked: str | None, tables: Sequence[Table], problems: list[str]) -> list[Place]:
+    """Return the places of labels, split or folds: those that the user names, or the only ones that layouts name."""
+    if asked == NONE:
+        return []
+    if asked is not None:
+        places = places_of(asked, tables)
+        if not places:
+            known = [key for table in tables for key in table.columns]
+            problems.append(
+                f"--{what}: nothing is called {asked!r}; there are {_columns(tables)}.{suggestion(asked, known)}"
+            )
+        _check(f"--{what}", asked, places, problems)
+        return places
+    role = {"labels": "label"}.get(what, what)
+    keys = dict.fromkeys(key for table in tables for key, column in table.columns.items() if column.role == role)
+    if len(keys) > 1:
+        readings = "; ".join(f"--{what} {key} ({_shown(places_of(key, tables))})" for key in keys)
+        none = {"labels": "a set without labels", "split": "all rows are train"}[what]
+        problems.append(f"{what}: may be in several columns: {readings}; or --{what} {NONE} ({none}).")
+        return []
+    places = [place for key in keys for place in places_of(key, tables)]
+    _check(what, next(iter(keys), ""), places, problems)
+    return places
+
+
+def _shown(places: Sequence[Place]) -> str:
+    """Return the values of a column, for a question."""
+    values = [value for place in places for value in place.column.values if value is not None]
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    if numbers and is_scale(values):
+        return f"numbers from {min(numbers):g} to {max(numbers):g}; with --label-map"
+    counts = Counter(map(value_text, values))
+    return ", ".join(name for name, _ in counts.most_common(6)) + (", ..." if len(counts) > 6 else "")
+
+
+def _values(places: Sequence[Place]) -> dict[str, object]:
+    """Return identifier -> value; the first one that is there counts."""
+    values: dict[str, object] = {}
+    for place in places:
+        for key, value in zip(place.table.ids, place.column.values, strict=False):
+            if values.get(key) is None:
+                values[key] = None if _is_missing(value) else value
+    return values
+
+
+def _is_missing(value: object) -> bool:
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return True
+    return isinstance(value, str) and tidy(value).lower() in MISSING
+
+
+def _splits(places: Sequence[Place], options: Options, problems: list[str]) -> dict[str, object]:
+    """Return identifier -> split, and append a question about parts whose names say no split."""
+    values = {key: None if value is None else str(value) for key, value in _values(places).items()}
+    counts = Counter(value for value in values.values() if value is not None)
+    meaning = {part: options.split_map.get(part, split_of(part)) for part in counts}
+    if wrong := sorted({split for split in meaning.values() if split and split not in SPLITS}):
+        problems.append(f"--split-map: {', '.join(wrong)} is none of {', '.join(SPLITS)}.")
+    if unknown := [part for part in counts if meaning[part] is None]:
+        shown = ", ".join(f"{part!r} ({counts[part]:,} rows)" for part in unknown)
+        example = ",".join(f"{part}=test" for part in unknown[:2])
+        problems.append(
+            f"split: {shown} may be train, val or test; give --split-map {example}, or leave rows out by {unknown[0]}= "
+            "."
+        )
+    if absent := sorted(options.split_map.keys() - counts.keys()):
+        problems.append(f"--split-map: there is no part {', '.join(map(repr, absent))}; there are {', '.join(counts)}.")
+    return {key: None if value is None else meaning[value] or None for key, value in values.items()}
+
+
+def _labels(
+    places: Sequence[Place], options: Options, problems: list[str]
+) -> tuple[dict[str, object], list[str] | None]:
+    """Return identifier -> class, and the classes in their order; None if it follows from the names."""
+    key, classes = places[0].column.key, list(places[0].column.classes)
+    if any(place.column.kind != "value" for place in places):
+        problems.append(
+            f"--labels: {key} has {places[0].column.shape}, not one value for each row; name another column."
+        )
+        return {}, None
+    values = _values(places)
+    if options.label_map is not None:
+        try:
+            label_map = parse_label_map(options.label_map)
+        except LabelMapError as error:
+            problems.append(str(error))
+            return {}, None
+        return dict(zip(values, label_map.apply(list(values.values()), problems), strict=True)), label_map.classes
+    if is_scale(list(values.values())):
+        problems.append(
+            f"labels: {key} holds {_shown(places).partition(';')[0]}, a scale and no classes; give --label-map with "
+            f"thresholds, such as 'negative < 0 <= positive', or a convention: {', '.join(CONVENTIONS)}."
+        )
+        return {}, None
+    if classes:
+        named: dict[str, object] = {}
+        for each, value in values.items():
+            index = int(value) if isinstance(value, int | float) else -1
+            named[each] = classes[index] if 0 <= index < len(classes) else None if value is None else str(value)
+        return named, classes
+    return {each: None if value is None else value_text(value) for each, value in values.items()}, None
+
+
+def _groups(
+    tables: Sequence[Table], options: Options, problems: list[str]
+) -> dict[str, tuple[str, dict[str, object], bool]]:
+    """Return name -> column, identifier -> group, and whether the user asked for it."""
+    groups: dict[str, tuple[str, dict[str, object], bool]] = {}
+    for name, key in options.groups.items():
+        option = "--speakers" if name == SPEAKER else f"--groups {name}"
+        places = places_of(key, tables)
+        if not places:
+            problems.append(f"{option}: nothing is called {key!r}; there are {_columns(tables)}.")
+        groups[name] = (key, {each: _group(value) for each, value in _values(places).items()}, True)
+    for role in ("speaker", "group"):
+        keys = dict.fromkeys(key for table in tables for key, column in table.columns.items() if column.role == role)
+        for key in keys:
+            name = SPEAKER if role == "speaker" else modality_name(key)
+            if name not in groups and (role == "group" or len(keys) == 1):
+                values = _values(places_of(key, tables))
+                groups[name] = (key, {each: _group(value) for each, value in values.items()}, False)
+    return groups
+
+
+def _group(value: object) -> object:
+    return None if value is None else value_text(value)

@@ -1,0 +1,135 @@
+"""Which layout a path has: by what it holds, or by ``--format``.
+
+Each layout says what in a file shows that it is one of its own. If two layouts fit, both are named and the user
+decides: a wrong guess would give a set of other features, and nothing would show it.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from conclugen.features.manifest import FeatureSetError
+from conclugen.formats.arrays import ARRAY, STACK
+from conclugen.formats.arrow import ARROW, PARQUET
+from conclugen.formats.clips import BY_CLIP, CLIPS
+from conclugen.formats.content import Source, describe
+from conclugen.formats.options import Options
+from conclugen.formats.table import Table
+from conclugen.formats.text_tables import CSV
+from conclugen.settings.wording import suggestion
+
+__all__ = ["FORMATS", "Found", "Layout", "found"]
+
+
+class Layout(Protocol):
+    """How a kind of file is arranged."""
+
+    @property
+    def name(self) -> str:
+        """Name that --format takes."""
+
+    @property
+    def meaning(self) -> str:
+        """What the layout is, for users."""
+
+    def recognise(self, source: Source) -> str | None:
+        """Return what in the source shows the layout; None if it is another."""
+
+    def read(self, source: Source, options: Options) -> list[Table]:
+        """Return the tables of the source, whose features stay where they are.
+
+        Raises:
+            FeatureSetError: it is damaged, or the user has to decide something.
+        """
+
+
+_LAYOUTS: tuple[Layout, ...] = (ARRAY, STACK, BY_CLIP, CLIPS, CSV, PARQUET, ARROW)
+FORMATS = {layout.name: layout.meaning for layout in _LAYOUTS}
+"""Name of a layout -> what it is."""
+_SUFFIXES = (
+    ".npy", ".npz", ".pkl", ".pickle", ".p", ".pt", ".pth", ".h5", ".hdf5", ".csd", ".mat", ".parquet", ".arrow",
+    ".csv", ".tsv", ".arff",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """A source, its layout, and what was read."""
+
+    source: Source
+    layout: Layout
+    evidence: str
+    tables: Sequence[Table]
+
+
+def found(paths: Sequence[Path], options: Options, problems: list[str]) -> list[Found]:
+    """Return what the paths hold; problems, and questions that the user has to decide, are appended to ``problems``."""
+    if options.format is not None and options.format not in FORMATS:
+        problems.append(
+            f"--format {options.format}: must be {', '.join(FORMATS)}.{suggestion(options.format, FORMATS)}"
+        )
+        return []
+    results = []
+    for path in dict.fromkeys(paths):
+        try:
+            sources = list(_sources(Source(path), options))
+        except FeatureSetError as error:
+            problems += str(error).split("\n")
+            continue
+        if not sources:
+            problems.append(f"{path}: holds no file of features; give a folder of {', '.join(_SUFFIXES)} files.")
+        for source in sources:
+            try:
+                layout, evidence = _layout(source, options)
+                tables = [replace(table, origin=source.path.name) for table in layout.read(source, options)]
+                results.append(Found(source, layout, evidence, tables))
+            except FeatureSetError as error:
+                problems += str(error).split("\n")
+    return results
+
+
+def _sources(source: Source, options: Options, depth: int = 2) -> Iterator[Source]:
+    """Yield a file; of a folder, itself if it has a layout, and the other files in it."""
+    if source.kind != "folder":
+        yield source
+        return
+    own = [layout for layout in _LAYOUTS if layout.recognise(source) is not None]
+    if own:
+        yield source
+    taken = {".npy"} if CLIPS in own else {".csv", ".tsv", ".arff"} if CSV in own else set()
+    for child in sorted(source.path.iterdir()):
+        if child.name.startswith("."):
+            continue
+        if child.is_file() and child.suffix.lower() in _SUFFIXES and child.suffix.lower() not in taken:
+            yield Source(child)
+        elif child.is_dir() and not own and depth:
+            yield from _sources(Source(child), options, depth - 1)
+
+
+def _layout(source: Source, options: Options) -> tuple[Layout, str]:
+    """Return the layout of a source, and what shows it.
+
+    Raises:
+        FeatureSetError: no layout fits, another than --format does, or several do.
+    """
+    fitting = [(layout, evidence) for layout in _LAYOUTS if (evidence := layout.recognise(source)) is not None]
+    holds = f" It holds {describe(source.tree)}." if source.tree is not None else ""
+    if options.format is not None:
+        chosen = [(layout, evidence) for layout, evidence in fitting if layout.name == options.format]
+        if chosen:
+            return chosen[0]
+        if len(fitting) == 1:  # one of several files, which is of another layout beyond doubt
+            return fitting[0]
+        raise FeatureSetError(f"{source.path}: is not {FORMATS[options.format]} (--format {options.format}).{holds}")
+    if not fitting:
+        raise FeatureSetError(
+            f"{source.path}: has none of the layouts that are read (docs/how-to/import.md).{holds} Save it as one of "
+            "them."
+        )
+    if len(fitting) > 1:
+        readings = "; or ".join(
+            f"{layout.meaning} ({evidence}): give --format {layout.name}" for layout, evidence in fitting
+        )
+        raise FeatureSetError(f"{source.path}: may be {readings}.")
+    return fitting[0]

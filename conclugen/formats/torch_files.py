@@ -1,0 +1,47 @@
+"""Read files of torch.save by torch's own weights-only reader, which executes nothing.
+
+The reader refuses arrays of numpy by default. They get the stand-ins of :mod:`conclugen.formats.pickles`. Files since
+torch 1.6 are memory-mapped, so their tensors stay on disk until they are read.
+"""
+
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from conclugen.formats.pickles import STAND_INS, PickleError, built
+
+__all__ = ["load_torch"]
+
+
+def load_torch(file: Path) -> object:
+    """Return the content of a file, with arrays in place of tensors.
+
+    Raises:
+        PickleError: it asks for anything else than tensors, arrays, containers, numbers and strings, or is damaged.
+    """
+    stand_ins: list[Any] = [(stand_in, name) for name, stand_in in STAND_INS.items()]
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
+            warnings.simplefilter("ignore")  # torch warns of pickles of other versions than its own
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        return built(content, _array)
+    except PickleError:
+        raise
+    except Exception as error:  # a file of unknown origin can fail with any error
+        if unknown := re.search(r"GLOBAL (\S+)", str(error)):
+            raise PickleError(f"asks for {unknown[1]}, which is neither a tensor nor plain data") from None
+        raise PickleError(f"is damaged, or no file of torch.save ({type(error).__name__})") from None
+
+
+def _array(value: object) -> object:
+    if isinstance(value, torch.Size):
+        return tuple(value)
+    if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
+        raise PickleError(f"holds {type(value).__name__}, which is neither a dense tensor nor plain data")
+    value = value.detach()
+    return np.asarray((value.float() if value.dtype in (torch.bfloat16,) else value).numpy())

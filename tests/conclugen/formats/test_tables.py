@@ -1,0 +1,265 @@
+"""Tables: openSMILE, OpenFace, CSV with a header or none, ARFF, Parquet, Arrow, data sets of Hugging Face."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conclugen.formats.reading import imported, planned, refused
+
+RNG = np.random.default_rng(0)
+
+
+def _write(file: Path, text: str, encoding: str = "utf-8") -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding)
+    return file
+
+
+class TestOpenSmile:
+    """Semicolons, names in single quotes, one row per clip or, with frameTime, per frame."""
+
+    def test_one_row_per_clip(self, tmp_path: Path) -> None:
+        file = _write(
+            tmp_path / "egemaps.csv",
+            "name;F0_mean;F0_std;loudness\n'a.wav';1.5;2;3\n'b.wav';-1;1e-3;4\n",
+        )
+        assert imported(tmp_path, file).same("egemaps", {"a": [1.5, 2, 3], "b": [-1, 1e-3, 4]})
+
+    def test_one_row_per_frame(self, tmp_path: Path) -> None:
+        file = _write(
+            tmp_path / "lld.csv",
+            "name;frameTime;F0;mfcc\n'a';0.0;1;2\n'a';0.01;3;4\n'b';0.0;5;6\n'b';0.01;7;8\n'b';0.02;9;1\n",
+        )
+        rows = imported(tmp_path, file)
+        assert rows.same("lld", {"a": [2, 3], "b": [7, 5]})
+        assert rows.plan.modalities["lld"][0].column.lengths == "rows with the same name"
+
+    def test_columns_are_chosen_by_a_pattern(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "name;F0_mean;F0_std;loud\na;1;2;3\nb;4;5;6\n")
+        rows = imported(tmp_path, file, modalities={"pitch": "F0*", "loud": "x:lou?"})
+        assert rows.same("pitch", {"a": [1, 2], "b": [4, 5]})
+        assert rows.same("loud", {"a": [3], "b": [6]})
+
+    def test_rows_of_one_name_that_are_not_together_are_refused(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "name,frameTime,F0\na,0,1\nb,0,1\na,1,2\n")
+        assert "rows of 'a' are not together (1 such clips)" in refused(file)[0]
+
+    def test_names_that_come_back_without_times_are_asked_about(self, tmp_path: Path) -> None:
+        """openSMILE without -instname calls every clip `unknown`."""
+        file = _write(tmp_path / "x.csv", "name,F0\nunknown,1\nunknown,2\n")
+        (question,) = refused(file)
+        assert (
+            "is a frame: give --rows frames. Or each is a clip, and names have to differ: give --ids COLUMN."
+            in question
+        )
+        assert planned(file, rows="frames").ids == ["unknown"]
+        assert "2 times" in refused(file, rows="clips")[0]
+
+    def test_arff(self, tmp_path: Path) -> None:
+        file = _write(
+            tmp_path / "is09.arff",
+            "@relation openSMILE\n\n@attribute name string\n@attribute F0_mean numeric\n"
+            "@attribute emotion {joy,anger}\n\n@data\n\n'a.wav',1.5,joy\n'b.wav',2.5,anger\n",
+        )
+        rows = imported(tmp_path, file)
+        assert rows.same("is09", {"a": [1.5], "b": [2.5]})
+        assert rows.labels == {"a": "joy", "b": "anger"}
+
+
+class TestOpenFace:
+    """A table of frames for each clip, with spaces behind the commas; success is 0 where no face was found."""
+
+    HEADER = "frame, face_id, timestamp, confidence, success, gaze_0_x, AU01_r\n"
+
+    def test_frames_without_a_face_do_not_count(self, tmp_path: Path) -> None:
+        folder = tmp_path / "openface"
+        _write(
+            folder / "a.csv",
+            self.HEADER + "1, 0, 0.0, 0.98, 1, 0.5, 2\n2, 0, 0.04, 0.1, 0, 9, 9\n3, 0, 0.08, 0.9, 1, 1.5, 4\n",
+        )
+        _write(folder / "b.csv", self.HEADER + "1, 0, 0.0, 0.98, 1, 1, 1\n")
+        rows = imported(tmp_path, folder)
+        assert rows.same("openface", {"a": [1, 3], "b": [1, 1]})
+
+    def test_clips_without_a_face_with_several_or_with_damage_are_listed(self, tmp_path: Path) -> None:
+        folder = tmp_path / "openface"
+        good = self.HEADER + "1, 0, 0.0, 0.98, 1, 1, 1\n"
+        for name, text in {
+            "a": good,
+            "none": self.HEADER + "1, 0, 0.0, 0, 0, 0, 0\n",
+            "two": good + "1, 1, 0.0, 0.9, 1, 2, 2\n",
+            "empty": "",
+            "other": "frame, timestamp, success, x\n1, 0, 1, 1\n",
+        }.items():
+            _write(folder / f"{name}.csv", text)
+        assert imported(tmp_path, folder).plan.left_out == {
+            "no openface (it has no true frame)": ["none"],
+            "no openface (its table has several faces)": ["two"],
+            "no openface (its table cannot be read)": ["empty"],
+            "no openface (its table has no column gaze_0_x)": ["other"],
+        }
+
+
+class TestCsv:
+    def test_a_table_of_labels_joins_a_table_of_features(self, tmp_path: Path) -> None:
+        features = _write(tmp_path / "audio.csv", "file,f0,f1\nclips/a.wav,1,2\nclips/b.wav,3,4\nclips/c.wav,5,6\n")
+        labels = _write(
+            tmp_path / "labels.csv",
+            "file,emotion,split,speaker\na.mp4,joy,train,Ann\nb.mp4,anger,dev,Ann\nc.mp4,,test,Bob\nd.mp4,joy,test,Bob\n",
+        )
+        rows = imported(tmp_path, features, labels)
+        assert (rows.labels, rows.splits) == ({"a": "joy", "b": "anger"}, {"a": "train", "b": "val"})
+        assert rows.plan.left_out == {"no label": ["c"], "no features": ["d"]}
+
+    def test_a_table_without_a_header(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "a,1.5,2\nb,3,4\n")
+        assert imported(tmp_path, file).same("x", {"a": [1.5, 2], "b": [3, 4]})
+
+    def test_a_first_line_of_numbers_in_order_is_asked_about(self, tmp_path: Path) -> None:
+        """pandas names columns so, and a row may look so."""
+        file = _write(tmp_path / "x.csv", "name,0,1,2\na,1.5,2,3\nb,3,4,5\n")
+        assert "Either these are names of columns: give --header yes. Or it is the first row" in refused(file)[0]
+        assert planned(file, header="yes").ids == ["a", "b"]
+        assert planned(file, header="no").ids == ["name", "a", "b"]
+
+    def test_columns_with_another_role_are_no_features(self, tmp_path: Path) -> None:
+        file = _write(
+            tmp_path / "x.csv",
+            "Unnamed: 0,name,label,start,end,f0,valence,age\n0,a,1,0.1,2,5,0.5,7\n1,b,0,3,4,6,0.7,8\n",
+        )
+        (question,) = refused(file)
+        assert (
+            "--labels label (1, 0); --labels valence (numbers from 0.5 to 0.7; with --label-map); or --labels none"
+            in question
+        )
+        rows = imported(tmp_path, file, labels="label", groups={"age": "age"})
+        assert rows.same("x", {"a": [5], "b": [6]})
+        assert rows.groups["age"] == {"a": "7", "b": "8"}
+
+    @pytest.mark.parametrize("encoding", ["gb18030", "utf-16", "utf-8-sig"])
+    def test_encodings(self, tmp_path: Path, encoding: str) -> None:
+        file = _write(tmp_path / "x.csv", "name,emotion,f0\na,高兴,1\nb,悲伤,2\n", encoding)
+        if encoding == "gb18030":
+            assert "such as --encoding cp1252" in refused(file)[0]
+        rows = imported(tmp_path, file, encoding=encoding if encoding == "gb18030" else None)
+        assert rows.labels == {"a": "高兴", "b": "悲伤"}
+
+    def test_cells_and_rows_that_cannot_be_read_are_told(self, tmp_path: Path) -> None:
+        good = "".join(f"clip{row},1,2\n" for row in range(100))
+        bad = _write(tmp_path / "bad.csv", f"name,f0,f1\n{good}z,1,x\n")
+        with pytest.raises(ValueError, match="invalid value 'x'"):
+            imported(tmp_path, bad)
+        short = _write(tmp_path / "short.csv", f"name,f0,f1\n{good}z,1\n")
+        assert "Expected 3 columns, got 2" in refused(short)[0]
+        assert "is there 2 times" in refused(_write(tmp_path / "twice.csv", "name,f,f\na,1,2\n"))[0]
+
+    def test_two_columns_of_names_are_asked_about(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "left,right,f0\na,x,1\nb,y,2\n")
+        assert "names of clips may be in column 'left', 'right'; give --ids COLUMN." in refused(file)[0]
+        assert planned(file, ids="right").ids == ["x", "y"]
+
+    def test_missing_cells_are_values_that_are_not_finite(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "name,f0\na,1\nb,\nc,nan\n")
+        assert imported(tmp_path, file, non_finite="drop").plan.left_out == {
+            "no x (holds NaN or infinite values)": ["b", "c"]
+        }
+
+    @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+    @given(
+        st.lists(st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=2), min_size=1, max_size=8),
+        st.sampled_from(",;\t"),
+        st.booleans(),
+    )
+    def test_any_table_of_numbers_comes_back(
+        self, tmp_path: Path, cells: list[list[float]], separator: str, header: bool
+    ) -> None:
+        lines = [separator.join([f"clip{row}", *map(repr, of_row)]) for row, of_row in enumerate(cells)]
+        file = _write(
+            tmp_path / "x.csv", "\n".join(([separator.join(["name", "f0", "f1"])] if header else []) + lines) + "\n"
+        )
+        plan = planned(file, header="yes" if header else "no")
+        (place,) = plan.modalities["x"]
+        blocks = [np.asarray(block["x"]) for block in place.table.blocks(["x"])]
+        assert np.array_equal(np.concatenate(blocks), np.array(cells))
+
+
+FRAME: dict[str, Any] = {
+    "id": ["a", "b", "c"],
+    "video": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]],
+    "audio": [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0]], None],
+    "label": [0, 1, 1],
+    "text": ["hi", "you", "there"],
+}
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("video", pa.list_(pa.float32(), 2)),
+        ("audio", pa.list_(pa.list_(pa.float32()))),
+        ("label", pa.int64()),
+        ("text", pa.string()),
+    ]
+)
+
+
+class TestArrow:
+    def test_columns_of_lists_in_parquet(self, tmp_path: Path) -> None:
+        pq.write_table(pa.table(FRAME, SCHEMA), tmp_path / "train-00000-of-00001.parquet")
+        rows = imported(tmp_path, tmp_path / "train-00000-of-00001.parquet")
+        assert rows.same("video", {"a": [1, 2], "b": [3, 4]})
+        assert rows.same("audio", {"a": [2, 3], "b": [5, 6]})
+        assert rows.plan.left_out == {"no audio (there is none)": ["c"]}
+        assert (rows.labels, rows.splits["a"]) == ({"a": "0", "b": "1"}, "train")
+
+    def test_columns_of_numbers_in_parquet(self, tmp_path: Path) -> None:
+        pd.DataFrame({"name": ["a", "b"], "f0": [1, 2], "f1": [0.5, 1.5]}).to_parquet(tmp_path / "audio.parquet")
+        assert imported(tmp_path, tmp_path / "audio.parquet").same("audio", {"a": [1, 0.5], "b": [2, 1.5]})
+
+    def test_parts_in_several_files(self, tmp_path: Path) -> None:
+        for part, names in (("train", "ab"), ("validation", "c"), ("test", "d")):
+            table = pa.table({"id": list(names), "video": [[1.0, 2.0]] * len(names)})
+            pq.write_table(table, tmp_path / f"{part}-00000-of-00001.parquet")
+        rows = imported(tmp_path, *sorted(tmp_path.glob("*.parquet")))
+        assert rows.splits == {"a": "train", "b": "train", "c": "val", "d": "test"}
+
+    def test_lists_of_several_widths_are_told(self, tmp_path: Path) -> None:
+        pq.write_table(
+            pa.table({"id": list("abcdefgh"), "v": [[1.0] * (2 + row % 2) for row in range(8)]}), tmp_path / "x.parquet"
+        )
+        assert "lists have several widths, 2 (4 rows), 3 (4 rows)" in refused(tmp_path / "x.parquet")[0]
+
+    def test_a_data_set_of_hugging_face(self, tmp_path: Path) -> None:
+        """`save_to_disk` of a DatasetDict: Arrow streams, with the classes in the schema."""
+        root = tmp_path / "hf"
+        names = {"label": {"names": ["neutral", "joy"], "_type": "ClassLabel"}}
+        schema = SCHEMA.with_metadata({"huggingface": json.dumps({"info": {"features": names}})})
+        for part, first in (("train", 0), ("validation", 2)):
+            folder = root / part
+            folder.mkdir(parents=True)
+            rows = pa.table(FRAME, schema).slice(first, 2 - first // 2)
+            for number in range(2):
+                file = f"data-0000{number}-of-00002.arrow"
+                with pa.OSFile(str(folder / file), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+                    writer.write_table(rows.slice(number, 1))
+            files = [{"filename": f"data-0000{number}-of-00002.arrow"} for number in range(2)]
+            (folder / "state.json").write_text(json.dumps({"_data_files": files}), "utf-8")
+            (folder / "dataset_info.json").write_text("{}", "utf-8")
+        (root / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "validation"]}), "utf-8")
+        read = imported(tmp_path, root, modalities={"video": "video"})
+        assert read.labels == {"a": "neutral", "b": "joy", "c": "joy"}
+        assert read.splits == {"a": "train", "b": "train", "c": "val"}
+        (root / "train" / "data-00001-of-00002.arrow").unlink()
+        assert "data-00001-of-00002.arrow is not there (1 such files)" in refused(root)[0]
+
+    def test_damaged_files_are_told(self, tmp_path: Path) -> None:
+        (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing else")
+        (tmp_path / "x.arrow").write_bytes(b"ARROW1\0\0 and nothing else")
+        problems = refused(tmp_path / "x.parquet", tmp_path / "x.arrow")
+        assert all("cannot be read" in problem for problem in problems)
