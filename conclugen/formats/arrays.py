@@ -33,6 +33,7 @@ __all__ = ["ARRAY", "STACK", "rows_of", "stack_table"]
 _CLASS_NAMES = "class_names"
 _TOKENS = "text_bert"
 """Input of BERT: (n, 3, T) of token, mask and segment numbers, which are no features."""
+_FEWEST_ARRAYS = 2
 _FRAMES_CHECKED = 64
 """Sequences that are read at a time when frames of zeros are counted."""
 
@@ -46,7 +47,7 @@ class _Stack:
     def recognise(self, source: Source) -> str | None:
         """Return what shows the layout, or None."""
         tree = source.tree
-        if not isinstance(tree, Mapping) or not tree:
+        if not isinstance(tree, Mapping) or len(tree) < _FEWEST_ARRAYS or source.kind == "matlab":
             return None
         sizes = Counter(rows for key, value in tree.items() if (rows := rows_of(value)) is not None)
         if not sizes or not any(_is_feature(value) for value in tree.values()):
@@ -70,7 +71,7 @@ class _Array:
     def recognise(self, source: Source) -> str | None:
         """Return what shows the layout, or None."""
         array = _single(source.tree)
-        if array is None:
+        if array is None or source.kind == "matlab":
             return None
         part, key = part_of(source.name)
         shape = shape_text(array.shape, array.dtype) if hasattr(array, "shape") else f"{len(array):,} values"
@@ -92,7 +93,9 @@ def _single(tree: Tree) -> Any:
         return tree
     if isinstance(tree, list):
         tree = numbers(tree)
-    return tree if getattr(tree, "shape", ()) else None
+    if not getattr(tree, "shape", ()) or isinstance(tree.reshape(-1)[0] if tree.dtype.kind == "O" else None, dict):
+        return None
+    return tree
 
 
 def rows_of(value: object) -> int | None:
@@ -215,10 +218,9 @@ def _column(
         )
     if value.ndim == 3 and key != _TOKENS:
         return _sequences(key, value, entries, options)
-    problem = f"{key}: is {shape}, which is neither a vector nor a sequence for each row" + (
-        "; these are the numbers of tokens, not features" if key == _TOKENS else ""
-    )
-    return Column(key=key, kind="value", shape=shape, fault=lambda: f"{problem}; name another column."), None
+    reason = f"is {shape}, neither a vector nor a sequence for each row"
+    reason = "holds the numbers of tokens, which are no features" if key == _TOKENS else reason
+    return Column(key=key, kind="value", shape=shape, fault=lambda: f"{key}: {reason}; name another column."), None
 
 
 def _feature_role(role: Any) -> Any:

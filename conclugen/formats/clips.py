@@ -4,6 +4,7 @@
 modality: ConCluGen's own layout, and that of MERTools and MERBench. ``by_clip`` is a dictionary clip -> array.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ _ODD_SHARE = 0.01
 _ODD_CLIPS = 3
 _FEW_CLIPS = 3
 _SEQUENCE_BYTES = 2**20
+_FRAME = re.compile(r"\d+|(frame|face|img|image)[a-z_]*[\d_]*\d", re.IGNORECASE)
+"""Names of files of frames, such as 0001 or OpenFace's frame_det_00_000001."""
 
 
 class _Clips:
@@ -38,7 +41,7 @@ class _Clips:
             return None
         if count := len(_arrays(source.path)):
             return f"{count:,} .npy files"
-        folders = [folder for folder in _folders(source.path) if _arrays(folder) or any(map(_arrays, _folders(folder)))]
+        folders = [folder for folder in _folders(source.path) if _is_modality(folder)]
         return f"folders of .npy files: {', '.join(folder.name for folder in folders[:8])}" if folders else None
 
     def read(self, source: Source, options: Options) -> list[Table]:
@@ -49,7 +52,7 @@ class _Clips:
         """
         if _arrays(source.path):
             return [_folder_table(source.path, options)]
-        folders = [folder for folder in _folders(source.path) if _arrays(folder) or any(map(_arrays, _folders(folder)))]
+        folders = [folder for folder in _folders(source.path) if _is_modality(folder)]
         if all(split_name(folder.name) in SPLITS for folder in folders):
             return [_folder_table(source.path, options)]
         if options.rows is None and all(_look_like_frames(_arrays(folder)) for folder in folders):
@@ -72,7 +75,7 @@ class _ByClip:
     def recognise(self, source: Source) -> str | None:
         """Return what shows the layout, or None."""
         tree = source.tree
-        if not isinstance(tree, Mapping) or len(tree) < _FEW_CLIPS:
+        if not isinstance(tree, Mapping) or len(tree) < _FEW_CLIPS or source.kind == "matlab":
             return None
         shapes = [
             value.shape for value in tree.values() if is_array(value) and value.ndim in (1, 2) and value.shape[-1] > 1
@@ -103,7 +106,7 @@ def clip_table(
     Args:
         name: name of the source.
         ids: the n clips.
-        features: key -> array of each clip; None where there is none.
+        features: key -> array of each clip; where there is none, None or the reason.
         values: further columns.
     """
     columns, reads = {}, {}
@@ -124,8 +127,8 @@ def clip_column(key: str, arrays: Sequence[Any], *, role: Role | None = None) ->
 
 def _shape(array: Any) -> tuple[int, ...] | str:
     """Return the shape of an array, or why it is none."""
-    if array is None:
-        return "there is none"
+    if array is None or isinstance(array, str):
+        return array or "there is none"
     if not is_array(array):
         array = numbers(array)
     return "it holds no numbers" if array is None else tuple(array.shape)
@@ -274,8 +277,16 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
+def _is_modality(folder: Path) -> bool:
+    """Return whether a folder holds clips, or folders of splits or of clips' frames; and not other modalities."""
+    inner = [child for child in _folders(folder) if _arrays(child)]
+    splits = all(split_name(child.name) in SPLITS for child in inner)
+    frames = all(_look_like_frames(_arrays(child)) for child in inner)
+    return bool(_arrays(folder)) or (bool(inner) and (splits or frames))
+
+
 def _look_like_frames(files: Sequence[Path]) -> bool:
-    return bool(files) and all(file.stem.rpartition("_")[2].removeprefix("frame").isdigit() for file in files)
+    return bool(files) and all(_FRAME.fullmatch(file.stem) for file in files)
 
 
 def _first(folders: Sequence[Path]) -> str:

@@ -25,6 +25,7 @@ __all__ = ["NONE", "Plan", "understand"]
 NONE = "none"
 """What users give for labels or a split that they do not want."""
 _MOST_SHOWN = 12
+_VALUES_SHOWN = 7
 
 
 @dataclass
@@ -175,9 +176,22 @@ def _check(what: str, key: str, places: Sequence[Place], problems: list[str]) ->
     for place in places:
         by_source.setdefault(place.table.name, set()).update(place.table.ids)
     names = [*by_source]
+    if all(place.column.kind == "value" for place in places):
+        names = _disagreeing(places)
     if any(by_source[a] & by_source[b] for i, a in enumerate(names) for b in names[i + 1 :]):
         readings = ", ".join(f"{name}:{key}" for name in names)
         problems.append(f"{what}: {key!r} is in several files with the same rows; give one of {readings}.")
+
+
+def _disagreeing(places: Sequence[Place]) -> list[str]:
+    """Return the sources of values that differ for the same row."""
+    first: dict[str, tuple[str, object]] = {}
+    for place in places:
+        for key, value in zip(place.table.ids, place.column.values, strict=False):
+            source, known = first.setdefault(key, (place.table.name, value))
+            if source != place.table.name and known != value and not (_is_missing(known) or _is_missing(value)):
+                return [source, place.table.name]
+    return []
 
 
 def _columns(tables: Sequence[Table]) -> str:
@@ -217,8 +231,8 @@ def _shown(places: Sequence[Place]) -> str:
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     if numbers and is_scale(values):
         return f"numbers from {min(numbers):g} to {max(numbers):g}; with --label-map"
-    counts = Counter(map(value_text, values))
-    return ", ".join(name for name, _ in counts.most_common(6)) + (", ..." if len(counts) > 6 else "")
+    names = sorted(set(map(value_text, values)), key=_class_order)
+    return ", ".join(names[:_VALUES_SHOWN]) + (", ..." if len(names) > _VALUES_SHOWN else "")
 
 
 def _values(places: Sequence[Place]) -> dict[str, object]:

@@ -14,7 +14,12 @@ from conclugen.formats.arrays import ARRAY, STACK
 from conclugen.formats.arrow import ARROW, PARQUET
 from conclugen.formats.clips import BY_CLIP, CLIPS
 from conclugen.formats.content import Source, describe
+from conclugen.formats.corpora import CORPORA
+from conclugen.formats.dialogues import DIALOGUES
+from conclugen.formats.matlab import VIEWS
+from conclugen.formats.mmsa import MMSA
 from conclugen.formats.options import Options
+from conclugen.formats.sequences import CSD, FOLDS, aligned
 from conclugen.formats.table import Table
 from conclugen.formats.text_tables import CSV
 from conclugen.settings.wording import suggestion
@@ -44,12 +49,14 @@ class Layout(Protocol):
         """
 
 
-_LAYOUTS: tuple[Layout, ...] = (ARRAY, STACK, BY_CLIP, CLIPS, CSV, PARQUET, ARROW)
+_LAYOUTS: tuple[Layout, ...] = (
+    CLIPS, MMSA, DIALOGUES, CORPORA, ARRAY, STACK, BY_CLIP, CSD, FOLDS, VIEWS, CSV, PARQUET, ARROW,
+)  # fmt: skip
 FORMATS = {layout.name: layout.meaning for layout in _LAYOUTS}
 """Name of a layout -> what it is."""
 _SUFFIXES = (
     ".npy", ".npz", ".pkl", ".pickle", ".p", ".pt", ".pth", ".h5", ".hdf5", ".csd", ".mat", ".parquet", ".arrow",
-    ".csv", ".tsv", ".arff",
+    ".csv", ".tsv", ".arff", ".py",
 )  # fmt: skip
 
 
@@ -86,7 +93,19 @@ def found(paths: Sequence[Path], options: Options, problems: list[str]) -> list[
                 results.append(Found(source, layout, evidence, tables))
             except FeatureSetError as error:
                 problems += str(error).split("\n")
-    return results
+    return _aligned(results, options, problems)
+
+
+def _aligned(results: Sequence[Found], options: Options, problems: list[str]) -> list[Found]:
+    """Return what was found, with computational sequences aligned to the intervals of their labels."""
+    sequences = [(each.source, each.tables) for each in results if each.layout in (CSD, FOLDS)]
+    try:
+        tables = aligned(sequences, options) if sequences else {}
+    except FeatureSetError as error:
+        problems += str(error).split("\n")
+        return list(results)
+    of_source = {source: [replace(table, origin=source.path.name) for table in own] for source, own in tables.items()}
+    return [replace(each, tables=of_source.get(each.source, each.tables)) for each in results]
 
 
 def _sources(source: Source, options: Options, depth: int = 2) -> Iterator[Source]:

@@ -137,7 +137,7 @@ class TestCsv:
         )
         (question,) = refused(file)
         assert (
-            "--labels label (1, 0); --labels valence (numbers from 0.5 to 0.7; with --label-map); or --labels none"
+            "--labels label (0, 1); --labels valence (numbers from 0.5 to 0.7; with --label-map); or --labels none"
             in question
         )
         rows = imported(tmp_path, file, labels="label", groups={"age": "age"})
