@@ -1,6 +1,6 @@
 """Search spaces: which hyperparameters may vary, over which values, for which loss subsets."""
 
 from search_spaces.parameter import Parameter
-from search_spaces.space import Space, SpaceError, load_space, named_space_text, named_spaces
+from search_spaces.space import Space, SpaceError, load_space, named_space_text, named_spaces, weight_of
 
-__all__ = ["Parameter", "Space", "SpaceError", "load_space", "named_space_text", "named_spaces"]
+__all__ = ["Parameter", "Space", "SpaceError", "load_space", "named_space_text", "named_spaces", "weight_of"]

@@ -14,6 +14,10 @@ and which losses use a hyperparameter; a subset without these losses does not se
 ``needs`` names losses of which the subset must use at least one, ``min_losses`` is the least number of losses in the
 subset. A range with integer bounds is a range of integers.
 
+``weights: relative`` at the top of the file says that a loss's weight is relative to that of the subset's first loss,
+which is 1. AdamW is blind to a common factor of all weights, so the absolute weights of two losses are one dimension
+too many. Without the line, every weight is searched, as in the released code.
+
 The first trial of every subset is its default configuration (the ``default`` of each parameter). So a report can say
 how much tuning gained.
 """
@@ -23,9 +27,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 from conclugen.hyperparameters import HYPERPARAMETERS, USES
 from conclugen.settings.documents import DocumentError, read_settings
@@ -33,7 +37,7 @@ from conclugen.settings.wording import problems_of, suggestion
 from conclugen.subsets import Loss
 from search_spaces.parameter import Parameter, Scalar
 
-__all__ = ["Space", "SpaceError", "load_space", "named_space_text", "named_spaces"]
+__all__ = ["Space", "SpaceError", "load_space", "named_space_text", "named_spaces", "weight_of"]
 
 
 class SpaceError(ValueError):
@@ -78,6 +82,19 @@ class Space(BaseModel):
         BeforeValidator(_with_names),
         Field(description="a line for each hyperparameter, such as `lr: 1e-3`"),
     ]
+    weights: Annotated[
+        Literal["absolute", "relative"],
+        Field(description="relative: the first loss of a subset has weight 1, and only the others' weights vary"),
+    ] = "absolute"
+
+    @model_validator(mode="after")
+    def _first_loss_has_no_weight(self) -> Self:
+        first = weight_of(next(iter(Loss)))
+        if self.weights == "relative" and first in self.parameters:
+            raise ValueError(
+                f"{first}: with `weights: relative`, the other weights are relative to it, and it is 1; leave it out."
+            )
+        return self
 
     def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int | None) -> list[str]:
         """Return the reasons why a sampler cannot search the space, each with a remedy.
@@ -112,10 +129,11 @@ class Space(BaseModel):
 
     def for_losses(self, losses: Sequence[Loss]) -> dict[str, Parameter]:
         """Return the parameters, fixed ones included, that a subset with these losses uses."""
+        first = weight_of(losses[0]) if self.weights == "relative" and losses else None
         return {
             name: parameter
             for name, parameter in self.parameters.items()
-            if USES[name].by(losses) and parameter.applies(losses)
+            if name != first and USES[name].by(losses) and parameter.applies(losses)
         }
 
     def default_configuration(self, losses: Sequence[Loss]) -> dict[str, Scalar]:
@@ -209,6 +227,11 @@ class Space(BaseModel):
         extremes = [int(value) for value in parameter.extremes()]
         inner = [extremes[0] + int(parameter.step or 1)] if len(set(extremes)) > 1 and parameter.integral else []
         return [*extremes, *(value for value in inner if value < extremes[-1])]
+
+
+def weight_of(loss: Loss) -> str:
+    """Return the hyperparameter that is the weight of a loss."""
+    return f"weight_{loss.lower()}"
 
 
 def named_spaces() -> list[str]:

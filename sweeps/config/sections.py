@@ -181,8 +181,10 @@ class Workers(Section):
 class Search(Section):
     """How the search proposes configurations and stops trials."""
 
-    sampler: Literal["tpe", "random", "grid", "cmaes"] = Field(
-        "tpe", description="how configurations are proposed: tpe, random, grid (finite spaces), cmaes (ranges only)"
+    sampler: Literal["tpe", "joint", "random", "grid", "cmaes"] = Field(
+        "tpe",
+        description="how configurations are proposed: joint (one Gaussian process that learns from the trials of all "
+        "subsets), tpe (each subset by itself), random, grid (finite spaces), cmaes (ranges only)",
     )
     pruner: Literal["median", "successive_halving", "hyperband", "none"] = Field(
         "median",

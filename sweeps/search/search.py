@@ -40,6 +40,7 @@ from sweeps.search.confirmations import Confirmations
 from sweeps.search.fair_share import FairShare
 from sweeps.search.finalists import Best, Finalists
 from sweeps.search.job_plan import JobPlan
+from sweeps.search.joint_search import JointSearch
 from sweeps.search.progress import Progress, Tally
 from sweeps.search.resume import end_stale_runs, resume_trials, runs_with_lost_head, set_failed_aside
 from sweeps.search.storage import open_storage
@@ -109,6 +110,7 @@ class Search:
             name: Study(arm, config, storage, folder.identity, proposed.get(arm, ()))
             for name, arm in self._arms.items()
         }
+        self._joint = JointSearch(config, self._studies) if config.search.sampler == "joint" else None
         self._fair_share = FairShare(config.budget, list(self._arms), config.workers.per_trial)
         self._finalists = Finalists(config)
         self._tally = Tally(config, self._finalists)
@@ -204,7 +206,7 @@ class Search:
 
     def _next_trial(self, lost: Job | None) -> _LiveJob | None:
         """Start a new trial of the arm whose turn it is, or of the arm of ``lost``."""
-        name = self._fair_share.next() if lost is None else lost.name
+        name = self._next_arm() if lost is None else lost.name
         if name is None:
             return None
         search = self._arms[name].search
@@ -213,9 +215,23 @@ class Search:
             for other, arm in self._arms.items()
             if other != name and arm.search == search and (best := self._winner(other) or self._studies[other].best)
         }
-        started = self._studies[name].ask(best_of_others)
+        propose = None if self._joint is None else self._joint.propose
+        started = self._studies[name].ask(best_of_others, propose)
         job = self._plan.trial(self._arms[name], started.number, started.hyperparameters, started.origin)
         return _LiveJob(job, started.trial)
+
+    def _next_arm(self) -> str | None:
+        """Return the arm whose turn it is; None if every budget is spent."""
+        turn = self._fair_share.next()
+        if turn is None or self._joint is None:
+            return turn
+        # A joint proposal learns from the trials of all arms before it, so the earliest of lost trials comes first.
+        late = [
+            name
+            for name, study in self._studies.items()
+            if study.is_late(study.next_number) and not self._fair_share.spent(name)
+        ]
+        return min(late, key=lambda name: self._studies[name].next_number, default=turn)
 
     def _next_run(self) -> _LiveJob | None:
         """Return the next finalist's run, confirmation run or baseline; None if none can start now."""

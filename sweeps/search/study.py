@@ -7,7 +7,7 @@ A trial's number is kept as an attribute. Optuna's own numbers count each begun 
 damaged begins some trials again. If several trials have the same number, the latest counts.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from sweeps.folder.unfinished import UnfinishedJob
 from sweeps.ledger import Record, State
 from sweeps.search.finalists import Best
 from sweeps.search.grid import grid_point
+from sweeps.search.joint import Observation
 from sweeps.search.optuna_internals import take_out
 from sweeps.search.pruners import pruner
 from sweeps.search.samplers import distributions, sampler
@@ -36,6 +37,7 @@ _STATES: dict[State, TrialState] = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+_NAMES = {state: name for name, state in _STATES.items()}
 
 
 class Trial(Protocol):
@@ -138,13 +140,44 @@ class Study:
             self._next += 1
         return self._next
 
-    def ask(self, best_of_others: Mapping[Arm, Best]) -> StartedTrial:
+    def is_late(self, number: int) -> bool:
+        """Whether trials with higher numbers have begun."""
+        return number < self._last
+
+    def ask(
+        self, best_of_others: Mapping[Arm, Best], propose: Callable[[Arm, int], Mapping[str, Any]] | None = None
+    ) -> StartedTrial:
         """Start the next trial.
 
         Args:
             best_of_others: the best trials of the other arms so far, for ``search.share_best``.
+            propose: returns the searched hyperparameters of a trial, by its arm and number; None if the study's own
+                sampler draws them.
         """
-        return self._start(self.next_number, *self._choose(self.next_number, best_of_others))
+        number = self.next_number
+        origin, values = self._choose(number, best_of_others)
+        if propose is not None and not values:
+            values = dict(propose(self.arm, number))
+        return self._start(number, origin, values)
+
+    def observations(self) -> list[Observation]:
+        """Return what the trials of the study teach; those that do not count are left out."""
+        trials = {
+            trial.user_attrs[NUMBER]: trial
+            for trial in self._study.get_trials(deepcopy=False)
+            if trial.state != TrialState.WAITING and DROPPED not in trial.user_attrs
+        }
+        return [
+            Observation(
+                arm=self.arm,
+                number=number,
+                values=trial.params,
+                state=_NAMES.get(trial.state),
+                value=trial.value if trial.state == TrialState.COMPLETE else None,
+                reports=tuple(trial.intermediate_values.items()),
+            )
+            for number, trial in trials.items()
+        ]
 
     def tell(self, number: int, trial: Trial, state: State, value: float | None, reason: str) -> None:
         """End trial ``number``."""
@@ -158,7 +191,7 @@ class Study:
 
     def _start(self, number: int, origin: str, values: Mapping[str, Any]) -> StartedTrial:
         """Start trial ``number`` with ``values``; the sampler draws what is neither there nor fixed."""
-        late = {LATE: True} if number < self._last else {}
+        late = {LATE: True} if self.is_late(number) else {}
         self._last = max(self._last, number)
         # The queue writes a trial and its attributes in a single line of the journal.
         self._study.enqueue_trial(dict(values), user_attrs={NUMBER: number, ORIGIN: origin, **late})

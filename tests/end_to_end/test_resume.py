@@ -42,7 +42,7 @@ def write_search(write_config: Callable[..., Path]) -> Callable[..., Path]:
     "search",
     [
         *({}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"share_best": True}, {"sampler": "cmaes"}),
-        {"finalists": 3},
+        *({"finalists": 3}, {"sampler": "joint"}),
     ],
 )
 @pytest.mark.parametrize("seed", [0])
@@ -386,7 +386,7 @@ def test_a_kept_head_that_is_lost_is_made_again(write_search: Callable[..., Path
 
 @pytest.mark.parametrize(
     "search",
-    [{}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"sampler": "cmaes"}],
+    [{}, {"pruner": "successive_halving"}, {"pruner": "hyperband"}, {"sampler": "cmaes"}, {"sampler": "joint"}],
 )
 def test_a_killed_search_that_loses_records_and_journal_lines_ends_as_if_it_had_not(
     write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: dict[str, Any]
@@ -413,6 +413,22 @@ def test_a_killed_search_that_loses_records_and_journal_lines_ends_as_if_it_had_
         flip(folder.journal, chance)
         assert mend_journal(folder)
     fate.deadline = -1
+    run(path, folder)
+    assert outcome(folder) == outcome(whole)
+
+
+def test_joint_trials_of_several_arms_that_are_lost_are_proposed_again_as_they_were(
+    write_search: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A joint proposal learns from all arms, so lost trials are proposed in the order of the sweep."""
+    settings = {"sampler": "joint", "pruner": "none"}
+    path = write_search(search=settings, space=str(ranges(tmp_path)), subsets=["Con", "ConClu", "ConGen"], baselines=[])
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole)
+    run(path, folder)
+    folder.journal.unlink()
+    for key in ("search-ConClu-00006", "search-ConGen-00004", "search-Con-00005", "search-ConGen-00006"):
+        Ledger(folder.ledger).set_aside(key, "damaged")
     run(path, folder)
     assert outcome(folder) == outcome(whole)
 
@@ -459,7 +475,7 @@ def test_cmaes_goes_on_after_its_journal_is_lost(
     assert outcome(folder) == outcome(whole)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "joint"])
 def test_a_journal_that_is_cut_within_a_finished_trial_loses_no_value(
     write_search: Callable[..., Path], tmp_path: Path, sampler: str
 ) -> None:

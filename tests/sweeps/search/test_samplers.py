@@ -122,8 +122,8 @@ def test_a_point_of_a_huge_grid_takes_no_time() -> None:
     assert len({tuple(grid_point(parameters, number, 0).values()) for number in range(1000)}) == 1000
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "cmaes"])
-def test_tpe_and_cmaes_come_closer_to_the_optimum_than_random_search(
+@pytest.mark.parametrize("sampler", ["tpe", "cmaes", "joint"])
+def test_model_based_samplers_come_closer_to_the_optimum_than_random_search(
     write_config: Callable[..., Path], tmp_path: Path, sampler: str
 ) -> None:
     """The optimum is at feature_dropout 0.2. Compared are the last ten proposals, averaged over three seeds."""

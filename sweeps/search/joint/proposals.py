@@ -1,0 +1,186 @@
+"""Proposals of the joint model: the configuration of an arm with the highest expected improvement.
+
+A proposal follows from the observations and a seed, and from nothing else. The length scales are fitted again only when
+a tenth more trials have ended. They follow from the first trials up to there, so a model that starts anew after a crash
+finds the same ones.
+
+A proposal uses one core, whatever the machine has: the workers need the others.
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+from threadpoolctl import threadpool_limits
+
+from search_spaces import Space
+from sweeps.config import Arm
+from sweeps.search.joint.encoding import Encoding, Floats
+from sweeps.search.joint.observations import Observation, Target, targets
+from sweeps.search.joint.surrogate import Surrogate, fit_scales
+
+__all__ = ["Forecast", "JointModel"]
+
+_RANDOM = 1024  # candidates
+_KNOWN = 32  # candidates that other arms found good
+_NEIGHBOURS = 256  # of the best candidates, in each round
+_ROUNDS = (0.15, 0.05)  # standard deviation of a neighbour's coordinates
+_BEST = 8  # candidates that have neighbours
+_MOST_FITTED = 200  # trials that length scales are fitted to
+_GROWTH = 1.1
+_DIGITS = 6  # two points that agree in so many digits are one configuration
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What one more trial of an arm would gain, in units of the objective."""
+
+    improvement: float
+    """Expected gain over the arm's best, of the configuration that promises most."""
+    high: float
+    """A gain that is exceeded with a probability of 2.5 %."""
+
+
+class JointModel:
+    """Learns from the trials of all arms, and proposes for one.
+
+    Args:
+        space: the search space.
+        arms: the arms that learn from each other.
+        earlier: number of earlier sweeps whose trials are read.
+    """
+
+    def __init__(self, space: Space, arms: Sequence[Arm], earlier: int = 0) -> None:
+        self._encoding = Encoding(space, arms, earlier)
+        self._scales: tuple[str, Floats] = ("", np.empty(0))  # what the last scales were fitted to, and they
+        self._rows: dict[Any, Floats | None] = {}  # a trial's arm and values -> its row of the cube
+
+    def propose(
+        self, arm: Arm, observations: Sequence[Observation], seed: int
+    ) -> tuple[dict[str, Any], Forecast | None]:
+        """Return a configuration that no trial of the arm has had, and what it may gain.
+
+        While no trial of the arm has ended, the configuration is random, and nothing is known of its gain.
+
+        Args:
+            arm: whose turn it is.
+            observations: trials of all arms, in the order in which they were proposed.
+            seed: of the random candidates.
+        """
+        with threadpool_limits(1):
+            return self._propose(arm, observations, np.random.default_rng(seed))
+
+    def _propose(
+        self, arm: Arm, observations: Sequence[Observation], random: np.random.Generator
+    ) -> tuple[dict[str, Any], Forecast | None]:
+        encoding = self._encoding
+        own = [row for o in observations if (o.arm, o.task) == (arm, 0) and (row := self._row(o)) is not None]
+        tried = {_identity(point) for point in encoding.points(arm, np.array(own))} if own else set()
+        candidates = _untried(encoding, arm, random.random((_RANDOM, len(encoding.axes(arm)))), tried)
+        learnt, levels = targets([o for o in observations if self._row(o) is not None])
+        if arm not in levels or len(learnt) < 2:
+            return encoding.values(arm, candidates[0]), None
+        model = self._surrogate(learnt, [o for o in observations if o.state is None])
+        best = float(model.predict(encoding.points(arm, np.array(own)))[0].max())
+        candidates = _untried(encoding, arm, np.vstack([candidates, *self._good(arm, learnt)]), tried)
+        gains, mean, deviation = self._gains(model, arm, candidates, best)
+        for spread in _ROUNDS:
+            centres = candidates[np.argsort(-gains, kind="stable")[:_BEST]]
+            near = self._neighbours(arm, centres, spread, random)
+            candidates = _untried(encoding, arm, np.vstack([centres, near]), tried)
+            gains, mean, deviation = self._gains(model, arm, candidates, best)
+        chosen = int(np.argmax(gains))
+        high = max(0.0, float(mean[chosen] + norm.ppf(0.975) * deviation[chosen] - best))
+        scale = levels[arm].scale
+        return encoding.values(arm, candidates[chosen]), Forecast(float(gains[chosen]) * scale, high * scale)
+
+    def _surrogate(self, learnt: Sequence[Target], running: Sequence[Observation]) -> Surrogate:
+        """Return the model of the ended trials, and of running trials as if they had what the model expects."""
+        ordered = sorted(learnt, key=lambda target: target.position)
+        points, scores, variances = self._arrays(ordered)
+        theta = self._fitted_scales(ordered)
+        model = Surrogate(theta, points, scores, variances)
+        pending = [point for o in running if (point := self._point(o)) is not None]
+        if not pending:
+            return model
+        expected, _ = model.predict(np.array(pending))
+        return Surrogate(
+            theta,
+            np.vstack([points, *pending]),
+            np.concatenate([scores, expected]),
+            np.concatenate([variances, np.zeros(len(pending))]),
+        )
+
+    def _fitted_scales(self, learnt: Sequence[Target]) -> Floats:
+        """Return amplitude, length scales and noise, fitted to the first trials."""
+        first = learnt[: _stage(len(learnt))]
+        if len(first) > _MOST_FITTED:
+            chosen = np.random.default_rng(len(first)).choice(len(first), _MOST_FITTED, replace=False)
+            first = [first[index] for index in np.sort(chosen)]
+        arrays = self._arrays(first)
+        digest = hashlib.sha256(b"".join(np.round(array, 9).tobytes() for array in arrays)).hexdigest()
+        if self._scales[0] != digest:
+            self._scales = digest, fit_scales(*arrays, self._encoding.usual_lengths)
+        return self._scales[1]
+
+    def _gains(self, model: Surrogate, arm: Arm, rows: Floats, best: float) -> tuple[Floats, Floats, Floats]:
+        """Return expected improvement, mean and standard deviation ``[rows]`` of configurations."""
+        mean, deviation = model.predict(self._encoding.points(arm, rows))
+        z = (mean - best) / deviation
+        return deviation * (z * norm.cdf(z) + norm.pdf(z)), mean, deviation
+
+    def _good(self, arm: Arm, learnt: Sequence[Target]) -> list[Floats]:
+        """Return the best configurations of other arms that have all hyperparameters of this one."""
+        names = self._encoding.axes(arm).keys()
+        known = [t for t in learnt if t.observation.arm != arm and names <= t.observation.values.keys()]
+        known.sort(key=lambda target: (-target.score, target.position))
+        rows = [self._encoding.row(arm, target.observation.values) for target in known[:_KNOWN]]
+        return [row for row in rows if row is not None]
+
+    def _neighbours(self, arm: Arm, centres: Floats, spread: float, random: np.random.Generator) -> Floats:
+        """Return rows near ``centres``: ranges move a little, and a few choices are drawn anew."""
+        rows = np.repeat(centres, _NEIGHBOURS // len(centres), axis=0)
+        moved = np.clip(rows + random.normal(0.0, spread, rows.shape), 0.0, 1.0)
+        drawn = np.where(random.random(rows.shape) < spread, random.random(rows.shape), rows)
+        finite = np.array([axis.count is not None for axis in self._encoding.axes(arm).values()], dtype=bool)
+        return np.where(finite, drawn, moved)
+
+    def _arrays(self, learnt: Sequence[Target]) -> tuple[Floats, Floats, Floats]:
+        points = [point for target in learnt if (point := self._point(target.observation)) is not None]
+        return (
+            np.array(points),
+            np.array([target.score for target in learnt]),
+            np.array([target.variance for target in learnt]),
+        )
+
+    def _point(self, observation: Observation) -> Floats | None:
+        row = self._row(observation)
+        return None if row is None else self._encoding.points(observation.arm, row[None], observation.task)[0]
+
+    def _row(self, observation: Observation) -> Floats | None:
+        key = observation.arm, tuple(observation.values.items())
+        if key not in self._rows:
+            self._rows[key] = self._encoding.row(observation.arm, observation.values)
+        return self._rows[key]
+
+
+def _untried(encoding: Encoding, arm: Arm, rows: Floats, tried: set[bytes]) -> Floats:
+    """Return the rows whose configuration no trial has had; all rows if there is none."""
+    new = np.array([_identity(point) not in tried for point in encoding.points(arm, rows)])
+    return rows[new] if new.any() else rows
+
+
+def _identity(point: Floats) -> bytes:
+    return np.round(point, _DIGITS).tobytes()
+
+
+def _stage(count: int) -> int:
+    """Return the largest number of trials, up to ``count``, at which length scales are fitted."""
+    stage = 2
+    while (following := max(stage + 7, math.ceil(_GROWTH * stage))) <= count:
+        stage = following
+    return stage
