@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from conclugen import __version__
-from sweeps.cli import bundle, demo, extract, features, inspect, manifest, models, report, sweep
+from sweeps.cli import bundle, demo, extract, features, inspect, manifest, models, report, search, sweep
 from sweeps.cli.console import bad_input
 from sweeps.cli.local_paths import with_local_paths
 from sweeps.config import ConfigError
@@ -67,8 +67,9 @@ app.command("export")(models.export)
 app.command("import-checkpoint")(models.import_checkpoint)
 app.add_typer(features.app, name="features")
 app.add_typer(manifest.app, name="manifest")
+app.add_typer(search.app, name="search")
 app.add_typer(sweep.app, name="sweep")
-for group in (app, features.app, manifest.app, sweep.app):
+for group in (app, features.app, manifest.app, search.app, sweep.app):
     for registered in group.registered_commands:
         if registered.callback is not None:
             registered.callback = with_local_paths(registered.callback)

@@ -115,8 +115,8 @@ class Landscape:
         return self._curves(arm, row[None])[0]
 
     def _curves(self, arm: Arm, rows: Floats) -> Floats:
-        curves = self._forests[arm].predict(self._encoding.points(arm, rows))
-        return np.reshape(curves, (len(rows), len(self.epochs)))
+        curves: Floats = np.asarray(self._forests[arm].predict(self._encoding.points(arm, rows)))
+        return curves.reshape(len(rows), len(self.epochs))
 
 
 def replay(

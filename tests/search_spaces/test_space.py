@@ -667,7 +667,7 @@ class TestLoadSpace:
             f"lerning_rate: is no hyperparameter. Allowed are {', '.join(sorted(HYPERPARAMETERS))}.",
             "lr: high=-1.0 must be greater than 0.",
             "lr: low <= high must hold, but got low=1.0, high=-1.0.",
-            "notes: is no setting here; allowed are description, parameters.",
+            "notes: is no setting here; allowed are description, parameters, weights.",
             "num_clusters.needs.0: 'Clus': must be Con, Clu or Gen. Did you mean Clu?",
             "reconstruction_dim.high: inf: must be a finite number.",
             "weight_decay: fixed='large' must be a number.",
@@ -777,3 +777,29 @@ class TestSamplers:
     @pytest.mark.parametrize("sampler", ["grid", "cmaes"])
     def test_unsuitable_parameters_of_all_subsets_are_one_problem(self, sampler: str) -> None:
         assert len(load_space("small").unsuitable(sampler, SUBSETS, 3)) == 1
+
+
+class TestRelativeWeights:
+    TEXT = """
+        description: d
+        weights: relative
+        parameters:
+          weight_clu: {low: 0.1, high: 10.0, log: true, default: 1.0}
+          weight_gen: {low: 0.1, high: 10.0, log: true, default: 1.0}
+    """
+
+    @pytest.mark.parametrize(
+        ("subset", "searched"),
+        [
+            *(("Con", set()), ("Clu", set()), ("ConClu", {"weight_clu"}), ("ConGen", {"weight_gen"})),
+            *(("CluGen", {"weight_gen"}), ("ConCluGen", {"weight_clu", "weight_gen"})),
+        ],
+    )
+    def test_the_first_loss_of_a_subset_has_no_weight(self, tmp_path: Path, subset: str, searched: set[str]) -> None:
+        space = load_space(_store(tmp_path, self.TEXT))
+        assert space.for_losses(SUBSETS[subset]).keys() == searched
+
+    def test_the_weight_that_others_are_relative_to_is_refused(self, tmp_path: Path) -> None:
+        path = _store(tmp_path, self.TEXT.replace("parameters:", "parameters:\n          weight_con: 2.0"))
+        with pytest.raises(SpaceError, match="weight_con: with `weights: relative`, the other weights are relative"):
+            load_space(path)

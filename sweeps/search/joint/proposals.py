@@ -1,5 +1,8 @@
 """Proposals of the joint model: the configuration of an arm with the highest expected improvement.
 
+The best configuration so far is the one of the highest mean, not of the highest score, which is the luckiest. The gain
+of another one is the difference of two unknown values, so a configuration close to the best gains little for sure.
+
 A proposal follows from the observations and a seed, and from nothing else. The length scales are fitted again only when
 a tenth more trials have ended. They follow from the first trials up to there, so a model that starts anew after a crash
 finds the same ones.
@@ -21,7 +24,7 @@ from search_spaces import Space
 from sweeps.config import Arm
 from sweeps.search.joint.encoding import Encoding, Floats
 from sweeps.search.joint.observations import Observation, Target, targets
-from sweeps.search.joint.surrogate import Surrogate, fit_scales
+from sweeps.search.joint.surrogate import Data, Surrogate, fit_scales
 
 __all__ = ["Forecast", "JointModel"]
 
@@ -30,8 +33,9 @@ _KNOWN = 32  # candidates that other arms found good
 _NEIGHBOURS = 256  # of the best candidates, in each round
 _ROUNDS = (0.15, 0.05)  # standard deviation of a neighbour's coordinates
 _BEST = 8  # candidates that have neighbours
-_MOST_FITTED = 200  # trials that length scales are fitted to
+_MOST_FITTED = 300  # trials that length scales are fitted to
 _GROWTH = 1.1
+_KNOWN_WITHOUT_NOISE = 0.99  # part of the noise that a running trial's expected score lacks
 _DIGITS = 6  # two points that agree in so many digits are one configuration
 
 
@@ -85,7 +89,8 @@ class JointModel:
         if arm not in levels or len(learnt) < 2:
             return encoding.values(arm, candidates[0]), None
         model = self._surrogate(learnt, [o for o in observations if o.state is None])
-        best = float(model.predict(encoding.points(arm, np.array(own)))[0].max())
+        points = encoding.points(arm, np.array(own))
+        best = points[np.argmax(model.mean(points))]
         candidates = _untried(encoding, arm, np.vstack([candidates, *self._good(arm, learnt)]), tried)
         gains, mean, deviation = self._gains(model, arm, candidates, best)
         for spread in _ROUNDS:
@@ -94,43 +99,47 @@ class JointModel:
             candidates = _untried(encoding, arm, np.vstack([centres, near]), tried)
             gains, mean, deviation = self._gains(model, arm, candidates, best)
         chosen = int(np.argmax(gains))
-        high = max(0.0, float(mean[chosen] + norm.ppf(0.975) * deviation[chosen] - best))
+        high = max(0.0, float(mean[chosen] + norm.ppf(0.975) * deviation[chosen]))
         scale = levels[arm].scale
         return encoding.values(arm, candidates[chosen]), Forecast(float(gains[chosen]) * scale, high * scale)
 
     def _surrogate(self, learnt: Sequence[Target], running: Sequence[Observation]) -> Surrogate:
         """Return the model of the ended trials, and of running trials as if they had what the model expects."""
         ordered = sorted(learnt, key=lambda target: target.position)
-        points, scores, variances = self._arrays(ordered)
-        theta = self._fitted_scales(ordered)
-        model = Surrogate(theta, points, scores, variances)
-        pending = [point for o in running if (point := self._point(o)) is not None]
+        numbers = {key: index for index, key in enumerate(dict.fromkeys(_group(t.observation) for t in ordered))}
+        data = Data(
+            np.array([self._point(target.observation) for target in ordered]),
+            np.array([target.score for target in ordered]),
+            np.array([target.variance for target in ordered]),
+            np.array([numbers[_group(target.observation)] for target in ordered]),
+        )
+        theta = self._fitted_scales(data)
+        model = Surrogate(theta, data)
+        pending = [o for o in running if _group(o) in numbers and self._row(o) is not None]
         if not pending:
             return model
-        expected, _ = model.predict(np.array(pending))
+        points = np.array([self._point(observation) for observation in pending])
+        groups = np.array([numbers[_group(observation)] for observation in pending])
         return Surrogate(
-            theta,
-            np.vstack([points, *pending]),
-            np.concatenate([scores, expected]),
-            np.concatenate([variances, np.zeros(len(pending))]),
+            theta, data.and_more(Data(points, model.scores(points, groups), np.zeros(len(points)), groups))
         )
 
-    def _fitted_scales(self, learnt: Sequence[Target]) -> Floats:
+    def _fitted_scales(self, data: Data) -> Floats:
         """Return amplitude, length scales and noise, fitted to the first trials."""
-        first = learnt[: _stage(len(learnt))]
+        first = np.arange(_stage(len(data)))
         if len(first) > _MOST_FITTED:
-            chosen = np.random.default_rng(len(first)).choice(len(first), _MOST_FITTED, replace=False)
-            first = [first[index] for index in np.sort(chosen)]
-        arrays = self._arrays(first)
+            first = np.sort(np.random.default_rng(len(first)).choice(len(first), _MOST_FITTED, replace=False))
+        chosen = data.take(first)
+        arrays = (chosen.points, chosen.scores, chosen.variances, chosen.groups.astype(np.float64))
         digest = hashlib.sha256(b"".join(np.round(array, 9).tobytes() for array in arrays)).hexdigest()
         if self._scales[0] != digest:
-            self._scales = digest, fit_scales(*arrays, self._encoding.usual_lengths)
+            self._scales = digest, fit_scales(chosen, self._encoding.usual_lengths)
         return self._scales[1]
 
-    def _gains(self, model: Surrogate, arm: Arm, rows: Floats, best: float) -> tuple[Floats, Floats, Floats]:
-        """Return expected improvement, mean and standard deviation ``[rows]`` of configurations."""
-        mean, deviation = model.predict(self._encoding.points(arm, rows))
-        z = (mean - best) / deviation
+    def _gains(self, model: Surrogate, arm: Arm, rows: Floats, best: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return expected improvement, mean and standard deviation ``[rows]`` of configurations over the best point."""
+        mean, deviation = model.gain(self._encoding.points(arm, rows), best)
+        z = mean / deviation
         return deviation * (z * norm.cdf(z) + norm.pdf(z)), mean, deviation
 
     def _good(self, arm: Arm, learnt: Sequence[Target]) -> list[Floats]:
@@ -149,23 +158,23 @@ class JointModel:
         finite = np.array([axis.count is not None for axis in self._encoding.axes(arm).values()], dtype=bool)
         return np.where(finite, drawn, moved)
 
-    def _arrays(self, learnt: Sequence[Target]) -> tuple[Floats, Floats, Floats]:
-        points = [point for target in learnt if (point := self._point(target.observation)) is not None]
-        return (
-            np.array(points),
-            np.array([target.score for target in learnt]),
-            np.array([target.variance for target in learnt]),
-        )
-
-    def _point(self, observation: Observation) -> Floats | None:
+    def _point(self, observation: Observation) -> Floats:
         row = self._row(observation)
-        return None if row is None else self._encoding.points(observation.arm, row[None], observation.task)[0]
+        if row is None:
+            raise ValueError("only trials of the space have a point.")  # never raised: others are left out before
+        point: Floats = self._encoding.points(observation.arm, row[None], observation.task)[0]
+        return point
 
     def _row(self, observation: Observation) -> Floats | None:
         key = observation.arm, tuple(observation.values.items())
         if key not in self._rows:
             self._rows[key] = self._encoding.row(observation.arm, observation.values)
         return self._rows[key]
+
+
+def _group(observation: Observation) -> tuple[Arm, int]:
+    """Return what decides on the level of a trial's score."""
+    return observation.arm, observation.task
 
 
 def _untried(encoding: Encoding, arm: Arm, rows: Floats, tried: set[bytes]) -> Floats:

@@ -1,93 +1,156 @@
-"""The Gaussian process of the joint model, by scikit-learn.
+"""The Gaussian process of the joint model.
 
-The kernel is Matern 5/2 with a length scale for each dimension, plus noise. Length scales have log-normal priors
-instead of free bounds: with the few trials that a search has, the likelihood alone finds length scales at the ends of
-any bounds. The dimensions that tell arms apart have longer ones, which says that arms are more alike than not.
+A score is the sum of a level of its group (an arm of one sweep), a function of the point, and noise. The levels have a
+wide prior, so that nothing is learnt from the mean of a few trials that all happened to be bad. The function has a
+Matern kernel (5/2) with a length scale for each dimension.
+
+Amplitude, length scales and noise have log-normal priors. With the few trials that a search has, the likelihood alone
+finds length scales at the ends of any bounds.
+
+scikit-learn's process has neither levels of groups nor priors, and its gradient keeps an array of trials times trials
+times dimensions. BoTorch and GPyTorch have all that, but load torch into the driver.
 """
 
-import warnings
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from scipy.linalg import solve_triangular
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from scipy.spatial.distance import cdist
 
 from sweeps.search.joint.encoding import Floats
 
-__all__ = ["Surrogate", "fit_scales"]
+__all__ = ["Data", "Surrogate", "fit_scales"]
 
-_NOISE = 0.1  # prior median of the noise's variance, as a part of the scores' variance
+_LEVEL = 9.0  # prior variance of a group's level, in squared scales of the scores
+_NOISE = 0.1  # prior median of the noise's variance
 _SPREAD_OF_NOISE = 1.0  # standard deviation of its logarithm
 _SPREAD_OF_AMPLITUDE = 0.5
 _SPREAD_OF_LENGTH = 0.75
-_ITERATIONS = 25
+_FARTHEST = 3.0  # of these standard deviations, the search for the highest density goes
+_ITERATIONS = 30
+_ROOT = 5**0.5
 
 
-def fit_scales(points: Floats, scores: Floats, variances: Floats, lengths: Floats) -> Floats:
-    """Return the logarithms of amplitude, length scales and noise of the highest posterior density.
+class Data:
+    """What the process is given.
 
     Args:
         points: ``[trials, dimensions]``.
         scores: standardised scores ``[trials]``.
-        variances: extra noise of each trial ``[trials]``.
+        variances: of the noise that a trial has beside that of all ``[trials]``.
+        groups: number of each trial's group ``[trials]``.
+    """
+
+    def __init__(self, points: Floats, scores: Floats, variances: Floats, groups: NDArray[np.int64]) -> None:
+        self.points, self.scores, self.variances, self.groups = points, scores, variances, groups
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, indices: NDArray[np.int64]) -> "Data":
+        """Return some of the trials."""
+        return Data(self.points[indices], self.scores[indices], self.variances[indices], self.groups[indices])
+
+    def and_more(self, other: "Data") -> "Data":
+        """Return these trials and others."""
+        return Data(
+            np.vstack([self.points, other.points]),
+            np.concatenate([self.scores, other.scores]),
+            np.concatenate([self.variances, other.variances]),
+            np.concatenate([self.groups, other.groups]),
+        )
+
+
+def fit_scales(data: Data, lengths: Floats) -> Floats:
+    """Return the logarithms of amplitude, length scales and noise with the highest posterior density.
+
+    Args:
+        data: the trials.
         lengths: prior medians of the length scales ``[dimensions]``.
     """
     centre = np.log(np.concatenate([[1.0], lengths, [_NOISE]]))
     spread = np.concatenate([[_SPREAD_OF_AMPLITUDE], np.full(len(lengths), _SPREAD_OF_LENGTH), [_SPREAD_OF_NOISE]])
+    same_group = _LEVEL * (data.groups[:, None] == data.groups[None])
 
-    def search(objective: Callable[..., Any], start: Floats, bounds: Floats) -> tuple[Floats, float]:
-        """Minimise the negative log posterior; scikit-learn gives the negative log likelihood."""
-
-        def posterior(theta: Floats) -> tuple[float, Floats]:
-            value, gradient = objective(theta, eval_gradient=True)
-            distance = (theta - centre) / spread
-            return value + 0.5 * float(distance @ distance), gradient + distance / spread
-
-        found = minimize(
-            posterior, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _ITERATIONS}
+    def loss(theta: Floats) -> tuple[float, Floats]:
+        """Return the negative logarithm of the density, and its gradient (Rasmussen and Williams, equation 5.9)."""
+        amplitude, scales, noise = np.exp(theta[0]), np.exp(theta[1:-1]), np.exp(theta[-1])
+        scaled = data.points / scales
+        distance = cdist(scaled, scaled)
+        decay = np.exp(-_ROOT * distance)
+        matern = (1 + _ROOT * distance + 5 / 3 * distance**2) * decay
+        covariance = amplitude * matern + same_group
+        covariance[np.diag_indices(len(data))] += noise + data.variances
+        lower = cholesky(covariance, lower=True)
+        weights = cho_solve((lower, True), data.scores)
+        value = 0.5 * float(data.scores @ weights) + float(np.log(np.diag(lower)).sum())
+        outer = 0.5 * (cho_solve((lower, True), np.eye(len(data))) - np.outer(weights, weights))
+        slope = outer * amplitude * (5 / 3) * (1 + _ROOT * distance) * decay
+        squares = slope.sum(axis=0) @ scaled**2
+        products = np.einsum("ij,ij->j", scaled, slope @ scaled)
+        gradient = np.concatenate(
+            [[float((outer * matern).sum()) * amplitude], 2 * (squares - products), [float(np.trace(outer)) * noise]]
         )
-        return found.x, float(found.fun)
+        from_prior = (theta - centre) / spread
+        return value + 0.5 * float(from_prior @ from_prior), gradient + from_prior / spread
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at a bound is no fault
-        process = GaussianProcessRegressor(_kernel(centre), alpha=variances + 1e-8, optimizer=search)
-        process.fit(points, scores)
-    theta: Floats = process.kernel_.theta
+    bounds = list(zip(centre - _FARTHEST * spread, centre + _FARTHEST * spread, strict=True))
+    found = minimize(loss, centre, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _ITERATIONS})
+    theta: Floats = found.x
     return theta
 
 
-def _kernel(theta: Floats) -> Any:
-    amplitude, lengths, noise = np.exp(theta[0]), np.exp(theta[1:-1]), np.exp(theta[-1])
-    bounds = (1e-3, 1e3)
-    return ConstantKernel(amplitude, (0.05, 20.0)) * Matern(lengths, bounds, nu=2.5) + WhiteKernel(noise, (1e-4, 2.0))
-
-
 class Surrogate:
-    """Predicts standardised scores.
+    """Predicts the function of the point, without levels and noise.
 
     Args:
         theta: logarithms of amplitude, length scales and noise.
-        points: ``[trials, dimensions]``.
-        scores: ``[trials]``.
-        variances: extra noise of each trial ``[trials]``.
+        data: the trials.
     """
 
-    def __init__(self, theta: Floats, points: Floats, scores: Floats, variances: Floats) -> None:
-        kernel = _kernel(theta)
+    def __init__(self, theta: Floats, data: Data) -> None:
+        self._amplitude, self._scales = float(np.exp(theta[0])), np.exp(theta[1:-1])
         self.noise = float(np.exp(theta[-1]))
-        self._amplitude = float(np.exp(theta[0]))
-        self._process = GaussianProcessRegressor(kernel, alpha=variances + 1e-8, optimizer=None)
-        self._process.fit(points, scores)
+        """The variance of the noise that all trials have."""
+        self._points = data.points / self._scales
+        covariance = self._covariance(self._points) + _LEVEL * (data.groups[:, None] == data.groups[None])
+        covariance[np.diag_indices(len(data))] += self.noise + data.variances
+        self._lower = cholesky(covariance, lower=True)
+        self._weights = cho_solve((self._lower, True), data.scores)
+        self._levels = _LEVEL * np.bincount(data.groups, self._weights)
 
-    def predict(self, points: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation ``[points]`` of the scores without noise."""
-        process = self._process
-        covariance = process.kernel_.k1(points, process.X_train_)
-        mean: Floats = covariance @ process.alpha_
-        explained = solve_triangular(process.L_, covariance.T, lower=True, check_finite=False)
-        variance = np.maximum(self._amplitude - np.einsum("ij,ij->j", explained, explained), 1e-10)
-        return mean, np.sqrt(variance)
+    def scores(self, points: Floats, groups: NDArray[np.int64]) -> Floats:
+        """Return the expected scores ``[points]`` of trials, given the groups that they are of."""
+        scores: Floats = self._covariance(points / self._scales) @ self._weights + self._levels[groups]
+        return scores
+
+    def mean(self, points: Floats) -> Floats:
+        """Return the mean ``[points]`` of the function."""
+        mean: Floats = self._covariance(points / self._scales) @ self._weights
+        return mean
+
+    def gain(self, points: Floats, over: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation ``[points]`` of how far the function lies above its value at ``over``.
+
+        The difference is surer than either value: what is not known of a group's level cancels out.
+
+        Args:
+            points: ``[points, dimensions]``.
+            over: one point ``[dimensions]``.
+        """
+        both = np.vstack([points, over]) / self._scales
+        covariance = self._covariance(both)
+        explained = solve_triangular(self._lower, covariance.T, lower=True, check_finite=False)
+        variance = self._amplitude - np.einsum("ij,ij->j", explained, explained)
+        shared = self._matern(both, both[-1:])[:-1, 0] - explained[:, :-1].T @ explained[:, -1]
+        mean = covariance @ self._weights
+        return mean[:-1] - mean[-1], np.sqrt(np.maximum(variance[:-1] + variance[-1] - 2 * shared, 1e-12))
+
+    def _covariance(self, scaled: Floats) -> Floats:
+        """Return the covariance ``[points, trials]`` of the function, for points in length scales."""
+        return self._matern(scaled, self._points)
+
+    def _matern(self, first: Floats, second: Floats) -> Floats:
+        distance = cdist(first, second)
+        matern: Floats = (1 + _ROOT * distance + 5 / 3 * distance**2) * np.exp(-_ROOT * distance)
+        return self._amplitude * matern

@@ -539,7 +539,10 @@ class TestWriting:
             ("colour=red", "colour: is no setting here; allowed are name, features, "),
             ("budget.sedes=3", "budget.sedes: is no setting here. Did you mean seeds?"),
             ("epochs=3", "epochs: is no setting here. Did you mean budget.epochs?"),
-            ("search.sampler=TPE", "search.sampler: 'TPE': must be tpe, random, grid or cmaes. Did you mean tpe?"),
+            (
+                "search.sampler=TPE",
+                "search.sampler: 'TPE': must be tpe, joint, random, grid or cmaes. Did you mean tpe?",
+            ),
             ("subsets=[con]", "Did you mean Con?"),
             ("baselines=[raw_feature]", "Did you mean raw_features?"),
             ("modalities=[video, txt]", "Did you mean text?"),
