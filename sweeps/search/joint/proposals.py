@@ -1,7 +1,6 @@
 """Proposals of the joint model: the configuration of an arm with the highest expected improvement.
 
-The best configuration so far is the one of the highest mean, not of the highest score, which is the luckiest. The gain
-of another one is the difference of two unknown values, so a configuration close to the best gains little for sure.
+The best score so far is the highest mean of the arm's trials, not the highest score, which is the luckiest.
 
 A proposal follows from the observations and a seed, and from nothing else. The length scales are fitted again only when
 a tenth more trials have ended. They follow from the first trials up to there, so a model that starts anew after a crash
@@ -12,7 +11,7 @@ A proposal uses one core, whatever the machine has: the workers need the others.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,23 +87,30 @@ class JointModel:
         learnt, levels = targets([o for o in observations if self._row(o) is not None])
         if arm not in levels or len(learnt) < 2:
             return encoding.values(arm, candidates[0]), None
-        model = self._surrogate(learnt, [o for o in observations if o.state is None])
-        points = encoding.points(arm, np.array(own))
-        best = points[np.argmax(model.mean(points))]
+        view = self._view(arm, learnt, [o for o in observations if o.state is None])
+        best = float(view(np.array(own))[0].max())
         candidates = _untried(encoding, arm, np.vstack([candidates, *self._good(arm, learnt)]), tried)
-        gains, mean, deviation = self._gains(model, arm, candidates, best)
+        mean, deviation = view(candidates)
+        gains = _expected_improvement(mean, deviation, best)
         for spread in _ROUNDS:
             centres = candidates[np.argsort(-gains, kind="stable")[:_BEST]]
             near = self._neighbours(arm, centres, spread, random)
             candidates = _untried(encoding, arm, np.vstack([centres, near]), tried)
-            gains, mean, deviation = self._gains(model, arm, candidates, best)
+            mean, deviation = view(candidates)
+            gains = _expected_improvement(mean, deviation, best)
         chosen = int(np.argmax(gains))
-        high = max(0.0, float(mean[chosen] + norm.ppf(0.975) * deviation[chosen]))
+        high = max(0.0, float(mean[chosen] + norm.ppf(0.975) * deviation[chosen] - best))
         scale = levels[arm].scale
         return encoding.values(arm, candidates[chosen]), Forecast(float(gains[chosen]) * scale, high * scale)
 
-    def _surrogate(self, learnt: Sequence[Target], running: Sequence[Observation]) -> Surrogate:
-        """Return the model of the ended trials, and of running trials as if they had what the model expects."""
+    def _view(
+        self, arm: Arm, learnt: Sequence[Target], running: Sequence[Observation]
+    ) -> Callable[[Floats], tuple[Floats, Floats]]:
+        """Return the function that predicts mean and standard deviation of an arm's scores, for rows of the cube.
+
+        Running trials count as if they had the score that the model expects, without noise. So another trial at the
+        same place promises nothing.
+        """
         ordered = sorted(learnt, key=lambda target: target.position)
         numbers = {key: index for index, key in enumerate(dict.fromkeys(_group(t.observation) for t in ordered))}
         data = Data(
@@ -116,13 +122,17 @@ class JointModel:
         theta = self._fitted_scales(data)
         model = Surrogate(theta, data)
         pending = [o for o in running if _group(o) in numbers and self._row(o) is not None]
-        if not pending:
-            return model
-        points = np.array([self._point(observation) for observation in pending])
-        groups = np.array([numbers[_group(observation)] for observation in pending])
-        return Surrogate(
-            theta, data.and_more(Data(points, model.scores(points, groups), np.zeros(len(points)), groups))
-        )
+        if pending:
+            points = np.array([self._point(observation) for observation in pending])
+            groups = np.array([numbers[_group(observation)] for observation in pending])
+            expected, _ = model.predict(points, groups)
+            known = np.full(len(points), -_KNOWN_WITHOUT_NOISE * model.noise)
+            model = Surrogate(theta, data.and_more(Data(points, expected, known, groups)))
+
+        def view(rows: Floats) -> tuple[Floats, Floats]:
+            return model.predict(self._encoding.points(arm, rows), np.full(len(rows), numbers[arm, 0]))
+
+        return view
 
     def _fitted_scales(self, data: Data) -> Floats:
         """Return amplitude, length scales and noise, fitted to the first trials."""
@@ -135,12 +145,6 @@ class JointModel:
         if self._scales[0] != digest:
             self._scales = digest, fit_scales(chosen, self._encoding.usual_lengths)
         return self._scales[1]
-
-    def _gains(self, model: Surrogate, arm: Arm, rows: Floats, best: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return expected improvement, mean and standard deviation ``[rows]`` of configurations over the best point."""
-        mean, deviation = model.gain(self._encoding.points(arm, rows), best)
-        z = mean / deviation
-        return deviation * (z * norm.cdf(z) + norm.pdf(z)), mean, deviation
 
     def _good(self, arm: Arm, learnt: Sequence[Target]) -> list[Floats]:
         """Return the best configurations of other arms that have all hyperparameters of this one."""
@@ -175,6 +179,12 @@ class JointModel:
 def _group(observation: Observation) -> tuple[Arm, int]:
     """Return what decides on the level of a trial's score."""
     return observation.arm, observation.task
+
+
+def _expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
+    z = (mean - best) / deviation
+    gain: Floats = deviation * (z * norm.cdf(z) + norm.pdf(z))
+    return gain
 
 
 def _untried(encoding: Encoding, arm: Arm, rows: Floats, tried: set[bytes]) -> Floats:

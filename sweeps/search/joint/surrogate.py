@@ -101,7 +101,7 @@ def fit_scales(data: Data, lengths: Floats) -> Floats:
 
 
 class Surrogate:
-    """Predicts the function of the point, without levels and noise.
+    """Predicts scores without noise.
 
     Args:
         theta: logarithms of amplitude, length scales and noise.
@@ -113,42 +113,25 @@ class Surrogate:
         self.noise = float(np.exp(theta[-1]))
         """The variance of the noise that all trials have."""
         self._points = data.points / self._scales
-        covariance = self._covariance(self._points) + _LEVEL * (data.groups[:, None] == data.groups[None])
+        covariance = self._matern(self._points, self._points) + _LEVEL * (data.groups[:, None] == data.groups[None])
         covariance[np.diag_indices(len(data))] += self.noise + data.variances
         self._lower = cholesky(covariance, lower=True)
         self._weights = cho_solve((self._lower, True), data.scores)
-        self._levels = _LEVEL * np.bincount(data.groups, self._weights)
+        self._groups = data.groups
 
-    def scores(self, points: Floats, groups: NDArray[np.int64]) -> Floats:
-        """Return the expected scores ``[points]`` of trials, given the groups that they are of."""
-        scores: Floats = self._covariance(points / self._scales) @ self._weights + self._levels[groups]
-        return scores
-
-    def mean(self, points: Floats) -> Floats:
-        """Return the mean ``[points]`` of the function."""
-        mean: Floats = self._covariance(points / self._scales) @ self._weights
-        return mean
-
-    def gain(self, points: Floats, over: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation ``[points]`` of how far the function lies above its value at ``over``.
-
-        The difference is surer than either value: what is not known of a group's level cancels out.
+    def predict(self, points: Floats, groups: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation ``[points]`` of scores without noise.
 
         Args:
             points: ``[points, dimensions]``.
-            over: one point ``[dimensions]``.
+            groups: number of each point's group ``[points]``.
         """
-        both = np.vstack([points, over]) / self._scales
-        covariance = self._covariance(both)
+        covariance = self._matern(points / self._scales, self._points)
+        covariance += _LEVEL * (groups[:, None] == self._groups[None])
+        mean: Floats = covariance @ self._weights
         explained = solve_triangular(self._lower, covariance.T, lower=True, check_finite=False)
-        variance = self._amplitude - np.einsum("ij,ij->j", explained, explained)
-        shared = self._matern(both, both[-1:])[:-1, 0] - explained[:, :-1].T @ explained[:, -1]
-        mean = covariance @ self._weights
-        return mean[:-1] - mean[-1], np.sqrt(np.maximum(variance[:-1] + variance[-1] - 2 * shared, 1e-12))
-
-    def _covariance(self, scaled: Floats) -> Floats:
-        """Return the covariance ``[points, trials]`` of the function, for points in length scales."""
-        return self._matern(scaled, self._points)
+        variance = self._amplitude + _LEVEL - np.einsum("ij,ij->j", explained, explained)
+        return mean, np.sqrt(np.maximum(variance, 1e-12))
 
     def _matern(self, first: Floats, second: Floats) -> Floats:
         distance = cdist(first, second)
