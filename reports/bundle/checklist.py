@@ -182,8 +182,8 @@ def _uncertainty(facts: Facts) -> Iterator[str]:
 
 def _failures(facts: Facts) -> Iterator[str]:
     for sweep, records in facts.sweeps():
-        reasons = Counter(record.reason.partition(":")[0] for record in records if record.state == "failed")
-        counts = ", ".join(f"{number} {_escaped(reason or 'unknown')}" for reason, number in sorted(reasons.items()))
+        reasons = Counter(record.failure_class for record in records if record.state == "failed")
+        counts = ", ".join(f"{number} {_escaped(reason)}" for reason, number in sorted(reasons.items()))
         former = counted(sweep.former_records, "former record")
         yield f"* {_escaped(sweep.name)}: failed jobs: {counts or 'none'}; {former} in subfolders of the ledger."
     if cited := facts.cited("report/accounting.csv"):

@@ -19,7 +19,7 @@ from reports.statistics.ablation import latest_config
 from reports.statistics.searches import method_and_search, recorded_methods, searched_methods
 from sweeps.ledger import Hardware, Record, Stage, State, choose_finalists
 
-__all__ = ["HOURS", "accounting", "failure_class"]
+__all__ = ["HOURS", "accounting"]
 
 KEYS = ("sweep", "method", "search", "stage")
 STATES: tuple[State, ...] = ("complete", "pruned", "failed")
@@ -66,7 +66,7 @@ def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
             "stage": stage,
             "planned": planned.get((arm, stage), 0),
             **{state: states[state] for state in STATES},
-            **Counter(failure_class(record) for record in finished if record.state == "failed"),
+            **Counter(record.failure_class for record in finished if record.state == "failed"),
             "hours": math.fsum(_hours(record) for record in finished),
             "cpu_hours": _hours_times(finished, lambda hardware: hardware.threads * hardware.workers),
             "gpu_hours": _hours_times(finished, lambda hardware: hardware.gpus),
@@ -101,8 +101,3 @@ def _planned(
                 planned[arm, "finalist"] = len(finalists) * budget["seeds"] if len(finalists) > 1 else 0
         planned[arm, "confirm"] = budget["seeds"]
     return planned
-
-
-def failure_class(record: Record) -> str:
-    """Return the part of a failure's reason before the colon, which names its class."""
-    return record.reason.partition(":")[0].strip() or "unknown"

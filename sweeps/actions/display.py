@@ -4,6 +4,7 @@ Ray and its processes print through the driver's file descriptors. During a swee
 for C++ libraries too. Only this module writes to the user's terminal.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,7 @@ from sweeps.search.progress import Progress
 from sweeps.tables import Fitted
 from sweeps.terminal import redrawable
 
-__all__ = ["Display", "progress_table"]
+__all__ = ["Display", "failures", "progress_table"]
 
 
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
@@ -41,6 +42,12 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
     counts = [sum(getattr(row, name) for row in rows) for name in ("running", "complete", "pruned", "failed")]
     table.add_row("all", _total_planned(rows), *map(str, counts), "", _duration(_total_seconds_left(rows, slots)))
     return table
+
+
+def failures(rows: Sequence[Progress]) -> str:
+    """Return the classes of the reasons for which jobs failed, each with its count; empty if no job failed."""
+    counts = sum((Counter(row.reasons) for row in rows), Counter[str]())
+    return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
 
 
 def _planned(row: Progress) -> str:
@@ -138,8 +145,9 @@ class Display:
             if row.done == earlier.get(row.name, 0):
                 continue
             best = "" if row.best is None else f", best validation {row.best:.4f}"
+            reasons = f" ({failures([row])})" if row.failed else ""
             self._console.print(
-                f"[{done}/{planned}] {row.name}: {row.complete} done, {row.pruned} pruned, {row.failed} failed"
+                f"[{done}/{planned}] {row.name}: {row.complete} done, {row.pruned} pruned, {row.failed} failed{reasons}"
                 f" of {_planned(row)}{best}; time left {time_left}",
                 markup=False,
                 highlight=False,

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from conclugen.counts import counted
-from sweeps.actions.display import Display
+from sweeps.actions.display import Display, failures
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts, hangups_blocked
@@ -81,6 +81,17 @@ class SweepRun:
                     cluster.disconnect(withdraw=shared and self.config.workers.concurrent_trials != "auto")
             shutil.rmtree(self.folder.ray, ignore_errors=True)
             display.say(f"Finished in {time.monotonic() - start:.0f} s.")
+            self._tell_failures(display.say)
+
+    def _tell_failures(self, say: Say) -> None:
+        """Say how many jobs failed, and the command that lists them."""
+        rows = self._progress() if self._progress is not None else []
+        if failed := sum(row.failed for row in rows):
+            root = shlex.quote(str(self.folder.root))
+            say(
+                f"{counted(failed, 'job')} failed ({failures(rows)}); `conclugen sweep status {root} --failed` says "
+                f"why, and `conclugen sweep resume {root} --failed` runs {'it' if failed == 1 else 'them'} again."
+            )
 
     @contextmanager
     def _notifying(self, say: Say, start: float) -> Iterator[None]:

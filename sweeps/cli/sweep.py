@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from conclugen.counts import counted
 from sweeps.cli.console import (
     INCOMPLETE,
     OK,
@@ -23,6 +25,7 @@ from sweeps.cli.console import (
 )
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
+from sweeps.ledger import Record
 from sweeps.tables import Fitted
 from sweeps.terminal import outlive_output
 
@@ -172,7 +175,11 @@ def sweep_replay(
 
 
 @app.command("status")
-def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
+def sweep_status(
+    folder: SweepDir,
+    failed: Annotated[bool, typer.Option("--failed", help="List the failed jobs with their reasons instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Show how far a sweep is: planned, running, done, pruned and failed per subset, and the best so far."""
     with bad_input():
         layout = sweep_folder(folder)
@@ -182,20 +189,35 @@ def sweep_status(folder: SweepDir, as_json: AsJson = False) -> None:
 
         alive = running(layout)
         unfinished = layout.running_keys()
-    from sweeps.actions.display import progress_table
+    if failed:
+        _print_failed(config.name, ledger, as_json=as_json)
+        return
+    from sweeps.actions.display import failures, progress_table
     from sweeps.search.progress import from_records
 
     rows = from_records(config, ledger, unfinished if alive else ())
-    reasons = Counter(record.reason.partition(":")[0] for record in ledger if record.state == "failed")
     if as_json:
+        reasons = Counter(record.failure_class for record in ledger if record.state == "failed")
         document = {"name": config.name, "running": alive, "failures": reasons, "rows": [asdict(row) for row in rows]}
         typer.echo(json.dumps(document, indent=2))
         return
     console().print(Fitted(progress_table(rows, max(1, len(unfinished)), f"sweep {config.name}")))
-    if reasons:
-        typer.echo("Failed: " + ", ".join(f"{count} {reason}" for reason, count in reasons.most_common()))
+    if counts := failures(rows):
+        typer.echo(f"Failed: {counts}; {command('sweep', 'status', folder, '--failed')} says why")
     if not alive and not all(row.finished for row in rows):
         typer.echo(f"No process runs it; go on with {command('sweep', 'resume', folder)}")
+
+
+def _print_failed(name: str, ledger: Sequence[Record], *, as_json: bool) -> None:
+    """Print each failed job with its reason."""
+    jobs = [record for record in ledger if record.state == "failed"]
+    if as_json:
+        listed = [{"key": record.key, "class": record.failure_class, "reason": record.reason} for record in jobs]
+        typer.echo(json.dumps({"name": name, "failed": listed}, indent=2))
+        return
+    typer.echo(f"{counted(len(jobs), 'job')} of {len(ledger)} failed.")
+    for record in jobs:
+        typer.echo(f"{record.key}: {record.reason}")
 
 
 def _finish(out: Path) -> None:

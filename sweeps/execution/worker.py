@@ -163,6 +163,8 @@ def attempt(runner: TrialRunner, job: Job, mailbox: Any, team: Team) -> Report |
     except Exception as error:  # a job must not take the group down: its reason goes into the ledger
         failure = failed(reason_of(error, job))
         everywhere = isinstance(error, DivergedError)  # all workers compute the same losses and raise this together
+        if not everywhere:
+            log(f"{job.key} raised an error:\n{traceback.format_exc()}")
         if not (team.alone or everywhere) or isinstance(error, torch.AcceleratorError):
             ray.get(mailbox.report.remote(job.key, failure))
             raise

@@ -251,6 +251,11 @@ class Record:
         """The job's identity within the sweep."""
         return str(JobKey(self.stage, self.method, self.number))
 
+    @property
+    def failure_class(self) -> str:
+        """The class of a failed job's reason, such as ``nan_loss``: what stands before the first colon."""
+        return self.reason.partition(":")[0].strip() or "unknown"
+
 
 def variant(method: str, modalities: Sequence[str], labels: LabelBudget | str | None = None, search: int = 1) -> str:
     """Return the name of a method in studies, records and tables.

@@ -6,7 +6,7 @@ added to the counts, because the table is redrawn at every report of every trial
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sweeps.config import SweepConfig
 from sweeps.ledger import JobKey, Record, Stage
@@ -37,6 +37,8 @@ class Progress:
     """Mean wall seconds of a finished job; None before the first."""
     share: float | None = None
     """The used part of the search's budget, from 0 to about 1; None where it is not known."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Class of a failure's reason -> number of jobs that failed so."""
 
     @property
     def done(self) -> int:
@@ -56,12 +58,15 @@ class _Count:
 
     def __init__(self) -> None:
         self.states = {"complete": 0, "pruned": 0, "failed": 0}
+        self.reasons = Counter[str]()
         self.best: float | None = None
         self.seconds = 0.0
         self.timed = 0  # records that say how long they took
 
     def add(self, record: Record) -> None:
         self.states[record.state] += 1
+        if record.state == "failed":
+            self.reasons[record.failure_class] += 1
         if record.state == "complete" and record.value is not None:
             self.best = record.value if self.best is None else max(self.best, record.value)
         if "total" in record.seconds:
@@ -117,6 +122,7 @@ class Tally:
                 best=count.best,
                 seconds_per_job=count.seconds / count.timed if count.timed else None,
                 share=shares.get(name),
+                reasons=dict(count.reasons),
             )
             for (stage, name), count in self._counts.items()
         ]

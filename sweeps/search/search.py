@@ -339,6 +339,8 @@ class Search:
         )
         # The record comes first: if the driver dies right after, the study learns the result from the record.
         self._ledger.add(record)
+        if state == "failed":
+            log(f"{job.key} failed: {reason}")
         if live.trial is not None:
             self._studies[job.name].tell(job.number, live.trial, state, report.value, reason)
             self._fair_share.work(job.name, job.key, seconds.get("total", 0.0), now)

@@ -8,7 +8,6 @@ from statistics import fmean
 from conclugen.counts import counted
 from conclugen.labels import LabelBudget
 from reports.statistics.ablation import PlannedColumn, latest_config, planned_columns
-from reports.statistics.accounting import failure_class
 from reports.statistics.findings.evidence import METRIC, Evidence
 from reports.statistics.findings.finding import Finding
 from reports.statistics.findings.words import listing, score, signed
@@ -75,7 +74,7 @@ def _failed(evidence: Evidence) -> Finding | None:
     failed = [record for record in records if record.state == "failed"]
     if not failed:
         return None
-    reasons = Counter(failure_class(record) for record in failed)
+    reasons = Counter(record.failure_class for record in failed)
     methods = Counter(record.method for record in failed)
     most, n_most = methods.most_common(1)[0]
     shown = listing([f"{reason} ({n})" for reason, n in reasons.most_common()])

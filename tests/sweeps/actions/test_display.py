@@ -69,6 +69,14 @@ def test_without_a_terminal_each_finished_job_prints_a_line() -> None:
     ]
 
 
+def test_a_line_says_why_jobs_failed() -> None:
+    out = io.StringIO()
+    reasons = {"nan_loss": 2, "out_of_memory": 1}
+    with Display(Console(file=out), "sweep x") as display:
+        display.show([row(pruned=0, failed=3, reasons=reasons)], slots=1)
+    assert "[4/4] Con: 1 done, 0 pruned, 3 failed (2 nan_loss, 1 out_of_memory) of 4" in out.getvalue()
+
+
 class Terminal(io.StringIO):
     """What is written to a terminal."""
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +310,18 @@ def test_status_counts_jobs_by_state(half_done: SweepFolder) -> None:
     with held(half_done):
         rows = json.loads(process("sweep", "status", half_done.root, "--json").stdout)["rows"]
     assert [row["running"] for row in rows if row["name"] == "Gen"] == [1]
+
+
+def test_status_lists_failed_jobs_with_their_reasons(half_done: SweepFolder) -> None:
+    (record,) = [record for record in Ledger(half_done.ledger) if record.state == "pruned"]
+    reason = "nan_loss: the loss of epoch 1 is nan"
+    Ledger(half_done.ledger).add(replace(record, number=7, state="failed", reason=reason))
+    command = f"conclugen sweep status {half_done.root} --failed"
+    assert f"Failed: 1 nan_loss; {command} says why" in conclugen("sweep", "status", half_done.root).stdout
+    lines = conclugen("sweep", "status", half_done.root, "--failed").stdout.splitlines()
+    assert lines == ["1 job of 7 failed.", f"search-Con-00007: {reason}"]
+    document = json.loads(conclugen("sweep", "status", half_done.root, "--failed", "--json").stdout)
+    assert document["failed"] == [{"key": "search-Con-00007", "class": "nan_loss", "reason": reason}]
 
 
 def test_status_reads_the_configuration_of_an_earlier_version(half_done: SweepFolder) -> None:

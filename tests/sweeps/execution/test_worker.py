@@ -94,10 +94,14 @@ def test_a_verdict_to_stop_ends_the_attempt_without_a_report(mailbox: Any) -> No
         (ValueError("odd"), "exception: ValueError: odd"),
     ],
 )
-def test_an_exception_of_the_job_becomes_its_failure_reason(mailbox: Any, error: Exception, reason: str) -> None:
+def test_an_exception_of_the_job_becomes_its_failure_reason(
+    mailbox: Any, error: Exception, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     report = attempt(FakeRunner(raising(error)), JOB, mailbox, Team())
     assert (report.state, report.reason, report.epochs, report.value) == ("failed", reason, 5, 0.4)
     assert report.hardware == FakeRunner.hardware
+    traced = f"{JOB.key} raised an error:\nTraceback" in capsys.readouterr().err
+    assert traced != isinstance(error, DivergedError)  # a loss that is not finite has no place in the code
 
 
 def test_an_out_of_memory_reason_names_the_sizes_and_the_remedy(mailbox: Any) -> None:

@@ -154,12 +154,13 @@ def test_studies_prune_by_their_own_medians(write_config: Callable[..., Path], f
 
 
 def test_failed_trials_are_recorded_and_told_to_the_study_and_count(
-    write_config: Callable[..., Path], folder: SweepFolder
+    write_config: Callable[..., Path], folder: SweepFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, search = open_search(write_config(), folder, "subsets=[Con]", "budget.trials_per_subset=3")
     first = search.next_job()
     search.report(first.key, Report(epochs=1, value=0.9))
     search.report(first.key, Report(epochs=1, value=0.9, state="failed", reason="nan_loss: in epoch 1"))
+    assert f"{first.key} failed: nan_loss: in epoch 1\n" in capsys.readouterr().err  # which is logs/ray.log
     second = search.next_job()
     for _ in range(MAX_ATTEMPTS - 1):
         search.lose(second.key)
