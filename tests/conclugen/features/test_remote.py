@@ -1,4 +1,3 @@
-import hashlib
 import os
 import shutil
 import subprocess
@@ -18,11 +17,11 @@ from conclugen.features.manifest import FeatureSetError, Manifest, damaged_shard
 from conclugen.features.remote import NodeCache, RemoteError
 from conclugen.features.shards import FeatureSet
 from tests.buckets import served
+from tests.conclugen.features.remote_files import FILES, checksums, contents, place, version
 from tests.conftest import write_planted
 from tests.damage import Damage, damages
 
 ROOT = Path(__file__).parents[3]
-FILES = {"a": b"the first file", "b": b"second", "c": b""}
 
 
 @pytest.fixture
@@ -48,22 +47,6 @@ def remote_set(planted: Path) -> Iterator[str]:
     system.put(f"{planted}/", "/sets/planted", recursive=True)
     yield "memory://sets/planted"
     system.rm("/sets", recursive=True)
-
-
-def checksums(files: dict[str, bytes]) -> dict[str, str]:
-    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-
-
-def _place(folder: Path, files: dict[str, bytes] = FILES) -> str:
-    """Write files into ``folder`` and return its URI."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return f"file://{folder}"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in FILES}
 
 
 class TestSets:
@@ -229,7 +212,7 @@ def test_a_set_on_an_s3_compatible_server_is_read(
 
 class TestCopies:
     def test_an_interrupted_copy_continues(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        uri, cache = _place(tmp_path / "set"), NodeCache(tmp_path / "cache", 10**6)
+        uri, cache = place(tmp_path / "set"), NodeCache(tmp_path / "cache", 10**6)
         get_file = LocalFileSystem.get_file
         network = {"works": False}
         names: list[str] = []
@@ -253,7 +236,7 @@ class TestCopies:
         assert not list(copy.glob(".*.partial"))
 
     def test_a_file_damaged_at_its_source_never_gets_its_name(self, tmp_path: Path) -> None:
-        uri = _place(tmp_path / "set")
+        uri = place(tmp_path / "set")
         with pytest.raises(RemoteError, match=r"set/b is damaged: its checksum is not the manifest's"):
             NodeCache(tmp_path / "cache", 10**6).folder(uri, "1", {**checksums(FILES), "b": "0" * 64}, {})
         assert not list((tmp_path / "cache").rglob("b"))
@@ -261,13 +244,13 @@ class TestCopies:
     @pytest.mark.parametrize("name", ["../b", "/etc/b", "x/b", ".."])
     def test_files_outside_the_folder_are_refused(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(RemoteError, match="which lies outside the set"):
-            NodeCache(tmp_path / "cache", 10**6).folder(_place(tmp_path / "set"), "1", {name: "0"}, {})
+            NodeCache(tmp_path / "cache", 10**6).folder(place(tmp_path / "set"), "1", {name: "0"}, {})
         assert not (tmp_path / "cache").exists()
 
     def test_a_cache_that_cannot_be_written_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "cache").write_bytes(b"")
         with pytest.raises(RemoteError, match=r"cannot be kept in .*choose another folder with CONCLUGEN_CACHE"):
-            NodeCache(tmp_path / "cache", 10**6).folder(_place(tmp_path / "set"), "1", checksums(FILES), {})
+            NodeCache(tmp_path / "cache", 10**6).folder(place(tmp_path / "set"), "1", checksums(FILES), {})
 
     def test_a_limit_that_is_no_number_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(RemoteError, match="CONCLUGEN_CACHE_GB=much: must be a number"):
@@ -298,11 +281,6 @@ class TestCopies:
         assert not dead.exists()
 
 
-def version(cache: NodeCache, tmp_path: Path, name: str, size: int) -> Path:
-    files = {"x": name.encode() * size}
-    return cache.folder(_place(tmp_path / name, files), "1", checksums(files), {})
-
-
 class TestBound:
     """Versions have 1,000 bytes, and the stamps beside them about 200."""
 
@@ -323,9 +301,9 @@ class TestBound:
 
     def test_a_version_that_a_live_process_uses_stays(self, tmp_path: Path) -> None:
         """It can be removed once the process is dead, however it died."""
-        _place(tmp_path / "p", {"x": b"p" * 1000})
+        place(tmp_path / "p", {"x": b"p" * 1000})
         script = (
-            "import sys; from pathlib import Path; from tests.conclugen.features import test_remote as t\n"
+            "import sys; from pathlib import Path; from tests.conclugen.features import remote_files as t\n"
             "cache = t.NodeCache(Path(sys.argv[1], 'cache'), 2000)\n"
             "print(t.version(cache, Path(sys.argv[1]), 'p', 1000), flush=True)\n"
             "sys.stdin.read()"
@@ -350,14 +328,15 @@ class TestBound:
 
 def test_processes_fetch_the_same_set_only_once(tmp_path: Path) -> None:
     """A log of what the remote file system is asked for has each file once."""
-    _place(tmp_path / "set")
+    place(tmp_path / "set")
     script = (
-        "import sys; from pathlib import Path; from tests.conclugen.features import test_remote as t\n"
-        "get_file = t.LocalFileSystem.get_file\n"
+        "import sys; from pathlib import Path; from fsspec.implementations.local import LocalFileSystem\n"
+        "from tests.conclugen.features import remote_files as t\n"
+        "get_file = LocalFileSystem.get_file\n"
         "def logged(system, source, target, **options):\n"
         "    with open(sys.argv[1] + '/log', 'a') as log: log.write(Path(source).name + '\\n')\n"
         "    get_file(system, source, target, **options)\n"
-        "t.LocalFileSystem.get_file = logged\n"
+        "LocalFileSystem.get_file = logged\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "copy = t.NodeCache(Path(sys.argv[1], 'cache'), 10**6).folder("
         "'file://' + sys.argv[1] + '/set', '1', t.checksums(t.FILES), {})\n"
@@ -383,7 +362,7 @@ def test_processes_fetch_the_same_set_only_once(tmp_path: Path) -> None:
 
 
 def test_a_removed_cache_is_fetched_anew(tmp_path: Path) -> None:
-    uri, root = _place(tmp_path / "set"), tmp_path / "cache"
+    uri, root = place(tmp_path / "set"), tmp_path / "cache"
     NodeCache(root, 10**6).folder(uri, "1", checksums(FILES), {})
     shutil.rmtree(root)
     assert contents(NodeCache(root, 10**6).folder(uri, "1", checksums(FILES), {})) == FILES
