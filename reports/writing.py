@@ -14,7 +14,7 @@ import pandas as pd
 
 from conclugen.files.durable import write_whole
 from reports.contents import PlannedFigure, Report
-from reports.figures.style import write_figure
+from reports.figures.style import drawn, write_figure
 from reports.folder import replaced_report
 from reports.output.findings import latex_findings, markdown_findings
 from reports.output.markup import write_table
@@ -83,7 +83,7 @@ def _write(out: Path, item: PlannedFigure | Table) -> tuple[list[Path], dict[str
     """Write the files of a table or figure; return their paths, and the specification of an interactive figure."""
     if isinstance(item, Table):
         return write_table(item, out), None
-    drawing = item.draw()
+    drawing = drawn(item.draw)
     return write_figure(drawing, item.name, out), drawing.interactive
 
 

@@ -6,7 +6,7 @@ colours of texts and axes to it. The files show the static one. The same frame g
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 import vl_convert
+from altair.utils.schemapi import debug_mode
 
 from conclugen.files.durable import write_whole
 from reports.statistics.ablation import PlannedColumn
@@ -27,6 +28,7 @@ __all__ = [
     "Drawing",
     "by_choice",
     "chosen_title",
+    "drawn",
     "first_choice",
     "heading",
     "interactive_chart",
@@ -89,6 +91,15 @@ class Drawing:
     """
     static: dict[str, Any]
     """Specification in Vega-Lite for the files: all data sets side by side, the main metric."""
+
+
+def drawn(draw: Callable[[], Drawing]) -> Drawing:
+    """Return what ``draw`` draws, without Altair's check of every part.
+
+    The check takes a sixth of the time of a report, and tests validate the whole of each kind of figure.
+    """
+    with debug_mode(False):
+        return draw()
 
 
 def svg(drawing: Drawing) -> str:

@@ -211,6 +211,8 @@ def make_report(
         refuse_mixing(ledgers)  # before heads are loaded
         represented = _represented(folders, ledgers) if embeddings else []
         content = report(ledgers, folders, command_line, published, encoding, represented, processes, equivalent)
+        if bundled is None:
+            ledgers.clear()  # figures need the memory of a large ledger
         files = write_report(content, out, processes)
     _print(content, out, files, "tables and figures", as_json=as_json)
     if bundled is not None:

@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import Any
 
 import pandas as pd
+from altair.utils.schemapi import debug_mode
 
 from reports.figures.confusion import confusion_matrices
 from reports.figures.effects import effect_forest, instrument_forest
@@ -96,6 +97,7 @@ def points() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "x", "y", "label"])
 
 
+@debug_mode(False)  # as a report draws them
 def every_figure(name: str = "faces") -> dict[str, Drawing]:
     """Every figure; ``name`` is that of the first data set."""
 
@@ -119,6 +121,7 @@ def every_figure(name: str = "faces") -> dict[str, Drawing]:
     }
 
 
+@debug_mode(False)
 def empty_figures() -> dict[str, Drawing]:
     """Every figure of frames without rows."""
     none = some_scores()[:0]

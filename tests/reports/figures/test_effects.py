@@ -1,7 +1,5 @@
-from pathlib import Path
-
+from reports.figures import style
 from reports.figures.effects import effect_forest, instrument_forest
-from reports.figures.style import write_figure
 from tests.reports.figures.frames import METRIC, flat, some_effects
 
 
@@ -13,9 +11,9 @@ def test_effects_stand_in_order_with_plain_names() -> None:
     ]  # fmt: skip
 
 
-def test_a_set_without_all_eight_cells_is_shown_as_having_no_effects(tmp_path: Path) -> None:
+def test_a_set_without_all_eight_cells_is_shown_as_having_no_effects() -> None:
     drawing = effect_forest(some_effects(), ["faces", "voices"], METRIC, 0.01)
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert ">voices</text>" in svg
     assert ">× no result</text>" in svg
     assert "all seven loss subsets and of random_head" in svg
@@ -30,9 +28,9 @@ def test_the_band_of_differences_that_do_not_matter_is_as_wide_as_the_user_says(
     assert (band["encoding"]["x"]["datum"], band["encoding"]["x2"]["datum"]) == (-0.025, 0.025)
 
 
-def test_instruments_stand_side_by_side_and_follow_the_set_of_any_instrument(tmp_path: Path) -> None:
+def test_instruments_stand_side_by_side_and_follow_the_set_of_any_instrument() -> None:
     drawing = instrument_forest(some_effects(["logistic", "knn"]), METRIC, 0.01)
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert ">logistic</text>" in svg
     assert ">knn</text>" in svg
     assert svg.count(">+0.300</text>") == 2

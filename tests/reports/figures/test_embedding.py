@@ -1,29 +1,27 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
+from reports.figures import style
 from reports.figures.embedding import embedding, embedding_caption
-from reports.figures.style import write_figure
 from reports.statistics.embedding import Representations
 from tests.reports.figures.frames import flat, points
 
 
-def test_each_method_has_a_panel_and_missing_coordinates_are_said(tmp_path: Path) -> None:
+def test_each_method_has_a_panel_and_missing_coordinates_are_said() -> None:
     drawing = embedding(points())
     assert [panel["title"] for panel in drawing.static["concat"]] == ["Con", "Gen"]
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert "Gen: 1 of 1 samples have no coordinates" in svg
     assert ">fear</text>" in svg
 
 
-def test_of_many_samples_500_are_drawn_which_is_said(tmp_path: Path) -> None:
+def test_of_many_samples_500_are_drawn_which_is_said() -> None:
     values = np.arange(1300.0)
     drawing = embedding(pd.DataFrame({"method": "Con", "x": values, "y": -values, "label": "joy"}))
     drawn = [row["x"] for row in flat(drawing.static)]
     assert len(drawn) == 500
     assert np.diff(drawn).max() <= 3
-    assert "drawn: 500 samples of each method" in write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    assert "drawn: 500 samples of each method" in style.svg(drawing)
 
 
 def test_the_caption_says_how_many_samples_were_drawn() -> None:

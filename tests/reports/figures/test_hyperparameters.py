@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
+from reports.figures import style
 from reports.figures.hyperparameters import parallel_coordinates
-from reports.figures.style import write_figure
 from tests.reports.figures.frames import flat, trials
 
 
@@ -21,9 +19,9 @@ def test_trials_are_lines_from_0_to_1_on_axes_that_fit_them() -> None:
     assert heights["queue"] == [1, -0.1, 0]
 
 
-def test_ticks_name_the_values_and_remarks_what_is_missing(tmp_path: Path) -> None:
+def test_ticks_name_the_values_and_remarks_what_is_missing() -> None:
     drawing = parallel_coordinates({"Con": trials()}, False)
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     for text in ("1e-05", "0.001", "0.1", "mean", "sum", "16", "–"):
         assert f">{text}</text>" in svg, text
     assert "not shown, since equal in all trials: margin" in svg
@@ -31,7 +29,7 @@ def test_ticks_name_the_values_and_remarks_what_is_missing(tmp_path: Path) -> No
     assert "the trial had no such hyperparameter" in svg
 
 
-def test_of_many_trials_the_best_and_some_others_have_lines(tmp_path: Path) -> None:
+def test_of_many_trials_the_best_and_some_others_have_lines() -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"value": rng.random(600), "lr": rng.random(600)})
     drawing = parallel_coordinates({"Con": frame}, True)
@@ -40,7 +38,7 @@ def test_of_many_trials_the_best_and_some_others_have_lines(tmp_path: Path) -> N
     assert min(values[-50:]) >= round(float(frame["value"].nlargest(50).min()), 4) - 1e-3
     assert drawing.interactive is not None
     assert sum(row["trial"] is not None for row in flat(drawing.interactive)) == 60
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert "lines: the best 50 of 600 trials, and 150 others, by rank" in svg
 
 

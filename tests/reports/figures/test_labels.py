@@ -1,9 +1,7 @@
-from pathlib import Path
-
 import pytest
 
+from reports.figures import style
 from reports.figures.labels import label_efficiency
-from reports.figures.style import write_figure
 from tests.reports.figures.frames import METRIC, NAN, flat, scores
 
 
@@ -25,10 +23,10 @@ def test_budgets_stand_at_their_true_number_of_labels_per_class() -> None:
     assert places({"faces": 812.34, "faces@10%": 81.2}) == {"5": 5, "10%": 81.2, "all": 812.34}
 
 
-def test_budgets_of_unknown_number_stand_at_the_right_end_and_are_named(tmp_path: Path) -> None:
+def test_budgets_of_unknown_number_stand_at_the_right_end_and_are_named() -> None:
     assert places({}) == {"5": 5, "10%": 20, "all": 80}
     drawing = label_efficiency(scores(*some_labels()), {}, METRIC)
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert "number per class is not known: 10% (faces), all (faces)" in svg
 
 
@@ -39,11 +37,11 @@ def test_methods_of_a_budget_stand_side_by_side() -> None:
     assert beside == pytest.approx([5, 5], rel=0.1)
 
 
-def test_missing_results_and_intervals_are_said(tmp_path: Path) -> None:
+def test_missing_results_and_intervals_are_said() -> None:
     missing = ("faces@5", "Clu", METRIC, NAN, NAN, NAN, NAN, NAN, NAN)
     single = ("faces", "Clu", METRIC, 0.5, NAN, NAN, NAN, NAN, 1)
     drawing = label_efficiency(scores(*some_labels(), missing, single), {"faces": 80}, METRIC)
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert "faces: no result of Clu (5)" in svg
     assert "no interval, as only one seed has a result" in svg
 

@@ -1,14 +1,7 @@
-from pathlib import Path
-
+from reports.figures import style
 from reports.figures.methods import method_scores
-from reports.figures.style import Drawing, write_figure
 from reports.statistics.findings.methods import WITHOUT_PRETRAINING
 from tests.reports.figures.frames import some_scores
-
-
-def written(drawing: Drawing, folder: Path) -> str:
-    """The SVG of a drawing."""
-    return write_figure(drawing, "x", folder)[0].read_text(encoding="utf-8")
 
 
 def test_the_page_has_every_score_by_the_readers_choice() -> None:
@@ -32,31 +25,31 @@ def test_methods_stand_in_the_order_of_their_scores_and_those_without_a_result_l
     assert [row["method"] for row in faces] == ["Con", "raw_features", "random_head", "Gen"]
 
 
-def test_files_show_the_main_metric_of_all_labels_for_each_set(tmp_path: Path) -> None:
+def test_files_show_the_main_metric_of_all_labels_for_each_set() -> None:
     drawing = method_scores(some_scores(), "weighted_f1")
     assert [panel["title"] for panel in drawing.static["concat"]] == ["faces", "voices"]
-    svg = written(drawing, tmp_path)
+    svg = style.svg(drawing)
     for text in ("faces", "voices", "weighted F1", "0.512", "0.250", "best without pretraining"):
         assert f">{text}</text>" in svg, text
     assert "0.300" not in svg
     assert "0.900" not in svg
 
 
-def test_a_missing_result_and_a_missing_interval_are_said(tmp_path: Path) -> None:
-    svg = written(method_scores(some_scores(), "weighted_f1"), tmp_path)
+def test_a_missing_result_and_a_missing_interval_are_said() -> None:
+    svg = style.svg(method_scores(some_scores(), "weighted_f1"))
     assert svg.count(">× no result</text>") == 1
     assert "no result: planned, but no job is complete" in svg
     assert "no interval, as only one seed has a result" in svg
 
 
-def test_complete_results_have_no_remarks(tmp_path: Path) -> None:
-    svg = written(method_scores(some_scores()[:2], "weighted_f1"), tmp_path)
+def test_complete_results_have_no_remarks() -> None:
+    svg = style.svg(method_scores(some_scores()[:2], "weighted_f1"))
     assert "no result" not in svg
     assert "no interval" not in svg
 
 
-def test_the_axis_fits_the_scores(tmp_path: Path) -> None:
-    svg = written(method_scores(some_scores()[:2], "weighted_f1"), tmp_path)
+def test_the_axis_fits_the_scores() -> None:
+    svg = style.svg(method_scores(some_scores()[:2], "weighted_f1"))
     assert ">0.0</text>" not in svg
 
 

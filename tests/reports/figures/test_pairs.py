@@ -1,7 +1,5 @@
-from pathlib import Path
-
+from reports.figures import style
 from reports.figures.pairs import pair_matrix
-from reports.figures.style import write_figure
 from tests.reports.figures.frames import METRIC, flat, many_pairs, scores, some_pairs, some_scores
 
 
@@ -31,15 +29,15 @@ def test_the_number_of_seeds_that_would_settle_a_pair_is_said() -> None:
     assert more["raw_features", "random_head"] == ""
 
 
-def test_each_pair_has_two_cells_with_opposite_signs(tmp_path: Path) -> None:
+def test_each_pair_has_two_cells_with_opposite_signs() -> None:
     drawing = pair_matrix(some_pairs(), some_scores(), METRIC)
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     for text in ("+0.112", "−0.112", "−0.238", "+0.238", "settled", "equal", "open", "no result"):
         assert f">{text}</text>" in svg, text
 
 
-def test_a_matrix_of_forty_methods_fits_on_a_page(tmp_path: Path) -> None:
+def test_a_matrix_of_forty_methods_fits_on_a_page() -> None:
     methods = [f"method {n}" for n in range(40)]
     table = scores(*(("faces", name, METRIC, 0.5, 0.4, 0.6, 0.01, 0.01, 3) for name in methods))
-    svg = write_figure(pair_matrix(many_pairs(methods), table, METRIC), "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(pair_matrix(many_pairs(methods), table, METRIC))
     assert float(svg.partition('width="')[2].partition('"')[0]) < 560

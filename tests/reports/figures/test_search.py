@@ -1,9 +1,7 @@
-from pathlib import Path
-
 import pandas as pd
 
+from reports.figures import style
 from reports.figures.search import expected_best, search_history
-from reports.figures.style import write_figure
 from tests.reports.figures.frames import curve, flat, history
 
 
@@ -13,23 +11,23 @@ def long_history(trials: int = 2000) -> pd.DataFrame:
     return frame.assign(state="complete")
 
 
-def test_every_trial_of_a_short_search_has_a_point(tmp_path: Path) -> None:
+def test_every_trial_of_a_short_search_has_a_point() -> None:
     drawing = search_history(history())
     assert len(flat(drawing.static)) == len(history())
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert "on the lower edge: ended without a value" in svg
     assert "others of up to" not in svg
     for text in ("Con", "Gen", "complete", "pruned", "failed"):
         assert f">{text}</text>" in svg, text
 
 
-def test_a_long_search_keeps_its_improvements_and_says_how_many_others_are_drawn(tmp_path: Path) -> None:
+def test_a_long_search_keeps_its_improvements_and_says_how_many_others_are_drawn() -> None:
     drawing = search_history(long_history())
     rows = flat(drawing.static)
     numbers = [row["number"] for row in rows]
     assert {0, 1, 2, 3, 4, 5, 6, 1234, 1999} <= set(numbers)
     assert len(rows) < 140
-    svg = write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(drawing)
     assert "points: every improvement, and 120 others of up to 2000 trials" in svg
 
 
@@ -52,10 +50,10 @@ def test_the_reader_chooses_whose_trials_have_points() -> None:
     assert choice["bind"]["options"] == ["Con", "Gen"]
 
 
-def test_the_expected_best_has_a_panel_per_sweep_and_names_methods_without_result(tmp_path: Path) -> None:
+def test_the_expected_best_has_a_panel_per_sweep_and_names_methods_without_result() -> None:
     drawing = expected_best(curve())
     assert [panel["title"] for panel in drawing.static["concat"]] == ["s", "t"]
-    assert "no result of Gen (s)" in write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+    assert "no result of Gen (s)" in style.svg(drawing)
 
 
 def test_a_long_curve_keeps_its_ends_and_some_fifty_points() -> None:

@@ -10,11 +10,13 @@ import altair as alt
 import pandas as pd
 import pytest
 
+from reports.figures import style
 from reports.figures.methods import method_scores
 from reports.figures.style import Drawing, packed, write_figure
 from tests.reports.figures.frames import METRIC, empty_figures, every_figure, scores, some_scores
 
 FIGURES = every_figure()
+EMPTY = empty_figures()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -69,24 +71,23 @@ def test_figures_follow_the_set_the_labels_and_the_metric_that_the_reader_choose
     assert all(word in interactive["transform"][0]["filter"] for word in ("dataset", "labels", "metric"))
 
 
-@pytest.mark.parametrize("name", empty_figures())
-def test_a_figure_without_rows_says_no_result(name: str, tmp_path: Path) -> None:
-    drawing = empty_figures()[name]
-    assert ">× no result</text>" in write_figure(drawing, "x", tmp_path)[0].read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", EMPTY)
+def test_a_figure_without_rows_says_no_result(name: str) -> None:
+    assert ">× no result</text>" in style.svg(EMPTY[name])
 
 
 @pytest.mark.parametrize("set_name", [r"$x_1^2$ & <b>50%</b> \frac", 'it\'s "so": радость, 愤怒'])
-def test_names_read_in_every_figure_as_users_wrote_them(set_name: str, tmp_path: Path) -> None:
+def test_names_read_in_every_figure_as_users_wrote_them(set_name: str) -> None:
     drawn = every_figure(set_name)
     for name in ("methods", "pairs", "effects", "instruments", "labels", "variance"):
-        svg = write_figure(drawn[name], name, tmp_path)[0].read_text(encoding="utf-8")
+        svg = style.svg(drawn[name])
         texts = [element.text for element in ET.fromstring(svg).iter() if element.tag.endswith("text")]  # noqa: S314
         assert set_name in texts, name
 
 
-def test_control_characters_in_names_make_no_broken_svg(tmp_path: Path) -> None:
+def test_control_characters_in_names_make_no_broken_svg() -> None:
     rows = scores(("a\x01b", "Con", METRIC, 0.5, 0.4, 0.6, 0.01, 0.02, 3))
-    svg = write_figure(method_scores(rows, METRIC), "x", tmp_path)[0].read_text(encoding="utf-8")
+    svg = style.svg(method_scores(rows, METRIC))
     texts = [element.text for element in ET.fromstring(svg).iter()]  # noqa: S314 - our own
     assert "a\N{REPLACEMENT CHARACTER}b" in texts
 

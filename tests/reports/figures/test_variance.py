@@ -1,8 +1,6 @@
-from pathlib import Path
-
 import pytest
 
-from reports.figures.style import write_figure
+from reports.figures import style
 from reports.figures.variance import variance_parts
 from tests.reports.figures.frames import METRIC, flat, some_scores
 
@@ -16,8 +14,8 @@ def test_the_parts_of_a_squared_error_sum_to_the_whole() -> None:
     assert [row["part"] for row in rows if row["method"] == "random_head"] == ["confirmation seeds", "test samples"]
 
 
-def test_a_method_without_known_parts_is_shown_as_unknown(tmp_path: Path) -> None:
-    svg = write_figure(variance_parts(some_scores(), METRIC), "x", tmp_path)[0].read_text(encoding="utf-8")
+def test_a_method_without_known_parts_is_shown_as_unknown() -> None:
+    svg = style.svg(variance_parts(some_scores(), METRIC))
     assert svg.count(">× unknown</text>") == 4  # Con and Gen on faces, in two panels
     assert "fewer than two seeds have a result" in svg
     assert ">share of the whole</text>" in svg
