@@ -1,7 +1,7 @@
 """Fixtures that several packages' tests share."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +102,14 @@ def config_writer(folder: Path, planted: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="module")
+def reports_in_one_process() -> Iterator[None]:
+    """Let the reports of a module's tests start no children: each would load 2 seconds of modules to save less.
+
+    `tests/reports` compares the files of one and of several processes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reports.processes.processors", lambda: 1)
+        yield

@@ -44,6 +44,7 @@ def records(folder: Path) -> dict[str, Record]:
     return {record.key: record for record in ledger}
 
 
+@pytest.mark.usefixtures("reports_in_one_process")
 def test_status_and_report_read_the_records_of_a_former_version(folder: Path, tmp_path: Path) -> None:
     status = CliRunner().invoke(app, ["sweep", "status", str(folder), "--json"])
     assert status.exit_code == 0, status.output

@@ -14,7 +14,7 @@ from sweeps.cli import app
 from sweeps.ledger import Ledger
 from tests.reports.bundle.bundles import members, planted, rewrite, sweep_folder
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("reports_in_one_process")]
 
 
 def run(*arguments: str | Path) -> Result:
@@ -54,14 +54,12 @@ def test_a_bundle_holds_every_file_of_the_report_and_verifies(sweep: Path, made:
     assert result.stdout == f"{numbers} numbers in {tables} tables: all equal\n"
 
 
-def test_the_same_command_gives_the_same_bytes(sweep: Path, made: Path) -> None:
+def test_the_same_command_gives_the_same_bytes_and_with_json_nothing_else_on_standard_output(
+    sweep: Path, made: Path
+) -> None:
     before = made.read_bytes()
-    assert run(sweep, "--out", sweep.parent / "out", "--bundle", made).exit_code in (0, 1)
+    result = run(sweep, "--out", sweep.parent / "out", "--bundle", made, "--json")
     assert made.read_bytes() == before
-
-
-def test_json_stays_alone_on_standard_output(sweep: Path, tmp_path: Path) -> None:
-    result = run(sweep, "--out", tmp_path / "out", "--bundle", tmp_path / "b.zip", "--json")
     assert json.loads(result.stdout)["complete"] in (True, False)
     assert result.stderr.startswith("Bundle: ")
 
@@ -154,13 +152,6 @@ def test_a_bundle_replaces_no_other_file(sweep: Path, tmp_path: Path, name: str,
     assert (tmp_path / "mine.zip").read_text(encoding="utf-8") == "mine"
 
 
-def test_a_bundle_beside_the_sweep_s_files_is_allowed(sweep: Path, tmp_path: Path) -> None:
-    shutil.copytree(sweep, tmp_path / "sweep")
-    path = tmp_path / "sweep" / "b.zip"
-    assert run(tmp_path / "sweep", "--out", tmp_path / "sweep" / "report", "--bundle", path).exit_code in (0, 1)
-    assert path.is_file()
-
-
 def test_a_comparison_has_a_bundle_too(sweep: Path, tmp_path: Path) -> None:
     other = sweep_folder(tmp_path / "other", [replace(entry, seed=entry.seed + 7) for entry in planted()])
     result = run(sweep, other, "--compare", "--out", tmp_path / "out", "--bundle", tmp_path / "b.zip")
@@ -180,15 +171,15 @@ def test_a_comparison_verifies_wherever_it_was_made(
     assert result.exit_code == 0, result.output
 
 
-def test_a_report_uses_the_sweep_s_copy_of_its_space(tmp_path: Path) -> None:
+def test_a_bundle_may_lie_beside_the_sweep_s_files_and_has_the_sweep_s_copy_of_its_space(tmp_path: Path) -> None:
     """The path in the records names a file that is gone; the choice of columns shows that the copy was read."""
     records = [replace(entry, config={**entry.config, "space": "/no/such/space.yaml"}) for entry in planted()]
     folder = sweep_folder(tmp_path / "sweep", records)
     (folder / "space.yaml").write_text(
         "description: mine\nparameters:\n  lr: {low: 0.0001, high: 0.1, log: true, default: 0.001}\n", encoding="utf-8"
     )
-    path = tmp_path / "b.zip"
-    assert run(folder, "--out", tmp_path / "out", "--bundle", path).exit_code in (0, 1)
+    path = folder / "b.zip"
+    assert run(folder, "--out", folder / "report", "--bundle", path).exit_code in (0, 1)
     assert b"description: mine" in members(path)["sweeps/1-s/space.yaml"]
     assert all(entry.config["space"] == "/no/such/space.yaml" for entry in Ledger(folder / "ledger"))
     assert run("verify", path).exit_code == 0

@@ -346,14 +346,16 @@ def test_a_folder_without_a_sweep_is_bad_input(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_report_of_an_unfinished_sweep_exits_1_and_marks_missing_results(
+def test_report_of_an_unfinished_sweep_exits_1_and_names_missing_results_and_heads(
     half_done: SweepFolder, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    result = process("report", half_done.root, "--out", out)
+    result = process("report", half_done.root, "--out", out, "--embeddings")
     assert result.returncode == 1
     assert "no result" in result.stdout
     assert str(out / "index.html") in result.stdout
+    assert "--embeddings: left out:\n  tiny: Con has no head yet.\n  tiny: Gen has no head yet." in result.stderr
+    assert (out / "index.html").is_file()
     assert (out / "ablation.csv").is_file()
     lines = (out / "ablation.csv").read_text(encoding="utf-8").splitlines()
     con = next(line for line in lines if line.startswith("planted,Con,weighted_f1,"))
@@ -362,12 +364,7 @@ def test_report_of_an_unfinished_sweep_exits_1_and_marks_missing_results(
     assert next(line for line in lines if line.startswith("planted@2,Gen,weighted_f1,")).endswith("_f1,,,0,0,0,0")
 
 
-def test_report_names_the_representations_that_it_cannot_draw(half_done: SweepFolder, tmp_path: Path) -> None:
-    out = tmp_path / "report"
-    result = conclugen("report", half_done.root, "--out", out, "--embeddings")
-    assert result.returncode == 1
-    assert "--embeddings: left out:\n  tiny: Con has no head yet.\n  tiny: Gen has no head yet." in result.stderr
-    assert (out / "index.html").is_file()
+def test_a_comparison_draws_no_representations(half_done: SweepFolder, tmp_path: Path) -> None:
     both = conclugen("report", half_done.root, half_done.root, "--out", tmp_path / "two", "--compare", "--embeddings")
     assert (both.returncode, (tmp_path / "two").exists()) == (2, False)
     assert "--embeddings: a comparison draws no embeddings" in both.stderr

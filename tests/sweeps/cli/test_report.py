@@ -23,7 +23,8 @@ from sweeps.ledger import Ledger, Record
 from tests.conftest import config_writer
 from tests.sweeps.simulation import run_here
 
-pytestmark = pytest.mark.timeout(180)  # the fixture trains a sweep, once
+# The fixture trains a sweep, once.
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("reports_in_one_process")]
 
 OTHER = "0" * 16
 METHODS = ("Con", "Gen", "raw_features")
@@ -49,10 +50,15 @@ Change = Callable[[Record], Record]
 
 @pytest.fixture
 def copy(sweep: Path, tmp_path: Path) -> Callable[..., Path]:
+    """See :func:`copier`."""
+    return copier(sweep, tmp_path)
+
+
+def copier(sweep: Path, root: Path) -> Callable[..., Path]:
     """Return a function that copies the sweep's results of some methods, with changes, into a sweep of its own."""
 
     def make(name: str, methods: tuple[str, ...], change: Change = lambda record: record) -> Path:
-        folder = SweepFolder(tmp_path / name)
+        folder = SweepFolder(root / name)
         shutil.copytree(sweep, folder.root, ignore=shutil.ignore_patterns("ledger", "id"))
         folder.ledger.mkdir()
         (folder.root / "id").write_text(f"{abs(hash(name)):032x}"[:32], encoding="utf-8")
@@ -68,8 +74,27 @@ def copy(sweep: Path, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+def run(*arguments: str | Path, **environment: str) -> Result:
+    return CliRunner(env=environment).invoke(app, ["report", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def reported(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """What `conclugen report --json` of a sweep printed; the report is beside the sweep's files."""
+    folder = tmp_path_factory.mktemp("reported") / "sweep"
+    shutil.copytree(sweep, folder)
+    return run(folder, "--out", folder / "report", "--json")
+
+
+@pytest.fixture(scope="module")
+def of_two(sweep: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a report of two sweeps of one name, with embeddings; the sweeps are beside it."""
+    root = tmp_path_factory.mktemp("two")
+    copy = copier(sweep, root)
+    folders = [copy("first", ("Con", "raw_features")), copy("second", ("Gen",))]
+    result = run(*folders, "--out", root / "out", "--embeddings")
+    assert result.exit_code == 0, result.output
+    return root / "out"
 
 
 def problems(result: Result) -> list[str]:
@@ -119,20 +144,16 @@ def test_sweeps_that_mean_something_else_by_a_set_share_no_column(
     assert not (tmp_path / "out").exists()
 
 
-def test_sweeps_of_the_same_set_and_protocol_share_a_column(copy: Callable[..., Path], tmp_path: Path) -> None:
-    folders = [copy("first", ("Con", "raw_features")), copy("second", ("Gen",))]
-    assert run(*folders, "--out", tmp_path / "out").exit_code == 0
-    frame = pd.read_csv(tmp_path / "out" / "ablation.csv")
+def test_sweeps_of_the_same_set_and_protocol_share_a_column(of_two: Path) -> None:
+    frame = pd.read_csv(of_two / "ablation.csv")
     assert set(frame["method"]) == set(METHODS)
     assert set(frame["dataset"]) == {"planted"}
 
 
-def test_sweeps_of_one_name_are_told_by_their_folders(copy: Callable[..., Path], tmp_path: Path) -> None:
-    folders = [copy("first", ("Con",)), copy("second", ("Gen",))]
-    assert run(*folders, "--out", tmp_path / "out").exit_code == 0
-    names = [f"tiny ({folder})" for folder in folders]
-    assert set(pd.read_csv(tmp_path / "out" / "accounting.csv")["sweep"]) == set(names)
-    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+def test_sweeps_of_one_name_are_told_by_their_folders(of_two: Path) -> None:
+    names = [f"tiny ({of_two.parent / name})" for name in ("first", "second")]
+    assert set(pd.read_csv(of_two / "accounting.csv")["sweep"]) == set(names)
+    page = (of_two / "index.html").read_text(encoding="utf-8")
     assert all(f"{name}: configuration" in page for name in names)
 
 
@@ -161,7 +182,7 @@ def test_sweeps_tested_on_other_labels_are_not_compared(sweep: Path, copy: Calla
     assert not (tmp_path / "out").exists()
 
 
-def test_a_second_report_owns_the_folder(copy: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_second_report_owns_the_folder(reported: Result, copy: Callable[..., Path], tmp_path: Path) -> None:
     def renamed(record: Record) -> Record:
         metrics = [replace(metric, dataset="other") for metric in record.metrics]
         predictions = [replace(p, dataset="other") for p in record.predictions]
@@ -170,7 +191,7 @@ def test_a_second_report_owns_the_folder(copy: Callable[..., Path], tmp_path: Pa
         return with_setting(record, "features", downstream={"other": "/somewhere"})
 
     out = tmp_path / "out"
-    assert run(copy("first", METHODS), "--out", out).exit_code == 0
+    shutil.copytree(json.loads(reported.stdout)["folder"], out)
     assert (out / "classes-planted.csv").exists()
     (out / "notes.txt").write_text("mine", encoding="utf-8")
     assert run(copy("second", METHODS, renamed), "--out", out).exit_code == 0
@@ -229,14 +250,12 @@ def test_an_encoding_that_does_not_exist_is_told_by_its_option(sweep: Path, tmp_
     assert problem.startswith("--encoding klingon: there is no such encoding")
 
 
-def test_embeddings_of_sweeps_of_one_name_are_figures_of_their_own(copy: Callable[..., Path], tmp_path: Path) -> None:
-    folders = [copy("first", ("Con",)), copy("second", ("Gen",))]
-    assert run(*folders, "--out", tmp_path / "out", "--embeddings").exit_code == 0
-    methods = pd.read_csv(tmp_path / "out" / "embeddings.csv").groupby("sweep")["method"].unique()
+def test_embeddings_of_sweeps_of_one_name_are_figures_of_their_own(of_two: Path) -> None:
+    methods = pd.read_csv(of_two / "embeddings.csv").groupby("sweep")["method"].unique()
     assert {name: list(found) for name, found in methods.items()} == {
-        f"tiny ({folders[0]})": ["Con"], f"tiny ({folders[1]})": ["Gen"],
+        f"tiny ({of_two.parent / 'first'})": ["Con"], f"tiny ({of_two.parent / 'second'})": ["Gen"],
     }  # fmt: skip
-    assert len(list((tmp_path / "out").glob("embedding-*.svg"))) == 2
+    assert len(list(of_two.glob("embedding-*.svg"))) == 2
 
 
 @pytest.mark.parametrize("place", [".", "ledger", "ledger/report", "heads", "logs"])
@@ -247,17 +266,16 @@ def test_no_report_goes_into_the_sweep_s_own_folders(sweep: Path, place: str) ->
     )
 
 
-def test_a_report_beside_the_sweep_s_files_is_allowed(sweep: Path, tmp_path: Path) -> None:
-    shutil.copytree(sweep, tmp_path / "sweep")
-    assert run(tmp_path / "sweep", "--out", tmp_path / "sweep" / "report").exit_code == 0
+def test_a_report_beside_the_sweep_s_files_is_allowed(reported: Result) -> None:
+    assert reported.exit_code == 0
+    out = Path(json.loads(reported.stdout)["folder"])
+    assert (out / "index.html").is_file()
+    assert (out.parent / "ledger").is_dir()
 
 
-@pytest.mark.parametrize("columns", [80, 60])
-def test_a_report_in_a_narrow_terminal_shows_every_score_and_no_warning(
-    sweep: Path, tmp_path: Path, columns: int
-) -> None:
+def test_a_report_in_a_narrow_terminal_shows_every_score_and_no_warning(sweep: Path, tmp_path: Path) -> None:
     paths = os.pathsep.join([str(Path.cwd()), *sys.path])
-    environment = {**os.environ, "COLUMNS": str(columns), "PYTHONPATH": paths}
+    environment = {**os.environ, "COLUMNS": "60", "PYTHONPATH": paths}
     master, terminal = pty.openpty()
     command = [sys.executable, "-m", "sweeps", "report", str(sweep), "--out", "out"]
     with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=terminal, stderr=subprocess.PIPE) as process:
@@ -266,8 +284,12 @@ def test_a_report_in_a_narrow_terminal_shows_every_score_and_no_warning(
         assert process.stderr is not None
         assert process.stderr.read() == b""
     assert process.returncode == 0
+    assert_every_score_is_shown(shown, tmp_path / "out")
+
+
+def assert_every_score_is_shown(shown: str, out: Path) -> None:
     assert "…" not in shown
-    for mean in pd.read_csv(tmp_path / "out" / "ablation.csv").query("metric == 'weighted_f1'")["mean"]:
+    for mean in pd.read_csv(out / "ablation.csv").query("metric == 'weighted_f1'")["mean"]:
         assert f"{mean:.3f}" in shown
     assert shown.index("1. On planted, ") < shown.index("Ablation: weighted F1")
 
@@ -284,7 +306,9 @@ def _read(terminal: int) -> str:
 def test_the_user_says_which_differences_do_not_matter(sweep: Path, tmp_path: Path) -> None:
     """All scores are between 0 and 1, so an interval shorter than 1 on either side of 0 is inside the region."""
     out = tmp_path / "out"
-    assert run(sweep, "--out", out, "--equivalent", "1").exit_code == 0
+    result = run(sweep, "--out", out, "--equivalent", "1", COLUMNS="80")
+    assert result.exit_code == 0
+    assert_every_score_is_shown(result.stdout, out)
     frame = pd.read_csv(out / "pairs.csv")
     inside = (frame["low"] > -1) & (frame["high"] < 1)
     assert inside.any()
@@ -300,13 +324,12 @@ def test_a_comparison_takes_no_region_of_equivalence(sweep: Path, copy: Callable
     assert problem.startswith("--equivalent: a comparison tests no pairs of methods")
 
 
-def test_json_is_one_document_with_findings_and_files_and_nothing_else(sweep: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    result = run(sweep, "--out", out, "--json")
-    printed = json.loads(result.stdout)
-    assert result.exit_code == 0
+def test_json_is_one_document_with_findings_and_files_and_nothing_else(sweep: Path, reported: Result) -> None:
+    printed = json.loads(reported.stdout)
+    out = Path(printed["folder"])
+    assert reported.exit_code == 0
+    assert out.name == "report"
     assert printed["complete"] is True
-    assert printed["folder"] == str(out)
     assert sorted(printed["files"]) == sorted(file.name for file in out.iterdir() if file.name != "report-files.json")
     keys = {f"{record.sweep}: {record.key}" for record in Ledger(SweepFolder(sweep).ledger)}
     assert [finding["topic"] for finding in printed["findings"]][:2] == ["best", "pretraining"]
