@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 OLDEST := $(abspath $(VENV))/oldest
 DEMO ?= build/demo
 INSTALLED := $(VENV)/installed
+# A file's tests run in one process, which makes what they share once. Slow tests are dealt out one by one.
+FAST := $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+SLOW := $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0
 
 # Containers often forbid Python to keep what it compiles: each of the many processes of a sweep would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -16,20 +19,20 @@ demo: $(INSTALLED)
 	$(BIN)/conclugen demo --out $(DEMO)
 
 test: $(INSTALLED)  ## every test, those that start Ray and kill processes included
-	$(BIN)/python -m pytest --numprocesses auto
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0
+	$(FAST)
+	$(SLOW)
 
 # What imports Ray and Optuna, with the oldest of both; tests/test_architecture.py asserts that no other folder does.
 # They shadow the installed ones, also in Ray's processes.
 test-oldest: export PYTHONPATH := $(OLDEST)
 test-oldest: $(OLDEST)/installed  ## the sweeper's tests, kills and resumes included, with the oldest Ray and Optuna
-	$(BIN)/python -m pytest --numprocesses auto tests/sweeps/actions tests/sweeps/deploy tests/sweeps/execution \
-		tests/sweeps/extraction tests/sweeps/search tests/end_to_end tests/reports/statistics/test_importance.py
-	$(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --durations 0 tests/sweeps/execution \
-		tests/end_to_end/test_end_to_end.py tests/end_to_end/test_faults.py
+	$(FAST) tests/sweeps/actions tests/sweeps/deploy tests/sweeps/execution tests/sweeps/extraction tests/sweeps/search \
+		tests/end_to_end tests/reports/statistics/test_importance.py
+	$(SLOW) tests/sweeps/execution tests/end_to_end/test_faults.py \
+		tests/end_to_end/test_end_to_end.py::test_two_workers_per_trial_give_the_scores_of_one
 
 check: lint  ## what to run before a commit
-	$(BIN)/python -m pytest --numprocesses auto
+	$(FAST)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

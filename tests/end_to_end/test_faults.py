@@ -117,6 +117,10 @@ def test_a_sweep_that_was_interrupted_and_then_killed_resumes_to_its_end(
     planned |= {f"confirm-{method}-{n:05d}" for method in (*SUBSETS, *BASELINES) for n in range(SEEDS)}
     assert keys == Counter(planned)
     assert not any((out / "running").iterdir())
+    assert not (out / "ray").exists()
+    log = (out / "logs" / "ray.log").read_text(encoding="utf-8")
+    assert "steps on cpu" in log
+    assert "\x1b" not in log
 
 
 def session(*arguments: object, strike: tuple[int, signal.Signals] | None = None) -> tuple[int, str]:
