@@ -14,6 +14,7 @@ from sweeps.config import ConfigError
 from sweeps.estimate.room import Node
 from sweeps.execution.code import right_search_path
 from sweeps.execution.environment import DEFAULTS
+from sweeps.execution.ray_internals.addresses import running_here
 
 __all__ = ["alive_nodes", "connect", "disconnect", "local_only", "untested_version"]
 
@@ -102,12 +103,19 @@ def _expect_answer(address: str) -> None:
     """
     if address.startswith("ray://"):
         raise _AddressError("Ray Client cannot carry a sweep; use --address auto, or hand it to `ray job submit`")
-    if address == "auto":
-        return
+    automatic = address == "auto"
+    if automatic:
+        address = running_here()
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit() or int(port) >= 2**16:
         raise _AddressError("an address is HOST:PORT, or auto for a cluster that this machine belongs to")
-    with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS) as connection:
+    try:
+        connection = socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS)
+    except OSError as error:
+        if not automatic:
+            raise
+        raise ConnectionError(f"the one last started on this machine, {address}, has ended ({error})") from None
+    with connection:
         if os.environ.get("RAY_USE_TLS", "0") != "0":
             return
         connection.sendall(_GREETING)

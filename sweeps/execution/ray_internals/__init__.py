@@ -20,4 +20,7 @@ installed version, so that an upgrade of Ray fails there first. All names were s
 `ray.train.v2._internal.exceptions.WorkerGroupStartupTimeoutError` (`train.py`)
     Why: it tells a worker group that found no room from a group that failed.
     Without: a group that waits for a lost node's room counts against its job.
+`ray._private.services.canonicalize_bootstrap_address_or_die` (`addresses.py`)
+    Why: it says what ``auto`` means. Ray's public API tries to join that cluster for a minute, even if it has ended.
+    Without: `--address auto` is refused after a minute.
 """

@@ -104,6 +104,17 @@ def test_an_address_without_a_cluster_is_refused_at_once() -> None:
             connect(address)
 
 
+def test_auto_is_refused_at_once_if_the_cluster_has_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """ray.init() would try for a minute to join the cluster that was last started here."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # but does not listen
+        address = f"127.0.0.1:{bound.getsockname()[1]}"
+        monkeypatch.setattr("sweeps.execution.cluster.running_here", lambda: address)
+        ended = f"--address auto: no Ray cluster there .*: the one last started on this machine, {address}, has ended"
+        with pytest.raises(ConfigError, match=ended):
+            connect("auto")
+
+
 @pytest.mark.parametrize("address", ["foo", "127.0.0.1:99999", "http://127.0.0.1:8265", "127.0.0.1:"])
 def test_what_is_no_address_is_refused_and_an_address_is_explained(address: str) -> None:
     with pytest.raises(ConfigError, match=f"--address {address}: no Ray cluster there .* an address is HOST:PORT, or"):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import placement_group, placement_group_table
 
+from sweeps.execution.ray_internals.addresses import running_here
 from sweeps.execution.ray_internals.state import out_of_memory, process_died, remove_orphaned_groups
 from sweeps.execution.ray_internals.train import Trainer, found_no_room
 
@@ -46,6 +48,17 @@ def test_the_sweepers_trainer_leaves_the_placement_group_cleaner_out() -> None:
     assert any(isinstance(callback, DatasetsCallback) for callback in theirs), _MESSAGE
     assert len(ours) == len(theirs) - 2, _MESSAGE
     assert FailureConfig(controller_failure_limit=3).controller_failure_limit == 3, _MESSAGE
+
+
+def test_ray_says_which_cluster_auto_means(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", set)  # other clusters of this machine
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(ConnectionError):
+        running_here()
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("10.77.0.1:6379", encoding="utf-8")
+    assert running_here() == "10.77.0.1:6379", _MESSAGE
 
 
 def test_a_group_without_room_is_distinguished_from_one_that_failed() -> None:
