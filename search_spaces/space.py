@@ -18,6 +18,9 @@ subset. A range with integer bounds is a range of integers.
 which is 1. AdamW is blind to a common factor of all weights, so the absolute weights of two losses are one dimension
 too many. Without the line, every weight is searched, as in the released code.
 
+``prior`` names parameters whose good values the user expects somewhere (`search_spaces.prior`). The joint sampler tries
+these values first, and trusts the prior less with each trial.
+
 The first trial of every subset is its default configuration (the ``default`` of each parameter). So a report can say
 how much tuning gained.
 """
@@ -36,6 +39,7 @@ from conclugen.settings.documents import DocumentError, read_settings
 from conclugen.settings.wording import problems_of, suggestion
 from conclugen.subsets import Loss
 from search_spaces.parameter import Parameter, Scalar
+from search_spaces.prior import Prior, prior_of
 
 __all__ = ["Space", "SpaceError", "load_space", "named_space_text", "named_spaces", "weight_of"]
 
@@ -87,14 +91,36 @@ class Space(BaseModel):
         Field(description="relative: the first loss of a subset has weight 1, and only the others' weights vary"),
     ] = "absolute"
 
+    prior: Annotated[
+        Mapping[str, Any],
+        Field(description="where good values are expected: `lr: [1e-3, 0.7]` for a range, `{256: 3}` for choices"),
+    ] = {}
+
     @model_validator(mode="after")
-    def _first_loss_has_no_weight(self) -> Self:
+    def _consistent(self) -> Self:
+        problems = list[str]()
         first = weight_of(next(iter(Loss)))
         if self.weights == "relative" and first in self.parameters:
-            raise ValueError(
+            problems.append(
                 f"{first}: with `weights: relative`, the other weights are relative to it, and it is 1; leave it out."
             )
+        for name, given in self.prior.items():
+            if name not in self.parameters:
+                near = suggestion(name, self.parameters)
+                problems.append(f"prior.{name}: is no parameter of the space.{near}")
+                continue
+            try:
+                prior_of(self.parameters[name], given)
+            except ValueError as error:
+                problems.append(f"prior.{name}: {error}")
+        if problems:
+            raise SpaceError(problems)
         return self
+
+    @property
+    def priors(self) -> dict[str, Prior]:
+        """Name of a parameter -> its prior, for those that have one."""
+        return {name: prior_of(self.parameters[name], given) for name, given in self.prior.items()}
 
     def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int | None) -> list[str]:
         """Return the reasons why a sampler cannot search the space, each with a remedy.
@@ -121,6 +147,8 @@ class Space(BaseModel):
                 problems.append(f"the grid of {subset} has {points} points for {trials} trials; lower the budget.")
             elif sampler == "cmaes" and categorical:
                 unordered |= dict.fromkeys(categorical)
+        if self.prior and sampler != "joint":
+            problems.append(f"prior: only search.sampler joint reads it, not {sampler}; choose joint, or leave it out.")
         if unlisted:
             problems.append(f"a grid needs finitely many values: give {', '.join(unlisted)} choices or a step.")
         if unordered:

@@ -1,6 +1,7 @@
 """Starting and resuming a sweep: what is refused, what is written into its folder, and when its session begins."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -180,7 +181,7 @@ def _last_refusals(config: SweepConfig, folder: SweepFolder, say: Callable[[str]
 
 def _without_warm_start(problem: str) -> str:
     """Add a remedy to a problem with ``search.warm_start``, which a sweep that has begun does not need."""
-    named = "search.warm_start: " in problem  # behind the name of the configuration's file
+    named = re.search(r"\bsearch\.warm_start(\.\d+)?: ", problem)  # behind the name of the configuration's file
     return f"{problem} The sweep can go on without: --set search.warm_start=null." if named else problem
 
 

@@ -192,7 +192,7 @@ def _modality_subsets_are_proper(config: SweepConfig) -> Iterator[str]:
 
 def _grid_visits_its_own_points(config: SweepConfig) -> Iterator[str]:
     search = config.search
-    if search.sampler == "grid" and (search.warm_start is not None or search.share_best):
+    if search.sampler == "grid" and (search.warm_start or search.share_best):
         yield "search.sampler: a grid visits its own points only; drop warm_start and share_best."
 
 

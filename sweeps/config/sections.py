@@ -198,8 +198,10 @@ class Search(Section):
         description="best configurations of each search, the default among them, that are trained anew with "
         "budget.seeds fresh seeds; the best mean on validation data is confirmed; 1 for the search's best as it is",
     )
-    warm_start: SweepFolderPath | None = Field(
-        None, description="folder of an earlier sweep; its best configurations are among each subset's first trials"
+    warm_start: Annotated[tuple[SweepFolderPath, ...], BeforeValidator(as_list), Unique] = Field(
+        (),
+        description="folders of earlier sweeps: joint learns from all their trials, as far as they are like this "
+        "sweep's; other samplers begin with their best configurations",
     )
     share_best: Flag = Field(
         False,

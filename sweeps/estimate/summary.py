@@ -50,12 +50,16 @@ def space_table(config: SweepConfig) -> Table:
     table.add_column("hyperparameter")
     table.add_column("values")
     table.add_column("first trial", justify="right")
+    priors = space.priors
+    if priors:
+        table.add_column("prior")
     for method in arms:
         table.add_column(method, justify="center")
     for name, parameter in space.parameters.items():
         mark = "=" if parameter.fixed is not None else "+"
         marks = [mark if name in parameters else "" for parameters in arms.values()]
-        table.add_row(name, _values(parameter), str(parameter.start), *marks)
+        prior = [priors[name].text if name in priors else ""] if priors else []
+        table.add_row(name, _values(parameter), str(parameter.start), *prior, *marks)
     return table
 
 

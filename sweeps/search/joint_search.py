@@ -49,7 +49,9 @@ class JointSearch:
     def look_ahead(self, arm: Arm, number: int) -> tuple[dict[str, Any], Forecast | None]:
         """Return what :meth:`propose` returns, and what the trial may gain; None if nothing is known of that."""
         seed = derive_seed(self._config.seed, "sampler", arm.name, number)
-        observations = [] if number < STARTUP_TRIALS else self._visible(arm, number)
+        # What an earlier sweep has found is worth more than random trials.
+        informed = number >= STARTUP_TRIALS or bool(self._earlier)
+        observations = self._visible(arm, number) if informed else []
         return self._models[arm.search].propose(arm, observations, seed)
 
     def _visible(self, arm: Arm, number: int) -> list[Observation]:

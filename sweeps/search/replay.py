@@ -112,11 +112,13 @@ class Landscape:
         row = self._encoding.row(arm, values)
         if row is None:
             raise ValueError(f"{arm.name}: {values} is no configuration of the space.")
-        return self._curves(arm, row[None])[0]
+        curve: Floats = self._curves(arm, row[None])[0]
+        return curve
 
     def _curves(self, arm: Arm, rows: Floats) -> Floats:
-        curves: Floats = np.asarray(self._forests[arm].predict(self._encoding.points(arm, rows)))
-        return curves.reshape(len(rows), len(self.epochs))
+        curves = np.empty((len(rows), len(self.epochs)))
+        curves[:] = self._forests[arm].predict(self._encoding.points(arm, rows)).reshape(curves.shape)
+        return curves
 
 
 def replay(
@@ -136,7 +138,7 @@ def replay(
     config = recorded.model_copy(
         update={
             "search": recorded.search.model_copy(
-                update={"sampler": strategy.sampler, "pruner": strategy.pruner, "warm_start": None}
+                update={"sampler": strategy.sampler, "pruner": strategy.pruner, "warm_start": ()}
             ),
             "budget": recorded.budget.model_copy(update={"trials_per_subset": max(trials)}),
             "seed": derive_seed(recorded.seed, "replay", replicate),

@@ -45,7 +45,7 @@ from sweeps.search.progress import Progress, Tally
 from sweeps.search.resume import end_stale_runs, resume_trials, runs_with_lost_head, set_failed_aside
 from sweeps.search.storage import open_storage
 from sweeps.search.study import Study, Trial
-from sweeps.search.warm_start import proposals
+from sweeps.search.warm_start import earlier_trials, proposals
 from sweeps.terminal import log
 
 __all__ = ["Search"]
@@ -84,7 +84,7 @@ class Search:
         retry_failed: run failed jobs again, search trials with their own hyperparameters.
 
     Raises:
-        ConfigError: the sweep's database cannot be opened, or the earlier sweep of ``search.warm_start`` has no
+        ConfigError: the sweep's database cannot be opened, or an earlier sweep of ``search.warm_start`` has no
             finished trial.
         LedgerError: the ledger of this or of the earlier sweep cannot be read.
         OSError: the file of an unfinished job, or a kept head, cannot be read.
@@ -103,14 +103,15 @@ class Search:
         self._ledger = Ledger(folder.ledger)
         self._plan = JobPlan(config)
         self._arms = config.arms
-        warm = config.search.warm_start
-        proposed = {} if warm is None else proposals(warm, self._arms.values(), config.load_space())
+        joint = config.search.sampler == "joint"
+        proposed = {} if joint else proposals(config.search.warm_start, self._arms.values(), config.load_space())
         storage = open_storage(config, folder)
         self._studies = {
             name: Study(arm, config, storage, folder.identity, proposed.get(arm, ()))
             for name, arm in self._arms.items()
         }
-        self._joint = JointSearch(config, self._studies) if config.search.sampler == "joint" else None
+        earlier = earlier_trials(config.search.warm_start) if joint else []
+        self._joint = JointSearch(config, self._studies, earlier) if joint else None
         self._fair_share = FairShare(config.budget, list(self._arms), config.workers.per_trial)
         self._finalists = Finalists(config)
         self._tally = Tally(config, self._finalists)

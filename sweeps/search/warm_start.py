@@ -1,60 +1,96 @@
-"""Warm starts: which configurations of an earlier sweep a new search tries first.
+"""Warm starts: what a new search takes from earlier sweeps.
 
-Only search trials are read, which have no test score. The first proposal is the best configuration of the arm itself.
-The second takes the hyperparameters that the arm shares with the best other method: often only the width, the learning
-rate and the dropout matter.
+The joint sampler learns from all search trials of the earlier sweeps. Other samplers try the best configurations first.
+The first proposal is then the best configuration of the arm itself. The second takes the hyperparameters that the arm
+shares with the best other method: often only the width, the learning rate and the dropout matter.
+
+Only search trials are read, which have no test score.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from conclugen.hyperparameters import Hyperparameters
 from search_spaces import Space
 from sweeps.config import Arm, ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, LedgerError, Record, method_of
+from sweeps.search.joint import Observation
 
-__all__ = ["proposals", "warm_start_problems"]
+__all__ = ["earlier_trials", "proposals", "warm_start_problems"]
 
 Proposal = tuple[str, Mapping[str, Any]]
 
 
-def proposals(folder: Path, arms: Collection[Arm], space: Space) -> dict[Arm, list[Proposal]]:
-    """Return what each arm tries first: (origin, values of hyperparameters), at most two.
+def proposals(folders: Iterable[Path], arms: Collection[Arm], space: Space) -> dict[Arm, list[Proposal]]:
+    """Return what each arm tries first: (origin, values of hyperparameters), at most two from each folder.
 
     Args:
-        folder: the folder of the earlier sweep.
+        folders: the folders of the earlier sweeps.
         arms: the arms of the new sweep.
         space: the space of the new sweep; decides which hyperparameters two arms share.
 
     Raises:
-        ConfigError: the earlier sweep has no trial that ran its full budget.
-        LedgerError: the ledger of the earlier sweep cannot be read.
+        ConfigError: an earlier sweep has no trial that ran its full budget.
+        LedgerError: the ledger of an earlier sweep cannot be read.
     """
-    best: dict[str, Record] = {}
-    for record in Ledger(SweepFolder(folder).ledger):
-        if record.stage == "search" and record.state == "complete" and record.value is not None:
+    proposed: dict[Arm, list[Proposal]] = {arm: [] for arm in arms}
+    for folder in folders:
+        best: dict[str, Record] = {}
+        for record in _search_trials(folder):
             former = best.get(record.method)
-            if former is None or former.value is None or record.value > former.value:
+            if record.state == "complete" and (former is None or (record.value or 0.0) > (former.value or 0.0)):
                 best[record.method] = record
-    if not best:
-        raise ConfigError(
-            [f"search.warm_start: {folder} has no finished search trial yet; choose another, or drop it."]
+        for arm in arms:
+            proposed[arm] += _proposals(arm, best, space, folder)
+    return proposed
+
+
+def earlier_trials(folders: Iterable[Path]) -> list[Observation]:
+    """Return the ended search trials of earlier sweeps for the joint model, each folder a task of its own.
+
+    Raises:
+        ConfigError: an earlier sweep has no trial that ran its full budget.
+        LedgerError: the ledger of an earlier sweep cannot be read.
+    """
+    return [
+        Observation(
+            arm=Arm(method_of(record.method)),
+            number=record.number,
+            values={**asdict(Hyperparameters()), **record.hyperparameters},
+            state=record.state,
+            value=record.value,
+            reports=record.history[:-1] if record.state == "complete" else record.history,
+            task=task,
         )
-    return {arm: list(_proposals(arm, best, space, folder)) for arm in arms}
+        for task, folder in enumerate(folders, 1)
+        for record in _search_trials(folder)
+    ]
 
 
 def warm_start_problems(config: SweepConfig) -> list[str]:
-    """Return why the earlier sweep that ``config`` names cannot warm-start it; empty if it can, or none is named."""
-    if config.search.warm_start is None:
-        return []
-    try:
-        proposals(config.search.warm_start, config.arms.values(), config.load_space())
-    except ConfigError as error:
-        return error.problems
-    except LedgerError as error:
-        return [f"search.warm_start: {error}"]
-    return []
+    """Return why the earlier sweeps that ``config`` names cannot warm-start it; empty if they can."""
+    problems = list[str]()
+    for folder in config.search.warm_start:
+        try:
+            _search_trials(folder)
+        except ConfigError as error:
+            problems += error.problems
+        except LedgerError as error:
+            problems.append(f"search.warm_start: {error}")
+    return problems
+
+
+def _search_trials(folder: Path) -> list[Record]:
+    """Return the search trials of a sweep, at least one of which ran its full budget."""
+    records = [record for record in Ledger(SweepFolder(folder).ledger) if record.stage == "search"]
+    if not any(record.state == "complete" for record in records):
+        raise ConfigError(
+            [f"search.warm_start: {folder} has no finished search trial yet; choose another, or drop it."]
+        )
+    return sorted(records, key=lambda record: (record.number, record.method))
 
 
 def _proposals(arm: Arm, best: Mapping[str, Record], space: Space, folder: Path) -> Iterator[Proposal]:

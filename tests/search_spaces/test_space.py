@@ -1,5 +1,6 @@
 """Search spaces: rules of parameters and files, conditions on the subset, and contradictions with the budget."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -667,7 +668,7 @@ class TestLoadSpace:
             f"lerning_rate: is no hyperparameter. Allowed are {', '.join(sorted(HYPERPARAMETERS))}.",
             "lr: high=-1.0 must be greater than 0.",
             "lr: low <= high must hold, but got low=1.0, high=-1.0.",
-            "notes: is no setting here; allowed are description, parameters, weights.",
+            "notes: is no setting here; allowed are description, parameters, weights, prior.",
             "num_clusters.needs.0: 'Clus': must be Con, Clu or Gen. Did you mean Clu?",
             "reconstruction_dim.high: inf: must be a finite number.",
             "weight_decay: fixed='large' must be a number.",
@@ -803,3 +804,50 @@ class TestRelativeWeights:
         path = _store(tmp_path, self.TEXT.replace("parameters:", "parameters:\n          weight_con: 2.0"))
         with pytest.raises(SpaceError, match="weight_con: with `weights: relative`, the other weights are relative"):
             load_space(path)
+
+
+class TestPriors:
+    TEXT = """
+        description: d
+        parameters:
+          lr: {low: 1.0e-4, high: 1.0e-2, log: true, default: 1.0e-3}
+          feature_dropout: {low: 0.0, high: 0.8, default: 0.5}
+          representation_dim: {choices: [64, 128, 256], default: 128}
+          weight_decay: 1.0e-4
+        prior:
+    """
+
+    def test_a_prior_is_highest_at_its_centre_and_falls_as_its_distribution(self, tmp_path: Path) -> None:
+        prior = "{lr: [1.0e-3, 0.5], feature_dropout: [0.2, 0.1], representation_dim: {256: 3}}"
+        priors = load_space(_store(tmp_path, self.TEXT.rstrip() + f" {prior}\n")).priors
+        lr, dropout, width = (priors[name] for name in ("lr", "feature_dropout", "representation_dim"))
+        assert lr.density(0.5) == 1
+        one_deviation = 0.5 + 0.5 / math.log(100)
+        assert lr.density(one_deviation) == pytest.approx(math.exp(-0.5))
+        assert dropout.density(0.25) == 1
+        assert dropout.density(0.5) == pytest.approx(math.exp(-2))
+        assert [width.density(place) for place in (0.1, 0.5, 0.9, 1.0)] == pytest.approx([1 / 3, 1 / 3, 1, 1])
+        assert [prior.text for prior in (lr, dropout, width)] == [
+            *("about 0.001, within a factor of 1.65", "about 0.2 ± 0.1", "256 ×3"),
+        ]
+
+    def test_every_problem_of_priors_is_listed(self, tmp_path: Path) -> None:
+        prior = (
+            "{lr: [1.0, 0.5], feature_dropout: 0.2, representation_dim: {512: 3}, weight_decay: [1.0, 1], lrr: [1, 1]}"
+        )
+        with pytest.raises(SpaceError) as caught:
+            load_space(_store(tmp_path, self.TEXT.rstrip() + f" {prior}\n"))
+        assert [problem.partition("yaml: ")[2] for problem in caught.value.problems] == [
+            "prior.lr: [1.0, 0.5]: the centre must lie in 0.0001..0.01.",
+            "prior.feature_dropout: 0.2: must be [centre, spread], two numbers, the second greater than 0.",
+            "prior.representation_dim: 512: is none of the choices [64, 128, 256].",
+            "prior.weight_decay: has a fixed value, which needs no prior; leave it out.",
+            "prior.lrr: is no parameter of the space. Did you mean lr?",
+        ]
+
+    def test_only_joint_reads_a_prior(self, tmp_path: Path) -> None:
+        space = load_space(_store(tmp_path, self.TEXT.rstrip() + " {lr: [1.0e-3, 0.5]}\n"))
+        assert space.unsuitable("joint", {"Con": SUBSETS["Con"]}, 9) == []
+        assert space.unsuitable("tpe", {"Con": SUBSETS["Con"]}, 9) == [
+            "prior: only search.sampler joint reads it, not tpe; choose joint, or leave it out."
+        ]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import combinations
 from statistics import fmean
 
@@ -12,6 +13,7 @@ from reports.statistics.findings.evidence import METRIC, Evidence
 from reports.statistics.findings.finding import Finding
 from reports.statistics.findings.words import listing, score, signed
 from reports.statistics.searches import searched_methods
+from search_spaces import SpaceError, load_space
 from sweeps.ledger import Predictions
 
 __all__ = ["doubts"]
@@ -23,7 +25,7 @@ _FEW_RUNS = 2
 
 def doubts(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each reason to doubt the others, the weightiest first."""
-    for find in (_few_runs, _missing, _failed, _collapsed, _ranking, _winners_curse, _rising, _not_covered):
+    for find in (_few_runs, _missing, _failed, _collapsed, _ranking, _winners_curse, _rising, _priors, _not_covered):
         found = find(evidence)
         if found is not None:
             yield found
@@ -199,6 +201,19 @@ def _rising(evidence: Evidence) -> Finding | None:
         if record.stage == "search" and record.state == "complete" and (record.sweep, record.method) in rising
     ]  # fmt: skip
     return Finding("doubt", text, numbers, "tuning", tuple(keys))
+
+
+def _priors(evidence: Evidence) -> Finding | None:
+    """A prior of the user: the search looked at first, and looked more, where good values were expected."""
+    priors: dict[str, str] = {}
+    for records in evidence.ledgers:
+        with suppress(SpaceError):  # the space is gone or has changed
+            priors |= {name: prior.text for name, prior in load_space(latest_config(records)["space"]).priors.items()}
+    if not priors:
+        return None
+    named = listing([f"{name} {text}" for name, text in priors.items()])
+    text = f"The search had {'a prior' if len(priors) == 1 else 'priors'} of the user: {named}."
+    return Finding("doubt", text, dict(priors), "tuning", ())
 
 
 def _not_covered(evidence: Evidence) -> Finding | None:

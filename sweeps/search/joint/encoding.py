@@ -48,6 +48,7 @@ class Encoding:
 
     def __init__(self, space: Space, arms: Iterable[Arm], earlier: int = 0) -> None:
         self._space = space
+        self._priors = space.priors
         arms = list(arms)
         self._axes = {
             name: _Axis(parameter)
@@ -84,6 +85,14 @@ class Encoding:
     def axes(self, arm: Arm) -> dict[str, "_Axis"]:
         """Return name -> axis, for each hyperparameter that the arm searches, in the order of coordinates."""
         return {name: self._axes[name] for name in arm.parameters(self._space) if name in self._axes}
+
+    def density(self, arm: Arm, rows: Floats) -> Floats:
+        """Return the density ``[rows]`` of the user's prior at rows of the unit cube, at most 1; 1 without a prior."""
+        density = np.ones(len(rows))
+        for column, name in enumerate(self.axes(arm)):
+            if (prior := self._priors.get(name)) is not None:
+                density *= [prior.density(float(coordinate)) for coordinate in rows[:, column]]
+        return density
 
     def values(self, arm: Arm, row: Floats) -> dict[str, Any]:
         """Return the configuration at a row ``[coordinates]`` of the unit cube."""

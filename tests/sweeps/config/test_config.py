@@ -559,7 +559,7 @@ class TestWriting:
             ("workers.wait_minutes=.inf", "workers.wait_minutes: inf: must be a finite number."),
             ("features.standardise='no'", "features.standardise: 'no': must be true or false."),
             ("features.pretrain=", "features.pretrain: null: must be a path."),
-            ("search.warm_start=[a]", "search.warm_start: ['a']: must be a path."),
+            ("search.warm_start=[a]", "search.warm_start.0: 'a': is no sweep's folder"),
             ("seed=99999999999999999999", "seed: 99999999999999999999: must be less than 9223372036854775808."),
         ],
     )
@@ -589,7 +589,7 @@ class TestPaths:
         )
         config = load_config(path)
         assert (config.features.pretrain, config.features.downstream) == (planted, {"planted": planted})
-        assert (config.space, config.search.warm_start) == (str(tmp_path / "tiny.yaml"), tmp_path / "earlier")
+        assert (config.space, config.search.warm_start) == (str(tmp_path / "tiny.yaml"), (tmp_path / "earlier",))
 
     def test_each_variable_that_is_not_set_is_named(
         self, write_config: WriteConfig, monkeypatch: pytest.MonkeyPatch

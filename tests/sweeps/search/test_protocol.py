@@ -1,9 +1,11 @@
 """The options of the search: the origins of trials, budgets of time, and what is searched for each variant."""
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from conclugen.subsets import SUBSETS
@@ -110,6 +112,18 @@ class TestWarmStart:
         conclu = searched(folder, "ConClu")
         assert [record.origin for record in conclu[1:3]] == [f"warm_start: {earlier.root}/{donor.key}", "tpe"]
         assert conclu[1].hyperparameters["lr"] == donor.hyperparameters["lr"]
+
+    def test_the_joint_sampler_learns_from_every_earlier_trial_instead(
+        self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
+    ) -> None:
+        search = {"warm_start": [str(earlier.root)], "sampler": "joint"}
+        config, opened = open_search(write_config(search=search), folder, "budget.trials_per_subset=3")
+        Simulation(config, opened, constant).run()
+        assert [record.origin for record in searched(folder, "Con")] == ["default", "joint", "joint"]
+        informed = searched(folder, "Con")[1].hyperparameters["lr"]
+        scores = {record.hyperparameters["lr"]: record.value for record in searched(earlier, "Con")}
+        nearest = min(scores, key=lambda rate: abs(math.log(rate / informed)))
+        assert (scores[nearest] or 0.0) > float(np.median([value or 0.0 for value in scores.values()]))
 
     def test_values_outside_the_new_space_become_its_nearest_values(
         self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder

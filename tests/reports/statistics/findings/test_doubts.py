@@ -1,4 +1,6 @@
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,3 +171,19 @@ def test_speakers_make_samples_dependent_and_need_no_doubt() -> None:
 
 def test_all_eight_cells_with_one_seed_have_one_doubt() -> None:
     assert len(texts(*runs({"digits": cells({"Con": [0.1]})}))) == 1
+
+
+def test_a_prior_of_the_user_is_named(tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "description: d\nprior: {lr: [0.001, 0.7]}\nparameters: {lr: {low: 1.0e-4, high: 1.0e-2, log: true, "
+        "default: 1.0e-3}}\n",
+        encoding="utf-8",
+    )
+    ledger = [
+        replace(one, config={**one.config, "space": str(space)}) for one in runs({"digits": {"Con": HIGH, "Gen": LOW}})
+    ]
+    assert texts(*ledger) == [
+        "The search had a prior of the user: lr about 0.001, within a factor of 2.01.",
+        NOT_COVERED,
+    ]

@@ -1,6 +1,7 @@
 """Tests of the proposals of the joint model."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -112,3 +113,37 @@ def test_without_any_trial_a_proposal_is_random(subset: str) -> None:
     values, forecast = JointModel(SMALL, ARMS).propose(Arm(subset), [], 0)
     assert forecast is None
     assert values.keys() == {name for name, p in SMALL.for_losses(SUBSETS[subset]).items() if p.fixed is None}
+
+
+def with_prior(centre: float) -> Space:
+    return RATE.model_copy(update={"prior": {"lr": [centre, 0.3]}})
+
+
+def test_a_prior_is_tried_first_and_a_wrong_one_is_given_up() -> None:
+    for seed in range(3):
+        first, _ = JointModel(with_prior(5e-3), ARMS[:1]).propose(ARMS[0], [], seed)
+        assert error(first) < 0.35
+    wrong = search(JointModel(with_prior(2e-4), ARMS[:1]), ARMS[:1], 14)
+    assert min(error(dict(trial.values)) for trial in wrong[:2]) > 0.7
+    assert min(error(dict(trial.values)) for trial in wrong) < 0.15
+
+
+def test_an_earlier_sweep_that_is_alike_spares_trials() -> None:
+    """With one trial of its own, a search proposes near the optimum of the earlier sweep."""
+    earlier = [replace(trial, task=1) for trial in search(JointModel(RATE, ARMS[:3]), ARMS[:3], 8)]
+    own = [Observation(ARMS[0], 0, {"lr": 1e-3}, "complete", 0.3 - 0.1 * error({"lr": 1e-3}))]
+    model = JointModel(RATE, ARMS[:3], earlier=1)
+    assert max(error(model.propose(ARMS[0], [*earlier, *own], seed)[0]) for seed in range(4)) < 0.2
+
+
+def test_an_earlier_sweep_that_is_unlike_is_found_out() -> None:
+    """The earlier sweep had its optimum at the other end."""
+    earlier = [
+        Observation(ARMS[0], number, {"lr": rate}, "complete", 0.1 * abs(math.log10(rate / 5e-3)), task=1)
+        for number, rate in enumerate(np.logspace(-4, -2, 12).tolist())
+    ]
+    model, trials = JointModel(RATE, ARMS[:1], earlier=1), list[Observation]()
+    for number in range(14):
+        values, _ = model.propose(ARMS[0], [*earlier, *trials], number)
+        trials.append(Observation(ARMS[0], number, values, "complete", -0.1 * error(values)))
+    assert min(error(dict(trial.values)) for trial in trials) < 0.15
