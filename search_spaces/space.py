@@ -189,6 +189,7 @@ class Space(BaseModel):
             workers: number of workers that share a batch.
         """
         problems: list[str] = []
+        starts: dict[tuple[str, str], list[str]] = {}
         for name, losses in subsets.items():
             batches = self._integers("batch_size", losses)
             if rows is not None and max(batches) > rows:
@@ -201,31 +202,41 @@ class Space(BaseModel):
                     f"of {workers} or other workers.per_trial."
                 )
             if Loss.CLU in losses:
-                problems += self._problems_of_start(name, losses, epochs, first_rung, rungs_grow)
+                for start, rest in self._problems_of_start(losses, epochs, first_rung, rungs_grow):
+                    starts.setdefault((start, rest), []).append(name)
                 problems += self._problems_of_clusters(losses, rows)
             if (warmup := max(self._integers("warmup_epochs", losses))) >= epochs:
                 problems.append(
                     f"warmup_epochs: up to {warmup} epochs of warm-up in a budget of {epochs}; raise budget.epochs "
                     f"above {warmup} or lower warmup_epochs."
                 )
-        return list(dict.fromkeys(problems))
+        problems += [f"{start} for {', '.join(names)}, {rest}" for (start, rest), names in starts.items()]
+        return list(dict.fromkeys(map(self._with_source, problems)))
+
+    def _with_source(self, problem: str) -> str:
+        """Say where the value of a problem comes from, if the space does not name the hyperparameter."""
+        name, _, rest = problem.partition(": ")
+        if name in self.parameters:
+            return problem
+        return f"{name}: not named in the space, so it is {HYPERPARAMETERS[name].default}: {rest}"
 
     def _problems_of_start(
-        self, subset: str, losses: Sequence[Loss], epochs: int, first_rung: int | None, rungs_grow: bool
-    ) -> Iterator[str]:
+        self, losses: Sequence[Loss], epochs: int, first_rung: int | None, rungs_grow: bool
+    ) -> Iterator[tuple[str, str]]:
+        """Yield the two parts of a message, between which the names of the subsets stand."""
         latest = max(self._integers("kmeans_start_epoch", losses))
         if latest >= epochs:
             yield (
-                f"kmeans_start_epoch: up to {latest}, counted from 0, for {subset}, but trials have {epochs} epochs, "
-                "and clustering would begin after the last; "
-                f"lower it below {epochs}, or raise budget.epochs above {latest}."
+                f"kmeans_start_epoch: up to {latest}, counted from 0,",
+                f"but trials have {epochs} epochs, and clustering would begin after the last; lower it below {epochs}, "
+                f"or raise budget.epochs above {latest}.",
             )
         elif first_rung is not None and latest >= first_rung:
             longer = f"raise budget.epochs to {5 * (latest + 1)}, " if rungs_grow else ""
             yield (
-                f"kmeans_start_epoch: up to {latest} for {subset}, but trials are first judged after epoch "
-                f"{first_rung} of {epochs}, before clustering has begun; lower it below {first_rung}, {longer}set "
-                f"probe.every to {latest + 1}, or search.pruner to none."
+                f"kmeans_start_epoch: up to {latest}",
+                f"but trials are first judged after epoch {first_rung} of {epochs}, before clustering has begun; lower "
+                f"it below {first_rung}, {longer}set probe.every to {latest + 1}, or search.pruner to none.",
             )
 
     def _problems_of_clusters(self, losses: Sequence[Loss], rows: int | None) -> Iterator[str]:

@@ -319,7 +319,7 @@ def _write(root: Path, files: Mapping[str, str]) -> Tree:
 
 def test_right_references_pass(tmp_path: Path) -> None:
     pyproject = 'dependencies = [\n    "torch",  # sweeps/jobs.py, local.py\n]\n'
-    page = "## 1. First\n\n## 2. Second\n\nSee `sweeps/jobs.py` and reports/mine.\n"
+    page = "## 1. First\n\n## 2. Second\n\nSee `sweeps/jobs.py` and report-mine.\n"
     files = {"sweeps/jobs.py": JOBS, "sweeps/local.py": RIGHT, "pyproject.toml": pyproject, "docs/method.md": page}
     assert wrong_references(_write(tmp_path, files)) == []
 

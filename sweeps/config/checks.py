@@ -297,14 +297,18 @@ def _space_fits_the_budget(config: SweepConfig) -> Iterator[str]:
         rows=sum(map(pretrain.samples, pretrain.training)),
         workers=config.workers.per_trial,
     ):
-        yield f"space: {name}: {problem}"
+        yield f"space: {name}{_default_space(name)}: {problem}"
 
 
 def _space_suits_the_sampler(config: SweepConfig) -> Iterator[str]:
     searched = {method: LOSSES[method] for method in searched_methods(config.subsets, config.baselines)}
     trials = config.budget.trials_per_subset
     for problem in load_space(config.space).unsuitable(config.search.sampler, searched, trials):
-        yield f"space: {config.space}: {problem}"
+        yield f"space: {config.space}{_default_space(config.space)}: {problem}"
+
+
+def _default_space(name: str) -> str:
+    return " (the default)" if name == SweepConfig.model_fields["space"].default else ""
 
 
 _ALONE = (

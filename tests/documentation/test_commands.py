@@ -10,7 +10,7 @@ from documentation.commands import problem_of
     [
         "conclugen --version",
         "conclugen sweep run own.yaml --out runs/own --set budget.seeds=3  # a comment",
-        "conclugen report runs/a runs/b --out reports/both --compare",
+        "conclugen report runs/a runs/b --out report-both --compare",
         "conclugen dashboard runs/own --port=0",
     ],
 )

@@ -399,9 +399,17 @@ class TestProblems:
         else:
             assert [problem.split("; ")[1][:15] for problem in problems] == ["lower it below "] * (first_rung == 2)
 
-    def test_each_subset_with_clustering_is_named(self) -> None:
-        problems = _problems(kmeans_start_epoch={"choices": [0, 9], "default": 0, "min_losses": 2})
-        assert [problem.split(" for ")[1].split(",")[0] for problem in problems] == ["ConClu", "CluGen", "ConCluGen"]
+    def test_one_problem_names_all_its_subsets(self) -> None:
+        (problem,) = _problems(kmeans_start_epoch={"choices": [0, 9], "default": 0, "min_losses": 2})
+        assert problem.startswith("kmeans_start_epoch: up to 9 for ConClu, CluGen, ConCluGen, but trials are first")
+
+    def test_a_hyperparameter_that_the_space_does_not_name_is_said_to_have_its_default(self) -> None:
+        space = Space.model_validate({"description": "x", "parameters": {"lr": 0.001}})
+        problems = space.problems({"Con": SUBSETS["Con"]}, epochs=4, first_rung=None, rows=1080)
+        assert [problem.partition("; ")[0] for problem in problems] == [
+            "batch_size: not named in the space, so it is 4096: up to 4096 of 1080 training samples",
+            "warmup_epochs: not named in the space, so it is 5: up to 5 epochs of warm-up in a budget of 4",
+        ]
 
     @pytest.mark.parametrize("start", [1, {"choices": [0, 1], "default": 0}])
     def test_a_later_start_of_clustering_does_not_concern_clu_alone(self, start: Any) -> None:
@@ -501,7 +509,7 @@ class TestProblems:
         problems = _problems(kmeans_start_epoch=8, kmeans_queue_size=90, num_clusters=128, warmup_epochs=30)
         assert sorted(problem.partition(":")[0] for problem in problems) == [
             "kmeans_queue_size",
-            *["kmeans_start_epoch"] * 3,
+            "kmeans_start_epoch",
             "num_clusters",
             "warmup_epochs",
         ]
