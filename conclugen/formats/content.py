@@ -17,7 +17,7 @@ import numpy as np
 from conclugen.features.manifest import FeatureSetError
 from conclugen.formats.pickles import PickleError, load_pickle
 
-__all__ = ["ContentKind", "Source", "Tree", "describe", "is_array"]
+__all__ = ["ContentKind", "Source", "Tree", "describe", "is_array", "shapes_in_npz"]
 
 ContentKind = Literal[
     "npy", "npz", "pickle", "torch", "hdf5", "matlab", "parquet", "arrow", "dataset", "text", "folder"
@@ -177,6 +177,19 @@ def _npz(file: Path) -> Tree:
                         header[0], order="F" if header[1] else "C"
                     )
     return arrays
+
+
+def shapes_in_npz(file: Path) -> dict[str, tuple[int, ...]]:
+    """Return key -> shape of the arrays of an .npz file, by their headers alone; none if it is no such file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            shapes = {}
+            for name in archive.namelist():
+                with archive.open(name) as stream:
+                    shapes[name.removesuffix(".npy")] = _header(stream)[0]  # type: ignore[arg-type]
+            return shapes
+    except Exception:  # parsers fail with any error at a damaged file
+        return {}
 
 
 _Header = tuple[tuple[int, ...], bool, "np.dtype[Any]"]

@@ -5,6 +5,7 @@ written. :func:`write` reads features block by block, pools sequences into files
 writer of all imports. Neither the features as they are nor the pooled ones have to fit into memory.
 """
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -67,7 +68,7 @@ def write(
     beside = next(folder for folder in out.absolute().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=beside) as scratch:
         pooled = {
-            name: np.memmap(Path(scratch) / f"{number}.f4", np.float32, "w+", shape=(len(plan.ids), plan.width(name)))
+            name: _array_on_disk(Path(scratch) / str(number), (len(plan.ids), plan.width(name)))
             for number, name in enumerate(plan.modalities)
         }
         gaps = _pool(plan, pooled, tick)
@@ -87,6 +88,18 @@ def write(
             dtype=plan.options.dtype,
             note=note,
         )
+
+
+def _array_on_disk(file: Path, shape: tuple[int, int]) -> Numbers:
+    """Return an array of zeros in a file of its full size.
+
+    Raises:
+        OSError: the disk has no room for it; writing to a file that has yet to grow would end the process.
+    """
+    with file.open("wb") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, 4 * shape[0] * shape[1])
+    return np.memmap(file, np.float32, "r+" if file.stat().st_size else "w+", shape=shape)
 
 
 def _pool(plan: Plan, pooled: Mapping[str, Numbers], tick: Callable[[int], object]) -> dict[str, dict[int, str]]:
@@ -117,6 +130,14 @@ def _by_table(modalities: Mapping[str, Sequence[Place]]) -> Iterator[tuple[Table
 
 def _place(rows: Content, targets: Numbers, pooled: Numbers, gaps: dict[int, str], options: Options) -> None:
     """Pool the rows of a block into their places; a target of -1 is a row that is left out."""
+    if isinstance(rows, np.ndarray) and rows.ndim == 2:  # vectors, which need no pooling
+        wanted = np.flatnonzero(targets >= 0)
+        vectors = rows[wanted].astype(np.float64)
+        finite = np.isfinite(vectors)
+        if options.non_finite != "zero":
+            gaps |= dict.fromkeys(targets[wanted[~finite.all(axis=1)]].tolist(), _NON_FINITE)
+        pooled[targets[wanted]] = np.where(finite, vectors, 0)
+        return
     for row in np.flatnonzero(targets >= 0).tolist():
         target, content = int(targets[row]), rows[row]
         if isinstance(content, str):

@@ -9,9 +9,12 @@ Pickles of Python 2 are read as latin1, the only encoding that keeps the bytes o
 are known (``numpy.core`` and ``numpy._core``). A pickle is read as a whole, so it has to fit into memory.
 """
 
+import mmap
 import pickle
+import pickletools
 import re
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
@@ -24,6 +27,9 @@ from conclugen.names import tidy
 __all__ = ["STAND_INS", "PickleError", "built", "load_pickle"]
 
 _DEEPEST = 64
+_MEMOIZE = 0x94
+_LINES = -100
+"""Stands for an argument that ends with its line."""
 _DTYPE = re.compile(r"[<>|=]?([biufcSU]\d{1,9}|O8?|O4|\?|[bhilqpBHILQPefdgFD])\Z")
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _LARGEST = 2**40
@@ -202,6 +208,18 @@ def _object(kind: object, base: object = None, state: object = None) -> object:
     return kind()
 
 
+def _storage(content: object) -> object:
+    from conclugen.formats.torch_files import storage_of_bytes  # loads torch, which other pickles do not need
+
+    return storage_of_bytes(content)
+
+
+def _tensor(*parts: object) -> object:
+    from conclugen.formats.torch_files import rebuilt_tensor
+
+    return rebuilt_tensor(*parts)
+
+
 def _stand_ins() -> dict[str, Any]:
     functions: dict[str, Callable[..., object]] = {
         "builtins.bytearray": _bytes,
@@ -213,6 +231,8 @@ def _stand_ins() -> dict[str, Any]:
         "collections.Counter": _mapping,
         "copyreg._reconstructor": _object,
         "_codecs.encode": _encode,
+        "torch.storage._load_from_bytes": _storage,
+        "torch._utils._rebuild_tensor_v2": _tensor,
     }
     for core in ("numpy.core", "numpy._core"):
         functions |= {
@@ -253,6 +273,62 @@ class _Unpickler(pickle.Unpickler):  # noqa: S301
         raise PickleError(f"refers to {str(pid)[:60]!r} outside of it")
 
 
+def _sizes() -> dict[int, int]:
+    """Return opcode -> size of its argument; minus the size of a number that says it; or _LINES."""
+    counted = {
+        pickletools.TAKEN_FROM_ARGUMENT1: -1,
+        pickletools.TAKEN_FROM_ARGUMENT4: -4,
+        pickletools.TAKEN_FROM_ARGUMENT4U: -4,
+        pickletools.TAKEN_FROM_ARGUMENT8U: -8,
+        pickletools.UP_TO_NEWLINE: _LINES,
+    }
+    return {
+        ord(opcode.code): 0 if opcode.arg is None else counted.get(opcode.arg.n, opcode.arg.n)
+        for opcode in pickletools.opcodes
+    }
+
+
+_SIZES = _sizes()
+_TWO_LINES = tuple(map(ord, "ci"))
+_PUTS = {ord("q"): 1, ord("r"): 4}
+
+
+def _check_sizes(content: "bytes | mmap.mmap") -> None:
+    """Refuse values longer than the file, and places of the memo beyond what it holds: Python would make room for them.
+
+    Raises:
+        PickleError: there is such a value or place.
+    """
+    place, puts = 0, 0
+    while place < len(content):
+        code = content[place]
+        place += 1
+        size = _SIZES.get(code)
+        if size is None or code == ord("."):
+            return  # the end, or an error that the unpickler will find
+        if code in _PUTS or code == ord("p") or code == _MEMOIZE:
+            puts += 1
+        index = 0
+        if size == _LINES:
+            end = place
+            for _ in range(2 if code in _TWO_LINES else 1):
+                end = content.find(b"\n", end) + 1
+                if not end:
+                    return
+            if code == ord("p"):
+                index = int(content[place : end - 1]) if content[place : end - 1].isdigit() else 0
+            place = end
+        elif size < 0:
+            place += -size + int.from_bytes(content[place : place - size], "little")
+        else:
+            index = int.from_bytes(content[place : place + size], "little") if code in _PUTS else 0
+            place += size
+        if place > len(content):
+            raise PickleError("is damaged or incomplete: it ends within a value")
+        if index > puts:
+            raise PickleError(f"has a memo of {index:,} places")
+
+
 def load_pickle(file: Path | BinaryIO) -> object:
     """Return the content of a pickle: containers, numbers, strings, arrays; a frame of pandas is a dictionary.
 
@@ -262,7 +338,17 @@ def load_pickle(file: Path | BinaryIO) -> object:
     """
     if isinstance(file, Path):
         with file.open("rb") as stream:
-            return load_pickle(stream)
+            if not file.stat().st_size:
+                raise PickleError("is empty")
+            with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                _check_sizes(mapped)
+            return _loaded(stream)
+    content = file.read()
+    _check_sizes(content)
+    return _loaded(BytesIO(content))
+
+
+def _loaded(file: BinaryIO) -> object:
     try:
         content = _Unpickler(file, fix_imports=True, encoding="latin1").load()
         return built(content)

@@ -44,6 +44,9 @@ SUCCESS = "success"
 """OpenFace's column of 0 for frames in which it found no face; the other columns hold no measurement there."""
 _UNNAMED = ("", "unnamed: 0", "index", "__index_level_0__")
 """Columns, in lower case, in which pandas writes the count of the rows."""
+_ODD_ROWS = 3
+_ODD_SHARE = 0.01
+"""Share of rows that may have another width; more than these mean that the column holds something else."""
 
 _Flags = npt.NDArray[np.bool_]
 
@@ -236,49 +239,75 @@ def _floats(column: pa.Array) -> Numbers:
 
 
 def _rows(batch: pa.RecordBatch, members: Sequence[str] | None, key: str) -> Content:
-    """Return the features of a batch's rows."""
+    """Return the features of a batch's rows; those that the column says to be missing are without meaning."""
     if members is not None:
         return np.column_stack([_floats(batch.column(member)) for member in members])
-    rows: list[Numbers | str] = []
-    for value in batch.column(key):
-        content = value.as_py()
-        array = None if content is None else np.array(content, np.float64)
-        rows.append("there is none" if array is None else array)
-    return rows
+    outer = _Lists(_storage(batch.column(key)))
+    inner = _storage(outer.content)
+    if not _is_list(inner.type):
+        flat = _floats(inner)
+        return [flat[start:stop] for start, stop in pairwise(outer.offsets)]
+    frames = _Lists(inner)
+    flat = _floats(_storage(frames.content))
+    return [
+        flat[frames.offsets[start] : frames.offsets[stop]].reshape(stop - start, -1)
+        if start < stop and len(set(frames.sizes[start:stop])) == 1
+        else np.empty((0, 1))
+        for start, stop in pairwise(outer.offsets)
+    ]
+
+
+def _storage(column: pa.Array) -> pa.Array:
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+class _Lists:
+    """A column of lists as their content, one after the other, with the place of each; an absent list is empty."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self.content = pc.list_flatten(column)
+        self.sizes: list[int] = pc.fill_null(pc.list_value_length(column), 0).to_pylist()
+        self.offsets: list[int] = np.concatenate([[0], np.cumsum(self.sizes)]).astype(int).tolist()
+
+
+def _widths(column: pa.Array) -> list[int | None]:
+    """Return the width of the vectors or frames of each row; None where there are none, or of several widths."""
+    outer = _Lists(_storage(column))
+    inner = _storage(outer.content)
+    if not _is_list(inner.type):
+        return [size or None for size in outer.sizes]
+    sizes = _Lists(inner).sizes
+    of_rows = (set(sizes[start:stop]) for start, stop in pairwise(outer.offsets))
+    return [each.pop() or None if len(each) == 1 else None for each in of_rows]
 
 
 def _list_column(cells: Cells, key: str, kind: str) -> Column:
     """Return a column of lists, whose width is that of most; other rows are left out."""
-    widths: Counter[int] = Counter()
-    missing: dict[int, str] = {}
-    row = 0
-    of_row: list[int | None] = []
-    for batch in cells.batches([key]):
-        column = batch.column(key)
-        for value in column:
-            content = value.as_py() if value.is_valid else None
-            inner = content[0] if content and kind == "lists" else content
-            of_row.append(len(inner) if inner else None)
-            row += 1
-    widths.update(width for width in of_row if width is not None)
+    of_row = [width for batch in cells.batches([key]) for width in _widths(batch.column(key))]
+    widths = Counter(width for width in of_row if width is not None)
     width, count = widths.most_common(1)[0] if widths else (0, 0)
-    for row, own in enumerate(of_row):
-        if own != width:
-            missing[row] = "there is none" if own is None else f"it has {own:,} features, the others {width:,}"
+    missing = {
+        row: "there is none" if own is None else f"it has {own:,} features, the others {width:,}"
+        for row, own in enumerate(of_row)
+        if own != width
+    }
     other = sum(widths.values()) - count
 
     def fault() -> str | None:
         if not width:
             return f"{key}: holds no numbers; name another column."
-        if other > max(3, 0.01 * len(of_row)):
+        if other > max(_ODD_ROWS, _ODD_SHARE * len(of_row)):
             shown = ", ".join(f"{size:,} ({times:,} rows)" for size, times in widths.most_common(4))
             return f"{key}: lists have several widths, {shown}; name a column of vectors of one width."
         return None
 
-    shape = (
-        f"{len(of_row) - len(missing):,} {'sequences of frames' if kind == 'lists' else 'vectors'} of width {width:,}"
-    )
+    what = "sequences of frames" if kind == "lists" else "vectors"
     return Column(
-        key=key, kind="sequence" if kind == "lists" else "vector", shape=shape, width=width, role="feature",
-        missing=missing, fault=fault, lengths="each list's own" if kind == "lists" else "",
+        key=key, kind="sequence" if kind == "lists" else "vector", width=width, role="feature", missing=missing,
+        shape=f"{len(of_row) - len(missing):,} {what} of width {width:,}", fault=fault,
+        lengths="each list's own" if kind == "lists" else "",
     )  # fmt: skip

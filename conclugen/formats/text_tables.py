@@ -32,6 +32,8 @@ _SAMPLE_LINES = 50
 _MISSING = ("", "nan", "NaN", "NA", "N/A", "null", "None", "?")
 _ATTRIBUTE = re.compile(r"@attribute\s+('(?:[^'\\]|\\.)*'|\"[^\"]*\"|\S+)\s+(.+)", re.IGNORECASE)
 _SEQUENCE_BYTES = 2**22
+_INDEX = "Unnamed: 0"
+"""pandas' own name for a first column without one, in which it writes the count of the rows."""
 
 
 class _Csv:
@@ -120,7 +122,7 @@ class _Sheet:
         if not names and self._has_header(rows, options):
             names, rows, self._skipped = [tidy(name) for name in rows[0]], rows[1:], 1
         names = names or [f"column_{number}" for number in range(1, len(rows[0]) + 1)]
-        names = [name or f"column_{number}" for number, name in enumerate(names, 1)]
+        names = [name or (_INDEX if number == 1 else f"column_{number}") for number, name in enumerate(names, 1)]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise FeatureSetError(
                 f"{file}: column {doubled[0]!r} is there {names.count(doubled[0])} times; rename all but one."
@@ -168,7 +170,9 @@ class _Sheet:
             reader = pyarrow.csv.open_csv(
                 self.file,
                 pyarrow.csv.ReadOptions(column_names=self.names, skip_rows=self._skipped, encoding=self.encoding),
-                pyarrow.csv.ParseOptions(delimiter=self.separator, quote_char="'" if self._skipped > 1 else '"'),
+                pyarrow.csv.ParseOptions(
+                    delimiter=self.separator, quote_char="'" if self._skipped > 1 else '"', newlines_in_values=True
+                ),
                 pyarrow.csv.ConvertOptions(
                     column_types=types, include_columns=list(keys), null_values=_MISSING, strings_can_be_null=True
                 ),

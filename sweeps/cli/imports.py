@@ -20,6 +20,8 @@ from sweeps.tables import Fitted
 __all__ = ["import_features"]
 
 _IDS_SHOWN = 3
+_VECTORS = 2
+"""Dimensions of an array of vectors."""
 _DECISIONS = (
     "format", "ids", "label_map", "split_map", "padding", "rows", "samples", "header", "encoding",
 )  # fmt: skip
@@ -127,7 +129,9 @@ def import_features(
 
         account = out.parent / f"{out.name}.left_out.txt"
         _check_places(out, account)
-        plan = understand(files, options)
+        with progress_bar() as progress:
+            progress.add_task("Looking at the files", total=None)
+            plan = understand(files, options)
     _print_plan(plan)
     if dry_run:
         typer.echo("Nothing was written (--dry-run).")
@@ -152,15 +156,15 @@ def import_features(
 
 def _arrays_alone(files: Sequence[Path], options: Options, dry_run: bool) -> bool:
     """Return whether the only file is an .npz file of arrays, each with a row for each sample."""
-    from conclugen.formats.content import Source
-
     decided = any(getattr(options, name) for name in _DECISIONS) or dry_run
-    if len(files) != 1 or decided or (options.pool, options.non_finite) != ("mean", "refuse"):
+    if len(files) != 1 or decided or not options.modalities or (options.pool, options.non_finite) != ("mean", "refuse"):
         return False
-    file = files[0]
-    if file.suffix.lower() == ".npz" and options.modalities:
-        return True
-    return file.is_file() and bool(options.modalities) and Source(file).kind == "npz"
+    if files[0].suffix.lower() != ".npz":
+        return False
+    from conclugen.formats.content import shapes_in_npz
+
+    shapes = shapes_in_npz(files[0])
+    return not any(len(shapes.get(key, ())) > _VECTORS for key in options.modalities.values())
 
 
 def _import_arrays(file: Path, out: Path, options: Options) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conclugen.formats.pickles import STAND_INS, PickleError, load_pickle
+from conclugen.formats.torch_files import rebuilt_tensor
 
 PROTOCOLS = range(6)
 
@@ -79,6 +81,29 @@ def test_strings_and_arrays_of_python_2_are_read() -> None:
     assert load(b"c__builtin__\nset\n((lp0\nS'Ses01F_impro01'\natR.") == {"Ses01F_impro01"}
 
 
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_tensors_of_torch_are_arrays(protocol: int) -> None:
+    tensors = {"a": torch.arange(6.0).reshape(2, 3).T, "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.empty(0, 3)}
+    read = load(pickle.dumps(tensors, protocol=protocol))
+    assert read["a"].tolist() == tensors["a"].tolist()
+    assert (read["b"].tolist(), read["c"].shape) == ([1, 1], (0, 3))
+
+
+def test_a_tensor_must_fit_its_storage() -> None:
+    """A forged size or stride would read beyond the storage, also where its product overflows 64 bits."""
+    storage = np.arange(4.0)
+    assert rebuilt_tensor(storage, 1, (3,), (1,)) is not None
+    for offset, size, stride in (
+        (2, (3,), (1,)),
+        (0, (5,), (1,)),
+        (0, (2, 2), (2**63, 2**63)),
+        (-1, (1,), (1,)),
+        (0, (2,), ()),
+    ):
+        with pytest.raises(PickleError, match="holds a tensor"):
+            rebuilt_tensor(storage, offset, size, stride)
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_frames_of_pandas_are_columns(protocol: int) -> None:
     frame = pd.DataFrame(
@@ -128,6 +153,8 @@ def test_nothing_in_a_pickle_is_executed(protocol: int, tmp_path: Path) -> None:
         (b"cbuiltins\ngetattr\n(tR.", "asks for builtins.getattr"),
         (b"\x80\x04X\x05\x00\x00\x00outerQ.", "outside of it"),
         (b"\x80\x04\x95", "damaged or incomplete"),
+        (b"]r\xff\xff\xff\x7f.", "memo of 2,147,483,647 places"),
+        (b"]p2147483647\n.", "memo of 2,147,483,647 places"),
         (b"not a pickle", "damaged or incomplete"),
         (b"", "damaged or incomplete"),
         (b"]" * 10 + b"a" * 9 + b".", None),
@@ -166,6 +193,7 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
         load(content)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_changed_pickle_is_read_or_refused(data: st.DataObject) -> None:
     content = bytearray(pickle.dumps(DATA, protocol=data.draw(st.sampled_from(PROTOCOLS))))
