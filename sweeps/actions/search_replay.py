@@ -2,7 +2,7 @@
 
 import math
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -68,20 +68,18 @@ def replay_all(
         Columns sweep, strategy, arm, replicate, trials, regret, and epochs, the share of all epochs of that many full
         trials that were trained.
     """
-    jobs = list(product(landscapes, range(replicates), strategies))
+    jobs = [
+        (name, strategy, list(trials), replicate, noise)
+        for name, replicate, strategy in product(landscapes, range(replicates), strategies)
+    ]
     rows = list[tuple[object, ...]]()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(processes, len(jobs)), mp_context=context, initializer=_begin, initargs=(dict(landscapes),)
-    ) as pool:
-        results = pool.map(_replay, ((name, strategy, list(trials), seed, noise) for name, seed, strategy in jobs))
-        for done, ((name, _, _), regrets) in enumerate(zip(jobs, results, strict=True), 1):
-            full = landscapes[name].epochs[-1]
-            rows += [
-                (name, str(r.strategy), r.arm, r.replicate, r.trials, r.regret, r.epochs / (full * r.trials))
-                for r in regrets
-            ]
-            progress(done, len(jobs))
+    for done, ((name, *_), regrets) in enumerate(zip(jobs, _results(landscapes, jobs, processes), strict=True), 1):
+        full = landscapes[name].epochs[-1]
+        rows += [
+            (name, str(r.strategy), r.arm, r.replicate, r.trials, r.regret, r.epochs / (full * r.trials))
+            for r in regrets
+        ]
+        progress(done, len(jobs))
     return pd.DataFrame(rows, columns=["sweep", "strategy", "arm", "replicate", "trials", "regret", "epochs"])
 
 
@@ -106,17 +104,31 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, "regret", "low", "high", "epochs"])
 
 
+_Job = tuple[str, Strategy, list[int], int, float]
 _landscapes: dict[str, Landscape] = {}
+
+
+def _results(landscapes: Mapping[str, Landscape], jobs: Sequence[_Job], processes: int) -> Iterator[list[Regret]]:
+    """Yield what each job found, in the order of the jobs."""
+    if processes == 1:
+        _begin(dict(landscapes))
+        yield from map(_replay, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    number = min(processes, len(jobs))
+    with ProcessPoolExecutor(number, mp_context=context, initializer=_begin, initargs=(dict(landscapes),)) as pool:
+        yield from pool.map(_replay, jobs)
 
 
 def _begin(landscapes: dict[str, Landscape]) -> None:
     """Keep the landscapes of a child process, so that they are sent once."""
+    _landscapes.clear()
     _landscapes.update(landscapes)
 
 
-def _replay(job: tuple[str, Strategy, list[int], int, float]) -> list[Regret]:
-    name, strategy, trials, seed, noise = job
-    return list(replay(_landscapes[name], strategy, trials, seed, noise))
+def _replay(job: _Job) -> list[Regret]:
+    name, strategy, trials, replicate, noise = job
+    return list(replay(_landscapes[name], strategy, trials, replicate, noise))
 
 
 def write_csv(frame: pd.DataFrame, out: Path) -> Path:
