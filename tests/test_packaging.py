@@ -35,7 +35,12 @@ def test_a_folder_with_the_name_of_a_package_does_not_hide_it_in_an_editable_ins
     code = "import reports; print(reports.__file__)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "source")}
     found = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path / "work", env=environment, check=True, capture_output=True, text=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "work",
+        env=environment,
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
     )
     assert found.stdout.strip() == str(tmp_path / "source" / "reports" / "__init__.py")
 
