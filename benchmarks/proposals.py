@@ -19,8 +19,9 @@ from benchmarks.measuring import parser, spread, spread_text, write
 from conclugen.subsets import SUBSETS
 from search_spaces import load_space
 from sweeps.config import Arm
-from sweeps.search.joint import JointModel, Observation
 from sweeps.search.joint.encoding import Encoding
+from sweeps.search.joint.observations import Observation
+from sweeps.search.joint.proposals import JointModel
 from sweeps.search.samplers import distributions
 
 _SPACE = load_space("default")

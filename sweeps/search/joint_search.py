@@ -13,7 +13,8 @@ from typing import Any
 
 from conclugen.seeds import derive_seed
 from sweeps.config import Arm, SweepConfig
-from sweeps.search.joint import Forecast, JointModel, Observation
+from sweeps.search.joint.observations import Observation
+from sweeps.search.joint.proposals import Forecast, JointModel
 from sweeps.search.study import Study
 from sweeps.search.study_view import STARTUP_TRIALS
 

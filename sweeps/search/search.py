@@ -24,11 +24,11 @@ in other orders, and differ by the seeds of their trials alone if each has room 
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conclugen.counts import counted
 from sweeps.config import Arm, SweepConfig
@@ -40,13 +40,16 @@ from sweeps.search.confirmations import Confirmations
 from sweeps.search.fair_share import FairShare
 from sweeps.search.finalists import Best, Finalists
 from sweeps.search.job_plan import JobPlan
-from sweeps.search.joint_search import JointSearch
+from sweeps.search.joint.observations import Observation
 from sweeps.search.progress import Progress, Tally
 from sweeps.search.resume import end_stale_runs, resume_trials, runs_with_lost_head, set_failed_aside
 from sweeps.search.storage import open_storage
 from sweeps.search.study import Study, Trial
 from sweeps.search.warm_start import earlier_trials, proposals
 from sweeps.terminal import log
+
+if TYPE_CHECKING:
+    from sweeps.search.joint_search import JointSearch
 
 __all__ = ["Search"]
 
@@ -111,7 +114,7 @@ class Search:
             for name, arm in self._arms.items()
         }
         earlier = earlier_trials(config.search.warm_start) if joint else []
-        self._joint = JointSearch(config, self._studies, earlier) if joint else None
+        self._joint = _joint_search(config, self._studies, earlier) if joint else None
         self._fair_share = FairShare(config.budget, list(self._arms), config.workers.per_trial)
         self._finalists = Finalists(config)
         self._tally = Tally(config, self._finalists)
@@ -401,6 +404,12 @@ class Search:
         self._supersede(unusable)
         for method in self._confirmations.methods():
             self._keep_best_heads(method)
+
+
+def _joint_search(config: SweepConfig, studies: Mapping[str, Study], earlier: Sequence[Observation]) -> "JointSearch":
+    from sweeps.search.joint_search import JointSearch  # loads scipy, which no other sampler needs
+
+    return JointSearch(config, studies, earlier)
 
 
 def _iso(seconds: float) -> str:

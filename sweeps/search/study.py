@@ -23,7 +23,7 @@ from sweeps.folder.unfinished import UnfinishedJob
 from sweeps.ledger import Record, State
 from sweeps.search.finalists import Best
 from sweeps.search.grid import grid_point
-from sweeps.search.joint import Observation
+from sweeps.search.joint.observations import Observation
 from sweeps.search.optuna_internals import take_out
 from sweeps.search.pruners import pruner
 from sweeps.search.samplers import distributions, sampler

@@ -17,7 +17,7 @@ from search_spaces import Space
 from sweeps.config import Arm, ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, LedgerError, Record, method_of
-from sweeps.search.joint import Observation
+from sweeps.search.joint.observations import Observation
 
 __all__ = ["earlier_trials", "proposals", "warm_start_problems"]
 

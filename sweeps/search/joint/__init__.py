@@ -6,9 +6,6 @@ what tells arms apart: which losses are on, above all. Each arm still has a stud
 
 `observations` says what trials teach, `encoding` turns configurations into points, `surrogate` is the Gaussian
 process, and `proposals` chooses a configuration. Nothing here knows Optuna or a sweep's folder.
+
+The package hands on nothing: `observations` loads without scipy, which a search with another sampler does not need.
 """
-
-from sweeps.search.joint.observations import Observation
-from sweeps.search.joint.proposals import Forecast, JointModel
-
-__all__ = ["Forecast", "JointModel", "Observation"]

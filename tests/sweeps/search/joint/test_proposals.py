@@ -10,7 +10,8 @@ import pytest
 from conclugen.subsets import SUBSETS
 from search_spaces import Space, load_space
 from sweeps.config import Arm
-from sweeps.search.joint import JointModel, Observation
+from sweeps.search.joint.observations import Observation
+from sweeps.search.joint.proposals import JointModel
 
 ARMS = [Arm(subset) for subset in SUBSETS]
 SMALL = load_space("small")
