@@ -132,11 +132,12 @@ def _place(rows: Content, targets: Numbers, pooled: Numbers, gaps: dict[int, str
     """Pool the rows of a block into their places; a target of -1 is a row that is left out."""
     if isinstance(rows, np.ndarray) and rows.ndim == 2:  # vectors, which need no pooling
         wanted = np.flatnonzero(targets >= 0)
-        vectors = rows[wanted].astype(np.float64)
+        vectors = rows[wanted]
         finite = np.isfinite(vectors)
         if options.non_finite != "zero":
             gaps |= dict.fromkeys(targets[wanted[~finite.all(axis=1)]].tolist(), _NON_FINITE)
-        pooled[targets[wanted]] = np.where(finite, vectors, 0)
+        with np.errstate(over="ignore"):  # what the stored precision cannot hold is reported by the writer
+            pooled[targets[wanted]] = vectors if finite.all() else np.where(finite, vectors, 0)
         return
     for row in np.flatnonzero(targets >= 0).tolist():
         target, content = int(targets[row]), rows[row]

@@ -11,6 +11,10 @@ import pandas as pd
 import pytest
 import torch
 
+from conclugen.features.manifest import FeatureSetError
+from conclugen.features.shards import FeatureSet
+from conclugen.formats.importing import import_files
+from conclugen.formats.options import Options
 from tests.conclugen.formats.reading import imported, planned, refused
 
 RNG = np.random.default_rng(0)
@@ -156,6 +160,25 @@ def test_a_scale_of_labels_needs_a_map(tmp_path: Path) -> None:
     assert plan.classes == ["negative", "neutral", "positive"]
     assert plan.labels is not None
     assert (plan.labels[0], plan.labels[-1]) == ("negative", "positive")
+
+
+def test_files_are_read_in_parts(tmp_path: Path) -> None:
+    video = RNG.normal(size=(5000, 2)).astype("f4")
+    np.save(tmp_path / "video.npy", video)
+    ticks: list[int] = []
+    plan, _ = import_files([tmp_path / "video.npy"], tmp_path / "set", Options(), tick=ticks.append)
+    assert len(ticks) > 1
+    assert sum(ticks) == plan.blocks == 5000
+    assert np.array_equal(
+        FeatureSet(tmp_path / "set").split("train").gather("video", torch.arange(5000)).numpy(), video
+    )
+
+
+def test_values_beyond_the_stored_precision_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "video.npy", np.array([[1.0, 2.0], [70000.0, 1.0]]))
+    with pytest.raises(FeatureSetError, match="too large for float16, so store float32"):
+        imported(tmp_path, tmp_path / "video.npy", dtype="float16")
+    assert not (tmp_path / "set").exists()
 
 
 def test_damaged_and_other_files_are_told(tmp_path: Path) -> None:
