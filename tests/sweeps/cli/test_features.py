@@ -177,7 +177,13 @@ def test_a_file_of_another_kind_is_refused_without_advice_to_execute_it(
         file.write_bytes(content)
     refused = features("import", file, "--out", tmp_path / "set", "--modalities", "video=v")
     assert (refused.exit_code, refused.stderr) == (2, f"error: 1 problem\n  {file} {expected}\n")
-    assert "is a folder" in features("import", tmp_path, "--out", tmp_path / "set", "--modalities", "video=v").stderr
+
+
+def test_a_folder_without_features_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x", "utf-8")
+    refused = features("import", tmp_path, "--out", tmp_path / "set", "--modalities", "video=v")
+    assert refused.exit_code == 2
+    assert f"{tmp_path}: holds no file of features; give a folder of .npy" in refused.stderr
 
 
 def test_labels_that_look_alike_are_refused_or_merged(tmp_path: Path) -> None:
