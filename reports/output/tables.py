@@ -355,8 +355,8 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
         "Means ± standard deviations over confirmation runs (all seeds of all searches), and their difference with its "
         "95 % interval. Interval and p value cover seeds, test samples, and searches if there are several, together. "
         "Both sweeps were tested on the same samples. Runs are pairs if both sweeps used the same seeds on the same "
-        "features; otherwise the column paired says what differs. Holm's method corrects p over the methods of a data "
-        "set.",
+        "features; if one has more seeds, those in common are, and the difference is theirs. Otherwise the column "
+        "paired says what differs. Holm's method corrects p over the methods of a data set.",
         frame,
         metric,
         lambda rows: {
@@ -368,7 +368,12 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
             "95 % interval": interval_texts(rows, "low", "high", signed),
             "p": [p_value(value) for value in rows["p"]],
             "p (Holm)": [Cell(p_value(value), "best" if value < ALPHA else "plain") for value in rows["p_holm"]],
-            "paired": [f"no: {reason}" if reason else "yes" for reason in rows["unpaired_by"]],
+            "paired": [
+                f"no: {reason}" if reason else "yes" if pairs == seeds else f"{pairs} of {seeds} seeds"
+                for reason, pairs, seeds in zip(
+                    rows["unpaired_by"], rows["n_pairs"], rows[["n_first", "n_second"]].max(axis=1), strict=True
+                )
+            ],
         },
     )
 

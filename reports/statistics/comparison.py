@@ -2,7 +2,8 @@
 
 Both sweeps are tested on the same samples. So the difference of a method's scores in the two has a part of its error
 that comes from the samples that they share (:mod:`reports.statistics.inference`). If the runs have the same seeds on
-the same features, they are pairs. Otherwise the variances between the runs of each sweep add up.
+the same features, they are pairs. If one sweep has more seeds than the other, those in common are. Otherwise the
+variances between the runs of each sweep add up.
 """
 
 import math
@@ -46,6 +47,7 @@ COLUMNS = (
     "search_error",
     "sample_error",
     "paired",
+    "n_pairs",
     "unpaired_by",
 )
 _Cell = tuple[str, str]  # dataset, method
@@ -55,14 +57,15 @@ _Runs = dict[tuple[int, int, int], Mapping[str, float]]  # (search, index of the
 def comparison(first: Sequence[Record], second: Sequence[Record]) -> pd.DataFrame:
     """Return one row per (dataset, method, metric) with a test score in both sweeps.
 
-    ``difference`` is the second sweep's mean minus the first's. ``low..high`` is its 95 % interval, and ``p`` the p
-    value of the two-sided test that it is 0, over searches, seeds and test samples together. ``p_holm`` is corrected by
-    Holm's method over the methods, separately for every dataset and metric. ``seed_error``, ``search_error`` and
-    ``sample_error`` are the parts of the standard error, as in :func:`reports.statistics.intervals.intervals`.
+    ``difference`` is the second sweep's mean minus the first's, over the ``n_pairs`` seeds in common if they are pairs.
+    ``low..high`` is its 95 % interval, and ``p`` the p value of the two-sided test that it is 0, over searches, seeds
+    and test samples together. ``p_holm`` is corrected by Holm's method over the methods, separately for every dataset
+    and metric. ``seed_error``, ``search_error`` and ``sample_error`` are the parts of the standard error, as in
+    :func:`reports.statistics.intervals.intervals`.
 
-    Runs are ``paired`` if both sweeps have the same seeds in the same searches, on the same features. Otherwise
-    ``unpaired_by`` says what differs. Only summary metrics of methods with two runs in each sweep have an interval; it
-    is NaN for other metrics, and without the runs' predictions.
+    Runs are ``paired`` if both sweeps have the same seeds in the same searches, or one has all seeds of the other, on
+    the same features. Otherwise ``unpaired_by`` says what differs. Only summary metrics of methods with two runs in
+    each sweep have an interval; it is NaN for other metrics, and without the runs' predictions.
 
     Raises:
         ReportError: the sweeps have no score in common, or runs were not tested on the same samples.
@@ -82,7 +85,7 @@ def comparison(first: Sequence[Record], second: Sequence[Record]) -> pd.DataFram
     rows: list[tuple[object, ...]] = []
     for dataset, method in common:
         one, other = (of_sweep[dataset, method] for of_sweep in runs)
-        unpaired_by = " and ".join([*differences[dataset], *(["other seeds"] if one.keys() != other.keys() else [])])
+        unpaired_by = " and ".join([*differences[dataset], *_other_runs(one, other)])
         estimates = {}
         if dataset in columns:
             estimates = _estimates(columns[dataset], method, not unpaired_by)
@@ -116,6 +119,13 @@ def _differs(first: Sequence[Record], second: Sequence[Record], name: str) -> li
     return [] if same_features(first, second, name) else ["other features"]
 
 
+def _other_runs(one: _Runs, other: _Runs) -> list[str]:
+    """Return why the runs of two sweeps are no pairs, if neither sweep has all runs of the other."""
+    if {search for search, *_ in one} != {search for search, *_ in other}:
+        return ["another number of searches"]
+    return [] if one.keys() <= other.keys() or other.keys() <= one.keys() else ["other seeds"]
+
+
 def _estimates(scores: Scores, method: str, paired: bool) -> dict[str, Estimate]:
     """Estimate the difference of a method's scores in two sweeps, by metric; empty without predictions of both."""
     one, other = joint(method, 1), joint(method, 2)
@@ -128,15 +138,19 @@ def _rows(
     cell: _Cell, first: _Runs, second: _Runs, estimates: Mapping[str, Estimate], unpaired_by: str
 ) -> Iterator[tuple[object, ...]]:
     metrics = dict.fromkeys(metric for scores in first.values() for metric in scores)
+    common = first.keys() & second.keys()
+    pairs = [{run: scores for run, scores in runs.items() if run in common} for runs in (first, second)]
     for metric in metrics:
         one, other = (_statistics(runs, metric) for runs in (first, second))
         if not other[-1]:
             continue
+        compared = (one[0], other[0]) if unpaired_by else tuple(_statistics(runs, metric)[0] for runs in pairs)
+        n_pairs = 0 if unpaired_by else len(common)
         numbers = (math.nan,) * 6
         if (estimate := estimates.get(metric)) is not None:
             errors = (estimate.seed_error, estimate.search_error, estimate.sample_error)
             numbers = (*estimate.interval(), estimate.p, *errors)
-        yield (*cell, metric, *one, *other, other[0] - one[0], *numbers, not unpaired_by, unpaired_by)
+        yield (*cell, metric, *one, *other, compared[1] - compared[0], *numbers, not unpaired_by, n_pairs, unpaired_by)
 
 
 def _statistics(runs: _Runs, metric: str) -> tuple[float, float, int]:

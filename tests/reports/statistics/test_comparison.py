@@ -66,6 +66,22 @@ def test_runs_with_other_seeds_have_the_variances_of_both_sweeps_and_the_samples
     assert (row["paired"], row["unpaired_by"]) == (False, "other seeds")
 
 
+def test_a_sweep_with_more_seeds_is_paired_by_those_in_common() -> None:
+    row = row_of(runs(FIRST), runs([*SECOND, 16]))
+    assert (row["n_first"], row["n_second"], row["paired"], row["n_pairs"]) == (3, 4, True, 3)
+    compared = ["difference", "low", "high", "p", "seed_error"]
+    assert row[compared].tolist() == row_of(runs(FIRST), runs(SECOND))[compared].tolist()
+    assert row["mean_second"] == pytest.approx(48 / 64)
+    row = row_of(runs(FIRST), runs([*SECOND, 16]), "nll")
+    assert row["difference"] == pytest.approx(5 / 48)
+
+
+def test_sweeps_with_other_numbers_of_searches_are_no_pairs() -> None:
+    twice = CONFIG | {"budget": {"seeds": 2, "searches": 2}}
+    row = row_of(runs([8, 9]), [*runs([9, 10], config=twice), *runs([13, 14], "Con~2", config=twice)])
+    assert (row["paired"], row["n_pairs"], row["unpaired_by"]) == (False, 0, "another number of searches")
+
+
 def test_runs_on_other_features_are_no_pairs() -> None:
     first, second = (runs(FIRST, features={"downstream.digits": fingerprint}) for fingerprint in ("a", "b"))
     row = row_of(first, second)
