@@ -45,7 +45,7 @@ def method_figure(planned: pd.DataFrame, metric: str) -> PlannedFigure:
     """Plan the figure of all scores; arguments as for :func:`reports.figures.methods.method_scores`."""
     caption = (
         "Test scores of every method with 95 % intervals over training runs and test samples, the best on top. The "
-        "dashed line is the best method without pretraining."
+        "dashed line is the highest score without pretraining."
     )
     return PlannedFigure("methods", caption, partial(method_scores, planned, metric))
 

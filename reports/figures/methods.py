@@ -31,7 +31,7 @@ _COLUMNS = ("dataset", "labels", "method", "metric", "mean", "low", "high", *_ER
 
 
 def method_scores(frame: pd.DataFrame, metric: str) -> Drawing:
-    """Draw a row per method: its mean test score and 95 % interval, and a line at the best without pretraining.
+    """Draw a row per method: its mean test score and 95 % interval, and a line at the highest without pretraining.
 
     Args:
         frame: columns dataset (a column of the ablation table), method, metric, mean, low, high, seed_error,
@@ -95,14 +95,14 @@ def _panel(methods: list[str], title: str | None, size: float) -> Chart:
     best = scored.transform_filter("!datum.pretrained").transform_aggregate(best="max(mean)")
     reference = best.mark_rule(color=GREY, strokeDash=[4, 3]).encode(
         x=alt.X("best:Q", scale=scale, title=title),
-        tooltip=[alt.Tooltip("best:Q", title="best method without pretraining", format=".4f")],
+        tooltip=[alt.Tooltip("best:Q", title="highest test score without pretraining", format=".4f")],
     )
     x = alt.X("mean:Q", scale=scale, title=title, axis=alt.Axis(tickCount=4))
     interval = scored.transform_filter("isValid(datum.low)").mark_rule(size=1.6 * size)
     point = scored.mark_point(filled=True, size=50 * size**2, opacity=1)
     number = scored.mark_text(align="left", dx=6)
     missing = chart.transform_filter("!isValid(datum.mean)").mark_text(align="left", color=GREY)
-    name = best.mark_text(text="best without pretraining", align="right", baseline="bottom", color=GREY, dx=2, dy=-2)
+    name = best.mark_text(text="highest without pretraining", align="right", baseline="bottom", color=GREY, dx=2, dy=-2)
     return alt.layer(
         reference,
         name.encode(x=alt.X("best:Q"), y=alt.value(0)),

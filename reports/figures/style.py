@@ -291,11 +291,17 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _clean(value: object) -> Any:
-    """Return a value as JSON has it: a number with six significant digits, a text that XML may contain."""
+    """Return a value as JSON has it: a number with six significant digits, a text that XML may contain.
+
+    The page rounds numbers to three decimals. A number that six digits would round to others keeps all its digits.
+    """
     if isinstance(value, list):
         return [_clean(entry) for entry in value]
     if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        short = float(f"{value:.6g}")
+        return short if f"{short:.3f}" == f"{value:.3f}" else value  # 0.7024997 would become 0.703
     if isinstance(value, bool | int) or value is None:
         return value
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", str(value))

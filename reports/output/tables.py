@@ -52,7 +52,7 @@ __all__ = [
 _ALL = "all"
 _MARKS = (
     "The best method of each column is bold. Methods that are not significantly worse (see the paired tests) are "
-    "underlined."
+    "underlined; one with a low score is too noisy to tell."
 )
 
 

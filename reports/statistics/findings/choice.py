@@ -2,7 +2,8 @@
 
 A page that opens with thirty sentences is read by nobody. So at most ten open it. If there are more, these are chosen:
 
-1. The first sentence of each topic, and all sentences about losses, which answer the question of the ablation.
+1. The first sentence of each topic, and all sentences about pretraining and losses, which answer the question of the
+   ablation.
 2. Then the others in the order of the topics, until ten are there.
 
 Within a topic, the order is that of its module: all labels before label budgets, the weightiest doubt first.
@@ -16,7 +17,7 @@ from reports.statistics.findings.doubts import doubts
 from reports.statistics.findings.evidence import Evidence
 from reports.statistics.findings.finding import TOPICS, Finding
 from reports.statistics.findings.losses import instrument_disagreements, label_disagreements, losses
-from reports.statistics.findings.methods import best_methods, open_pairs, pretraining
+from reports.statistics.findings.methods import against_raw_features, best_methods, open_pairs, pretraining
 
 __all__ = ["MOST", "Findings", "chosen", "findings"]
 
@@ -36,7 +37,16 @@ class Findings:
 
 def findings(evidence: Evidence) -> Findings:
     """Return what the frames of a report say, in sentences."""
-    parts = (best_methods, pretraining, losses, instrument_disagreements, label_disagreements, open_pairs, doubts)
+    parts = (
+        best_methods,
+        against_raw_features,
+        pretraining,
+        losses,
+        instrument_disagreements,
+        label_disagreements,
+        open_pairs,
+        doubts,
+    )
     return chosen(list(chain.from_iterable(part(evidence) for part in parts)))
 
 
@@ -45,7 +55,9 @@ def chosen(found: Sequence[Finding]) -> Findings:
     if len(found) <= MOST:
         return Findings(found)
     firsts = {topic: next((n for n, finding in enumerate(found) if finding.topic == topic), -1) for topic in TOPICS}
-    leading = [n for n, finding in enumerate(found) if finding.topic == "loss" or n == firsts[finding.topic]]
+    leading = [
+        n for n, finding in enumerate(found) if finding.topic in ("pretraining", "loss") or n == firsts[finding.topic]
+    ]
     others = [n for n in range(len(found)) if n not in leading]
     kept = {*leading[:MOST], *others[: max(0, MOST - len(leading))]}
     return Findings(

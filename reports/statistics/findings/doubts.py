@@ -12,6 +12,7 @@ from reports.statistics.ablation import PlannedColumn, latest_config, planned_co
 from reports.statistics.findings.evidence import METRIC, Evidence
 from reports.statistics.findings.finding import Finding
 from reports.statistics.findings.words import listing, score, signed
+from reports.statistics.pairs import ALPHA
 from reports.statistics.searches import searched_methods
 from search_spaces import SpaceError, load_space
 from sweeps.ledger import Predictions
@@ -21,11 +22,26 @@ __all__ = ["doubts"]
 _BAD_RANKING = 0.5
 """Rank correlation below which the objective ranks badly."""
 _FEW_RUNS = 2
+_FEW_FOR_MANY = 4
+"""Confirmation runs that are few if there are many tests; the default is five."""
+_TWO = 2
 
 
 def doubts(evidence: Evidence) -> Iterator[Finding]:
     """Yield a finding for each reason to doubt the others, the weightiest first."""
-    for find in (_few_runs, _missing, _failed, _collapsed, _ranking, _winners_curse, _rising, _priors, _not_covered):
+    for find in (
+        _few_runs,
+        _many_tests,
+        _missing,
+        _failed,
+        _collapsed,
+        _ranking,
+        _winners_curse,
+        _rising,
+        _priors,
+        _two_searches,
+        _not_covered,
+    ):
         found = find(evidence)
         if found is not None:
             yield found
@@ -50,6 +66,37 @@ def _few_runs(evidence: Evidence) -> Finding | None:
     text = f"{who} {have} only {n_runs} {what}."
     keys = [key for row in few.itertuples() for key in evidence.sources.get((str(row.dataset), str(row.method)), ())]
     return Finding("doubt", text, {"runs": n_runs, "methods": len(methods)}, "intervals", tuple(dict.fromkeys(keys)))
+
+
+def _many_tests(evidence: Evidence) -> Finding | None:
+    """Few runs and many tests: Holm's method leaves pairs open that would be settled if they were the only one."""
+    pairs = evidence.probe_pairs
+    hidden = pairs[(pairs["verdict"] == "open") & (pairs["p"] < ALPHA) & (pairs["n_seeds"] <= _FEW_FOR_MANY)]
+    if hidden.empty:
+        return None
+    seeds, tests = int(hidden["n_seeds"].min()), max(evidence.family_sizes.values())
+    largest, by_two = float(hidden["difference"].abs().max()), int((hidden["more_seeds"] <= 2).sum())
+    text = (
+        f"{seeds} confirmation runs are few for {tests} comparisons: Holm's correction leaves "
+        f"{counted(len(hidden), 'difference')} of up to {score(largest)} open that would be settled alone. Two more "
+        f"seeds (budget.seeds) would settle {by_two} of them, if differences and variances stay as they are."
+    )
+    numbers = {"runs": seeds, "comparisons": tests, "open": len(hidden), "largest": largest, "by two seeds": by_two}
+    names = list(dict.fromkeys([*hidden["first"], *hidden["second"]]))
+    columns = [PlannedColumn.named(name) for name in dict.fromkeys(hidden["dataset"])]
+    return Finding("doubt", text, numbers, "pairs", evidence.sources_of(columns, names))
+
+
+def _two_searches(evidence: Evidence) -> Finding | None:
+    """Two searches say little about a third, so intervals are wide."""
+    twice = [records[0].sweep for records in evidence.ledgers if latest_config(records)["budget"]["searches"] == _TWO]
+    if not twice:
+        return None
+    text = (
+        f"Two searches say little about a third, so intervals are wide ({listing(twice)}); three (budget.searches) are "
+        "better."
+    )
+    return Finding("doubt", text, {"sweeps": len(twice)}, "intervals", ())
 
 
 def _missing(evidence: Evidence) -> Finding | None:
@@ -78,11 +125,12 @@ def _failed(evidence: Evidence) -> Finding | None:
         return None
     reasons = Counter(record.failure_class for record in failed)
     methods = Counter(record.method for record in failed)
-    most, n_most = methods.most_common(1)[0]
+    n_most = max(methods.values())
+    most = listing([method for method, n in methods.items() if n == n_most])
+    each = " each" if sum(n == n_most for n in methods.values()) > 1 else ""
     shown = listing([f"{reason} ({n})" for reason, n in reasons.most_common()])
-    text = f"{len(failed)} of {counted(len(records), 'job')} failed, most often of {most} ({n_most}); reasons: {shown}."
-    if len(methods) == 1:
-        text = f"{len(failed)} of {counted(len(records), 'job')} failed, all of {most}; reasons: {shown}."
+    whose = f"all of {most}" if len(methods) == 1 else f"most often of {most} ({n_most}{each})"
+    text = f"{len(failed)} of {counted(len(records), 'job')} failed, {whose}; reasons: {shown}."
     keys = tuple(f"{record.sweep}: {record.key}" for record in failed)
     numbers = {"jobs": len(records), "failed": len(failed), **{f"failed: {name}": n for name, n in reasons.items()}}
     return Finding("doubt", text, numbers, "accounting", keys)

@@ -1,5 +1,6 @@
 """What findings are computed from: the frames of a report, and the records behind them."""
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,7 +80,14 @@ class Evidence:
             value, low, high = (-row["difference"], -row["high"], -row["low"])
         else:
             return None
-        return Effect(column, value, low, high, row["verdict"], float(row["p_holm"]), f"{first} − {second}")
+        p, tests = float(row["p_holm"]), self.family_sizes[column.name, row["family"]]
+        return Effect(column, value, low, high, row["verdict"], p, f"{first} − {second}", tests)
+
+    @cached_property
+    def family_sizes(self) -> Mapping[tuple[str, str], int]:
+        """Column and family of pairs -> the number of tests that Holm's method corrects for."""
+        tested = self.probe_pairs.dropna(subset="p")
+        return Counter(zip(tested["dataset"], tested["family"], strict=True))
 
     @cached_property
     def records(self) -> dict[str, Record]:

@@ -92,7 +92,7 @@ def _effect(row: Mapping[Hashable, object], column: PlannedColumn, evidence: Evi
         verdict = "no difference"
     elif p < ALPHA:
         verdict = "helps" if value > 0 else "hurts"
-    return Effect(column, value, low, high, verdict, p)
+    return Effect(column, value, low, high, verdict, p, comparisons=len(LOSSES))
 
 
 def _contradiction(effects: Sequence[tuple[str, Effect]]) -> list[tuple[str, Effect]] | None:

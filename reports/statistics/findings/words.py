@@ -91,6 +91,8 @@ class Effect:
     """The p value that the verdict rests on, corrected by Holm's method."""
     name: str = ""
     """What the difference is of, if it is not the same in every column."""
+    comparisons: int = 0
+    """The number of comparisons that Holm's method corrects for."""
 
     @property
     def numbers(self) -> dict[str, float | str | int]:
@@ -118,7 +120,8 @@ class Effect:
         else:
             interval = f"95 % interval {signed(self.low)} to {signed(self.high)}"
             if self.open_by_holm:
-                interval += f", but p {self.p:.3f} after Holm's correction"
+                interval += f"; settled if it were the only comparison, but p is {self.p:.3f} after Holm's correction"
+                interval += f" for {self.comparisons}" if self.comparisons else ""
         return f"{self.name} {signed(self.value)}, {interval}".strip()
 
 

@@ -29,7 +29,7 @@ def test_files_show_the_main_metric_of_all_labels_for_each_set() -> None:
     drawing = method_scores(some_scores(), "weighted_f1")
     assert [panel["title"] for panel in drawing.static["concat"]] == ["faces", "voices"]
     svg = style.svg(drawing)
-    for text in ("faces", "voices", "weighted F1", "0.512", "0.250", "best without pretraining"):
+    for text in ("faces", "voices", "weighted F1", "0.512", "0.250", "highest without pretraining"):
         assert f">{text}</text>" in svg, text
     assert "0.300" not in svg
     assert "0.900" not in svg

@@ -139,6 +139,15 @@ def test_a_winners_curse_beyond_the_differences_is_said() -> None:
     assert texts(*ledger, *searches(ledger, {"Con": [0.65], "Gen": [0.55]})) == [NOT_COVERED]
 
 
+def test_few_runs_under_many_tests_are_said_to_hide_differences() -> None:
+    scores = {"Con": [0.80, 0.84, 0.84], "raw_pca": [0.78, 0.8, 0.8], "Gen": LOW, "raw_features": [0.83, 0.72, 0.79]}
+    first, *_ = texts(*runs({"digits": scores}))
+    assert first.startswith(
+        "3 confirmation runs are few for 5 comparisons: Holm's correction leaves 2 differences of up to 0.270 open "
+        "that would be settled alone. Two more seeds (budget.seeds) would settle 2 of them"
+    )
+
+
 def test_a_search_that_had_not_levelled_off_is_named_with_its_rise() -> None:
     """The best of four trials has 0.6; that of two trials is averaged over all six choices of two."""
     ledger = runs({"digits": {"Con": [0.6, 0.6, 0.6], "Gen": LOW}})
@@ -157,6 +166,7 @@ def test_searches_that_were_repeated_are_covered_and_told_apart() -> None:
     assert texts(*ledger, *second) == [
         "1 of 3 searches had not levelled off (Con~2): the second half of the trials raised the expected best by more "
         "than 0.01, at most +0.250.",
+        "Two searches say little about a third, so intervals are wide (s); three (budget.searches) are better.",
         "The intervals take all test samples as independent (digits names no speakers or groups).",
     ]
 

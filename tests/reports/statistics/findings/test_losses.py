@@ -41,8 +41,8 @@ def test_an_effect_is_open_if_the_correction_over_the_three_losses_says_so() -> 
         for finding in losses(evidence(runs({"digits": cells(dict.fromkeys(("Con", "Clu", "Gen"), values))})))
     ]
     assert texts[0] == (
-        f"{adding('Con')} has an open effect on digits (+0.050, 95 % interval +0.013 to +0.087, but p 0.086 "
-        "after Holm's correction)."
+        f"{adding('Con')} has an open effect on digits (+0.050, 95 % interval +0.013 to +0.087; settled if "
+        "it were the only comparison, but p is 0.086 after Holm's correction for 3)."
     )
 
 
