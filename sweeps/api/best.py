@@ -5,6 +5,7 @@ values hands them on: the next sweep tries them first, and its report says what 
 without ranges was rejected, because a sweep could not go on from it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from conclugen.settings.documents import dump
 from search_spaces import Parameter, Space
 from sweeps.ledger import LOSSES, Record, method_of, winner
 
-__all__ = ["Best", "best_of"]
+__all__ = ["Best", "best_of", "why_none"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Best:
     """The values of all hyperparameters that the method uses."""
     space: Space
     """The sweep's search space."""
+
+    @property
+    def default(self) -> bool:
+        """Whether the defaults of the sweep's space are the best values."""
+        defaults = self.space.default_configuration(LOSSES[method_of(self.method)])
+        return all(self.hyperparameters.get(name) == value for name, value in defaults.items())
 
     def to_space(self) -> dict[str, Any]:
         """Return the sweep's search space as a document, with the best values as defaults.
@@ -72,6 +79,18 @@ def best_of(records: Iterable[Record], method: str, space: Space, finalists: int
     used = space.for_losses(LOSSES[method_of(method)])  # a record has a value for the others, too
     values = {name: value for name, value in best.hyperparameters.items() if name in used}
     return Best(method, best.key, best.value, values, space)
+
+
+def why_none(records: Iterable[Record], method: str) -> str:
+    """Return why a method has no best configuration: no trial has ended, or all failed or were pruned."""
+    trials = [record for record in records if record.method == method and record.stage == "search"]
+    failed = Counter(record.failure_class for record in trials if record.state == "failed")
+    reasons = ", ".join(f"{count} {reason}" for reason, count in failed.most_common())
+    if not trials:
+        return "no trial has ended yet."
+    if failed.total() == len(trials):
+        return f"every trial failed ({reasons}); `conclugen sweep status DIR --failed` says why."
+    return f"no trial has run its whole budget: {len(trials) - failed.total()} pruned, {failed.total()} failed."
 
 
 def _with_default(parameter: Parameter, value: object) -> Any:

@@ -1,13 +1,13 @@
 """What differs between two sweeps: settings, search spaces, feature sets, versions and scores."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from reports.errors import ReportError
 from reports.statistics.comparison import comparison
+from search_spaces import named_spaces
 from sweeps.ledger import SUMMARY_METRICS
 
 if TYPE_CHECKING:
@@ -31,19 +31,21 @@ def differences(first: "Sweep", second: "Sweep") -> pd.DataFrame:
     latest = [max(sweep.records(), key=lambda record: record.started, default=None) for sweep in sweeps]
     rows += _section("features", *({} if record is None else record.features for record in latest))
     rows += _section("version", *({} if record is None else record.versions for record in latest))
-    return pd.DataFrame([*rows, *_scores(first, second)], columns=COLUMNS)
+    return pd.DataFrame([*rows, *_scores(first, second)], columns=COLUMNS, dtype=object)  # an integer stays one
 
 
 def _settings(sweep: "Sweep") -> dict[str, Any]:
-    """Return the settings by their dotted names; a space in the sweep's folder is called by the name of its file."""
+    """Return the settings by their dotted names; a space that is no named one lies in the sweep's folder."""
     settings = _flat(sweep.config.model_dump(mode="json"))
-    return settings | {"space": Path(settings["space"]).name}
+    return settings | ({} if settings["space"] in named_spaces() else {"space": "a file of its own"})
 
 
 def _space(sweep: "Sweep") -> dict[str, Any]:
-    parameters = sweep.config.load_space().parameters
-    return _flat(
-        {name: parameter.model_dump(mode="json", exclude_defaults=True) for name, parameter in parameters.items()}
+    space = sweep.config.load_space()
+    parameters = space.parameters.items()
+    described = {"description": space.description.strip()}
+    return described | _flat(
+        {name: parameter.model_dump(mode="json", exclude_defaults=True) for name, parameter in parameters}
     )
 
 
@@ -73,5 +75,5 @@ def _scores(first: "Sweep", second: "Sweep") -> Iterator[tuple[Any, ...]]:
     except ReportError:  # no set and method in common
         return
     for row in frame[frame["metric"].isin(SUMMARY_METRICS)].to_dict("records"):
-        if row["difference"]:
+        if row["mean_first"] != row["mean_second"]:
             yield "score", f"{row['dataset']} {row['method']} {row['metric']}", row["mean_first"], row["mean_second"]

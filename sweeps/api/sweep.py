@@ -17,7 +17,7 @@ from reports.statistics.findings import Finding
 from reports.statistics.inference import Scores, confirmed_scores
 from reports.statistics.intervals import intervals
 from reports.statistics.pairs import pairs
-from sweeps.api.best import Best, best_of
+from sweeps.api.best import Best, best_of, why_none
 from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, Metric, Record, Stage
@@ -145,14 +145,14 @@ class Sweep:
             method: the method's name in records, such as ``ConClu``.
 
         Raises:
-            ValueError: the method is not searched, or no trial has run its whole budget yet.
+            ValueError: the method is not searched, or no trial has run its whole budget.
         """
         config = self.config
         if method not in config.arms:
             raise ValueError(f"{method!r} is not searched here; searched are {', '.join(config.arms)}.")
         best = best_of(self.records(), method, config.load_space(), config.search.finalists)
         if best is None:
-            raise ValueError(f"{method}: no trial has run its whole budget yet.")
+            raise ValueError(f"{method}: {why_none(self.records(), method)}")
         return best
 
     def head(self, method: str) -> "ConCluGenHead":

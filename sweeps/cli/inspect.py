@@ -51,6 +51,8 @@ def best(
         typer.echo(json.dumps({**document, "hyperparameters": found.hyperparameters}, indent=2))
         return
     typer.echo(f"# {found.method}: {found.trial}, objective {found.value:.4f}")
+    if found.default:
+        typer.echo("# These are the defaults of the sweep's space: no other configuration was better.")
     typer.echo(dump(dict(found.hyperparameters)), nl=False)
     if out is not None:
         typer.echo(f"# {out} has them as defaults; use it with: --set space={out}")
@@ -79,7 +81,8 @@ def diff(
         table.add_column(name)
     previous = ""
     for kind, *values in frame.itertuples(index=False, name=None):
-        table.add_row(kind if kind != previous else "", *map(_shown, values))
+        name, *compared = values
+        table.add_row(kind if kind != previous else "", name, *_told_apart(*compared))
         previous = kind
     console().print(Fitted(table))
 
@@ -92,16 +95,21 @@ def _opened(folder: Path) -> "Sweep":
 
 
 def _best(sweep: "Sweep", methods: list[str]) -> "Best":
-    found = []
+    found, problems = [], []
     for method in methods:
         try:
             found.append(sweep.best(method))
-        except ValueError:
-            continue
+        except ValueError as error:
+            problems.append(str(error))
     if not found:
-        raise ConfigError([f"{sweep.folder}: no trial of {', '.join(methods)} has run its whole budget yet."])
+        raise ConfigError(problems)
     return max(found, key=lambda one: one.value)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+def _told_apart(first: Any, second: Any) -> tuple[str, str]:
+    """Return two values as texts, with as many digits as it takes to tell them apart, four at least."""
+    for digits in range(4, 17):
+        texts = [f"{value:.{digits}g}" if isinstance(value, float) else str(value) for value in (first, second)]
+        if texts[0] != texts[1]:
+            break
+    return texts[0], texts[1]

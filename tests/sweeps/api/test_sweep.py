@@ -172,7 +172,7 @@ def test_a_sweep_without_a_record_says_so(folder: Path, tmp_path: Path) -> None:
     assert sweep.trials().empty
     with pytest.raises(ValueError, match="has no finished job yet"):
         sweep.table()
-    with pytest.raises(ValueError, match="Con: no trial has run its whole budget yet"):
+    with pytest.raises(ValueError, match="Con: no trial has ended yet"):
         sweep.best("Con")
 
 
@@ -196,7 +196,7 @@ def test_differences_name_settings_space_features_versions_and_scores(folder: Pa
     frame = sweeps.open(folder).differences(sweeps.open(copy.root))
     rows = {(kind, name): values for kind, name, *values in frame.itertuples(index=False, name=None)}
     assert rows["setting", "budget.seeds"] == [2, 3]
-    assert rows["setting", "space"] == ["space.yaml", "small"]
+    assert rows["setting", "space"] == ["a file of its own", "small"]
     assert rows["space", "representation_dim.default"][1] == 256
     assert rows["features", "pretrain"][1] == "other"
     first, second = rows["score", "planted Con weighted_f1"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from search_spaces import load_space
 from sweeps.cli import app
+from sweeps.cli.inspect import _told_apart
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
 from tests.conftest import config_writer
@@ -69,7 +71,21 @@ def test_best_of_a_sweep_without_a_finished_trial_says_so(folder: Path, tmp_path
     shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("*.arrow"))
     result = run("best", tmp_path / "copy")
     assert result.exit_code == 2
-    assert "no trial of Con, Gen has run its whole budget yet." in result.stderr
+    assert "Con: no trial has ended yet." in result.stderr
+    assert "Gen: no trial has ended yet." in result.stderr
+    ledger = Ledger(SweepFolder(folder).ledger)
+    for record in [record for record in ledger if record.stage == "search"]:
+        reason = "nan_loss: the loss of epoch 1 is nan"
+        Ledger(SweepFolder(tmp_path / "copy").ledger).add(replace(record, state="failed", reason=reason))
+    assert "Con: every trial failed (2 nan_loss); `conclugen sweep status" in run("best", tmp_path / "copy").stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [((1, 2), ("1", "2")), ((0.00012, 0.00013), ("0.00012", "0.00013")), ((0.1234567, 0.1234568), None)],
+)
+def test_values_that_differ_look_different(values: tuple[float, float], texts: tuple[str, str] | None) -> None:
+    assert _told_apart(*values) == (texts or ("0.1234567", "0.1234568"))
 
 
 def test_diff_of_equal_sweeps_says_that_nothing_differs(folder: Path, tmp_path: Path) -> None:
@@ -83,7 +99,8 @@ def test_diff_shows_settings_that_differ(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     config = tmp_path / "copy" / "config.yaml"
     config.write_text(config.read_text(encoding="utf-8").replace("seeds: 1", "seeds: 4"), encoding="utf-8")
-    assert "budget.seeds" in run("diff", folder, tmp_path / "copy").stdout
+    (line,) = [line for line in run("diff", folder, tmp_path / "copy").stdout.splitlines() if "budget.seeds" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")][2:] == ["1", "4"]
     assert json.loads(run("diff", folder, tmp_path / "copy", "--json").stdout) == [
         {"kind": "setting", "name": "budget.seeds", "first": 1, "second": 4}
     ]
