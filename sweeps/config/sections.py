@@ -182,7 +182,7 @@ class Search(Section):
     """How the search proposes configurations and stops trials."""
 
     sampler: Literal["tpe", "joint", "random", "grid", "cmaes"] = Field(
-        "tpe",
+        "joint",
         description="how configurations are proposed: joint (one Gaussian process that learns from the trials of all "
         "subsets), tpe (each subset by itself), random, grid (finite spaces), cmaes (ranges only)",
     )

@@ -36,6 +36,7 @@ _KNOWN = 32  # candidates that other arms found good
 _NEIGHBOURS = 256  # of the best candidates, in each round
 _ROUNDS = (0.15, 0.05)  # standard deviation of a neighbour's coordinates
 _BEST = 8  # candidates that have neighbours
+_MOST_TRIALS = 1000  # that the model is given; a proposal's time grows with their square or cube
 _MOST_FITTED = 200  # trials that length scales are fitted to
 _GROWTH = 1.1
 _TRUST = 4.0  # a user's prior counts with this power over the number of the arm's trials
@@ -126,7 +127,7 @@ class JointModel:
         Running trials count as if they had the score that the model expects, without noise. So another trial at the
         same place promises nothing.
         """
-        ordered = sorted(learnt, key=lambda target: target.position)
+        ordered = _most_telling(arm, sorted(learnt, key=lambda target: target.position))
         numbers = {key: index for index, key in enumerate(dict.fromkeys(_group(t.observation) for t in ordered))}
         data = Data(
             np.array([self._point(target.observation) for target in ordered]),
@@ -189,6 +190,19 @@ class JointModel:
         if key not in self._rows:
             self._rows[key] = self._encoding.row(observation.arm, observation.values)
         return self._rows[key]
+
+
+def _most_telling(arm: Arm, learnt: Sequence[Target]) -> list[Target]:
+    """Return at most ``_MOST_TRIALS`` trials: the best of the arm, the best of all, and some of the others by chance."""
+    if len(learnt) <= _MOST_TRIALS:
+        return list(learnt)
+    best = sorted(learnt, key=lambda target: (-target.score, target.position))
+    own = [target for target in best if _group(target.observation) == (arm, 0)]
+    chosen = {target.position for target in (*own[: _MOST_TRIALS // 4], *best[: _MOST_TRIALS // 4])}
+    others = [target.position for target in learnt if target.position not in chosen]
+    random = np.random.default_rng(len(learnt))
+    chosen |= set(random.choice(others, _MOST_TRIALS - len(chosen), replace=False).tolist())
+    return [target for target in learnt if target.position in chosen]
 
 
 def _group(observation: Observation) -> tuple[Arm, int]:

@@ -44,7 +44,7 @@ class TestOrigins:
         config, search = open_search(write_config(), folder, "subsets=[Con,Gen]", "budget.trials_per_subset=3")
         Simulation(config, search, constant).run()
         for subset in ("Con", "Gen"):
-            assert [record.origin for record in searched(folder, subset)] == ["default", "tpe", "tpe"]
+            assert [record.origin for record in searched(folder, subset)] == ["default", "joint", "joint"]
 
     def test_the_trials_of_a_grid_search_are_the_points_of_the_grid(
         self, write_config: Callable[..., Path], folder: SweepFolder
@@ -78,7 +78,7 @@ class TestShareBest:
         for name in ("lr", "feature_dropout", "representation_dim"):
             assert fifth.hyperparameters[name] == donor.hyperparameters[name]
         assert fifth.hyperparameters["temperature"] == 1.0  # the default of Con: Gen has no temperature
-        assert [record.origin for record in searched(folder, "Con")[5:]] == ["tpe"]
+        assert [record.origin for record in searched(folder, "Con")[5:]] == ["joint"]
 
 
 class TestWarmStart:
@@ -93,7 +93,7 @@ class TestWarmStart:
     def test_the_first_proposals_are_the_earlier_best_of_the_subset_and_of_the_best_other_subset(
         self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
     ) -> None:
-        path = write_config(search={"warm_start": str(earlier.root)})
+        path = write_config(search={"warm_start": str(earlier.root), "sampler": "tpe"})
         config, search = open_search(path, folder, "subsets=[Con,ConClu]", "budget.trials_per_subset=4")
         Simulation(config, search, constant).run()
         best_con, best_gen = best(earlier, "Con"), best(earlier, "Gen")
@@ -128,7 +128,7 @@ class TestWarmStart:
     def test_values_outside_the_new_space_become_its_nearest_values(
         self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
     ) -> None:
-        path = write_config(search={"warm_start": str(earlier.root)})
+        path = write_config(search={"warm_start": str(earlier.root), "sampler": "tpe"})
         space = folder.root.parent / "other.yaml"
         space.write_text(
             "description: x\nparameters: {lr: {low: 0.1, high: 0.2, log: true, default: 0.2}, batch_size: 20,"

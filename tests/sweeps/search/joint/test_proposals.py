@@ -148,3 +148,16 @@ def test_an_earlier_sweep_that_is_unlike_is_found_out() -> None:
         values, _ = model.propose(ARMS[0], [*earlier, *trials], number)
         trials.append(Observation(ARMS[0], number, values, "complete", -0.1 * error(values)))
     assert min(error(dict(trial.values)) for trial in trials) < 0.15
+
+
+def test_thousands_of_trials_are_thinned_and_the_best_are_kept() -> None:
+    """Of 3,000 trials the model sees a thousand, with the few that are near the optimum."""
+    random, trials = np.random.default_rng(0), list[Observation]()
+    for number in range(1500):
+        for level, arm in enumerate(ARMS[:2]):
+            rate = {"lr": float(10 ** random.uniform(-4, -2))}
+            trials.append(Observation(arm, number, rate, "complete", level - 0.1 * error(rate)))
+    values, forecast = JointModel(RATE, ARMS[:2]).propose(ARMS[0], trials, 0)
+    assert error(values) < 0.1
+    assert forecast is not None
+    assert forecast.improvement < 1e-3
