@@ -50,7 +50,8 @@ class Best:
             for name, parameter in self.space.parameters.items()
         }
         description = f"{self.space.description.strip()} Defaults are the best of {self.method} ({self.trial})."
-        return {"description": description, "parameters": parameters}
+        rest = self.space.model_dump(mode="json", include={"weights", "prior"}, exclude_defaults=True)
+        return {"description": description, **rest, "parameters": parameters}
 
     def to_yaml(self, path: str | Path) -> Path:
         """Write :meth:`to_space` as a YAML file, for ``space:`` of the next sweep; return its path.

@@ -42,11 +42,11 @@ def _settings(sweep: "Sweep") -> dict[str, Any]:
 
 def _space(sweep: "Sweep") -> dict[str, Any]:
     space = sweep.config.load_space()
-    parameters = space.parameters.items()
-    described = {"description": space.description.strip()}
-    return described | _flat(
-        {name: parameter.model_dump(mode="json", exclude_defaults=True) for name, parameter in parameters}
-    )
+    parameters = {
+        name: parameter.model_dump(mode="json", exclude_defaults=True) for name, parameter in space.parameters.items()
+    }
+    rest = space.model_dump(mode="json", include={"description", "weights", "prior"})
+    return _flat({**rest, "description": space.description.strip(), **parameters})
 
 
 def _section(kind: str, first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -16,9 +16,10 @@ from sweeps.config import Arm, SweepConfig
 from sweeps.search.joint.observations import Observation
 from sweeps.search.joint.proposals import Forecast, JointModel
 from sweeps.search.study import Study
-from sweeps.search.study_view import STARTUP_TRIALS
 
 __all__ = ["JointSearch"]
+
+_UNINFORMED = 2  # first trials of each arm: the default configuration, and a random one
 
 
 class JointSearch:
@@ -51,7 +52,7 @@ class JointSearch:
         """Return what :meth:`propose` returns, and what the trial may gain; None if nothing is known of that."""
         seed = derive_seed(self._config.seed, "sampler", arm.name, number)
         # What an earlier sweep has found is worth more than random trials.
-        informed = number >= STARTUP_TRIALS or bool(self._earlier)
+        informed = number >= _UNINFORMED or bool(self._earlier)
         observations = self._visible(arm, number) if informed else []
         return self._models[arm.search].propose(arm, observations, seed)
 

@@ -193,7 +193,7 @@ class JointModel:
 
 
 def _most_telling(arm: Arm, learnt: Sequence[Target]) -> list[Target]:
-    """Return at most ``_MOST_TRIALS`` trials: the best of the arm, the best of all, and some of the others by chance."""
+    """Return at most ``_MOST_TRIALS`` trials: the best of the arm, the best of all, and others by chance."""
     if len(learnt) <= _MOST_TRIALS:
         return list(learnt)
     best = sorted(learnt, key=lambda target: (-target.score, target.position))

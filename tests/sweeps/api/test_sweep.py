@@ -127,9 +127,10 @@ def test_a_value_outside_the_space_becomes_the_nearest_allowed_one() -> None:
     best = best_of([trial("Con", 0, 0.5, hyperparameters={**start, "lr": 1.0})], "Con", space, 1)
     assert best is not None
     parameters: dict[str, Any] = best.to_space()["parameters"]
-    assert parameters["lr"]["default"] == 3e-3
+    assert parameters["lr"]["default"] == 1e-2
     assert parameters["representation_dim"] == {"choices": [128, 256, 512], "default": start["representation_dim"]}
     assert parameters["projection_dim"] == 128
+    assert best.to_space()["weights"] == "relative"
 
 
 def test_a_method_without_a_search_has_no_best_configuration(sweep: sweeps.Sweep) -> None:

@@ -241,8 +241,8 @@ def test_the_same_configuration_proposes_the_same_trials(write_config: Callable[
 
     first = proposals("a")
     assert first == proposals("b")
-    rates = [h["lr"] for key, _, h in first if key.startswith("search-Con-")]
-    assert len(set(rates)) == len(rates)
+    configurations = [tuple(h.items()) for key, _, h in first if key.startswith("search-Con-")]
+    assert len(set(configurations)) == len(configurations)
 
 
 def test_records_carry_configuration_fingerprints_and_versions(
