@@ -12,9 +12,12 @@ SLOW := $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadgroup --dura
 # Containers often forbid Python to keep what it compiles: each of the many processes of a sweep would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-oldest check lint docs package faults clean
+.PHONY: help demo test test-oldest check lint docs package faults clean
 
-demo: $(INSTALLED)
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## environment, pinned packages, a whole sweep on built-in data, its report
 	rm -rf $(DEMO)
 	$(BIN)/conclugen demo --out $(DEMO)
 
@@ -51,7 +54,7 @@ package: $(INSTALLED)  ## the wheel, with its metadata and description checked
 faults: $(INSTALLED)  ## hits a sweep 200 times; takes long
 	$(BIN)/python -m benchmarks.faults
 
-clean:
+clean:  ## removes the environment and what was built
 	rm -rf $(VENV) build *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt

@@ -20,7 +20,7 @@ from conclugen.hyperparameters import USES, Hyperparameters, Use
 from documentation.commands import command_page
 from documentation.python_api import python_page
 from sweeps.config import SweepConfig
-from sweeps.ledger.records import Hardware, Metric, Predictions, Record
+from sweeps.ledger.records import BASELINES, Hardware, Metric, Predictions, Record
 
 __all__ = ["FOLDER", "pages"]
 
@@ -88,7 +88,7 @@ def _hyperparameters_page() -> str:
     hints = get_type_hints(Hyperparameters, include_extras=True)
     rows = [
         f"| `{field.name}` | {_literal(field.default)} | {_allowed(hints[field.name])} | "
-        f"{_used_by(USES[field.name])} | {_cell(meanings[field.name])} |"
+        f"{_used_by(USES[field.name], meanings[field.name])} | {_cell(meanings[field.name])} |"
         for field in fields(Hyperparameters)
     ]
     text = [
@@ -118,8 +118,10 @@ def _allowed(hint: Any) -> str:
     return f"{name}, {' and '.join(limits)}" if limits else name
 
 
-def _used_by(use: Use) -> str:
-    """Return the methods whose runs use a hyperparameter, in words."""
+def _used_by(use: Use, meaning: str) -> str:
+    """Return the methods whose runs use a hyperparameter, in words; a meaning may begin with a baseline."""
+    if (baseline := meaning.partition(":")[0]) in BASELINES:
+        return baseline
     losses = [str(loss) for loss in sorted(use.losses)]
     if not losses:
         return "all"

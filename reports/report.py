@@ -317,6 +317,7 @@ def _search_part(
             "gained much may gain more from more trials. If the search has hardly tuned a method, a low score does not "
             "yet speak against its losses.",
             tuning(ledgers),
+            scores=True,
         ),
         plain_table(
             "selection",
@@ -327,6 +328,7 @@ def _search_part(
             "minus retrained, or minus confirmed if no finalist was trained again. val and test: scores of the "
             "confirmation runs. shift: val minus test.",
             chosen,
+            scores=True,
         ),
         plain_table(
             "ranking",
@@ -334,6 +336,7 @@ def _search_part(
             "Rank correlation, over the searched methods, between the validation objective of the trial that won and "
             "the test score of the same configuration; and the means of both.",
             ranked,
+            scores=True,
         ),
     ]
     if len(importances):

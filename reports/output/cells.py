@@ -13,6 +13,7 @@ __all__ = [
     "SPREAD",
     "Sources",
     "budget_order",
+    "decimals",
     "excludes_zero",
     "heading",
     "interval_texts",
@@ -138,6 +139,11 @@ def plain(value: object) -> str:
         text = f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.3g}"
         return text.replace("-", "−", 1) if value < 0 else text
     return str(value)
+
+
+def decimals(value: object) -> str:
+    """Format any value, a number with three decimals, so that the scores of a column compare."""
+    return signed(value).removeprefix("+") if isinstance(value, float) else plain(value)
 
 
 def probe_rows(frame: pd.DataFrame) -> pd.DataFrame:

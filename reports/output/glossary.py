@@ -245,8 +245,8 @@ TERMS = (
     ),
     Term(
         "finalist",
-        "One of the best configurations of a search, trained anew with fresh seeds on validation data. The best mean "
-        "of these runs wins, which guards against luck.",
+        "One of the best configurations of a search, trained anew with fresh seeds and scored on validation data. The "
+        "best mean of these runs wins, which guards against luck.",
         ("finalists",),
     ),
     Term(

@@ -38,7 +38,12 @@ def provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], com
             ),
         ]
         facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
-        versions = dict.fromkeys(tuple(sorted(record.versions.items())) for record in records)
+        drivers = sorted({record.versions["driver"] for record in records if "driver" in record.versions})
+        facts += [(f"{name}: run from host", driver) for driver in drivers]
+        versions = dict.fromkeys(
+            tuple(sorted((package, version) for package, version in record.versions.items() if package != "driver"))
+            for record in records
+        )
         for combination in versions:  # several if the sweep was resumed with another version
             facts.append((f"{name}: versions", ", ".join(f"{package} {version}" for package, version in combination)))
         configs[f"{name}: configuration"] = dump(dict(latest.config))

@@ -14,6 +14,7 @@ from reports.output.cells import (
     SPREAD,
     Sources,
     budget_order,
+    decimals,
     heading,
     interval_texts,
     marked_cells,
@@ -378,9 +379,9 @@ def comparison_table(frame: pd.DataFrame, metric: str, first: str, second: str) 
     )
 
 
-def plain_table(name: str, title: str, caption: str, frame: pd.DataFrame) -> Table:
-    """Return a table that shows all numbers of the frame, rounded."""
-    return Table(name, title, caption, frame, frame.map(plain).rename(columns=heading))
+def plain_table(name: str, title: str, caption: str, frame: pd.DataFrame, *, scores: bool = False) -> Table:
+    """Return a table that shows all numbers of the frame, rounded: with three decimals if they are ``scores``."""
+    return Table(name, title, caption, frame, frame.map(decimals if scores else plain).rename(columns=heading))
 
 
 def _metric_table(

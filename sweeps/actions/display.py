@@ -110,6 +110,7 @@ class Display:
             else None
         )
         self._last: Sequence[Progress] = ()
+        self._started = False
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -140,6 +141,9 @@ class Display:
         earlier = {row.name: row.done for row in self._last}
         done = sum(row.done for row in rows)
         planned = _total_planned(rows) or "?"
+        if not self._started and (running := [row.name for row in rows if row.running]):
+            self._started = True
+            self.say(f"[{done}/{planned}] {', '.join(running)}: started")
         time_left = _duration(_total_seconds_left(rows, slots))
         for row in rows:
             if row.done == earlier.get(row.name, 0):

@@ -111,11 +111,11 @@ def resume(
             raise ConfigError([_without_warm_start(problem) for problem in error.problems]) from None
         changes = Sessions(folder).changes(config)
         if changes and not accept_changes:
-            problems += [
-                *changes,
-                f"Set these settings back, with --set or in {folder.config}; or continue all the same with "
-                "--accept-changes, which puts these changes on record.",
-            ]
+            remedy = (
+                f"Set {'this' if len(changes) == 1 else 'all of these'} back, with --set or in {folder.config}; or "
+                "continue all the same with --accept-changes, which puts that on record."
+            )
+            problems += [*changes[:-1], f"{changes[-1]} {remedy}"]
         if problems:
             raise ConfigError([_without_warm_start(problem) for problem in problems])
         with _put_back_unless_begun(folder) as begun:

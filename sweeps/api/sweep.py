@@ -73,7 +73,7 @@ class Sweep:
 
         unfinished = self._layout.running_keys() if running(self._layout) else []
         rows = from_records(self.config, self.records(), unfinished)
-        return pd.DataFrame(rows).set_index("name")
+        return pd.DataFrame(rows).set_index("name").drop(columns="reasons")
 
     def trials(self) -> pd.DataFrame:
         """Return a row per search trial: how it ended, its objective, hyperparameters and validation scores.

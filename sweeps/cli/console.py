@@ -3,7 +3,7 @@
 import gc
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -115,8 +115,13 @@ def progress_bar() -> Progress:
     return Progress(console=terminal, transient=True, disable=not redrawable(terminal))
 
 
-def run_to_end(out: Path, run: Callable[[Interrupts], None]) -> None:
+def run_to_end(out: Path, run: Callable[[Interrupts], None], options: Sequence[str] = ()) -> None:
     """Call ``run`` for the sweep in ``out``, and print how to go on if the sweep does not reach its end.
+
+    Args:
+        out: the sweep folder.
+        run: runs the sweep.
+        options: options of `sweep resume` that going on needs. A session that has not begun records no settings.
 
     Raises:
         typer.Exit: the sweep stopped early (code 1), or the user interrupted it (code 130).
@@ -124,7 +129,7 @@ def run_to_end(out: Path, run: Callable[[Interrupts], None]) -> None:
     from sweeps.actions.sweep_run import SweepFailedError
 
     layout = SweepFolder(out)
-    go_on = f"go on with: {command('sweep', 'resume', out)}"
+    go_on = f"go on with: {command('sweep', 'resume', out, *options)}"
     resumed = layout.config.is_file()
     interrupts = Interrupts(go_on if resumed else f"if {layout.config} is there, {go_on}")
     try:

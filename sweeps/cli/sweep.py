@@ -42,7 +42,9 @@ Address = Annotated[
     str | None,
     typer.Option(
         metavar="ADDR",
-        help="Ray cluster to run on. Default: the one of RAY_ADDRESS (as in `ray job submit`), or a new one.",
+        help="Ray cluster to run on: HOST:PORT of its head, or auto for this machine's. All nodes need the same files "
+        "at the same paths, and a token; see the cluster tutorial. Default: the one of RAY_ADDRESS (as in "
+        "`ray job submit`), or a new one on this machine.",
     ),
 ]
 
@@ -115,7 +117,7 @@ def sweep_run(
             raise ConfigError([*SweepFolder(out).occupation, *error.problems]) from None
         from sweeps.actions.run import launch
 
-        run_to_end(out, lambda interrupts: launch(config, out, interrupts, address))
+        run_to_end(out, lambda interrupts: launch(config, out, interrupts, address), _at(address))
     _finish(out)
 
 
@@ -143,6 +145,12 @@ def sweep_resume(
             lambda interrupts: resume(
                 folder, interrupts, overrides or (), address, failed=failed, accept_changes=accept_changes
             ),
+            [
+                *(part for override in overrides or () for part in ("--set", override)),
+                *_at(address),
+                *(["--failed"] if failed else []),
+                *(["--accept-changes"] if accept_changes else []),
+            ],
         )
     _finish(folder)
 
@@ -206,6 +214,11 @@ def sweep_status(
         typer.echo(f"Failed: {counts}; {command('sweep', 'status', folder, '--failed')} says why")
     if not alive and not all(row.finished for row in rows):
         typer.echo(f"No process runs it; go on with {command('sweep', 'resume', folder)}")
+
+
+def _at(address: str | None) -> list[str]:
+    """Return the option that names the cluster at ``address``; none for the default."""
+    return [] if address is None else ["--address", address]
 
 
 def _print_failed(name: str, ledger: Sequence[Record], *, as_json: bool) -> None:

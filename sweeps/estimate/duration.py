@@ -18,7 +18,8 @@ from conclugen.counts import counted
 from conclugen.heads import RepresentationHeads
 from conclugen.hyperparameters import Hyperparameters
 from conclugen.labels import LabelBudget
-from sweeps.config import Arm, SweepConfig
+from conclugen.training.pretrain import DivergedError
+from sweeps.config import Arm, ConfigError, SweepConfig
 from sweeps.estimate.room import Node, trials_that_fit
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
@@ -69,14 +70,32 @@ def estimate(config: SweepConfig, measure: Measure = seconds_of) -> list[Cost]:
     Args:
         config: the sweep.
         measure: times a step or a probe.
+
+    Raises:
+        ConfigError: the default configuration of some arm diverges at once.
     """
     with computing(max(1, (os.cpu_count() or 1) // (slots(config) * config.workers.per_trial))):
         arm_costs = _ArmCosts(config, measure)
-        costs = {arm.name: arm_costs.of(arm) for arm in config.arms.values() if arm.search == 1}
+        costs, diverging = dict[str, Cost](), list[str]()
+        for arm in config.arms.values():
+            try:
+                costs |= {arm.name: arm_costs.of(arm)} if arm.search == 1 else {}
+            except DivergedError as error:
+                diverging.append(_diverging(config, arm, error))
+        if diverging:
+            raise ConfigError(diverging)
         repeated = [replace(costs[without_search(name)], name=name) for name in config.arms]
         searched = {arm.method for arm in config.arms.values()}
         baselines = [name for name in config.baselines if name not in searched]
         return [*repeated, *map(arm_costs.of_baseline, baselines)]
+
+
+def _diverging(config: SweepConfig, arm: Arm, error: DivergedError) -> str:
+    lr = config.load_space().default_configuration(arm.losses).get("lr", Hyperparameters().lr)
+    return (
+        f"space: {config.space}: the default configuration of {arm.name}, which is its first trial, diverges with lr "
+        f"{lr:g}: {error}; lower the default of lr, or widen the range downwards."
+    )
 
 
 def total_seconds(config: SweepConfig, costs: Sequence[Cost]) -> float:

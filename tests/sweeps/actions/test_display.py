@@ -64,6 +64,7 @@ def test_without_a_terminal_each_finished_job_prints_a_line() -> None:
         display.show([row(complete=1, pruned=0), row("Gen", complete=0, pruned=0, running=2)], slots=1)
         display.show([row(complete=1, pruned=1), row("Gen", complete=0, pruned=0)], slots=1)
     assert out.getvalue().splitlines() == [
+        "[0/8] Con, Gen: started",
         "[1/8] Con: 1 done, 0 pruned, 0 failed of 4, best validation 0.5123; time left 0:01:10",
         "[2/8] Con: 1 done, 1 pruned, 0 failed of 4, best validation 0.5123; time left 0:01:00",
     ]
@@ -121,5 +122,5 @@ def test_where_nothing_can_be_drawn_over_each_finished_job_prints_a_line(
     with Display(Console(file=out), "sweep x") as display:
         display.show([row(complete=0, pruned=0), row("Gen", complete=0, pruned=0)], slots=1)
         display.show([row(complete=1, pruned=0), row("Gen", complete=0, pruned=0)], slots=1)
-    assert out.getvalue().startswith("[1/8] Con: 1 done")
+    assert out.getvalue().startswith("[0/8] Con, Gen: started\n[1/8] Con: 1 done")
     assert "\x1b" not in out.getvalue()

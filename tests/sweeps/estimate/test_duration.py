@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sweeps.config import SweepConfig, load_config
+from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.estimate.duration import Cost, estimate, lack_of_room, slots, total_seconds, trials_in_time
 from sweeps.estimate.summary import cost_summary, plan_table
 
@@ -33,6 +33,17 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
 
 
 COSTS = [Cost("Con", 30.0, 60.0, confirmations=2), Cost("Gen", 10.0, 20.0, confirmations=2)]
+
+
+def test_a_default_configuration_that_diverges_is_refused_with_the_remedy(configure: Configure, tmp_path: Path) -> None:
+    space = tmp_path / "space.yaml"
+    space.write_text(
+        "description: x\nparameters:\n  lr: 1.0e+30\n  batch_size: 8\n  warmup_epochs: 0\n", encoding="utf-8"
+    )
+    with pytest.raises(ConfigError) as refusal:
+        estimate(configure(space=str(space)))
+    assert len(refusal.value.problems) == 2
+    assert "the default configuration of Con, which is its first trial, diverges with lr 1e+30" in str(refusal.value)
 
 
 @pytest.mark.parametrize(
