@@ -301,14 +301,10 @@ class Search:
     def _start(self, live: _LiveJob) -> None:
         job = live.job
         if job.stage == "confirm" and self._confirmations.basis(job.name, job.key) is not None:
-            # Since the former run, another configuration has won, or the labelled sets or the probe have changed.
             former = self._confirmations.outdated(job.name, self._plan.confirmation_basis(job.hyperparameters))
             if former:
-                self._say(
-                    f"{job.name}: another configuration has won, or the scoring has changed; "
-                    f"{counted(len(former), 'confirmation')} will run again; the former are in "
-                    f"{self._folder.ledger / 'superseded'}."
-                )
+                again = f"{counted(len(former), 'confirmation')} will run again"
+                self._say(f"{job.name}: another configuration has won, or the scoring has changed; {again}.")
             self._supersede(former)
         elif job.stage == "finalist" and self._finalists.basis(job.key) is not None:
             basis = self._plan.finalist_basis(job.hyperparameters)
