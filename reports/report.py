@@ -70,7 +70,7 @@ from reports.statistics.label_usage import labels_per_class
 from reports.statistics.pairs import pairs, tied_with_best
 from reports.statistics.published import published
 from reports.statistics.ranking import ranking
-from reports.statistics.searches import full_trials, trial_history
+from reports.statistics.searches import early_ends_in_words, full_trials, trial_history
 from reports.statistics.selection import selection
 from reports.statistics.shared_sets import named_apart, refuse_mixing, refuse_other_samples, settings_in_words
 from reports.statistics.tuning import expected_best, tuning
@@ -147,7 +147,7 @@ def report(
         _published_part(table, published_numbers, sources),
         _embedding_part(representations, coordinates),
         _search_part(ledgers, curve, chosen, ranked, importance(ledgers, processes)),
-        _accounting_part(accounting(ledgers)),
+        _accounting_part(accounting(ledgers), ledgers),
     ]
     parts = _files_apart([part for part in parts if part.tables or part.figures])
     title = "ConCluGen sweep: " + ", ".join(latest_config(records)["name"] for records in ledgers)
@@ -353,7 +353,7 @@ def _search_part(
     return Part("The search", "", [table for table in tables if len(table.numbers)], drawings)
 
 
-def _accounting_part(frame: pd.DataFrame) -> Part:
+def _accounting_part(frame: pd.DataFrame, ledgers: Sequence[Sequence[Record]]) -> Part:
     table = plain_table(
         "accounting",
         "Jobs and hours",
@@ -361,4 +361,8 @@ def _accounting_part(frame: pd.DataFrame) -> Part:
         "hours count every CPU thread and every GPU of their workers.",
         frame,
     )
-    return Part("Accounting", "Every planned job, how it ended, and what it cost.", [table])
+    sentences = ["Every planned job, how it ended, and what it cost."]
+    for records in ledgers:
+        name = f"{records[0].sweep}: " if len(ledgers) > 1 else ""
+        sentences += [f"{name}{sentence}" for sentence in early_ends_in_words(records)]
+    return Part("Accounting", " ".join(sentences), [table])

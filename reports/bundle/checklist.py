@@ -18,7 +18,7 @@ from reports.bundle.manifest import MANIFEST, BundledSweep, Manifest
 from reports.output.provenance import hardware_lines
 from reports.statistics.ablation import latest_config
 from reports.statistics.accounting import HOURS, accounting
-from reports.statistics.searches import searched_methods, searches_of, varying
+from reports.statistics.searches import early_ends_in_words, searched_methods, searches_of, varying
 from sweeps.ledger import Record, label_budgets
 from sweeps.ledger.comparability import mean_over, objective_sets
 
@@ -130,9 +130,12 @@ def _trials(sweep: BundledSweep, records: Sequence[Record]) -> str:
     for method in dict.fromkeys([*searched_methods(latest_config(records)), *searches]):
         states = Counter(trial.state for trial in searches.get(method, ()))
         parts.append(f"{_escaped(method)} {states.total()} ({states['pruned']} pruned, {states['failed']} failed)")
-    return (
-        f"trials by method: {'; '.join(parts)}. Epochs of a full trial: {latest_config(records)['budget']['epochs']}."
-    )
+    sentences = [
+        f"trials by method: {'; '.join(parts)}.",
+        *map(_escaped, early_ends_in_words(records)),
+        f"Epochs of a full trial: {latest_config(records)['budget']['epochs']}.",
+    ]
+    return " ".join(sentences)
 
 
 def _seeds(sweep: BundledSweep, records: Sequence[Record]) -> str:

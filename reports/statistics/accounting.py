@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from reports.statistics.ablation import latest_config
-from reports.statistics.searches import method_and_search, recorded_methods, searched_methods
-from sweeps.ledger import Hardware, Record, Stage, State, choose_finalists
+from reports.statistics.searches import early_ends, method_and_search, recorded_methods, searched_methods
+from sweeps.ledger import EarlyEnd, Hardware, Record, Stage, State, choose_finalists
 
 __all__ = ["HOURS", "accounting"]
 
@@ -32,8 +32,9 @@ def accounting(ledgers: Sequence[Sequence[Record]]) -> pd.DataFrame:
     The columns are, in this order:
 
     * ``sweep``, ``method``, ``search``, ``stage``; a method has its label budget if that has a search of its own;
-    * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for a row that is no longer planned. For
-      finalists, it is the number of runs that the trials so far ask for, so that former finalists exceed it;
+    * ``planned``: jobs in the plan; NA for a search whose budget is time, 0 for a row that is no longer planned. A
+      search that ended early (``search.stop_when``) has as many as it had trials. For finalists, it is the number of
+      runs that the trials so far ask for, so that former finalists exceed it;
     * ``complete``, ``pruned``, ``failed``: numbers of jobs that ended so;
     * one column for each class of failure that occurs, with its count;
     * ``hours``: working time of the jobs;
@@ -54,7 +55,7 @@ def _rows(records: Sequence[Record]) -> Iterator[dict[str, object]]:
     jobs: dict[tuple[str, Stage], list[Record]] = {}
     for record in records:
         jobs.setdefault((record.method, record.stage), []).append(record)
-    planned = _planned(latest_config(records), jobs)
+    planned = _planned(latest_config(records), early_ends(records), jobs)
     for arm, stage in [*planned, *(key for key in jobs if key not in planned)]:
         finished = jobs.get((arm, stage), [])
         method, search = method_and_search(arm)
@@ -87,7 +88,9 @@ def _hours_times(records: Sequence[Record], units: Callable[[Hardware], int]) ->
 
 
 def _planned(
-    config: Mapping[str, Any], jobs: Mapping[tuple[str, Stage], Sequence[Record]]
+    config: Mapping[str, Any],
+    ends: Mapping[str, EarlyEnd],
+    jobs: Mapping[tuple[str, Stage], Sequence[Record]],
 ) -> dict[tuple[str, Stage], int | None]:
     """Map (arm, stage), in the order of the tables, to planned jobs; None if the budget is time."""
     budget, searched = config["budget"], searched_methods(config)
@@ -95,7 +98,7 @@ def _planned(
     planned: dict[tuple[str, Stage], int | None] = {}
     for arm in recorded_methods(config):
         if arm in searched:
-            planned[arm, "search"] = budget["trials_per_subset"]
+            planned[arm, "search"] = ends[arm].trials if arm in ends else budget["trials_per_subset"]
             if most > 1:
                 finalists = choose_finalists(jobs.get((arm, "search"), ()), most)
                 planned[arm, "finalist"] = len(finalists) * budget["seeds"] if len(finalists) > 1 else 0

@@ -22,6 +22,7 @@ from search_spaces import Parameter, SpaceError, load_space
 from sweeps.ledger import (
     LOSSES,
     TUNED_BASELINES,
+    EarlyEnd,
     Record,
     label_budgets,
     method_of,
@@ -37,6 +38,8 @@ __all__ = [
     "confirmed_columns",
     "confirmed_winners",
     "default_value",
+    "early_ends",
+    "early_ends_in_words",
     "full_trials",
     "method_and_search",
     "outcomes",
@@ -77,6 +80,17 @@ def searches_of(records: Sequence[Record]) -> dict[str, list[Record]]:
         if record.stage == "search":
             searches.setdefault(record.method, []).append(record)
     return searches
+
+
+def early_ends(records: Sequence[Record]) -> Mapping[str, EarlyEnd]:
+    """Map each arm, as records name it, to the early end of its search; arms that used their budget are left out."""
+    return max(records, key=lambda record: record.ended).early_ends
+
+
+def early_ends_in_words(records: Sequence[Record]) -> list[str]:
+    """Return a sentence for each search that ended early."""
+    planned = latest_config(records)["budget"]["trials_per_subset"]
+    return [f"The search of {arm} {end.in_words(planned)}." for arm, end in early_ends(records).items()]
 
 
 def full_trials(records: Sequence[Record]) -> dict[str, list[Record]]:

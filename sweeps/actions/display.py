@@ -21,11 +21,17 @@ __all__ = ["Display", "failures", "progress_table"]
 
 
 def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
-    """Return the sweep's state as a table: a row for each arm, then one or two for finalists and confirmations."""
+    """Return the sweep's state as a table: a row for each arm, then one or two for finalists and confirmations.
+
+    What the next trial may gain has a column if it is known for any arm.
+    """
     table = Table(title=title, title_justify="left")
     table.add_column("")
     for column in ("planned", "running", "done", "pruned", "failed", "best val", "time left"):
         table.add_column(column, justify="right")
+    looks_ahead = any(row.improvement is not None for row in rows)
+    if looks_ahead:
+        table.add_column("next trial", justify="right")
     overall = _mean([row.seconds_per_job for row in rows])
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         table.add_row(
@@ -37,6 +43,7 @@ def progress_table(rows: Sequence[Progress], slots: int, title: str) -> Table:
             str(row.failed),
             "" if row.best is None else f"{row.best:.4f}",
             _duration(_seconds_left(row, overall, slots)),
+            *([_next_trial(row)] if looks_ahead else []),
             end_section=following is not None and following.stage != row.stage == "search",
         )
     counts = [sum(getattr(row, name) for row in rows) for name in ("running", "complete", "pruned", "failed")]
@@ -48,6 +55,13 @@ def failures(rows: Sequence[Progress]) -> str:
     """Return the classes of the reasons for which jobs failed, each with its count; empty if no job failed."""
     counts = sum((Counter(row.reasons) for row in rows), Counter[str]())
     return ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+
+
+def _next_trial(row: Progress) -> str:
+    """Return the expected gain of a search's next trial, and its 95 % interval."""
+    if row.improvement is None or row.improvement_high is None:
+        return "-" if row.stage == "search" else ""
+    return f"+{row.improvement:.4f} (0 to {row.improvement_high:.4f})"
 
 
 def _planned(row: Progress) -> str:

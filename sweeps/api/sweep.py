@@ -67,12 +67,20 @@ class Sweep:
         return list(self._seen[1])
 
     def status(self) -> pd.DataFrame:
-        """Return a row per search, then one for confirmations: planned, running and finished jobs, best objective."""
+        """Return a row per search, then one for confirmations: planned, running and finished jobs, best objective.
+
+        ``improvement`` and ``improvement_high`` say what one more trial of a search may gain, as `sweep status` does.
+        """
+        from sweeps.folder.early_ends import read_early_ends
         from sweeps.folder.lock import running
+        from sweeps.search.forecasts import forecasts
         from sweeps.search.progress import from_records
 
+        config, records = self.config, self.records()
         unfinished = self._layout.running_keys() if running(self._layout) else []
-        rows = from_records(self.config, self.records(), unfinished)
+        rows = from_records(
+            config, records, unfinished, read_early_ends(self._layout, config), forecasts(config, records)
+        )
         return pd.DataFrame(rows).set_index("name").drop(columns="reasons")
 
     def trials(self) -> pd.DataFrame:

@@ -188,7 +188,11 @@ def sweep_status(
     failed: Annotated[bool, typer.Option("--failed", help="List the failed jobs with their reasons instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show how far a sweep is: planned, running, done, pruned and failed per subset, and the best so far."""
+    """Show how far a sweep is: planned, running, done, pruned and failed per subset, and the best so far.
+
+    "next trial" says whether more trials are likely to pay: what one more trial of the subset is expected to gain over
+    its best, and from what to what that gain may be (95 %).
+    """
     with bad_input():
         layout = sweep_folder(folder)
         config = load_config(layout.config, alone=True, written=True)
@@ -201,15 +205,20 @@ def sweep_status(
         _print_failed(config.name, ledger, as_json=as_json)
         return
     from sweeps.actions.display import failures, progress_table
+    from sweeps.folder.early_ends import read_early_ends
+    from sweeps.search.forecasts import forecasts
     from sweeps.search.progress import from_records
 
-    rows = from_records(config, ledger, unfinished if alive else ())
+    early_ends = read_early_ends(layout, config)
+    rows = from_records(config, ledger, unfinished if alive else (), early_ends, forecasts(config, ledger))
     if as_json:
         reasons = Counter(record.failure_class for record in ledger if record.state == "failed")
         document = {"name": config.name, "running": alive, "failures": reasons, "rows": [asdict(row) for row in rows]}
         typer.echo(json.dumps(document, indent=2))
         return
     console().print(Fitted(progress_table(rows, max(1, len(unfinished)), f"sweep {config.name}")))
+    for arm, end in early_ends.items():
+        typer.echo(f"{arm}: {end.in_words(config.budget.trials_per_subset)}.")
     if counts := failures(rows):
         typer.echo(f"Failed: {counts}; {command('sweep', 'status', folder, '--failed')} says why")
     if not alive and not all(row.finished for row in rows):

@@ -196,6 +196,15 @@ def _grid_visits_its_own_points(config: SweepConfig) -> Iterator[str]:
         yield "search.sampler: a grid visits its own points only; drop warm_start and share_best."
 
 
+def _a_search_can_end_early(config: SweepConfig) -> Iterator[str]:
+    rule, most = config.search.stop_when, config.budget.trials_per_subset
+    if rule is not None and most is not None and rule.trials >= most:
+        yield (
+            f"search.stop_when.trials: {rule.trials} must be below budget.trials_per_subset, which is {most}, or no "
+            "search ends early; lower it, or drop search.stop_when."
+        )
+
+
 def _nested_modalities_are_there(config: SweepConfig) -> Iterator[str]:
     if "modalities" in config.search.nested and not config.modality_subsets:
         yield "search.nested: modalities has nothing to search without modality_subsets; list some."
@@ -320,6 +329,7 @@ _ALONE = (
     _fusion_of_known_modalities,
     _modality_subsets_are_proper,
     _grid_visits_its_own_points,
+    _a_search_can_end_early,
     _nested_modalities_are_there,
     _nested_labels_are_there,
     _gpus_can_spend,

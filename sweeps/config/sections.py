@@ -178,6 +178,17 @@ class Workers(Section):
     )
 
 
+class StopWhen(Section):
+    """The rule that ends a subset's search before its budget is used."""
+
+    improvement: Annotated[Number, Field(gt=0)] = Field(
+        description="the search ends if its next trial is expected to gain less than this, in units of the objective"
+    )
+    trials: Annotated[int, Field(ge=2, le=1_000_000, strict=True)] = Field(
+        8, description="no search ends before so many of its trials have ended, complete or pruned"
+    )
+
+
 class Search(Section):
     """How the search proposes configurations and stops trials."""
 
@@ -207,6 +218,12 @@ class Search(Section):
         False,
         description="one early trial of each subset copies the hyperparameters that it shares with the other subsets' "
         "best so far",
+    )
+    stop_when: StopWhen | None = Field(
+        None,
+        description="end a subset's search early: `{improvement: 0.001}` once its next trial is expected to gain less "
+        "than that, in units of the objective, and at least 8 of its trials have ended (`trials`); its other turns go "
+        "to nobody; null for never",
     )
     nested: Annotated[tuple[Literal["modalities", "labels"], ...], BeforeValidator(as_list), Unique] = Field(
         (),

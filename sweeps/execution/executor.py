@@ -155,8 +155,8 @@ class JobSearcher(Searcher):
         if len(self._live) >= self._capacity.slots:
             return None
         job = self._displaced.pop(0) if self._displaced else self._search.next_job()
-        if job is None:
-            return None
+        if job is None:  # a search that ends early may have been the last thing to do
+            return Searcher.FINISHED if self._search.finished else None
         self._live.add(trial_id)
         self._running.add(job.key)
         self._on_change()

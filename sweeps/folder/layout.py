@@ -49,6 +49,11 @@ class SweepFolder:
         return self.root / "sessions.json"
 
     @property
+    def early_ends(self) -> Path:
+        """The searches that ended before their budget was used."""
+        return self.root / "early_ends.json"
+
+    @property
     def journal(self) -> Path:
         """Optuna's journal, with one study per arm."""
         return self.root / "studies.journal"

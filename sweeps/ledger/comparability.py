@@ -24,6 +24,7 @@ _FREE = (
     "checkpoint",
     "notify",
     "search.finalists",
+    "search.stop_when",
     "search.warm_start",
     "storage",
     "tracking",

@@ -19,6 +19,7 @@ __all__ = [
     "REPRESENTED",
     "SUMMARY_METRICS",
     "TUNED_BASELINES",
+    "EarlyEnd",
     "Hardware",
     "JobKey",
     "LedgerError",
@@ -188,6 +189,30 @@ class Hardware:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlyEnd:
+    """The end of an arm's search before its budget was used (``search.stop_when``)."""
+
+    trials: int
+    """The trials that the arm had started, which are all that it has."""
+    improvement: float
+    """What the next trial was expected to gain, in units of the objective."""
+    high: float
+    """A gain that the next trial would have exceeded with a probability of 2.5 %."""
+
+    def in_words(self, planned: int | None) -> str:
+        """Return what happened.
+
+        Args:
+            planned: the trials of the budget; None if the budget is time.
+        """
+        of = "" if planned is None else f" of {planned}"
+        return (
+            f"ended after {self.trials}{of} trials: the next was expected to gain {self.improvement:.2g} "
+            f"(0 to {self.high:.2g})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One finished job: a search trial, a finalist's run or a confirmation run."""
 
@@ -243,6 +268,8 @@ class Record:
     """Fingerprint of each feature set, by its place in the configuration."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Code and library versions."""
+    early_ends: Mapping[str, EarlyEnd] = field(default_factory=dict)
+    """Arm -> its early end, for each search that had ended early when the job ended."""
     hardware: Hardware | None = None
     """None for a job whose worker was lost before its first report."""
 

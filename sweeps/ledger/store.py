@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, set_aside, write_sealed
-from sweeps.ledger.records import Hardware, LedgerError, Metric, Predictions, Record, with_former_settings
+from sweeps.ledger.records import EarlyEnd, Hardware, LedgerError, Metric, Predictions, Record, with_former_settings
 
 __all__ = ["Ledger"]
 
@@ -54,8 +54,8 @@ _PREDICTIONS = pa.struct(
 _SUFFIX = ".arrow"
 _SCHEMA_VERSION = "7"
 _READABLE = ("4", "5", "6", _SCHEMA_VERSION)
-_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware")
-_SHARED_FIELDS = ("config", "features", "versions", "hardware")  # mostly equal in all records of a sweep
+_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware", "early_ends")
+_SHARED_FIELDS = ("config", "features", "versions", "hardware", "early_ends")  # mostly equal in all records of a sweep
 AT_ONCE = 256
 """How many records are read together."""
 _SCHEMA = pa.schema(
@@ -241,9 +241,12 @@ def _records(table: pa.Table) -> Iterator[Record]:
     nested = {name: _only_chunk(columns.pop(name)) for name in ("history", "metrics", "predictions")}
     probabilities = columns.pop("probabilities", None)
     values = {name: column.to_pylist() for name, column in columns.items()}
-    for name in _JSON_FIELDS:
+    for name in (name for name in _JSON_FIELDS if name in values):
         values[name] = list(map(_shared if name in _SHARED_FIELDS else json.loads, values[name]))
     values["hardware"] = [None if fields is None else Hardware(**fields) for fields in values["hardware"]]
+    values["early_ends"] = [
+        {arm: EarlyEnd(**end) for arm, end in ends.items()} for ends in values.get("early_ends", [{}] * len(table))
+    ]
     values["history"] = _parts(nested["history"], list(zip(*_fields(nested["history"]), strict=True)))
     values["metrics"] = _parts(nested["metrics"], list(starmap(Metric, zip(*_fields(nested["metrics"]), strict=True))))
     names = [field.name for field in nested["predictions"].type.value_type]  # an earlier version has fewer

@@ -11,6 +11,9 @@ restart went back to a checkpoint, is charged once. Work between a trial's last 
 * `hours`: all arms end together. The clock counts the time in which at least one trial was at work. A report of s more
   seconds means that its trial was at work during the last s seconds.
 
+An arm's search may end before its budget is used. Its turns then go to nobody: the other arms keep their own budgets.
+Under `hours`, the clock goes on as if the arm still worked as much as the others do.
+
 A record of the ledger counts as one report of all its trial's work, at the time when the trial ended.
 
 Rejected: charging the time from a trial's start in a slot to its end. It includes the start of the slot, which other
@@ -50,6 +53,7 @@ class FairShare:
         self._worked = dict.fromkeys(arms, 0.0)  # seconds of work, of all trials
         self._spans: list[tuple[float, float]] = []  # when at least one trial was at work; disjoint, in order
         self._clock = 0.0  # total length of the spans in seconds
+        self._most: dict[str, int] = {}  # arm whose search ended early -> its trials
 
     def restore(self, records: Iterable[Record]) -> None:
         """Count the search trials of an earlier session."""
@@ -101,6 +105,10 @@ class FairShare:
         self._failures[arm] = self._failures[arm] + 1 if failed else 0
         del self._running[arm][key]
 
+    def end_early(self, arm: str, trials: int) -> None:
+        """End the search of ``arm`` after ``trials`` started trials, those that are gone and start again included."""
+        self._most[arm] = trials
+
     def next(self) -> str | None:
         """Return the arm whose turn it is; None if all are spent."""
         open_arms = [arm for arm in self._started if not self.spent(arm)]
@@ -111,7 +119,7 @@ class FairShare:
     def spent(self, arm: str) -> bool:
         """Whether no further trial of ``arm`` may start."""
         hopeless = self._trials is None and self._failures[arm] >= _MOST_FAILURES
-        return hopeless or self.share(arm) >= 1
+        return self._ended_early(arm) or hopeless or self.share(arm) >= 1
 
     def over(self, arm: str) -> bool:
         """Whether ``arm`` is spent and none of its trials runs or is expected."""
@@ -122,7 +130,20 @@ class FairShare:
         if self._trials is not None:
             return self._started[arm] / self._trials
         if self._hours is not None:
-            return self._clock / (3600 * self._hours)
+            return self._clock * (1 + self._idle()) / (3600 * self._hours)
         if self._gpu_hours is not None:
             return self._worked[arm] * self._workers * len(self._worked) / (3600 * self._gpu_hours)
         raise ValueError("a budget has one of trials_per_subset, hours and gpu_hours.")
+
+    def _ended_early(self, arm: str) -> bool:
+        return arm in self._most and self._started[arm] >= self._most[arm]
+
+    def _idle(self) -> float:
+        """Return the work that arms leave undone because their search ended early, as a part of all work."""
+        ended = [arm for arm in self._worked if self._ended_early(arm)]
+        others = [worked for arm, worked in self._worked.items() if arm not in ended]
+        total = sum(self._worked.values())
+        if not others or not total:
+            return 0.0
+        usual = sum(others) / len(others)
+        return sum(max(0.0, usual - self._worked[arm]) for arm in ended) / total

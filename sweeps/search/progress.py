@@ -7,9 +7,10 @@ added to the counts, because the table is redrawn at every report of every trial
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sweeps.config import SweepConfig
-from sweeps.ledger import JobKey, Record, Stage
+from sweeps.ledger import EarlyEnd, JobKey, Record, Stage
 from sweeps.search.fair_share import FairShare
 from sweeps.search.finalists import Finalists
 
@@ -37,6 +38,15 @@ class Progress:
     """Mean wall seconds of a finished job; None before the first."""
     share: float | None = None
     """The used part of the search's budget, from 0 to about 1; None where it is not known."""
+    ended_early: bool = False
+    """Whether the search ended before its budget was used (``search.stop_when``)."""
+    improvement: float | None = None
+    """What the search's next trial is expected to gain, in units of the objective; None where it is not known.
+
+    For a search that ended early, it is what the decision was based on.
+    """
+    improvement_high: float | None = None
+    """A gain that the next trial exceeds with a probability of 2.5 %."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Class of a failure's reason -> number of jobs that failed so."""
 
@@ -51,6 +61,18 @@ class Progress:
         if self.planned is not None:
             return self.done >= self.planned
         return self.share is not None and self.share >= 1
+
+
+class Gain(Protocol):
+    """What the next trial of a search may gain, in units of the objective; forecasts and early ends have it."""
+
+    @property
+    def improvement(self) -> float:
+        """The expected gain."""
+
+    @property
+    def high(self) -> float:
+        """A gain that is exceeded with a probability of 2.5 %."""
 
 
 class _Count:
@@ -97,18 +119,31 @@ class Tally:
         if (row := _row(record.stage, record.method)) in self._counts:
             self._counts[row].add(record)
 
-    def rows(self, running: Collection[str], shares: Mapping[str, float] | None = None) -> list[Progress]:
+    def rows(
+        self,
+        running: Collection[str],
+        shares: Mapping[str, float],
+        early_ends: Mapping[str, EarlyEnd],
+        forecasts: Mapping[str, Gain],
+    ) -> list[Progress]:
         """Return one row per arm, then those for finalists, and for confirmations and baselines together.
 
         Args:
             running: keys of the jobs that have started and not ended.
-            shares: arm -> used part of its budget; arms may be missing.
+            shares: arm -> used part of its budget.
+            early_ends: arm -> its early end, for each search that has ended early.
+            forecasts: arm -> what its next trial may gain; arms may be missing.
         """
         started = Counter(_row(key.stage, key.method) for key in map(JobKey.parse, running))
-        shares = shares or {}
-        over = [name for name, share in shares.items() if share >= 1 and not started[_row("search", name)]]
+        trials = {name: early_ends[name].trials if name in early_ends else self._trials for name in self._arms}
+        over = [
+            name
+            for name, most in trials.items()
+            if not started[row := _row("search", name)]
+            and (shares[name] >= 1 or (most is not None and sum(self._counts[row].states.values()) >= most))
+        ]
+        gains: Mapping[str, Gain] = {**forecasts, **early_ends}
         planned: dict[Stage, int | None] = {
-            "search": self._trials,
             _FINALIST: self._finalists.planned(over, self._trials),
             _CONFIRM: self._confirmations,
         }
@@ -116,25 +151,36 @@ class Tally:
             Progress(
                 name=name,
                 stage=stage,
-                planned=planned[stage],
+                planned=trials[name] if stage == "search" else planned[stage],
                 running=started[stage, name],
                 **count.states,
                 best=count.best,
                 seconds_per_job=count.seconds / count.timed if count.timed else None,
                 share=shares.get(name),
+                ended_early=name in early_ends,
+                improvement=gains[name].improvement if name in gains else None,
+                improvement_high=gains[name].high if name in gains else None,
                 reasons=dict(count.reasons),
             )
             for (stage, name), count in self._counts.items()
         ]
 
 
-def from_records(config: SweepConfig, records: Sequence[Record], running: Collection[str]) -> list[Progress]:
+def from_records(
+    config: SweepConfig,
+    records: Sequence[Record],
+    running: Collection[str],
+    early_ends: Mapping[str, EarlyEnd],
+    forecasts: Mapping[str, Gain],
+) -> list[Progress]:
     """Return the rows of a sweep that another process runs, or that no process runs.
 
     Args:
         config: the sweep.
         records: the records of the sweep's ledger.
         running: keys of the jobs that have started and not ended.
+        early_ends: arm -> its early end, for each search that has ended early.
+        forecasts: arm -> what its next trial may gain; arms may be missing.
     """
     finalists = Finalists(config)
     tally = Tally(config, finalists)
@@ -143,7 +189,9 @@ def from_records(config: SweepConfig, records: Sequence[Record], running: Collec
         tally.add(record)
         finalists.add(record)
     fair_share.restore(records)
-    return tally.rows(running, {name: fair_share.share(name) for name in config.arms})
+    for name, end in early_ends.items():
+        fair_share.end_early(name, end.trials)
+    return tally.rows(running, {name: fair_share.share(name) for name in config.arms}, early_ends, forecasts)
 
 
 def _row(stage: Stage, method: str) -> tuple[Stage, str]:

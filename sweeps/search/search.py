@@ -24,11 +24,11 @@ in other orders, and differ by the seeds of their trials alone if each has room 
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conclugen.counts import counted
 from sweeps.config import Arm, SweepConfig
@@ -40,16 +40,13 @@ from sweeps.search.confirmations import Confirmations
 from sweeps.search.fair_share import FairShare
 from sweeps.search.finalists import Best, Finalists
 from sweeps.search.job_plan import JobPlan
-from sweeps.search.joint.observations import Observation
 from sweeps.search.progress import Progress, Tally
+from sweeps.search.prospects import Prospects
 from sweeps.search.resume import end_stale_runs, resume_trials, runs_with_lost_head, set_failed_aside
 from sweeps.search.storage import open_storage
 from sweeps.search.study import Study, Trial
 from sweeps.search.warm_start import earlier_trials, proposals
 from sweeps.terminal import log
-
-if TYPE_CHECKING:
-    from sweeps.search.joint_search import JointSearch
 
 __all__ = ["Search"]
 
@@ -83,7 +80,7 @@ class Search:
         config: the sweep.
         folder: the sweep folder, with studies and ledger.
         clock: gives the time in seconds since 1970.
-        say: receives messages about damage that an earlier session left, and what is done about it.
+        say: receives messages about searches that end early, and about damage that an earlier session left.
         retry_failed: run failed jobs again, search trials with their own hyperparameters.
 
     Raises:
@@ -114,8 +111,10 @@ class Search:
             for name, arm in self._arms.items()
         }
         earlier = earlier_trials(config.search.warm_start) if joint else []
-        self._joint = _joint_search(config, self._studies, earlier) if joint else None
+        self._prospects = Prospects(config, folder, self._studies, earlier, say)
         self._fair_share = FairShare(config.budget, list(self._arms), config.workers.per_trial)
+        for name, end in self._prospects.early_ends.items():
+            self._fair_share.end_early(name, end.trials)
         self._finalists = Finalists(config)
         self._tally = Tally(config, self._finalists)
         self._winners: dict[str, Best] = {}  # arm -> its winner, once it is known
@@ -195,7 +194,8 @@ class Search:
     def progress(self) -> list[Progress]:
         """Return one row per arm, then those for finalists, and for confirmations and baselines together."""
         running = self._live.keys() - {job.key for job in self._lost}
-        return self._tally.rows(running, {name: self._fair_share.share(name) for name in self._arms})
+        shares = {name: self._fair_share.share(name) for name in self._arms}
+        return self._tally.rows(running, shares, self._prospects.early_ends, self._prospects.forecasts)
 
     # -- which job is next -----------------------------------------------------------------------------------------
 
@@ -219,15 +219,21 @@ class Search:
             for other, arm in self._arms.items()
             if other != name and arm.search == search and (best := self._winner(other) or self._studies[other].best)
         }
-        propose = None if self._joint is None else self._joint.propose
+        propose = self._prospects.propose if self._config.search.sampler == "joint" else None
         started = self._studies[name].ask(best_of_others, propose)
         job = self._plan.trial(self._arms[name], started.number, started.hyperparameters, started.origin)
         return _LiveJob(job, started.trial)
 
     def _next_arm(self) -> str | None:
-        """Return the arm whose turn it is; None if every budget is spent."""
+        """Return the arm whose next trial is to start; None if every search is over. A search may end at its turn."""
+        while (name := self._turn()) is not None and (end := self._prospects.early_end(name)) is not None:
+            self._fair_share.end_early(name, end.trials)
+        return name
+
+    def _turn(self) -> str | None:
+        """Return the arm whose turn it is; None if every search is over."""
         turn = self._fair_share.next()
-        if turn is None or self._joint is None:
+        if turn is None or self._config.search.sampler != "joint":
             return turn
         # A joint proposal learns from the trials of all arms before it, so the earliest of lost trials comes first.
         late = [
@@ -341,6 +347,7 @@ class Search:
             seconds=seconds,
             started=_iso(live.started or now),
             ended=_iso(now),
+            early_ends=dict(self._prospects.early_ends),
             hardware=next((past.hardware for past in reports if past.hardware is not None), None),
             **self._plan.constants,
         )
@@ -407,12 +414,6 @@ class Search:
         self._supersede(unusable)
         for method in self._confirmations.methods():
             self._keep_best_heads(method)
-
-
-def _joint_search(config: SweepConfig, studies: Mapping[str, Study], earlier: Sequence[Observation]) -> "JointSearch":
-    from sweeps.search.joint_search import JointSearch  # loads scipy, which no other sampler needs
-
-    return JointSearch(config, studies, earlier)
 
 
 def _iso(seconds: float) -> str:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sweeps.config import load_config
-from sweeps.folder import layout, unfinished
+from sweeps.folder import early_ends, layout, unfinished
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
 from sweeps.ledger import Ledger
@@ -37,6 +37,7 @@ class Fate:
             (CheckedJournal, "append_logs"),
             (Ledger, "add"),
             (unfinished, "write_sealed"),
+            (early_ends, "write_sealed"),
             (layout, "write_whole"),
         ):
             monkeypatch.setattr(owner, name, self._mortal(getattr(owner, name)))

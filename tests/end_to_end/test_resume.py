@@ -17,7 +17,7 @@ import torch
 
 from conclugen.files.tensors import write_tensors
 from sweeps.config import load_config
-from sweeps.folder import unfinished
+from sweeps.folder import early_ends, unfinished
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Report
 from sweeps.ledger import Ledger
@@ -70,6 +70,52 @@ def test_a_search_killed_at_any_write_ends_as_if_it_had_not_been(
         assert kills > 2
         assert outcome(folder) == whole
         assert not any(folder.running.iterdir())
+
+
+@pytest.mark.parametrize("sampler", ["joint", "tpe"])
+def test_searches_that_end_early_end_so_however_often_they_are_killed(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    settings = {"stop_when": {"improvement": 0.07, "trials": 3}, "pruner": "none", "sampler": sampler}
+    path = write_search(search=settings, space=str(ranges(tmp_path)))
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole)
+    assert whole.early_ends.exists()
+    fate, chance, kills = Fate(monkeypatch), random.Random(0), 0
+    while True:
+        fate.strike(chance.randrange(10, 30), write_first=chance.random() < 0.5)
+        try:
+            run(path, folder)
+        except Killed:
+            kills += 1
+        else:
+            break
+    assert kills > 2
+    assert outcome(folder) == outcome(whole)
+    assert folder.early_ends.read_bytes() == whole.early_ends.read_bytes()
+
+
+@pytest.mark.parametrize("write_first", [True, False])
+def test_a_kill_at_the_decision_to_end_a_search_changes_nothing(
+    write_search: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_first: bool
+) -> None:
+    settings = {"stop_when": {"improvement": 0.07, "trials": 3}, "pruner": "none"}
+    path = write_search(search=settings, space=str(ranges(tmp_path)))
+    whole, folder = SweepFolder(tmp_path / "whole"), SweepFolder(tmp_path / "sweep")
+    run(path, whole)
+    write = early_ends.write_sealed
+
+    def die(*arguments: Any) -> None:
+        if write_first:
+            write(*arguments)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(early_ends, "write_sealed", die)
+        with pytest.raises(Killed):
+            run(path, folder)
+    run(path, folder)
+    assert outcome(folder) == outcome(whole)
 
 
 def test_a_killed_search_with_several_slots_runs_every_trial_once(

@@ -66,6 +66,8 @@ class Simulation:
                 self.jobs.append(job)
                 live[job.key] = (job, list(self.config.probe_epochs))
             watch()
+            if not live:  # the last searches have ended early
+                continue
             if self.clock is not None:
                 self.clock.now += SECONDS_PER_PROBE / len(live)
             key = self._order.choice(sorted(live))

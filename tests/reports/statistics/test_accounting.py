@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from reports.statistics.accounting import accounting
-from sweeps.ledger import Record
+from reports.statistics.searches import early_ends_in_words
+from sweeps.ledger import EarlyEnd, Record
 from tests.reports.records import ON_GPUS, config, confirmation, failed, pruned, record, trial, trials
 
 
@@ -136,3 +137,16 @@ def test_every_search_has_rows_of_its_own() -> None:
     for search in (1, 2):
         assert frame.loc[("Con", search, "search"), ["planned", "complete"]].tolist() == [4, 1]
         assert ("raw_features", search, "confirm") in frame.index
+
+
+def test_a_search_that_ended_early_is_complete_with_the_trials_that_it_had() -> None:
+    ends = {"Con": EarlyEnd(trials=2, improvement=0.0004, high=0.003)}
+    trials = [trial(method, n, 0.5, ended=f"2026-01-0{n + 1}") for method in ("Con", "Gen") for n in range(2)]
+    confirmed = confirmation("Con", 0, {}, ended="2026-01-03", early_ends=ends)
+    searches = rows([*trials, confirmed])["planned"]
+    assert searches["Con", "search"] == 2
+    assert searches["Gen", "search"] == 4
+    assert early_ends_in_words([*trials, confirmed]) == [
+        "The search of Con ended after 2 of 4 trials: the next was expected to gain 0.0004 (0 to 0.003)."
+    ]
+    assert early_ends_in_words(trials) == []

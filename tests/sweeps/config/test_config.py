@@ -208,6 +208,10 @@ def test_the_written_configuration_loads_to_the_same_sweep(write_config: WriteCo
         ({"probe": {"fusion": "smell"}}, "fusion: 'smell' must be one of concat, mean, video, audio, text"),
         ({"objective": {"labels_per_class": 2, "label_fraction": 0.1}}, "exclude each other"),
         ({"budget": {"trials_per_subset": True, "epochs": 4}}, "budget.trials_per_subset"),
+        ({"search": {"stop_when": {"improvement": 0}}}, "search.stop_when.improvement: 0: must be greater than 0"),
+        ({"search": {"stop_when": {"trials": 1}}}, "search.stop_when.improvement: is required"),
+        ({"search": {"stop_when": 0.001}}, "search.stop_when: 0.001: must have settings of its own"),
+        ({"search": {"stop_when": {"improvement": 0.1}}}, "search.stop_when.trials: 8 must be below budget.trials_per"),
     ],
 )
 def test_an_invalid_setting_is_refused_with_its_rule(

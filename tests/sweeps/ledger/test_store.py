@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from conclugen.files.durable import SEAL, read_sealed, write_sealed
 from sweeps.ledger import (
+    EarlyEnd,
     Hardware,
     Ledger,
     LedgerError,
@@ -115,6 +116,13 @@ def test_a_job_is_recorded_once(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="recorded once"):
         ledger.add(record(value=0.6))
     assert [r.value for r in ledger] == [0.5]
+
+
+def test_early_ends_are_read_as_they_were_written(tmp_path: Path) -> None:
+    ends = {"Con": EarlyEnd(trials=11, improvement=0.0004, high=0.003)}
+    Ledger(tmp_path).add(record(early_ends=ends))
+    Ledger(tmp_path).add(record(number=1))
+    assert [r.early_ends for r in Ledger(tmp_path)] == [ends, {}]
 
 
 def test_records_are_read_in_the_order_of_their_keys(tmp_path: Path) -> None:

@@ -182,3 +182,39 @@ def test_a_resumed_search_has_used_as_much_budget_as_before(
         live.work(arm, key, now - begin, now)
     restored.restore(records)
     assert [restored.share(arm) for arm in ARMS] == pytest.approx([live.share(arm) for arm in ARMS])
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    lengths=st.lists(st.floats(1, 20), min_size=3, max_size=3),
+    slots=st.integers(1, 7),
+    measure=st.sampled_from(["trials_per_subset", "hours", "gpu_hours"]),
+)
+def test_an_arm_that_ends_early_leaves_the_others_their_own_budgets(
+    lengths: list[float], slots: int, measure: str
+) -> None:
+    amount = {"trials_per_subset": 60, "hours": 1.0 / slots, "gpu_hours": 1.0}[measure]
+    seconds = dict(zip(ARMS, lengths, strict=True))
+    whole, _ = simulate(FairShare(budget(**{measure: amount}), ARMS), seconds, slots)
+    ending = FairShare(budget(**{measure: amount}), ARMS)
+    ending.end_early("Clu", 10)
+    started, _ = simulate(ending, seconds, slots)
+    assert started["Clu"] == 10
+    for arm in ("Con", "ConCluGen"):
+        # An arm has 1200 seconds of a budget of time; trials that run when the time is used are finished.
+        most = 0 if measure == "trials_per_subset" else (slots + 1) * max(lengths)
+        assert abs(started[arm] - whole[arm]) * seconds[arm] <= most
+
+
+def test_a_trial_of_an_arm_that_ended_early_starts_again_if_it_is_gone() -> None:
+    fair_share = FairShare(budget(trials_per_subset=9), ["Con"])
+    fair_share.end_early("Con", 2)
+    fair_share.start("Con", "a")
+    assert not fair_share.spent("Con")
+    fair_share.start("Con", "b")
+    assert fair_share.spent("Con")
+    assert not fair_share.over("Con")
+    for key in ("a", "b"):
+        fair_share.end("Con", key)
+    assert fair_share.over("Con")
+    assert fair_share.share("Con") == pytest.approx(2 / 9)

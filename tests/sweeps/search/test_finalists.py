@@ -288,7 +288,7 @@ class TestProgress:
         assert (row().stage, row().planned, row().finished) == ("finalist", 2 * 2 * 2, False)
         simulation.run()
         assert (row().planned, row().complete, row().finished) == (8, 8, True)
-        assert from_records(config, list(Ledger(folder.ledger)), ()) == search.progress()
+        assert from_records(config, list(Ledger(folder.ledger)), (), {}, {}) == search.progress()
 
     def test_an_arm_without_a_full_trial_has_no_runs_to_wait_for(
         self, write_config: Callable[..., Path], folder: SweepFolder
