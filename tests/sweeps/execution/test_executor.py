@@ -62,6 +62,11 @@ def test_the_searcher_finishes_with_the_search(search: tuple[Search, SweepFolder
     assert searcher.suggest("t9") == Searcher.FINISHED
 
 
+def test_the_searcher_finishes_when_the_last_search_ends_early(search: tuple[Search, SweepFolder]) -> None:
+    ending: Any = SimpleNamespace(finished=False, next_job=lambda: setattr(ending, "finished", True))
+    assert JobSearcher(ending, search[1], capacity([node(1)]), lambda: None).suggest("t1") == Searcher.FINISHED
+
+
 def test_the_scheduler_passes_reports_on_and_returns_verdicts(search: tuple[Search, SweepFolder]) -> None:
     changes: list[int] = []
     searcher = JobSearcher(*search, capacity([node(1)]), lambda: None)

@@ -73,7 +73,7 @@ def other_space(folder: Path) -> Path:
         (["seed=1"], ["seed: was 127, and is 1."]),
         (["subsets=[Gen]"], ["subsets: had Con, and lacks it now; keep it."]),
         (["objective.metric=accuracy"], ["objective.metric: was weighted_f1, and is accuracy."]),
-        (["search.sampler=random", "search.pruner=none"], ["search.sampler: was tpe", "search.pruner: was median"]),
+        (["search.sampler=random", "search.pruner=none"], ["search.sampler: was joint", "search.pruner: was median"]),
         (["probe.kind=paper"], ["probe.kind: was logistic, and is paper."]),
         (["probe.selection=validation"], ["probe.selection: was budget, and is validation."]),
         (["probe.also=[paper]", "probe.lr=0.1"], ["probe.lr: was 0.00967, and is 0.1."]),

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +200,12 @@ def test_status_says_what_the_next_trial_may_gain(write_search: Callable[..., Pa
         assert 0 < row["improvement"] < row["improvement_high"]
         assert frame.loc[name, "improvement"] == expected[name].improvement
         assert f"+{expected[name].improvement:.4f} (0 to {expected[name].high:.4f})" in status.output
+
+
+def test_forecasts_for_status_load_no_heavy_library() -> None:
+    code = "import sys, sweeps.search.forecasts; print(sys.modules.keys() & {'torch', 'ray', 'optuna', 'sklearn'})"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert result.stdout.strip() == b"set()"
 
 
 def test_status_says_which_searches_have_ended_early(write_search: Callable[..., Path], folder: SweepFolder) -> None:
