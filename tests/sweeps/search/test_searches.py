@@ -57,7 +57,7 @@ def test_the_first_search_is_that_of_a_sweep_with_one_search(
 
 
 def test_seeds_and_proposals_of_searches_differ(write_config: Callable[..., Path], folder: SweepFolder) -> None:
-    jobs = run(write_config(), folder, "budget.searches=3")
+    jobs = run(write_config(), folder, "budget.searches=3", "search.sampler=tpe")
     for stage in ("search", "finalist", "confirm"):
         seeds = {number: {j.seed for j in jobs if (j.stage, j.search) == (stage, number)} for number in (1, 2, 3)}
         assert len(set.union(*seeds.values())) == sum(map(len, seeds.values()))
