@@ -5,14 +5,13 @@ which learns from the trials of all arms of a search. Trials that run are not am
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 
-from conclugen.hyperparameters import Hyperparameters
 from conclugen.seeds import derive_seed
 from search_spaces import Space, SpaceError
 from sweeps.config import Arm, SweepConfig
 from sweeps.ledger import Record
-from sweeps.search.joint.observations import Observation
+from sweeps.search.joint.observations import Observation, observation_of
 from sweeps.search.joint.proposals import Forecast, JointModel
 
 __all__ = ["forecasts"]
@@ -53,13 +52,7 @@ def _is_trial(record: Record, arm: Arm) -> bool:
 
 
 def _observation(arm: Arm, record: Record, space: Space) -> Observation:
-    """Return what a trial teaches, as its study has it: the values that were searched, and the brief probes' scores."""
-    hyperparameters = {**asdict(Hyperparameters()), **record.hyperparameters}
-    return Observation(
-        arm=arm,
-        number=record.number,
-        values={name: hyperparameters[name] for name, p in arm.parameters(space).items() if p.fixed is None},
-        state=record.state,
-        value=record.value if record.state == "complete" else None,
-        reports=record.history[:-1] if record.state == "complete" else record.history,
-    )
+    """Return a trial as its study has it: with the values that were searched."""
+    trial = observation_of(record, arm)
+    searched = {name for name, parameter in arm.parameters(space).items() if parameter.fixed is None}
+    return replace(trial, values={name: value for name, value in trial.values.items() if name in searched})

@@ -8,16 +8,14 @@ Only search trials are read, which have no test score.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from conclugen.hyperparameters import Hyperparameters
 from search_spaces import Space
 from sweeps.config import Arm, ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger, LedgerError, Record, method_of
-from sweeps.search.joint.observations import Observation
+from sweeps.search.joint.observations import Observation, observation_of
 
 __all__ = ["earlier_trials", "proposals", "warm_start_problems"]
 
@@ -56,15 +54,7 @@ def earlier_trials(folders: Iterable[Path]) -> list[Observation]:
         LedgerError: the ledger of an earlier sweep cannot be read.
     """
     return [
-        Observation(
-            arm=Arm(method_of(record.method)),
-            number=record.number,
-            values={**asdict(Hyperparameters()), **record.hyperparameters},
-            state=record.state,
-            value=record.value,
-            reports=record.history[:-1] if record.state == "complete" else record.history,
-            task=task,
-        )
+        observation_of(record, Arm(method_of(record.method)), task)
         for task, folder in enumerate(folders, 1)
         for record in _search_trials(folder)
     ]

@@ -10,16 +10,17 @@ epoch. A failed trial counts as the arm's worst, so that its region is avoided.
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from conclugen.hyperparameters import Hyperparameters
 from sweeps.config import Arm
-from sweeps.ledger import State
+from sweeps.ledger import Record, State
 
-__all__ = ["Level", "Observation", "Target", "targets"]
+__all__ = ["Level", "Observation", "Target", "observation_of", "targets"]
 
 _LEAST_SCALE = 1e-4  # of scores, so that equal scores are not divided by 0
 _PRUNED_VARIANCE = 0.25  # of a pruned trial's standardised score
@@ -42,6 +43,28 @@ class Observation:
     """(epochs, objective) of each report before the end."""
     task: int = 0
     """0 for this sweep, or the number of an earlier one."""
+
+
+def observation_of(record: Record, arm: Arm, task: int = 0) -> Observation:
+    """Return a recorded search trial as the joint model sees it.
+
+    The final score of a complete trial is no report: it does not compare with the scores of brief probes.
+
+    Args:
+        record: the trial's record.
+        arm: the arm that it counts for.
+        task: 0 for this sweep, or the number of an earlier one.
+    """
+    complete = record.state == "complete"
+    return Observation(
+        arm=arm,
+        number=record.number,
+        values={**asdict(Hyperparameters()), **record.hyperparameters},
+        state=record.state,
+        value=record.value if complete else None,
+        reports=record.history[:-1] if complete else record.history,
+        task=task,
+    )
 
 
 @dataclass(frozen=True)
