@@ -38,7 +38,9 @@ def test_a_sweep_of_all_subsets_and_its_report_are_complete(write_config: Callab
     confirmed = [*SUBSETS, *BASELINES]
     confirmed += [f"{method}[video-text]" for method in confirmed if method != "SimCLR"]
     planned = 2 * len(searched) + 2 * len(confirmed)
-    assert sum(line.startswith("[") for line in lines) == planned
+    started, *ended = [line for line in lines if line.startswith("[")]
+    assert started.endswith(": started")
+    assert len(ended) == planned
     assert f"[{planned}/{planned}]" in run.stdout
     assert "ray" not in "".join(line for line in lines if line.startswith("["))
     log = (out / "logs" / "ray.log").read_text(encoding="utf-8")
