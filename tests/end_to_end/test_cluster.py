@@ -145,7 +145,7 @@ def test_a_sweep_survives_a_lost_node_and_uses_one_that_joins(
     sweep = RunningSweep(config, tmp_path / "sweep", address=f"127.0.0.1:{port}")
     cleanup.callback(sweep.process.kill)
     assert "1 trial at a time, each on 2 workers with 1 CPU" in sweep.wait_for(lambda line: "at a time" in line)
-    sweep.wait_for(lambda line: line.startswith("["))  # a job has ended
+    sweep.wait_for(lambda line: line.startswith("[") and not line.rstrip().endswith(": started"))  # a job has ended
     lost.kill()
     sweep.wait_for(lambda line: "room for 0 trials" in line)
     add(little)
