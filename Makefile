@@ -29,9 +29,10 @@ test: $(INSTALLED)  ## every test, those that start Ray and kill processes inclu
 # They shadow the installed ones, also in Ray's processes.
 test-oldest: export PYTHONPATH := $(OLDEST)
 test-oldest: $(OLDEST)/installed  ## the sweeper's tests, kills and resumes included, with the oldest Ray and Optuna
-	$(FAST) tests/sweeps/actions tests/sweeps/deploy tests/sweeps/execution tests/sweeps/extraction tests/sweeps/search \
-		tests/end_to_end tests/reports/statistics/test_importance.py
-	$(SLOW) tests/sweeps/execution tests/end_to_end/test_faults.py \
+	$(FAST) tests/sweeps/actions tests/sweeps/deploy tests/sweeps/execution tests/sweeps/extraction \
+		$(wildcard tests/sweeps/search/test_*.py) tests/end_to_end tests/reports/statistics/test_importance.py
+	$(SLOW) tests/sweeps/execution \
+		tests/end_to_end/test_faults.py::test_a_sweep_that_was_interrupted_and_then_killed_resumes_to_its_end \
 		tests/end_to_end/test_end_to_end.py::test_two_workers_per_trial_give_the_scores_of_one
 
 check: lint  ## what to run before a commit
