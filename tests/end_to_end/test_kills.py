@@ -36,7 +36,7 @@ class Sessions:
     def __init__(self, config: Path, root: Path) -> None:
         self._config, self._root, self._measured = config, root, root.with_suffix(".measured")
         self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["tests.end_to_end.rayless"])
+        self._processes.set_forkserver_preload(["tests.end_to_end.rayless", "sweeps.search.joint_search"])
 
     def run(self, *, before_event: int = 0, after_seconds: float | None = None) -> bool:
         """Launch or resume the sweep and kill it; True if it ended before that."""
