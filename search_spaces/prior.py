@@ -27,10 +27,11 @@ class Prior:
     text: str
     """The prior in words, for people."""
     weights: tuple[float, ...] = ()
-    """Of each choice; empty for a range."""
+    """The weight of each choice; empty for a range."""
     centre: float = 0.5
-    """Of a range, as a coordinate."""
+    """The most likely value of a range, as a coordinate."""
     spread: float = 1.0
+    """The standard deviation of a range's prior, in coordinates."""
 
     def density(self, coordinate: float) -> float:
         """Return the density at a coordinate, up to a factor: at most 1, and never less than a hundredth."""

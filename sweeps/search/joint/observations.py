@@ -81,7 +81,7 @@ class Target:
 
     observation: Observation
     position: int
-    """Of the trial, among all observations."""
+    """The place of the trial among all observations."""
     score: float
     """Standardised: 0 is its arm's mean, and 1 the scale that all arms share."""
     variance: float
