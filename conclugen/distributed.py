@@ -133,20 +133,47 @@ class GlobalBatchNorm1d(nn.BatchNorm1d):
     def __init__(self, num_features: int) -> None:
         super().__init__(num_features, momentum=_MOMENTUM)
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the parent's name
-        """Normalise (b, C), every rank with the same b."""
+    def forward(self, input: Tensor, present: Tensor | None = None) -> Tensor:  # noqa: A002  # the parent's name
+        """Normalise (b, C), every rank with the same b.
+
+        Args:
+            input: (b, C).
+            present: (b,) which rows count in the statistics, any number of them on a rank; None for all rows.
+        """
         size = rank_and_size()[1]
-        if size == 1 or not self.training:
+        if not self.training or (size == 1 and present is None):
             return super().forward(input)
         x = input.to(self.weight.dtype)  # autocast makes the input bfloat16; as in torch, the statistics are float32
-        rank_variance, rank_mean = torch.var_mean(x, dim=0, correction=0)
-        means, variances = gather(torch.stack([rank_mean, rank_variance])[None]).unbind(dim=1)  # [N, C] each
-        mean = means.mean(dim=0)
-        # Law of total variance: it needs one collective and is stable, unlike E[x^2] - E[x]^2.
-        variance = variances.mean(dim=0) + means.var(dim=0, correction=0)
-        with torch.no_grad():
-            rows = size * len(x)
-            self.get_buffer("running_mean").lerp_(mean, _MOMENTUM)
-            self.get_buffer("running_var").lerp_(variance * rows / (rows - 1), _MOMENTUM)
-            self.get_buffer("num_batches_tracked").add_(1)
+        if present is not None:
+            mean, variance = self._statistics_of(x, present)
+        else:
+            rank_variance, rank_mean = torch.var_mean(x, dim=0, correction=0)
+            means, variances = gather(torch.stack([rank_mean, rank_variance])[None]).unbind(dim=1)  # [N, C] each
+            mean = means.mean(dim=0)
+            # Law of total variance: it needs one collective and is stable, unlike E[x^2] - E[x]^2.
+            variance = variances.mean(dim=0) + means.var(dim=0, correction=0)
+            with torch.no_grad():
+                rows = size * len(x)
+                self.get_buffer("running_mean").lerp_(mean, _MOMENTUM)
+                self.get_buffer("running_var").lerp_(variance * rows / (rows - 1), _MOMENTUM)
+                self.get_buffer("num_batches_tracked").add_(1)
         return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+    def _statistics_of(self, x: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and variance, (C,) each, of all ranks' rows in ``present`` (b,), and track them; 0 if none is."""
+        there = present[:, None]
+        count = present.sum()
+        rank_mean = torch.where(there, x, 0).sum(dim=0) / count.clamp(min=1)
+        rank_variance = torch.where(there, (x - rank_mean) ** 2, 0).sum(dim=0) / count.clamp(min=1)
+        moments = torch.stack([rank_mean, rank_variance, count.to(x.dtype).expand(len(rank_mean))])
+        means, variances, counts = gather(moments[None]).unbind(dim=1)  # [N, C] each
+        rows = counts[:, 0].sum()
+        shares = counts / rows.clamp(min=1)
+        mean = (shares * means).sum(dim=0)
+        variance = (shares * (variances + (means - mean) ** 2)).sum(dim=0)
+        with torch.no_grad():
+            step = _MOMENTUM * (rows > 0)  # without a row, the running statistics stay
+            self.get_buffer("running_mean").lerp_(mean, step)
+            self.get_buffer("running_var").lerp_(variance * rows / (rows - 1).clamp(min=1), step)
+            self.get_buffer("num_batches_tracked").add_(rows > 0)
+        return mean, variance

@@ -95,11 +95,25 @@ class PretrainingHeads(nn.Module):
                 }
             )
 
-    def project(self, representations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Map modality -> (b, R) to unnormalised projections (b, P), with batch statistics per modality."""
+    def project(
+        self, representations: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Map modality -> (b, R) to unnormalised projections (b, P), with batch statistics per modality.
+
+        Args:
+            representations: modality -> (b, R).
+            present: modality -> (b,) which rows have it and make its batch statistics; None if all have all.
+        """
         if self.projection is None:
             raise ValueError("these losses have no projection head.")
-        return {name: self.projection(z) for name, z in representations.items()}
+        if present is None:
+            return {name: self.projection(z) for name, z in representations.items()}
+        projections = {}
+        for name, x in representations.items():
+            for layer in self.projection:
+                x = layer(x, present[name]) if isinstance(layer, GlobalBatchNorm1d) else layer(x)
+            projections[name] = x
+        return projections
 
     def cluster_logits(self, projections: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Map modality -> unnormalised (b, P) to cluster logits (b, K)."""

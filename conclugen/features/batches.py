@@ -3,7 +3,7 @@
 This module hides where a split's features lie between two batches. On a GPU they stay in its memory, in their stored
 precision, if they fit. Otherwise each batch is gathered from the mapped files.
 
-Shapes: b rows of a batch, d_m width of modality m.
+Shapes: n rows of a split, s samples, v versions of a sample, b rows of a batch, d_m width of modality m.
 """
 
 from collections.abc import Sequence
@@ -61,6 +61,20 @@ class StandardisedSplit:
         return len(self.split)
 
     @property
+    def gaps(self) -> dict[str, Tensor]:
+        """Modality -> (n,) which rows have it, for those of the modalities that some rows lack."""
+        return {name: mask for name, mask in self.split.present.items() if name in self._modalities}
+
+    @property
+    def trainable(self) -> Tensor:
+        """The rows (s, v) of the samples all of whose versions have at least one of the modalities."""
+        gaps = self.gaps
+        if not gaps or len(gaps) < len(self._modalities):  # every row has the others
+            return self.versions
+        some = torch.stack([*gaps.values()]).any(dim=0)  # [n]
+        return self.versions[some[self.versions].all(dim=1)]
+
+    @property
     def versions(self) -> Tensor:
         """The rows (s, v) of each sample's versions; see :attr:`conclugen.features.shards.Split.versions`."""
         return self.split.versions
@@ -72,11 +86,23 @@ class StandardisedSplit:
         return fewer
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU."""
+        """Return modality -> (b, d_m) for ``rows`` (b,), an index tensor on the CPU.
+
+        A vector that a row lacks is 0, the mean of standardised features. Heads, probes and baselines see it so.
+        """
         if self.resident:
             index = to_device(rows, self.device)
             features = {name: self.resident[name][index] for name in self._modalities}
         else:
             features = {name: to_device(self.split.gather(name, rows), self.device) for name in self._modalities}
         mean, scale = self.standardisation.mean, self.standardisation.scale
-        return {name: (x.float() - mean[name]).mul_(scale[name]) for name, x in features.items()}
+        standardised = {name: (x.float() - mean[name]).mul_(scale[name]) for name, x in features.items()}
+        for name, mask in self.gaps.items():
+            standardised[name].masked_fill_(~to_device(mask[rows], self.device)[:, None], 0)
+        return standardised
+
+    def present(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return modality -> (b,) which of ``rows`` (b,) have it, for every modality, on the device."""
+        gaps = self.gaps
+        whole = torch.ones(len(rows), dtype=torch.bool)
+        return {name: to_device(gaps[name][rows] if name in gaps else whole, self.device) for name in self._modalities}

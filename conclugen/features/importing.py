@@ -26,6 +26,7 @@ from conclugen.features.manifest import (
     fold_name,
     split_name,
 )
+from conclugen.features.masks import Mask, mask_problems
 from conclugen.features.npz import Array, read_npz
 from conclugen.features.shards import FeatureWriter
 from conclugen.names import class_problems, classes_of, look_alikes, merges_shown, name_problem, tidy
@@ -130,6 +131,7 @@ def import_arrays(
     folds: Array | None = None,
     groups: Mapping[str, Array] | None = None,
     sample_ids: Sequence[str] | None = None,
+    present: Mask | None = None,
     sources: Mapping[str, str],
     merge_labels: bool = False,
     dtype: str = "float32",
@@ -139,7 +141,8 @@ def import_arrays(
     """Write ``features``, modality -> (n, d_m), as a feature set; see :func:`import_npz` for the other arguments.
 
     The arrays may be memory-mapped, and larger than memory. ``sample_ids`` are the n different identifiers; by default
-    they are the numbers of the rows.
+    they are the numbers of the rows. ``present`` says which rows have which modalities
+    (:mod:`conclugen.features.masks`); by default all have all.
 
     ``known_problems`` are reported with those of the arrays. So a user can mend all of them in one go.
 
@@ -180,6 +183,9 @@ def import_arrays(
         problems.append("folds: a set has splits or folds; give one of the two.")
     codes, classes = _encode_labels(labels, class_names, n, problems, merge=merge_labels, note=note)
     group_of = group_columns(groups, n, problems)
+    present = present or {}
+    training = ~np.isin(splits, ("val", "test"))
+    problems += mask_problems(present, [*features], sample_ids if sample_ids is not None else range(n), training)
     if problems:
         raise FeatureSetError("\n".join(problems))
 
@@ -200,6 +206,7 @@ def import_arrays(
                     {m: a[rows].astype(dtype) for m, a in features.items()},
                     labels=codes[rows] if codes is not None else None,
                     groups={kind: [column[row] for row in rows] for kind, column in group_of.items()},
+                    present={name: mask[rows] for name, mask in present.items()},
                 )
     return Manifest.read(out)
 

@@ -8,14 +8,16 @@ record of the ledger.
 import hashlib
 import json
 import re
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from operator import not_
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from conclugen.features.gaps import lacking_problems, rows_by_modalities, shown_counts
 from conclugen.features.remote import RemoteError, check_uri, is_uri, local_path, node_cache, read_remote
 from conclugen.files.durable import DamagedError, checked
 from conclugen.names import tidy
@@ -115,13 +117,23 @@ class Shard(_Strict):
     samples: Annotated[int, Field(ge=0)]
     """Number of clean rows: those that are no augmented versions."""
     sha256: str
+    lacking: Annotated[dict[str, Annotated[int, Field(gt=0)]], Field(exclude_if=not_)] = {}
+    """Modalities that rows lack, joined by +, such as audio+text -> number of these rows; none is not written."""
+
+    @property
+    def masked(self) -> frozenset[str]:
+        """The modalities that some rows lack."""
+        return frozenset(name for names in self.lacking for name in names.split("+"))
 
 
 class Manifest(_Strict):
     """Everything known about a feature set without reading a shard."""
 
-    schema_version: Literal[2] = 2
-    """Version of the whole folder's format; in version 1 the statistics had no seal."""
+    schema_version: Literal[2, 3] = 2
+    """Version of the whole folder's format; in version 1 the statistics had no seal.
+
+    Sets some of whose rows lack a modality have version 3. All others have version 2, so earlier programs read them.
+    """
     dtype: Literal["float16", "float32"]
     modalities: tuple[Modality, ...]
     labels: Labels | None
@@ -131,6 +143,37 @@ class Manifest(_Strict):
     """Names of other groups of samples that go together, such as dialogue or video; none is not written."""
     shards: tuple[Shard, ...]
     created_by: str
+
+    @model_validator(mode="after")
+    def _gaps_are_possible(self) -> "Manifest":
+        problems = [
+            f"{shard.file}: {problem}"
+            for shard in self.shards
+            for problem in lacking_problems([*self.widths], shard.rows, shard.lacking)
+        ]
+        if self.has_gaps and self.schema_version == 2:
+            problems.append("rows with gaps need schema_version 3")
+        if problems:
+            raise ValueError(f"{'; '.join(problems)}; make the set again.")
+        return self
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some rows lack a modality."""
+        return any(shard.lacking for shard in self.shards)
+
+    def rows_by_modalities(self, split: SplitName) -> dict[str, int]:
+        """Return the modalities that rows of ``split`` have, joined by ``+`` -> rows; complete rows come first."""
+        lacking: Counter[str] = Counter()
+        for shard in self.shards:
+            lacking.update(shard.lacking if shard.split == split else {})
+        return rows_by_modalities([*self.widths], self.rows(split), lacking)
+
+    @property
+    def gaps_in_words(self) -> str:
+        """How many rows of each split have which modalities."""
+        splits = {name: self.rows_by_modalities(name) for name in self.folds or SPLITS if self.rows(name)}
+        return "; ".join(f"{name} {shown_counts(counts)}" for name, counts in splits.items())
 
     @property
     def widths(self) -> dict[str, int]:
@@ -215,15 +258,15 @@ class Manifest(_Strict):
         """
         folder = location_of(folder)
         path = folder / MANIFEST_FILE if isinstance(folder, Path) else f"{folder}/{MANIFEST_FILE}"
-        supported = cls.model_fields["schema_version"].default
+        oldest, newest = get_args(cls.model_fields["schema_version"].annotation)
         try:
             content = path.read_bytes() if isinstance(path, Path) else remote_file(str(folder), MANIFEST_FILE)
             document = json.loads(content.decode())
             version = document.get("schema_version") if isinstance(document, dict) else None
-            if isinstance(version, int) and version != supported:
+            if isinstance(version, int) and not oldest <= version <= newest:
                 raise FeatureSetError(
-                    f"{path} was written by {'an older' if version < supported else 'a newer'} version of this program "
-                    f"(schema version {version}; this one reads {supported}); make the set again."
+                    f"{path} was written by {'an older' if version < oldest else 'a newer'} version of this program "
+                    f"(schema version {version}; this one reads {oldest} and {newest}); make the set again."
                 )
             return cls.model_validate(document)
         except (FileNotFoundError, NotADirectoryError):
@@ -237,7 +280,7 @@ class Manifest(_Strict):
         except (json.JSONDecodeError, ValidationError, UnicodeDecodeError, RecursionError) as error:
             reason = "; ".join(problems_of(error, cls)) if isinstance(error, ValidationError) else str(error)
             raise FeatureSetError(
-                f"{path} cannot be read as a feature-set manifest of schema version {supported}: {reason}"
+                f"{path} cannot be read as a feature-set manifest of schema version {newest}: {reason}"
             ) from None
 
 

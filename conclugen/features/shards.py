@@ -16,7 +16,6 @@ Shapes: n rows of a split, b rows of a batch, d_m width of modality m.
 
 import hashlib
 import os
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +29,7 @@ import torch
 from torch import Tensor
 
 from conclugen import __version__
-from conclugen.counts import counted
-from conclugen.features.columns import AUGMENTATION, LABEL, SAMPLE_ID, group_column, shard_schema
+from conclugen.features.columns import AUGMENTATION, LABEL, SAMPLE_ID, group_column, mask_column, shard_schema
 from conclugen.features.manifest import (
     MANIFEST_FILE,
     SPEAKER,
@@ -47,6 +45,8 @@ from conclugen.features.manifest import (
     local_folder,
     statistics_problem,
 )
+from conclugen.features.mapped import MappedShard
+from conclugen.features.masks import Mask, lacking_counts
 from conclugen.features.standardise import RunningMoments, Standardisation
 from conclugen.files.tensors import read_tensors, write_tensors
 
@@ -64,7 +64,7 @@ class FeatureWriter:
         groups: names of the groups that are known of each sample, such as speaker or video.
 
     Raises:
-        FeatureSetError: ``folder`` already holds a feature set; or, on exit, no row is a training row.
+        FeatureSetError: ``folder`` already holds a feature set; or, on exit, no training row has some modality.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class FeatureWriter:
         self._dtype = dtype
         self._labels = labels
         self._groups = tuple(sorted(groups, key=lambda name: name != SPEAKER))  # as in the manifest
-        self._schema = shard_schema(dtype, self._modalities, self._labels, self._groups)
         self._shards: list[Shard] = []
         self._moments = {m.name: RunningMoments(m.width) for m in self._modalities}
 
@@ -97,6 +96,7 @@ class FeatureWriter:
         augmentation: npt.NDArray[np.integer] | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
         number: int | None = None,
+        present: Mask | None = None,
     ) -> Shard:
         """Write one shard and return its entry of the manifest.
 
@@ -108,9 +108,11 @@ class FeatureWriter:
             augmentation: (n,) version index, 0 for the clean version (the default).
             groups: name of each of the set's groupings -> the groups of the n rows.
             number: number in the file's name, unique in the set; None to count the shards.
+            present: which rows have which modalities (:mod:`conclugen.features.masks`); None if all have all. The
+                features of the others do not matter, as zeros are stored.
 
         Raises:
-            ValueError: there is no row, or the arrays do not fit the set; nothing is written.
+            ValueError: there is no row, or the arrays do not fit the set, or a row has no modality; nothing is written.
         """
         n = len(sample_ids)
         expected = {modality.name: (n, modality.width) for modality in self._modalities}
@@ -130,15 +132,25 @@ class FeatureWriter:
                 raise ValueError(f"expected labels of shape {shape} in 0..{allowed - 1}, got {labels!r}.")
             if multi_label:
                 labels = pa.FixedSizeListArray.from_arrays(labels.astype(np.int8).reshape(-1), classes)
+        present = present or {}
+        if wrong := [name for name, mask in present.items() if mask.shape != (n,) or name not in expected]:
+            raise ValueError(f"expected masks of the set's modalities, of shape {(n,)}; got others for {wrong}.")
+        masks = {name: mask for name, mask in present.items() if not mask.all()}
+        if masks.keys() == expected.keys() and not np.any([*masks.values()], axis=0).all():
+            raise ValueError("a row has no modality; leave it out.")
         stored = {name: np.ascontiguousarray(array, dtype=self._dtype) for name, array in features.items()}
+        stored |= {name: np.where(mask[:, None], stored[name], 0).astype(self._dtype) for name, mask in masks.items()}
         columns = {
             SAMPLE_ID: sample_ids,
             AUGMENTATION: np.zeros(n) if augmentation is None else augmentation,
             **{group_column(name): of_rows for name, of_rows in groups.items()},
             LABEL: labels,
             **{m: pa.FixedSizeListArray.from_arrays(array.reshape(-1), array.shape[1]) for m, array in stored.items()},
+            **{mask_column(name): mask for name, mask in masks.items()},
         }
-        batch = pa.record_batch({name: columns[name] for name in self._schema.names}, self._schema)
+        masked = [modality.name for modality in self._modalities if modality.name in masks]
+        schema = shard_schema(self._dtype, self._modalities, self._labels, self._groups, masked)
+        batch = pa.record_batch({name: columns[name] for name in schema.names}, schema)
         file = f"{split}-{len(self._shards) if number is None else number:05d}.arrow"
         temporary = self._folder / f".{file}.partial"
         with pa.OSFile(os.fsencode(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
@@ -147,8 +159,9 @@ class FeatureWriter:
             checksum = hashlib.file_digest(stream, "sha256").hexdigest()
         temporary.replace(self._folder / file)
         samples = n if augmentation is None else int((augmentation == 0).sum())
-        shard = Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum)
-        self._count(shard, stored)
+        lacking = lacking_counts(masks, [*expected])
+        shard = Shard(file=file, split=split, rows=n, samples=samples, sha256=checksum, lacking=lacking)
+        self._count(shard, stored, masks)
         return shard
 
     def adopt(self, shard: Shard) -> None:
@@ -164,17 +177,21 @@ class FeatureWriter:
                     raise FeatureSetError(f"shard {file} is damaged: its checksum is another; remove it.")
         except OSError as error:
             raise FeatureSetError(f"shard {file} cannot be read: {error.strerror}.") from None
-        stored = MappedShard(self._folder, shard, self._manifest((shard,))).features
-        self._count(shard, {name: features.numpy() for name, features in stored.items()})
+        mapped = MappedShard(self._folder, shard, self._manifest((shard,)))
+        stored = {name: features.numpy() for name, features in mapped.features.items()}
+        self._count(shard, stored, {name: mask.numpy() for name, mask in mapped.present.items()})
 
-    def _count(self, shard: Shard, stored: Mapping[str, npt.NDArray[np.floating]]) -> None:
+    def _count(self, shard: Shard, stored: Mapping[str, npt.NDArray[np.floating]], masks: Mask) -> None:
+        """Add a shard to the manifest, and the vectors that its training rows have to the statistics."""
         self._shards.append(shard)
         if shard.split not in ("val", "test"):
             for name, array in stored.items():
-                self._moments[name].add(array)
+                if len(there := array[masks[name]] if name in masks else array):
+                    self._moments[name].add(there)
 
     def _manifest(self, shards: Sequence[Shard]) -> Manifest:
         return Manifest(
+            schema_version=3 if any(shard.lacking for shard in shards) else 2,
             dtype=self._dtype,
             modalities=self._modalities,
             labels=self._labels,
@@ -194,6 +211,10 @@ class FeatureWriter:
             return
         if all(shard.split in ("val", "test") for shard in self._shards):
             raise FeatureSetError(f"{self._folder}: no row is 'train'; the standardisation needs training rows.")
+        if absent := [name for name, moments in self._moments.items() if not moments.rows]:
+            raise FeatureSetError(
+                f"{self._folder}: no training row has {' or '.join(absent)}; the standardisation needs some."
+            )
         moments = {name: moments.tensors() for name, moments in self._moments.items()}
         statistics = {f"{name}.mean": mean for name, (mean, _) in moments.items()}
         statistics |= {f"{name}.std": std for name, (_, std) in moments.items()}
@@ -255,62 +276,6 @@ class FeatureSet:
         return Standardisation.from_moments(mean, std)
 
 
-class MappedShard:
-    """One memory-mapped Arrow file as zero-copy tensors.
-
-    Raises:
-        FeatureSetError: the file cannot be read or contradicts the manifest.
-    """
-
-    def __init__(self, folder: Path, shard: Shard, manifest: Manifest) -> None:
-        file = folder / shard.file
-        schema = shard_schema(manifest.dtype, manifest.modalities, manifest.labels, manifest.groupings)
-        expected = _describe(shard.rows, schema)
-        try:
-            self._batch = pa.ipc.open_file(pa.memory_map(os.fsencode(file))).get_batch(0)
-            if (content := _describe(self._batch.num_rows, self._batch.schema)) != expected:
-                raise ValueError(f"it holds {content}; the manifest says {expected}")
-            self._batch.validate()
-            self.features = {
-                modality.name: _as_tensor(self._batch.column(modality.name).values).view(-1, modality.width)
-                for modality in manifest.modalities
-            }
-            self.labels: Tensor | None = None
-            if manifest.labels is not None:
-                column = self._batch.column(LABEL)
-                multi_label = manifest.labels.kind == "multilabel"
-                self.labels = _as_tensor(column.values).view(len(column), -1) if multi_label else _as_tensor(column)
-            self.augmentation = _as_tensor(self._batch.column(AUGMENTATION))
-            self._groups = manifest.groupings
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise FeatureSetError(f"shard {file} cannot be read: {error}; make the set again.") from None
-
-    def __len__(self) -> int:
-        return int(self._batch.num_rows)
-
-    @property
-    def sample_ids(self) -> list[str]:
-        """The sample identifier of each row."""
-        ids: list[str] = self._batch.column(SAMPLE_ID).to_pylist()
-        return ids
-
-    @property
-    def groups(self) -> dict[str, list[str]]:
-        """Name of each of the set's groupings, such as speaker -> the group of each row."""
-        return {name: self._batch.column(group_column(name)).to_pylist() for name in self._groups}
-
-
-def _describe(rows: int, schema: pa.Schema) -> str:
-    return f"{counted(rows, 'row')} of {', '.join(f'{column.name} {column.type}' for column in schema)}"
-
-
-def _as_tensor(array: pa.Array) -> Tensor:
-    with warnings.catch_warnings():
-        # The mapping is read-only and torch has no read-only tensors; nothing here writes through them.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array.to_numpy(zero_copy_only=True))
-
-
 class Split:
     """The rows of one split, whose features stay in the mapped files until they are gathered."""
 
@@ -332,6 +297,17 @@ class Split:
         if not labels:
             raise FeatureSetError("this feature set has no labels.")
         return torch.cat(labels)
+
+    @cached_property
+    def present(self) -> dict[str, Tensor]:
+        """Modality -> (n,) which rows have it, for the modalities that some rows lack; empty without gaps."""
+        names = dict.fromkeys(name for shard in self._shards for name in shard.present)
+        return {
+            name: torch.cat(
+                [shard.present.get(name, torch.ones(len(shard), dtype=torch.bool)) for shard in self._shards]
+            )
+            for name in names
+        }
 
     @cached_property
     def sample_ids(self) -> list[str]:

@@ -12,6 +12,7 @@ turns a feature that is constant over the training rows into 0.
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from conclugen.features.classes import Findings, class_findings, label_counts
 from conclugen.features.manifest import SPEAKER, FeatureSetError, Location, Manifest, Shard, shard_damage
+from conclugen.features.mapped import MappedShard
 from conclugen.features.shards import FeatureSet
 from conclugen.names import class_problems, name_problem, single_key, tidy
 
@@ -65,7 +67,7 @@ def verify(
                 findings.problems.append(str(error))
             else:
                 training = shard.split not in ("val", "test")
-                findings.problems += _values(folder, shard, mapped.features, constants if training else {})
+                findings.problems += _values(folder, shard, mapped, constants if training else {})
                 wrong_labels = list(_labels(folder, shard, mapped.labels, manifest))
                 findings.problems += wrong_labels
                 sound_labels += not wrong_labels
@@ -89,6 +91,8 @@ def verify(
     for name, by_split in members.items():
         findings.problems += _nameless(name, set().union(*by_split.values()))
         (findings.notes if name in shared else findings.problems).extend(_group_leaks(name, by_split))
+    if manifest.has_gaps:
+        findings.notes.append(f"rows with gaps: {manifest.gaps_in_words}.")
     if not manifest.speakers:
         findings.notes.append(
             "the set does not say who speaks: leakage by speaker cannot be seen; import with --speakers."
@@ -100,15 +104,22 @@ def verify(
 
 
 def _values(
-    folder: Path, shard: Shard, features: dict[str, Tensor], constants: dict[str, "_ConstantFeatures"]
+    folder: Path, shard: Shard, mapped: MappedShard, constants: dict[str, "_ConstantFeatures"]
 ) -> Iterator[str]:
-    """Yield the problems of a shard's features, and add its rows to ``constants``."""
-    for name, stored in features.items():
-        bad = 0
-        for block in stored.split(_BLOCK_ROWS):
+    """Yield the problems of a shard's features, and add the rows that have them to ``constants``."""
+    for name, stored in mapped.features.items():
+        bad = filled = 0
+        masks = mapped.present[name].split(_BLOCK_ROWS) if name in mapped.present else repeat(None)
+        for block, mask in zip(stored.split(_BLOCK_ROWS), masks, strict=False):
             bad += int((~torch.isfinite(block)).any(dim=1).sum())
+            filled += 0 if mask is None else int(block[~mask].any(dim=1).sum())
             if name in constants:
-                constants[name].add(block)
+                constants[name].add(block if mask is None else block[mask])
+        if filled:
+            yield (
+                f"shard {folder / shard.file}: {filled} of {shard.rows} rows lack {name}, but hold values of it; make "
+                "the set again."
+            )
         if bad:
             yield (
                 f"shard {folder / shard.file}: {bad} of {shard.rows} rows of {name} hold NaN or infinite values; "
@@ -134,6 +145,8 @@ class _ConstantFeatures:
 
     def add(self, block: Tensor) -> None:
         """Add rows (n, d_m)."""
+        if not len(block):  # all of them lack the modality
+            return
         if self._first is None or self._varies is None:
             self._first, self._varies = block[0].clone(), torch.zeros(block.shape[1], dtype=torch.bool)
         if not self._varies.all():

@@ -15,7 +15,7 @@ import numpy as np
 
 from conclugen.features.importing import import_arrays
 from conclugen.features.manifest import FeatureSetError, Manifest
-from conclugen.formats.joining import Place
+from conclugen.formats.joining import Place, reason_of
 from conclugen.formats.options import Options
 from conclugen.formats.plan import Plan, understand
 from conclugen.formats.pooling import pool
@@ -54,7 +54,8 @@ def write(
 ) -> Manifest:
     """Write the feature set that was understood.
 
-    Rows that turn out to have no features are added to ``plan.left_out``.
+    Rows that turn out to have no features are added to ``plan.left_out``. If incomplete rows are kept, those that turn
+    out to lack some modalities are added to ``plan.lacking``.
 
     Args:
         plan: what was understood.
@@ -74,6 +75,7 @@ def write(
         gaps = _pool(plan, pooled, tick)
         kept = _kept(plan, gaps)
         arrays = {name: _compacted(array, kept) for name, array in pooled.items()}
+        ids = [plan.ids[row] for row in kept]
         return import_arrays(
             arrays,
             out,
@@ -82,7 +84,8 @@ def write(
             split=None if plan.splits is None else np.array(plan.splits)[kept],
             folds=None if plan.folds is None else np.array(plan.folds)[kept],
             groups={name: np.array(of_rows)[kept] for name, of_rows in plan.groups.items()},
-            sample_ids=[plan.ids[row] for row in kept],
+            sample_ids=ids,
+            present={name: np.array([name not in plan.lacking.get(key, ()) for key in ids]) for name in arrays},
             sources={name: plan.source(name) for name in plan.modalities},
             merge_labels=plan.options.merge_labels,
             dtype=plan.options.dtype,
@@ -107,13 +110,16 @@ def _pool(plan: Plan, pooled: Mapping[str, Numbers], tick: Callable[[int], objec
     place_of_id = {key: row for row, key in enumerate(plan.ids)}
     gaps: dict[str, dict[int, str]] = {name: {} for name in plan.modalities}
     for table, keys in _by_table(plan.modalities):
-        targets = np.array([place_of_id.get(key, -1) for key in table.ids])
+        targets = {
+            name: np.array([-1 if name in plan.lacking.get(key, ()) else place_of_id.get(key, -1) for key in table.ids])
+            for name in keys
+        }
         start = 0
         for block in table.blocks(list(dict.fromkeys(keys.values()))):
             size = 0
             for name, key in keys.items():
                 size = len(block[key])
-                _place(block[key], targets[start : start + size], pooled[name], gaps[name], plan.options)
+                _place(block[key], targets[name][start : start + size], pooled[name], gaps[name], plan.options)
             start += size
             tick(size)
     return gaps
@@ -160,7 +166,7 @@ def _place(rows: Content, targets: Numbers, pooled: Numbers, gaps: dict[int, str
 
 
 def _kept(plan: Plan, gaps: Mapping[str, Mapping[int, str]]) -> list[int]:
-    """Return the rows that have all modalities, and list the others in the plan.
+    """Return the rows that have all modalities, or some if incomplete ones are kept; list what is missing in the plan.
 
     Raises:
         FeatureSetError: values are not finite, and the user has not said what to do; or no row is left.
@@ -169,23 +175,32 @@ def _kept(plan: Plan, gaps: Mapping[str, Mapping[int, str]]) -> list[int]:
     for name, of_rows in gaps.items():
         bad = [row for row, reason in of_rows.items() if reason == _NON_FINITE]
         if bad and plan.options.non_finite == "refuse":
+            effect = "lack the modality" if plan.options.keep_incomplete else "are left out"
             problems.append(
                 f"modality {name!r}: {len(bad):,} of {len(plan.ids):,} rows hold NaN or infinite values, such as "
                 f"{plan.ids[min(bad)]!r}. Give --non-finite zero (they become 0 before frames are averaged) or "
-                "--non-finite drop (these rows are left out)."
+                f"--non-finite drop (these rows {effect})."
             )
-    reasons: dict[int, list[str]] = {}
+    reasons: dict[int, dict[str, str]] = {}
     for name, of_rows in gaps.items():
         for row, reason in of_rows.items():
-            reasons.setdefault(row, []).append(f"no {name} ({reason})")
-    if not problems and len(reasons) == len(plan.ids):
-        shown = Counter("; ".join(each) for each in reasons.values()).most_common(1)[0][0]
+            reasons.setdefault(row, dict(plan.lacking.get(plan.ids[row], {})))[name] = reason
+    kept = [
+        row
+        for row in range(len(plan.ids))
+        if row not in reasons or (plan.options.keep_incomplete and len(reasons[row]) < len(plan.modalities))
+    ]
+    if not problems and not kept:
+        shown = Counter(map(reason_of, reasons.values())).most_common(1)[0][0]
         problems.append(f"no row is left: {shown}.")
     if problems:
         raise FeatureSetError("\n".join(problems))
-    for row, each in sorted(reasons.items()):
-        plan.left_out.setdefault("; ".join(each), []).append(plan.ids[row])
-    return [row for row in range(len(plan.ids)) if row not in reasons]
+    with_gaps = {row: reasons.pop(row) for row in kept if row in reasons}
+    plan.lacking |= {plan.ids[row]: lacking for row, lacking in with_gaps.items()}
+    for row, lacking in sorted(reasons.items()):
+        plan.lacking.pop(plan.ids[row], None)
+        plan.left_out.setdefault(reason_of(lacking), []).append(plan.ids[row])
+    return kept
 
 
 def _compacted(array: Numbers, kept: Sequence[int]) -> Numbers:

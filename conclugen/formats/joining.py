@@ -1,7 +1,8 @@
 """The one place where columns of several files become one set of rows: by identifier.
 
-A set cannot hold gaps yet. A row that lacks a modality, a label or a split is left out, and each of these is listed
-with its reason. Rows of files without identifiers are matched by their order, if all of the part's files have as many.
+A row that lacks a modality, a label or a split is left out, and each of these is listed with its reason. On request, a
+row that lacks some of its modalities is kept, and listed, too. Rows of files without identifiers are matched by their
+order, if all of the part's files have as many.
 """
 
 from collections import Counter
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from conclugen.formats.recognition import Found
 from conclugen.formats.table import Column, Table
 
-__all__ = ["Joined", "Place", "join", "match_by_position", "places_of"]
+__all__ = ["Joined", "Place", "join", "match_by_position", "places_of", "reason_of"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Joined:
     ids: list[str]
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Reason -> identifiers."""
+    lacking: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Identifier of a row that is kept -> modality that it lacks -> why, which may be empty."""
 
 
 def places_of(text: str, tables: Sequence[Table]) -> list[Place]:
@@ -112,7 +115,11 @@ def _part(table: Table) -> str:
 
 
 def join(
-    modalities: Mapping[str, Sequence[Place]], values: Mapping[str, Mapping[str, object]], problems: list[str]
+    modalities: Mapping[str, Sequence[Place]],
+    values: Mapping[str, Mapping[str, object]],
+    problems: list[str],
+    *,
+    keep_incomplete: bool = False,
 ) -> Joined:
     """Return the identifiers that have all modalities and values.
 
@@ -120,6 +127,7 @@ def join(
         modalities: modality -> its places.
         values: what is needed, such as ``label`` -> identifier -> value; None leaves a row out.
         problems: list for messages about identifiers that come twice, or that do not meet.
+        keep_incomplete: whether some of the modalities are enough.
     """
     order: dict[str, None] = {}
     there: dict[str, set[str]] = {}
@@ -144,21 +152,26 @@ def join(
     for key in order:
         lacking = [name for name in modalities if key not in there[name]]
         without = [what for what, of_id in values.items() if of_id.get(key) is None]
-        if not lacking and not without:
+        if not without and (not lacking or (keep_incomplete and len(lacking) < len(modalities))):
             joined.ids.append(key)
+            if lacking:
+                joined.lacking[key] = {name: reasons[name].get(key, "") for name in lacking}
             continue
         if len(lacking) == len(modalities) and not any(key in reasons[name] for name in lacking):
             reason = "no features"
-        elif lacking:
-            reason = "; ".join(
-                f"no {name}" + (f" ({reasons[name][key]})" if key in reasons[name] else "") for name in lacking
-            )
+        elif lacking and not (keep_incomplete and without):
+            reason = reason_of({name: reasons[name].get(key, "") for name in lacking})
         else:
             reason = f"no {' and no '.join(without)}"
         joined.left_out.setdefault(reason, []).append(key)
     if modalities and not joined.ids and not problems:
         problems.append(_nothing_in_common(modalities, values))
     return joined
+
+
+def reason_of(lacking: Mapping[str, str]) -> str:
+    """Return what a row lacks, modality -> why, in words."""
+    return "; ".join(f"no {name}" + (f" ({why})" if why else "") for name, why in lacking.items())
 
 
 def _nothing_in_common(modalities: Mapping[str, Sequence[Place]], values: Mapping[str, Mapping[str, object]]) -> str:

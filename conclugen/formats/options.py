@@ -44,6 +44,8 @@ class Options:
     header: Header | None = None
     non_finite: NonFinite = "refuse"
     join: Join = "ids"
+    keep_incomplete: bool = False
+    """Whether rows that lack some modalities, but not all, are kept with gaps."""
     encoding: str | None = None
     merge_labels: bool = False
     dtype: str = "float32"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from conclugen.features.manifest import MODALITY_NAME, SPEAKER, SPLITS, FeatureSetError
-from conclugen.formats.joining import Place, join, match_by_position, places_of
+from conclugen.formats.joining import Place, join, match_by_position, places_of, reason_of
 from conclugen.formats.labelling import CONVENTIONS, LabelMapError, is_scale, parse_label_map, value_text
 from conclugen.formats.options import Options
 from conclugen.formats.pooling import pooled_width
@@ -43,6 +43,8 @@ class Plan:
     groups: dict[str, list[str]] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Reason -> identifiers of the rows that the set will not have."""
+    lacking: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Identifier of a row with gaps -> modality that it lacks -> why, which may be empty."""
     notes: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
     """Labels, split and groups -> the column that they are taken from."""
@@ -57,6 +59,14 @@ class Plan:
         place = self.modalities[modality][0]
         pooled = f", {self.options.pool} over time" if place.column.kind == "sequence" else ""
         return f"{place.table.origin}:{place.column.key}{pooled}"
+
+    @property
+    def incomplete(self) -> dict[str, list[str]]:
+        """What rows of the set lack, in words -> their identifiers."""
+        incomplete: dict[str, list[str]] = {}
+        for key, lacking in self.lacking.items():
+            incomplete.setdefault(reason_of(lacking), []).append(key)
+        return incomplete
 
     @property
     def blocks(self) -> int:
@@ -99,10 +109,10 @@ def understand(paths: Sequence[Path], options: Options) -> Plan:
     values |= {name: of_id for name, (_, of_id, asked) in groups.items() if asked}
     if problems:
         raise FeatureSetError("\n".join(problems))
-    joined = join(modalities, values, problems)
+    joined = join(modalities, values, problems, keep_incomplete=options.keep_incomplete)
     if problems:
         raise FeatureSetError("\n".join(problems))
-    plan.ids, plan.left_out = joined.ids, joined.left_out
+    plan.ids, plan.left_out, plan.lacking = joined.ids, joined.left_out, joined.lacking
     if labels:
         plan.labels = [str(values["label"][key]) for key in plan.ids]
         if plan.classes is None:

@@ -26,7 +26,7 @@ from conclugen.distributed import average, average_gradients, broadcast, gather,
 from conclugen.features.batches import StandardisedSplit
 from conclugen.heads import PretrainingHeads, RepresentationHeads, fuse
 from conclugen.hyperparameters import Hyperparameters
-from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
+from conclugen.losses import clustering_loss, contrastive_loss, mean_over_present, reconstruction_loss
 from conclugen.seeds import derive_seed
 from conclugen.subsets import Loss
 from conclugen.training.execution import Execution
@@ -53,7 +53,8 @@ class Pretraining:
     """One pretraining run on the rows of ``data``.
 
     Args:
-        data: standardised training rows; an epoch takes each sample once, in one of its versions.
+        data: standardised training rows; an epoch takes each sample once, in one of its versions. Samples that have
+            none of the modalities are left out.
         widths: modality -> d_m, in modality order.
         losses: the subset's losses, at least one.
         hyperparameters: see :class:`conclugen.hyperparameters.Hyperparameters`.
@@ -85,7 +86,8 @@ class Pretraining:
         self._data = data
         self._losses = tuple(losses)
         self._h = hyperparameters
-        self._versions = data.versions  # (s, v)
+        self._versions = data.trainable  # (s, v)
+        self._has_gaps = not all(mask[self._versions].all() for mask in data.gaps.values())
         self._epochs = epochs
         self._seed = seed
         self._batch_size = min(hyperparameters.batch_size, self.samples)
@@ -155,6 +157,8 @@ class Pretraining:
             rows = order[step * self._batch_size : (step + 1) * self._batch_size][self._share]  # [b]
             seed = derive_seed(self._seed, "step", self.epoch, step)
             inputs = self._inputs(self._batch(rows, seed), seed)
+            if self._has_gaps:
+                inputs.append(self._data.present(self._chosen(rows, seed)))
             self.execution.run(self._kind(step), partial(self._step, number=step, seed=seed), inputs)
         names = [*map(str, active), "total"] if active else []
         sums: list[float] = average(self._sums).tolist()
@@ -179,12 +183,19 @@ class Pretraining:
 
     def _batch(self, rows: Tensor, seed: int) -> dict[str, Tensor]:
         """Return modality -> (b, d_m) for the samples ``rows`` (b,), each in a random version."""
+        return self._data.batch(self._chosen(rows, seed))
+
+    def _chosen(self, rows: Tensor, seed: int) -> Tensor:
+        """Return the row (b,) of the random version of each of the samples ``rows`` (b,)."""
         generator = torch.Generator().manual_seed(derive_seed(seed, "versions"))
         version = torch.randint(self._versions.shape[1], (self._batch_size,), generator=generator)[self._share]
-        return self._data.batch(self._versions[rows, version])
+        return self._versions[rows, version]
 
     def _inputs(self, features: dict[str, Tensor], seed: int) -> list[dict[str, Tensor]]:
-        """Return the inputs of a step: modality -> (b, d_m) for the head first, and the target of Gen last."""
+        """Return the inputs of a step: modality -> (b, d_m) for the head first, and the target of Gen last.
+
+        If rows have gaps, modality -> (b,) of booleans follows: which rows have it.
+        """
         if self._h.feature_dropout == 0:
             return [features]
         dropped = self._drop(features, seed)
@@ -229,23 +240,27 @@ class Pretraining:
         active = self._active
         execution = self.execution
         projects = Loss.CON in active or Loss.CLU in active
+        features, present = (inputs[:-1], inputs[-1]) if self._has_gaps else (inputs, None)
         with execution.heads():
-            representations = self.head(inputs[0])
-            projections = self._heads.project(representations) if projects else {}
+            representations = self.head(features[0])
+            projections = self._heads.project(representations, present) if projects else {}
             reconstructions = self._heads.reconstruct(representations) if Loss.GEN in active else {}
         # Con and Clu compare all rows of a batch, so from now on every worker computes on all of them.
         projections = {name: gather(execution.full(p)) for name, p in projections.items()}  # [B, P]
+        everywhere = None if present is None else {name: gather(mask.float()) > 0 for name, mask in present.items()}
         values: dict[Loss, Tensor] = {}
         if Loss.CON in active:
-            values[Loss.CON] = contrastive_loss(projections, h.margin, h.temperature)
+            values[Loss.CON] = contrastive_loss(projections, h.margin, h.temperature, everywhere)
         if Loss.CLU in active:
             logits = self._heads.cluster_logits(projections)
-            mean = torch.stack(list(logits.values())).mean(dim=0).detach()  # [B, K]
+            mean = mean_over_present(logits, everywhere).detach()  # [B, K]
             centroids, labels = self._cluster(mean, number, seed)
-            values[Loss.CLU] = clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin)
+            values[Loss.CLU] = clustering_loss(logits, centroids, labels, h.kmeans_loss_mode, h.margin, everywhere)
         if Loss.GEN in active:
             rebuilt = {name: execution.full(x) for name, x in reconstructions.items()}
-            values[Loss.GEN] = reconstruction_loss(rebuilt, inputs[-1])
+            workers = rank_and_size()[1]
+            rows = None if everywhere is None else {name: mask.sum() / workers for name, mask in everywhere.items()}
+            values[Loss.GEN] = reconstruction_loss(rebuilt, features[-1], present, rows)
         return values
 
     def _cluster(self, mean: Tensor, number: int, seed: int) -> tuple[Tensor, Tensor]:

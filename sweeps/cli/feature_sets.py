@@ -10,6 +10,7 @@ from rich.table import Table
 
 from conclugen.counts import counted
 from conclugen.features.classes import class_findings, label_counts
+from conclugen.features.gaps import shown_counts
 from conclugen.features.groups import group_counts
 from conclugen.features.manifest import SPLITS, Location, Manifest
 from sweeps.cli.console import bad_input, console
@@ -57,7 +58,8 @@ def print_manifest(folder: Location, manifest: Manifest) -> None:
     for modality in manifest.modalities:
         table.add_row(modality.name, f"{modality.width} x {manifest.dtype}, from {modality.source}")
     for split in manifest.folds or SPLITS:
-        table.add_row(split, counted(manifest.rows(split), "row"))
+        gaps = f": {shown_counts(manifest.rows_by_modalities(split))}" if manifest.has_gaps else ""
+        table.add_row(split, counted(manifest.rows(split), "row") + (gaps if manifest.rows(split) else ""))
     table.add_row("labels", ", ".join(manifest.labels.classes) if manifest.labels is not None else "none")
     counts = {}
     if isinstance(folder, Path):  # a remote set is not fetched for this

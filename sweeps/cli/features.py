@@ -210,8 +210,13 @@ def features_info(
         folder = location_of(expanded(place))
         manifest = Manifest.read(folder)
     if as_json:
-        rows = {split: manifest.rows(split) for split in manifest.folds or SPLITS}
-        document = {**manifest.model_dump(mode="json"), "fingerprint": manifest.fingerprint, "rows": rows}
+        splits = manifest.folds or SPLITS
+        document = {
+            **manifest.model_dump(mode="json"),
+            "fingerprint": manifest.fingerprint,
+            "rows": {split: manifest.rows(split) for split in splits},
+            "rows_by_modalities": {split: manifest.rows_by_modalities(split) for split in splits},
+        }
         if isinstance(folder, Path):
             with bad_input():
                 document["n_groups"] = group_counts(folder)

@@ -24,6 +24,7 @@ _VECTORS = 2
 """Dimensions of an array of vectors."""
 _DECISIONS = (
     "format", "ids", "label_map", "split_map", "padding", "rows", "samples", "header", "encoding",
+    "keep_incomplete",
 )  # fmt: skip
 """Options that an .npz file with a row for each sample, and features named by --modalities, does not need."""
 
@@ -100,6 +101,9 @@ def import_features(
         NonFinite, typer.Option(help="What to do with NaN and infinite values: refuse them, take 0, or drop the rows.")
     ] = "refuse",
     join: Annotated[Join, typer.Option(help="How rows of several files are matched.")] = "ids",
+    keep_incomplete: Annotated[
+        bool, typer.Option("--keep-incomplete", help="Keep rows that lack some of the modalities, with gaps.")
+    ] = False,
     encoding: Encoding = None,
     merge_labels: MergeLabels = False,
     dtype: Dtype = "float32",
@@ -120,15 +124,16 @@ def import_features(
         options = Options(
             format=format, modalities=named, labels=labels, split=split, folds=folds, groups=key_of, ids=ids,
             label_map=label_map, split_map=parts, pool=pool, padding=padding, rows=rows, samples=samples, header=header,
-            non_finite=non_finite, join=join, encoding=encoding, merge_labels=merge_labels, dtype=dtype,
+            non_finite=non_finite, join=join, keep_incomplete=keep_incomplete, encoding=encoding,
+            merge_labels=merge_labels, dtype=dtype,
         )  # fmt: skip
         if _arrays_alone(files, options, dry_run):
             _import_arrays(files[0], out, options)
             return
         from conclugen.formats.plan import understand
 
-        account = out.parent / f"{out.name}.left_out.txt"
-        _check_places(out, account)
+        accounts = {kind: out.parent / f"{out.name}.{kind}.txt" for kind in ("left_out", "incomplete")}
+        _check_places(out, [*accounts.values()])
         with progress_bar() as progress:
             progress.add_task("Looking at the files", total=None)
             plan = understand(files, options)
@@ -143,14 +148,16 @@ def import_features(
         with progress_bar() as progress:
             task = progress.add_task("Importing", total=plan.blocks)
             manifest = write(plan, out, note=merges.append, tick=lambda count: progress.advance(task, count))
-        if plan.left_out:
-            lines = [f"{reason}: {each}" for reason, ids in plan.left_out.items() for each in ids]
-            write_whole(account, "".join(f"{line}\n" for line in lines).encode())
+        listed = {"left_out": plan.left_out, "incomplete": plan.incomplete}
+        for kind, by_reason in listed.items():
+            if lines := [f"{reason}: {each}\n" for reason, ids in by_reason.items() for each in ids]:
+                write_whole(accounts[kind], "".join(lines).encode())
     print_manifest(out, manifest)
     for sentence in merges:
         typer.echo(sentence)
-    if plan.left_out:
-        typer.echo(f"Left out: {counted(sum(map(len, plan.left_out.values())), 'row')}, listed in {account}.")
+    for kind, what in (("left_out", "Left out"), ("incomplete", "Kept with gaps")):
+        if count := sum(map(len, listed[kind].values())):
+            typer.echo(f"{what}: {counted(count, 'row')}, listed in {accounts[kind]}.")
     print_class_findings(out, manifest)
 
 
@@ -186,7 +193,7 @@ def _import_arrays(file: Path, out: Path, options: Options) -> None:
     print_class_findings(out, manifest)
 
 
-def _check_places(out: Path, account: Path) -> None:
+def _check_places(out: Path, accounts: Sequence[Path]) -> None:
     """Refuse places of output that are taken.
 
     Raises:
@@ -197,8 +204,11 @@ def _check_places(out: Path, account: Path) -> None:
         problems.append(f"--out {out}: already holds a feature set; choose another folder or remove it first.")
     if out.is_file():
         problems.append(f"--out {out}: is a file; give a folder that does not exist yet.")
-    if account.exists():
-        problems.append(f"{account}: exists, from an earlier import; remove it, or choose another --out.")
+    problems += [
+        f"{account}: exists, from an earlier import; remove it, or choose another --out."
+        for account in accounts
+        if account.exists()
+    ]
     if problems:
         raise FeatureSetError("\n".join(problems))
 
@@ -235,16 +245,18 @@ def _print_plan(plan: Any) -> None:
             column = place.column
             how = f"; {plan.options.pool} over true frames ({column.lengths})" if column.kind == "sequence" else ""
             table.add_row(name, f"{place.table.name}:{column.key} {column.shape}{how}; width {plan.width(name):,}")
-    table.add_row("ids", f"{counted(len(plan.ids), 'row')} with everything, such as {', '.join(plan.ids[:_IDS_SHOWN])}")
+    complete = "some modalities at least" if plan.options.keep_incomplete else "everything"
+    table.add_row("ids", f"{counted(len(plan.ids), 'row')} with {complete}, such as {', '.join(plan.ids[:_IDS_SHOWN])}")
     for what, key in plan.columns.items():
         table.add_row(what, f"from {key}")
     console().print(Fitted(table))
     _print_counts(plan)
     for note in plan.notes:
         typer.echo(f"note: {note}")
-    for reason, ids in plan.left_out.items():
-        shown = ", ".join(ids[:_IDS_SHOWN]) + (", ..." if len(ids) > _IDS_SHOWN else "")
-        typer.echo(f"Left out: {counted(len(ids), 'row')}: {reason} ({shown})")
+    for what, by_reason in (("Left out", plan.left_out), ("Kept with gaps", plan.incomplete)):
+        for reason, ids in by_reason.items():
+            shown = ", ".join(ids[:_IDS_SHOWN]) + (", ..." if len(ids) > _IDS_SHOWN else "")
+            typer.echo(f"{what}: {counted(len(ids), 'row')}: {reason} ({shown})")
 
 
 def _print_counts(plan: Any) -> None:

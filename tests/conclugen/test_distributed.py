@@ -56,14 +56,19 @@ _H = Hyperparameters(
     lr=1e-2,
     warmup_epochs=1,
 )
+_GAPS = " with gaps"
+_RUNS = [*SUBSETS, *(f"{name}{_GAPS}" for name in SUBSETS)]
 _Results = dict[str, Any]
 _Workers = list[_Results]
 
 
 class _Planted(StandardisedSplit):
-    """Three groups of samples whose rows grow in length, so that the halves of a batch differ."""
+    """Three groups of samples whose rows grow in length, so that the halves of a batch differ.
 
-    def __init__(self) -> None:
+    With gaps, a modality is missing in more rows of one half of a batch than in the other; one row has none.
+    """
+
+    def __init__(self, *, gaps: bool = False) -> None:
         rng = np.random.default_rng(0)
         groups = np.arange(60) % 3
         lengths = np.linspace(0.2, 3, 60)[:, None]
@@ -73,6 +78,21 @@ class _Planted(StandardisedSplit):
             for name, width in _WIDTHS.items()
         }
         self.batches: list[list[int]] = []
+        self._modalities = tuple(_WIDTHS)
+        self._gaps = {}
+        if gaps:
+            self._gaps = {
+                name: torch.from_numpy(rng.random(60) > share)
+                for name, share in zip(_WIDTHS, (0.2, 0.6, 0.4), strict=True)
+            }
+            self._gaps["text"] |= ~(self._gaps["video"] | self._gaps["audio"])
+            for name, mask in self._gaps.items():
+                mask[7] = False
+                self.features[name][~mask] = 0
+
+    @property
+    def gaps(self) -> dict[str, Tensor]:
+        return self._gaps
 
     @property
     def versions(self) -> Tensor:
@@ -90,9 +110,10 @@ def _hyperparameters(name: str) -> Hyperparameters:
     return replace(_H, kmeans_start_epoch=1 if name == "ConCluGen" else 0, lift_audio=name != "Gen")
 
 
-def _pretrained(name: str) -> _Results:
+def _pretrained(run_name: str) -> _Results:
     """Pretrain with a subset, and return everything that can be observed."""
-    data = _Planted()
+    name = run_name.removesuffix(_GAPS)
+    data = _Planted(gaps=run_name.endswith(_GAPS))
     gradients = []
     run = Pretraining(data, _WIDTHS, SUBSETS[name], _hyperparameters(name), epochs=_EPOCHS, seed=3)
 
@@ -174,7 +195,7 @@ def _work(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=_WORKERS)
     with _float64():
         results = {
-            **{name: _pretrained(name) for name in SUBSETS},
+            **{name: _pretrained(name) for name in _RUNS},
             "normalised": _normalised(GlobalBatchNorm1d(4), slice(5 * rank, 5 * rank + 5)),
             "collectives": _collectives(rank),
             "refusal": _refusal(),
@@ -202,22 +223,23 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> _Workers:
 def alone() -> _Results:
     """The results of one worker."""
     with _float64():
-        return {name: _pretrained(name) for name in SUBSETS}
+        return {name: _pretrained(name) for name in _RUNS}
 
 
 def _assert_close(one: Tensor, other: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", SUBSETS)
+@pytest.mark.parametrize("name", _RUNS)
 class TestTwoWorkersAreOne:
     def test_two_workers_reach_the_state_of_one(self, name: str, workers: _Workers, alone: _Results) -> None:
         one, state = alone[name], alone[name]["state"]
-        assert ("centroids" in state) == (Loss.CLU in SUBSETS[name])
-        assert any(key.endswith("running_var") for key in state) == (name != "Gen")
+        losses = SUBSETS[name.removesuffix(_GAPS)]
+        assert ("centroids" in state) == (Loss.CLU in losses)
+        assert any(key.endswith("running_var") for key in state) == (losses != (Loss.GEN,))
         for worker in workers:
-            for losses, expected in zip(worker[name]["losses"], one["losses"], strict=True):
-                assert losses == pytest.approx(expected, rel=1e-9)
+            for means, expected in zip(worker[name]["losses"], one["losses"], strict=True):
+                assert means == pytest.approx(expected, rel=1e-9)
             assert worker[name]["state"].keys() == state.keys()
             for key, value in worker[name]["state"].items():
                 _assert_close(value, state[key], 1e-7)

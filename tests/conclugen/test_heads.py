@@ -221,3 +221,36 @@ class TestFuse:
     def test_the_mean_of_different_widths_is_refused(self) -> None:
         with pytest.raises(ValueError, match="one width"):
             fuse({"a": torch.zeros(1, 2), "b": torch.zeros(1, 3)}, "mean")
+
+
+class TestGaps:
+    """Rows that lack a modality make no batch statistics."""
+
+    def test_projections_are_those_of_the_rows_that_have_the_modality(self) -> None:
+        heads, alone = _heads("Con").double(), _heads("Con").double()
+        z = {name: x.double() for name, x in _representations().items()}
+        present = {name: torch.arange(8) % 4 != number for number, name in enumerate(_WIDTHS)}
+        masked = heads.project(z, present)
+        plain = alone.project({name: x[present[name]] for name, x in z.items()})
+        for name, x in plain.items():
+            torch.testing.assert_close(masked[name][present[name]], x)
+        ours, reference = heads.state_dict(), alone.state_dict()
+        for name, value in ours.items():
+            torch.testing.assert_close(value, reference[name])
+
+    def test_a_modality_that_no_row_has_leaves_the_statistics_as_they_are(self) -> None:
+        heads = _heads("Con")
+        before = {name: value.clone() for name, value in heads.state_dict().items()}
+        z = {"video": _representations()["video"].requires_grad_()}
+        projected = heads.project(z, {"video": torch.zeros(8, dtype=torch.bool)})["video"]
+        projected.sum().backward()
+        assert projected.isfinite().all()
+        assert z["video"].grad is not None
+        assert z["video"].grad.isfinite().all()
+        assert all(torch.equal(value, before[name]) for name, value in heads.state_dict().items())
+
+    def test_a_single_row_has_a_finite_projection(self) -> None:
+        heads = _heads("Con")
+        projected = heads.project({"video": _representations()["video"]}, {"video": torch.arange(8) == 3})["video"]
+        assert projected.isfinite().all()
+        assert all(value.isfinite().all() for value in heads.state_dict().values())

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from conclugen.losses import clustering_loss, contrastive_loss, reconstruction_loss
+from conclugen.losses import clustering_loss, contrastive_loss, mean_over_present, reconstruction_loss
 
 _NAMES = ("video", "audio", "text")
 
@@ -187,3 +188,156 @@ def test_reconstruction_equals_explicit_loops(modalities: int) -> None:
 def test_a_perfect_reconstruction_has_no_loss() -> None:
     features = _tensors(3, 4, 5)
     assert reconstruction_loss(features, features).item() == 0
+
+
+_MASKS = {
+    "video": torch.tensor([True, True, True, False, True, True, False]),
+    "audio": torch.tensor([True, False, True, True, True, False, True]),
+    "text": torch.tensor([True, True, False, True, True, True, False]),
+}
+_ALL = dict.fromkeys(_NAMES, torch.ones(7, dtype=torch.bool))
+_NONE = {
+    "video": torch.tensor([True, False] * 3 + [True]),
+    "audio": torch.tensor([False, True] * 3 + [False]),
+}
+"""No row has both."""
+
+
+class TestGaps:
+    """Losses of rows that lack modalities, against losses of the rows that have them."""
+
+    @pytest.mark.parametrize("modalities", [2, 3])
+    def test_contrastive_is_that_of_the_rows_with_both_modalities_of_each_pair(self, modalities: int) -> None:
+        projections = _tensors(modalities, 7, 5)
+        expected = 0.0
+        for one, other in [("video", "audio"), ("audio", "text"), ("text", "video")][: 1 if modalities == 2 else 3]:
+            both = _MASKS[one] & _MASKS[other]
+            expected += _slow_contrastive({one: projections[one][both], other: projections[other][both]}, 0.1, 0.5)
+        loss = contrastive_loss(projections, 0.1, 0.5, {name: _MASKS[name] for name in projections})
+        assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+    @pytest.mark.parametrize("mode", ["individual", "joint"])
+    def test_clustering_pulls_only_the_modalities_of_a_row(self, mode: str) -> None:
+        logits, centroids = _tensors(3, 7, 4), _tensors(1, 4, 4, seed=1)["video"].detach()
+        labels = torch.tensor([0, 3, 1, 1, 2, 0, 3])
+        mu = centroids.tolist()
+        if mode == "individual":
+            expected = sum(
+                _slow_cluster_term(c[_MASKS[name]].tolist(), mu, labels[_MASKS[name]].tolist(), 0.1)
+                for name, c in logits.items()
+            )
+        else:
+            rows = [
+                np.mean([c[row].tolist() for name, c in logits.items() if _MASKS[name][row]], axis=0).tolist()
+                for row in range(7)
+            ]
+            expected = _slow_cluster_term(rows, mu, labels.tolist(), 0.1)
+        loss = clustering_loss(logits, centroids, labels, mode, 0.1, _MASKS)
+        assert loss.item() == pytest.approx(expected, rel=1e-12)
+
+    def test_reconstruction_is_that_of_the_rows_with_the_modality(self) -> None:
+        guess, target = _tensors(3, 7, 5), _tensors(3, 7, 5, seed=1)
+        expected = sum(
+            reconstruction_loss({name: x[_MASKS[name]]}, {name: target[name][_MASKS[name]]}).item()
+            for name, x in guess.items()
+        )
+        assert reconstruction_loss(guess, target, _MASKS).item() == pytest.approx(expected, rel=1e-12)
+
+    def test_reconstruction_may_be_divided_by_another_number_of_rows(self) -> None:
+        guess, target = _tensors(1, 7, 5), _tensors(1, 7, 5, seed=1)
+        whole = reconstruction_loss(guess, target, _MASKS).item()
+        ours = reconstruction_loss(guess, target, _MASKS, {"video": torch.tensor(2.5)}).item()
+        assert ours == pytest.approx(whole * 5 / 2.5)
+
+    def test_what_a_row_lacks_has_no_influence_and_no_gradient(self) -> None:
+        x = _tensors(3, 7, 4)
+        centroids, labels = torch.eye(4, dtype=torch.float64), torch.arange(7) % 4
+        target = _tensors(3, 7, 4, seed=1)
+
+        def losses(x: dict[str, Tensor]) -> Tensor:
+            return (
+                contrastive_loss(x, present=_MASKS)
+                + clustering_loss(x, centroids, labels, present=_MASKS)
+                + clustering_loss(x, centroids, labels, "joint", present=_MASKS)
+                + reconstruction_loss(x, target, _MASKS)
+            )
+
+        total = losses(x)
+        total.backward()
+        garbage = {name: torch.where(_MASKS[name][:, None], value, 1e6) for name, value in x.items()}
+        assert losses(garbage).item() == total.item()
+        for name, value in x.items():
+            assert value.grad is not None
+            assert (value.grad.abs().sum(dim=1) > 0).tolist() == _MASKS[name].tolist()
+
+    def test_a_batch_without_a_pair_has_loss_0_and_gradient_0(self) -> None:
+        projections = _tensors(2, 7, 5)
+        loss = contrastive_loss(projections, 0.1, 1e-3, _NONE)
+        loss.backward()
+        assert loss.item() == 0
+        for p in projections.values():
+            assert p.grad is not None
+            assert not p.grad.any()  # NaN would be true
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_a_modality_that_no_row_of_a_batch_has_costs_nothing(self, dtype: torch.dtype) -> None:
+        values = {name: x.detach().to(dtype).requires_grad_() for name, x in _tensors(2, 7, 3).items()}
+        masks = {"video": _ALL["video"], "audio": ~_ALL["audio"]}
+        centroids, labels = torch.eye(3, dtype=dtype), torch.arange(7) % 3
+        alone = {"video": values["video"]}
+        assert torch.allclose(
+            clustering_loss(values, centroids, labels, present=masks), clustering_loss(alone, centroids, labels)
+        )
+        targets = {name: torch.zeros(7, 3, dtype=dtype) for name in values}
+        loss = reconstruction_loss(values, targets, masks)
+        assert torch.allclose(loss, reconstruction_loss(alone, targets))
+        loss.backward()
+        assert values["audio"].grad is not None
+        assert not values["audio"].grad.any()
+
+    def test_a_mask_without_gaps_changes_rounding_only(self) -> None:
+        x, target = _tensors(3, 7, 4), _tensors(3, 7, 4, seed=1)
+        centroids, labels = torch.eye(4, dtype=torch.float64), torch.arange(7) % 4
+        pairs = [
+            (contrastive_loss(x, 0.1, 0.5, _ALL), contrastive_loss(x, 0.1, 0.5)),
+            (clustering_loss(x, centroids, labels, present=_ALL), clustering_loss(x, centroids, labels)),
+            (reconstruction_loss(x, target, _ALL), reconstruction_loss(x, target)),
+            (mean_over_present(x, _ALL), mean_over_present(x, None)),
+        ]
+        for masked, plain in pairs:
+            torch.testing.assert_close(masked, plain, rtol=1e-14, atol=1e-14)
+
+    def test_the_mean_is_over_the_modalities_that_a_row_has(self) -> None:
+        values = {"video": torch.tensor([[1.0], [1.0]]), "audio": torch.tensor([[3.0], [9.0]])}
+        masks = {"video": torch.tensor([True, True]), "audio": torch.tensor([True, False])}
+        assert mean_over_present(values, masks).tolist() == [[2.0], [1.0]]
+
+
+class TestWithoutGaps:
+    """Without gaps every loss has the bits of the plain formula in torch, as before sets could have gaps."""
+
+    def test_contrastive_has_the_same_bits(self) -> None:
+        projections = {name: x.detach().float() for name, x in _tensors(3, 64, 16).items()}
+        units = [functional.normalize(p, dim=1) for p in projections.values()]
+        total = torch.zeros(())
+        for p, q in [(units[0], units[1]), (units[1], units[2]), (units[2], units[0])]:
+            logits = p @ q.T / 0.3
+            logits.diagonal().sub_(0.001)
+            targets = torch.arange(64)
+            total = total + functional.cross_entropy(logits, targets) + functional.cross_entropy(logits.T, targets)
+        assert torch.equal(contrastive_loss(projections, 0.001, 0.3), total)
+
+    @pytest.mark.parametrize("mode", ["individual", "joint"])
+    def test_clustering_has_the_same_bits(self, mode: str) -> None:
+        logits = {name: x.detach().float() for name, x in _tensors(3, 64, 8).items()}
+        labels = torch.arange(64) % 8
+        margins = 0.001 * functional.one_hot(labels, 8).float()
+        terms = list(logits.values()) if mode == "individual" else [torch.stack(list(logits.values())).mean(dim=0)]
+        expected = torch.stack([functional.cross_entropy(c @ torch.eye(8).T - margins, labels) for c in terms]).sum()
+        assert torch.equal(clustering_loss(logits, torch.eye(8), labels, mode), expected)
+
+    def test_reconstruction_has_the_same_bits(self) -> None:
+        guess = {name: x.detach().float() for name, x in _tensors(3, 64, 16).items()}
+        target = {name: x.detach().float() for name, x in _tensors(3, 64, 16, seed=1).items()}
+        expected = torch.stack([functional.mse_loss(x, target[name]) for name, x in guess.items()]).sum()
+        assert torch.equal(reconstruction_loss(guess, target), expected)

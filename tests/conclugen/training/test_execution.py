@@ -60,8 +60,8 @@ def _early(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execution, "EAGER_STEPS", 2)
 
 
-def _write(folder: Path, dtype: str = "float32") -> FeatureSet:
-    """Write three groups of samples in two shards."""
+def _write(folder: Path, dtype: str = "float32", *, gaps: bool = False) -> FeatureSet:
+    """Write three groups of samples in two shards; with gaps, a third of the rows lack video, another third text."""
     rng = np.random.default_rng(0)
     modalities = [Modality(name=name, width=width, source="planted") for name, width in _WIDTHS.items()]
     with FeatureWriter(folder, modalities, dtype=dtype) as writer:
@@ -71,7 +71,9 @@ def _write(folder: Path, dtype: str = "float32") -> FeatureSet:
                 name: 5 + rng.normal(size=(3, width))[groups] + 0.3 * rng.normal(size=(30, width))
                 for name, width in _WIDTHS.items()
             }
-            writer.write("train", [f"{shard}-{row}" for row in range(30)], features)
+            thirds = np.arange(30) // 10
+            present = {"video": thirds != 0, "text": thirds != 1} if gaps else None
+            writer.write("train", [f"{shard}-{row}" for row in range(30)], features, present=present)
     return FeatureSet(folder)
 
 
@@ -82,6 +84,11 @@ def _split(features: FeatureSet, *, resident: bool | None = None) -> Standardise
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> StandardisedSplit:
     return _split(_write(tmp_path_factory.mktemp("features")))
+
+
+@pytest.fixture(scope="module")
+def with_gaps(tmp_path_factory: pytest.TempPathFactory) -> StandardisedSplit:
+    return _split(_write(tmp_path_factory.mktemp("features"), gaps=True))
 
 
 def _run(
@@ -123,6 +130,16 @@ class TestRecordedStepsAreEagerOnes:
         assert tape.recordings == kinds
         assert set(tape.replays) == set(range(kinds))
         assert recorded.execution.decisions == {}  # no recording failed
+
+    @pytest.mark.parametrize("name", SUBSETS)
+    def test_recorded_steps_follow_the_gaps_of_each_batch(self, name: str, with_gaps: StandardisedSplit) -> None:
+        tape = Tape()
+        recorded, eager = _run(with_gaps, name, Execution(_CPU, recorder=tape)), _run(with_gaps, name, _Eager())
+        for _ in range(3):
+            assert recorded.run_epoch() == eager.run_epoch()
+        assert _same(recorded, eager)
+        assert tape.replays
+        assert recorded.execution.decisions == {}
 
     def test_recorded_steps_equal_eager_ones_without_dropout_and_in_joint_mode(self, data: StandardisedSplit) -> None:
         h = replace(_H, feature_dropout=0.0, kmeans_loss_mode="joint", kmeans_queue_size=0)

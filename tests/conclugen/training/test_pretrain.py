@@ -67,6 +67,10 @@ class _Planted(StandardisedSplit):
         self.batches: list[list[int]] = []
 
     @property
+    def gaps(self) -> dict[str, Tensor]:
+        return {}
+
+    @property
     def versions(self) -> Tensor:
         return torch.arange(len(self))[:, None]
 

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from conclugen.features.manifest import Manifest
+from conclugen.features.shards import FeatureSet
 from conclugen.features.verification import verify
 from sweeps.cli import app
 
@@ -55,6 +57,50 @@ def test_a_set_is_written_and_what_is_left_out_is_listed(tmp_path: Path) -> None
     assert again.exit_code == 2
     assert "already holds a feature set" in again.output
     assert f"{account}: exists, from an earlier import" in again.output
+
+
+def test_incomplete_rows_are_kept_on_request_and_listed(tmp_path: Path) -> None:
+    root = _clips(tmp_path / "data")
+    arguments = (root / "features", root / "labels.csv", "--out", tmp_path / "set", "--keep-incomplete")
+    dry = run(*arguments, "--dry-run")
+    assert "ids 11 rows with some modalities at least, such as clip00, clip01, clip02" in words(dry.output)
+    assert "Kept with gaps: 1 row: no audio (clip03)" in words(dry.output)
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    manifest = Manifest.read(tmp_path / "set")
+    assert manifest.rows_by_modalities("train") == {"audio+video": 6, "video": 1}
+    assert manifest.rows_by_modalities("test") == {"audio+video": 2}
+    assert (tmp_path / "set.left_out.txt").read_text("utf-8") == "no label: clip05\n"
+    assert (tmp_path / "set.incomplete.txt").read_text("utf-8") == "no audio: clip03\n"
+    assert f"Kept with gaps: 1 row, listed in {tmp_path / 'set.incomplete.txt'}." in result.output
+    assert "train 7 rows: 6 audio+video, 1 video" in words(result.output)
+    split = FeatureSet(tmp_path / "set").split("train")
+    row = split.sample_ids.index("clip03")
+    assert split.present["audio"].tolist() == [number != row for number in range(7)]
+    expected = np.load(root / "features" / "video" / "clip03.npy").mean(axis=0)
+    np.testing.assert_allclose(split.gather("video", torch.tensor([row]))[0], expected, rtol=1e-6)
+    assert verify(tmp_path / "set", shared=[]).problems == []
+    assert f"{tmp_path / 'set.incomplete.txt'}: exists, from an earlier import" in run(*arguments).output
+
+
+def test_values_that_are_not_finite_become_gaps(tmp_path: Path) -> None:
+    """The arrays of one file have no identifiers to join by; NaN may say what rows lack."""
+    arrays = {name: RNG.normal(size=(6, width)).astype("f4") for name, width in (("video", 4), ("audio", 3))}
+    arrays["audio"][[1, 4]] = np.nan
+    arrays["video"][4] = np.nan
+    np.savez(tmp_path / "own.npz", **arrays, split=["train"] * 6)
+    arguments = (tmp_path / "own.npz", "--modalities", "video=video,audio=audio", "--split", "split")
+    refused = run(*arguments, "--out", tmp_path / "set", "--keep-incomplete")
+    assert refused.exit_code == 2
+    assert "--non-finite drop (these rows lack the modality)" in " ".join(refused.output.split())
+    assert not (tmp_path / "set").exists()
+    kept = run(*arguments, "--out", tmp_path / "set", "--keep-incomplete", "--non-finite", "drop")
+    assert kept.exit_code == 0, kept.output
+    assert Manifest.read(tmp_path / "set").rows_by_modalities("train") == {"video+audio": 4, "video": 1}
+    assert "holds NaN" in (tmp_path / "set.left_out.txt").read_text("utf-8")
+    dropped = run(*arguments, "--out", tmp_path / "dropped", "--non-finite", "drop")
+    assert dropped.exit_code == 0, dropped.output
+    assert Manifest.read(tmp_path / "dropped").rows_by_modalities("train") == {"video+audio": 4}
 
 
 def test_a_dry_run_prints_what_was_understood_and_writes_nothing(tmp_path: Path) -> None:
