@@ -6,7 +6,7 @@ subsets, and intervals are over replicates. `first below` is the fewest trials a
 at most that of tpe after 20 trials.
 
     python -m benchmarks.replay [--quick] [--json FILE] [--samplers tpe joint random] [--pruners none median]
-        [--trials 4 6 8 12 16 20] [--replicates 8] [--noise 0.004] [--sets handwritten mosi]
+        [--grace 0.4] [--trials 4 6 8 12 16 20] [--replicates 8] [--noise 0.004] [--sets handwritten mosi]
 """
 
 from typing import Any
@@ -17,6 +17,7 @@ from benchmarks.measuring import parser, write
 from benchmarks.reference.ledger import recorded_searches
 from reports.processes import processors
 from sweeps.actions.search_replay import replay_all, summary
+from sweeps.config.sections import Search as SearchSettings
 from sweeps.search.replay import Landscape, Strategy
 
 _REFERENCE = "tpe"
@@ -34,6 +35,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--samplers", nargs="+", default=["tpe", "joint", "random"])
     options.add_argument("--pruners", nargs="+", default=["none"])
+    options.add_argument("--grace", type=float, default=SearchSettings().grace_period, help="search.grace_period")
     options.add_argument("--trials", nargs="+", type=int, default=[4, 6, 8, 12, 16, 20])
     options.add_argument("--replicates", type=int, default=8)
     options.add_argument("--noise", type=float, default=0.004)
@@ -43,6 +45,9 @@ def main() -> None:
         given.trials, given.replicates, given.sets = [4, 6], 2, ["emodb"]
     searches = recorded_searches()
     landscapes = {name: Landscape(*searches[name]) for name in given.sets or searches}
+    for landscape in landscapes.values():
+        search = landscape.config.search.model_copy(update={"grace_period": given.grace})
+        landscape.config = landscape.config.model_copy(update={"search": search})
     strategies = [Strategy(sampler, pruner) for sampler in given.samplers for pruner in given.pruners]
     frame = replay_all(
         landscapes, strategies, given.trials, replicates=given.replicates, noise=given.noise, processes=processors()

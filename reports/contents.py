@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from reports.figures.style import Drawing
+from reports.output.choice import ALL
 from reports.output.page import Provenance
 from reports.output.table import Table
 from reports.statistics.findings import Finding
@@ -51,3 +52,5 @@ class Report:
     """The sentences that open the report, at most ten, in the order of `reports.statistics.findings`."""
     further: Sequence[Finding] = ()
     """All other findings."""
+    labels: str = ALL
+    """The label budget that the page shows first."""

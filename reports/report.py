@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from conclugen.labels import LabelBudget
 from reports import EQUIVALENT
 from reports.contents import Part, PlannedFigure, Report
 from reports.drawings import (
@@ -27,6 +28,7 @@ from reports.drawings import (
 )
 from reports.figures.style import unique
 from reports.output.cells import Sources
+from reports.output.choice import ALL
 from reports.output.leaderboard import leaderboard
 from reports.output.probe_tables import (
     calibration_table,
@@ -159,7 +161,14 @@ def report(
         Evidence(ledgers, table, sources, precision, paired, effects, by_instrument, curve, chosen, ranked, equivalent)
     )
     origin = provenance(ledgers, folders, command)
-    return Report(title, parts, origin, main, table.complete, frames, found.first, found.further)
+    searched_on = _objective_labels(ledgers[0])
+    return Report(title, parts, origin, main, table.complete, frames, found.first, found.further, searched_on)
+
+
+def _objective_labels(records: Sequence[Record]) -> str:
+    """Return the label budget that the sweep was searched on."""
+    objective = latest_config(records)["objective"]
+    return str(LabelBudget(objective["labels_per_class"], objective["label_fraction"])) or ALL
 
 
 def comparison_names(folders: Sequence[Path]) -> list[str]:

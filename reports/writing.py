@@ -74,7 +74,9 @@ def _write_files(content: Report, out: Path, processes: Processes) -> list[Path]
         write_whole(out / name, text.encode())
         files.append(out / name)
     index = out / "index.html"
-    text = page(content.title, sections, content.provenance, downloads, content.findings, content.further)
+    text = page(
+        content.title, sections, content.provenance, downloads, content.findings, content.further, content.labels
+    )
     write_whole(index, text.encode())
     return [index, document, *files]
 

@@ -27,7 +27,7 @@ how much tuning gained.
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -173,9 +173,8 @@ class Space(BaseModel):
         subsets: Mapping[str, Sequence[Loss]],
         *,
         epochs: int,
-        first_rung: int | None,
+        first_rung: Callable[[int], int | None],
         rows: int | None,
-        rungs_grow: bool = False,
         workers: int = 1,
     ) -> list[str]:
         """Return the contradictions between the space and the budget, each with a remedy.
@@ -183,9 +182,8 @@ class Space(BaseModel):
         Args:
             subsets: searched subset -> its losses.
             epochs: of a full trial.
-            first_rung: epoch after which a trial can first be pruned; None without pruning.
+            first_rung: epochs of a full trial -> epoch after which a trial can first be pruned; None without pruning.
             rows: training samples of the pretraining set; None if unknown.
-            rungs_grow: whether rungs are a fifth of the budget apart, rather than a fixed number of epochs.
             workers: number of workers that share a batch.
         """
         problems: list[str] = []
@@ -202,7 +200,7 @@ class Space(BaseModel):
                     f"of {workers} or other workers.per_trial."
                 )
             if Loss.CLU in losses:
-                for start, rest in self._problems_of_start(losses, epochs, first_rung, rungs_grow):
+                for start, rest in self._problems_of_start(losses, epochs, first_rung):
                     starts.setdefault((start, rest), []).append(name)
                 problems += self._problems_of_clusters(losses, rows)
             if (warmup := max(self._integers("warmup_epochs", losses))) >= epochs:
@@ -221,7 +219,7 @@ class Space(BaseModel):
         return f"{name}: not named in the space, so it is {HYPERPARAMETERS[name].default}: {rest}"
 
     def _problems_of_start(
-        self, losses: Sequence[Loss], epochs: int, first_rung: int | None, rungs_grow: bool
+        self, losses: Sequence[Loss], epochs: int, first_rung: Callable[[int], int | None]
     ) -> Iterator[tuple[str, str]]:
         """Yield the two parts of a message, between which the names of the subsets stand."""
         latest = max(self._integers("kmeans_start_epoch", losses))
@@ -231,12 +229,14 @@ class Space(BaseModel):
                 f"but trials have {epochs} epochs, and clustering would begin after the last; lower it below {epochs}, "
                 f"or raise budget.epochs above {latest}.",
             )
-        elif first_rung is not None and latest >= first_rung:
-            longer = f"raise budget.epochs to {5 * (latest + 1)}, " if rungs_grow else ""
+        elif (first := first_rung(epochs)) is not None and latest >= first:
+            more = range(epochs + 1, 5 * (latest + 1) + 1)  # of as many as five times the epochs, rungs are far apart
+            enough = next((n for n in more if (rung := first_rung(n)) is None or rung > latest), None)
+            longer = f"raise budget.epochs to {enough}, " if enough else ""
             yield (
                 f"kmeans_start_epoch: up to {latest}",
-                f"but trials are first judged after epoch {first_rung} of {epochs}, before clustering has begun; lower "
-                f"it below {first_rung}, {longer}set probe.every to {latest + 1}, or search.pruner to none.",
+                f"but trials are first judged after epoch {first} of {epochs}, before clustering has begun; lower "
+                f"it below {first}, {longer}set probe.every to {latest + 1}, or search.pruner to none.",
             )
 
     def _problems_of_clusters(self, losses: Sequence[Loss], rows: int | None) -> Iterator[str]:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SECONDS = {
     "brief": 10, "faults": 150, "inference": 30, "kmeans": 10, "loader": 30, "proposals": 10, "replay": 30,
-    "report": 15, "scale": 30, "start": 20, "step": 15, "sweep": 30, "trial": 20, "turnaround": 45,
+    "report": 15, "rungs": 10, "scale": 30, "start": 20, "step": 15, "sweep": 30, "trial": 20, "turnaround": 45,
 }  # fmt: skip
 """Benchmark -> about how long its quick mode takes."""
 

@@ -13,7 +13,7 @@ from reports.output.cells import budget_order, heading
 from reports.output.table import Table
 from reports.statistics.ablation import PlannedColumn
 
-__all__ = ["FIELDS", "choice_in_words", "choice_names", "choices_of", "combinations", "default_choice", "fixed"]
+__all__ = ["ALL", "FIELDS", "choice_in_words", "choice_names", "choices_of", "combinations", "default_choice", "fixed"]
 
 FIELDS = ("dataset", "labels", "metric")
 ALL = "all"
@@ -56,16 +56,17 @@ def combinations(tables: Iterable[Table]) -> list[tuple[str, str, str]]:
     return sorted(rows, key=lambda row: (places[0][row[0]], _budget_order(row[1]), places[2][row[2]]))
 
 
-def default_choice(choices: Sequence[tuple[str, str, str]]) -> dict[str, str]:
-    """Return what the page shows first: of the first data set, all labels if there are scores with them.
+def default_choice(choices: Sequence[tuple[str, str, str]], labels: str = ALL) -> dict[str, str]:
+    """Return what the page shows first: of the first data set, a label budget if there are scores with it.
 
     Args:
         choices: from :func:`combinations`.
+        labels: the label budget. Without scores of the first data set with it, the smallest budget is shown.
     """
     if not choices:
         return {}
     first = [choice for choice in choices if choice[0] == choices[0][0]]
-    chosen = next((choice for choice in first if choice[1] == ALL), first[0])
+    chosen = next((choice for choice in first if choice[1] == labels), first[0])
     return dict(zip(FIELDS, chosen, strict=True))
 
 

@@ -21,7 +21,7 @@ import vl_convert
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from reports.output.choice import FIELDS, choice_names, combinations, default_choice
+from reports.output.choice import ALL, FIELDS, choice_names, combinations, default_choice
 from reports.output.glossary import TERMS, Term
 from reports.output.html_table import RecordLists, caption, chosen, count, html_table, with_terms
 from reports.output.table import Table
@@ -83,6 +83,7 @@ def page(
     downloads: Mapping[str, bytes | str],
     findings: Sequence[Finding] = (),
     further: Sequence[Finding] = (),
+    labels: str = ALL,
 ) -> str:
     """Return the page as HTML.
 
@@ -93,6 +94,7 @@ def page(
         downloads: file name -> content (bytes), which becomes part of the page, or address relative to the page (str).
         findings: what was found, for the top of the page.
         further: findings that are folded below these.
+        labels: the label budget that the page shows first.
 
     Raises:
         ValueError: two tables or two figures have the same name.
@@ -106,7 +108,7 @@ def page(
         raise ValueError(f"names must differ, but these are used twice: {', '.join(repeated)}.")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     choices = combinations(tables)
-    default = default_choice(choices)
+    default = default_choice(choices, labels)
     lists = RecordLists()
     titles = {table.name: table.title for table in tables}
     seen = set[Term]()  # by the reader of the findings

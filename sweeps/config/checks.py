@@ -7,6 +7,7 @@ wrong setting would be wrong as a whole, and every check that reads the section 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FunctionType, MethodType
 from typing import Annotated, Any, cast, get_origin
 
@@ -18,7 +19,7 @@ from conclugen.settings.wording import shown, suggestion
 from search_spaces import load_space
 from sweeps.config.fields import metrics_of
 from sweeps.config.sections import Section
-from sweeps.config.sweep import SweepConfig, probe_epochs, searched_methods
+from sweeps.config.sweep import SweepConfig, rungs, searched_methods
 from sweeps.ledger import LOSSES
 
 __all__ = ["contradictions", "problems_found", "valid_part"]
@@ -295,18 +296,22 @@ def _metric_of_the_sets_that_count(config: SweepConfig) -> Iterator[str]:
 
 
 def _space_fits_the_budget(config: SweepConfig) -> Iterator[str]:
-    budget, probe, name = config.budget, config.probe, config.space
+    name = config.space
     pretrain = Manifest.read(config.features.pretrain)
     space = load_space(name)
     for problem in space.problems(
         {method: LOSSES[method] for method in searched_methods(config.subsets, config.baselines)},
-        epochs=budget.epochs,
-        first_rung=probe_epochs(budget, probe)[0] if config.search.pruner != "none" else None,
-        rungs_grow=probe.every is None,
+        epochs=config.budget.epochs,
+        first_rung=partial(_first_rung, config),
         rows=sum(map(pretrain.samples, pretrain.training)),
         workers=config.workers.per_trial,
     ):
         yield f"space: {name}{_default_space(name)}: {problem}"
+
+
+def _first_rung(config: SweepConfig, epochs: int) -> int | None:
+    budget = config.budget.model_copy(update={"epochs": epochs})
+    return next(iter(rungs(budget, config.probe, config.search)), None)
 
 
 def _space_suits_the_sampler(config: SweepConfig) -> Iterator[str]:

@@ -204,6 +204,11 @@ class Search(Section):
     reduction_factor: Annotated[int, Field(ge=2, le=1000, strict=True)] = Field(
         3, description="at a rung of successive halving and hyperband, one trial in so many continues"
     )
+    grace_period: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        0.4,
+        description="share of a trial's epochs before which it is not pruned; earlier probes say too little of how it "
+        "will end",
+    )
     finalists: Annotated[int, Field(ge=1, le=1000, strict=True)] = Field(
         3,
         description="best configurations of each search, the default among them, that are trained anew with "

@@ -6,6 +6,7 @@ program relies on a valid configuration.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
@@ -38,7 +39,7 @@ from sweeps.config.sections import (
 )
 from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
 
-__all__ = ["Arm", "SweepConfig", "probe_epochs", "searched_methods"]
+__all__ = ["Arm", "SweepConfig", "rungs", "searched_methods"]
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,11 @@ class SweepConfig(Section):
         """The numbers of finished epochs after which a search trial is probed; the last is the whole budget."""
         return probe_epochs(self.budget, self.probe)
 
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The numbers of finished epochs after which a search trial may be pruned; empty if none may be."""
+        return rungs(self.budget, self.probe, self.search)
+
     def load_space(self) -> Space:
         """Return the search space, which validation has already loaded once."""
         return load_space(self.space)
@@ -196,3 +202,11 @@ def probe_epochs(budget: Budget, probe: Probe) -> tuple[int, ...]:
     """Return the numbers of finished epochs after which a search trial is probed."""
     every = probe.every or max(1, budget.epochs // 5)
     return (*range(every, budget.epochs, every), budget.epochs)
+
+
+def rungs(budget: Budget, probe: Probe, search: Search) -> tuple[int, ...]:
+    """Return the numbers of finished epochs after which a search trial may be pruned; empty if none may be."""
+    if search.pruner == "none":
+        return ()
+    grace = Fraction(str(search.grace_period)) * budget.epochs  # exact: 0.07 * 100 is more than 7
+    return tuple(epoch for epoch in probe_epochs(budget, probe)[:-1] if epoch >= grace)

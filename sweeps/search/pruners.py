@@ -14,23 +14,27 @@ __all__ = ["pruner"]
 def pruner(config: SweepConfig, storage: BaseStorage) -> BasePruner:
     """Return the pruner of one study. Its resources are epochs; it judges a rung at the first probe that reaches it.
 
+    Before the grace period has passed, it judges nothing.
+
     Args:
         config: the sweep.
         storage: the study's storage.
     """
     search = config.search
-    first_probe = config.probe_epochs[0]
+    if not config.rungs:
+        return NopPruner()
+    first = config.rungs[0]
     if search.pruner == "median":
-        inner: BasePruner = MedianPruner(n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS)
+        inner: BasePruner = MedianPruner(
+            n_startup_trials=STARTUP_TRIALS, n_min_trials=STARTUP_TRIALS, n_warmup_steps=first
+        )
     elif search.pruner == "successive_halving":
-        inner = SuccessiveHalvingPruner(min_resource=first_probe, reduction_factor=search.reduction_factor)
-    elif search.pruner == "hyperband":
+        inner = SuccessiveHalvingPruner(min_resource=first, reduction_factor=search.reduction_factor)
+    else:
         # A trial's bracket follows from its number and the study's name, which the view gives.
         inner = HyperbandPruner(
-            min_resource=first_probe, max_resource=config.budget.epochs, reduction_factor=search.reduction_factor
+            min_resource=first, max_resource=config.budget.epochs, reduction_factor=search.reduction_factor
         )
-    else:
-        return NopPruner()
     return _RenumberingPruner(inner, StudyView(storage))
 
 

@@ -13,8 +13,8 @@ from conclugen.subsets import SUBSETS
 from documentation.blocks import Block, blocks
 from search_spaces import load_space
 from sweeps.config import SweepConfig
-from sweeps.config.sections import Budget, Probe
-from sweeps.config.sweep import probe_epochs
+from sweeps.config.sections import Budget, Probe, Search
+from sweeps.config.sweep import rungs
 
 DOCS = Path(__file__).parents[2] / "docs"
 ORDER = (
@@ -44,9 +44,9 @@ def test_the_tutorials_sweep_may_search_all_seven_subsets() -> None:
     page = (DOCS / "tutorials" / "own-features.md").read_text(encoding="utf-8")
     (text,) = [block.text for block in blocks(page) if block.file == "own.yaml"]
     budget = Budget.model_validate(yaml.safe_load(text)["budget"])
-    first_rung = probe_epochs(budget, Probe())[0]
+    first_rung = rungs(budget, Probe(), Search())[0]
     space = load_space(SweepConfig.model_fields["space"].default)
-    assert space.problems(SUBSETS, epochs=budget.epochs, first_rung=first_rung, rows=1080) == []
+    assert space.problems(SUBSETS, epochs=budget.epochs, first_rung=lambda _: first_rung, rows=1080) == []
 
 
 def steps() -> Iterator[tuple[str, Block]]:

@@ -4,6 +4,7 @@ import html
 import html.parser
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -127,6 +128,21 @@ def test_the_page_names_its_command_features_configuration_and_hardware(out: Pat
     assert "trials_per_subset: 2" in text
     assert records[0].hardware is not None
     assert f"{len(records)} jobs on 1 thread of {records[0].hardware.processor}; host" in html.unescape(text)
+
+
+@pytest.mark.parametrize(
+    ("objective", "labels"),
+    [({}, "all"), ({"labels_per_class": 2}, "2"), ({"label_fraction": 0.1}, "10%")],
+)
+def test_the_page_opens_at_the_label_budget_of_the_objective(
+    records: list[Record], folder: Path, objective: dict[str, float], labels: str
+) -> None:
+    settings = {"labels_per_class": None, "label_fraction": None, **objective}
+    changed = [
+        replace(record, config={**record.config, "objective": {**record.config["objective"], **settings}})
+        for record in records
+    ]
+    assert report([changed], [folder], COMMAND).labels == labels
 
 
 def test_the_page_shows_representations_only_if_given(out: Path, records: list[Record], folder: Path) -> None:

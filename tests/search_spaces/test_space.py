@@ -1,7 +1,7 @@
 """Search spaces: rules of parameters and files, conditions on the subset, and contradictions with the budget."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,14 @@ def _problems(
     *,
     subsets: Sequence[str] = tuple(SUBSETS),
     epochs: int = 10,
-    first_rung: int | None = 4,
-    rungs_grow: bool = False,
+    first_rung: int | Callable[[int], int | None] | None = 4,
     rows: int | None = 1000,
     **changes: Any,
 ) -> list[str]:
     losses = {name: SUBSETS[name] for name in subsets}
     space = _space(**{**_FITTING, **changes})
-    return space.problems(losses, epochs=epochs, first_rung=first_rung, rungs_grow=rungs_grow, rows=rows)
+    rung = first_rung if callable(first_rung) else lambda _: first_rung
+    return space.problems(losses, epochs=epochs, first_rung=rung, rows=rows)
 
 
 def _store(folder: Path, text: str) -> str:
@@ -379,7 +379,7 @@ class TestProblems:
             assert _problems(kmeans_start_epoch=start, subsets=["Con", "CluGen"], first_rung=remedy) == []
 
     def test_more_epochs_are_a_remedy_if_they_move_the_first_rung(self) -> None:
-        (problem,) = _problems(kmeans_start_epoch=4, subsets=["ConClu"], first_rung=2, rungs_grow=True)
+        (problem,) = _problems(kmeans_start_epoch=4, subsets=["ConClu"], first_rung=lambda epochs: epochs // 5)
         assert problem.endswith(
             "lower it below 2, raise budget.epochs to 25, set probe.every to 5, or search.pruner to none."
         )
@@ -405,7 +405,7 @@ class TestProblems:
 
     def test_a_hyperparameter_that_the_space_does_not_name_is_said_to_have_its_default(self) -> None:
         space = Space.model_validate({"description": "x", "parameters": {"lr": 0.001}})
-        problems = space.problems({"Con": SUBSETS["Con"]}, epochs=4, first_rung=None, rows=1080)
+        problems = space.problems({"Con": SUBSETS["Con"]}, epochs=4, first_rung=lambda _: None, rows=1080)
         assert [problem.partition("; ")[0] for problem in problems] == [
             "batch_size: not named in the space, so it is 4096: up to 4096 of 1080 training samples",
             "warmup_epochs: not named in the space, so it is 5: up to 5 epochs of warm-up in a budget of 4",
@@ -461,7 +461,7 @@ class TestProblems:
         """A queue of two batches and one more need three times 4,096 rows."""
         space = _space(warmup_epochs=2)
         for rows, count in ((3 * 4096, 0), (3 * 4096 - 1, 1)):
-            assert len(space.problems(SUBSETS, epochs=10, first_rung=4, rows=rows)) == count
+            assert len(space.problems(SUBSETS, epochs=10, first_rung=lambda _: 4, rows=rows)) == count
 
     @pytest.mark.parametrize(("most", "fits"), [(50, True), (51, False)])
     def test_clusters_must_not_outnumber_the_samples_of_a_batch(self, most: int, fits: bool) -> None:
@@ -495,7 +495,9 @@ class TestProblems:
 
     def test_the_released_warmup_counts_if_the_space_names_none(self) -> None:
         for epochs, count in ((5, 1), (6, 0)):
-            assert len(_space(batch_size=8).problems(SUBSETS, epochs=epochs, first_rung=1, rows=None)) == count
+            assert (
+                len(_space(batch_size=8).problems(SUBSETS, epochs=epochs, first_rung=lambda _: 1, rows=None)) == count
+            )
 
     def test_problems_of_clustering_concern_only_subsets_with_clu(self) -> None:
         contradictions = {"kmeans_start_epoch": 9, "kmeans_queue_size": 500, "num_clusters": 5000}
@@ -576,7 +578,7 @@ class TestPackagedSpaces:
     def test_spaces_fit_the_budgets_that_they_are_made_for(
         self, name: str, epochs: int, first_rung: int, rows: int
     ) -> None:
-        assert load_space(name).problems(SUBSETS, epochs=epochs, first_rung=first_rung, rows=rows) == []
+        assert load_space(name).problems(SUBSETS, epochs=epochs, first_rung=lambda _: first_rung, rows=rows) == []
 
     def test_the_paper_space_has_the_released_ranges(self) -> None:
         """The ranges of docs/method.md, section 5."""

@@ -48,6 +48,7 @@ def test_the_default_is_the_first_data_set_with_all_labels_and_the_first_metric(
         ("mosi", "5", "macro_f1"),
     ]
     assert default_choice(choices) == {"dataset": "meld", "labels": "all", "metric": "macro_f1"}
+    assert default_choice(choices, "10%")["labels"] == "10%"
     assert default_choice(choices[-1:])["labels"] == "5"
     assert default_choice([]) == {}
 

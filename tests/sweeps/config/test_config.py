@@ -171,7 +171,7 @@ def test_a_space_that_contradicts_the_budget_is_refused(write_config: WriteConfi
 
 def test_clustering_that_would_start_after_the_first_probe_is_refused(write_config: WriteConfig) -> None:
     problems = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=20"))
-    assert any("kmeans_start_epoch" in problem and "first judged after epoch 4" in problem for problem in problems)
+    assert any("kmeans_start_epoch" in problem and "first judged after epoch 8" in problem for problem in problems)
 
 
 def test_the_written_configuration_loads_to_the_same_sweep(write_config: WriteConfig, tmp_path: Path) -> None:
@@ -373,13 +373,15 @@ def late(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_the_remedies_for_clustering_that_starts_late_help(write_config: WriteConfig, late: dict[str, Any]) -> None:
-    (problem,) = problems_of(write_config(**late, probe={"every": 1}))
+    (problem,) = problems_of(write_config(**late, probe={"every": 1}, search={"grace_period": 0.0}))
     assert problem.endswith("lower it below 1, set probe.every to 4, or search.pruner to none.")
-    (problem,) = problems_of(write_config(**late))
-    assert "raise budget.epochs to 20, set probe.every to 4, or search.pruner to none" in problem
-    for remedy in ("budget.epochs=20", "probe.every=4", "search.pruner=none"):
-        load_config(write_config(**late), [remedy])
-    assert len(problems_of(write_config(**late), ("budget.epochs=19",))) == 1
+    for search, enough in (({}, 8), ({"grace_period": 0.0}, 20)):
+        path = write_config(**late, search=search)
+        (problem,) = problems_of(path)
+        assert f"raise budget.epochs to {enough}, set probe.every to 4, or search.pruner to none" in problem
+        for remedy in (f"budget.epochs={enough}", "probe.every=4", "search.pruner=none"):
+            load_config(path, [remedy])
+        assert len(problems_of(path, (f"budget.epochs={enough - 1}",))) == 1
 
 
 @pytest.mark.parametrize("pruner", ["median", "none"])

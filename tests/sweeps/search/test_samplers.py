@@ -191,7 +191,7 @@ def test_halving_prunes_the_bad_and_keeps_the_best(
 
     records = run(
         write_config, tmp_path, RANGES, quality, budget=budget(27, epochs=27),
-        search={"sampler": "random", "pruner": pruner, "reduction_factor": 3}, probe={"every": 1},
+        search={"sampler": "random", "pruner": pruner, "reduction_factor": 3, "grace_period": 0.0}, probe={"every": 1},
     )  # fmt: skip
     states = {record.number: record.state for record in records}
     best = max(states, key=lambda number: number * 37 % 27)
@@ -205,6 +205,20 @@ def test_halving_prunes_the_bad_and_keeps_the_best(
         for state in ("pruned", "complete")
     }
     assert mean["pruned"] < mean["complete"]
+
+
+@pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband"])
+@pytest.mark.parametrize(("grace_period", "first"), [(0.0, 1), (0.25, 3), (0.28, 4)])
+def test_no_trial_is_pruned_before_the_grace_period_has_passed(
+    write_config: Callable[..., Path], tmp_path: Path, pruner: str, grace_period: float, first: int
+) -> None:
+    """Each trial is worse than the ones before it, so all but the first few are pruned at the first rung of 12."""
+    search = {"sampler": "random", "pruner": pruner, "grace_period": grace_period}
+    records = run(
+        write_config, tmp_path, RANGES, lambda job: 1 / (1 + job.number), budget=budget(12, epochs=12), search=search,
+        probe={"every": 1},
+    )  # fmt: skip
+    assert min(record.epochs for record in records if record.state == "pruned") == first
 
 
 def test_a_space_that_a_sampler_cannot_search_is_refused(write_config: Callable[..., Path]) -> None:

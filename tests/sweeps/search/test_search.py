@@ -117,8 +117,9 @@ def test_a_pruned_trial_is_never_the_best_however_high_its_value(
 ) -> None:
     """Every objective falls from about 0.8 to 0.3. Trial 5 is pruned at 0.7 after one epoch: the highest last value."""
     _, search = config_and_search = open_search(
-        write_config(), folder, "budget.trials_per_subset=6", "subsets=[Con]", "search.pruner=median"
-    )
+        write_config(), folder,
+        "budget.trials_per_subset=6", "subsets=[Con]", "search.pruner=median", "search.grace_period=0",
+    )  # fmt: skip
 
     def falling(job: Job, epoch: int) -> float:
         return 0.7 if job.number == 5 else {1: 0.8, 2: 0.5, 3: 0.4, 4: 0.3}[epoch] + job.number / 100
