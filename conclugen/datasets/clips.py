@@ -251,6 +251,11 @@ class ClipList:
             for name in self.groupings
         }
 
+    @property
+    def has_transcripts(self) -> bool:
+        """Whether any clip has a transcript."""
+        return bool(self.table["transcript"].null_count < len(self))
+
     def counts(self) -> dict[SplitName, tuple[int, tuple[int, ...]]]:
         """Return part -> (number of its clips, number of its clips with each class, in the order of the classes)."""
         classes = len(self.header.labels.classes) if self.header.labels is not None else 0

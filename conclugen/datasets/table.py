@@ -1,8 +1,11 @@
 """Read a CSV of the user's own clips: the columns of a clip list, with classes by their names.
 
-`labels` holds one name, or, if clips may have several labels, any number of names separated by semicolons. Optional
-columns of a clip list may be left out, and an empty cell is null. Columns such as `group:dialogue` name groups of clips
-that go together. The rules of clip lists hold for everything else.
+`labels` holds one name, or, if clips may have several labels, any number of names separated by semicolons. A list in
+which it is blank in every row is unlabelled, fit for pretraining. Optional columns of a clip list may be left out, and
+an empty cell is null. Columns such as `group:dialogue` name groups of clips that go together. The rules of clip lists
+hold for everything else.
+
+Videos may lie in several folders. A clip list has one root, so theirs is the folder that holds them all.
 """
 
 import re
@@ -13,6 +16,7 @@ from pathlib import Path
 
 from conclugen.datasets.clips import Clip, ClipList, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.datasets.roots import placed
 from conclugen.datasets.transcripts import mended
 from conclugen.features.columns import group_of_column
 from conclugen.features.manifest import FOLDS, Labels, split_name
@@ -34,6 +38,7 @@ def read(
     several: bool = False,
     merge_labels: bool = False,
     encoding: str | None = None,
+    roots: Sequence[Path] = (Path(),),
     check: Callable[[Listing], Sequence[str]] = lambda _: (),
 ) -> Listing:
     """List the clips of a CSV.
@@ -44,6 +49,7 @@ def read(
         several: whether a clip may have several labels.
         merge_labels: whether labels that look alike are one class; otherwise they are refused.
         encoding: the file's encoding; None for UTF-8, or what its byte order mark says.
+        roots: folders in which relative videos lie; with several, videos are named from the folder that holds all.
         check: returns further problems of the clips, which are reported with those of the cells.
 
     Raises:
@@ -59,11 +65,11 @@ def read(
         if name not in _COLUMNS and group_of_column(name) is None
     ]
     group_columns = {name: group for name in table.columns if (group := group_of_column(name)) is not None}
-    labelled = "labels" in table.columns
+    names_by_row = [_names(row.get("labels", ""), several) for _, row in table]
+    labelled = "labels" in table.columns and (any(names_by_row) or classes is not None)
     order = None if classes is None else [tidy(name) for name in classes]
     if order is not None and labelled:
         problems += class_problems(order, "--classes")
-    names_by_row = [_names(row.get("labels", ""), several) for _, row in table]
     counts = Counter(name for names in names_by_row for name in names)
     label_problems: list[str] = []
     class_of = classes_of(counts, label_problems, classes=order, merge=merge_labels)
@@ -99,6 +105,8 @@ def read(
             )
         )
     lines = [line for line, _ in table]
+    clips, ambiguous = placed(clips, lines, roots)
+    problems += [f"{file}: {problem}" for problem in ambiguous]
     if problems:
         unlabelled = [replace(clip, labels=None) for clip in clips]  # the labels were checked above
         try:
@@ -109,7 +117,8 @@ def read(
         raise ClipListError(problems)
     labels = Labels(kind="multilabel" if several else "multiclass", classes=tuple(order)) if labelled else None
     clips, mends = mended(clips)
-    notes = [table.note, *merges_shown(class_of, counts), *mends]
+    blank = ["labels is blank in every row: the list is unlabelled, fit for pretraining."]
+    notes = [table.note, *blank * ("labels" in table.columns and not labelled), *merges_shown(class_of, counts), *mends]
     return Listing(clips=clips, labels=labels, notes=notes, lines=lines)
 
 

@@ -17,6 +17,7 @@ from conclugen.datasets import table as own_table
 from conclugen.datasets import voxceleb2 as voxceleb2_layout
 from conclugen.datasets.clips import ClipList, ClipListError
 from conclugen.datasets.listing import Listing
+from conclugen.datasets.roots import common_root
 from conclugen.datasets.survey import missing_files, shown
 from conclugen.features.manifest import SPLITS
 from conclugen.files.durable import write_whole
@@ -107,7 +108,9 @@ def ravdess(root: Root, out: Out) -> None:
 @app.command("import")
 def import_table(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Columns of a clip list, labels by name.")],
-    root: Annotated[Path, typer.Option(metavar="DIR", help="Folder that relative videos are in.")],
+    root: Annotated[
+        list[Path], typer.Option(metavar="DIR", help="Folder that relative videos are in; may be given several times.")
+    ],
     out: Out,
     classes: Annotated[
         str | None, typer.Option(metavar="NAME,...", help="Classes in their order; the sorted names without.")
@@ -126,19 +129,30 @@ def import_table(
     Clips of one group, such as a dialogue (group:dialogue), are not independent of each other.
     """
     order = classes.split(",") if classes is not None else None
+    common = common_root(root)
 
     def absent(clips: Listing) -> list[str]:
-        missing = [] if allow_missing else missing_files(clips.clips, root)
+        missing = [] if allow_missing else missing_files(clips.clips, common)
         remedy = "correct --root or the column video (folders are separated by /), or list files that are still to come"
         problems = _absent(missing, len(clips.clips), lambda row: f"line {(clips.lines or ())[row]}")
         return [*problems, f"{remedy} with --allow-missing."] if problems else []
 
     def listing() -> Listing:
+        if no_folders := [folder for folder in root if not folder.is_dir()]:
+            raise ClipListError(
+                [f"--root {folder}: is no folder; give the one that holds videos." for folder in no_folders]
+            )
         return own_table.read(
-            file, classes=order, several=multilabel, merge_labels=merge_labels, encoding=encoding, check=absent
+            file,
+            classes=order,
+            several=multilabel,
+            merge_labels=merge_labels,
+            encoding=encoding,
+            roots=root,
+            check=absent,
         )
 
-    _make(file.stem, root, out, listing, absent, f"{file}: ")
+    _make(file.stem, common, out, listing, absent, f"{file}: ")
 
 
 @app.command()
