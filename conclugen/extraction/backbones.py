@@ -15,10 +15,8 @@ Weights are loaded in float32. On a GPU the model runs under bf16 autocast; sums
 weight is refused: transformers would make the weight random with a mere warning, and its features would look normal.
 """
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,75 +26,18 @@ from torch import Tensor, nn
 from transformers import AutoModel
 from transformers.utils import logging
 
-from conclugen.extraction.inputs import Block, Pictures, Sound, Text, configuration, image_processor, reader_of
-from conclugen.extraction.recipe import Backbone, Recipe, RecipeError
+from conclugen.extraction.pretrained import configuration, image_processor
+from conclugen.extraction.readers import Block, Sums
+from conclugen.extraction.recipe import Backbone
 
-__all__ = ["Description", "Encoder", "describe"]
+__all__ = ["Encoder", "unused"]
 
-Sums = npt.NDArray[np.float32]
 _UNUSED = r"pooler|masked_spec_embed|mask_token"
-"""Names of weights that no feature depends on, so that they may be missing."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """Facts about a backbone that only its files tell."""
-
-    width: int
-    """Width of its vectors."""
-    weights: str
-    """SHA-256 of the names and values of all weights that features depend on."""
-    model_type: str
-    """Type of the model, as transformers names it."""
-
-
-def describe(recipe: Recipe) -> list[Description]:
-    """Load every backbone of a recipe, run it on a sample, and describe it.
-
-    Raises:
-        RecipeError: with every backbone that cannot be used, and the reason.
-    """
-    problems: list[str] = []
-    descriptions = []
-    for modality, backbones in recipe.modalities.items():
-        for index, backbone in enumerate(backbones):
-            try:
-                descriptions.append(_describe(backbone))
-            except (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError) as error:
-                reason = " ".join(str(error).split()) or type(error).__name__
-                problems.append(
-                    f"modalities.{modality}.{index}: {backbone.model!r} cannot be a backbone of {backbone.kind}: "
-                    f"{reason[:400]}"
-                )
-    if problems:
-        raise RecipeError(problems)
-    return descriptions
-
-
-def _describe(backbone: Backbone) -> Description:
-    reader = reader_of(backbone)
-    encoder = Encoder(backbone, torch.device("cpu"))
-    sums, _ = encoder(list(_sample(reader)))
-    digest = hashlib.sha256()
-    for name, weight in sorted(encoder.model.state_dict().items()):
-        if backbone.pooling != "pooler" and re.search(_UNUSED, name):
-            continue  # it may be random
-        digest.update(name.encode())
-        digest.update(weight.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return Description(sums.shape[1], digest.hexdigest(), configuration(backbone).model_type)
-
-
-def _sample(reader: Pictures | Sound | Text) -> Iterator[Block]:
-    """Yield blocks of random pictures or sound, or of a sentence, to try a model with."""
-    rng = np.random.default_rng(0)
-    if isinstance(reader, Pictures):
-        reader.begin()
-        yield from reader.add(rng.integers(0, 256, (240, 320, 3), np.uint8))
-        yield from reader.end()
-    elif isinstance(reader, Sound):
-        yield from reader.blocks(rng.uniform(-0.5, 0.5, reader.rate).astype(np.float32))
-    else:
-        yield from reader.blocks("A sentence.")
+def unused(weight: str, backbone: Backbone) -> bool:
+    """Return whether no feature depends on the weight of that name, so that it may be missing and random."""
+    return backbone.pooling != "pooler" and re.search(_UNUSED, weight) is not None
 
 
 class Encoder:
@@ -249,7 +190,7 @@ def _load(backbone: Backbone) -> Any:
     logging.disable_progress_bar()
     try:
         model, info = AutoModel.from_pretrained(
-            backbone.model,
+            backbone.name,
             revision=backbone.revision,
             trust_remote_code=False,
             output_loading_info=True,
@@ -259,9 +200,7 @@ def _load(backbone: Backbone) -> Any:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
-    missing = sorted(
-        name for name in info["missing_keys"] if backbone.pooling == "pooler" or not re.search(_UNUSED, name)
-    )
+    missing = sorted(name for name in info["missing_keys"] if not unused(name, backbone))
     if missing:
         names = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
         raise ValueError(f"its weights lack {names}, which would be random")

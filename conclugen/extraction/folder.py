@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from conclugen.datasets.clips import ClipList
+from conclugen.extraction.descriptors.catalogue import DESCRIPTORS
 from conclugen.extraction.recipe import Recipe, RecipeError
 from conclugen.features.manifest import MANIFEST_FILE, Modality, Shard, SplitName
 from conclugen.features.shards import FeatureWriter
@@ -80,7 +81,13 @@ class Identity(_Document):
 def _line(backbone: Mapping[str, Any], description: Mapping[str, Any]) -> str:
     names = {"rate", "stride", "window", "pooling", "revision"}
     settings = [f"{name} {value}" for name, value in backbone.items() if name in names and value is not None]
-    return f"{backbone['model']} ({', '.join([backbone['kind'], *settings])}; weights {description['weights'][:12]})"
+    name = backbone["model"] or backbone.get("onnx")
+    if name is not None:
+        return f"{name} ({', '.join([backbone['kind'], *settings])}; weights {description['weights'][:12]})"
+    settings = [setting for setting in settings if not setting.startswith("pooling")]
+    descriptor = DESCRIPTORS[backbone["descriptor"]]
+    details = "; ".join(filter(None, (descriptor.source, descriptor.licence and f"licence: {descriptor.licence}")))
+    return f"{', '.join([backbone['descriptor'], *settings])}: {details}"
 
 
 class _FinishedPart(_Document):

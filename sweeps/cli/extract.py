@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from conclugen.datasets.clips import ClipList
+from conclugen.extraction.descriptors.packages import missing_packages
 from conclugen.extraction.recipe import load_recipe
-from sweeps.cli.console import INCOMPLETE, INTERRUPTED, bad_input
+from sweeps.cli.console import INCOMPLETE, INTERRUPTED, bad_input, command
 from sweeps.cli.sweep import Address
 from sweeps.config import ConfigError
 from sweeps.interrupts import Interrupts
@@ -24,7 +25,11 @@ def extract(
         Path, typer.Option(metavar="DIR", help="Folder for the feature set; the folder of an earlier run goes on.")
     ],
     backbones: Annotated[
-        str, typer.Option(metavar="FILE.yaml", help="Recipe with the backbones of each modality, or paper, or strong.")
+        str,
+        typer.Option(
+            metavar="FILE.yaml",
+            help="Recipe with the backbones of each modality, or paper, strong, local or local-faces.",
+        ),
     ],
     root: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the videos, if not the one that the list names.")
@@ -46,10 +51,28 @@ def extract(
     with bad_input():
         if dtype not in ("float32", "float16"):
             raise ConfigError([f"--dtype {dtype}: must be float32 or float16."])
+        if missing := missing_packages(("av", "opencv-python-headless", "pillow")):
+            raise ConfigError(
+                [
+                    f"{', '.join(missing)}: not installed, but extraction needs it; "
+                    "pip install 'conclugen-sweeps[extract]'."
+                ]
+            )
         recipe = load_recipe(backbones)
         clips = ClipList.read(clip_list, root)
         allowed = allowed_failures(max_failed, len(clips))
-        interrupts = Interrupts("the same command goes on.")
+        if recipe.skip_text and not clips.has_transcripts and "text" in recipe.kinds:
+            recipe = recipe.without_text()
+            typer.echo("No clip of the list has a transcript: the recipe's backbones of text are left out.")
+        for licence in recipe.licences:
+            typer.echo(f"Licence of {licence}.")
+        given: dict[str, object] = {
+            "--out": out, "--backbones": backbones, "--root": root, "--dtype": dtype, "--max-failed": max_failed,
+            "--clips-per-shard": clips_per_shard, "--address": address,
+        }  # fmt: skip
+        options = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
+        again = command("extract", clip_list, *options, *["--retry-failed"] * retry_failed)
+        interrupts = Interrupts(f"go on with: {again}")
         from sweeps.extraction.extract import StoppedError
         from sweeps.extraction.extract import extract as run
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from conclugen.extraction.backbones import Description
+from conclugen.extraction.descriptions import Description
 
 __all__ = ["ClipResult", "assembled_clips"]
 

@@ -1,6 +1,5 @@
 """Extract the features of a clip list into a folder, as `conclugen extract` does."""
 
-import importlib.metadata
 import shutil
 import time
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from pathlib import Path
 import ray
 
 from conclugen.datasets.clips import ClipList
-from conclugen.extraction.backbones import describe
+from conclugen.extraction.descriptions import describe
+from conclugen.extraction.descriptors.packages import package_version
 from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, fingerprint
 from conclugen.extraction.recipe import Recipe
 from sweeps.config import ConfigError
@@ -83,7 +83,7 @@ def extract(
         backbones=tuple(asdict(description) for description in descriptions),
         dtype=dtype,
         clips_per_shard=clips_per_shard,
-        versions={name: importlib.metadata.version(name) for name in SOFTWARE},
+        versions={name: package_version(name) for name in (*SOFTWARE, *recipe.packages)},
     )
     log_file = out / "extraction.log"
     began = time.monotonic()

@@ -2,7 +2,8 @@
 
 A row is a portion of one version of one clip. Many small decoding tasks on CPUs give a row the blocks of each backbone.
 The actors of a backbone hold its model, on a share of a GPU where the cluster has any. They replace the row's blocks by
-a sum and a weight. The driver adds up the sums and hands whole clips to the folder. Only a few tables of rows are in
+a sum and a weight. Descriptors have no actors: decoding tasks compute their vectors, and so all CPUs decode if a recipe
+has no models. The driver adds up the sums and hands whole clips to the folder. Only a few tables of rows are in
 flight, however long the clip list is.
 
 One Ray Data pipeline per shard was rejected, because each would load all models again. One actor that holds all
@@ -11,7 +12,7 @@ backbones was rejected, too: the slowest backbone could not have more copies tha
 
 import json
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
@@ -19,17 +20,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import ray
 import torch
 from safetensors.numpy import load, save
 
 from conclugen.datasets.clips import Clip, ClipList
-from conclugen.extraction.backbones import Description, Encoder
 from conclugen.extraction.decoding import ClipError
+from conclugen.extraction.descriptions import Description
+from conclugen.extraction.descriptors.catalogue import DESCRIPTORS
 from conclugen.extraction.folder import ExtractionFolder, Failure, Result
-from conclugen.extraction.inputs import Block, Preparation
-from conclugen.extraction.recipe import Recipe
+from conclugen.extraction.inputs import Preparation
+from conclugen.extraction.readers import Block, Sums
+from conclugen.extraction.recipe import Backbone, Recipe
 from sweeps.config import ConfigError
 from sweeps.estimate.room import Node
 from sweeps.execution.cluster import alive_nodes
@@ -79,7 +83,9 @@ def results(
         batch_format="pyarrow",
         num_cpus=shares.decode_cpus,
     )
-    for index, description in enumerate(descriptions):
+    for index, (backbone, description) in enumerate(zip(recipe.backbones, descriptions, strict=True)):
+        if backbone.descriptor is not None:
+            continue
         data = data.map_batches(
             BackboneActor,
             batch_size=None,
@@ -106,15 +112,23 @@ def to_result(clips: ClipList, clip: int, clip_result: ClipResult) -> Result:
 
 
 def share_cluster(recipe: Recipe, nodes: Sequence[Node]) -> Shares:
-    """Divide a cluster: half of its CPUs decode, and each GPU holds one copy of each backbone.
+    """Divide a cluster: half of its CPUs decode, and each GPU holds one copy of each model.
+
+    All of its CPUs decode if the recipe has descriptors only.
 
     Raises:
         ConfigError: the recipe asks for more GPUs than the cluster has.
     """
     cpus = sum(node.cpus for node in nodes)
     gpus = sum(node.gpus for node in nodes)
-    count = len(recipe.backbones)
-    gpu_shares = tuple(math.floor(1e4 * (b.gpus or 1 / count)) / 1e4 if gpus else 0.0 for b in recipe.backbones)
+    models = [backbone for backbone in recipe.backbones if backbone.descriptor is None]
+    if not models:
+        return Shares(0, 0.0, (0.0,) * len(recipe.backbones), 1.0)
+    count = len(models)
+    gpu_shares = tuple(
+        math.floor(1e4 * (b.gpus or 1 / count)) / 1e4 if gpus and b.descriptor is None else 0.0
+        for b in recipe.backbones
+    )
     if sum(gpu_shares) > gpus:
         raise ConfigError(
             [f"gpus: the backbones take {sum(gpu_shares):g} together, but the cluster has {gpus}; take less."]
@@ -161,14 +175,18 @@ def decode(versions: pa.Table, settings: str, code: Origin) -> Iterator[pa.Table
 
     Yields:
         Tables of one row with these columns: clip; version; portion (its number); last (whether it is the last);
-        reason and details of a failure (empty without one); blocks_0, blocks_1, ... from :func:`pack_blocks`, one per
-        backbone.
+        reason and details of a failure (empty without one); for each model blocks_0 or the like, from
+        :func:`pack_blocks`, numbered as in the recipe; for each descriptor its sum and its weight.
 
     Raises:
         RuntimeError: this process has other code.
     """
     preparation = _preparation(settings, json.dumps(code))
-    count = len(Recipe.model_validate_json(settings).backbones)
+    widths = [
+        None if backbone.descriptor is None else DESCRIPTORS[backbone.descriptor].width
+        for backbone in Recipe.model_validate_json(settings).backbones
+    ]
+    empty: list[list[Block]] = [[] for _ in widths]
     for version in versions.to_pylist():
         clip = Clip(**{name: version[name] for name in ("sample_id", "video", "start", "end", "transcript")})
         file = None if clip.video is None else Path(version["root"]) / clip.video
@@ -177,17 +195,18 @@ def decode(versions: pa.Table, settings: str, code: Origin) -> Iterator[pa.Table
         try:
             for number, portion in enumerate(preparation.portions(clip, file, version["version"])):
                 if previous is not None:
-                    yield _row(version, number - 1, previous)
+                    yield _row(version, number - 1, previous, widths)
                 previous = portion
-            yield _row(version, number, previous or [[]] * count, last=True)
+            yield _row(version, number, previous or empty, widths, last=True)
         except ClipError as error:
-            yield _row(version, number + 1, [[]] * count, last=True, failure=error)
+            yield _row(version, number + 1, empty, widths, last=True, failure=error)
 
 
 def _row(
     version: dict[str, Any],
     number: int,
     portion: Sequence[Sequence[Block]],
+    widths: Sequence[int | None],
     *,
     last: bool = False,
     failure: ClipError | None = None,
@@ -200,9 +219,21 @@ def _row(
         "reason": pa.array([failure.reason if failure else ""]),
         "details": pa.array([failure.details if failure else ""]),
     }
-    for index, blocks in enumerate(portion):
-        columns[f"blocks_{index}"] = pa.array([pack_blocks(blocks)], pa.large_binary())
+    for index, (blocks, width) in enumerate(zip(portion, widths, strict=True)):
+        if width is None:
+            columns[f"blocks_{index}"] = pa.array([pack_blocks(blocks)], pa.large_binary())
+        else:
+            total = np.zeros((1, width))
+            for block in blocks:
+                total += np.asarray(block["vector"], np.float32)
+            columns |= _sum_columns(index, total, np.array([float(len(blocks))]))
     return pa.table(columns)
+
+
+def _sum_columns(index: int, sums: npt.NDArray[np.floating], weights: npt.NDArray[np.floating]) -> dict[str, pa.Array]:
+    """Return the columns of a backbone's sums (rows, width) and weights (rows,)."""
+    values = pa.FixedSizeListArray.from_arrays(sums.reshape(-1), sums.shape[1])
+    return {f"sum_{index}": values, f"weight_{index}": pa.array(weights)}
 
 
 def pack_blocks(blocks: Sequence[Block]) -> bytes:
@@ -220,6 +251,17 @@ def unpack_blocks(content: bytes) -> list[Block]:
     return [blocks[place] for place in sorted(blocks)]
 
 
+def _encoder_of(backbone: Backbone, threads: int) -> Callable[[Sequence[Block]], tuple[Sums, Sums]]:
+    """Load a backbone's model, on a GPU where this process has one."""
+    if backbone.onnx is not None:
+        from conclugen.extraction.onnx import OnnxEncoder
+
+        return OnnxEncoder(backbone, threads)
+    from conclugen.extraction.backbones import Encoder  # imports transformers, which decoding may do without
+
+    return Encoder(backbone, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
 class BackboneActor:
     """Replace the blocks of one backbone by their sum, (width,) float64, and their weight.
 
@@ -234,8 +276,7 @@ class BackboneActor:
     def __init__(self, settings: str, code: Origin, index: int, width: int, threads: int) -> None:
         _refuse_other_code(code)
         torch.set_num_threads(threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._encoder = Encoder(Recipe.model_validate_json(settings).backbones[index], device)
+        self._encoder = _encoder_of(Recipe.model_validate_json(settings).backbones[index], threads)
         self._index = index
         self._width = width
 
@@ -254,7 +295,7 @@ class BackboneActor:
             sums, weights = self._encoder(blocks)
             np.add.at(row_sums, owners, sums)
             np.add.at(row_weights, owners, weights)
-        sum_column = pa.FixedSizeListArray.from_arrays(row_sums.reshape(-1), self._width)
         table = table.drop_columns([f"blocks_{self._index}"])
-        table = table.append_column(f"sum_{self._index}", sum_column)
-        return table.append_column(f"weight_{self._index}", pa.array(row_weights))
+        for name, column in _sum_columns(self._index, row_sums, row_weights).items():
+            table = table.append_column(name, column)
+        return table

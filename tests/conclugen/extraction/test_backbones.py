@@ -11,8 +11,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from conclugen.datasets.clips import Clip
-from conclugen.extraction.backbones import Encoder, describe
-from conclugen.extraction.inputs import Block, Pictures, Preparation, Sound, Text, reader_of
+from conclugen.extraction.backbones import Encoder
+from conclugen.extraction.descriptions import describe
+from conclugen.extraction.inputs import Preparation, reader_of
+from conclugen.extraction.readers import Block, Pictures, Sound, Text
 from conclugen.extraction.recipe import Backbone, Recipe, RecipeError
 from tests.conclugen.extraction import models
 
@@ -92,7 +94,7 @@ def test_sound_is_the_mean_over_time_of_the_unpadded_waveform(make: MakeModel, s
     sums, weights = encoder(spec)([block for wave in waves for block in reader.blocks(wave)])
     for wave, total, weight in zip(waves, sums, weights, strict=True):
         normalised = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
-        states = direct(spec.model, input_values=torch.from_numpy(normalised)[None]).last_hidden_state[0]
+        states = direct(spec.name, input_values=torch.from_numpy(normalised)[None]).last_hidden_state[0]
         assert weight == len(states)
         np.testing.assert_allclose(total / weight, states.mean(0), atol=1e-4)
 
@@ -105,7 +107,7 @@ def test_only_the_columns_of_a_spectrogram_with_sound_count(store: Path) -> None
     wave = np.random.default_rng(3).uniform(-0.5, 0.5, 8_000).astype(np.float32)
     (block,) = reader.blocks(wave)
     sums, weights = encoder(spec)([block])
-    states = direct(spec.model, input_values=torch.from_numpy(block["input_values"])[None]).last_hidden_state[0]
+    states = direct(spec.name, input_values=torch.from_numpy(block["input_values"])[None]).last_hidden_state[0]
     columns = 9  # (104 - 16) // 10 + 1
     audible = [0, 1, *(2 + band * columns + column for band in range(2) for column in range(5))]
     assert weights.tolist() == [12]
@@ -121,8 +123,7 @@ def test_text_is_the_mean_over_the_tokens_of_all_blocks(store: Path) -> None:
     assert [len(block["input_ids"]) for block in blocks] == [8, 7]
     sums, weights = encoder(spec)(blocks)
     states = [
-        direct(spec.model, input_ids=torch.from_numpy(block["input_ids"])[None]).last_hidden_state[0]
-        for block in blocks
+        direct(spec.name, input_ids=torch.from_numpy(block["input_ids"])[None]).last_hidden_state[0] for block in blocks
     ]
     np.testing.assert_allclose(sums.sum(0) / weights.sum(), torch.cat(states).mean(0), atol=1e-5)
 
@@ -137,7 +138,7 @@ def test_pictures_are_scaled_as_by_the_model_s_processor(store: Path) -> None:
     assert block["pixels"].dtype == np.uint8
     sums, weights = encoder(spec)([block])
     scaled = (picture / 255 - [0.4, 0.5, 0.6]) / [0.2, 0.25, 0.3]
-    out = direct(spec.model, pixel_values=torch.from_numpy(scaled).permute(2, 0, 1)[None].float())
+    out = direct(spec.name, pixel_values=torch.from_numpy(scaled).permute(2, 0, 1)[None].float())
     assert weights.tolist() == [1]
     np.testing.assert_allclose(sums[0], out.pooler_output.flatten(), atol=1e-4)
 

@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from conclugen.datasets.clips import Clip, ClipList
 from conclugen.extraction import inputs
-from conclugen.extraction.backbones import Description, describe
+from conclugen.extraction.descriptions import Description, describe
 from conclugen.extraction.folder import ExtractionFolder, Result
+from conclugen.extraction.readers import Block
 from conclugen.extraction.recipe import Recipe, load_recipe
 from conclugen.features.manifest import Labels, Manifest
 from conclugen.features.shards import FeatureSet
@@ -117,6 +118,8 @@ def in_process(
     if together:
         tables = [pa.concat_tables(tables)]
     for index, description in enumerate(descriptions):
+        if recipe.backbones[index].descriptor is not None:
+            continue
         actor = BackboneActor(settings, CODE, index, description.width, 1)
         tables = [actor(table) for table in tables]
     return dict(assembled_clips(tables[::-1], descriptions, lambda _: versions))
@@ -173,7 +176,7 @@ def test_a_clip_named_by_its_times_has_the_features_of_the_same_clip_in_its_own_
 
 
 def test_packing_keeps_blocks_unchanged() -> None:
-    blocks: list[inputs.Block] = [
+    blocks: list[Block] = [
         {"pixels": np.arange(12, dtype=np.uint8).reshape(1, 3, 4)},
         {"input_ids": np.array([2, 5, 3]), "attention_mask": np.ones(3, np.int64)},
         *({"input_values": np.full(i, i, np.float32), "seconds": np.array(0.5, np.float32)} for i in range(1, 12)),
