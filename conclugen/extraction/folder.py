@@ -15,14 +15,15 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import not_
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conclugen.datasets.clips import ClipList
 from conclugen.extraction.descriptors.catalogue import DESCRIPTORS
@@ -31,7 +32,7 @@ from conclugen.features.manifest import MANIFEST_FILE, Modality, Shard, SplitNam
 from conclugen.features.shards import FeatureWriter
 from conclugen.files.durable import SEAL, DamagedError, read_sealed, write_sealed, write_whole
 
-__all__ = ["ExtractionFolder", "Failure", "Identity", "Part", "Result", "fingerprint"]
+__all__ = ["ExtractionFolder", "Failure", "Gap", "Identity", "Part", "Result", "fingerprint"]
 
 Features = npt.NDArray[np.floating]
 
@@ -49,6 +50,16 @@ class Failure(_Document):
     details: str
 
 
+class Gap(_Document):
+    """A modality that a clip with features lacks."""
+
+    sample_id: str
+    modality: str
+    reason: str
+    """As in :class:`Failure`."""
+    details: str
+
+
 class Identity(_Document):
     """Everything that decides the features of an extraction; equal identities give equal feature sets."""
 
@@ -61,6 +72,8 @@ class Identity(_Document):
     clips_per_shard: int
     versions: dict[str, str]
     """Software that features depend on -> its version."""
+    keep_incomplete: Annotated[bool, Field(exclude_if=not_)] = False
+    """Whether clips that lack some modalities are kept; False is not written, as earlier versions knew nothing else."""
 
     def sources(self) -> dict[str, str]:
         """Return modality -> a line for the manifest that names backbones and software."""
@@ -75,7 +88,7 @@ class Identity(_Document):
         """Yield the name of each field that differs in ``other``."""
         fields = self.model_dump(mode="json")
         other_fields = other.model_dump(mode="json")
-        yield from (name for name in fields if fields[name] != other_fields[name])
+        yield from (name for name in type(self).model_fields if fields.get(name) != other_fields.get(name))
 
 
 def _line(backbone: Mapping[str, Any], description: Mapping[str, Any]) -> str:
@@ -97,6 +110,7 @@ class _FinishedPart(_Document):
     shard: Shard | None
     """None if no clip of the part has features."""
     failures: tuple[Failure, ...]
+    gaps: Annotated[tuple[Gap, ...], Field(exclude_if=not_)] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,8 @@ class Result:
     features: Mapping[int, Features] | None = None
     """Version -> (sum of all widths,), the backbones' vectors in the recipe's order; None with a failure."""
     failure: Failure | None = None
+    gaps: tuple[Gap, ...] = ()
+    """The modalities that the clip lacks; their features do not matter."""
 
 
 class ExtractionFolder:
@@ -151,6 +167,8 @@ class ExtractionFolder:
             self._finished = {number: content for number, content in self._finished.items() if not content.failures}
         self.failed = sum(len(content.failures) for content in self._finished.values())
         """Number of clips known to have no features."""
+        self.incomplete = sum(len({gap.sample_id for gap in content.gaps}) for content in self._finished.values())
+        """Number of clips known to lack some modalities."""
         self._pending: dict[int, dict[int, Result]] = {}
         self._writer: FeatureWriter | None = None
         self._next = 0
@@ -187,6 +205,16 @@ class ExtractionFolder:
         return range(1 if clean_only else 1 + self._recipe.augmented)
 
     @property
+    def keep_incomplete(self) -> bool:
+        """Whether clips that lack some modalities are kept."""
+        return self._identity.keep_incomplete
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """What the clips with features lack, in the order of the list; only of finished parts."""
+        return [gap for number in sorted(self._finished) for gap in self._finished[number].gaps]
+
+    @property
     def failures(self) -> list[Failure]:
         """All clips known to have no features, in the order of the list."""
         pending = [r.failure for results in self._pending.values() for r in results.values() if r.failure is not None]
@@ -200,6 +228,7 @@ class ExtractionFolder:
             details = f"a feature is NaN or infinite in {self._identity.dtype}"
             result = Result(result.clip, failure=Failure(sample_id=name, reason="not finite", details=details))
         self.failed += result.failure is not None
+        self.incomplete += bool(result.gaps)
         self._pending.setdefault(self._part_of[result.clip].number, {})[result.clip] = result
         self._advance()
 
@@ -216,11 +245,9 @@ class ExtractionFolder:
         self._advance()
         with self._open():
             pass
-        text = io.StringIO()
-        rows = csv.writer(text)
-        rows.writerow(["sample_id", "reason", "details"])
-        rows.writerows([(f.sample_id, f.reason, f.details) for f in self.failures])
-        write_whole(self.root / "failures.csv", text.getvalue().encode())
+        _write_table(self.root / "failures.csv", Failure, self.failures)
+        if self.keep_incomplete:
+            _write_table(self.root / "incomplete.csv", Gap, self.gaps)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -240,17 +267,18 @@ class ExtractionFolder:
     def _finish_part(self, part: Part) -> None:
         results = self._pending.pop(part.number)
         failures, rows = [], []
+        gaps = tuple(gap for clip in part.clips for gap in results[clip].gaps)
         for clip in part.clips:
             if (failure := results[clip].failure) is not None:
                 failures.append(failure)
             elif (features := results[clip].features) is not None:
                 rows += [(clip, version, features[version]) for version in sorted(features)]
-        shard = self._write(part, rows) if rows else None
-        content = _FinishedPart(shard=shard, failures=tuple(failures))
+        shard = self._write(part, rows, gaps) if rows else None
+        content = _FinishedPart(shard=shard, failures=tuple(failures), gaps=gaps)
         write_sealed(self._part_file(part), content.model_dump_json().encode())
         self._finished[part.number] = content
 
-    def _write(self, part: Part, rows: Sequence[tuple[int, int, Features]]) -> Shard:
+    def _write(self, part: Part, rows: Sequence[tuple[int, int, Features]], gaps: Sequence[Gap]) -> Shard:
         matrix = np.stack([features for _, _, features in rows])
         features = {}
         start = 0
@@ -258,6 +286,8 @@ class ExtractionFolder:
             features[modality.name] = matrix[:, start : start + modality.width]
             start += modality.width
         clips = [self._clips[clip] for clip, _, _ in rows]
+        lacking = {(gap.modality, gap.sample_id) for gap in gaps}
+        present = {name: np.array([(name, clip.sample_id) not in lacking for clip in clips]) for name in features}
         return self._open().write(
             part.split,
             [clip.sample_id for clip in clips],
@@ -266,6 +296,7 @@ class ExtractionFolder:
             augmentation=np.array([version for _, version, _ in rows], np.int16),
             groups=self._list.groups(clips),
             number=part.number,
+            present=present,
         )
 
     def _open(self) -> FeatureWriter:
@@ -329,6 +360,14 @@ class ExtractionFolder:
                     "another folder, or go on with the values in that file."
                 ]
             )
+
+
+def _write_table(file: Path, kind: type[_Document], rows: Iterable[_Document]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(kind.model_fields)
+    table.writerows([row.model_dump().values() for row in rows])
+    write_whole(file, text.getvalue().encode())
 
 
 def _visible(folder: Path) -> Iterator[Path]:

@@ -6,12 +6,12 @@ videos come in portions of bounded size, so no clip is ever decoded as a whole.
 Libraries are imported where a recipe needs them. A recipe of descriptors imports no transformers, which takes seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from conclugen.datasets.clips import Clip
 from conclugen.extraction.augment import Augmentation
-from conclugen.extraction.decoding import ClipError, Waveform, read_frames, read_waveform
+from conclugen.extraction.decoding import ClipError, Sampled, Waveform, read_frames, read_waveform
 from conclugen.extraction.readers import Block, Pictures, Sound, Text
 from conclugen.extraction.recipe import Backbone, Recipe
 
@@ -21,6 +21,8 @@ Portion = list[list[Block]]
 """Blocks of one clip for each backbone of the recipe, in its order."""
 PORTION_BYTES = 32 * 2**20
 """Bytes of pictures at which a portion ends."""
+_GAPS = ("empty", "no picture", "no sound", "silent", "no face")
+"""Reasons for which a sound file or video is no fault; a file that is missing or corrupt is one."""
 
 
 def reader_of(backbone: Backbone) -> Pictures | Sound | Text:
@@ -53,49 +55,82 @@ class Preparation:
         self._recipe = recipe
         self._readers = [reader_of(backbone) for backbone in recipe.backbones]
 
-    def portions(self, clip: Clip, file: Path | None, version: int = 0) -> Iterator[Portion]:
+    def portions(
+        self, clip: Clip, file: Path | None, version: int = 0, gaps: dict[int, ClipError] | None = None
+    ) -> Iterator[Portion]:
         """Yield the clip's blocks in portions, at least one.
 
         Args:
             clip: the clip.
             file: its video; None for a clip that is text only.
             version: 0 for the clip itself, else the number of the augmented version.
+            gaps: gets backbone -> why the clip has nothing for it to read; None if a clip must have everything.
 
         Raises:
-            ClipError: the clip lacks something that a backbone reads; the error may come only after some portions.
+            ClipError: the clip lacks something that a backbone reads and ``gaps`` is None, or a file is missing or
+                corrupt; the error may come only after some portions.
         """
         augmentation = Augmentation(clip.sample_id, version) if version else None
         portion: Portion = [[] for _ in self._readers]
         if self._recipe.kinds - {"text"} and file is None:
-            raise ClipError("missing", "the clip list names no video")
-        self._add_text(clip, augmentation, portion)
-        self._add_sound(clip, file, augmentation, portion)
+            self._lack(ClipError("missing", "the clip list names no video"), self._of(Pictures, Sound), gaps)
+        if "text" in self._recipe.kinds:
+            if clip.transcript is None or not clip.transcript.strip():
+                self._lack(ClipError("no transcript", "the clip list holds none"), self._of(Text), gaps)
+            else:
+                self._add_text(clip.transcript, augmentation, portion)
+        if file is not None:
+            self._add_sound(clip, file, augmentation, portion, gaps)
         if file is not None and self._recipe.kinds & {"frames", "clips"}:
-            yield from self._portions_of_pictures(clip, file, augmentation, portion)
+            yield from self._portions_of_pictures(clip, file, augmentation, portion, gaps)
         else:
             yield portion
 
-    def _add_text(self, clip: Clip, augmentation: Augmentation | None, portion: Portion) -> None:
-        if "text" not in self._recipe.kinds:
-            return
-        if clip.transcript is None or not clip.transcript.strip():
-            raise ClipError("no transcript", "the clip list holds none")
-        text = clip.transcript if augmentation is None else augmentation.text(clip.transcript)
+    def _of(self, *kinds: type) -> list[int]:
+        """Return the backbones whose readers are of these kinds."""
+        return [index for index, reader in enumerate(self._readers) if isinstance(reader, kinds)]
+
+    @staticmethod
+    def _lack(error: ClipError, backbones: Sequence[int], gaps: dict[int, ClipError] | None) -> None:
+        """Note that ``backbones`` have nothing to read, or raise the error if that is not allowed."""
+        if gaps is None:
+            raise error
+        gaps |= dict.fromkeys(backbones, error)
+
+    def _add_text(self, transcript: str, augmentation: Augmentation | None, portion: Portion) -> None:
+        text = transcript if augmentation is None else augmentation.text(transcript)
         for blocks, reader in zip(portion, self._readers, strict=True):
             if isinstance(reader, Text):
                 blocks += reader.blocks(text)
 
-    def _add_sound(self, clip: Clip, file: Path | None, augmentation: Augmentation | None, portion: Portion) -> None:
+    def _add_sound(
+        self,
+        clip: Clip,
+        file: Path,
+        augmentation: Augmentation | None,
+        portion: Portion,
+        gaps: dict[int, ClipError] | None,
+    ) -> None:
         waveforms: dict[int, Waveform] = {}
-        for blocks, reader in zip(portion, self._readers, strict=True):
-            if isinstance(reader, Sound) and file is not None:
-                if reader.rate not in waveforms:
-                    waveform = read_waveform(file, reader.rate, clip.start, clip.end)
-                    waveforms[reader.rate] = waveform if augmentation is None else augmentation.waveform(waveform)
-                blocks += reader.blocks(waveforms[reader.rate])
+        for index, reader in enumerate(self._readers):
+            if isinstance(reader, Sound):
+                try:
+                    if reader.rate not in waveforms:
+                        waveform = read_waveform(file, reader.rate, clip.start, clip.end)
+                        waveforms[reader.rate] = waveform if augmentation is None else augmentation.waveform(waveform)
+                    portion[index] += reader.blocks(waveforms[reader.rate])
+                except ClipError as error:
+                    if error.reason not in _GAPS:
+                        raise
+                    self._lack(error, [index], gaps)
 
     def _portions_of_pictures(
-        self, clip: Clip, file: Path, augmentation: Augmentation | None, portion: Portion
+        self,
+        clip: Clip,
+        file: Path,
+        augmentation: Augmentation | None,
+        portion: Portion,
+        gaps: dict[int, ClipError] | None,
     ) -> Iterator[Portion]:
         """Yield ``portion`` with the video's blocks, and further portions if the video has many."""
         track = None
@@ -113,7 +148,7 @@ class Preparation:
         rates = sorted({rate for _, _, rate in sources})
         portion_bytes = 0
         any_picture = False
-        for sampled in read_frames(file, rates, clip.start, clip.end):
+        for sampled in self._frames(clip, file, rates, gaps):
             picture = sampled.picture if track is None else track.crop(sampled.time, sampled.picture)
             if picture is None:
                 continue
@@ -128,8 +163,23 @@ class Preparation:
                 yield portion
                 portion = [[] for _ in self._readers]
                 portion_bytes = 0
-        if not any_picture:
-            raise ClipError("no face", f"{file}: no face was found in any second")
+        if not any_picture and not any(index in (gaps or ()) for index, _, _ in sources):
+            self._lack(ClipError("no face", f"{file}: no face was found in any second"), self._of(Pictures), gaps)
         for index, reader, _ in sources:
-            portion[index] += reader.end()
+            if index not in (gaps or ()):
+                try:
+                    portion[index] += reader.end()
+                except ClipError as error:
+                    self._lack(error, [index], gaps)
         yield portion
+
+    def _frames(
+        self, clip: Clip, file: Path, rates: Sequence[float], gaps: dict[int, ClipError] | None
+    ) -> Iterator[Sampled]:
+        """Yield the pictures of a clip at several rates; none if it has none and that is allowed."""
+        try:
+            yield from read_frames(file, rates, clip.start, clip.end)
+        except ClipError as error:
+            if error.reason not in _GAPS:
+                raise
+            self._lack(error, self._of(Pictures), gaps)

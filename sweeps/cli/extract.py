@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from conclugen.counts import counted
 from conclugen.datasets.clips import ClipList
 from conclugen.extraction.descriptors.packages import missing_packages
 from conclugen.extraction.recipe import load_recipe
@@ -40,6 +41,10 @@ def extract(
     ] = "1%",
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try clips again that failed in an earlier run.")
+    ] = False,
+    keep_incomplete: Annotated[
+        bool,
+        typer.Option("--keep-incomplete", help="Keep clips that lack a face, sound or words, with the rest they have."),
     ] = False,
     clips_per_shard: Annotated[
         int, typer.Option(metavar="N", min=1, help="Clips of a shard; only whole shards survive an interruption.")
@@ -85,6 +90,7 @@ def extract(
                 clips_per_shard=clips_per_shard,
                 max_failed=allowed,
                 retry_failed=retry_failed,
+                keep_incomplete=keep_incomplete,
                 address=address,
                 interrupts=interrupts,
             )
@@ -102,6 +108,11 @@ def extract(
     if reasons:
         counts = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         typer.echo(f"Without features: {counts}; see {out / 'failures.csv'}")
+    if summary.gaps:
+        incomplete = len({gap.sample_id for gap in summary.gaps})
+        lacking = Counter((gap.modality, gap.reason) for gap in summary.gaps)
+        counts = ", ".join(f"{count} without {name} ({reason})" for (name, reason), count in lacking.most_common())
+        typer.echo(f"With gaps: {counted(incomplete, 'clip')}: {counts}; see {out / 'incomplete.csv'}")
 
 
 def allowed_failures(text: str, clips: int) -> int:

@@ -1,5 +1,6 @@
 """Assemble the features of whole clips from portions that arrive in any order."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import pyarrow as pa
 
 from conclugen.extraction.descriptions import Description
 
-__all__ = ["ClipResult", "assembled_clips"]
+__all__ = ["ClipResult", "Gaps", "assembled_clips"]
 
 ClipResult = dict[int, npt.NDArray[np.float64]] | tuple[str, str]
 """Version -> features of a clip, (sum of widths,); or the reason why the clip has none, and details."""
+Gaps = dict[int, tuple[str, str]]
+"""Backbone that some version of a clip has nothing for -> reason and details; its features are 0."""
 
 
 @dataclass(eq=False)
@@ -34,8 +37,8 @@ class _Version:
 
 def assembled_clips(
     tables: Iterable[pa.Table], descriptions: Sequence[Description], versions: Callable[[int], int]
-) -> Iterator[tuple[int, ClipResult]]:
-    """Add up portions and yield each clip once all portions of all its versions have arrived.
+) -> Iterator[tuple[int, ClipResult, Gaps]]:
+    """Add up portions and yield each clip, its result and its gaps once all portions of all its versions have arrived.
 
     Args:
         tables: rows of portions, in any order, with the sums and weights of every backbone.
@@ -44,11 +47,12 @@ def assembled_clips(
     """
     clips: dict[int, dict[int, _Version]] = {}
     failures: dict[int, tuple[str, str]] = {}
+    gaps: dict[int, Gaps] = {}
     for table in tables:
         columns = [table[f"sum_{index}"].combine_chunks() for index in range(len(descriptions))]
         sums = [c.flatten().to_numpy().reshape(len(table), -1) for c in columns]
         weights = np.stack([table[f"weight_{index}"].to_numpy() for index in range(len(descriptions))], axis=1)
-        rows = table.select(["clip", "version", "portion", "last", "reason", "details"]).to_pylist()
+        rows = table.select(["clip", "version", "portion", "last", "reason", "details", "gaps"]).to_pylist()
         for place, row in enumerate(rows):
             clip = row["clip"]
             clip_versions = clips.setdefault(clip, {})
@@ -62,14 +66,20 @@ def assembled_clips(
                 version.expected = row["portion"] + 1
             if row["reason"]:
                 failures[clip] = row["reason"], row["details"]
+            for index, reason, details in json.loads(row["gaps"]):
+                gaps.setdefault(clip, {})[index] = reason, details
             if len(clip_versions) == versions(clip) and all(v.complete for v in clip_versions.values()):
                 del clips[clip]
+                absent = gaps.pop(clip, {})
                 if clip in failures:
-                    yield clip, failures.pop(clip)
+                    yield clip, failures.pop(clip), {}
                 else:
-                    yield clip, {number: _mean(version) for number, version in clip_versions.items()}
+                    yield clip, {number: _mean(v, absent) for number, v in clip_versions.items()}, absent
 
 
-def _mean(version: _Version) -> npt.NDArray[np.float64]:
-    """Return the mean over blocks of each backbone, concatenated: (sum of widths,)."""
-    return np.concatenate([total / weight for total, weight in zip(version.totals, version.weights, strict=True)])
+def _mean(version: _Version, gaps: Gaps) -> npt.NDArray[np.float64]:
+    """Return the mean over blocks of each backbone, 0 for one in ``gaps``, concatenated: (sum of widths,)."""
+    sums = zip(version.totals, version.weights, strict=True)
+    return np.concatenate(
+        [np.zeros_like(total) if index in gaps else total / weight for index, (total, weight) in enumerate(sums)]
+    )

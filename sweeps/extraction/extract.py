@@ -12,7 +12,7 @@ import ray
 from conclugen.datasets.clips import ClipList
 from conclugen.extraction.descriptions import describe
 from conclugen.extraction.descriptors.packages import package_version
-from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, fingerprint
+from conclugen.extraction.folder import ExtractionFolder, Failure, Gap, Identity, fingerprint
 from conclugen.extraction.recipe import Recipe
 from sweeps.config import ConfigError
 from sweeps.execution.cluster import alive_nodes, connect, disconnect
@@ -37,6 +37,8 @@ class Summary:
     """Clips of the whole list."""
     failures: tuple[Failure, ...]
     """Clips without features, those of earlier runs included."""
+    gaps: tuple[Gap, ...]
+    """What clips with features lack, those of earlier runs included."""
     seconds: float
     """Duration of this run."""
     extracted: int
@@ -52,6 +54,7 @@ def extract(
     clips_per_shard: int = 1024,
     max_failed: int = 0,
     retry_failed: bool = False,
+    keep_incomplete: bool = False,
     address: str | None = None,
     interrupts: Interrupts | None = None,
 ) -> Summary:
@@ -65,6 +68,7 @@ def extract(
         clips_per_shard: clips of one shard; a killed run loses at most so many clips of each split.
         max_failed: the number of clips without features that the run accepts; one more stops the run.
         retry_failed: try clips again that failed in an earlier run.
+        keep_incomplete: keep clips that lack some modalities, with gaps; they count as clips with features.
         address: Ray cluster; None for the one that RAY_ADDRESS names, or else a new one on this machine.
         interrupts: signals that ask the run to end; None for those that this process has.
 
@@ -84,6 +88,7 @@ def extract(
         dtype=dtype,
         clips_per_shard=clips_per_shard,
         versions={name: package_version(name) for name in (*SOFTWARE, *recipe.packages)},
+        keep_incomplete=keep_incomplete,
     )
     log_file = out / "extraction.log"
     began = time.monotonic()
@@ -107,7 +112,7 @@ def extract(
                         for result in clip_results:
                             folder.add(result)
                             extracted += 1
-                            display.show(extracted, folder.failed)
+                            display.show(extracted, folder.failed, folder.incomplete)
                             if folder.failed > max_failed:
                                 raise StoppedError(_too_many(folder, max_failed, out))
                 except ray.exceptions.RayError as error:
@@ -121,7 +126,8 @@ def extract(
                     disconnect()
         if not folder.finished:
             folder.finish()
-        return Summary(len(clips), tuple(folder.failures), time.monotonic() - began, extracted)
+        seconds = time.monotonic() - began
+        return Summary(len(clips), tuple(folder.failures), tuple(folder.gaps), seconds, extracted)
 
 
 @contextmanager

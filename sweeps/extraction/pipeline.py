@@ -12,11 +12,12 @@ backbones was rejected, too: the slowest backbone could not have more copies tha
 
 import json
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from conclugen.datasets.clips import Clip, ClipList
 from conclugen.extraction.decoding import ClipError
 from conclugen.extraction.descriptions import Description
 from conclugen.extraction.descriptors.catalogue import DESCRIPTORS
-from conclugen.extraction.folder import ExtractionFolder, Failure, Result
+from conclugen.extraction.folder import ExtractionFolder, Failure, Gap, Result
 from conclugen.extraction.inputs import Preparation
 from conclugen.extraction.readers import Block, Sums
 from conclugen.extraction.recipe import Backbone, Recipe
@@ -38,7 +39,7 @@ from sweeps.config import ConfigError
 from sweeps.estimate.room import Node
 from sweeps.execution.cluster import alive_nodes
 from sweeps.execution.code import Origin, change, code_here, origin
-from sweeps.extraction.assembly import ClipResult, assembled_clips
+from sweeps.extraction.assembly import ClipResult, Gaps, assembled_clips
 
 __all__ = [
     "SOFTWARE", "BackboneActor", "Shares", "decode", "pack_blocks", "results", "share_cluster", "to_result",
@@ -78,7 +79,7 @@ def results(
     settings = recipe.model_dump_json()
     code = origin(code_here())
     data = ray.data.from_arrow(_tables_of_versions(clips, folder, todo)).map_batches(
-        partial(decode, settings=settings, code=code),
+        partial(decode, settings=settings, code=code, keep_incomplete=folder.keep_incomplete),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=shares.decode_cpus,
@@ -98,16 +99,28 @@ def results(
     # The pipeline is closed before Ray shuts down: a pipeline that runs on would start a cluster of its own.
     batches: Any = iter(data.iter_batches(batch_size=None, batch_format="pyarrow"))
     with closing(batches) as tables:
-        for clip, clip_result in assembled_clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
-            yield to_result(clips, clip, clip_result)
+        for clip, result, gaps in assembled_clips(tables, descriptions, lambda clip: len(folder.versions(clip))):
+            yield to_result(clips, recipe, clip, result, gaps)
 
 
-def to_result(clips: ClipList, clip: int, clip_result: ClipResult) -> Result:
-    """Turn the features of a clip (a row of ``clips``), or its reason and details, into the folder's form."""
-    if not isinstance(clip_result, tuple):
-        return Result(clip, clip_result)
-    reason, details = clip_result
+def to_result(clips: ClipList, recipe: Recipe, clip: int, clip_result: ClipResult, gaps: Gaps) -> Result:
+    """Turn the features and gaps of a clip (a row of ``clips``), or its reason and details, into the folder's form.
+
+    A modality is missing if one of its backbones has nothing to read. A clip without any modality has failed.
+    """
     sample_id = clips.table["sample_id"][clip].as_py()
+    owners = [modality for modality, backbones in recipe.modalities.items() for _ in backbones]
+    missing = {owners[index]: gaps[index] for index in sorted(gaps, reverse=True)}
+    if not isinstance(clip_result, tuple):
+        if missing.keys() != set(owners):
+            kept = [
+                Gap(sample_id=sample_id, modality=name, reason=missing[name][0], details=missing[name][1])
+                for name in recipe.modalities
+                if name in missing
+            ]
+            return Result(clip, clip_result, gaps=tuple(kept))
+        clip_result = missing[owners[0]]
+    reason, details = clip_result
     return Result(clip, failure=Failure(sample_id=sample_id, reason=reason, details=details))
 
 
@@ -165,18 +178,20 @@ def _preparation(settings: str, code: str) -> Preparation:
     return Preparation(Recipe.model_validate_json(settings))
 
 
-def decode(versions: pa.Table, settings: str, code: Origin) -> Iterator[pa.Table]:
+def decode(versions: pa.Table, settings: str, code: Origin, *, keep_incomplete: bool = False) -> Iterator[pa.Table]:
     """Decode versions of clips into rows, one per portion.
 
     Args:
         versions: a row per version, with the columns sample_id, video, start, end, transcript, clip, root and version.
         settings: the recipe as JSON.
         code: the code that the extraction was started with.
+        keep_incomplete: whether a clip may lack what some backbones read.
 
     Yields:
         Tables of one row with these columns: clip; version; portion (its number); last (whether it is the last);
-        reason and details of a failure (empty without one); for each model blocks_0 or the like, from
-        :func:`pack_blocks`, numbered as in the recipe; for each descriptor its sum and its weight.
+        reason and details of a failure (empty without one); gaps (JSON: backbone, reason and details of each, in the
+        last row); for each model blocks_0 or the like, from :func:`pack_blocks`, numbered as in the recipe; for each
+        descriptor its sum and its weight.
 
     Raises:
         RuntimeError: this process has other code.
@@ -192,12 +207,13 @@ def decode(versions: pa.Table, settings: str, code: Origin) -> Iterator[pa.Table
         file = None if clip.video is None else Path(version["root"]) / clip.video
         number = -1
         previous: list[list[Block]] | None = None
+        gaps: dict[int, ClipError] | None = {} if keep_incomplete else None
         try:
-            for number, portion in enumerate(preparation.portions(clip, file, version["version"])):
+            for number, portion in enumerate(preparation.portions(clip, file, version["version"], gaps)):
                 if previous is not None:
                     yield _row(version, number - 1, previous, widths)
                 previous = portion
-            yield _row(version, number, previous or empty, widths, last=True)
+            yield _row(version, number, previous or empty, widths, last=True, gaps=gaps or {})
         except ClipError as error:
             yield _row(version, number + 1, empty, widths, last=True, failure=error)
 
@@ -210,6 +226,7 @@ def _row(
     *,
     last: bool = False,
     failure: ClipError | None = None,
+    gaps: Mapping[int, ClipError] = MappingProxyType({}),
 ) -> pa.Table:
     columns = {
         "clip": pa.array([version["clip"]], pa.int64()),
@@ -218,6 +235,7 @@ def _row(
         "last": pa.array([last]),
         "reason": pa.array([failure.reason if failure else ""]),
         "details": pa.array([failure.details if failure else ""]),
+        "gaps": pa.array([json.dumps([[index, error.reason, error.details] for index, error in gaps.items()])]),
     }
     for index, (blocks, width) in enumerate(zip(portion, widths, strict=True)):
         if width is None:

@@ -49,19 +49,20 @@ class ClipProgress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def show(self, extracted: int, failed: int) -> None:
-        """Show the number of clips that this run has extracted, and of those that have no features."""
+    def show(self, extracted: int, failed: int, incomplete: int = 0) -> None:
+        """Show the number of clips that this run has extracted, of those without features, and of those with gaps."""
+        flaws = f"{failed} failed" + (f", {incomplete} with gaps" if incomplete else "")
         now = time.monotonic()
         if self._began is None:  # the clock starts at the first clip: loading the models says nothing of the rate
             self._began = self._last_line = now
         rate = extracted / max(now - self._began, 1.0)
         done = self._done + extracted
-        self._bar.update(self._task, completed=done, rate=f"{rate:.1f} clips/s", failed=f"{failed} failed")
+        self._bar.update(self._task, completed=done, rate=f"{rate:.1f} clips/s", failed=flaws)
         if self._bar.disable and (now - self._last_line >= _LINE_SECONDS or done == self._clips):
             self._last_line = now
             seconds = round((self._clips - done) / rate)
             self._console.print(
-                f"{done}/{self._clips} clips, {rate:.1f} a second, {failed} failed; {seconds} s left",
+                f"{done}/{self._clips} clips, {rate:.1f} a second, {flaws}; {seconds} s left",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conclugen.datasets.clips import Clip, ClipList
-from conclugen.extraction.folder import ExtractionFolder, Failure, Identity, Result, fingerprint
+from conclugen.extraction.folder import ExtractionFolder, Failure, Gap, Identity, Result, fingerprint
 from conclugen.extraction.recipe import Backbone, Recipe, RecipeError
 from conclugen.features.manifest import Labels, Manifest, damaged_shards
 from conclugen.features.shards import FeatureSet
@@ -106,6 +106,32 @@ def test_groups_of_the_clips_go_into_the_features_if_all_are_known(tmp_path: Pat
 def test_a_list_without_groups_keeps_its_fingerprint() -> None:
     """So an extraction that an earlier version began goes on."""
     assert fingerprint(clip_list()).startswith("df106dd5a9d6bc7c")
+
+
+def test_clips_with_gaps_survive_interruptions(tmp_path: Path) -> None:
+    """Every third clip lacks text; one run is stopped twice."""
+    clips = clip_list()
+
+    def run_with_gaps(root: Path, stop: int | None = None) -> None:
+        with open_folder(root, clips, keep_incomplete=True) as folder:
+            for clip in folder.todo[:stop]:
+                gap = Gap(sample_id=f"clip{clip}", modality="text", reason="no transcript", details="")
+                folder.add(replace(result(folder, clip), gaps=(gap,) if clip % 3 == 0 else ()))
+            if stop is None:
+                assert folder.incomplete == 4
+                folder.finish()
+
+    run_with_gaps(tmp_path / "straight")
+    for stop in (4, 5, None):
+        run_with_gaps(tmp_path / "interrupted", stop)
+    straight, interrupted = (Manifest.read(tmp_path / name) for name in ("straight", "interrupted"))
+    assert straight == interrupted
+    assert straight.rows_by_modalities("train") == {"video+text": 18, "video": 9}
+    assert straight.rows_by_modalities("val") == {"video+text": 1, "video": 1}
+    for name in ("statistics.safetensors", "incomplete.csv"):
+        assert (tmp_path / "straight" / name).read_bytes() == (tmp_path / "interrupted" / name).read_bytes()
+    rows = (tmp_path / "straight" / "incomplete.csv").read_text(encoding="utf-8").splitlines()
+    assert rows == ["sample_id,modality,reason,details", *(f"clip{row},text,no transcript," for row in (0, 6, 9, 3))]
 
 
 @settings(max_examples=25, deadline=None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -27,7 +28,7 @@ from sweeps.config import ConfigError
 from sweeps.estimate.room import Node
 from sweeps.execution.code import code_here, origin
 from sweeps.extraction import extract as extraction
-from sweeps.extraction.assembly import assembled_clips
+from sweeps.extraction.assembly import ClipResult, Gaps, assembled_clips
 from sweeps.extraction.pipeline import BackboneActor, decode, pack_blocks, share_cluster, to_result, unpack_blocks
 from sweeps.interrupts import Interrupts
 from tests.conclugen.extraction import models
@@ -99,7 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def in_process(
     clips: ClipList, recipe: Recipe, rows: Sequence[int], *, versions: int = 1, together: bool = True
-) -> dict[int, Any]:
+) -> dict[int, ClipResult]:
     """Run the pipeline's own stages without Ray; give the features of each row, or why it has none.
 
     Args:
@@ -109,12 +110,25 @@ def in_process(
         versions: of each clip.
         together: whether the actors get all portions in one table, or each in a table of its own.
     """
+    return {clip: result for clip, result, _ in staged(clips, recipe, rows, versions=versions, together=together)}
+
+
+def staged(
+    clips: ClipList,
+    recipe: Recipe,
+    rows: Sequence[int],
+    *,
+    versions: int = 1,
+    together: bool = True,
+    keep_incomplete: bool = False,
+) -> list[tuple[int, ClipResult, Gaps]]:
+    """Run the pipeline's own stages without Ray; give each row with its features, and with its gaps."""
     descriptions = describe(recipe)
     table = clips.table.select(["sample_id", "video", "start", "end", "transcript"]).take(list(rows))
     table = table.append_column("clip", pa.array(rows)).append_column("root", pa.array([clips.header.root] * len(rows)))
     table = pa.concat_tables([table.append_column("version", pa.array([v] * len(rows))) for v in range(versions)])
     settings = recipe.model_dump_json()
-    tables = list(decode(table, settings, CODE))
+    tables = list(decode(table, settings, CODE, keep_incomplete=keep_incomplete))
     if together:
         tables = [pa.concat_tables(tables)]
     for index, description in enumerate(descriptions):
@@ -122,7 +136,7 @@ def in_process(
             continue
         actor = BackboneActor(settings, CODE, index, description.width, 1)
         tables = [actor(table) for table in tables]
-    return dict(assembled_clips(tables[::-1], descriptions, lambda _: versions))
+    return list(assembled_clips(tables[::-1], descriptions, lambda _: versions))
 
 
 def test_good_clips_become_features_and_flawed_clips_name_their_reasons(folder: Path) -> None:
@@ -196,6 +210,7 @@ def portions(*rows: tuple[int, int, int, bool, str, float, float]) -> pa.Table:
     return pa.table(
         {
             "clip": clip, "version": version, "portion": portion, "last": last, "reason": reason, "details": reason,
+            "gaps": ["[]"] * len(clip),
             "sum_0": pa.FixedSizeListArray.from_arrays(pa.array(total, pa.float64()), 1), "weight_0": weight,
         }
     )  # fmt: skip
@@ -209,8 +224,8 @@ def test_portions_are_assembled_to_clips_in_any_order() -> None:
         portions((2, 0, 0, False, "", 1.0, 1.0)),
     ]
     clips = list(assembled_clips(tables, [Description(1, "", "")], lambda _: 2))
-    assert [clip for clip, _ in clips] == [1, 0, 2]
-    results = [r if isinstance(r, tuple) else {v: x.tolist() for v, x in r.items()} for _, r in clips]
+    assert [clip for clip, _, _ in clips] == [1, 0, 2]
+    results = [r if isinstance(r, tuple) else {v: x.tolist() for v, x in r.items()} for _, r, _ in clips]
     assert results == [{0: [2.0], 1: [1.0]}, {0: [2.0], 1: [3.0]}, ("corrupt", "corrupt")]
 
 
@@ -275,8 +290,9 @@ def without_ray(replace: Callable[[Any, str, Any], None]) -> None:
         clips: ClipList, recipe: Recipe, _descriptions: object, folder: ExtractionFolder, todo: Sequence[int]
     ) -> Generator[Result, None, None]:
         for row in todo:
-            ((_, clip_result),) = in_process(clips, recipe, [row], versions=len(folder.versions(row))).items()
-            yield to_result(clips, row, clip_result)
+            versions, keep_incomplete = len(folder.versions(row)), folder.keep_incomplete
+            ((_, *found),) = staged(clips, recipe, [row], versions=versions, keep_incomplete=keep_incomplete)
+            yield to_result(clips, recipe, row, *found)
 
     replace(extraction, "results", results)
     replace(extraction, "connect", lambda address: None)
@@ -299,6 +315,63 @@ def test_too_many_failures_stop_the_extraction_and_a_higher_limit_goes_on(
     assert not (tmp_path / "out" / "manifest.json").exists()
     finished = CliRunner().invoke(app, [*command, "--max-failed", "5"])
     assert (finished.exit_code, "features of 5 of 10 clips, 4 of them now" in finished.stdout) == (0, True)
+
+
+def test_incomplete_clips_are_kept_on_request(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence, a missing face and missing words are gaps; a file that is cut off or gone stays a fault."""
+    without_ray(monkeypatch.setattr)
+    out = tmp_path / "out"
+    command = ["extract", str(folder / "clips.parquet"), "--out", str(out), "--clips-per-shard", "2"]
+    command += ["--backbones", str(folder / "recipe.yaml"), "--max-failed", "2"]
+    result = CliRunner().invoke(app, [*command, "--keep-incomplete"])
+    assert result.exit_code == 0, result.output
+    assert "features of 8 of 10 clips" in result.stdout
+    assert (
+        "With gaps: 3 clips: 1 without audio (silent), 1 without video (no face), 1 without text (no transcript)"
+        in (result.stdout)
+    )
+    manifest = Manifest.read(out)
+    assert manifest.rows_by_modalities("train") == {
+        "video+audio+text": 8, "audio+text": 2, "video+audio": 2, "video+text": 2,
+    }  # fmt: skip
+    assert manifest.rows_by_modalities("val") == {"video+audio+text": 1}
+    rows = (out / "incomplete.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.rpartition(",")[0].split(",")[:3] for row in rows] == [
+        ["sample_id", "modality", "reason"],
+        ["silent", "audio", "silent"],
+        ["faceless", "video", "no face"],
+        ["wordless", "text", "no transcript"],
+    ]
+    split = FeatureSet(out).split("train")
+    for name, modality in (("silent", "audio"), ("faceless", "video"), ("wordless", "text")):
+        places = torch.tensor([row for row, sample in enumerate(split.sample_ids) if sample == name])
+        assert not split.present[modality][places].any()
+        assert all(split.gather(other, places).any() == (other != modality) for other in manifest.widths)
+    whole = CliRunner().invoke(app, command)
+    assert whole.exit_code == 2
+    assert "holds an extraction with other keep_incomplete" in " ".join(whole.output.split())
+
+
+def test_a_clip_that_has_nothing_is_no_row(folder: Path) -> None:
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    clips = ClipList.of(
+        [
+            Clip(sample_id="words", split="train", transcript="kids"),
+            Clip(sample_id="silence", split="train", video="silent.mp4"),
+        ],
+        dataset="gaps", root=folder, labels=None,
+    )  # fmt: skip
+    only_sound = Recipe(modalities={"audio": recipe.modalities["audio"]})
+    for row, reason in enumerate(("missing", "silent")):
+        ((_, *found),) = staged(clips, only_sound, [row], keep_incomplete=True)
+        failure = to_result(clips, only_sound, row, *found).failure
+        assert failure is not None
+        assert failure.reason == reason
+    ((_, *found),) = staged(clips, recipe, [0], keep_incomplete=True)
+    assert [(gap.modality, gap.reason) for gap in to_result(clips, recipe, 0, *found).gaps] == [
+        ("video", "missing"),
+        ("audio", "missing"),
+    ]
 
 
 KILLED_AT_SECOND_SHARD = """
