@@ -220,6 +220,13 @@ class Parameter(BaseModel):
             return self.value(min(self.index(clipped), self.count - 1))
         return round(clipped) if self.integral else clipped
 
+    def document(self) -> Any:
+        """Return the parameter as it is written in a space: a fixed value alone, or a mapping."""
+        if self.fixed is None:
+            return self.model_dump(mode="json", exclude_defaults=True)
+        conditions = self.model_dump(mode="json", include={"needs", "min_losses"}, exclude_defaults=True)
+        return {"fixed": self.fixed, **conditions} if conditions else self.fixed
+
     def applies(self, losses: Sequence[Loss]) -> bool:
         """Return whether a subset with these losses meets the parameter's own conditions."""
         return Use(self.needs, self.min_losses).by(losses)

@@ -34,6 +34,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
+from conclugen.counts import counted
 from conclugen.hyperparameters import HYPERPARAMETERS, USES
 from conclugen.settings.documents import DocumentError, read_settings
 from conclugen.settings.wording import problems_of, suggestion
@@ -41,7 +42,7 @@ from conclugen.subsets import Loss
 from search_spaces.parameter import Parameter, Scalar
 from search_spaces.prior import Prior, prior_of
 
-__all__ = ["Space", "SpaceError", "load_space", "named_space_text", "named_spaces", "weight_of"]
+__all__ = ["Adaptation", "Space", "SpaceError", "load_space", "named_space_text", "named_spaces", "weight_of"]
 
 
 class SpaceError(ValueError):
@@ -57,6 +58,8 @@ class _UnknownError(ValueError):
 
 
 _NAMES = ", ".join(sorted(HYPERPARAMETERS))
+_LEAST_BATCH = 2  # as batch statistics need
+_PUBLISHED = "paper"  # the named space that repeats a published search
 
 
 def _with_names(parameters: object) -> object:
@@ -75,8 +78,26 @@ def _parameter(named_entry: tuple[str, object]) -> Parameter:
     return Parameter.model_validate(values, context={"hyperparameter": name})
 
 
+class Adaptation(BaseModel):
+    """How a named space was fitted to the training samples; a sweep's folder keeps it with the space that ran."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space: Annotated[str, Field(description="the named space")]
+    samples: Annotated[int, Field(description="training samples of the pretraining set")]
+    changes: Annotated[tuple[str, ...], Field(description="what has other values than in the named space")]
+
+    def __str__(self) -> str:
+        """Return the sentences that `sweep check`, `sweep run` and the report show."""
+        loss = " It no longer repeats the published search." if self.space == _PUBLISHED else ""
+        return (
+            f"Space {self.space} is adapted to {counted(self.samples, 'training sample')}: {'; '.join(self.changes)}."
+            f"{loss}"
+        )
+
+
 class Space(BaseModel):
-    """A named search space."""
+    """A search space: which hyperparameters vary, over which values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -95,6 +116,10 @@ class Space(BaseModel):
         Mapping[str, Any],
         Field(description="where good values are expected: `lr: [1e-3, 0.7]` for a range, `{256: 3}` for choices"),
     ] = {}
+    adapted: Annotated[
+        Adaptation | None,
+        Field(description="written by a sweep into its folder, if its named space was fitted to the training samples"),
+    ] = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -121,6 +146,12 @@ class Space(BaseModel):
     def priors(self) -> dict[str, Prior]:
         """Name of a parameter -> its prior, for those that have one."""
         return {name: prior_of(self.parameters[name], given) for name, given in self.prior.items()}
+
+    def document(self) -> dict[str, Any]:
+        """Return the space as it is written in a YAML file."""
+        parameters = {name: parameter.document() for name, parameter in self.parameters.items()}
+        rest = self.model_dump(mode="json", exclude={"parameters"}, exclude_defaults=True)
+        return {**rest, "parameters": parameters}
 
     def unsuitable(self, sampler: str, subsets: Mapping[str, Sequence[Loss]], trials: int | None) -> list[str]:
         """Return the reasons why a sampler cannot search the space, each with a remedy.
@@ -248,9 +279,12 @@ class Space(BaseModel):
         steps = rows // max(batches)
         longest_queue = max(self._integers("kmeans_queue_size", losses))
         if longest_queue >= steps:
+            largest = rows // (longest_queue + 1)
+            shorter = f"at most {steps - 1}" if steps > 1 else "0, which is no queue"
             yield (
-                f"kmeans_queue_size: a queue of {longest_queue} batches never fills in the {steps} steps of an "
-                f"epoch ({rows} rows, batches of {max(batches)}); lower it below {steps} or use smaller batches."
+                f"kmeans_queue_size: a queue of {counted(longest_queue, 'batch', 'batches')} never fills in the "
+                f"{counted(steps, 'step')} of an epoch ({rows} rows, batches of {max(batches)}); lower it to {shorter}"
+                + (f", or batch_size to at most {largest}." if largest >= _LEAST_BATCH else ".")
             )
         # Until the queue is full, k-means sees a single batch.
         most_clusters = max(self._integers("num_clusters", losses))

@@ -2,12 +2,14 @@
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from conclugen.counts import counted
 from conclugen.settings.documents import dump
 from reports.output.page import Provenance
+from search_spaces import SpaceError, load_space
 from sweeps.ledger import Hardware, Record
 
 __all__ = ["hardware_lines", "provenance"]
@@ -37,6 +39,9 @@ def provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], com
                 f"conclugen sweep replay {shlex.quote(str(folder))} --trial {latest.key}",
             ),
         ]
+        with suppress(SpaceError):  # the space is gone
+            if (adapted := load_space(latest.config["space"]).adapted) is not None:
+                facts.append((f"{name}: search space", str(adapted)))
         facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
         drivers = sorted({record.versions["driver"] for record in records if "driver" in record.versions})
         facts += [(f"{name}: run from host", driver) for driver in drivers]

@@ -159,6 +159,8 @@ class SweepRun:
             # Nothing may refuse the sweep after this line, because opening the search may write into a database.
             search = Search(self.config, self.folder, say=display.say, retry_failed=self.retry_failed)
             self._progress = search.progress
+            if (adapted := self.config.load_space().adapted) is not None:
+                display.say(str(adapted))
             allocation = capacity.allocation
             display.say(
                 f"{counted(allocation.slots, 'trial')} at a time, each on {counted(allocation.workers, 'worker')} "

@@ -96,9 +96,8 @@ def why_none(records: Iterable[Record], method: str) -> str:
 
 def _with_default(parameter: Parameter, value: object) -> Any:
     """Return a parameter as it is written in a space; ``value``, if there is one, is its default."""
+    document = parameter.document()
     if parameter.fixed is not None:
-        conditions = parameter.model_dump(mode="json", include={"needs", "min_losses"}, exclude_defaults=True)
-        return {"fixed": parameter.fixed, **conditions} if conditions else parameter.fixed
-    document = parameter.model_dump(mode="json", exclude_defaults=True)
+        return document
     nearest = parameter.nearest(value) if isinstance(value, bool | int | float | str) else None
     return document if nearest is None else document | {"default": nearest}

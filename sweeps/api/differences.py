@@ -37,7 +37,10 @@ def differences(first: "Sweep", second: "Sweep") -> pd.DataFrame:
 def _settings(sweep: "Sweep") -> dict[str, Any]:
     """Return the settings by their dotted names; a space that is no named one lies in the sweep's folder."""
     settings = _flat(sweep.config.model_dump(mode="json"))
-    return settings | ({} if settings["space"] in named_spaces() else {"space": "a file of its own"})
+    if settings["space"] in named_spaces():
+        return settings
+    adapted = sweep.config.load_space().adapted
+    return settings | {"space": "a file of its own" if adapted is None else f"{adapted.space} (adapted)"}
 
 
 def _space(sweep: "Sweep") -> dict[str, Any]:

@@ -95,6 +95,8 @@ def sweep_check(
         console().print(Fitted(plan_table(config, costs)))
         console().print(Fitted(space_table(config)))
         typer.echo(cost_summary(config, costs))
+    if (adapted := config.load_space().adapted) is not None:
+        typer.echo(str(adapted))
     for note in findings.notes:
         typer.echo(f"Warning: {note}")
 

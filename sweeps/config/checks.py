@@ -13,13 +13,14 @@ from typing import Annotated, Any, cast, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from conclugen.counts import counted
 from conclugen.features.manifest import SPLITS, FeatureSetError, Location, Manifest, statistics_problem
 from conclugen.names import look_alikes
 from conclugen.settings.wording import shown, suggestion
-from search_spaces import load_space
+from search_spaces import LEAST_SAMPLES, named_spaces
 from sweeps.config.fields import metrics_of
 from sweeps.config.sections import Section
-from sweeps.config.sweep import SweepConfig, rungs, searched_methods
+from sweeps.config.sweep import SweepConfig, as_written, rungs, searched_methods, training_samples
 from sweeps.ledger import LOSSES
 
 __all__ = ["contradictions", "problems_found", "valid_part"]
@@ -90,6 +91,8 @@ class _ValidPart:
             value = _valid_entries(adapter, data[name], context, divisible)
             if value is not _InvalidError:
                 setattr(self, name, value)
+        if model is SweepConfig:
+            self._as_written = as_written(context)
 
     def __getattr__(self, name: str) -> Any:
         derived = vars(self._model).get(name)
@@ -297,13 +300,20 @@ def _metric_of_the_sets_that_count(config: SweepConfig) -> Iterator[str]:
 
 def _space_fits_the_budget(config: SweepConfig) -> Iterator[str]:
     name = config.space
-    pretrain = Manifest.read(config.features.pretrain)
-    space = load_space(name)
-    for problem in space.problems(
+    samples = training_samples(config.features.pretrain)
+    least = LEAST_SAMPLES if name in named_spaces() else 2  # as a batch needs
+    if samples < least:
+        yield (
+            f"features.pretrain: {counted(samples, 'training sample')}; space {name}{_default_space(name)} needs at "
+            f"least {least}; give a larger set"
+            + (", or a space of your own with smaller batches." if name in named_spaces() and samples > 1 else ".")
+        )
+        return
+    for problem in config.load_space().problems(
         {method: LOSSES[method] for method in searched_methods(config.subsets, config.baselines)},
         epochs=config.budget.epochs,
         first_rung=partial(_first_rung, config),
-        rows=sum(map(pretrain.samples, pretrain.training)),
+        rows=samples,
         workers=config.workers.per_trial,
     ):
         yield f"space: {name}{_default_space(name)}: {problem}"
@@ -317,7 +327,7 @@ def _first_rung(config: SweepConfig, epochs: int) -> int | None:
 def _space_suits_the_sampler(config: SweepConfig) -> Iterator[str]:
     searched = {method: LOSSES[method] for method in searched_methods(config.subsets, config.baselines)}
     trials = config.budget.trials_per_subset
-    for problem in load_space(config.space).unsuitable(config.search.sampler, searched, trials):
+    for problem in config.load_space().unsuitable(config.search.sampler, searched, trials):
         yield f"space: {config.space}{_default_space(config.space)}: {problem}"
 
 

@@ -48,7 +48,7 @@ def load_config(
     if written:
         data = with_former_settings(data)
     problems = _apply(data, overrides)
-    context = {"base": base, "alone": alone}
+    context = {"base": base, "alone": alone, "written": written}
     try:
         config = SweepConfig.model_validate(data, context=context)
     except ValidationError as error:

@@ -4,17 +4,17 @@ pydantic checks each field by itself, and :mod:`sweeps.config.checks` checks one
 program relies on a valid configuration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
-from conclugen.features.manifest import Manifest
+from conclugen.features.manifest import Location, Manifest
 from conclugen.labels import LabelBudget
 from conclugen.subsets import SUBSETS, Loss
-from search_spaces import Parameter, Space, load_space
+from search_spaces import LEAST_SAMPLES, Parameter, Space, fitted, load_space, named_spaces
 from sweeps.config.fields import (
     BaselineName,
     Name,
@@ -39,7 +39,7 @@ from sweeps.config.sections import (
 )
 from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
 
-__all__ = ["Arm", "SweepConfig", "rungs", "searched_methods"]
+__all__ = ["Arm", "SweepConfig", "as_written", "rungs", "searched_methods", "training_samples"]
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class SweepConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63, strict=True)] = Field(
         127, description="every random choice of the sweep follows from it"
     )
+    _as_written: bool = PrivateAttr(False)
 
     @field_validator("modality_subsets")
     @classmethod
@@ -188,9 +189,35 @@ class SweepConfig(Section):
         """The numbers of finished epochs after which a search trial may be pruned; empty if none may be."""
         return rungs(self.budget, self.probe, self.search)
 
+    def model_post_init(self, context: Any) -> None:
+        """Remember whether the configuration comes from a sweep's folder."""
+        self._as_written = as_written(context)
+
     def load_space(self) -> Space:
-        """Return the search space, which validation has already loaded once."""
-        return load_space(self.space)
+        """Return the search space; a named one is fitted to the training samples.
+
+        A sweep's folder names a space only if the sweep ran with it as it is, so such a configuration reads no
+        features.
+
+        Raises:
+            FeatureSetError: the pretraining set cannot be read.
+        """
+        space = load_space(self.space)
+        if self._as_written or self.space not in named_spaces():
+            return space
+        samples = training_samples(self.features.pretrain)
+        return fitted(space, self.space, samples) if samples >= LEAST_SAMPLES else space
+
+
+def as_written(context: Mapping[str, Any] | None) -> bool:
+    """Return whether the context of a validation says that the configuration comes from a sweep's folder."""
+    return any((context or {}).get(key, False) for key in ("alone", "written"))
+
+
+def training_samples(pretrain: Location) -> int:
+    """Return how many samples of a set the heads are pretrained on; the versions of a sample count once."""
+    manifest = Manifest.read(pretrain)
+    return sum(map(manifest.samples, manifest.training))
 
 
 def searched_methods(subsets: Sequence[str], baselines: Sequence[str]) -> list[str]:

@@ -46,7 +46,8 @@ def space_table(config: SweepConfig) -> Table:
     """Return a table of the space's hyperparameters, with the methods that search each."""
     space = config.load_space()
     arms = {arm.method: arm.parameters(space) for arm in config.arms.values()}
-    table = Table(title=f"Space {config.space}: + searched, = fixed", title_justify="left")
+    name = config.space if space.adapted is None else f"{space.adapted.space} (adapted)"
+    table = Table(title=f"Space {name}: + searched, = fixed", title_justify="left")
     table.add_column("hyperparameter")
     table.add_column("values")
     table.add_column("first trial", justify="right")
@@ -77,6 +78,7 @@ def cost_document(config: SweepConfig, costs: Sequence[Cost]) -> dict[str, Any]:
         "name": config.name,
         "trials_per_method": config.budget.trials_per_subset,
         "epochs": config.budget.epochs,
+        "space": config.load_space().document(),
         "methods": [asdict(cost) for cost in costs],
         "seconds": total_seconds(config, costs) if estimated else None,
         "disk_bytes": disk_bytes(config, costs) if estimated else None,

@@ -30,7 +30,7 @@ class SweepFolder:
 
     @property
     def space(self) -> Path:
-        """A copy of the search space, if the user wrote it."""
+        """The search space, if the user wrote it, or if a named one was fitted to the training samples."""
         return self.root / "space.yaml"
 
     @property
@@ -158,7 +158,7 @@ class SweepFolder:
         return (self.log.parent, self.ledger, self.running, self.heads, self.ray)
 
     def prepare(self, config: SweepConfig) -> None:
-        """Create what the folder lacks, and write the configuration and the user's own space, if any, into it.
+        """Create what the folder lacks, and write the configuration into it, and a space that is no named one.
 
         The configuration comes last, because a folder without it holds no sweep. A new identity replaces a damaged one.
         The sweep then has new studies, which learn from the ledger what has finished.
@@ -170,8 +170,10 @@ class SweepFolder:
         except (FileNotFoundError, ConfigError):
             write_whole(self._id, uuid.uuid4().hex.encode())
         document = config.model_dump(mode="json")
-        if config.space not in named_spaces():
-            write_whole(self.space, Path(config.space).read_bytes())
+        named = config.space in named_spaces()
+        space = config.load_space()
+        if not named or space.adapted is not None:
+            write_whole(self.space, dump(space.document()).encode() if named else Path(config.space).read_bytes())
             document["space"] = self.space.name
         write_whole(self.config, dump(document).encode())
 

@@ -423,10 +423,10 @@ class TestProblems:
     def test_a_queue_must_fill_within_an_epoch(self, longest: int, rows: int, fits: bool) -> None:
         """Only full batches count: 999 rows are 19 steps of 50. One more batch must follow a full queue."""
         problems = _problems(kmeans_queue_size={"choices": [0, longest], "default": 0}, rows=rows)
-        steps = rows // 50
+        steps, largest = {1000: (20, 47), 999: (19, 49)}[rows]  # 21 batches of 47 are 987 rows, 20 of 49 are 980
         message = (
             f"kmeans_queue_size: a queue of {longest} batches never fills in the {steps} steps of an epoch ({rows} "
-            f"rows, batches of 50); lower it below {steps} or use smaller batches."
+            f"rows, batches of 50); lower it to at most {steps - 1}, or batch_size to at most {largest}."
         )
         assert problems == ([] if fits else [message])
 
@@ -436,7 +436,7 @@ class TestProblems:
         assert _problems(batch_size=batches, kmeans_queue_size={"choices": [0, 1], "default": 0}) == []
         assert _problems(batch_size=batches) == [
             "kmeans_queue_size: a queue of 2 batches never fills in the 2 steps of an epoch (1000 rows, batches of "
-            "500); lower it below 2 or use smaller batches."
+            "500); lower it to at most 1, or batch_size to at most 333."
         ]
 
     @pytest.mark.parametrize(("most", "fits"), [(1000, True), (1001, False)])
@@ -447,7 +447,15 @@ class TestProblems:
 
     def test_a_batch_as_large_as_the_set_makes_one_step(self) -> None:
         (problem,) = _problems(batch_size=1000, kmeans_queue_size=1)
-        assert "a queue of 1 batches never fills in the 1 steps of an epoch (1000 rows, batches of 1000)" in problem
+        assert problem == (
+            "kmeans_queue_size: a queue of 1 batch never fills in the 1 step of an epoch (1000 rows, batches of 1000); "
+            "lower it to 0, which is no queue, or batch_size to at most 500."
+        )
+
+    def test_no_remedy_asks_for_a_batch_of_one_sample(self) -> None:
+        """Three rows in a batch of 2 are one step, and a queue of 2 batches would need batches of one row."""
+        (problem,) = _problems(batch_size=2, num_clusters=2, kmeans_queue_size=2, rows=3, subsets=["Clu"])
+        assert problem.endswith("batches of 2); lower it to 0, which is no queue.")
 
     def test_a_value_counts_only_for_the_subsets_that_use_it(self) -> None:
         """Clu alone keeps the released 8 clusters, which are too many for a batch of 4."""
@@ -678,7 +686,7 @@ class TestLoadSpace:
             f"lerning_rate: is no hyperparameter. Allowed are {', '.join(sorted(HYPERPARAMETERS))}.",
             "lr: high=-1.0 must be greater than 0.",
             "lr: low <= high must hold, but got low=1.0, high=-1.0.",
-            "notes: is no setting here; allowed are description, parameters, weights, prior.",
+            "notes: is no setting here; allowed are description, parameters, weights, prior, adapted.",
             "num_clusters.needs.0: 'Clus': must be Con, Clu or Gen. Did you mean Clu?",
             "reconstruction_dim.high: inf: must be a finite number.",
             "weight_decay: fixed='large' must be a number.",

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conclugen.features.importing import import_arrays
+from search_spaces import named_space_text
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
 
@@ -162,9 +163,11 @@ def test_an_override_raises_nothing_but_a_list_of_problems(write_config: WriteCo
         load_config(write_config(), [override])
 
 
-def test_a_space_that_contradicts_the_budget_is_refused(write_config: WriteConfig) -> None:
-    problems = problems_of(write_config(), ("space=paper", "subsets=[ConClu]", "budget.epochs=100"))
-    assert all(problem.startswith("space: paper: ") for problem in problems)
+def test_a_space_that_contradicts_the_budget_is_refused(write_config: WriteConfig, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_bytes(named_space_text("paper"))
+    problems = problems_of(write_config(), (f"space={own}", "subsets=[ConClu]", "budget.epochs=100"))
+    assert all(problem.startswith(f"space: {own}: ") for problem in problems)
     assert any("kmeans_queue_size: a queue of 128 batches never fills" in problem for problem in problems)
     assert any("num_clusters: 128 clusters of a batch of 60 samples" in problem for problem in problems)
 
