@@ -135,7 +135,7 @@ def stack_table(tree: Mapping[Any, Any], name: str, part: str | None, options: O
     for key, value in entries.items():
         if key in (ids_key, _CLASS_NAMES) or rows_of(value) is None:
             continue
-        column, read = _column(key, value, rows, entries, options)
+        column, read = _column(key, value, rows, ids_key, entries, options)
         columns[key] = column
         if read is not None:
             reads[key] = read
@@ -194,7 +194,7 @@ def _value(entry: object) -> object:
 
 
 def _column(
-    key: str, value: Any, rows: int, entries: Mapping[str, Any], options: Options
+    key: str, value: Any, rows: int, ids_key: str | None, entries: Mapping[str, Any], options: Options
 ) -> tuple[Column, Read | None]:
     """Return a column, and how its features are read; None for a column of values."""
     if isinstance(value, tuple):
@@ -205,7 +205,11 @@ def _column(
         value = same if same is not None else value
     shape = shape_text(value.shape, value.dtype) if hasattr(value, "shape") else f"{len(value):,} values"
     if (size := rows_of(value)) != rows:
-        problem = f"{key}: has {size:,} rows, the others have {rows:,}; rows cannot be matched, so mend the file."
+        problem = (
+            f"{key}: has {size:,} rows, {f'{ids_key} has' if ids_key else 'the others have'} {rows:,}; rows cannot be "
+            "matched, so mend the file, or name the modalities that fit by --modalities."
+        )
+        role = _feature_role(role) if _is_feature(value) and key != _TOKENS else role
         return Column(key=key, kind="value", shape=shape, role=role, fault=lambda: problem), None
     is_value = not is_array(value) or int(np.prod(value.shape[1:], dtype=np.int64)) == 1
     if isinstance(value, list | np.ndarray) and not is_array(value) and _holds_arrays(value):

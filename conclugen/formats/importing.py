@@ -6,12 +6,15 @@ writer of all imports. Neither the features as they are nor the pooled ones have
 """
 
 import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from conclugen.features.importing import import_arrays
 from conclugen.features.manifest import FeatureSetError, Manifest
@@ -23,6 +26,7 @@ from conclugen.formats.table import Content, Numbers, Table
 
 __all__ = ["import_files", "write"]
 
+_LOCK = "lock"
 _NON_FINITE = "holds NaN or infinite values"
 _STEP = 4096
 """Rows that are moved at a time."""
@@ -60,16 +64,17 @@ def write(
     Args:
         plan: what was understood.
         out: folder for the set; must not hold one yet.
-        note: called with a sentence for each class that labels were merged into.
+        note: called with a sentence for each class that labels were merged into, and for each folder that an import
+            that was killed left behind, which is removed.
         tick: called with the number of rows after each block of each file.
 
     Raises:
         FeatureSetError: features cannot be read or stored; nothing is written.
     """
     beside = next(folder for folder in out.absolute().parents if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=beside) as scratch:
+    with _scratch(out, beside, note) as scratch:
         pooled = {
-            name: _array_on_disk(Path(scratch) / str(number), (len(plan.ids), plan.width(name)))
+            name: _array_on_disk(scratch / str(number), (len(plan.ids), plan.width(name)))
             for number, name in enumerate(plan.modalities)
         }
         gaps = _pool(plan, pooled, tick)
@@ -91,6 +96,23 @@ def write(
             dtype=plan.options.dtype,
             note=note,
         )
+
+
+@contextmanager
+def _scratch(out: Path, beside: Path, note: Callable[[str], object]) -> Iterator[Path]:
+    """Yield a hidden folder for pooled vectors, after removing those of killed imports into ``out``.
+
+    A lock in the folder shows that its import runs: the system frees the lock of a process that dies.
+    """
+    prefix = f".{out.name}.import-"
+    for folder in sorted(path for path in beside.iterdir() if path.name.startswith(prefix) and path.is_dir()):
+        with suppress(Timeout), FileLock(folder / _LOCK, blocking=False):
+            shutil.rmtree(folder)
+            note(f"Removed {folder}, which an import that was killed left behind.")
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=beside) as folder_name:
+        folder = Path(folder_name)
+        with FileLock(folder / _LOCK):
+            yield folder
 
 
 def _array_on_disk(file: Path, shape: tuple[int, int]) -> Numbers:

@@ -37,6 +37,8 @@ class Options:
     """Names of labels, or thresholds; see :mod:`conclugen.formats.labelling`."""
     split_map: Mapping[str, str] = field(default_factory=dict)
     """Part, such as test1_corpus -> split; an empty split leaves the part out."""
+    val_share: float | None = None
+    """Share of train that becomes val, where the files have no validation part."""
     pool: Pool = "mean"
     padding: Padding | None = None
     rows: Rows | None = None

@@ -17,6 +17,7 @@ from conclugen.formats.pooling import pooled_width
 from conclugen.formats.recognition import Found, found
 from conclugen.formats.roles import modality_name, split_of
 from conclugen.formats.table import Table
+from conclugen.formats.validation import moved_to_val, note_of_missing_val, share_problem
 from conclugen.names import MISSING, tidy
 from conclugen.settings.wording import suggestion
 
@@ -130,7 +131,26 @@ def understand(paths: Sequence[Path], options: Options) -> Plan:
             plan.notes.append(
                 f"{name}: {sum(value is None for value in column):,} rows have none, so {key} is not taken."
             )
+    _provide_validation(plan)
     return plan
+
+
+def _provide_validation(plan: Plan) -> None:
+    """Make a share of train val if the user wants that, or note that a labelled set lacks val.
+
+    Raises:
+        FeatureSetError: the share cannot be taken.
+    """
+    share = plan.options.val_share
+    if (problem := share_problem(share, plan.splits)) is not None:
+        raise FeatureSetError(problem)
+    if plan.splits is None:
+        return
+    if share is not None:
+        plan.splits, said = moved_to_val(share, plan.ids, plan.splits, plan.groups)
+        plan.notes.append(said)
+    elif plan.labels is not None and (said_missing := note_of_missing_val(plan.splits, plan.groups)) is not None:
+        plan.notes.append(said_missing)
 
 
 def _class_order(name: str) -> tuple[int, float, str]:
@@ -287,7 +307,8 @@ def _labels(
     key, classes = places[0].column.key, list(places[0].column.classes)
     if any(place.column.kind != "value" for place in places):
         problems.append(
-            f"--labels: {key} has {places[0].column.shape}, not one value for each row; name another column."
+            f"--labels: {key} has {places[0].column.shape}, not one value for each row; name another column. Several "
+            "labels per sample, a 0 or 1 for each class, are read from an .npz file of arrays only, with --modalities."
         )
         return {}, None
     values = _values(places)

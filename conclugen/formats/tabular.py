@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conclugen.counts import counted
 from conclugen.features.manifest import FeatureSetError
 from conclugen.formats.options import Options
 from conclugen.formats.roles import clip_id, id_key, role_of
@@ -93,7 +94,7 @@ def flat_table(cells: Cells, name: str, part: str | None, options: Options) -> T
     ]
     stored = _values(cells, [*([ids_key] if ids_key else []), *values])
     rows = len(next(iter(stored.values()))) if stored else sum(batch.num_rows for batch in cells.batches(numeric[:1]))
-    given = None if ids_key is None else [clip_id(str(text)) for text in stored[ids_key]]
+    given = None if ids_key is None else _names(stored[ids_key], ids_key, cells.source)
     runs = _runs(given, cells, options)
     kept = _successful(stored, cells) if runs is not None else None
     starts = range(rows + 1) if runs is None else runs
@@ -164,6 +165,21 @@ def _id_column(cells: Cells, options: Options) -> str | None:
         )
     numbered = id_key(key for key in cells.kinds if cells.kinds[key] == "number" and key.lower() not in _UNNAMED)
     return free[0] if free else numbered
+
+
+def _names(texts: Sequence[Any], key: str, source: str) -> list[str]:
+    """Return the identifiers of the rows.
+
+    Raises:
+        FeatureSetError: some rows have none.
+    """
+    nameless = [row for row, text in enumerate(texts, 1) if text is None or str(text).strip() == ""]
+    if nameless:
+        raise FeatureSetError(
+            f"{source}: {counted(len(nameless), 'row has', 'rows have')} no {key}, such as row {nameless[0]:,}; fill "
+            "the column, or remove these rows."
+        )
+    return [clip_id(str(text)) for text in texts]
 
 
 def _values(cells: Cells, keys: Sequence[str]) -> dict[str, list[Any]]:

@@ -23,7 +23,7 @@ _IDS_SHOWN = 3
 _VECTORS = 2
 """Dimensions of an array of vectors."""
 _DECISIONS = (
-    "format", "ids", "label_map", "split_map", "padding", "rows", "samples", "header", "encoding",
+    "format", "ids", "label_map", "split_map", "val_share", "padding", "rows", "samples", "header", "encoding",
     "keep_incomplete",
 )  # fmt: skip
 """Options that an .npz file with a row for each sample, and features named by --modalities, does not need."""
@@ -86,6 +86,13 @@ def import_features(
         str,
         typer.Option(metavar="PART=SPLIT,...", help="Splits of parts, such as test1_corpus=test; PART= leaves it out."),
     ] = "",
+    val_share: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of train that becomes val, where no row is; dialogues, videos or speakers stay whole.",
+        ),
+    ] = None,
     pool: Annotated[Pool, typer.Option(help="How the true frames of a sequence become one vector.")] = "mean",
     padding: Annotated[
         Padding | None,
@@ -123,9 +130,9 @@ def import_features(
             raise ConfigError([*problems, *bad_dtype(dtype)])
         options = Options(
             format=format, modalities=named, labels=labels, split=split, folds=folds, groups=key_of, ids=ids,
-            label_map=label_map, split_map=parts, pool=pool, padding=padding, rows=rows, samples=samples, header=header,
-            non_finite=non_finite, join=join, keep_incomplete=keep_incomplete, encoding=encoding,
-            merge_labels=merge_labels, dtype=dtype,
+            label_map=label_map, split_map=parts, val_share=val_share, pool=pool, padding=padding, rows=rows,
+            samples=samples, header=header, non_finite=non_finite, join=join, keep_incomplete=keep_incomplete,
+            encoding=encoding, merge_labels=merge_labels, dtype=dtype,
         )  # fmt: skip
         if _arrays_alone(files, options, dry_run):
             _import_arrays(files[0], out, options)

@@ -139,7 +139,7 @@ def test_files_with_and_without_identifiers_are_matched_on_request(tmp_path: Pat
 def test_rows_of_other_lengths_and_columns_that_are_not_there_are_told(tmp_path: Path) -> None:
     arrays = _arrays() | {"text": np.ones((ROWS - 1, 3))}
     np.savez(tmp_path / "x.npz", **arrays)
-    assert "text: has 11 rows, the others have 12" in refused(tmp_path / "x.npz", modalities={"text": "text"})[0]
+    assert "text: has 11 rows, id has 12" in refused(tmp_path / "x.npz", modalities={"text": "text"})[0]
     assert planned(tmp_path / "x.npz", modalities={"video": "video", "audio": "audio"}).ids
     problems = refused(tmp_path / "x.npz", modalities={"video": "vidoe"}, labels="label", groups={"film": "x"})
     assert "nothing is called 'vidoe'; there are video" in problems[0]
@@ -222,3 +222,11 @@ def test_an_executable_file_of_torch_is_refused(tmp_path: Path) -> None:
         (problem,) = refused(tmp_path / "x.pt")
         assert "nothing was executed" in problem
     assert not (tmp_path / "trap").exists()
+
+
+def test_features_with_other_rows_are_never_left_out_in_silence(tmp_path: Path) -> None:
+    file = tmp_path / "own.pt"
+    torch.save({"video": torch.zeros(4, 3), "text": torch.zeros(3, 2), "ids": list("abcd")}, file)
+    (problem,) = refused(file)
+    assert "text: has 3 rows, ids has 4; rows cannot be matched, so mend the file, or name the modalities" in problem
+    assert planned(file, modalities={"video": "video"}).ids == ["a", "b", "c", "d"]

@@ -1,11 +1,17 @@
 """ConCluGen's own layout, and that of MERTools: an .npy file for each clip, a folder for each modality."""
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from conclugen.features.manifest import FeatureSetError
+from conclugen.formats.importing import import_files
+from conclugen.formats.options import Options
 from tests.conclugen.formats.reading import imported, planned, refused
 
 RNG = np.random.default_rng(0)
@@ -139,3 +145,29 @@ def test_values_that_are_not_finite_are_asked_about(tmp_path: Path) -> None:
     (tmp_path / "set").rename(tmp_path / "dropped")
     zero = imported(tmp_path, tmp_path / "audio", non_finite="zero")
     assert zero.same("audio", {key: array.mean(axis=0) for key, array in arrays.items()})
+
+
+def _import_until_killed(folder: Path, out: Path) -> None:
+    """Be killed while pooled vectors wait on disk."""
+    import_files([folder], out, Options(), tick=lambda _: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def test_what_a_killed_import_left_is_removed_by_the_next_and_a_running_one_keeps_its_own(tmp_path: Path) -> None:
+    _write(tmp_path / "features" / "audio", _vectors(4, "a", "b"))
+    _write(tmp_path / "features" / "text", _vectors(3, "a", "b"))
+    out = tmp_path / "sets" / "own"
+    out.parent.mkdir()
+    child = multiprocessing.get_context("fork").Process(target=_import_until_killed, args=(tmp_path / "features", out))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    (left,) = out.parent.iterdir()
+    running = out.parent / ".own.import-running"
+    other = out.parent / ".own2.import-x"
+    for folder in (running, other):
+        folder.mkdir()
+    notes: list[str] = []
+    with FileLock(running / "lock"):
+        import_files([tmp_path / "features"], out, Options(), note=notes.append)
+    assert notes == [f"Removed {left}, which an import that was killed left behind."]
+    assert sorted(out.parent.iterdir()) == [running, other, out]

@@ -157,3 +157,22 @@ def test_dialogues_in_no_part_are_left_out_and_in_two_are_refused(tmp_path: Path
 @pytest.mark.parametrize("protocol", range(6))
 def test_every_protocol(tmp_path: Path, protocol: int) -> None:
     assert planned(_write(tmp_path, _iemocap(), protocol)).ids
+
+
+def test_a_file_without_a_validation_part_says_so_and_takes_a_share_of_whole_dialogues(tmp_path: Path) -> None:
+    entries = _iemocap()
+    file = _write(tmp_path, entries)
+    plan = planned(file)
+    (note,) = plan.notes
+    assert note == (
+        "no row is val, and sweeps need such rows; --val-share 0.1 makes a tenth of train val, each dialogue as a "
+        "whole."
+    )
+    plan = planned(file, val_share=0.4)
+    assert plan.splits is not None
+    of_dialogues = set(zip(plan.groups["dialogue"], plan.splits, strict=True))
+    assert len(of_dialogues) == 3  # none is in two parts
+    assert {part for dialogue, part in of_dialogues if dialogue == "Ses05F_impro02"} == {"test"}
+    rows = plan.splits.count("val")
+    assert plan.notes == [f"{rows} of the 5 rows of train are val now (1 of 2 dialogues), by --val-share 0.4."]
+    assert planned(file, labels="none").notes == []  # a set for pretraining needs no val

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conclugen.formats.sequences import overlapping
-from tests.conclugen.formats.reading import imported, refused
+from tests.conclugen.formats.reading import imported, planned, refused
 
 RNG = np.random.default_rng(0)
 
@@ -56,6 +56,14 @@ class TestMfn:
             "rows of test are matched by their order, but covarep_test has 3, text_test has 3, y_test has 2"
             in problems[0]
         )
+
+    def test_rows_of_a_part_that_lacks_a_file_are_left_out(self, tmp_path: Path) -> None:
+        self._write(tmp_path / "mosi")
+        (tmp_path / "mosi" / "covarep_valid.h5").unlink()
+        (tmp_path / "mosi" / "y_test.h5").unlink()
+        plan = planned(tmp_path / "mosi", label_map="mosi-2")
+        assert {reason: len(ids) for reason, ids in plan.left_out.items()} == {"no covarep": 2, "no label": 3}
+        assert plan.splits == ["train"] * 5
 
     def test_padding_in_front_is_asked_about(self, tmp_path: Path) -> None:
         self._write(tmp_path / "mosi")

@@ -170,3 +170,35 @@ def test_files_of_mult_have_identifiers_of_three_parts_and_no_lengths(tmp_path: 
     rows = imported(tmp_path, file, label_map="mosi-2", padding="zeros")
     assert rows.labels["train0_0.5_2.0"] == "negative"
     assert np.allclose(rows.vectors["vision"]["test1_0.5_2.0"], data["test"]["vision"][1, 2:].mean(axis=0), atol=1e-6)
+
+
+def test_files_without_identifiers_count_the_rows_of_each_part(tmp_path: Path) -> None:
+    data = _data()
+    for part in data.values():
+        del part["id"]
+    rows = imported(tmp_path, _write(tmp_path, data), labels="annotations")
+    expected = {
+        f"{name}{row:07d}": part["audio"][row, : part["audio_lengths"][row]].mean(axis=0)
+        for name, part in data.items()
+        for row in range(SIZES[name])
+    }
+    assert rows.same("audio", expected)
+
+
+def test_identifiers_that_are_missing_or_come_twice_are_told(tmp_path: Path) -> None:
+    data = _data()
+    data["train"]["id"].pop()
+    problems = refused(_write(tmp_path, data), labels="annotations")
+    assert any("audio: has 6 rows, id has 5; rows cannot be matched, so mend the file" in each for each in problems)
+    data = _data()
+    data["train"]["id"][1] = data["train"]["id"][0]
+    problems = refused(_write(tmp_path, data), labels="annotations")
+    assert "1 identifiers come more than once, such as 'train0$_$0' (2 times)" in problems[0]
+
+
+def test_features_under_another_key_keep_its_name(tmp_path: Path) -> None:
+    data = _data(aligned=True)
+    for part in data.values():
+        part["acoustic"] = part.pop("audio")
+    rows = imported(tmp_path, _write(tmp_path, data), labels="annotations", modalities={"audio": "acoustic"})
+    assert rows.same("audio", _means(data, "acoustic", None))

@@ -63,6 +63,13 @@ class TestOpenSmile:
         assert planned(file, rows="frames").ids == ["unknown"]
         assert "2 times" in refused(file, rows="clips")[0]
 
+    @pytest.mark.parametrize("rows", ["frames", "clips", None])
+    def test_rows_without_a_name_are_refused(self, tmp_path: Path, rows: Any) -> None:
+        """They would be one clip of the name None."""
+        (tmp_path / "F0.csv").write_text("name;frameTime;F0\n'a.wav';0.0;1\n;0.1;2\n;0.2;3\n", "utf-8")
+        (problem,) = refused(tmp_path / "F0.csv", rows=rows)
+        assert problem.endswith("F0.csv: 2 rows have no name, such as row 2; fill the column, or remove these rows.")
+
     def test_arff(self, tmp_path: Path) -> None:
         file = _write(
             tmp_path / "is09.arff",
@@ -228,6 +235,12 @@ class TestArrow:
             pq.write_table(table, tmp_path / f"{part}-00000-of-00001.parquet")
         rows = imported(tmp_path, *sorted(tmp_path.glob("*.parquet")))
         assert rows.splits == {"a": "train", "b": "train", "c": "val", "d": "test"}
+
+    def test_rows_without_a_column_of_names_are_counted(self, tmp_path: Path) -> None:
+        pq.write_table(pa.table({"video": [[1.0, 2.0], [3.0, 4.0]], "label": [0, 1]}), tmp_path / "x.parquet")
+        rows = imported(tmp_path, tmp_path / "x.parquet")
+        assert rows.same("video", {"0000000": [1, 2], "0000001": [3, 4]})
+        assert rows.labels == {"0000000": "0", "0000001": "1"}
 
     def test_lists_of_several_widths_are_told(self, tmp_path: Path) -> None:
         pq.write_table(
