@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from sweeps.actions.display import Display, failures
 from sweeps.config import ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
 from sweeps.interrupts import Interrupts, hangups_blocked
+from sweeps.jobs import FailureReason
 from sweeps.terminal import log, output_to_log
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ class SweepRun:
             with self._notifying(display.say, start):
                 try:
                     self._connect(display.say, shared=shared)
-                    self._execute(display, self._check_cluster(display.say, shared=shared))
+                    with self._watching(display.say) if shared else nullcontext():
+                        self._execute(display, self._check_cluster(display.say, shared=shared))
                 except OSError as error:
                     raise self._ended_early(error) from error
                 except KeyboardInterrupt:
-                    resume = f"conclugen sweep resume {shlex.quote(str(self.folder.root))}"
-                    log(f"{self.interrupts.cause}; go on with: {resume}")
+                    log(f"{self.interrupts.cause}; go on with: {self._resume}")
                     raise
                 finally:
                     cluster.disconnect(withdraw=shared and self.config.workers.concurrent_trials != "auto")
@@ -83,14 +84,27 @@ class SweepRun:
             display.say(f"Finished in {time.monotonic() - start:.0f} s.")
             self._tell_failures(display.say)
 
+    @property
+    def _resume(self) -> str:
+        return f"conclugen sweep resume {shlex.quote(str(self.folder.root))}"
+
+    def _watching(self, say: Say) -> AbstractContextManager[None]:
+        """Tell the user while the body runs if the head of the cluster is gone."""
+        from sweeps.execution import head
+
+        return head.watched(head.address_of_head(), self._resume, say)
+
     def _tell_failures(self, say: Say) -> None:
         """Say how many jobs failed, and the command that lists them."""
         rows = self._progress() if self._progress is not None else []
         if failed := sum(row.failed for row in rows):
             root = shlex.quote(str(self.folder.root))
+            again = f", and `conclugen sweep resume {root} --failed` runs {'it' if failed == 1 else 'them'} again"
+            # A loss that was not finite is not finite again: the same job does the same.
+            hopeless = all(set(row.reasons) <= {FailureReason.NAN_LOSS} for row in rows)
             say(
                 f"{counted(failed, 'job')} failed ({failures(rows)}); `conclugen sweep status {root} --failed` says "
-                f"why, and `conclugen sweep resume {root} --failed` runs {'it' if failed == 1 else 'them'} again."
+                f"why{'' if hopeless else again}."
             )
 
     @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 from conclugen.files.durable import write_whole
 from conclugen.settings.documents import dump
 from search_spaces import Parameter, Space
-from sweeps.ledger import LOSSES, Record, method_of, winner
+from sweeps.ledger import LOSSES, Record, finalist_mean, method_of, winner
 
 __all__ = ["Best", "best_of", "why_none"]
 
@@ -33,6 +33,8 @@ class Best:
     """The values of all hyperparameters that the method uses."""
     space: Space
     """The sweep's search space."""
+    retrained: float | None = None
+    """Mean objective of the configuration's runs as a finalist, which decided; None if it was no finalist."""
 
     @property
     def default(self) -> bool:
@@ -74,12 +76,13 @@ def best_of(records: Iterable[Record], method: str, space: Space, finalists: int
     """
     own = [record for record in records if record.method == method]
     trials = [record for record in own if record.stage == "search"]
-    best = winner(trials, [record for record in own if record.stage == "finalist"], finalists)
+    runs = [record for record in own if record.stage == "finalist"]
+    best = winner(trials, runs, finalists)
     if best is None or best.value is None:
         return None
     used = space.for_losses(LOSSES[method_of(method)])  # a record has a value for the others, too
     values = {name: value for name, value in best.hyperparameters.items() if name in used}
-    return Best(method, best.key, best.value, values, space)
+    return Best(method, best.key, best.value, values, space, finalist_mean(best.number, runs))
 
 
 def why_none(records: Iterable[Record], method: str) -> str:

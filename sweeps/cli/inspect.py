@@ -23,7 +23,7 @@ def best(
     subset: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="Method as in records, such as ConClu. Default: the one with the best trial."
+            metavar="NAME", help="Method as in records, such as ConClu. Default: the loss subset with the best winner."
         ),
     ] = None,
     out: Annotated[
@@ -47,12 +47,16 @@ def best(
         if out is not None:
             found.to_yaml(out)
     if as_json:
-        document = {"method": found.method, "trial": found.trial, "objective": found.value}
+        document = {
+            "method": found.method, "trial": found.trial, "objective": found.value, "retrained": found.retrained,
+        }  # fmt: skip
         typer.echo(json.dumps({**document, "hyperparameters": found.hyperparameters}, indent=2))
         return
     typer.echo(f"# {found.method}: {found.trial}, objective {found.value:.4f}")
+    if found.retrained is not None:
+        typer.echo(f"# It won among the finalists: trained anew with fresh seeds, its mean is {found.retrained:.4f}.")
     if found.default:
-        typer.echo("# These are the defaults of the sweep's space: no other configuration was better.")
+        typer.echo("# These are the defaults of the sweep's space.")
     typer.echo(dump(dict(found.hyperparameters)), nl=False)
     if out is not None:
         typer.echo(f"# {out} has them as defaults; use it with: --set space={out}")

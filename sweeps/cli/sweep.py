@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -23,9 +23,9 @@ from sweeps.cli.console import (
     run_to_end,
     sweep_folder,
 )
-from sweeps.config import ConfigError, load_config
+from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
-from sweeps.ledger import Record
+from sweeps.ledger import LOSSES, Record, method_of
 from sweeps.tables import Fitted
 from sweeps.terminal import outlive_output
 
@@ -204,7 +204,7 @@ def sweep_status(
         alive = running(layout)
         unfinished = layout.running_keys()
     if failed:
-        _print_failed(config.name, ledger, as_json=as_json)
+        _print_failed(config, ledger, as_json=as_json)
         return
     from sweeps.actions.display import failures, progress_table
     from sweeps.folder.early_ends import read_early_ends
@@ -232,16 +232,31 @@ def _at(address: str | None) -> list[str]:
     return [] if address is None else ["--address", address]
 
 
-def _print_failed(name: str, ledger: Sequence[Record], *, as_json: bool) -> None:
-    """Print each failed job with its reason."""
+def _print_failed(config: SweepConfig, ledger: Sequence[Record], *, as_json: bool) -> None:
+    """Print each failed job with its reason, and the hyperparameters that were searched."""
+    space = config.load_space()
+
+    def searched(record: Record) -> dict[str, Any]:
+        losses = LOSSES.get(method_of(record.method), ())  # methods that are not searched have none
+        free = [name for name, parameter in space.for_losses(losses).items() if parameter.fixed is None]
+        return {name: record.hyperparameters[name] for name in free if name in record.hyperparameters}
+
     jobs = [record for record in ledger if record.state == "failed"]
     if as_json:
-        listed = [{"key": record.key, "class": record.failure_class, "reason": record.reason} for record in jobs]
-        typer.echo(json.dumps({"name": name, "failed": listed}, indent=2))
+        listed = [
+            {
+                "key": record.key, "class": record.failure_class, "reason": record.reason,
+                "hyperparameters": searched(record),
+            }
+            for record in jobs
+        ]  # fmt: skip
+        typer.echo(json.dumps({"name": config.name, "failed": listed}, indent=2))
         return
     typer.echo(f"{counted(len(jobs), 'job')} of {len(ledger)} failed.")
     for record in jobs:
         typer.echo(f"{record.key}: {record.reason}")
+        if values := ", ".join(f"{name}={value}" for name, value in searched(record).items()):
+            typer.echo(f"    {values}")
 
 
 def _finish(out: Path) -> None:

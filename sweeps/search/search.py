@@ -309,7 +309,7 @@ class Search:
         if job.stage == "confirm" and self._confirmations.basis(job.name, job.key) is not None:
             former = self._confirmations.outdated(job.name, self._plan.confirmation_basis(job.hyperparameters))
             if former:
-                again = f"{counted(len(former), 'confirmation')} will run again"
+                again = f"{counted(len(former), 'confirmation')} run again; ledger/superseded keeps the former ones"
                 self._say(f"{job.name}: another configuration has won, or the scoring has changed; {again}.")
             self._supersede(former)
         elif job.stage == "finalist" and self._finalists.basis(job.key) is not None:

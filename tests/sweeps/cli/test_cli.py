@@ -194,7 +194,7 @@ def test_a_tracker_that_is_not_installed_is_bad_input(
     result = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, encoding="utf-8", check=False
     )
-    assert (result.returncode, result.stdout) == (2, "")
+    assert (result.returncode, result.stdout) == (2, ""), result.stderr
     assert result.stderr.startswith("error: 1 problem\n  tracking.wandb: the package wandb is not installed")
     assert not out.exists()
 
@@ -315,13 +315,18 @@ def test_status_counts_jobs_by_state(half_done: SweepFolder) -> None:
 def test_status_lists_failed_jobs_with_their_reasons(half_done: SweepFolder) -> None:
     (record,) = [record for record in Ledger(half_done.ledger) if record.state == "pruned"]
     reason = "nan_loss: the loss of epoch 1 is nan"
-    Ledger(half_done.ledger).add(replace(record, number=7, state="failed", reason=reason))
+    searched = {"lr": 0.5, "representation_dim": 16}
+    all_values = {**searched, "batch_size": 20, "dropout": 0.1}  # the space has one batch size, and no dropout
+    failed = replace(record, number=7, state="failed", reason=reason, hyperparameters=all_values)
+    Ledger(half_done.ledger).add(failed)
     command = f"conclugen sweep status {half_done.root} --failed"
     assert f"Failed: 1 nan_loss; {command} says why" in conclugen("sweep", "status", half_done.root).stdout
     lines = conclugen("sweep", "status", half_done.root, "--failed").stdout.splitlines()
-    assert lines == ["1 job of 7 failed.", f"search-Con-00007: {reason}"]
+    assert lines == ["1 job of 7 failed.", f"search-Con-00007: {reason}", "    lr=0.5, representation_dim=16"]
     document = json.loads(conclugen("sweep", "status", half_done.root, "--failed", "--json").stdout)
-    assert document["failed"] == [{"key": "search-Con-00007", "class": "nan_loss", "reason": reason}]
+    assert document["failed"] == [
+        {"key": "search-Con-00007", "class": "nan_loss", "reason": reason, "hyperparameters": searched}
+    ]
 
 
 def test_status_reads_the_configuration_of_an_earlier_version(half_done: SweepFolder) -> None:

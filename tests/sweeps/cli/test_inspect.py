@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner, Result
 
 from search_spaces import load_space
 from sweeps.cli import app
 from sweeps.cli.inspect import _told_apart
 from sweeps.folder.layout import SweepFolder
-from sweeps.ledger import Ledger
+from sweeps.ledger import Ledger, run_number
 from tests.conftest import config_writer
 from tests.sweeps.simulation import run_here
 
@@ -46,6 +47,26 @@ def test_best_prints_the_configuration_of_the_best_trial(folder: Path) -> None:
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith(f"# {best.method}: {best.key}, objective {best.value:.4f}\n")
     assert "\nlr: " in result.stdout
+
+
+def test_best_says_that_finalists_decided(folder: Path, tmp_path: Path) -> None:
+    """Only the trial that is behind has runs as a finalist, so it wins."""
+    shutil.copytree(folder, tmp_path / "copy")
+    layout = SweepFolder(tmp_path / "copy")
+    ledger = Ledger(layout.ledger)
+    trials = [r for r in ledger if r.method == "Con" and r.stage == "search" and r.state == "complete"]
+    behind = min(trials, key=lambda record: record.value or 0)
+    for seed, value in enumerate((0.25, 0.75)):
+        ledger.add(replace(behind, stage="finalist", number=run_number(behind.number, seed), value=value))
+    config = yaml.safe_load(layout.config.read_text(encoding="utf-8"))
+    config["search"]["finalists"] = 3
+    layout.config.write_text(yaml.safe_dump(config), encoding="utf-8")
+    result = run("best", tmp_path / "copy", "--subset", "Con")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"# Con: {behind.key}, objective {behind.value:.4f}\n")
+    assert "won among the finalists: trained anew with fresh seeds, its mean is 0.5000." in result.stdout
+    document = json.loads(run("best", tmp_path / "copy", "--subset", "Con", "--json").stdout)
+    assert document["retrained"] == 0.5
 
 
 def test_best_writes_a_space_for_the_next_sweep(folder: Path, tmp_path: Path) -> None:
