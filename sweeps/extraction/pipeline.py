@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -175,6 +176,7 @@ def _preparation(settings: str, code: str) -> Preparation:
     """Return the preparation that all tasks in this process share."""
     _refuse_other_code(json.loads(code))
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)  # there is a decoding task per CPU
     return Preparation(Recipe.model_validate_json(settings))
 
 
