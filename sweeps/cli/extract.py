@@ -76,7 +76,8 @@ def extract(
             "--clips-per-shard": clips_per_shard, "--address": address,
         }  # fmt: skip
         options = [str(word) for name, value in given.items() if value is not None for word in (name, value)]
-        again = command("extract", clip_list, *options, *["--retry-failed"] * retry_failed)
+        flags = [*["--retry-failed"] * retry_failed, *["--keep-incomplete"] * keep_incomplete]
+        again = command("extract", clip_list, *options, *flags)
         interrupts = Interrupts(f"go on with: {again}")
         from sweeps.extraction.extract import StoppedError
         from sweeps.extraction.extract import extract as run

@@ -99,7 +99,7 @@ def test_an_interrupt_says_the_whole_command_to_go_on_with(
 ) -> None:
     monkeypatch.setattr(extraction, "extract", stopped)
     command = ["mute.parquet", "--out", "my out", "--backbones", "local", "--root", str(folder), "--max-failed", "5%"]
-    command += ["--clips-per-shard", "7", "--dtype", "float16", "--retry-failed"]
+    command += ["--clips-per-shard", "7", "--dtype", "float16", "--retry-failed", "--keep-incomplete"]
     monkeypatch.chdir(tmp_path)
     Path("mute.parquet").symlink_to(folder / "mute.parquet")
     result = extract(*command)
@@ -108,7 +108,7 @@ def test_an_interrupt_says_the_whole_command_to_go_on_with(
     assert again is not None
     for option in ("--out 'my out'", f"--root {folder}", "--max-failed 5%", "--clips-per-shard 7", "--dtype float16"):
         assert option in again[1]
-    assert again[1].endswith("--retry-failed")
+    assert again[1].endswith("--retry-failed --keep-incomplete")
 
 
 def test_a_set_of_descriptors_names_their_sources_and_licences(
