@@ -14,6 +14,11 @@ Their degrees of freedom are G - 1. Six speakers of MELD have most of its sample
 groups (Carter, Schnepel and Steigerwald 2017, Rev. Econ. Stat. 99:698) for samples of a group that go together
 entirely, (sum of n_g^2)^2 / (sum of n_g^4). It is that of the way with fewest, as Cameron et al. propose.
 
+Influences within a fold add up to 0. So a fold whose test samples are all of one group, as when each speaker is a fold,
+would say nothing about other groups. Its samples share its distance from the mean of all folds then: a stratum with a
+single unit is centred at the mean of all, as by `adjust` in the survey package of R (Lumley 2010, Complex Surveys). If
+every fold is one group, this is the variance of the folds' scores, divided by their number.
+
 Legend: S seeds, G groups, W ways to group, N test samples, M methods, R runs (a method, a search and a seed), 3 the
 metrics of SUMMARY_METRICS in order.
 """
@@ -31,7 +36,7 @@ from threadpoolctl import threadpool_limits
 
 from reports.processes import ALONE, Processes
 from reports.statistics.estimates import Estimate, estimate
-from reports.statistics.outputs import Column, Numbers, columns
+from reports.statistics.outputs import Column, Fold, Numbers, columns
 from sweeps.ledger import SUMMARY_METRICS, Record
 
 __all__ = ["RunKey", "Scores", "column_scores", "confirmed_scores"]
@@ -137,18 +142,27 @@ def column_scores(column: Column) -> Scores:
     for index, run in enumerate(column.runs):
         average[place[run.method, run.search, run.seed], index] = 1
     average /= average.sum(axis=1, keepdims=True) * len(column.folds)
-    scores = np.zeros((len(SUMMARY_METRICS), len(runs)))
     influences = []
     with threadpool_limits(limits=1):  # a second thread slows down such small products
-        for fold in column.folds:
-            scores += fold.scores() @ average.T
-            influences.append(average @ fold.influences())
+        by_fold = [fold.scores() @ average.T for fold in column.folds]  # [3, R] each, whose sum is the mean over folds
+        scores = np.sum(by_fold, axis=0)
+        for fold, of_fold in zip(column.folds, by_fold, strict=True):
+            influence = average @ fold.influences()
+            if _is_one_group(fold):
+                beyond = of_fold - scores / len(column.folds)
+                influence += beyond[..., np.newaxis] / fold.truth.shape[1]
+            influences.append(influence)
         covariance = _covariance(np.concatenate(influences, axis=-1), column.groups)
     effective = min(map(_effective_number, column.groups))
     return Scores(
         column.dataset, tuple(runs), scores, covariance, column.n_samples, column.n_groups, effective,
         column.grouped_by,
     )  # fmt: skip
+
+
+def _is_one_group(fold: Fold) -> bool:
+    """Return whether all test samples of a fold are of one group, by one of the ways to group them."""
+    return any(len(np.unique(of_way)) == 1 for of_way in fold.groups)
 
 
 def _covariance(influences: Numbers, groups: npt.NDArray[np.integer[Any]]) -> Numbers:

@@ -302,6 +302,35 @@ def test_few_groups_with_most_samples_leave_fewer_degrees() -> None:
     assert scores.contrast({"Con": 1})["accuracy"].degrees == pytest.approx(2_220**2 / 1_780_020 - 1)
 
 
+def leave_one_speaker_out(*rights: int, nested: bool = False) -> Scores:
+    """Return the scores of two seeds with equal outputs; each fold has ten samples of one speaker.
+
+    Args:
+        rights: how many are right in each fold.
+        nested: whether each speaker's samples also lie in five dialogues.
+    """
+    folds = []
+    for fold, right in enumerate(rights):
+        speakers, dialogues = [fold] * 10, [5 * fold + place // 2 for place in range(10)]
+        ways = {"speaker": speakers, **({"dialogue": dialogues} if nested else {})}
+        groups = [group for way in ways.values() for group in way]
+        output = [0] * right + [1] * (10 - right)
+        folds.append(predicted([0] * 10, output, fold=fold, groups=groups, grouped_by=list(ways)))
+    return scores_of([confirmed("Con", seed, *folds) for seed in range(2)])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_folds_of_one_speaker_each_vary_as_their_scores_do(nested: bool) -> None:
+    """Accuracies of 0.9, 0.5, 0.7 and 0.7: the variance of their mean is 0.08 / 3 / 4."""
+    accuracy = leave_one_speaker_out(9, 5, 7, 7, nested=nested).contrast({"Con": 1})["accuracy"]
+    assert accuracy.value == pytest.approx(0.7)
+    assert accuracy.error**2 == pytest.approx(0.08 / 3 / 4)
+
+
+def test_speakers_with_equal_scores_leave_no_error_by_samples() -> None:
+    assert leave_one_speaker_out(7, 7, 7).contrast({"Con": 1})["accuracy"].error == pytest.approx(0)
+
+
 def test_a_single_speaker_says_nothing_about_others() -> None:
     records = [confirmed("Con", seed, predicted([0, 0], [0, 1], groups=[0, 0])) for seed in range(2)]
     assert math.isnan(scores_of(records).contrast({"Con": 1})["accuracy"].error)
