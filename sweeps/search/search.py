@@ -232,10 +232,10 @@ class Search:
 
     def _turn(self) -> str | None:
         """Return the arm whose turn it is; None if every search is over."""
-        turn = self._fair_share.next()
-        if turn is None or self._config.search.sampler != "joint":
+        turn, search = self._fair_share.next(), self._config.search
+        if turn is None or (search.sampler != "joint" and search.stop_when is None):
             return turn
-        # A joint proposal learns from the trials of all arms before it, so the earliest of lost trials comes first.
+        # A joint proposal and an early end follow from the trials of all arms before it, so lost trials come first.
         late = [
             name
             for name, study in self._studies.items()

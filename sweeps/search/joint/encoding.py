@@ -62,7 +62,8 @@ class Encoding:
             used += axis.width
         self._places = places
         self._searched = used
-        self._kinds = list(dict.fromkeys(kind for arm in arms for kind in _kinds(arm)))
+        # Sorted: another order of the dimensions rounds otherwise, and Python's sets have another one in each process.
+        self._kinds = sorted({kind for arm in arms for kind in _kinds(arm)})
         self._earlier = earlier
 
     @property
@@ -89,9 +90,10 @@ class Encoding:
     def density(self, arm: Arm, rows: Floats) -> Floats:
         """Return the density ``[rows]`` of the user's prior at rows of the unit cube, at most 1; 1 without a prior."""
         density = np.ones(len(rows))
-        for column, name in enumerate(self.axes(arm)):
+        for column, (name, axis) in enumerate(self.axes(arm).items()):
             if (prior := self._priors.get(name)) is not None:
-                density *= [prior.density(float(coordinate)) for coordinate in rows[:, column]]
+                places = rows[:, column] if prior.weights else axis.features(rows[:, column])[:, 0]
+                density *= [prior.density(place) for place in places.tolist()]
         return density
 
     def values(self, arm: Arm, row: Floats) -> dict[str, Any]:

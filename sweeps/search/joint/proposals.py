@@ -32,7 +32,7 @@ from sweeps.search.joint.surrogate import Data, Surrogate, fit_scales
 __all__ = ["Forecast", "JointModel"]
 
 _RANDOM = 1024  # candidates
-_KNOWN = 32  # candidates that other arms found good
+_KNOWN = 32  # candidates that other arms and earlier sweeps found good
 _NEIGHBOURS = 256  # of the best candidates, in each round
 _ROUNDS = (0.15, 0.05)  # standard deviation of a neighbour's coordinates
 _BEST = 8  # candidates that have neighbours
@@ -163,9 +163,9 @@ class JointModel:
         return self._scales[1]
 
     def _good(self, arm: Arm, learnt: Sequence[Target]) -> list[Floats]:
-        """Return the best configurations of other arms that have all hyperparameters of this one."""
+        """Return the best configurations of other arms and earlier sweeps that have all hyperparameters of this arm."""
         names = self._encoding.axes(arm).keys()
-        known = [t for t in learnt if t.observation.arm != arm and names <= t.observation.values.keys()]
+        known = [t for t in learnt if _group(t.observation) != (arm, 0) and names <= t.observation.values.keys()]
         known.sort(key=lambda target: (-target.score, target.position))
         rows = [self._encoding.row(arm, target.observation.values) for target in known[:_KNOWN]]
         return [row for row in rows if row is not None]

@@ -140,6 +140,19 @@ def test_a_trial_of_an_ended_search_that_damage_erases_runs_again_as_it_was(
     }
 
 
+def test_a_trial_that_damage_erases_runs_before_a_new_search_is_judged(
+    write_search: Callable[..., Path], folder: SweepFolder
+) -> None:
+    """The new subset learns from the erased trial, and has fewer trials than the others, so it would have the turn."""
+    finish(write_search(stop_when=RULE), folder)
+    folder.journal.unlink()
+    Ledger(folder.ledger).set_aside("search-ConGen-00004", "damaged")
+    _, search = open_search(folder.config, folder, "subsets=[Con, ConGen, Gen]")
+    job = search.next_job()
+    assert job is not None
+    assert job.key == "search-ConGen-00004"
+
+
 def test_a_damaged_record_of_early_ends_is_decided_again(
     write_search: Callable[..., Path], folder: SweepFolder
 ) -> None:

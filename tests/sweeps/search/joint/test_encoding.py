@@ -1,5 +1,8 @@
 """Tests of the points of the joint model."""
 
+import os
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -96,3 +99,30 @@ def test_numbers_are_ordered_and_names_are_apart() -> None:
     assert points[64, "individual", 2] == pytest.approx([0, 1, 0])
     assert points[128, "joint", 4] == pytest.approx([0.5, 0, 0.5])
     assert points[256, "joint", 6] == pytest.approx([1, 0, 1])
+
+
+def test_the_order_of_dimensions_is_the_same_in_every_process() -> None:
+    code = (
+        "from search_spaces import load_space; from sweeps.config import Arm; import numpy as np;"
+        "from sweeps.search.joint.encoding import Encoding;"
+        "arms = [Arm('ConGen', ('a', 'b')), Arm('CluGen', ('c', 'd'))]; encoding = Encoding(load_space('small'), arms);"
+        "print([encoding.points(arm, np.full((1, len(encoding.axes(arm))), 0.25)).tolist() for arm in arms])"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "3")
+    }
+    assert len(outputs) == 1
+
+
+def test_all_rows_of_a_value_have_the_density_of_its_prior() -> None:
+    clusters = {"low": 8, "high": 32, "step": 8, "default": 8}
+    encoding = Encoding(space({"num_clusters": clusters}, prior={"num_clusters": [32, 8]}), [Arm("Clu")])
+    rows = np.linspace(0, 1, 21)[:, None]
+    found = {
+        (encoding.values(Arm("Clu"), row)["num_clusters"], density.round(6))
+        for row, density in zip(rows, encoding.density(Arm("Clu"), rows), strict=True)
+    }
+    assert found == {(32, 1.0), (24, 0.606531), (16, 0.135335), (8, 0.011109)}

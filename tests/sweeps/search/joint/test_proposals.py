@@ -10,11 +10,13 @@ import pytest
 from conclugen.subsets import SUBSETS
 from search_spaces import Space, load_space
 from sweeps.config import Arm
+from sweeps.search.joint.encoding import Encoding
 from sweeps.search.joint.observations import Observation
 from sweeps.search.joint.proposals import JointModel
 
 ARMS = [Arm(subset) for subset in SUBSETS]
 SMALL = load_space("small")
+WIDE = load_space("paper")
 RATE = Space.model_validate(
     {"description": "d", "parameters": {"lr": {"low": 1e-4, "high": 1e-2, "log": True, "default": 1e-3}}}
 )
@@ -135,6 +137,22 @@ def test_an_earlier_sweep_that_is_alike_spares_trials() -> None:
     own = [Observation(ARMS[0], 0, {"lr": 1e-3}, "complete", 0.3 - 0.1 * error({"lr": 1e-3}))]
     model = JointModel(RATE, ARMS[:3], earlier=1)
     assert max(error(model.propose(ARMS[0], [*earlier, *own], seed)[0]) for seed in range(4)) < 0.2
+
+
+def test_the_best_configuration_of_an_earlier_sweep_is_a_candidate() -> None:
+    """In many dimensions no random candidate comes near it."""
+    arm, random = Arm("ConCluGen"), np.random.default_rng(3)
+    encoding = Encoding(WIDE, [arm])
+    rows = random.random((12, len(encoding.axes(arm))))
+    earlier = [
+        Observation(arm, number, encoding.values(arm, row), "complete", 0.9 if number == 5 else 0.5, task=1)
+        for number, row in enumerate(rows)
+    ]
+    own = [Observation(arm, 0, WIDE.default_configuration(SUBSETS["ConCluGen"]), "complete", 0.5)]
+    proposed, _ = JointModel(WIDE, [arm], earlier=1).propose(arm, [*earlier, *own], 0)
+    row = encoding.row(arm, proposed)
+    assert row is not None
+    assert np.abs(encoding.points(arm, row[None]) - encoding.points(arm, rows[5:6])).sum() < 0.6
 
 
 def test_an_earlier_sweep_that_is_unlike_is_found_out() -> None:
