@@ -128,3 +128,18 @@ def test_a_set_of_descriptors_names_their_sources_and_licences(
     assert "opensmile 2." in source
     first = FeatureSet(out).split("train").sample_ids
     assert first == ["clip-0", "clip-1"]
+
+
+def test_a_clip_without_words_keeps_its_descriptors_of_face_and_sound(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing := missing_packages(("opensmile", "skimage")):
+        pytest.skip(f"{', '.join(missing)} is not installed: pip install '.[local]'")
+    without_ray(monkeypatch.setattr)
+    spoken, mute = (list(ClipList.read(folder / f"{name}.parquet")) for name in ("spoken", "mute"))
+    ClipList.of([spoken[0], mute[1]], dataset="half", root=folder, labels=None).write(tmp_path / "half.parquet")
+    out = tmp_path / "out"
+    result = extract(str(tmp_path / "half.parquet"), "--out", str(out), "--backbones", "local", "--keep-incomplete")
+    assert (result.exit_code, "features of 2 of 2 clips" in result.stdout) == (0, True), result.output
+    train = FeatureSet(out).split("train")
+    assert {name: mask.tolist() for name, mask in train.present.items()} == {"text": [True, False]}
