@@ -101,6 +101,9 @@ def understand(paths: Sequence[Path], options: Options) -> Plan:
     if folds:
         values["fold"] = _values(folds)
     labels = _column("labels", options.labels, tables, problems)
+    if labels and options.label_map is None and _blank(labels):
+        plan.notes.append(f"{labels[0].column.key} is blank in every row: the set is unlabelled, fit for pretraining.")
+        labels = []
     if labels:
         plan.columns["labels"] = labels[0].column.key
         values["label"], plan.classes = _labels(labels, options, problems)
@@ -298,6 +301,14 @@ def _splits(places: Sequence[Place], options: Options, problems: list[str]) -> d
     if absent := sorted(options.split_map.keys() - counts.keys()):
         problems.append(f"--split-map: there is no part {', '.join(map(repr, absent))}; there are {', '.join(counts)}.")
     return {key: None if value is None else meaning[value] or None for key, value in values.items()}
+
+
+def _blank(places: Sequence[Place]) -> bool:
+    """Return whether a column of single values has rows, and none of them has a value."""
+    if any(place.column.kind != "value" for place in places):
+        return False
+    values = _values(places).values()
+    return bool(values) and all(value is None for value in values)
 
 
 def _labels(

@@ -42,6 +42,13 @@ class TestOpenSmile:
         assert rows.same("lld", {"a": [2, 3], "b": [7, 5]})
         assert rows.plan.modalities["lld"][0].column.lengths == "rows with the same name"
 
+    def test_labels_that_are_all_blank_make_an_unlabelled_set(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "id,label,F0,F1\nx1,,1,2\nx2,,3,4\n")
+        rows = imported(tmp_path, file)
+        assert rows.same("x", {"x1": [1, 2], "x2": [3, 4]})
+        assert rows.manifest.labels is None
+        assert "label is blank in every row: the set is unlabelled, fit for pretraining." in rows.plan.notes
+
     def test_columns_are_chosen_by_a_pattern(self, tmp_path: Path) -> None:
         file = _write(tmp_path / "x.csv", "name;F0_mean;F0_std;loud\na;1;2;3\nb;4;5;6\n")
         rows = imported(tmp_path, file, modalities={"pitch": "F0*", "loud": "x:lou?"})
