@@ -112,18 +112,22 @@ class ConCluGenHead(PreTrainedModel):
             nn.init.zeros_(module.mean)
             nn.init.ones_(module.scale)
 
-    def forward(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, features: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Map raw features to representations.
 
         Args:
             features: modality -> (b, d_m), as the backbone gave them, for all modalities or some of them.
+            present: modality -> (b,) of booleans, which rows have it; modalities that it does not name are there. As in
+                training, a vector that a row lacks is 0 after standardisation, whatever ``features`` holds.
 
         Returns:
             modality -> (b, R) for the same modalities, in modality order.
 
         Raises:
-            ValueError: a modality is unknown or has the wrong width; the message lists every such modality.
+            ValueError: a modality is unknown or has the wrong width, or a mask does not fit; the message lists every
+                such modality.
         """
+        masks = present or {}
         problems = [
             f"modality {name!r}: expected shape (batch, {self._widths[name]}), got {tuple(x.shape)}."
             if name in self._widths
@@ -131,13 +135,22 @@ class ConCluGenHead(PreTrainedModel):
             for name, x in features.items()
             if name not in self._widths or x.ndim != 2 or x.shape[1] != self._widths[name]
         ]
+        problems += [
+            f"mask of {name!r}: expected {len(features[name])} booleans, got {mask.dtype} {tuple(mask.shape)}."
+            if name in features
+            else f"mask of {name!r}: there are no such features; there are {', '.join(features)}."
+            for name, mask in masks.items()
+            if name not in features or mask.dtype != torch.bool or mask.shape != features[name].shape[:1]
+        ]
         if problems:
             raise ValueError("\n".join(problems))
-        return {
-            name: head(self.standardisation[name](features[name]).to(self.dtype))
-            for name, head in self.heads.items()
-            if name in features
-        }
+        representations = {}
+        for name, head in self.heads.items():
+            if name in features:
+                x = self.standardisation[name](features[name])
+                x = x.masked_fill(~masks[name][:, None], 0) if name in masks else x
+                representations[name] = head(x.to(self.dtype))
+        return representations
 
 
 AutoConfig.register(ConCluGenConfig.model_type, ConCluGenConfig, exist_ok=True)

@@ -10,6 +10,7 @@ from reports.output.choice import ALL
 from reports.output.page import Provenance
 from reports.output.table import Table
 from reports.statistics.findings import Finding
+from reports.statistics.gaps import RowCounts
 
 __all__ = ["Part", "PlannedFigure", "Report"]
 
@@ -54,3 +55,5 @@ class Report:
     """All other findings."""
     labels: str = ALL
     """The label budget that the page shows first."""
+    rows: RowCounts = field(default_factory=dict)
+    """How many rows of sets with gaps have which modalities."""

@@ -33,6 +33,7 @@ from reports.output.leaderboard import leaderboard
 from reports.output.probe_tables import (
     calibration_table,
     class_tables,
+    gap_table,
     instrument_table,
     precision_tables,
     sign_differences,
@@ -64,6 +65,7 @@ from reports.statistics.factorial import factorial
 from reports.statistics.findings import findings
 from reports.statistics.findings.evidence import Evidence
 from reports.statistics.findings.sweeps import comparison_findings
+from reports.statistics.gaps import row_counts
 from reports.statistics.importance import importance
 from reports.statistics.inference import confirmed_scores
 from reports.statistics.instruments import instrument_effects
@@ -162,7 +164,9 @@ def report(
     )
     origin = provenance(ledgers, folders, command)
     searched_on = _objective_labels(ledgers[0])
-    return Report(title, parts, origin, main, table.complete, frames, found.first, found.further, searched_on)
+    return Report(
+        title, parts, origin, main, table.complete, frames, found.first, found.further, searched_on, row_counts(ledgers)
+    )
 
 
 def _objective_labels(records: Sequence[Record]) -> str:
@@ -271,6 +275,7 @@ def _protocol_part(
         modality_table(table, _METRIC, tied, sources),
         labels,
         usage_table(ledgers),
+        gap_table(row_counts(ledgers)),
         *class_tables(table, sources),
     ]
     drawings = [] if labels is None else [label_figure(planned, labels_per_class(ledgers), _METRIC)]

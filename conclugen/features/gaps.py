@@ -7,7 +7,7 @@ every command.
 
 from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["lacking_problems", "rows_by_modalities", "shown_counts"]
+__all__ = ["lacking_problems", "rows_by_modalities"]
 
 
 def rows_by_modalities(modalities: Sequence[str], rows: int, lacking: Mapping[str, int]) -> dict[str, int]:
@@ -23,11 +23,6 @@ def rows_by_modalities(modalities: Sequence[str], rows: int, lacking: Mapping[st
     for absent, number in sorted(lacking.items(), key=lambda item: (-item[1], item[0])):
         counts["+".join(name for name in modalities if name not in absent.split("+"))] = number
     return {names: number for names, number in counts.items() if number}
-
-
-def shown_counts(counts: Mapping[str, int]) -> str:
-    """Return the counts of :func:`rows_by_modalities` in words."""
-    return ", ".join(f"{rows:,} {modalities}" for modalities, rows in counts.items())
 
 
 def lacking_problems(modalities: Sequence[str], rows: int, lacking: Mapping[str, int]) -> Iterator[str]:

@@ -17,7 +17,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from conclugen.features.gaps import lacking_problems, rows_by_modalities, shown_counts
+from conclugen.counts import shown_counts
+from conclugen.features.gaps import lacking_problems, rows_by_modalities
 from conclugen.features.remote import RemoteError, check_uri, is_uri, local_path, node_cache, read_remote
 from conclugen.files.durable import DamagedError, checked
 from conclugen.names import tidy
@@ -172,8 +173,7 @@ class Manifest(_Strict):
     @property
     def gaps_in_words(self) -> str:
         """How many rows of each split have which modalities."""
-        splits = {name: self.rows_by_modalities(name) for name in self.folds or SPLITS if self.rows(name)}
-        return "; ".join(f"{name} {shown_counts(counts)}" for name, counts in splits.items())
+        return "; ".join(f"{name} {shown_counts(self.rows_by_modalities(name))}" for name in self.splits)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -213,6 +213,11 @@ class Manifest(_Strict):
     def folds(self) -> tuple[SplitName, ...]:
         """The names of the set's folds, in order; empty for a set with splits."""
         return tuple(sorted({shard.split for shard in self.shards} - set(SPLITS)))
+
+    @property
+    def splits(self) -> tuple[SplitName, ...]:
+        """The splits or folds that have rows, in their order."""
+        return self.folds or tuple(name for name in SPLITS if self.rows(name))
 
     @property
     def divisions(self) -> tuple[dict[Part, tuple[SplitName, ...]], ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import rich.table
@@ -11,6 +12,7 @@ from rich.text import Text
 from conclugen.counts import counted
 from reports.output.markup import latex_label, latex_text, markdown_text
 from reports.statistics.findings import Finding
+from reports.statistics.gaps import RowCounts
 
 __all__ = ["document", "latex_findings", "markdown_findings", "terminal_findings"]
 
@@ -68,7 +70,13 @@ def terminal_findings(findings: Sequence[Finding], n_further: int) -> rich.table
 
 
 def document(
-    findings: Sequence[Finding], further: Sequence[Finding], out: Path, files: Sequence[Path], *, complete: bool
+    findings: Sequence[Finding],
+    further: Sequence[Finding],
+    out: Path,
+    files: Sequence[Path],
+    *,
+    complete: bool,
+    rows: RowCounts = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return what ``conclugen report --json`` prints.
 
@@ -78,11 +86,13 @@ def document(
         out: folder of the report.
         files: the report's files.
         complete: whether every planned result exists.
+        rows: how many rows of sets with gaps have which modalities.
     """
     return {
         "complete": complete,
         "folder": str(out),
         "files": [file.name for file in files],
+        "rows_by_modalities": dict(rows),
         "findings": [asdict(finding) for finding in findings],
         "further": [asdict(finding) for finding in further],
     }

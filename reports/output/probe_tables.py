@@ -1,4 +1,4 @@
-"""Tables of scores besides the F1 of the ablation: single classes, probabilities, and effects by instrument."""
+"""Tables besides the F1 of the ablation: single classes, probabilities, effects by instrument, and rows with gaps."""
 
 from collections.abc import Iterator
 
@@ -9,9 +9,35 @@ from reports.output.choice import choices_of
 from reports.output.table import Cell, Table
 from reports.output.tables import file_name
 from reports.statistics.ablation import Ablation
+from reports.statistics.gaps import RowCounts, rows_by_modalities
 from sweeps.ledger import SUMMARY_METRICS
 
-__all__ = ["calibration_table", "class_tables", "instrument_table", "precision_tables", "sign_differences"]
+__all__ = [
+    "calibration_table", "class_tables", "gap_table", "instrument_table", "precision_tables", "sign_differences",
+]  # fmt: skip
+
+
+def gap_table(counts: RowCounts) -> Table | None:
+    """Return a table of how many rows have which modalities; None if no set has gaps.
+
+    Args:
+        counts: from :func:`reports.statistics.gaps.row_counts`.
+    """
+    if not counts:
+        return None
+    frame = rows_by_modalities(counts)
+    shown = frame.assign(
+        rows=[f"{number:,}" for number in frame["rows"]], share=[f"{share:.1%}" for share in frame["share"]]
+    )
+    return Table(
+        "rows",
+        "Rows by modalities",
+        "Sets some of whose rows lack a modality: rows of each split by the modalities that they have, augmented "
+        "versions included. Losses use the pairs and modalities that exist. Probes and baselines see zeros after "
+        "standardisation, which is the mean, in place of what is missing.",
+        frame,
+        shown.astype(str),
+    )
 
 
 def class_tables(table: Ablation, sources: Sources) -> Iterator[Table]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from conclugen.counts import counted
+from conclugen.counts import counted, shown_counts
 from conclugen.settings.documents import dump
 from reports.output.page import Provenance
 from search_spaces import SpaceError, load_space
@@ -43,6 +43,11 @@ def provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], com
             if (adapted := load_space(latest.config["space"]).adapted) is not None:
                 facts.append((f"{name}: search space", str(adapted)))
         facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
+        facts += [
+            (f"{name}: rows of {place} {split}", shown_counts(counts))
+            for place, splits in sorted(latest.rows_by_modalities.items())
+            for split, counts in splits.items()
+        ]
         drivers = sorted({record.versions["driver"] for record in records if "driver" in record.versions})
         facts += [(f"{name}: run from host", driver) for driver in drivers]
         versions = dict.fromkeys(

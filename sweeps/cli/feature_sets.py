@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from conclugen.counts import counted
+from conclugen.counts import counted, shown_counts
 from conclugen.features.classes import class_findings, label_counts
-from conclugen.features.gaps import shown_counts
 from conclugen.features.groups import group_counts
 from conclugen.features.manifest import SPLITS, Location, Manifest
 from sweeps.cli.console import bad_input, console

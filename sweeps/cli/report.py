@@ -253,12 +253,15 @@ def _print(content: "Report", out: Path, files: Sequence[Path], kinds: str, *, a
     """Print what was found, the main tables and where the report is; or one JSON document."""
     from reports.output.findings import document, terminal_findings
     from reports.output.terminal import terminal_table
+    from reports.statistics.gaps import gap_sentences
 
     if as_json:
-        printed = document(content.findings, content.further, out, files, complete=content.complete)
+        printed = document(content.findings, content.further, out, files, complete=content.complete, rows=content.rows)
         typer.echo(json.dumps(printed, indent=2, allow_nan=False))
         return
     console().print(terminal_findings(content.findings, len(content.further)))
     for table in content.main:
         console().print(Fitted(terminal_table(table)))
+    if content.rows:
+        typer.echo(f"Rows with gaps: {'; '.join(gap_sentences(content.rows))}.")
     typer.echo(f"Report: {files[0]}, and {counted(len(files) - 1, 'file')} of {kinds} beside it")

@@ -97,12 +97,21 @@ def _text(values: Any) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def provenance(config: SweepConfig) -> dict[str, dict[str, str]]:
-    """Return what results follow from besides the configuration: ``features`` (fingerprints) and ``versions``."""
+def provenance(config: SweepConfig) -> dict[str, dict[str, Any]]:
+    """Return what results follow from besides the configuration, by field of a record.
+
+    These are ``features`` (fingerprints), ``rows_by_modalities`` (of sets with gaps) and ``versions``.
+    """
     downstream = {f"downstream.{name}": folder for name, folder in config.features.downstream.items()}
     sets = {"pretrain": config.features.pretrain, **downstream}
+    manifests = {name: Manifest.read(folder) for name, folder in sets.items()}
     return {
-        "features": {name: Manifest.read(folder).fingerprint for name, folder in sets.items()},
+        "features": {name: manifest.fingerprint for name, manifest in manifests.items()},
+        "rows_by_modalities": {
+            name: {split: manifest.rows_by_modalities(split) for split in manifest.splits}
+            for name, manifest in manifests.items()
+            if manifest.has_gaps
+        },
         "versions": {
             CODE: __version__,
             "python": sys.version.split()[0],

@@ -266,6 +266,8 @@ class Record:
     """UTC time at which the job ended."""
     features: Mapping[str, str] = field(default_factory=dict)
     """Fingerprint of each feature set, by its place in the configuration."""
+    rows_by_modalities: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    """Place of each feature set some of whose rows lack a modality -> split -> modalities, joined by + -> rows."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Code and library versions."""
     early_ends: Mapping[str, EarlyEnd] = field(default_factory=dict)

@@ -52,10 +52,11 @@ _PREDICTIONS = pa.struct(
     ]
 )
 _SUFFIX = ".arrow"
-_SCHEMA_VERSION = "7"
-_READABLE = ("4", "5", "6", _SCHEMA_VERSION)
-_JSON_FIELDS = ("hyperparameters", "config", "losses", "seconds", "features", "versions", "hardware", "early_ends")
-_SHARED_FIELDS = ("config", "features", "versions", "hardware", "early_ends")  # mostly equal in all records of a sweep
+_SCHEMA_VERSION = "8"
+_READABLE = ("4", "5", "6", "7", _SCHEMA_VERSION)
+_SHARED_FIELDS = ("config", "features", "rows_by_modalities", "versions", "hardware", "early_ends")
+"""Fields that are mostly equal in all records of a sweep."""
+_JSON_FIELDS = ("hyperparameters", "losses", "seconds", *_SHARED_FIELDS)
 AT_ONCE = 256
 """How many records are read together."""
 _SCHEMA = pa.schema(

@@ -52,8 +52,13 @@ def _equal(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 class _InMemory(Split):
     """A split whose features are in memory and not in a file."""
 
-    def __init__(self, features: dict[str, Tensor]) -> None:
+    def __init__(self, features: dict[str, Tensor], present: dict[str, Tensor] | None = None) -> None:
         self._features = features
+        self._present = present or {}
+
+    @property
+    def present(self) -> dict[str, Tensor]:
+        return self._present
 
     def size(self, modality: str) -> int:
         return self._features[modality].nbytes
@@ -76,6 +81,28 @@ class TestForward:
         heads.load_state_dict({k: v for k, v in model.state_dict().items() if k.startswith("heads.")})
         data = StandardisedSplit(_InMemory(features), _standardisation(), list(_WIDTHS), torch.device("cpu"))
         assert _equal(model(features), heads(data.batch(torch.arange(8))))
+
+    def test_a_gap_is_what_it_is_in_training(self) -> None:
+        """The values in the gap do not matter; modalities without a mask are there."""
+        model, features = _model(), _features()
+        masks = {"audio": torch.arange(8) % 3 != 0, "text": torch.ones(8, dtype=torch.bool)}
+        data = StandardisedSplit(_InMemory(features, masks), _standardisation(), list(_WIDTHS), torch.device("cpu"))
+        heads = RepresentationHeads(_WIDTHS, 16)
+        heads.load_state_dict({k: v for k, v in model.state_dict().items() if k.startswith("heads.")})
+        features["audio"] = torch.where(masks["audio"][:, None], features["audio"], torch.nan)
+        assert _equal(model(features, masks), heads(data.batch(torch.arange(8))))
+        assert not _equal(model(_features()), model(_features(), masks))
+
+    def test_every_problem_of_a_mask_is_named(self) -> None:
+        masks = {"audio": torch.ones(8, dtype=torch.bool), "video": torch.ones(3), "text": torch.ones(8)}
+        features = {name: x for name, x in _features().items() if name != "audio"}
+        with pytest.raises(ValueError, match="mask") as caught:
+            _model()(features, masks)
+        assert str(caught.value).splitlines() == [
+            "mask of 'audio': there are no such features; there are video, text.",
+            "mask of 'video': expected 8 booleans, got torch.float32 (3,).",
+            "mask of 'text': expected 8 booleans, got torch.float32 (8,).",
+        ]
 
     def test_standardisation_is_the_identity_by_default(self) -> None:
         model = ConCluGenHead(_config())

@@ -398,6 +398,21 @@ class TestSchema4:
         assert plain(read) == plain(record(predictions=[expected]))
         assert read.predictions[0].groupings == ({"speaker": [2]} if version == "6" else {})
 
+    def test_a_record_of_version_7_says_nothing_about_gaps(self, tmp_path: Path) -> None:
+        rows = {"pretrain": {"train": {"video+audio": 9, "video": 1}}}
+        Ledger(tmp_path).add(record(rows_by_modalities=rows))
+        (read,) = Ledger(tmp_path)
+        assert read.rows_by_modalities == rows
+        (path,) = tmp_path.glob("*.arrow")
+        row = pa.ipc.open_stream(read_sealed(path)).read_next_batch().drop_columns(["rows_by_modalities"])
+        row = row.replace_schema_metadata({"schema_version": "7", "seal": SEAL})
+        file = io.BytesIO()
+        with pa.ipc.new_stream(file, row.schema) as former:
+            former.write(row)
+        write_sealed(path, file.getvalue())
+        (read,) = Ledger(tmp_path)
+        assert plain(read) == plain(record())
+
     def test_a_record_of_version_6_is_read_with_one_search_and_its_best_trial(self, tmp_path: Path) -> None:
         config = {"budget": {"seeds": 2}, "search": {"nested": []}}
         Ledger(tmp_path).add(record(config=config))

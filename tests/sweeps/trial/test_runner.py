@@ -22,11 +22,13 @@ from conclugen.hyperparameters import Hyperparameters
 from conclugen.subsets import SUBSETS
 from conclugen.training.pretrain import DivergedError
 from sweeps.config import SweepConfig, load_config
+from sweeps.folder.comparability import provenance
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import BASELINES, SUMMARY_METRICS
 from sweeps.trial import TrialRunner, load_head
 from sweeps.trial.hardware import own_hardware
+from tests.conftest import write_planted
 
 CPU = torch.device("cpu")
 VALIDATED = ("val", "2", "weighted_f1")
@@ -448,3 +450,38 @@ class TestFinalists:
         first = make_job(config, "search", "Con")
         assert "search" not in first.settings()
         assert replace(first, search=2).settings() == {**first.settings(), "search": 2}
+
+
+@pytest.mark.parametrize("method", [*SUBSETS, *BASELINES])
+@pytest.mark.parametrize("fusion", ["concat", "mean"])
+def test_every_method_runs_on_a_set_with_gaps(
+    write_config: Callable[..., Path], tmp_path: Path, folder: SweepFolder, method: str, fusion: str
+) -> None:
+    """A third of the rows of every split lack video, another third audio."""
+    if method in ("raw_features", "raw_pca", "label_spreading", "SimCLR") and fusion == "mean":
+        pytest.skip("this method has nothing to fuse")
+    thirds = np.random.default_rng(0).permutation(120) % 3
+    gaps = write_planted(tmp_path / "gaps", present={"video": thirds != 0, "audio": thirds != 1})
+    features = {"pretrain": str(gaps), "downstream": {"planted": str(gaps)}}
+    config = load_config(write_config(features=features, baselines="all", probe={"fusion": fusion}))
+    modalities = ("video",) if method == "SimCLR" else ()
+    final = TrialRunner(config, folder, CPU).run(make_job(config, "confirm", method, modalities=modalities), Listener())
+    assert final is not None
+    assert final.state == "complete"
+    assert all(np.isfinite(metric.value) for metric in final.metrics)
+    assert {len(predictions.truth) for predictions in final.predictions} == {30}  # no test row is left out
+
+
+def test_records_of_a_sweep_say_which_modalities_rows_have(write_config: Callable[..., Path], tmp_path: Path) -> None:
+    """Of 12 consecutive rows, 6 are train, 3 val and 3 test in this order; rows 0, 4 and 8 of them lack video."""
+    masks = {"video": np.arange(120) % 4 != 0}
+    gaps, whole = write_planted(tmp_path / "gaps", present=masks), write_planted(tmp_path / "whole")
+    features = {"pretrain": str(gaps), "downstream": {"planted": str(whole)}}
+    config = load_config(write_config(features=features))
+    assert provenance(config)["rows_by_modalities"] == {
+        "pretrain": {
+            "train": {"video+audio+text": 40, "audio+text": 20},
+            "val": {"video+audio+text": 20, "audio+text": 10},
+            "test": {"video+audio+text": 30},
+        }
+    }
