@@ -14,6 +14,7 @@ from conclugen.counts import counted
 from sweeps.config import Arm, ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
 from sweeps.ledger import Ledger
+from sweeps.search.joint.observations import observation_of
 from sweeps.search.replay import LEAST_TRIALS, Landscape, RecordedTrial, Regret, Strategy, replay
 
 __all__ = ["landscape_of", "replay_all", "summary", "write_csv"]
@@ -26,11 +27,12 @@ def landscape_of(folder: SweepFolder) -> Landscape:
         ConfigError: the folder's configuration cannot be used, or no arm has enough trials.
         LedgerError: a record cannot be read.
     """
-    config = load_config(folder.config)
+    config = load_config(folder.config, alone=True, written=True)
     trials: dict[Arm, list[RecordedTrial]] = {arm: [] for arm in config.arms.values()}
     for record in Ledger(folder.ledger):
         if record.stage == "search" and record.state == "complete" and record.method in config.arms:
-            trials[config.arms[record.method]].append(RecordedTrial(record.hyperparameters, dict(record.history)))
+            values = observation_of(record, config.arms[record.method]).values
+            trials[config.arms[record.method]].append(RecordedTrial(values, dict(record.history)))
     try:
         return Landscape(config, trials)
     except ValueError:

@@ -128,7 +128,7 @@ def _landscapes(folders: list[Path], samplers: list[str], problems: list[str]) -
             problems += error.problems
             continue
         searched = {arm.name: arm.losses for arm in landscape.arms}
-        space = landscape.config.load_space()
+        space = landscape.config.load_space().model_copy(update={"prior": {}})  # to compare is to choose no sampler
         problems += [f"{folder}: {text}" for name in samplers for text in space.unsuitable(name, searched, None)]
         name = landscape.config.name
         landscapes[str(folder) if name in landscapes else name] = landscape

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from sweeps.cli import app
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job
+from sweeps.ledger import Ledger
 from tests.sweeps.simulation import Simulation, open_search
 
 SPACE = """
@@ -35,13 +37,15 @@ def by_rate(job: Job, epoch: int) -> float:
     return 0.9 - 50 * abs(float(job.hyperparameters["lr"]) - 2e-3)
 
 
-def sweep(write_config: Callable[..., Path], root: Path, trials: int) -> SweepFolder:
-    """Return a finished random search of two subsets."""
+def sweep(
+    write_config: Callable[..., Path], root: Path, trials: int, sampler: str = "random", prior: str = ""
+) -> SweepFolder:
+    """Return a finished search of two subsets."""
     space = root / f"space-{trials}.yaml"
-    space.write_text(SPACE, encoding="utf-8")
+    space.write_text(SPACE + prior, encoding="utf-8")
     path = write_config(
         name=f"recorded-{trials}", subsets=["Con", "Gen"], baselines=[], space=str(space),
-        search={"sampler": "random", "pruner": "none", "finalists": 1},
+        search={"sampler": sampler, "pruner": "none", "finalists": 1},
     )  # fmt: skip
     folder = SweepFolder(root / f"sweep-{trials}")
     config, search = open_search(path, folder, f"budget.trials_per_subset={trials}")
@@ -97,6 +101,30 @@ def test_a_sampler_that_cannot_search_the_space_is_refused(write_config: Callabl
     code, _, errors = run(folder, "--samplers", "cmaes")
     assert code == 2
     assert f"{folder}: cmaes searches ranges only: fix representation_dim, or give them a range." in errors
+
+
+def test_samplers_that_read_no_prior_are_compared_with_one_that_does(
+    write_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = sweep(write_config, tmp_path, 11, "joint", "prior: {lr: [1.0e-3, 0.5]}\n").root
+    code, text, errors = run(folder, "--samplers", "tpe,joint", "--trials", "3", "--replicates", 1)
+    assert code == 0, errors
+    assert "tpe" in text
+
+
+def test_a_sweep_of_an_earlier_version_whose_features_are_gone_is_replayed(
+    write_config: Callable[..., Path], tmp_path: Path, planted: Path
+) -> None:
+    """Its records lack a hyperparameter that the space searches now, and had the default of that time."""
+    folder = sweep(write_config, tmp_path, 13)
+    folder.config.write_text(folder.config.read_text(encoding="utf-8").replace(str(planted), str(tmp_path / "gone")))
+    ledger = Ledger(folder.ledger)
+    for record in list(ledger):
+        hyperparameters = {name: value for name, value in record.hyperparameters.items() if name != "lr"}
+        ledger.set_aside(record.key, "superseded")
+        ledger.add(replace(record, hyperparameters=hyperparameters))
+    code, _, errors = run(folder.root, "--samplers", "random", "--trials", "3", "--replicates", 1)
+    assert code == 0, errors
 
 
 @pytest.mark.parametrize("name", ["search", "replay"])
