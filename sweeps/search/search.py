@@ -100,17 +100,17 @@ class Search:
         retry_failed: bool = False,
     ) -> None:
         self._config, self._folder, self._clock, self._say = config, folder, clock, say
-        self._ledger = Ledger(folder.ledger)
-        self._plan = JobPlan(config)
+        self._ledger, self._plan = Ledger(folder.ledger), JobPlan(config)
         self._arms = config.arms
         joint = config.search.sampler == "joint"
-        proposed = {} if joint else proposals(config.search.warm_start, self._arms.values(), config.load_space())
+        space = config.load_space()
+        proposed = {} if joint else proposals(config.search.warm_start, self._arms.values(), space)
         storage = open_storage(config, folder)
         self._studies = {
             name: Study(arm, config, storage, folder.identity, proposed.get(arm, ()))
             for name, arm in self._arms.items()
         }
-        earlier = earlier_trials(config.search.warm_start) if joint else []
+        earlier = earlier_trials(config.search.warm_start, space) if joint else []
         self._prospects = Prospects(config, folder, self._studies, earlier, say)
         self._fair_share = FairShare(config.budget, list(self._arms), config.workers.per_trial)
         for name, end in self._prospects.early_ends.items():

@@ -4,17 +4,23 @@ The joint sampler learns from all search trials of the earlier sweeps. Other sam
 The first proposal is then the best configuration of the arm itself. The second takes the hyperparameters that the arm
 shares with the best other method: often only the width, the learning rate and the dropout matter.
 
+Weights of losses are read as the new space has them: if they are relative there, the absolute weights of an earlier
+sweep are divided by that of the first loss.
+
 Only search trials are read, which have no test score.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from search_spaces import Space
+from conclugen.labels import LabelBudget
+from search_spaces import Space, weight_of
 from sweeps.config import Arm, ConfigError, SweepConfig
 from sweeps.folder.layout import SweepFolder
-from sweeps.ledger import Ledger, LedgerError, Record, method_of
+from sweeps.ledger import Ledger, LedgerError, Record, method_of, without_search
 from sweeps.search.joint.observations import Observation, observation_of
 
 __all__ = ["earlier_trials", "proposals", "warm_start_problems"]
@@ -46,18 +52,23 @@ def proposals(folders: Iterable[Path], arms: Collection[Arm], space: Space) -> d
     return proposed
 
 
-def earlier_trials(folders: Iterable[Path]) -> list[Observation]:
+def earlier_trials(folders: Iterable[Path], space: Space) -> list[Observation]:
     """Return the ended search trials of earlier sweeps for the joint model, each folder a task of its own.
+
+    Args:
+        folders: the folders of the earlier sweeps.
+        space: the space of the new sweep.
 
     Raises:
         ConfigError: an earlier sweep has no trial that ran its full budget.
         LedgerError: the ledger of an earlier sweep cannot be read.
     """
-    return [
-        observation_of(record, Arm(method_of(record.method)), task)
-        for task, folder in enumerate(folders, 1)
-        for record in _search_trials(folder)
-    ]
+    trials = list[Observation]()
+    for task, folder in enumerate(folders, 1):
+        for record in _search_trials(folder):
+            trial = observation_of(record, _arm(record.method), task)
+            trials.append(replace(trial, values=_values(trial.values, trial.arm, space)))
+    return trials
 
 
 def warm_start_problems(config: SweepConfig) -> list[str]:
@@ -89,6 +100,29 @@ def _proposals(arm: Arm, best: Mapping[str, Record], space: Space, folder: Path)
     best_other = max(other_methods, key=lambda record: record.value or 0.0, default=None)
     for record in (same_method, best_other):
         if record is not None:
-            shared = Arm(method_of(record.method)).parameters(space)
-            values = {name: value for name, value in record.hyperparameters.items() if name in shared}
+            donor = _arm(record.method)
+            shared = donor.parameters(space)
+            comparable = _values(record.hyperparameters, donor, space)
+            values = {name: value for name, value in comparable.items() if name in shared}
             yield f"warm_start: {folder}/{record.key}", values
+
+
+def _arm(name: str) -> Arm:
+    """Return the arm of a recorded name. Repeated searches of an arm are one, because their scores compare."""
+    variant, _, labels = without_search(name).partition("@")
+    modalities = tuple(variant.partition("[")[2].removesuffix("]").split("-")) if "[" in variant else ()
+    return Arm(method_of(name), modalities, _label_budget(labels) if labels else None)
+
+
+def _label_budget(name: str) -> LabelBudget:
+    if name.endswith("%"):
+        return LabelBudget(fraction=float(Decimal(name.removesuffix("%")).scaleb(-2)))
+    return LabelBudget() if name == "all" else LabelBudget(per_class=int(name))
+
+
+def _values(values: Mapping[str, Any], arm: Arm, space: Space) -> Mapping[str, Any]:
+    """Return an earlier trial's hyperparameters with weights as ``space`` has them."""
+    names = [weight_of(loss) for loss in arm.losses]
+    if space.weights == "absolute" or not names or not values.get(names[0]):  # nothing has a ratio to 0
+        return values
+    return {**values, **{name: values[name] / values[names[0]] for name in names if name in values}}

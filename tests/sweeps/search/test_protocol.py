@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from conclugen.subsets import SUBSETS
+from search_spaces import load_space
 from sweeps.config import ConfigError
 from sweeps.folder.layout import SweepFolder
 from sweeps.jobs import Job, Report
 from sweeps.ledger import Hardware, Ledger, Record
 from sweeps.search import Search
+from sweeps.search.warm_start import earlier_trials
 from tests.sweeps.simulation import Clock, Simulation, constant, open_search
 
 HARDWARE = Hardware(host="node-a", processor="EPYC", threads=2, workers=1, device="NVIDIA H200", gpus=1)
@@ -124,6 +126,47 @@ class TestWarmStart:
         scores = {record.hyperparameters["lr"]: record.value for record in searched(earlier, "Con")}
         nearest = min(scores, key=lambda rate: abs(math.log(rate / informed)))
         assert (scores[nearest] or 0.0) > float(np.median([value or 0.0 for value in scores.values()]))
+
+    def test_absolute_weights_of_an_earlier_sweep_are_read_as_ratios(
+        self, write_config: Callable[..., Path], folder: SweepFolder, tmp_path: Path
+    ) -> None:
+        weights = "weight_con: {low: 2.0, high: 4.0, default: 4.0}, weight_gen: {low: 8.0, high: 9.0, default: 8.0}"
+        old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+        rest = "warmup_epochs: 1, batch_size: 20, representation_dim: 8"
+        old.write_text(f"description: x\nparameters: {{{weights}, {rest}}}\n", encoding="utf-8")
+        ratio = "weight_gen: {low: 0.1, high: 10.0, log: true, default: 1.0}"
+        new.write_text(f"description: x\nweights: relative\nparameters: {{{ratio}, {rest}}}\n", encoding="utf-8")
+        earlier, settings = SweepFolder(tmp_path / "absolute"), {"subsets": ["ConGen"], "baselines": []}
+        budget = {"trials_per_subset": 2, "epochs": 4, "seeds": 1}
+        config, search = open_search(write_config(space=str(old), budget=budget, **settings), earlier)
+        Simulation(config, search, constant).run()
+        trials = earlier_trials([earlier.root], load_space(str(new)))
+        recorded = [record.hyperparameters for record in searched(earlier, "ConGen")]
+        assert [t.values["weight_gen"] for t in trials] == [r["weight_gen"] / r["weight_con"] for r in recorded]
+        assert trials[0].values["weight_gen"] == 2.0
+        same = earlier_trials([earlier.root], load_space(str(old)))
+        assert same[0].values["weight_gen"] == 8.0
+        options = {"warm_start": str(earlier.root), "sampler": "tpe", "pruner": "none"}
+        config, search = open_search(write_config(space=str(new), budget=budget, search=options, **settings), folder)
+        Simulation(config, search, constant).run()
+        assert searched(folder, "ConGen")[1].hyperparameters["weight_gen"] == 2.0
+
+    def test_nested_searches_of_an_earlier_sweep_are_told_apart(
+        self, write_config: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        """Their scores have other levels. Repeated searches of an arm are one."""
+        earlier = SweepFolder(tmp_path / "nested")
+        path = write_config(
+            subsets=["Con"], baselines=[], modality_subsets=[["video", "audio"]],
+            search={"nested": ["modalities", "labels"], "pruner": "none", "sampler": "random"},
+            probe={"labels_per_class": [2], "label_fraction": [0.07], "label_draws": 2},
+            budget={"trials_per_subset": 1, "epochs": 4, "seeds": 1, "searches": 2},
+        )  # fmt: skip
+        config, search = open_search(path, earlier)
+        Simulation(config, search, constant).run()
+        trials = earlier_trials([earlier.root], config.load_space())
+        assert {trial.arm for trial in trials} == {arm for arm in config.arms.values() if arm.search == 1}
+        assert len(trials) == len(config.arms)
 
     def test_values_outside_the_new_space_become_its_nearest_values(
         self, write_config: Callable[..., Path], folder: SweepFolder, earlier: SweepFolder
