@@ -117,7 +117,9 @@ def test_a_sweep_of_an_earlier_version_whose_features_are_gone_is_replayed(
 ) -> None:
     """Its records lack a hyperparameter that the space searches now, and had the default of that time."""
     folder = sweep(write_config, tmp_path, 13)
-    folder.config.write_text(folder.config.read_text(encoding="utf-8").replace(str(planted), str(tmp_path / "gone")))
+    folder.config.write_text(
+        folder.config.read_text(encoding="utf-8").replace(str(planted), str(tmp_path / "gone")), encoding="utf-8"
+    )
     ledger = Ledger(folder.ledger)
     for record in list(ledger):
         hyperparameters = {name: value for name, value in record.hyperparameters.items() if name != "lr"}
