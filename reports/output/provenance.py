@@ -9,6 +9,7 @@ from pathlib import Path
 from conclugen.counts import counted, shown_counts
 from conclugen.settings.documents import dump
 from reports.output.page import Provenance
+from reports.statistics.gaps import row_counts
 from search_spaces import SpaceError, load_space
 from sweeps.ledger import Hardware, Record
 
@@ -45,7 +46,7 @@ def provenance(ledgers: Sequence[Sequence[Record]], folders: Sequence[Path], com
         facts += [(f"{name}: features {place}", value) for place, value in sorted(latest.features.items())]
         facts += [
             (f"{name}: rows of {place} {split}", shown_counts(counts))
-            for place, splits in sorted(latest.rows_by_modalities.items())
+            for place, splits in row_counts([records]).get(name, {}).items()
             for split, counts in splits.items()
         ]
         drivers = sorted({record.versions["driver"] for record in records if "driver" in record.versions})

@@ -21,7 +21,24 @@ def row_counts(ledgers: Sequence[Sequence[Record]]) -> RowCounts:
         ledgers: records of one or more sweeps.
     """
     latest = [max(records, key=lambda record: record.started) for records in ledgers]
-    return {record.sweep: record.rows_by_modalities for record in latest if record.rows_by_modalities}
+    return {
+        record.sweep: {
+            place: {split: _fullest_first(splits[split]) for split in sorted(splits, key=_split_order)}
+            for place, splits in sorted(record.rows_by_modalities.items(), key=lambda item: item[0] != "pretrain")
+        }
+        for record in latest
+        if record.rows_by_modalities
+    }
+
+
+def _split_order(name: str) -> tuple[int, str]:
+    """Sort train, val and test in this order, and folds by their names, as records have lost the order."""
+    return ("train", "val", "test").index(name) if name in ("train", "val", "test") else 0, name
+
+
+def _fullest_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of a split, the rows with most modalities first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[0].count("+"), -item[1], item[0])))
 
 
 def rows_by_modalities(counts: RowCounts) -> pd.DataFrame:

@@ -8,6 +8,7 @@ wrong setting would be wrong as a whole, and every check that reads the section 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import combinations
 from types import FunctionType, MethodType
 from typing import Annotated, Any, cast, get_origin
 
@@ -17,6 +18,7 @@ from conclugen.counts import counted
 from conclugen.features.manifest import SPLITS, FeatureSetError, Location, Manifest, statistics_problem
 from conclugen.names import look_alikes
 from conclugen.settings.wording import shown, suggestion
+from conclugen.subsets import Loss
 from search_spaces import LEAST_SAMPLES, named_spaces
 from sweeps.config.fields import metrics_of
 from sweeps.config.sections import Section
@@ -24,6 +26,10 @@ from sweeps.config.sweep import SweepConfig, as_written, rungs, searched_methods
 from sweeps.ledger import LOSSES
 
 __all__ = ["contradictions", "problems_found", "valid_part"]
+
+
+_LEAST_PAIRED = 2
+"""Fewest rows with both modalities of a pair: a single row has nothing to be told apart from."""
 
 
 def contradictions(config: SweepConfig, *, alone: bool) -> list[str]:
@@ -235,6 +241,25 @@ def _statistics_can_be_read(config: SweepConfig) -> Iterator[str]:
         yield f"features.pretrain: {problem}"  # every trial would fail
 
 
+def _con_has_something_to_compare(config: SweepConfig) -> Iterator[str]:
+    manifest = Manifest.read(config.features.pretrain)
+    contrasted = [name for name in config.subsets if Loss.CON in LOSSES[name]]
+    if not manifest.has_gaps or not contrasted:
+        return
+    counts = [
+        (set(names.split("+")), rows)
+        for part in manifest.training
+        for names, rows in manifest.rows_by_modalities(part).items()
+    ]
+    for modalities in (config.modalities, *config.modality_subsets):
+        paired = [sum(rows for there, rows in counts if there >= set(pair)) for pair in combinations(modalities, 2)]
+        if max(paired, default=_LEAST_PAIRED) < _LEAST_PAIRED:
+            yield (
+                f"features.pretrain: no two training rows have the same two of {', '.join(modalities)}, so "
+                f"{', '.join(contrasted)} would have nothing to contrast; leave them out of subsets, or add such rows."
+            )
+
+
 def _downstream_sets_are_labelled(config: SweepConfig) -> Iterator[str]:
     for name, folder in _sets(config).items():
         manifest = Manifest.read(folder)
@@ -352,6 +377,7 @@ _ALONE = (
 _WITH_REFERENCES = (
     _names_of_sets_differ,
     _statistics_can_be_read,
+    _con_has_something_to_compare,
     _downstream_sets_are_labelled,
     _widths_agree,
     _modalities_of_the_pretraining_set,

@@ -16,6 +16,7 @@ from conclugen.features.importing import import_arrays
 from search_spaces import named_space_text
 from sweeps.config import ConfigError, load_config
 from sweeps.folder.layout import SweepFolder
+from tests.conftest import write_planted
 
 WriteConfig = Callable[..., Path]
 
@@ -682,3 +683,22 @@ class TestAllAtOnce:
         assert subset.startswith("subsets.1: 'Genn': ")
         assert kind.startswith("probe.kind: 'papre': ")
         assert later == ["budgets: 5, 1000", "arms: Con"]
+
+    def test_con_is_refused_where_no_rows_have_a_pair_of_modalities(
+        self, write_config: WriteConfig, tmp_path: Path
+    ) -> None:
+        """Every training row of the first set has one modality; in the second, some have video and audio."""
+        thirds = np.arange(120) % 3
+        masks = {name: thirds == number for number, name in enumerate(("video", "audio", "text"))}
+        alone = write_planted(tmp_path / "alone", present=masks)
+        pairs = write_planted(tmp_path / "pairs", present={**masks, "audio": thirds != 2})
+        for folder, found in ((alone, 2), (pairs, 1)):
+            features = {"pretrain": str(folder), "downstream": {"planted": str(folder)}}
+            problems = problems_of(write_config(features=features, modality_subsets=[["audio", "text"]]))
+            assert len(problems) == found
+            assert problems[-1].startswith(
+                "features.pretrain: no two training rows have the same two of audio, text, so Con, ConClu, ConGen, "
+                "ConCluGen would have nothing to contrast"
+            )
+        features = {"pretrain": str(alone), "downstream": {"planted": str(alone)}}
+        load_config(write_config(features=features, subsets=["Gen", "Clu"]))
