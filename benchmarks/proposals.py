@@ -1,7 +1,7 @@
 """How long does the driver take to propose a configuration after so many finished trials?
 
-All seven subsets have equally many trials, with made-up scores. Most proposals of the joint sampler use length scales
-that were fitted before. One in ten or so fits them first. Both are timed, on one core.
+All seven subsets have equally many trials, with made-up scores. A proposal of the joint sampler fits length scales
+first if a trial has ended since the last one. Proposals with and without a fit are timed, on one core.
 
     python -m benchmarks.proposals [--quick] [--json FILE] [--trials 100 1000 1400] [--rounds 5]
 """

@@ -16,8 +16,6 @@ from sweeps.search.joint.proposals import Forecast, JointModel
 
 __all__ = ["forecasts"]
 
-_LEAST = 2  # completed trials of an arm; the spread of one is not known
-
 
 def forecasts(config: SweepConfig, records: Sequence[Record]) -> dict[str, Forecast]:
     """Return arm -> what its next trial would gain; arms with fewer than two completed trials are left out.
@@ -39,11 +37,10 @@ def forecasts(config: SweepConfig, records: Sequence[Record]) -> dict[str, Forec
         together = [trial for arm in related for trial in trials[arm]]
         together.sort(key=lambda trial: trial.number)  # trials of one number keep the order of their arms
         for arm in related:
-            if sum(trial.state == "complete" for trial in trials[arm]) >= _LEAST:
-                seed = derive_seed(config.seed, "sampler", arm.name, len(trials[arm]))
-                _, forecast = model.propose(arm, together, seed)
-                if forecast is not None:
-                    results[arm.name] = forecast
+            seed = derive_seed(config.seed, "sampler", arm.name, len(trials[arm]))
+            _, forecast = model.propose(arm, together, seed)
+            if forecast is not None:
+                results[arm.name] = forecast
     return results
 
 

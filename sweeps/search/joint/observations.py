@@ -1,7 +1,9 @@
 """What the trials of all arms teach the joint model: a standardised score and its reliability, for each trial.
 
 Scores of different arms do not compare: another loss subset, label budget or set has another level. So each arm's
-scores are centred. All arms of a sweep share one scale, because an arm alone has too few trials to know its own.
+scores are centred. An arm has too few trials to know their scale alone. So its scale is that of its own scores and, as
+if of a few more trials, the common one of all arms. The gains of an arm whose scores are all alike are then foretold as
+small, however much others gain.
 
 A pruned trial has no final score. It counts by its last report, compared with the reports of the same arm at the same
 epoch. A failed trial counts as the arm's worst, so that its region is avoided.
@@ -22,6 +24,7 @@ from sweeps.ledger import Record, State
 
 __all__ = ["Level", "Observation", "Target", "observation_of", "targets"]
 
+_COMMON = 4  # trials, as which the scale of all arms counts beside an arm's own scores
 _LEAST_SCALE = 1e-4  # of scores, so that equal scores are not divided by 0
 _PRUNED_VARIANCE = 0.25  # of a pruned trial's standardised score
 _FAILED_VARIANCE = 1.0
@@ -69,10 +72,11 @@ def observation_of(record: Record, arm: Arm, task: int = 0) -> Observation:
 
 @dataclass(frozen=True)
 class Level:
-    """The mean of an arm's scores, and the scale that it shares with the other arms; in units of the objective."""
+    """The mean and the scale of an arm's scores, in units of the objective, and of how many completed trials."""
 
     mean: float
     scale: float
+    trials: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class Target:
     position: int
     """The place of the trial among all observations."""
     score: float
-    """Standardised: 0 is its arm's mean, and 1 the scale that all arms share."""
+    """Standardised: 0 is its arm's mean, and 1 its scale."""
     variance: float
     """Added to the noise that all trials have."""
 
@@ -107,7 +111,7 @@ def targets(observations: Sequence[Observation]) -> tuple[list[Target], dict[Arm
         scale = _common_scale([np.array(scores) for scores in completed.values()])
         for arm, trials in of_arm.items():
             if completed[arm]:
-                level = Level(float(np.mean(completed[arm])), scale)
+                level = _level(np.array(completed[arm]), scale)
                 results += _of_arm(trials, level)
                 if task == 0:
                     levels[arm] = level
@@ -148,6 +152,13 @@ def _common_scale(scores: Sequence[npt.NDArray[np.float64]]) -> float:
         return 1.0
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
     return max(math.sqrt(squares / freedom), _LEAST_SCALE)
+
+
+def _level(scores: npt.NDArray[np.float64], common: float) -> Level:
+    """Return the level of an arm with these scores, where all arms together have the scale ``common``."""
+    squares = float(((scores - scores.mean()) ** 2).sum()) + _COMMON * common**2
+    scale = max(math.sqrt(squares / (len(scores) - 1 + _COMMON)), _LEAST_SCALE)
+    return Level(float(scores.mean()), scale, len(scores))
 
 
 _Trial = tuple[int, Observation]

@@ -12,14 +12,16 @@ def trial(arm: str, number: int, value: float | None, **fields: Any) -> Observat
     return Observation(Arm(arm), number, {}, **{"state": "complete", "value": value, **fields})
 
 
-def test_arms_are_centred_and_share_a_scale() -> None:
+def test_arms_are_centred_and_their_scales_lean_on_the_common_one() -> None:
     trials = [trial("Con", 0, 0.90), trial("Con", 1, 0.92), trial("Gen", 0, 0.50), trial("Gen", 1, 0.54)]
     results, levels = targets(trials)
-    scale = levels[Arm("Con")].scale
-    assert scale == pytest.approx(((2 * 0.01**2 + 2 * 0.02**2) / 2) ** 0.5)
-    assert levels[Arm("Gen")].scale == scale
-    assert levels[Arm("Gen")].mean == pytest.approx(0.52)
-    assert [target.score * scale for target in results] == pytest.approx([-0.01, 0.01, -0.02, 0.02])
+    con, gen = levels[Arm("Con")], levels[Arm("Gen")]
+    common = (2 * 0.01**2 + 2 * 0.02**2) / 2
+    assert con.scale == pytest.approx(((2 * 0.01**2 + 4 * common) / 5) ** 0.5)
+    assert gen.scale == pytest.approx(((2 * 0.02**2 + 4 * common) / 5) ** 0.5)
+    assert (gen.mean, gen.trials) == (pytest.approx(0.52), 2)
+    scores = [target.score * levels[target.observation.arm].scale for target in results]
+    assert scores == pytest.approx([-0.01, 0.01, -0.02, 0.02])
 
 
 def test_a_pruned_trial_counts_by_its_last_report_beside_those_of_its_arm() -> None:

@@ -111,6 +111,27 @@ def test_the_forecast_of_gain_shrinks_as_a_search_levels_off() -> None:
     assert late.improvement <= late.high
 
 
+def test_a_flat_search_promises_little_beside_one_with_a_steep_objective() -> None:
+    """Con has the same score everywhere; ConGen's is a hill, and nearly found."""
+    arms, random = [Arm("Con"), Arm("ConGen")], np.random.default_rng(0)
+    model, trials = JointModel(RATE, arms), list[Observation]()
+    for number in range(12):
+        for arm in arms:
+            values = {"lr": float(10 ** random.uniform(-4, -2))}
+            score = 0.5 if arm.method == "Con" else 0.5 - 0.1 * error(values) ** 2
+            trials.append(Observation(arm, number, values, "complete", score))
+    _, forecast = model.propose(arms[0], trials, 0)
+    assert forecast is not None
+    assert forecast.improvement < 0.004
+
+
+def test_one_complete_trial_foretells_no_gain() -> None:
+    """The scale of scores is not known yet, so that a gain would be a guess without units."""
+    trials = [Observation(arm, 0, {"lr": 1e-3}, "complete", 0.5) for arm in ARMS[:2]]
+    trials.append(Observation(ARMS[0], 1, {"lr": 2e-3}, "failed"))
+    assert JointModel(RATE, ARMS[:2]).propose(ARMS[0], trials, 0)[1] is None
+
+
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_without_any_trial_a_proposal_is_random(subset: str) -> None:
     values, forecast = JointModel(SMALL, ARMS).propose(Arm(subset), [], 0)
