@@ -16,7 +16,7 @@ from conclugen.formats.clips import clip_column
 from conclugen.formats.content import Source, Tree, is_array
 from conclugen.formats.options import Options
 from conclugen.formats.pooling import length_problem, padded_zeros, true_frames
-from conclugen.formats.roles import clip_id, id_key, length_key, mask_key, part_of, role_of
+from conclugen.formats.roles import clip_ids, id_key, length_key, mask_key, part_of, role_of
 from conclugen.formats.table import (
     Column,
     Content,
@@ -165,9 +165,9 @@ def _row_bytes(value: Any) -> int:
 def _identifiers(value: Any) -> list[str]:
     """Return identifiers; several parts, such as MulT's video, start and end, are joined."""
     entries = value.tolist() if isinstance(value, np.ndarray) else [*value]
-    return [
-        clip_id("_".join(map(_text, entry)) if isinstance(entry, list | tuple) else _text(entry)) for entry in entries
-    ]
+    return clip_ids(
+        ["_".join(map(_text, entry)) if isinstance(entry, list | tuple) else _text(entry) for entry in entries]
+    )
 
 
 def _text(value: object) -> str:

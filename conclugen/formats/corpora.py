@@ -14,7 +14,7 @@ import numpy as np
 
 from conclugen.formats.content import Source
 from conclugen.formats.options import Options
-from conclugen.formats.roles import clip_id, role_of
+from conclugen.formats.roles import clip_ids, role_of
 from conclugen.formats.table import Table, value_column
 
 __all__ = ["CORPORA"]
@@ -51,7 +51,7 @@ class _Corpora:
             tables.append(
                 Table(
                     name=source.name,
-                    ids=[clip_id(str(clip)) for clip in labels],
+                    ids=clip_ids([str(clip) for clip in labels]),
                     columns=columns,
                     blocks=lambda _: iter(()),
                 )

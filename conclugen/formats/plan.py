@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from conclugen.counts import counted
 from conclugen.features.manifest import MODALITY_NAME, SPEAKER, SPLITS, FeatureSetError
 from conclugen.formats.joining import Place, join, match_by_position, places_of, reason_of
 from conclugen.formats.labelling import CONVENTIONS, LabelMapError, is_scale, parse_label_map, value_text
@@ -25,6 +26,8 @@ __all__ = ["NONE", "Plan", "understand"]
 
 NONE = "none"
 """What users give for labels or a split that they do not want."""
+_NO_CLASS = -1
+"""Hugging Face's number of the class of a row without one, such as those of a test split."""
 _MOST_SHOWN = 12
 _VALUES_SHOWN = 7
 
@@ -286,8 +289,13 @@ def _is_missing(value: object) -> bool:
 
 def _splits(places: Sequence[Place], options: Options, problems: list[str]) -> dict[str, object]:
     """Return identifier -> split, and append a question about parts whose names say no split."""
-    values = {key: None if value is None else str(value) for key, value in _values(places).items()}
-    counts = Counter(value for value in values.values() if value is not None)
+    pairs = dict.fromkeys(
+        (key, value_text(value))
+        for place in places
+        for key, value in zip(place.table.ids, place.column.values, strict=False)
+        if not _is_missing(value)
+    )
+    counts = Counter(part for _, part in pairs)
     meaning = {part: options.split_map.get(part, split_of(part)) for part in counts}
     if wrong := sorted({split for split in meaning.values() if split and split not in SPLITS}):
         problems.append(f"--split-map: {', '.join(wrong)} is none of {', '.join(SPLITS)}.")
@@ -300,7 +308,17 @@ def _splits(places: Sequence[Place], options: Options, problems: list[str]) -> d
         )
     if absent := sorted(options.split_map.keys() - counts.keys()):
         problems.append(f"--split-map: there is no part {', '.join(map(repr, absent))}; there are {', '.join(counts)}.")
-    return {key: None if value is None else meaning[value] or None for key, value in values.items()}
+    parts_of: dict[str, list[str]] = {}
+    for key, part in pairs:
+        if meaning[part] != "":  # the user leaves this part out
+            parts_of.setdefault(key, []).append(part)
+    if doubled := {key: parts for key, parts in parts_of.items() if len({meaning[part] for part in parts}) > 1}:
+        key, parts = next(iter(doubled.items()))
+        problems.append(
+            f"split: {counted(len(doubled), 'row is', 'rows are')} in several parts, such as {key!r} in "
+            f"{' and in '.join(parts)}; keep each in one, or leave a part out, such as by --split-map {parts[-1]}= ."
+        )
+    return {key: meaning[parts[0]] for key, parts in parts_of.items()}
 
 
 def _blank(places: Sequence[Place]) -> bool:
@@ -340,7 +358,8 @@ def _labels(
         named: dict[str, object] = {}
         for each, value in values.items():
             index = int(value) if isinstance(value, int | float) else -1
-            named[each] = classes[index] if 0 <= index < len(classes) else None if value is None else str(value)
+            absent = value is None or value == _NO_CLASS
+            named[each] = classes[index] if 0 <= index < len(classes) else None if absent else str(value)
         return named, classes
     return {each: None if value is None else value_text(value) for each, value in values.items()}, None
 

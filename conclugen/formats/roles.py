@@ -1,14 +1,14 @@
 """What names say in this field: which column holds labels, speakers or lengths, which part a file belongs to."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 from conclugen.features.manifest import MODALITY_NAME, SPLITS, split_name
 from conclugen.formats.table import Role
 from conclugen.names import tidy
 
-__all__ = ["clip_id", "id_key", "length_key", "mask_key", "modality_name", "part_of", "role_of", "split_of"]
+__all__ = ["clip_ids", "id_key", "length_key", "mask_key", "modality_name", "part_of", "role_of", "split_of"]
 
 _ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = (
     ("split", re.compile(r"(data_?)?(split|set|partition|mode)s?", re.I)),
@@ -55,10 +55,29 @@ def mask_key(key: str, keys: Iterable[str]) -> str | None:
     return next((name for name in (f"{key}_mask", f"{key}_masks", f"{key}_padding_mask") if name in keys), None)
 
 
-def clip_id(text: str) -> str:
-    """Return the identifier of a clip that a path of it names; other texts as they are."""
-    name = tidy(text.strip("'\""))
-    return PurePosixPath(name.replace("\\", "/")).name[: -len(match[0])] if (match := _SUFFIX.search(name)) else name
+def clip_ids(texts: Sequence[str]) -> list[str]:
+    """Return the identifiers of clips that paths of them name; other texts as they are.
+
+    A file's name alone identifies its clip. If files of several folders have the same name, all clips keep the folders
+    in which their paths differ: ``s1/001.wav`` and ``s2/001.wav`` are two clips.
+    """
+    paths = [_without_suffix(tidy(text.strip("'\""))) for text in texts]
+    names = [path if isinstance(path, str) else path.name for path in paths]
+    files = [path for path in paths if isinstance(path, PurePosixPath)]
+    if len(set(names)) == len(set(map(str, paths))):
+        return names
+    shared = 0
+    for parts in zip(*(path.parent.parts for path in files), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared += 1
+    return [path if isinstance(path, str) else "/".join(path.parts[shared:]) for path in paths]
+
+
+def _without_suffix(name: str) -> str | PurePosixPath:
+    """Return the path of a clip without its suffix; a text that is no path of a clip as it is."""
+    match = _SUFFIX.search(name)
+    return name if match is None else PurePosixPath(name[: -len(match[0])].replace("\\", "/"))
 
 
 def split_of(part: str) -> str | None:

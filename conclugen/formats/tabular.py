@@ -7,6 +7,7 @@ A name that comes back in later rows means one row per frame, if a column of tim
 an error, so users are asked.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ import pyarrow.compute as pc
 from conclugen.counts import counted
 from conclugen.features.manifest import FeatureSetError
 from conclugen.formats.options import Options
-from conclugen.formats.roles import clip_id, id_key, role_of
+from conclugen.formats.roles import clip_ids, id_key, role_of
 from conclugen.formats.table import Block, Column, Content, Numbers, Table, value_column
 
 __all__ = ["SUCCESS", "TIMES", "Cells", "flat_table", "frames_of"]
@@ -45,6 +46,8 @@ SUCCESS = "success"
 """OpenFace's column of 0 for frames in which it found no face; the other columns hold no measurement there."""
 _UNNAMED = ("", "unnamed: 0", "index", "__index_level_0__")
 """Columns, in lower case, in which pandas writes the count of the rows."""
+_NUMBER_OF = re.compile(r"(.+[_ ])?(id|segment|(sr|serial)[_. ]*no)\.?", re.IGNORECASE)
+"""Columns that number something, such as MELD's Utterance_ID and ``Sr No.``; they are no features."""
 _ODD_ROWS = 3
 _ODD_SHARE = 0.01
 """Share of rows that may have another width; more than these mean that the column holds something else."""
@@ -64,6 +67,8 @@ class Cells:
     """Yields the rows of the given columns."""
     classes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Column -> names of the classes that its whole numbers count."""
+    as_written: Callable[[Sequence[str]], Iterator[pa.RecordBatch]] | None = None
+    """Yields the rows of the given columns as text, if the file is text: identifiers such as 007 are no numbers."""
 
 
 def flat_table(cells: Cells, name: str, part: str | None, options: Options) -> Table:
@@ -87,12 +92,15 @@ def flat_table(cells: Cells, name: str, part: str | None, options: Options) -> T
         and key not in chosen
         and key != ids_key
         and key.lower() not in (*TIMES, *_UNNAMED)
-        and role_of(key) not in ("label", "split", "speaker")
+        and role_of(key) not in ("label", "split", "speaker", "group")
+        and not _NUMBER_OF.fullmatch(key)
     ]
     values = [
         key for key, kind in cells.kinds.items() if kind in ("number", "text") and key not in numeric and key != ids_key
     ]
     stored = _values(cells, [*([ids_key] if ids_key else []), *values])
+    if ids_key is not None and cells.kinds[ids_key] == "number" and cells.as_written is not None:
+        stored[ids_key] = [text for batch in cells.as_written([ids_key]) for text in batch.column(ids_key).to_pylist()]
     rows = len(next(iter(stored.values()))) if stored else sum(batch.num_rows for batch in cells.batches(numeric[:1]))
     given = None if ids_key is None else _names(stored[ids_key], ids_key, cells.source)
     runs = _runs(given, cells, options)
@@ -107,6 +115,12 @@ def flat_table(cells: Cells, name: str, part: str | None, options: Options) -> T
         if runs is not None and (key.lower() in TIMES or any(
             len(set(stored[key][first:last])) > 1 for first, last in pairwise(starts)
         )):  # fmt: skip
+            if options.rows is None and role_of(key) == "label":
+                raise FeatureSetError(
+                    f"{cells.source}: rows of the same name have several values of {key}. Either each row is a frame, "
+                    f"and {key} is no label of clips: give --rows frames. Or each row is a clip, and names have to "
+                    "differ: give --ids COLUMN."
+                )
             continue  # it differs between the frames of a clip, so it says nothing about the clip
         columns[key] = value_column(key, firsts, role=role_of(key), classes=cells.classes.get(key, ()))
     if part is not None and not any(column.role == "split" for column in columns.values()):
@@ -179,7 +193,12 @@ def _names(texts: Sequence[Any], key: str, source: str) -> list[str]:
             f"{source}: {counted(len(nameless), 'row has', 'rows have')} no {key}, such as row {nameless[0]:,}; fill "
             "the column, or remove these rows."
         )
-    return [clip_id(str(text)) for text in texts]
+    return clip_ids([_whole(text) for text in texts])
+
+
+def _whole(value: Any) -> str:
+    """Return an identifier as text, whole numbers without a point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _values(cells: Cells, keys: Sequence[str]) -> dict[str, list[Any]]:
@@ -208,6 +227,11 @@ def _runs(ids: Sequence[str] | None, cells: Cells, options: Options) -> list[int
         raise FeatureSetError(
             f"{cells.source}: names come back, such as {name!r} in {count:,} rows, and no column says when. Either "
             "each row is a frame: give --rows frames. Or each is a clip, and names have to differ: give --ids COLUMN."
+        )
+    if options.rows is None and len(set(ids)) == 1:  # openSMILE without -instname
+        raise FeatureSetError(
+            f"{cells.source}: all {len(ids):,} rows have the name {ids[0]!r}. Either they are the frames of one clip: "
+            "give --rows frames. Or each is a clip, and names have to differ: give --ids COLUMN."
         )
     starts = [row for row in range(len(ids)) if row == 0 or ids[row] != ids[row - 1]]
     scattered = [name for name, count in Counter(ids[start] for start in starts).items() if count > 1]

@@ -31,6 +31,7 @@ _SAMPLE_BYTES = 2**20
 _SAMPLE_LINES = 50
 _MISSING = ("", "nan", "NaN", "NA", "N/A", "null", "None", "?")
 _ATTRIBUTE = re.compile(r"@attribute\s+('(?:[^'\\]|\\.)*'|\"[^\"]*\"|\S+)\s+(.+)", re.IGNORECASE)
+_COMMA = re.compile(r"[+-]?\d+,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _SEQUENCE_BYTES = 2**22
 _INDEX = "Unnamed: 0"
 """pandas' own name for a first column without one, in which it writes the count of the rows."""
@@ -63,7 +64,8 @@ class _Csv:
         sheets = {file: _Sheet(file, options) for file in files[:1]}
         first = sheets[files[0]]
         nameless = all(kind == "number" for kind in first.kinds.values())
-        if nameless and any(key.lower() in TIMES for key in first.kinds):
+        one_clip = nameless or (len(files) > 1 and first.one_clip())
+        if one_clip and any(key.lower() in TIMES for key in first.kinds):
             return [_clips_table(source.name, files, options)]
         if nameless and options.rows is None and len(files) > 1:
             raise FeatureSetError(
@@ -89,7 +91,8 @@ def _tables(folder: Path) -> list[Path]:
 def _file_table(file: Path, options: Options) -> Table:
     part, name = part_of(file.stem)
     sheet = _Sheet(file, options)
-    return flat_table(Cells(str(file), sheet.kinds, sheet.batches), name or file.stem, part, options)
+    cells = Cells(str(file), sheet.kinds, sheet.batches, as_written=sheet.texts)
+    return flat_table(cells, name or file.stem, part, options)
 
 
 class _Sheet:
@@ -121,14 +124,28 @@ class _Sheet:
             raise FeatureSetError(f"{file} holds no row; give a table with a row for each clip.")
         if not names and self._has_header(rows, options):
             names, rows, self._skipped = [tidy(name) for name in rows[0]], rows[1:], 1
-        names = names or [f"column_{number}" for number in range(1, len(rows[0]) + 1)]
+        if not names:
+            names = [f"column_{number}" for number in range(1, len(rows[0]) + 1)]
+            if len(rows) > 1 and _counts([row[0] for row in rows]):  # pandas without a header
+                names[0] = _INDEX
         names = [name or (_INDEX if number == 1 else f"column_{number}") for number, name in enumerate(names, 1)]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise FeatureSetError(
                 f"{file}: column {doubled[0]!r} is there {names.count(doubled[0])} times; rename all but one."
             )
         self.names = names
-        self.kinds = {name: _kind([row[place] for row in rows if place < len(row)]) for place, name in enumerate(names)}
+        cells = {name: [row[place] for row in rows if place < len(row)] for place, name in enumerate(names)}
+        self.kinds = {name: _kind(own) for name, own in cells.items()}
+        blank = [name for name, own in cells.items() if set(own) <= set(_MISSING)]
+        if blank and len(lines) > _SAMPLE_LINES:
+            self.kinds |= dict(self._later_kinds(blank))
+        if commas := [
+            name for name, own in cells.items() if self.separator != "," and own and all(map(_COMMA.fullmatch, own))
+        ]:
+            raise FeatureSetError(
+                f"{file}: numbers of {commas[0]} have a comma for a point, such as {cells[commas[0]][0]}; save the "
+                "table with decimal points."
+            )
 
     def _has_header(self, rows: Sequence[Sequence[str]], options: Options) -> bool:
         """Return whether the first line names the columns.
@@ -150,9 +167,8 @@ class _Sheet:
             )
         if any(decimal_number(first[place]) is None and first[place] not in _MISSING for place in places):
             return True
-        counted = [first[place] for place in places]
-        from_one = [str(number) for number in range(1, len(places) + 1)]
-        if len(places) > 1 and counted in (from_one, [str(number) for number in range(len(places))]):
+        counted = [first[place] for place in places if first[place]]  # pandas leaves the name of the index blank
+        if len(counted) > 1 and _counts(counted):
             raise FeatureSetError(
                 f"{self.file}: its first line is {', '.join(counted[:4])}, ... Either these are names of columns: give "
                 "--header yes. Or it is the first row: give --header no."
@@ -165,7 +181,39 @@ class _Sheet:
         Raises:
             FeatureSetError: a cell is no number, or a row has more or fewer cells than the header.
         """
-        types = {key: pa.float64() if self.kinds[key] == "number" else pa.string() for key in keys}
+        yield from self._batches({key: pa.float64() if self.kinds[key] == "number" else pa.string() for key in keys})
+
+    def texts(self, keys: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of the given columns as they are written.
+
+        Raises:
+            FeatureSetError: a row has more or fewer cells than the header.
+        """
+        yield from self._batches(dict.fromkeys(keys, pa.string()))
+
+    def one_clip(self) -> bool:
+        """Return whether all rows are of one clip: columns of text, such as openSMILE's name, have a single value."""
+        keys = [key for key, kind in self.kinds.items() if kind == "text" and key.lower() not in TIMES]
+        seen: dict[str, set[str | None]] = {key: set() for key in keys}
+        for batch in self.texts(keys) if keys else ():
+            for key in keys:
+                seen[key].update(batch.column(key).to_pylist())
+            if any(len(values) > 1 for values in seen.values()):
+                return False
+        return True
+
+    def _later_kinds(self, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the kind of each column without a value in the first lines, by its first values."""
+        open_keys = list(keys)
+        for batch in self.texts(keys):
+            for key in list(open_keys):
+                if cells := [cell.strip() for cell in batch.column(key).drop_null().to_pylist()]:
+                    yield key, _kind(cells)
+                    open_keys.remove(key)
+            if not open_keys:
+                return
+
+    def _batches(self, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         try:
             reader = pyarrow.csv.open_csv(
                 self.file,
@@ -174,7 +222,7 @@ class _Sheet:
                     delimiter=self.separator, quote_char="'" if self._skipped > 1 else '"', newlines_in_values=True
                 ),
                 pyarrow.csv.ConvertOptions(
-                    column_types=types, include_columns=list(keys), null_values=_MISSING, strings_can_be_null=True
+                    column_types=types, include_columns=list(types), null_values=_MISSING, strings_can_be_null=True
                 ),
             )
             yield from reader
@@ -183,6 +231,11 @@ class _Sheet:
                 f"{self.file}: {str(error).splitlines()[0][:200]}; mend this cell or row, or name the file's "
                 "--encoding."
             ) from None
+
+
+def _counts(cells: Sequence[str]) -> bool:
+    """Return whether cells count from 0 or 1."""
+    return any(list(cells) == [*map(str, range(first, first + len(cells)))] for first in (0, 1))
 
 
 def _marked(start: bytes) -> str:
@@ -259,6 +312,8 @@ def _clips_table(name: str, files: Sequence[Path], options: Options) -> Table:
             sheet = _Sheet(file, options)
             if absent := [key for key in [*keys, *times.values()] if key not in sheet.kinds]:
                 return f"its table has no column {absent[0]}"
+            if not sheet.one_clip():
+                return "its table has rows of several clips"
             values = frames_of(sheet.batches([*keys, *times.values()]), [*keys, *times.values()])
         except FeatureSetError:
             return "its table cannot be read"

@@ -171,3 +171,10 @@ def test_what_a_killed_import_left_is_removed_by_the_next_and_a_running_one_keep
         import_files([tmp_path / "features"], out, Options(), note=notes.append)
     assert notes == [f"Removed {left}, which an import that was killed left behind."]
     assert sorted(out.parent.iterdir()) == [running, other, out]
+
+
+def test_a_dictionary_keeps_clips_of_the_same_name_in_several_folders(tmp_path: Path) -> None:
+    arrays = {f"/data/s{speaker}/{clip}.wav": np.array([speaker, clip]) for speaker in (1, 2) for clip in (3, 4)}
+    np.savez(tmp_path / "x.npz", **arrays)
+    expected = {"s1/3": [1, 3], "s1/4": [1, 4], "s2/3": [2, 3], "s2/4": [2, 4]}
+    assert imported(tmp_path, tmp_path / "x.npz", format="by_clip").same("x", expected)

@@ -88,3 +88,14 @@ def test_a_label_file_that_would_be_executed_is_refused(tmp_path: Path) -> None:
     (problem,) = refused(tmp_path / "label.npz")
     assert "asks for pathlib.Path.touch" in problem or "nothing was executed" in problem
     assert not (tmp_path / "trap").exists()
+
+
+def test_a_clip_in_two_parts_is_told(tmp_path: Path) -> None:
+    _root(tmp_path / "mer")
+    corpora: Any = {"train_corpus": _corpus(0, 6), "test1_corpus": _corpus(5, 5)}
+    np.savez_compressed(tmp_path / "mer" / "label.npz", **corpora)
+    parts = {"test1_corpus": "test"}
+    (problem,) = refused(tmp_path / "mer", labels="emo", split_map=parts)
+    assert "1 row is in several parts, such as 'sample_00000005' in train_corpus and in test1_corpus" in problem
+    plan = planned(tmp_path / "mer", labels="emo", split_map={**parts, "train_corpus": ""})
+    assert plan.splits == ["test"] * 5

@@ -77,6 +77,36 @@ class TestOpenSmile:
         (problem,) = refused(tmp_path / "F0.csv", rows=rows)
         assert problem.endswith("F0.csv: 2 rows have no name, such as row 2; fill the column, or remove these rows.")
 
+    def test_the_same_name_in_every_row_is_asked_about(self, tmp_path: Path) -> None:
+        """openSMILE without -instname: functionals of several clips are no frames of one."""
+        file = _write(tmp_path / "x.csv", "name;frameTime;F0\n'unknown';0.0;1\n'unknown';0.0;2\n")
+        assert "all 2 rows have the name 'unknown'. Either they are the frames of one clip" in refused(file)[0]
+        assert planned(file, rows="frames").ids == ["unknown"]
+
+    def test_a_folder_with_a_table_of_frames_for_each_clip_ignores_the_name_in_it(self, tmp_path: Path) -> None:
+        header = "name;frameTime;F0\n"
+        for clip in "ab":
+            _write(tmp_path / "lld" / f"{clip}.csv", f"{header}'unknown';0.0;1\n'unknown';0.01;{ord(clip)}\n")
+        _write(tmp_path / "lld" / "c.csv", f"{header}'x';0.0;1\n'y';0.0;2\n")
+        rows = imported(tmp_path, tmp_path / "lld")
+        assert rows.same("lld", {"a": [(1 + ord("a")) / 2], "b": [(1 + ord("b")) / 2]})
+        assert rows.plan.left_out == {"no lld (its table has rows of several clips)": ["c"]}
+
+    def test_files_of_the_same_name_in_several_folders_are_several_clips(self, tmp_path: Path) -> None:
+        file = _write(
+            tmp_path / "x.csv",
+            "file,start,end,F0\n/d/s1/1.wav,0 days,0 days 00:00:01,1\n/d/s2/1.wav,0 days,0 days 00:00:01,2\n",
+        )
+        assert imported(tmp_path, file).same("x", {"s1/1": [1], "s2/1": [2]})
+
+    def test_labels_that_differ_within_a_name_are_asked_about(self, tmp_path: Path) -> None:
+        """Rows are frames, or labelled segments of a recording."""
+        file = _write(
+            tmp_path / "x.csv", "file,start,end,F0,emotion\na.wav,0,1,1,joy\na.wav,1,2,2,anger\nb.wav,0,1,3,joy\n"
+        )
+        assert "rows of the same name have several values of emotion. Either each row is a frame" in refused(file)[0]
+        assert planned(file, rows="frames").ids == ["a", "b"]
+
     def test_arff(self, tmp_path: Path) -> None:
         file = _write(
             tmp_path / "is09.arff",
@@ -144,6 +174,16 @@ class TestCsv:
         assert planned(file, header="yes").ids == ["a", "b"]
         assert planned(file, header="no").ids == ["name", "a", "b"]
 
+    def test_the_count_of_rows_that_pandas_writes_is_no_feature(self, tmp_path: Path) -> None:
+        frame = pd.DataFrame(RNG.normal(size=(3, 2)))
+        frame.to_csv(tmp_path / "named.csv")
+        assert "its first line is 0, 1, ..." in refused(tmp_path / "named.csv")[0]
+        frame.to_csv(tmp_path / "nameless.csv", header=False)
+        expected = {f"{row:07d}": frame.loc[row] for row in range(3)}
+        (tmp_path / "x").mkdir()
+        assert imported(tmp_path / "x", tmp_path / "named.csv", header="yes").same("named", expected)
+        assert imported(tmp_path, tmp_path / "nameless.csv").same("nameless", expected)
+
     def test_columns_with_another_role_are_no_features(self, tmp_path: Path) -> None:
         file = _write(
             tmp_path / "x.csv",
@@ -174,6 +214,36 @@ class TestCsv:
         short = _write(tmp_path / "short.csv", f"name,f0,f1\n{good}z,1\n")
         assert "Expected 3 columns, got 2" in refused(short)[0]
         assert "is there 2 times" in refused(_write(tmp_path / "twice.csv", "name,f,f\na,1,2\n"))[0]
+
+    def test_identifiers_of_digits_stay_as_they_are_written(self, tmp_path: Path) -> None:
+        features = _write(tmp_path / "audio.csv", "id,f0\n001,1\n010,2\n")
+        assert imported(tmp_path, features).same("audio", {"001": [1], "010": [2]})
+        (tmp_path / "video").mkdir()
+        np.save(tmp_path / "video" / "001.npy", np.ones(2))
+        assert planned(features, tmp_path / "video").ids == ["001"]
+
+    def test_numbers_of_dialogues_and_utterances_are_no_features(self, tmp_path: Path) -> None:
+        """MELD's table."""
+        file = _write(tmp_path / "x.csv", "Sr No.,Dialogue_ID,Utterance_ID,f0\n1,0,0,5\n2,0,1,6\n3,1,0,7\n")
+        rows = imported(tmp_path, file)
+        assert rows.same("x", {f"{row:07d}": [5 + row] for row in range(3)})
+        assert list(rows.groups["Dialogue_ID"].values()) == ["0", "0", "1"]
+
+    def test_a_column_without_values_in_the_first_lines_is_what_its_later_values_are(self, tmp_path: Path) -> None:
+        blank = "".join(f"a{row},1,,\n" for row in range(60))
+        file = _write(tmp_path / "x.csv", f"id,f0,f1,emotion\n{blank}b,2,3,joy\nc,4,5,anger\n")
+        rows = imported(tmp_path, file)
+        assert rows.same("x", {"b": [2, 3], "c": [4, 5]})
+        assert rows.labels == {"b": "joy", "c": "anger"}
+
+    def test_decimal_commas_are_told(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "name;f0;f1\na;1,5;2,5\nb;-3,0;4,5\n")
+        assert "numbers of f0 have a comma for a point, such as 1,5" in refused(file)[0]
+
+    def test_splits_may_be_numbers(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "x.csv", "name,f0,split\na,1,0\nb,2,1\n")
+        assert "'0' (1 rows), '1' (1 rows) may be train, val or test" in refused(file)[0]
+        assert imported(tmp_path, file, split_map={"0": "train", "1": "val"}).splits == {"a": "train", "b": "val"}
 
     def test_two_columns_of_names_are_asked_about(self, tmp_path: Path) -> None:
         file = _write(tmp_path / "x.csv", "left,right,f0\na,x,1\nb,y,2\n")
@@ -275,6 +345,10 @@ class TestArrow:
         read = imported(tmp_path, root, modalities={"video": "video"})
         assert read.labels == {"a": "neutral", "b": "joy", "c": "joy"}
         assert read.splits == {"a": "train", "b": "train", "c": "val"}
+        first = str(root / "validation" / "data-00000-of-00002.arrow")
+        with pa.OSFile(first, "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:  # a row without a class
+            writer.write_table(pa.table({**FRAME, "label": [-1] * 3}, schema).slice(2, 1))
+        assert planned(root, modalities={"video": "video"}).left_out == {"no label": ["c"]}
         (root / "train" / "data-00001-of-00002.arrow").unlink()
         assert "data-00001-of-00002.arrow is not there (1 such files)" in refused(root)[0]
 
