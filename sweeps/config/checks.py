@@ -22,7 +22,7 @@ from conclugen.subsets import Loss
 from search_spaces import LEAST_SAMPLES, named_spaces
 from sweeps.config.fields import metrics_of
 from sweeps.config.sections import Section
-from sweeps.config.sweep import SweepConfig, as_written, rungs, searched_methods, training_samples
+from sweeps.config.sweep import SweepConfig, as_written, rungs, searched_methods
 from sweeps.ledger import LOSSES
 
 __all__ = ["contradictions", "problems_found", "valid_part"]
@@ -325,7 +325,7 @@ def _metric_of_the_sets_that_count(config: SweepConfig) -> Iterator[str]:
 
 def _space_fits_the_budget(config: SweepConfig) -> Iterator[str]:
     name = config.space
-    samples = training_samples(config.features.pretrain)
+    samples = config.training_samples
     least = LEAST_SAMPLES if name in named_spaces() else 2  # as a batch needs
     if samples < least:
         yield (

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PrivateAttr, ValidationInfo, field_validator
 
-from conclugen.features.manifest import Location, Manifest
+from conclugen.features.manifest import Manifest
 from conclugen.labels import LabelBudget
 from conclugen.subsets import SUBSETS, Loss
 from search_spaces import LEAST_SAMPLES, Parameter, Space, fitted, load_space, named_spaces
@@ -39,7 +39,7 @@ from sweeps.config.sections import (
 )
 from sweeps.ledger import BASELINES, LOSSES, TUNED_BASELINES, variant
 
-__all__ = ["Arm", "SweepConfig", "as_written", "rungs", "searched_methods", "training_samples"]
+__all__ = ["Arm", "SweepConfig", "as_written", "rungs", "searched_methods"]
 
 
 @dataclass(frozen=True)
@@ -189,6 +189,27 @@ class SweepConfig(Section):
         """The numbers of finished epochs after which a search trial may be pruned; empty if none may be."""
         return rungs(self.budget, self.probe, self.search)
 
+    @property
+    def training_samples(self) -> int:
+        """The number of samples on which the heads are pretrained, of the choice of modalities that has the fewest.
+
+        The versions of a sample count once. Samples without any of the modalities do not count.
+
+        Raises:
+            FeatureSetError: the pretraining set cannot be read.
+        """
+        manifest = Manifest.read(self.features.pretrain)
+        samples = sum(map(manifest.samples, manifest.training))
+        if not manifest.has_gaps:
+            return samples
+        counts = [item for part in manifest.training for item in manifest.rows_by_modalities(part).items()]
+        rows = sum(number for _, number in counts)
+        useful = (
+            sum(number for names, number in counts if set(names.split("+")) & set(modalities))
+            for modalities in (self.modalities, *self.modality_subsets)
+        )
+        return samples * min(useful) // max(1, rows)  # a sample has the same gaps in all its versions
+
     def model_post_init(self, context: Any) -> None:
         """Remember whether the configuration comes from a sweep's folder."""
         self._as_written = as_written(context)
@@ -205,19 +226,13 @@ class SweepConfig(Section):
         space = load_space(self.space)
         if self._as_written or self.space not in named_spaces():
             return space
-        samples = training_samples(self.features.pretrain)
+        samples = self.training_samples
         return fitted(space, self.space, samples) if samples >= LEAST_SAMPLES else space
 
 
 def as_written(context: Mapping[str, Any] | None) -> bool:
     """Return whether the context of a validation says that the configuration comes from a sweep's folder."""
     return any((context or {}).get(key, False) for key in ("alone", "written"))
-
-
-def training_samples(pretrain: Location) -> int:
-    """Return how many samples of a set the heads are pretrained on; the versions of a sample count once."""
-    manifest = Manifest.read(pretrain)
-    return sum(map(manifest.samples, manifest.training))
 
 
 def searched_methods(subsets: Sequence[str], baselines: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from conclugen.features.importing import import_arrays
 from search_spaces import named_space_text
-from sweeps.config import ConfigError, load_config
+from sweeps.config import ConfigError, SweepConfig, load_config
 from sweeps.folder.layout import SweepFolder
 from tests.conftest import write_planted
 
@@ -702,3 +702,20 @@ class TestAllAtOnce:
             )
         features = {"pretrain": str(alone), "downstream": {"planted": str(alone)}}
         load_config(write_config(features=features, subsets=["Gen", "Clu"]))
+
+    def test_a_named_space_is_fitted_to_the_samples_that_have_the_modalities(
+        self, write_config: WriteConfig, tmp_path: Path
+    ) -> None:
+        """k-means would have more clusters than a batch has rows."""
+        some = np.arange(120) % 3 == 0
+        folder = write_planted(tmp_path / "gaps", present={"video": some, "text": some})
+        features = {"pretrain": str(folder), "downstream": {"planted": str(folder)}}
+        long = {"trials_per_subset": 1, "epochs": 10}
+
+        def config(**settings: Any) -> SweepConfig:
+            return load_config(write_config(features=features, space="small", budget=long, **settings))
+
+        whole, few = config(), config(modalities=["video", "text"])
+        of_subset = config(modality_subsets=[["video", "text"]])
+        assert whole.training_samples == 3 * few.training_samples == 3 * of_subset.training_samples
+        assert few.load_space().adapted == of_subset.load_space().adapted != whole.load_space().adapted
