@@ -1,11 +1,14 @@
 """Descriptors of sound: openSMILE's functionals, and statistics of mel cepstral coefficients."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import yaml
 
 from conclugen.extraction.decoding import ClipError, Waveform
 
@@ -52,9 +55,20 @@ def mfcc(waveform: Waveform) -> Vector:
     return np.concatenate(statistics).astype(np.float32)
 
 
+@contextmanager
+def _yaml_kept() -> Iterator[None]:
+    """Keep how PyYAML writes mappings: a package of openSMILE's, oyaml, changes that for the whole process."""
+    dumpers = [each for each in vars(yaml).values() if hasattr(each, "yaml_representers")]
+    before = [dict(dumper.yaml_representers) for dumper in dumpers]
+    yield
+    for dumper, representers in zip(dumpers, before, strict=True):
+        dumper.yaml_representers = representers
+
+
 @cache
 def _smile() -> Any:
-    import opensmile
+    with _yaml_kept():
+        import opensmile
 
     return opensmile.Smile(
         feature_set=opensmile.FeatureSet.eGeMAPSv02, feature_level=opensmile.FeatureLevel.Functionals

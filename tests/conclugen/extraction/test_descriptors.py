@@ -1,5 +1,6 @@
 """Descriptors: values from closed forms and other libraries, equal at each call, and refused settings."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import yaml
 
 from conclugen.extraction import descriptions
 from conclugen.extraction.decoding import ClipError
@@ -120,6 +122,13 @@ def test_functionals_of_a_tone_tell_its_pitch() -> None:
 
 def test_long_sound_is_cut_into_windows() -> None:
     assert len(vectors("mfcc", wave(2.5), window=1.0)) == 3
+
+
+def test_loading_opensmile_leaves_yaml_as_it_is() -> None:
+    """One of openSMILE's packages makes PyYAML write mappings in another order, in the whole process."""
+    vectors("egemaps", wave(1))
+    assert yaml.safe_dump({"b": 1, "a": 2}) == "a: 2\nb: 1\n"
+    assert yaml.dump(OrderedDict(a=1)).startswith("!!python/object/apply:collections.OrderedDict")
 
 
 @pytest.mark.parametrize(("name", "seconds"), [("mfcc", 0.04), ("egemaps", 0.055)])
