@@ -260,6 +260,17 @@ def _con_has_something_to_compare(config: SweepConfig) -> Iterator[str]:
             )
 
 
+def _simclr_has_something_to_compare(config: SweepConfig) -> Iterator[str]:
+    names = config.simclr_modalities
+    if "SimCLR" in config.baselines and names[0] in Manifest.read(config.features.pretrain).widths:
+        samples = config.samples_with(names)
+        if samples < _LEAST_PAIRED and samples < config.training_samples:  # else the set itself is too small
+            yield (
+                f"features.pretrain: {counted(samples, 'training sample has', 'training samples have')} {names[0]}, so "
+                "SimCLR would have nothing to contrast; leave it out of baselines, or add such samples."
+            )
+
+
 def _downstream_sets_are_labelled(config: SweepConfig) -> Iterator[str]:
     for name, folder in _sets(config).items():
         manifest = Manifest.read(folder)
@@ -378,6 +389,7 @@ _WITH_REFERENCES = (
     _names_of_sets_differ,
     _statistics_can_be_read,
     _con_has_something_to_compare,
+    _simclr_has_something_to_compare,
     _downstream_sets_are_labelled,
     _widths_agree,
     _modalities_of_the_pretraining_set,

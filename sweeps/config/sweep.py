@@ -169,11 +169,14 @@ class SweepConfig(Section):
             method: the method's own name.
             modalities: the modalities that the method is restricted to; empty for its own.
         """
-        names = modalities or self.modalities
-        if method == "SimCLR":
-            names = ("video",) if "video" in self.modalities else self.modalities[:1]
+        names = self.simclr_modalities if method == "SimCLR" else modalities or self.modalities
         widths = Manifest.read(self.features.pretrain).widths
         return {name: widths[name] for name in names}
+
+    @property
+    def simclr_modalities(self) -> tuple[str, ...]:
+        """The modality of which SimCLR compares views."""
+        return ("video",) if "video" in self.modalities else self.modalities[:1]
 
     def modality_choices(self, method: str) -> list[tuple[str, ...]]:
         """Return the modalities that ``method`` is confirmed on: its own (empty), then each subset of them."""
@@ -191,9 +194,15 @@ class SweepConfig(Section):
 
     @property
     def training_samples(self) -> int:
-        """The number of samples on which the heads are pretrained, of the choice of modalities that has the fewest.
+        """The number of samples on which heads are pretrained, of the choice of modalities that has the fewest.
 
-        The versions of a sample count once. Samples without any of the modalities do not count.
+        Raises:
+            FeatureSetError: the pretraining set cannot be read.
+        """
+        return min(map(self.samples_with, (self.modalities, *self.modality_subsets)))
+
+    def samples_with(self, modalities: Sequence[str]) -> int:
+        """Return how many training samples have one of the modalities; the versions of a sample count once.
 
         Raises:
             FeatureSetError: the pretraining set cannot be read.
@@ -203,12 +212,8 @@ class SweepConfig(Section):
         if not manifest.has_gaps:
             return samples
         counts = [item for part in manifest.training for item in manifest.rows_by_modalities(part).items()]
-        rows = sum(number for _, number in counts)
-        useful = (
-            sum(number for names, number in counts if set(names.split("+")) & set(modalities))
-            for modalities in (self.modalities, *self.modality_subsets)
-        )
-        return samples * min(useful) // max(1, rows)  # a sample has the same gaps in all its versions
+        useful = sum(rows for names, rows in counts if set(names.split("+")) & set(modalities))
+        return samples * useful // max(1, sum(rows for _, rows in counts))  # all versions of a sample have its gaps
 
     def model_post_init(self, context: Any) -> None:
         """Remember whether the configuration comes from a sweep's folder."""

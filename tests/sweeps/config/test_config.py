@@ -719,3 +719,12 @@ class TestAllAtOnce:
         of_subset = config(modality_subsets=[["video", "text"]])
         assert whole.training_samples == 3 * few.training_samples == 3 * of_subset.training_samples
         assert few.load_space().adapted == of_subset.load_space().adapted != whole.load_space().adapted
+
+    def test_simclr_is_refused_where_one_sample_has_its_modality(
+        self, write_config: WriteConfig, tmp_path: Path
+    ) -> None:
+        folder = write_planted(tmp_path / "gaps", present={"video": np.arange(120) == 0})
+        features = {"pretrain": str(folder), "downstream": {"planted": str(folder)}}
+        (problem,) = problems_of(write_config(features=features, subsets=["Gen"], baselines=["SimCLR"]))
+        assert "1 training sample has video, so SimCLR would have nothing to contrast" in problem
+        load_config(write_config(features=features, subsets=["Gen"], baselines=["raw_features"]))
