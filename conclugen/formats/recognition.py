@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from conclugen.features.manifest import FeatureSetError
+from conclugen.features.manifest import SPLITS, FeatureSetError, split_name
 from conclugen.formats.arrays import ARRAY, STACK
 from conclugen.formats.arrow import ARROW, PARQUET
 from conclugen.formats.clips import BY_CLIP, CLIPS
@@ -20,7 +20,7 @@ from conclugen.formats.matlab import VIEWS
 from conclugen.formats.mmsa import MMSA
 from conclugen.formats.options import Options
 from conclugen.formats.sequences import CSD, FOLDS, aligned
-from conclugen.formats.table import Table
+from conclugen.formats.table import Table, value_column
 from conclugen.formats.text_tables import CSV
 from conclugen.settings.wording import suggestion
 
@@ -89,11 +89,34 @@ def found(paths: Sequence[Path], options: Options, problems: list[str]) -> list[
         for source in sources:
             try:
                 layout, evidence = _layout(source, options)
-                tables = [replace(table, origin=source.path.name) for table in layout.read(source, options)]
+                part = _part(source, path, paths)
+                tables = [
+                    replace(_of_part(table, part), origin=source.path.name) for table in layout.read(source, options)
+                ]
                 results.append(Found(source, layout, evidence, tables))
             except FeatureSetError as error:
                 problems += str(error).split("\n")
     return _aligned(results, options, problems)
+
+
+def _part(source: Source, given: Path, paths: Sequence[Path]) -> str | None:
+    """Return the split that folders between a given path and a source say; a given folder counts among several such."""
+    folders = [*source.path.relative_to(given).parts]
+    if source.kind != "folder" and folders:
+        folders.pop()
+    if len({split_name(path.name) for path in paths} & set(SPLITS)) > 1 and given.is_dir():
+        folders.append(given.name)
+    splits = {split_name(name) for name in folders} & set(SPLITS)
+    return splits.pop() if len(splits) == 1 else None
+
+
+def _of_part(table: Table, part: str | None) -> Table:
+    """Return a table whose rows are of a part, unless the table itself says of which they are."""
+    if part is None or any(column.role == "split" for column in table.columns.values()):
+        return table
+    split = value_column("split", [part] * len(table), role="split")
+    ids = table.ids if table.named else [f"{part}{key}" for key in table.ids]
+    return replace(table, ids=ids, columns={**table.columns, "split": split})
 
 
 def _aligned(results: Sequence[Found], options: Options, problems: list[str]) -> list[Found]:

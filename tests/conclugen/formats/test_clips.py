@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from conclugen.features.manifest import FeatureSetError
+from conclugen.features.manifest import SPLITS, FeatureSetError
 from conclugen.formats.importing import import_files
 from conclugen.formats.options import Options
 from tests.conclugen.formats.reading import imported, planned, refused
@@ -178,3 +178,28 @@ def test_a_dictionary_keeps_clips_of_the_same_name_in_several_folders(tmp_path: 
     np.savez(tmp_path / "x.npz", **arrays)
     expected = {"s1/3": [1, 3], "s1/4": [1, 4], "s2/3": [2, 3], "s2/4": [2, 4]}
     assert imported(tmp_path, tmp_path / "x.npz", format="by_clip").same("x", expected)
+
+
+def test_folders_of_splits_may_hold_the_folders_of_modalities(tmp_path: Path) -> None:
+    """The rows of all of them were train."""
+    root = tmp_path / "features"
+    for part in ("train", "dev", "test"):
+        for modality in ("video", "audio"):
+            _write(root / part / modality, _vectors(3, f"{part}_a", f"{part}_b"))
+    expected = {
+        f"{part}_{clip}": split for part, split in zip(("train", "dev", "test"), SPLITS, strict=True) for clip in "ab"
+    }
+    assert imported(tmp_path, root).splits == expected
+    plan = planned(*(root / part for part in ("train", "dev", "test")))
+    assert dict(zip(plan.ids, plan.splits or (), strict=True)) == expected
+    assert planned(root / "test").splits is None  # a folder for tests, perhaps
+
+
+def test_arrays_in_folders_of_splits_are_matched_within_each(tmp_path: Path) -> None:
+    for part, rows in (("train", 3), ("test", 2)):
+        for modality in ("video", "audio"):
+            (tmp_path / "arrays" / part).mkdir(parents=True, exist_ok=True)
+            np.savez(tmp_path / "arrays" / part / f"{modality}.npz", **{modality: RNG.normal(size=(rows, 4))})
+    plan = planned(tmp_path / "arrays")
+    assert plan.splits == ["test"] * 2 + ["train"] * 3
+    assert set(plan.modalities) == {"video", "audio"}
