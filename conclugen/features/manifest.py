@@ -62,7 +62,7 @@ SplitName = Annotated[str, Field(pattern=r"^(train|val|test|fold-[0-9]{3})\Z")]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 Part = Literal["train", "val", "test"]
 """The role of rows in a division of a labelled set."""
-SPLIT_ALIASES = {"dev": "val", "valid": "val", "validation": "val"}
+SPLIT_ALIASES = {"dev": "val", "devel": "val", "valid": "val", "validation": "val", "training": "train"}
 FOLDS = 1000
 """Number of possible folds; they are numbered from 0."""
 LEAST_FOLDS = 3

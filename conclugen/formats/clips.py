@@ -15,7 +15,7 @@ import numpy as np
 from conclugen.features.manifest import SPLITS, FeatureSetError, split_name
 from conclugen.formats.content import Source, is_array
 from conclugen.formats.options import Options
-from conclugen.formats.roles import clip_ids
+from conclugen.formats.roles import clip_ids, part_of
 from conclugen.formats.table import Column, Content, Numbers, Read, Role, Table, numbers, random_access, value_column
 
 __all__ = ["BY_CLIP", "CLIPS", "clip_column", "clip_table"]
@@ -92,7 +92,10 @@ class _ByClip:
     def read(self, source: Source, options: Options) -> list[Table]:
         """Return the table, whose only column is named after the file."""
         tree = source.tree
-        return [clip_table(source.name, clip_ids([*map(str, tree)]), {source.name: [*tree.values()]})]
+        part, key = part_of(source.name)
+        ids = clip_ids([*map(str, tree)])
+        split = [] if part is None else [value_column("split", [part] * len(ids), role="split")]
+        return [clip_table(source.name, ids, {key or "features": [*tree.values()]}, split)]
 
 
 CLIPS, BY_CLIP = _Clips(), _ByClip()

@@ -301,7 +301,7 @@ def _splits(places: Sequence[Place], options: Options, problems: list[str]) -> d
         problems.append(f"--split-map: {', '.join(wrong)} is none of {', '.join(SPLITS)}.")
     if unknown := [part for part in counts if meaning[part] is None]:
         shown = ", ".join(f"{part!r} ({counts[part]:,} rows)" for part in unknown)
-        example = ",".join(f"{part}=test" for part in unknown[:2])
+        example = ",".join(f"{part}={split}" for part, split in zip(unknown, SPLITS, strict=False))
         problems.append(
             f"split: {shown} may be train, val or test; give --split-map {example}, or leave rows out by {unknown[0]}= "
             "."

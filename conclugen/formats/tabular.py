@@ -46,7 +46,7 @@ SUCCESS = "success"
 """OpenFace's column of 0 for frames in which it found no face; the other columns hold no measurement there."""
 _UNNAMED = ("", "unnamed: 0", "index", "__index_level_0__")
 """Columns, in lower case, in which pandas writes the count of the rows."""
-_NUMBER_OF = re.compile(r"(.+[_ ])?(id|segment|(sr|serial)[_. ]*no)\.?", re.IGNORECASE)
+_NUMBER_OF = re.compile(r"(.+[_ ])?(id|segment|folds?|(sr|serial)[_. ]*no)\.?", re.IGNORECASE)
 """Columns that number something, such as MELD's Utterance_ID and ``Sr No.``; they are no features."""
 _ODD_ROWS = 3
 _ODD_SHARE = 0.01
@@ -135,8 +135,9 @@ def flat_table(cells: Cells, name: str, part: str | None, options: Options) -> T
 
     members_of: dict[str, list[str]] = {}
     if numeric:
-        members_of[name] = numeric
-        columns[name] = numbers_column(name, numeric)
+        together = f"{name}_features" if name in cells.kinds else name  # emotion.csv may have a column emotion
+        members_of[together] = numeric
+        columns[together] = numbers_column(together, numeric)
     for key, kind in cells.kinds.items():
         if kind in ("list", "lists") and runs is None:
             columns[key] = _list_column(cells, key, kind)

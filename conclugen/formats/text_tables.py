@@ -92,7 +92,7 @@ def _file_table(file: Path, options: Options) -> Table:
     part, name = part_of(file.stem)
     sheet = _Sheet(file, options)
     cells = Cells(str(file), sheet.kinds, sheet.batches, as_written=sheet.texts)
-    return flat_table(cells, name or file.stem, part, options)
+    return flat_table(cells, name or "features", part, options)
 
 
 class _Sheet:

@@ -203,3 +203,11 @@ def test_arrays_in_folders_of_splits_are_matched_within_each(tmp_path: Path) -> 
     plan = planned(tmp_path / "arrays")
     assert plan.splits == ["test"] * 2 + ["train"] * 3
     assert set(plan.modalities) == {"video", "audio"}
+
+
+def test_a_dictionary_of_clips_for_each_part_is_one_modality(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        np.savez(tmp_path / f"wavlm_{part}.npz", **{f"{part}{clip}": np.array([clip, 1]) for clip in range(4)})
+    rows = imported(tmp_path, *sorted(tmp_path.glob("*.npz")), format="by_clip")
+    assert rows.same("wavlm", {f"{part}{clip}": [clip, 1] for part in ("train", "test") for clip in range(4)})
+    assert (rows.splits["train0"], rows.splits["test0"]) == ("train", "test")

@@ -138,7 +138,8 @@ def test_parts_with_other_names_are_asked_about(tmp_path: Path) -> None:
     file = _write(tmp_path, data)
     (question,) = refused(file, labels="none")
     assert (
-        "'train_mix' (4 rows) may be train, val or test; give --split-map train_mix=test, or leave rows out" in question
+        "'train_mix' (4 rows) may be train, val or test; give --split-map train_mix=train, or leave rows out"
+        in question
     )
     plan = planned(file, labels="none", split_map={"train_mix": ""})
     assert plan.left_out == {"no split": [f"mix{row // 2}$_${row}" for row in range(4)]}

@@ -240,6 +240,20 @@ class TestCsv:
         file = _write(tmp_path / "x.csv", "name;f0;f1\na;1,5;2,5\nb;-3,0;4,5\n")
         assert "numbers of f0 have a comma for a point, such as 1,5" in refused(file)[0]
 
+    def test_a_table_for_each_part_is_one_modality(self, tmp_path: Path) -> None:
+        for part in ("train", "devel", "test"):
+            _write(tmp_path / "x" / f"{part}.csv", f"id,f0,fold\n{part}1,1,3\n{part}2,2,4\n")
+        rows = imported(tmp_path, tmp_path / "x")
+        expected = {f"{part}{row}": [row] for part in ("train", "devel", "test") for row in (1, 2)}
+        assert rows.same("features", expected)
+        assert (rows.splits["train1"], rows.splits["devel1"], rows.splits["test1"]) == ("train", "val", "test")
+
+    def test_a_column_may_have_the_name_of_its_file(self, tmp_path: Path) -> None:
+        file = _write(tmp_path / "emotion.csv", "id,emotion,f0\na,joy,1\nb,anger,2\n")
+        rows = imported(tmp_path, file)
+        assert rows.same("emotion_features", {"a": [1], "b": [2]})
+        assert rows.labels == {"a": "joy", "b": "anger"}
+
     def test_splits_may_be_numbers(self, tmp_path: Path) -> None:
         file = _write(tmp_path / "x.csv", "name,f0,split\na,1,0\nb,2,1\n")
         assert "'0' (1 rows), '1' (1 rows) may be train, val or test" in refused(file)[0]
