@@ -150,6 +150,7 @@ def _batches(file: Path) -> Iterator[pa.RecordBatch]:
             mapped.seek(0)
             whole = iter(pa.ipc.open_stream(mapped))
         for batch in whole:
+            batch.validate(full=True)  # Arrow trusts the offsets of lists: wrong ones would end the process
             for start in range(0, max(1, batch.num_rows), _ROWS):
                 yield batch.slice(start, _ROWS)
 

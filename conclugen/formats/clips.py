@@ -233,7 +233,8 @@ def _folder_table(folder: Path, options: Options) -> Table:
                 files |= {f"{child.name}/{file.stem}": [file] for file in _arrays(child)}
     if doubled := [name for name, paths in files.items() if len(paths) > 1 and name in parts]:
         raise FeatureSetError(
-            f"{folder}: {doubled[0]} is in several parts ({len(doubled):,} such clips); keep one of each."
+            f"{folder}: {doubled[0]} is in several parts ({len(doubled):,} such clips). If these are the same "
+            "clips, keep one of each. If not, rename their files."
         )
     ids = sorted(files)
     shapes = [_files_shape(files[name]) for name in ids]

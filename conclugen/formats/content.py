@@ -16,6 +16,7 @@ import numpy as np
 
 from conclugen.features.manifest import FeatureSetError
 from conclugen.formats.pickles import PickleError, load_pickle
+from conclugen.formats.table import sound_text
 
 __all__ = ["ContentKind", "Source", "Tree", "describe", "is_array", "shapes_in_npz"]
 
@@ -93,7 +94,7 @@ class Source:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError) as error:
+        except Exception as error:  # zipfile fails with many errors at a damaged list of members
             raise FeatureSetError(f"{self.path} is damaged: {error}; fetch it again.") from None
         if any(name.endswith("data.pkl") for name in names):
             return "torch"
@@ -154,7 +155,7 @@ def _npy(file: Path) -> Tree:
         header = _header(stream)
         if header[2].hasobject:
             return _objects(stream, header)
-    return np.load(file, mmap_mode="r", allow_pickle=False)
+    return sound_text(np.load(file, mmap_mode="r", allow_pickle=False))
 
 
 def _npz(file: Path) -> Tree:
@@ -169,11 +170,11 @@ def _npz(file: Path) -> Tree:
                 if header[2].hasobject:
                     arrays[key] = _objects(stream, header)  # type: ignore[arg-type]
                 elif member.compress_type == zipfile.ZIP_STORED and header[2].itemsize and all(header[0]):
-                    arrays[key] = _mapped(file, member, stream.tell(), header)
+                    arrays[key] = sound_text(_mapped(file, member, stream.tell(), header))
                 else:
                     count = int(np.prod(header[0], dtype=np.int64))
                     content = stream.read(count * header[2].itemsize)
-                    arrays[key] = np.frombuffer(content, header[2], count).reshape(
+                    arrays[key] = sound_text(np.frombuffer(content, header[2], count)).reshape(
                         header[0], order="F" if header[1] else "C"
                     )
     return arrays

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal, Self
 import numpy as np
 
 from conclugen.formats.frames import FRAME_STAND_INS, FrameError, FrameParts, Places
-from conclugen.formats.table import Numbers
+from conclugen.formats.table import Numbers, sound_text
 from conclugen.names import tidy
 
 __all__ = ["STAND_INS", "PickleError", "built", "load_pickle"]
@@ -117,7 +117,7 @@ def _array(content: object, dtype: object, shape: object, order: object = "C") -
         content = content.raw()
     if not isinstance(content, bytes | bytearray | memoryview) or len(content) != count * kind.itemsize:
         raise PickleError(f"holds an array {shape} of {kind} with another number of bytes")
-    return np.frombuffer(content, kind, count).reshape(shape, order=layout)
+    return sound_text(np.frombuffer(content, kind, count)).reshape(shape, order=layout)
 
 
 class _Function(metaclass=_Fixed):

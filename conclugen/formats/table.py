@@ -6,6 +6,7 @@ for all layouts.
 Shapes: n rows of a table, b rows of a block, t true frames of a sequence, d features of a vector or frame.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -24,6 +25,7 @@ __all__ = [
     "numbers",
     "random_access",
     "shape_text",
+    "sound_text",
     "value_column",
 ]
 
@@ -120,6 +122,19 @@ def numbers(value: object) -> Numbers | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return array if array.dtype.kind in "fiub" else None
+
+
+def sound_text(array: Numbers) -> Numbers:
+    """Return an array after checking its text: Python fails later, and anywhere, at letters that are none.
+
+    Raises:
+        ValueError: the array holds such text.
+    """
+    if array.dtype.kind == "U" and array.nbytes:
+        letters = np.dtype(np.uint32).newbyteorder(array.dtype.byteorder)
+        if np.ascontiguousarray(array).view(letters).max() > sys.maxunicode:
+            raise ValueError("text of letters that do not exist")
+    return array
 
 
 def shape_text(shape: Sequence[int], dtype: object = "") -> str:

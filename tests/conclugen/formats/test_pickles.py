@@ -2,6 +2,7 @@ import collections
 import os
 import pickle
 import struct
+import zipfile
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conclugen.features.manifest import FeatureSetError
+from conclugen.formats.content import Source
 from conclugen.formats.pickles import STAND_INS, PickleError, load_pickle
 from conclugen.formats.torch_files import rebuilt_tensor
 
@@ -180,6 +183,29 @@ def test_the_shape_of_an_array_must_fit_its_bytes() -> None:
     objects = pickle.dumps(np.array(["a", "b"], dtype=object), protocol=2)
     with pytest.raises(PickleError, match="objects without them"):
         load(objects.replace(b"K\x02\x85", b"K\x7f\x85"))
+
+
+def test_text_of_letters_that_do_not_exist_is_refused(tmp_path: Path) -> None:
+    """Python makes strings of them, and fails with a SystemError where they are used."""
+    names = np.array([2**24, 97], np.uint32).view("<U1")
+    with pytest.raises(PickleError, match="letters that do not exist"):
+        load(pickle.dumps({"names": names}, 2))
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "x.npz", video=np.ones((2, 3)), labels=names)
+        with pytest.raises(FeatureSetError, match=r"x\.npz cannot be read: text of letters that do not exist"):
+            _ = Source(tmp_path / "x.npz").tree
+
+
+@pytest.mark.parametrize("change", [(b"v", b"\xe8"), (b"PK\x01\x02\x14\x03\x14", b"PK\x01\x02\x14\x03\xff")])
+def test_archives_with_a_damaged_list_are_refused(change: tuple[bytes, bytes], tmp_path: Path) -> None:
+    """zipfile fails with other errors than its own at names and versions that are none."""
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("vü.npy", b"")
+    content = (tmp_path / "x.npz").read_bytes()
+    assert change[0] in content
+    (tmp_path / "x.npz").write_bytes(content.replace(*change))
+    with pytest.raises(FeatureSetError, match=r"x\.npz is damaged"):
+        _ = Source(tmp_path / "x.npz").kind
 
 
 def test_no_stand_in_is_a_function_of_numpy_or_pandas() -> None:

@@ -366,6 +366,15 @@ class TestArrow:
         (root / "train" / "data-00001-of-00002.arrow").unlink()
         assert "data-00001-of-00002.arrow is not there (1 such files)" in refused(root)[0]
 
+    def test_wrong_offsets_of_lists_are_told(self, tmp_path: Path) -> None:
+        """Arrow ends the process at a list that begins beyond its content."""
+        offsets = pa.py_buffer(np.array([0, 2_000_000_000, 2], np.int32))  # Arrow's own check is of the last one
+        lists = pa.Array.from_buffers(pa.list_(pa.float64()), 2, [None, offsets], children=[pa.array([1.0, 2.0])])
+        file = tmp_path / "x.arrow"
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, pa.schema([("v", lists.type)])) as writer:
+            writer.write_batch(pa.record_batch([lists], ["v"]))
+        assert "x.arrow cannot be read" in refused(file)[0]
+
     def test_damaged_files_are_told(self, tmp_path: Path) -> None:
         (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing else")
         (tmp_path / "x.arrow").write_bytes(b"ARROW1\0\0 and nothing else")
