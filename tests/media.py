@@ -118,9 +118,19 @@ def ffmpeg(*arguments: object, content: bytes = b"") -> None:
 
 
 @cache
+def _espeak() -> tuple[Any, int]:
+    """Return espeak-ng and its rate. Whoever initialises it twice gets less sound than the text has, or silence."""
+    library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
+    synchronous = 2
+    rate = library.espeak_Initialize(synchronous, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+    assert rate > 0
+    return library, rate
+
+
+@cache
 def speech(text: str) -> tuple[Sound, int]:
     """Let espeak-ng speak a text; return the sound (1, samples) and its rate."""
-    library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
+    library, rate = _espeak()
     pieces: list[npt.NDArray[np.int16]] = []
 
     def collect(wave: Any, count: int, _events: int) -> int:
@@ -129,9 +139,6 @@ def speech(text: str) -> tuple[Sound, int]:
         return 0
 
     callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)(collect)
-    synchronous = 2
-    rate = library.espeak_Initialize(synchronous, 0, str(espeakng_loader.get_data_path()).encode(), 0)
-    assert rate > 0
     library.espeak_SetSynthCallback(callback)
     content = text.encode() + b"\0"
     library.espeak_Synth(content, ctypes.c_size_t(len(content)), 0, 0, 0, 1, None, None)
