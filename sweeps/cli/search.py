@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-_SAMPLERS = ("tpe", "joint", "random", "cmaes")
+_SAMPLERS = ("tpe", "joint", "gp", "random", "cmaes")
 _PRUNERS = ("none", "median", "successive_halving", "hyperband")
 
 app = typer.Typer(
@@ -36,7 +36,11 @@ def _group() -> None:
 def replay(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps, finished or not.")],
     samplers: Annotated[
-        str, typer.Option(metavar="NAMES", help=f"Samplers to compare, of {', '.join(_SAMPLERS)}.")
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help=f"Samplers to compare, of {', '.join(_SAMPLERS)}; gp is joint with a model for each subset.",
+        ),
     ] = "tpe,joint,random",
     pruners: Annotated[
         str, typer.Option(metavar="NAMES", help=f"Pruners to compare with each sampler, of {', '.join(_PRUNERS)}.")

@@ -9,7 +9,7 @@ A forest is smooth where the recorded trials are few. So replays rank samplers; 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,7 @@ class Strategy:
     """How a search is replayed."""
 
     sampler: str
+    """A sampler of sweeps; or gp, which is joint with a model of its own for each arm, to see what sharing gains."""
     pruner: str = "none"
 
     def __str__(self) -> str:
@@ -135,23 +136,28 @@ def replay(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     recorded = landscape.config
+    alone = strategy.sampler == "gp"
     config = recorded.model_copy(
         update={
             "search": recorded.search.model_copy(
-                update={"sampler": strategy.sampler, "pruner": strategy.pruner, "warm_start": ()}
+                update={"sampler": "joint" if alone else strategy.sampler, "pruner": strategy.pruner, "warm_start": ()}
             ),
             "budget": recorded.budget.model_copy(update={"trials_per_subset": max(trials)}),
             "seed": derive_seed(recorded.seed, "replay", replicate),
         }
     )
     studies = {arm.name: Study(arm, config, InMemoryStorage(), "replay") for arm in landscape.arms}
-    joint = JointSearch(config, studies).propose if strategy.sampler == "joint" else None
+    proposers: dict[str, Callable[[Arm, int], Mapping[str, Any]] | None] = dict.fromkeys(studies)
+    if alone:
+        proposers = {name: JointSearch(config, {name: study}).propose for name, study in studies.items()}
+    elif strategy.sampler == "joint":
+        proposers = dict.fromkeys(studies, JointSearch(config, studies).propose)
     random = np.random.default_rng(config.seed)
     chosen = dict.fromkeys(studies, (-math.inf, -math.inf))  # arm -> noisy and true value of its best trial
     epochs = dict.fromkeys(studies, 0)
     for number in range(max(trials)):
         for name, study in studies.items():
-            started = study.ask({}, joint)
+            started = study.ask({}, proposers[name])
             curve = landscape.curve(study.arm, started.hyperparameters)
             scores = curve + random.normal(0.0, noise, len(curve))
             state = "complete"

@@ -86,7 +86,7 @@ def test_every_problem_is_listed(write_config: Callable[..., Path], tmp_path: Pa
     assert (code, text) == (2, "")
     assert errors.splitlines()[0] == "error: 6 problems"
     for problem in (
-        "--samplers bayes: is unknown; allowed are tpe, joint, random, cmaes.",
+        "--samplers bayes: is unknown; allowed are tpe, joint, gp, random, cmaes.",
         "--pruners: names nothing; give some of none, median, successive_halving, hyperband.",
         "--trials 0: must be a whole number from 1 to 1000.",
         "--trials x: must be a whole number from 1 to 1000.",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,21 @@ def test_regret_shrinks_with_trials_and_joint_beats_random(config: SweepConfig) 
     assert {(r.arm, r.trials) for r in joint} == {(arm, count) for arm in ("Con", "Clu") for count in (4, 16)}
     assert all(r.regret >= -1e-9 for r in joint)
     assert regret(landscape, "joint", 10) < regret(landscape, "random", 10)
+
+
+def test_gp_learns_nothing_from_other_arms(config: SweepConfig) -> None:
+    """Of other arms, only their scores differ; joint notices that, gp does not."""
+    alike, changed = recorded(config, 30), recorded(config, 30)
+    first, *others = changed
+    for arm in others:
+        changed[arm] = [replace(t, curve={e: 1 - s for e, s in t.curve.items()}) for t in changed[arm]]
+
+    def regrets(trials: dict[Arm, list[RecordedTrial]], sampler: str) -> list[float]:
+        results = replay(Landscape(config, trials), Strategy(sampler), [3, 6, 9], 0, 0.0)
+        return [result.regret for result in results if result.arm == first.name]
+
+    assert regrets(alike, "gp") == regrets(changed, "gp")
+    assert regrets(alike, "joint") != regrets(changed, "joint")
 
 
 def test_a_pruner_saves_epochs(config: SweepConfig) -> None:
